@@ -1,0 +1,1 @@
+"""Our questions, one module a study. Studies import the workbench, never the reverse."""

@@ -1,0 +1,54 @@
+"""What holds for every test: no W&B, no hub, a runs folder of its own, and (with --typecheck) checked shapes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--typecheck", action="store_true", help="check types and tensor shapes at every call inside workbench"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    # before torch is imported, and so inherited by the processes that tests start
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    os.environ["WANDB_MODE"] = "disabled"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["MPLBACKEND"] = "Agg"
+    if config.getoption("--typecheck"):
+        from jaxtyping import install_import_hook
+
+        install_import_hook("workbench", "shape_checks.check")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in tests/benchmarks, and skip what needs data that is not there."""
+    without_shared = pytest.mark.skip(reason="needs the development data: set WORKBENCH_SHARED to its folder")
+    for item in items:
+        if BENCHMARKS in item.path.parents:
+            item.add_marker("benchmark")
+        if item.get_closest_marker("shared") and not os.environ.get("WORKBENCH_SHARED"):
+            item.add_marker(without_shared)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """WORKBENCH_RUNS for the session: tests never read or write the user's own runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("runs")
+        patch.setenv("WORKBENCH_RUNS", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of development data, for tests marked `shared`."""
+    return Path(os.environ["WORKBENCH_SHARED"])

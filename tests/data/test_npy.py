@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from workbench.config import UserError
+from workbench.data import Npy
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Save an array and name it as a source."""
+
+    def make(array: np.ndarray, size: int = 20, **fields) -> Npy:
+        np.save(tmp_path / "images.npy", array)
+        return Npy(path=tmp_path / "images.npy", size=size, **fields)
+
+    return make
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_fits_stays_memory_mapped(source, pictures, dtype, channels):
+    images = pictures if dtype == np.uint8 else pictures.astype(dtype) / 255
+    split = source(images if channels == 3 else images[..., 0], channels=channels).split("train")
+    assert isinstance(split.store, np.memmap)
+    assert split.store.shape == (60, 20, 20, channels)
+    assert split.batch([0, 1]).shape == (2, channels, 20, 20)
+
+
+def test_all_splits_share_the_file(source, pictures):
+    npy = source(pictures)
+    found = np.concatenate([npy.split(name).images for name in ("train", "val", "test")])
+    assert {image.tobytes() for image in found} == {image.tobytes() for image in pictures}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ">f4"])
+def test_other_floats_become_float32(source, pictures, dtype):
+    split = source((pictures / 255).astype(dtype)).split("train")
+    assert split.store.dtype == np.dtype("float32")
+    assert 0 <= split.store.min() < split.store.max() <= 1
+
+
+def test_fortran_order_holds_the_same_images(source, pictures):
+    plain = source(pictures).fingerprint
+    from workbench.data import base
+
+    base._splits.cache_clear()
+    assert source(np.asfortranarray(pictures)).fingerprint == plain
+
+
+def test_larger_images_are_cropped_and_resized(source):
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 24), dtype=np.uint8)
+    split = source(images, size=8, channels=3).split("train")
+    assert split.store.shape == (30, 8, 8, 3)
+    assert split.store.dtype == np.uint8
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random(shape).astype(np.float32)
+
+
+def with_nan() -> np.ndarray:
+    images = noise(30, 20, 20)
+    images[13, 4, 4] = np.nan
+    return images
+
+
+BAD = {
+    "NaN": (with_nan(), "holds NaN"),
+    "above 1": (noise(30, 20, 20) * 255, "floats must lie on"),
+    "below 0": (noise(30, 20, 20) * 2 - 1, "floats must lie on"),
+    "infinite": (np.full((30, 20, 20), np.inf, np.float32), "floats must lie on"),
+    "integers": (np.zeros((30, 20, 20), np.int64), "holds int64"),
+    "16 bits": (np.zeros((30, 20, 20), np.uint16), "holds uint16"),
+    "complex": (np.zeros((30, 20, 20), np.complex64), "holds complex64"),
+    "two dimensions": (noise(30, 400), "shape"),
+    "five dimensions": (noise(30, 2, 20, 20, 3), "shape"),
+    "two channels": (noise(30, 20, 20, 2), "shape"),
+    "channels first": (noise(30, 3, 20, 20), "shape"),
+    "too small": (noise(30, 16, 20), "smaller than size 20"),
+    "too few": (noise(19, 20, 20), "holds 19 different images"),
+    "none": (noise(0, 20, 20), "holds 0 different images"),
+    "objects": (np.array([{}, 1], dtype=object), "cannot read"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_arrays_are_one_clear_line(source, case):
+    array, message = BAD[case]
+    with pytest.raises(UserError, match=message) as caught:
+        source(array).split("train")
+    assert "images.npy" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_files_are_one_clear_line(tmp_path, pictures):
+    np.save(tmp_path / "whole.npy", pictures)
+    content = (tmp_path / "whole.npy").read_bytes()
+    (tmp_path / "cut.npy").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.npy").write_text("no array")
+    (tmp_path / "empty.npy").touch()
+    np.savez(tmp_path / "archive.npz", pictures)
+    for name in ("cut.npy", "text.npy", "empty.npy", "archive.npz", "absent.npy"):
+        with pytest.raises(UserError, match=name) as caught:
+            Npy(path=tmp_path / name, size=20).split("train")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no file"):
+        Npy(path=tmp_path).split("train")

@@ -1,0 +1,134 @@
+import math
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from workbench.config import UserError
+from workbench.metrics import Estimate, mean_interval, paired_difference, ratio_of_means, spearman
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_errors() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def test_interval_agrees_with_the_normal_closed_form() -> None:
+    values = np.random.default_rng(1).normal(3, 2, size=400)
+    estimate = mean_interval(values)
+    half = 1.96 * values.std(ddof=1) / math.sqrt(values.size)
+    assert estimate.mean == pytest.approx(values.mean())
+    assert estimate.low == pytest.approx(values.mean() - half, abs=0.15 * half)
+    assert estimate.high == pytest.approx(values.mean() + half, abs=0.15 * half)
+    assert estimate.num_images == 400
+
+
+def test_interval_covers_the_true_mean() -> None:
+    rng = np.random.default_rng(2)
+    estimates = [mean_interval(rng.normal(size=50)) for _ in range(200)]
+    coverage = np.mean([estimate.low <= 0 <= estimate.high for estimate in estimates])
+    assert 0.88 <= coverage <= 0.99
+
+
+def test_same_values_give_the_same_interval() -> None:
+    values = np.random.default_rng(3).normal(size=40)
+    assert mean_interval(values) == mean_interval(list(values))
+
+
+def test_constant_values_have_zero_width() -> None:
+    assert mean_interval([0.1] * 7) == Estimate(pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1), 7)
+
+
+def test_too_few_images() -> None:
+    one, none = mean_interval([2.0]), mean_interval([])
+    assert one.mean == 2
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    assert one.num_images == 1
+    assert math.isnan(none.mean)
+    assert none.num_images == 0
+
+
+def test_two_images_have_a_finite_interval() -> None:
+    estimate = mean_interval([1.0, 2.0])
+    assert 1 <= estimate.low < estimate.mean < estimate.high <= 2
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_a_number_is_refused(bad: float) -> None:
+    with pytest.raises(UserError, match="1 of 3"):
+        mean_interval([1, bad, 2])
+    with pytest.raises(UserError):
+        spearman([1, 2, 3], [1, bad, 2])
+
+
+def test_a_constant_shift_has_a_paired_difference_of_zero_width() -> None:
+    b = np.arange(30.0)
+    shift = paired_difference(b + 2, b)
+    assert (shift.mean, shift.low, shift.high) == (2, 2, 2)
+
+
+def test_pairing_narrows_the_interval() -> None:
+    rng = np.random.default_rng(4)
+    image = rng.normal(0, 5, size=100)
+    a, b = image + rng.normal(0, 0.1, size=100) + 1, image + rng.normal(0, 0.1, size=100)
+    paired, alone = paired_difference(a, b), mean_interval(a)
+    assert paired.low < 1 < paired.high
+    assert paired.high - paired.low < 0.1 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize("function", [paired_difference, spearman, ratio_of_means])
+def test_pairs_must_have_one_length(function) -> None:
+    with pytest.raises(UserError, match="3 and 2"):
+        function([1, 2, 3], [1, 2])
+
+
+def test_ratio_of_means() -> None:
+    rng = np.random.default_rng(5)
+    below = rng.normal(4, 1, size=200)
+    above = 0.25 * below
+    exact = ratio_of_means(above, below)
+    assert (exact.mean, exact.low, exact.high) == pytest.approx((0.25, 0.25, 0.25))
+    noisy = ratio_of_means(above + rng.normal(0, 0.2, size=200), below)
+    assert noisy.low < 0.25 < noisy.high < 0.3
+    assert math.isnan(ratio_of_means([1, 2], [-1, 1]).mean)
+
+
+def test_spearman_agrees_with_scipy() -> None:
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(6)
+    x = rng.integers(0, 10, size=80).astype(float)
+    y = x + rng.normal(0, 3, size=80)
+    estimate = spearman(x, y)
+    assert estimate.mean == pytest.approx(spearmanr(x, y).statistic)
+    assert estimate.low < estimate.mean < estimate.high < 1
+
+
+def test_spearman_sees_ranks_only() -> None:
+    x = np.linspace(0.1, 3, 25)
+    rising, falling = spearman(x, np.exp(x)), spearman(x, -(x**3))
+    assert (rising.mean, rising.low, rising.high) == pytest.approx((1, 1, 1))
+    assert (falling.mean, falling.low, falling.high) == pytest.approx((-1, -1, -1))
+
+
+def test_spearman_of_a_constant_is_undefined() -> None:
+    assert math.isnan(spearman([1, 1, 1], [1, 2, 3]).mean)
+
+
+@pytest.mark.parametrize("num_images", [2, 3, 4])
+def test_spearman_of_few_images_stays_in_range(num_images: int) -> None:
+    rng = np.random.default_rng(7)
+    estimate = spearman(rng.normal(size=num_images), rng.normal(size=num_images))
+    assert -1 - 1e-9 <= estimate.low <= estimate.high <= 1 + 1e-9
+
+
+def test_text() -> None:
+    estimate = Estimate(23.811, 23.5, 24.119, 128)
+    assert str(estimate) == "23.81 [23.50, 24.12]"
+    assert f"{estimate:.1f}" == "23.8 [23.5, 24.1]"
+    assert str(Estimate(1.0, math.nan, math.nan, 1)) == "1.00"
+    assert str(Estimate(math.nan, math.nan, math.nan, 0)) == "n/a"

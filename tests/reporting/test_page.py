@@ -1,0 +1,65 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from synthetic_study import make_results
+
+from workbench.reporting import Section, render
+
+VOID = {"meta", "link", "img", "br"}
+
+
+class Balance(HTMLParser):
+    """Fails on a tag that is closed out of order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    sections = [Section("First & foremost", "<p id=one>raw</p>"), Section("Second", "<p>two</p>")]
+    path = render(make_results(4), sections, tmp_path / "report" / "index.html", ["It costs <2 dB.", "Two.", "Three."])
+    assert [p.name for p in path.parent.iterdir()] == ["index.html"]
+    return path.read_text()
+
+
+def test_order_of_the_page(page: str) -> None:
+    parts = ["Does a severity encoder", "It costs &lt;2 dB.", "Three.", "LPIPS (squeeze) is absent", "First &amp; foremost",
+             "<p id=one>raw</p>", "Second", "Provenance", "How to reproduce", "python -m workbench study robustness"]  # fmt: skip
+    places = [page.index(part, page.index("<body>")) for part in parts]
+    assert places == sorted(places)
+
+
+def test_text_is_escaped_and_tags_balance(page: str) -> None:
+    assert "&lt;network&gt;" in page
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+
+
+def test_nothing_is_requested_from_elsewhere(page: str) -> None:
+    sources = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)
+    assert sources
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert "<script" not in page
+    assert "@import" not in page
+
+
+def test_dark_pages_and_phones(page: str) -> None:
+    assert "prefers-color-scheme: dark" in page
+    assert "width=device-width" in page
+
+
+def test_provenance_shows_nested_values(page: str) -> None:
+    for value in ("0123456789abcdef0123456789abcdef01234567", "0.42.1", "CPU, 2 threads", "812.3"):
+        assert value in page

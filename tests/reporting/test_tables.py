@@ -1,0 +1,69 @@
+import io
+import math
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from synthetic_study import make_results
+
+from workbench.metrics import Estimate
+from workbench.reporting import column_estimate, html_table, number, rich_table, terminal_table
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    rows = [[Estimate(-1.5, -2.0, -1.0, 8), 3.14159, "<x>"], [Estimate(1.0, math.nan, math.nan, 1), math.nan, 7]]
+    return pd.DataFrame(rows, index=["first", "second"], columns=["loss", "time", "note"])
+
+
+def text_of(table) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_html_table(frame: pd.DataFrame) -> None:
+    html = html_table(frame, {"time": 1}, caption="A & B")
+    assert "−1.50<small>−2.00 to −1.00</small>" in html
+    assert ">3.1<" in html
+    assert ">1.00</td>" in html
+    assert ">n/a</td>" in html
+    assert "&lt;x&gt;" in html
+    assert "<x>" not in html
+    assert "A &amp; B" in html
+
+
+def test_rich_table(frame: pd.DataFrame) -> None:
+    text = text_of(rich_table(frame, "Title", 1))
+    assert "-1.5 [-2.0, -1.0]" in text
+    assert "n/a" in text
+    assert "Title" in text
+
+
+@pytest.mark.parametrize(("value", "text"), [(-0.001, "0.00"), (-1.0, "−1.00"), (math.nan, "n/a"), (2.346, "2.35")])
+def test_number(value: float, text: str) -> None:
+    assert number(value, 2) == text
+
+
+def test_column_estimate_is_in_the_shown_unit() -> None:
+    frame = make_results(8).frame
+    assert column_estimate(frame, "seconds").mean == pytest.approx(1000 * frame["seconds"].mean())
+
+
+def test_terminal_table_has_a_line_a_cell_in_the_order_of_the_axes() -> None:
+    results = make_results(8)
+    table = terminal_table(results)
+    lines = [line for line in text_of(table).splitlines() if line.startswith("│")]
+    assert table.row_count == len(lines) == 20
+    expected = [(e, d) for e in results.axes["encoder"] for d in results.axes["degradation"]]
+    shown = [tuple(cell.strip().replace(" ", "_") for cell in line.split("│")[1:3]) for line in lines]
+    assert shown == expected
+    first = results.frame[results.frame["cell"] == results.frame["cell"].iloc[0]]
+    assert f"{first['psnr'].mean():.2f} [" in lines[0]
+
+
+def test_terminal_table_leaves_out_what_was_not_measured() -> None:
+    results = make_results(8)
+    results.frame.drop(columns="lpips", inplace=True)
+    assert "LPIPS" not in text_of(terminal_table(results))
+    assert "SSIM" in text_of(terminal_table(results))

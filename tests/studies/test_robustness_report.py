@@ -1,0 +1,143 @@
+import dataclasses
+import re
+import warnings
+
+import numpy as np
+import pytest
+from synthetic_study import DEGRADATIONS, MISMATCH_LOSS, OVER_CONFIDENCE, UNIVERSAL_LOSS, Results, make_results
+
+from studies import _robustness_report as report
+from workbench.config import UserError
+
+SECTIONS = [
+    report.psnr_matrix,
+    report.loss_matrix,
+    report.severity_matrix,
+    report.cost_section,
+    report.universal_section,
+    report.examples_section,
+]
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return make_results(24)
+
+
+def with_frame(results: Results, keep) -> Results:
+    return dataclasses.replace(results, frame=results.frame[keep(results.frame)].reset_index(drop=True))
+
+
+def figures(sentence: str) -> list[float]:
+    return [float(text) for text in re.findall(r"−?\d+(?:\.\d+)?", sentence.replace("−", "-"))]
+
+
+def test_answer_states_the_known_effects(results: Results) -> None:
+    loss, severity, universal = report.answer(results)
+    assert loss.startswith("No:")
+    mean, low, high = figures(loss)[:3]
+    assert low <= mean <= high
+    assert mean == pytest.approx(MISMATCH_LOSS, abs=0.1)
+    ratio, matched_ratio, *_ = figures(severity)
+    assert ratio == pytest.approx(OVER_CONFIDENCE, rel=0.05)
+    assert matched_ratio == pytest.approx(1, rel=0.1)
+    assert "too late (it trusts the encoder too much)" in severity
+    assert "falls short" in universal
+    part = figures(universal)[-3]
+    assert part == pytest.approx(100 * (1 - UNIVERSAL_LOSS / MISMATCH_LOSS), abs=4)
+
+
+def test_answer_when_mismatch_gains() -> None:
+    assert report.answer(make_results(24, mismatch_loss=-1.0))[0].startswith("Yes")
+
+
+def test_answer_when_nothing_is_lost() -> None:
+    results = make_results(24, mismatch_loss=0)
+    loss, _, universal = report.answer(results)
+    assert loss.startswith("No loss was measured")
+    assert "%" not in universal
+
+
+def test_starts_above_the_oracle_are_too_early(results: Results) -> None:
+    frame = results.frame.assign(start_timestep=results.frame["oracle_timestep"] + 50)
+    early = dataclasses.replace(results, frame=frame)
+    assert "50 [50, 50] timesteps too early" in report.answer(early)[1]
+    assert "0 start too late and 20 too early" in report.severity_matrix(early).html
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_section_names_every_degradation(results: Results, section) -> None:
+    html = section(results).html
+    for degradation in DEGRADATIONS:
+        assert degradation.split("_")[0] in html.lower()
+    assert "nan" not in re.sub(r'base64,[^"]*', "", html).lower()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize(
+    "small",
+    [
+        make_results(4),
+        make_results(1),
+        make_results(4, degradations=("alpha", "beta")),
+        make_results(4, degradations=("alpha",)),
+        make_results(4, universal=None),
+        make_results(4, degradations=("alpha", "beta"), universal=None),
+    ],
+    ids=["four images", "one image", "two degradations", "one degradation", "no universal", "neither"],
+)
+def test_small_studies_are_reported_without_warnings(section, small: Results) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert section(small).html
+        assert all(report.answer(small))
+
+
+def test_unfinished_studies_are_reported(results: Results) -> None:
+    partial = with_frame(
+        results,
+        lambda f: ~((f["encoder"] == "gaussian_blur") & (f["degradation"].isin(["gaussian_blur", "gaussian_noise"]))),
+    )
+    for section in SECTIONS:
+        assert section(partial).html
+    assert "n/a" in report.psnr_matrix(partial).html
+    assert len(report.answer(partial)) == 3
+
+
+def test_losses_are_paired_by_image(results: Results) -> None:
+    shuffled = dataclasses.replace(results, frame=results.frame.sample(frac=1, random_state=0))
+    assert report.loss_matrix(shuffled).html == report.loss_matrix(results).html
+
+
+def test_other_images_are_refused(results: Results) -> None:
+    frame = results.frame.copy()
+    other = (frame["encoder"] == "mixture") & (frame["degradation"] == "gaussian_blur")
+    frame.loc[other, "image_id"] += 1
+    with pytest.raises(UserError, match="different images"):
+        report.loss_matrix(dataclasses.replace(results, frame=frame))
+
+
+def test_missing_lpips_is_left_out(results: Results) -> None:
+    without = dataclasses.replace(results, frame=results.frame.drop(columns="lpips"))
+    assert "LPIPS" in report.loss_matrix(results).html
+    assert "LPIPS" not in report.loss_matrix(without).html
+
+
+def test_fallbacks_are_said(results: Results) -> None:
+    assert "pure noise" not in report.severity_matrix(results).html
+    frame = results.frame.assign(fell_back=np.arange(len(results.frame)) % 4 == 0)
+    assert "25.0 % of all restorations" in report.severity_matrix(dataclasses.replace(results, frame=frame)).html
+
+
+def test_examples_show_matched_and_worst(results: Results) -> None:
+    frame = results.frame.copy()
+    worst = (frame["encoder"] == "motion_blur_crf") & (frame["degradation"] == "gaussian_blur")
+    frame.loc[worst, "psnr"] -= 5
+    html = report.examples_section(dataclasses.replace(results, frame=frame)).html
+    assert "gaussian blur (matched) and motion blur crf (worst mismatched)" in html
+    assert html.count("<img") == 4 * 3 * 6
+
+
+def test_another_number_of_axes_is_refused(results: Results) -> None:
+    with pytest.raises(UserError, match="two axes"):
+        report.answer(dataclasses.replace(results, axes={"encoder": ["a"]}))

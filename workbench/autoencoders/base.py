@@ -1,0 +1,170 @@
+"""What every autoencoder is: images on [0, 1] to latents of unit variance and back."""
+
+import copy
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from workbench.config import NOT_IDENTITY, Config, UserError
+from workbench.pretrained import load_strictly, save_half
+from workbench.tensors import Images, Latents
+
+
+class Autoencoder(nn.Module):
+    """An adapter over a diffusers autoencoder.
+
+    Images outside are on [0, 1] and the model's own range is [-1, 1]; the mapping happens here and nowhere else.
+    Latents outside are scaled and shifted to zero mean and unit variance over the training images, by the
+    `scaling_factor` and `shift_factor` that diffusers keeps in the model's config.
+
+    Args:
+        model: the diffusers model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    @abstractmethod
+    def _encode(self, x: Tensor) -> Tensor:
+        """Raw latents of images on [-1, 1], deterministic."""
+
+    @abstractmethod
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Images on [-1, 1] of raw latents."""
+
+    @abstractmethod
+    def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
+        """The encoder in two: images on [-1, 1] to features, and features to raw latents."""
+
+    @abstractmethod
+    def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The family's own training loss on images x, and its parts for the curves."""
+
+    @property
+    def scale(self) -> float:
+        """What raw, centred latents are multiplied by."""
+        return float(self.model.config.scaling_factor)
+
+    @property
+    def shift(self) -> float:
+        """What is subtracted from raw latents before scaling."""
+        return float(self.model.config.get("shift_factor") or 0.0)
+
+    @property
+    def image_channels(self) -> int:
+        """1 for grey and 3 for colour images."""
+        return int(self.model.config.in_channels)
+
+    @property
+    def downscale(self) -> int:
+        """The factor by which latents are smaller than images, a side."""
+        return int(2 ** (len(self.model.config.block_out_channels) - 1))
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        return int(self.model.config.latent_channels)
+
+    def encode(self, x: Images) -> Latents:
+        """The scaled latent of images on [0, 1]; deterministic (KL: the mode; VQ: before quantisation).
+
+        Raises:
+            UserError: for images of a size or number of channels that the autoencoder cannot take.
+        """
+        self.latent_shape((x.shape[1], x.shape[2], x.shape[3]))
+        return (self._encode(2 * x - 1) - self.shift) * self.scale
+
+    def decode(self, z: Latents) -> Images:
+        """Images on about [0, 1] (not clipped, so that gradients pass) of scaled latents."""
+        return (self._decode(z / self.scale + self.shift) + 1) / 2
+
+    def latent_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(channel, height, width) of the latent of a (channel, height, width) image.
+
+        Raises:
+            UserError: for a size or number of channels that the autoencoder cannot take.
+        """
+        channels, height, width = image_shape
+        if channels != self.image_channels:
+            raise UserError(f"the autoencoder takes {self.image_channels}-channel images, these have {channels}")
+        if height % self.downscale or width % self.downscale:
+            raise UserError(f"the autoencoder takes sizes divisible by {self.downscale}, these are {height} x {width}")
+        return self.latent_channels, height // self.downscale, width // self.downscale
+
+    def encoder_copy(self) -> "EncoderTrunk":
+        """A trainable copy of the encoder for a severity encoder to start from."""
+        features, projection = self._encoder_parts()
+        return EncoderTrunk(copy.deepcopy(features), copy.deepcopy(projection), self.scale, self.shift)
+
+    def normalise(self, scale: float, shift: float) -> None:
+        """Set what maps raw latents to zero mean and unit variance."""
+        self.model.register_to_config(scaling_factor=scale, shift_factor=shift)
+
+    def save(self, folder: Path) -> None:
+        """Write the model as fp16 safetensors in diffusers' folder format."""
+        save_half(self.model, folder)
+
+
+class EncoderTrunk(nn.Module):
+    """An encoder that also shows its last features: images on [0, 1] to (features, scaled latent)."""
+
+    def __init__(self, features: nn.Module, projection: nn.Module, scale: float, shift: float) -> None:
+        super().__init__()
+        self.features, self.projection = features, projection
+        self.scale, self.shift = scale, shift
+
+    def forward(self, x: Images) -> tuple[Tensor, Latents]:
+        features = self.features(2 * x - 1)
+        return features, (self.projection(features) - self.shift) * self.scale
+
+
+class AutoencoderRecipe(Config):
+    """The architecture of an autoencoder and how it is trained."""
+
+    kind: str
+    source: str = Field(
+        "auto",
+        description="'auto': the shipped weights if they were made by this very recipe on these data, else train; "
+        "'train': always train; anything else: a diffusers folder to load",
+        json_schema_extra=NOT_IDENTITY,
+    )
+    latent_channels: int = Field(8, ge=1, description="channels of the latent")
+    num_train_images: int = Field(450_000, ge=1, description="training images seen")
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
+    seed: int = 0
+
+    adapter: ClassVar[type[Autoencoder]]
+
+    @abstractmethod
+    def build(self, image_channels: int) -> Autoencoder:
+        """A new autoencoder with random weights (from torch's current generator)."""
+
+    def load(self, folder: Path) -> Autoencoder:
+        """Read a diffusers folder.
+
+        Raises:
+            UserError: if it does not hold sound weights of this family.
+        """
+        return self.adapter(load_strictly(self.model_class(), folder)).eval()
+
+    @classmethod
+    @abstractmethod
+    def model_class(cls) -> Any:
+        """The diffusers class behind the family."""
+
+
+def moment_penalty(raw: Tensor) -> Tensor:
+    """How far each latent channel is from zero mean and unit variance over the batch.
+
+    One scaling factor cannot bring channels of different variance to one; SNR matching assumes that it does.
+    """
+    mean = raw.mean((0, 2, 3))
+    variance = raw.var((0, 2, 3))
+    return (mean.square() + (variance - 1).square()).mean()

@@ -1,0 +1,84 @@
+"""VQModel: the vector-quantised autoencoder of latent diffusion (van den Oord et al., arXiv 1711.00937), by diffusers."""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from pydantic import Field
+from torch import Tensor, nn
+
+from workbench.autoencoders.base import Autoencoder, AutoencoderRecipe, moment_penalty
+from workbench.tensors import Images
+
+
+class VQAutoencoder(Autoencoder):
+    """VQModel; a latent is taken before quantisation, and decoding quantises it.
+
+    The quantiser passes gradients straight through, so guidance works on it.
+    """
+
+    def __init__(self, model: Any, moment_weight: float = 0.0) -> None:
+        super().__init__(model)
+        self.moment_weight = moment_weight
+
+    @property
+    def latent_channels(self) -> int:
+        return int(self.model.config.vq_embed_dim or self.model.config.latent_channels)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        latents: Tensor = self.model.encode(x).latents
+        return latents
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        images: Tensor = self.model.decode(latents).sample
+        return images
+
+    def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
+        import copy
+
+        features = copy.deepcopy(self.model.encoder)
+        projection = nn.Sequential(features.conv_out, self.model.quant_conv)
+        features.conv_out = nn.Identity()
+        return features, projection
+
+    def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        raw = self._encode(2 * x - 1)
+        decoded = self.model.decode(raw)
+        mse = F.mse_loss((decoded.sample + 1) / 2, x)
+        commitment = decoded.commit_loss.mean()
+        penalty = moment_penalty(raw)
+        loss = mse + 0.25 * commitment + self.moment_weight * penalty
+        return loss, {"mse": mse, "commitment": commitment, "moments": penalty}
+
+
+class VQ(AutoencoderRecipe):
+    """VQModel: a codebook of latent vectors; latents are taken before quantisation."""
+
+    kind: Literal["vq"] = "vq"
+    block_out_channels: tuple[int, ...] = Field((32, 32, 64), description="channels at each resolution")
+    layers_per_block: int = Field(1, ge=1)
+    num_codes: int = Field(1024, ge=2, description="vectors in the codebook")
+    moment_weight: float = Field(0.01, ge=0, description="weight of the penalty on channel means and variances")
+
+    adapter: ClassVar[type[Autoencoder]] = VQAutoencoder
+
+    @classmethod
+    def model_class(cls) -> Any:
+        from diffusers import VQModel
+
+        return VQModel
+
+    def build(self, image_channels: int) -> VQAutoencoder:
+        stages = len(self.block_out_channels)
+        model = self.model_class()(
+            in_channels=image_channels,
+            out_channels=image_channels,
+            down_block_types=("DownEncoderBlock2D",) * stages,
+            up_block_types=("UpDecoderBlock2D",) * stages,
+            block_out_channels=self.block_out_channels,
+            layers_per_block=self.layers_per_block,
+            latent_channels=self.latent_channels,
+            num_vq_embeddings=self.num_codes,
+            norm_num_groups=16,
+        )
+        return VQAutoencoder(model, self.moment_weight)

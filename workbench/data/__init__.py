@@ -1,0 +1,15 @@
+"""Image sources, their splits and fingerprints."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from workbench.data.base import ImageSource, ImageSplit, Split
+from workbench.data.cifar10 import CIFAR10
+from workbench.data.fashion_mnist import FashionMNIST
+from workbench.data.image_folder import ImageFolder
+from workbench.data.npy import Npy
+
+Source = Annotated[FashionMNIST | CIFAR10 | ImageFolder | Npy, Field(discriminator="kind")]
+
+__all__ = ["CIFAR10", "FashionMNIST", "ImageFolder", "ImageSource", "ImageSplit", "Npy", "Source", "Split"]

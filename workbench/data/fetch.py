@@ -1,0 +1,23 @@
+"""Obtain a published data set by the name of its kind."""
+
+from pathlib import Path
+
+from workbench.config import UserError, kind_of, members
+from workbench.data import ImageSource, Source
+
+
+def fetch(kind: str) -> Path:
+    """Obtain the images of a source unless they are present, at its default settings; where they are.
+
+    Raises:
+        UserError: for an unknown kind, one that reads the user's own files, or images that cannot be obtained.
+    """
+    published = {kind_of(member): member for member in members(Source) if "path" not in member.model_fields}
+    own = [kind_of(member) for member in members(Source) if "path" in member.model_fields]
+    if kind in own:
+        raise UserError(f"{kind} reads your own files: there is nothing to fetch, give data.path")
+    if kind not in published:
+        raise UserError(f"unknown kind {kind!r} for data; there are: {', '.join(published)}")
+    source = published[kind]()
+    assert isinstance(source, ImageSource)
+    return source.fetch()

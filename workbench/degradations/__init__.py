@@ -1,0 +1,26 @@
+"""Degradations: forward operators with a per-image severity, one file each."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from workbench.degradations.base import Degradation
+from workbench.degradations.gaussian_blur import GaussianBlur
+from workbench.degradations.gaussian_noise import GaussianNoise
+from workbench.degradations.mixture import Mixture
+from workbench.degradations.motion_blur_crf import MotionBlurCRF
+from workbench.degradations.random_inpainting import RandomInpainting
+
+AnyDegradation = Annotated[
+    GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | Mixture, Field(discriminator="kind")
+]
+
+__all__ = [
+    "AnyDegradation",
+    "Degradation",
+    "GaussianBlur",
+    "GaussianNoise",
+    "Mixture",
+    "MotionBlurCRF",
+    "RandomInpainting",
+]

@@ -1,0 +1,90 @@
+"""What every degradation is: y = A(x; parameters(severity)) + noise, per image."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workbench import randomness
+from workbench.config import Config, UserError
+from workbench.measurement import Measurement
+from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
+
+Params = Mapping[str, Tensor]
+
+
+class Degradation(Config):
+    """A forward operator whose severity in [0, 1] may differ from image to image, plus Gaussian noise.
+
+    A member is stateless: operator parameters are drawn once per image by `parameters`, travel in the Measurement
+    and are passed to `A` at every call.
+    """
+
+    kind: str
+    noise_std: float = Field(0.05, ge=0, le=1, description="standard deviation of the noise on [0, 1] images")
+
+    linear: ClassVar[bool]
+    """Whether A is linear, and so has an `A_adjoint`."""
+    identity_db: ClassVar[float]
+    """At severity 0, A(x) is within this PSNR (dB) of x."""
+    severity_range: ClassVar[str]
+    """What severity 0 -> 1 means in pixels or physical units."""
+
+    @abstractmethod
+    def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
+        """Per-image operator parameters for (channel, height, width) images, keyed by (seed, id)."""
+
+    @abstractmethod
+    def A(self, x: Images, params: Params) -> Measurements:
+        """The noiseless measurement of x; differentiable in x."""
+
+    def A_adjoint(self, y: Measurements, params: Params) -> Images:
+        """The adjoint of A; linear members only."""
+        raise UserError(f"{self.kind} is not linear: it has no adjoint")
+
+    def noise_level(self, severity: Severities, params: Params | None = None) -> Scalars:
+        """Standard deviation of the noise per image; `params` matter only where it depends on the operator drawn."""
+        return torch.full_like(severity, self.noise_std)
+
+    def observed(self, params: Params) -> Tensor | None:
+        """1 where y is measured and 0 where it is not, broadcastable to y; None: everywhere."""
+        return None
+
+    @abstractmethod
+    def describe(self, severity: float) -> str:
+        """The level at a severity in physical units, for captions."""
+
+    def measure(self, x: Images, severity: Severities, ids: Ids, seed: int) -> Measurement:
+        """Degrade x and add noise on the observed entries, both keyed by (seed, id).
+
+        Raises:
+            UserError: for a severity outside [0, 1] or in integers.
+        """
+        check_severity(severity)
+        params = self.parameters(severity, ids, seed, (x.shape[1], x.shape[2], x.shape[3]))
+        with torch.no_grad():
+            clean = self.A(x, params)
+        noise_std = self.noise_level(severity, params)
+        observed = self.observed(params)
+        noise = randomness.normal(ids, (seed, "noise"), tuple(clean.shape[1:])) * _like(noise_std, clean)
+        y = clean + (noise if observed is None else noise * observed)
+        return Measurement(y=y, ids=ids, noise_std=noise_std, params=params, observed=observed, severity=severity)
+
+    def draw_severity(self, ids: Ids, seed: int) -> Severities:
+        """Severities uniform on [0, 1], keyed by (seed, id)."""
+        return randomness.uniform(ids, (seed, "severity"))
+
+
+def check_severity(severity: Severities) -> None:
+    """Refuse severities outside [0, 1] (or NaN), and integer tensors, in which every noise level would round to 0."""
+    if not severity.is_floating_point():
+        raise UserError(f"severity must be a floating-point tensor, got {severity.dtype}: write 0.0 rather than 0")
+    if not bool(((severity >= 0) & (severity <= 1)).all()):
+        raise UserError(f"severity must lie in [0, 1], got {severity.min():g} ... {severity.max():g}")
+
+
+def _like(per_image: Scalars, tensor: Tensor) -> Tensor:
+    return per_image.reshape(-1, *[1] * (tensor.ndim - 1))

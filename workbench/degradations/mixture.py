@@ -1,0 +1,104 @@
+"""A draw among the other degradations, for training on all of them."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor
+
+from workbench import randomness
+from workbench.degradations.base import Degradation, Params
+from workbench.degradations.gaussian_blur import GaussianBlur
+from workbench.degradations.gaussian_noise import GaussianNoise
+from workbench.degradations.motion_blur_crf import MotionBlurCRF
+from workbench.degradations.random_inpainting import RandomInpainting
+from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
+
+Member = Annotated[GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise, Field(discriminator="kind")]
+
+
+class Mixture(Degradation):
+    """Each image gets one of `members`, drawn uniformly by (seed, id), at the image's severity.
+
+    `noise_std` holds for every member, in place of the member's own.
+    """
+
+    kind: Literal["mixture"] = "mixture"
+    members: tuple[Member, ...] = Field(
+        (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise()),
+        min_length=1,
+        description="what is drawn from; each kind once",
+    )
+
+    linear: ClassVar[bool] = False
+    identity_db: ClassVar[float] = 40.0
+    severity_range: ClassVar[str] = "as for the member that an image draws"
+
+    @field_validator("members")
+    @classmethod
+    def _one_of_a_kind(cls, members: tuple[Degradation, ...], info: ValidationInfo) -> tuple[Degradation, ...]:
+        kinds = [member.kind for member in members]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"each kind may stand once in a mixture, got {', '.join(kinds)}")
+        # absent when noise_std itself was refused
+        noise_std = info.data.get("noise_std")
+        return members if noise_std is None else tuple(member.replace(noise_std=noise_std) for member in members)
+
+    def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
+        """`member` (batch,) int64, the position in `members`; and every member's parameters as `KIND.NAME`.
+
+        A member's parameters are zero for the images of other members, so that batches of any composition hold the
+        same tensors and can be joined.
+        """
+        chosen = (randomness.uniform(ids, (seed, "member")) * len(self.members)).long().to(severity.device)
+        params: dict[str, Tensor] = {"member": chosen}
+        for position, member in enumerate(self.members):
+            for name, value in member.parameters(severity, ids, seed, image_shape).items():
+                params[f"{member.kind}.{name}"] = value * _per_image(chosen == position, value)
+        return params
+
+    def A(self, x: Images, params: Params) -> Measurements:
+        """Each image by its own member."""
+        groups, parts = [], []
+        for position, member in enumerate(self.members):
+            group = (params["member"] == position).nonzero()[:, 0]
+            if len(group):
+                own = {name: value[group] for name, value in _own(params, member).items()}
+                groups.append(group)
+                parts.append(member.A(x[group], own))
+        return torch.cat(parts)[torch.cat(groups).argsort()]
+
+    def noise_level(self, severity: Severities, params: Params | None = None) -> Scalars:
+        """Each image's by its own member.
+
+        Raises:
+            ValueError: without `params`, which say who is whose.
+        """
+        if params is None:
+            raise ValueError("the noise of a mixture depends on the images' members: pass params")
+        levels = torch.stack([member.noise_level(severity) for member in self.members])
+        return levels.gather(0, params["member"][None])[0]
+
+    def observed(self, params: Params) -> Tensor | None:
+        """Each image's by its own member, 1 everywhere for members that observe everything."""
+        result: Tensor | None = None
+        for position, member in enumerate(self.members):
+            observed = member.observed(_own(params, member))
+            if observed is not None:
+                elsewhere = torch.ones_like(observed) if result is None else result
+                result = torch.where(_per_image(params["member"] == position, observed), observed, elsewhere)
+        return result
+
+    def describe(self, severity: float) -> str:
+        """Every member's level."""
+        return "; ".join(f"{member.kind} {member.describe(severity)}" for member in self.members)
+
+
+def _own(params: Params, member: Degradation) -> Params:
+    """A member's parameters by their own names."""
+    prefix = f"{member.kind}."
+    return {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
+
+
+def _per_image(flag: Tensor, like: Tensor) -> Tensor:
+    return flag.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,49 @@
+"""Pixels dropped at random."""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from workbench import randomness
+from workbench.degradations import physics
+from workbench.degradations.base import Degradation, Params
+from workbench.tensors import Ids, Images, Measurements, Severities
+
+MAX_DROPPED = 0.9  # fraction of the pixels at severity 1
+
+
+class RandomInpainting(Degradation):
+    """Each pixel is dropped, in all its channels, with a probability of 0 (severity 0) to 90 % (severity 1).
+
+    Noise and residual live on the kept pixels; y is 0 where a pixel was dropped. For one image and seed the pixels
+    kept at a severity are among those kept at any lower one, and at least one is always kept.
+    """
+
+    kind: Literal["random_inpainting"] = "random_inpainting"
+
+    linear: ClassVar[bool] = True
+    identity_db: ClassVar[float] = 100.0
+    severity_range: ClassVar[str] = "probability that a pixel is dropped 0 -> 90 %, linear"
+
+    def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
+        """`mask` (batch, 1, height, width): 1 where a pixel is kept, 0 where it is dropped."""
+        draw = randomness.uniform(ids, (seed, "mask"), (1, *image_shape[1:])).to(severity.device)
+        kept = draw >= MAX_DROPPED * severity[:, None, None, None]
+        kept |= draw == draw.amax((1, 2, 3), keepdim=True)
+        return {"mask": kept.to(severity.dtype)}
+
+    def A(self, x: Images, params: Params) -> Measurements:
+        """The pixels of x that are kept, 0 where dropped."""
+        return physics.inpainting(params["mask"], x).A(x)
+
+    def A_adjoint(self, y: Measurements, params: Params) -> Images:
+        """The same masking: it is its own adjoint."""
+        return physics.inpainting(params["mask"], y).A_adjoint(y)
+
+    def observed(self, params: Params) -> Tensor:
+        """The mask."""
+        return params["mask"]
+
+    def describe(self, severity: float) -> str:
+        """The fraction of pixels dropped."""
+        return f"{100 * MAX_DROPPED * severity:.0f} % dropped"

@@ -1,0 +1,131 @@
+"""The latent diffusion prior: a diffusers UNet with the schedule and parameterisation of a diffusers scheduler."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from workbench.config import NOT_IDENTITY, Config
+from workbench.diffusion.sampler import diffuse
+from workbench.diffusion.schedule import Schedule
+from workbench.pretrained import load_strictly, save_half
+from workbench.tensors import Latents, Timesteps
+
+
+class Prior(nn.Module):
+    """A noise predictor and its schedule.
+
+    Args:
+        unet: a diffusers UNet2DModel on scaled latents.
+        scheduler: a diffusers DDPMScheduler; its config says what the network predicts (epsilon, sample, v_prediction).
+    """
+
+    def __init__(self, unet: Any, scheduler: Any) -> None:
+        super().__init__()
+        self.unet, self.scheduler = unet, scheduler
+        self.schedule = Schedule(scheduler.alphas_cumprod)
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents that the prior knows."""
+        return int(self.unet.config.in_channels)
+
+    def predict(self, z: Latents, timestep: Timesteps) -> tuple[Latents, Latents]:
+        """The posterior mean of the clean latent and of the noise, (z0_hat, eps), at per-image timesteps."""
+        output = self.unet(z, timestep).sample.float()
+        a = self.schedule.alpha_bar_at(timestep).reshape(-1, 1, 1, 1)
+        signal, noise = a.sqrt().to(z), (1 - a).sqrt().to(z)
+        match self.scheduler.config.prediction_type:
+            case "epsilon":
+                return (z - noise * output) / signal, output
+            case "sample":
+                return output, (z - signal * output) / noise
+            case _:  # v = signal eps - noise z0 (arXiv 2202.00512, appendix D)
+                return signal * z - noise * output, signal * output + noise * z
+
+    def training_loss(self, z0: Latents, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error of the network's own target at uniform timesteps (arXiv 2006.11239, eq. 14)."""
+        timestep = torch.randint(self.schedule.num_timesteps, (len(z0),), generator=generator)
+        eps = torch.randn(z0.shape, generator=generator).to(z0)
+        a = self.schedule.alpha_bar_at(timestep)
+        output = self.unet(diffuse(z0, eps, a), timestep.to(z0.device)).sample.float()
+        signal, noise = a.sqrt().reshape(-1, 1, 1, 1).to(z0), (1 - a).sqrt().reshape(-1, 1, 1, 1).to(z0)
+        targets = {"epsilon": eps, "sample": z0, "v_prediction": signal * eps - noise * z0}
+        return (output - targets[self.scheduler.config.prediction_type]).square().mean(), {}
+
+    def save(self, folder: Path) -> None:
+        """Write `unet/` (fp16 safetensors) and `scheduler/` in diffusers' folder format."""
+        save_half(self.unet, folder / "unet")
+        self.scheduler.save_pretrained(folder / "scheduler")
+
+
+class PriorRecipe(Config):
+    """The architecture of a latent diffusion prior and how it is trained on cached latents."""
+
+    source: str = Field(
+        "auto",
+        description="'auto': the shipped weights if they were made by this very recipe on these data, else train; "
+        "'train': always train; anything else: a folder with unet/ and scheduler/ in diffusers' format",
+        json_schema_extra=NOT_IDENTITY,
+    )
+    block_out_channels: tuple[int, ...] = Field((64, 128), description="channels at each resolution")
+    layers_per_block: int = Field(2, ge=1)
+    beta_start: float = Field(0.0015, gt=0, lt=1)
+    beta_end: float = Field(0.0195, gt=0, lt=1)
+    num_timesteps: int = Field(1000, ge=2, description="T")
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "v_prediction"
+    num_train_images: int = Field(480_000, ge=1, description="training latents seen")
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _betas_grow(self) -> "PriorRecipe":
+        if self.beta_end <= self.beta_start:
+            raise ValueError("beta_end must be above beta_start")
+        return self
+
+    def build(self, latent_shape: tuple[int, int, int]) -> Prior:
+        """A new prior with random weights (from torch's current generator) for latents of (channel, height, width)."""
+        from diffusers import DDPMScheduler, UNet2DModel
+
+        levels = len(self.block_out_channels)
+        unet = UNet2DModel(
+            sample_size=latent_shape[1],
+            in_channels=latent_shape[0],
+            out_channels=latent_shape[0],
+            block_out_channels=self.block_out_channels,
+            layers_per_block=self.layers_per_block,
+            down_block_types=("DownBlock2D",) * (levels - 1) + ("AttnDownBlock2D",),
+            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
+            norm_num_groups=16,
+        )
+        scheduler = DDPMScheduler(
+            num_train_timesteps=self.num_timesteps,
+            beta_start=self.beta_start,
+            beta_end=self.beta_end,
+            beta_schedule="scaled_linear",
+            prediction_type=self.prediction_type,
+            clip_sample=False,
+        )
+        return Prior(unet, scheduler)
+
+
+def load_prior(folder: Path) -> Prior:
+    """Read `unet/` and `scheduler/` from a diffusers folder.
+
+    Raises:
+        UserError: if either is missing or unsound.
+    """
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    from workbench.config import UserError
+
+    unet = load_strictly(UNet2DModel, folder / "unet")
+    if not (folder / "scheduler" / "scheduler_config.json").is_file():
+        raise UserError(f"{folder}/scheduler holds no scheduler_config.json")
+    return Prior(unet, DDPMScheduler.from_pretrained(folder / "scheduler")).eval()

@@ -1,0 +1,61 @@
+"""The reverse step that all solvers share: DDPM and DDIM on a grid of timesteps."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workbench.config import Config
+from workbench.diffusion.schedule import Schedule
+from workbench.tensors import Latents, Scalars
+
+
+class DDIM(Config):
+    """DDIM (arXiv 2010.02502, eq. 12 and 16): eta 0 is deterministic, eta 1 is DDPM's posterior variance."""
+
+    kind: Literal["ddim"] = "ddim"
+    num_steps: int = Field(1000, ge=1, description="timesteps of the grid from T - 1 to the clean end")
+    eta: float = Field(0.0, ge=0, le=1, description="share of DDPM's noise that a step injects")
+
+    def grid(self, schedule: Schedule) -> Tensor:
+        """The timesteps that a chain visits, (num_steps,), descending."""
+        return schedule.grid(self.num_steps)
+
+    def step(self, z0_hat: Latents, eps: Latents, alpha_bar: Scalars, alpha_bar_next: Scalars, noise: Latents) -> Latents:
+        """From noise level alpha_bar to the next lower one, per image.
+
+        z_next = sqrt(a') z0_hat + sqrt(1 - a' - sigma^2) eps + sigma noise, with
+        sigma = eta sqrt((1 - a') / (1 - a)) sqrt(1 - a / a').
+
+        Args:
+            z0_hat, eps: the prior's estimates at the present level.
+            alpha_bar, alpha_bar_next: a and a', (batch,); a' = 1 is the clean end, where the step gives z0_hat.
+            noise: standard normal, used where eta > 0.
+        """
+        a, a_next = (level.double().reshape(-1, 1, 1, 1) for level in (alpha_bar, alpha_bar_next))
+        sigma = self.eta * ((1 - a_next) / (1 - a)).sqrt() * (1 - a / a_next).clamp(min=0).sqrt()
+        direction = (1 - a_next - sigma.square()).clamp(min=0).sqrt()
+        signal, direction, sigma = (c.to(z0_hat) for c in (a_next.sqrt(), direction, sigma))
+        return signal * z0_hat + direction * eps + sigma * noise
+
+
+class DDPM(DDIM):
+    """DDPM's ancestral sampling with its posterior variance (arXiv 2006.11239, eq. 7): DDIM with eta = 1."""
+
+    kind: Literal["ddpm"] = "ddpm"  # type: ignore[assignment]
+    eta: Literal[1] = 1  # type: ignore[assignment]
+
+
+Sampler = Annotated[DDIM | DDPM, Field(discriminator="kind")]
+
+
+def diffuse(z0: Latents, eps: Latents, alpha_bar: Scalars) -> Latents:
+    """z_t = sqrt(alpha_bar) z0 + sqrt(1 - alpha_bar) eps, with alpha_bar per image, (batch,)."""
+    a = alpha_bar.double().reshape(-1, 1, 1, 1)
+    return a.sqrt().to(z0) * z0 + (1 - a).sqrt().to(z0) * eps
+
+
+def noise_for(z: Latents, generators: list[torch.Generator]) -> Latents:
+    """Standard normal noise like z, image i's from generator i."""
+    return torch.stack([torch.randn(z.shape[1:], generator=g) for g in generators]).to(z)

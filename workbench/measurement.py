@@ -1,0 +1,104 @@
+"""A batch of measurements: y and all that belongs to each of its images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """y = A(x; params) + noise for a batch of images. Every tensor's first dimension is the image.
+
+    Operator parameters live here and are passed to the operator at every call, since an operator object that
+    remembered the last ones would fail on a subset of the batch.
+
+    Attributes:
+        y: the measurement, on the scale of [0, 1] images.
+        ids: content hashes of the images; they key every later draw.
+        noise_std: standard deviation of the noise in y, per image, on [0, 1].
+        params: per-image operator parameters by name (a blur kernel, a mask ...).
+        observed: 1 where y was measured and 0 where it is only padding or dropped, broadcastable to y; None: all of y.
+        severity: the true level in [0, 1]; None where it is not known (a user's own measurement).
+        view: the image-domain view of y where y is no image (CT, MRI); None: y is its own view.
+    """
+
+    y: Measurements
+    ids: Ids
+    noise_std: Scalars
+    params: Mapping[str, Tensor] = field(default_factory=dict)
+    observed: Tensor | None = None
+    severity: Severities | None = None
+    view: Images | None = None
+
+    def __post_init__(self) -> None:
+        for name, tensor in self._tensors().items():
+            if tensor.shape[:1] != self.y.shape[:1]:
+                raise ValueError(f"measurement.{name} has {tuple(tensor.shape)}, expected {len(self)} images first")
+
+    def __len__(self) -> int:
+        return self.y.shape[0]
+
+    def encoder_input(self) -> Images:
+        """The image-domain view of y that a severity encoder reads, (batch, channel, height, width)."""
+        return self.y if self.view is None else self.view
+
+    def residual(self, prediction: Measurements) -> Measurements:
+        """y - prediction, zero where y was not observed."""
+        difference = self.y - prediction
+        return difference if self.observed is None else difference * self.observed
+
+    def num_observed(self) -> Scalars:
+        """How many entries of y were observed, per image."""
+        if self.observed is None:
+            return torch.full((len(self),), float(self.y[0].numel()), device=self.y.device)
+        return self.observed.expand_as(self.y).flatten(1).sum(1)
+
+    def take(self, index: Tensor | Sequence[int] | slice) -> Self:
+        """The measurements of the images at `index`."""
+        if not isinstance(index, Tensor | slice):
+            index = torch.as_tensor(index, dtype=torch.int64)
+        return self._map(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same measurements on another device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Join batches of the same operator.
+
+        Raises:
+            ValueError: if there is none, or one part lacks what another has.
+        """
+        if not parts:
+            raise ValueError("no measurements to join")
+        names = parts[0]._tensors().keys()
+        for part in parts[1:]:
+            if part._tensors().keys() != names:
+                raise ValueError(f"measurements of different make: {sorted(names)} and {sorted(part._tensors())}")
+        joined = {name: torch.cat([part._tensors()[name] for part in parts]) for name in names}
+        return cls._from_tensors(joined)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Every tensor by a flat name, parameters as `params.NAME`."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "params"}
+        own |= {f"params.{name}": value for name, value in self.params.items()}
+        return {name: value for name, value in own.items() if value is not None}
+
+    @classmethod
+    def _from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        own = {name: value for name, value in tensors.items() if not name.startswith("params.")}
+        params = {name.removeprefix("params."): value for name, value in tensors.items() if name.startswith("params.")}
+        return cls(params=params, **own)  # type: ignore[arg-type]
+
+    def _map(self, change) -> Self:  # type: ignore[no-untyped-def]
+        return self._from_tensors({name: change(value) for name, value in self._tensors().items()})
+
+    def with_params(self, **params: Tensor) -> Self:
+        """A copy with operator parameters added or changed."""
+        return replace(self, params={**self.params, **params})

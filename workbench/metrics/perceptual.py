@@ -1,0 +1,186 @@
+"""LPIPS, a perceptual distance from the features of a classifier (Zhang et al., arXiv 1801.03924, version 0.1).
+
+The `lpips` package ships its linear weights but takes the classifier from torchvision. Here the classifier is loaded by
+hand, from a file, torch's cache or a download. Where it cannot be had the metric is absent and says why.
+"""
+
+import hashlib
+import os
+import pickle
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.request import urlopen
+
+import torch
+from torch import Tensor, nn
+
+from workbench.config import NOT_IDENTITY, Config, Field, UserError
+from workbench.tensors import Images, Scalars
+
+BACKBONE_VARIABLE = "WORKBENCH_LPIPS_BACKBONE"
+DOWNLOAD_TIMEOUT_SECONDS = 5.0
+
+Features = dict[str, Tensor]
+
+
+class LPIPSConfig(Config):
+    """Which network's features LPIPS compares, and where its weights are."""
+
+    net: Literal["squeeze", "alex", "vgg"] = Field(
+        "squeeze", description="squeeze (SqueezeNet 1.1), alex (AlexNet) or vgg (VGG-16); their values differ"
+    )
+    backbone: str | None = Field(
+        None,
+        description="state dict of the torchvision network or of its .features; "
+        f"without it ${BACKBONE_VARIABLE}, torch's cache, then a download",
+        json_schema_extra=NOT_IDENTITY,
+    )
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A metric that cannot be computed, and why."""
+
+    reason: str
+
+
+class LPIPSMetric:
+    """LPIPS with trained weights; lower is nearer, 0 for equal images."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network.eval().requires_grad_(False)
+
+    def to(self, device: torch.device | str) -> "LPIPSMetric":
+        """Move the network to `device`, in place."""
+        self._network.to(device)
+        return self
+
+    @torch.no_grad()
+    def __call__(self, x_hat: Images, x: Images) -> Scalars:
+        """The distance of each pair, (B,). Images have 1 or 3 channels on [0, 1]; `x_hat` is clamped; grey is repeated.
+
+        Raises:
+            ValueError: when the shapes differ.
+        """
+        if x_hat.shape != x.shape:
+            raise ValueError(f"the two batches must have one shape, got {tuple(x_hat.shape)} and {tuple(x.shape)}")
+        distance: Tensor = self._network(_to_network_range(x_hat.clamp(0, 1)), _to_network_range(x))
+        return distance.reshape(x.shape[0])
+
+
+def load_lpips(config: LPIPSConfig) -> LPIPSMetric | Absent:
+    """LPIPS as `config` says, or the reason for which it is absent. Weights are never random.
+
+    The backbone is taken from `config.backbone`, else from the file that $WORKBENCH_LPIPS_BACKBONE names, else from
+    torch's cache, else from torchvision's site (5 s timeout; the file goes to torch's cache).
+
+    Raises:
+        UserError: for a backbone file that does not exist or does not hold this network's weights.
+    """
+    try:
+        import lpips
+    except ImportError as error:
+        return Absent(f"the lpips package cannot be imported ({error}); pip install lpips")
+    path = _backbone_file(config)
+    if isinstance(path, Absent):
+        return path
+    # the constructor draws random weights that are replaced below; keep them from the global generator
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        network = lpips.LPIPS(net=config.net, pretrained=False, pnet_rand=True, verbose=False)
+    linear = _read_state(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{config.net}.pth")
+    features = _read_features(path)
+    network.load_state_dict(_whole_state(network, linear, features, config, path), strict=True)
+    return LPIPSMetric(network)
+
+
+def _to_network_range(x: Images) -> Images:
+    return 2 * x.expand(-1, 3, -1, -1) - 1
+
+
+def _backbone_file(config: LPIPSConfig) -> Path | Absent:
+    named = config.backbone or os.environ.get(BACKBONE_VARIABLE)
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            source = "lpips backbone" if config.backbone else f"${BACKBONE_VARIABLE}"
+            raise UserError(f"{source}: no such file: {path}; give a state dict of torchvision's {config.net} network")
+        return path
+    url = _torchvision_url(config)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if cached.is_file():
+        return cached
+    try:
+        _download(url, cached)
+    except (OSError, ValueError) as error:
+        return Absent(
+            f"LPIPS ({config.net}) is absent: no weights in torch's cache, and the download failed ({error}); "
+            f"set {BACKBONE_VARIABLE} to a file that holds them"
+        )
+    return cached
+
+
+def _torchvision_url(config: LPIPSConfig) -> str:
+    from torchvision import models
+
+    weights = {
+        "squeeze": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
+        "alex": models.AlexNet_Weights.IMAGENET1K_V1,
+        "vgg": models.VGG16_Weights.IMAGENET1K_V1,
+    }
+    return str(weights[config.net].url)
+
+
+def _download(url: str, target: Path) -> None:
+    """Fetch `url` to `target`, whose name ends with the first 8 hex digits of the content's SHA-256."""
+    with urlopen(url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
+        content = response.read()
+    expected = target.stem.rsplit("-", 1)[1]
+    if not hashlib.sha256(content).hexdigest().startswith(expected):
+        raise ValueError(f"what came from {url} has another hash than its name says")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.part")
+    partial.write_bytes(content)
+    partial.replace(target)
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # torch.load has no error of its own: a cut, foreign or pickled file shows as any of these
+    except (RuntimeError, ValueError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is not a readable state dict ({reason}); replace the file") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path} holds a {type(state).__name__}, not a state dict")
+    return state
+
+
+def _read_features(path: Path) -> Features:
+    """The state of the network's `.features`, from a file of these alone or of the whole network."""
+    state = _read_state(path)
+    if any(key.startswith("features.") for key in state):
+        return {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
+    return state
+
+
+def _whole_state(
+    network: nn.Module, linear: dict[str, Any], features: Features, config: LPIPSConfig, path: Path
+) -> dict[str, Any]:
+    """Every tensor of the lpips module; refuses a backbone whose keys or shapes are another network's."""
+    own = network.state_dict()
+    slices = {key: key.split(".", 2)[2] for key in own if key.startswith("net.")}
+    missing, foreign = set(slices.values()) - set(features), set(features) - set(slices.values())
+    if missing or foreign:
+        detail = f"{len(missing)} tensors missing, {len(foreign)} that it does not have"
+        raise UserError(f"{path} does not hold the weights of torchvision's {config.net} network: {detail}")
+    for key, name in slices.items():
+        if own[key].shape != features[name].shape:
+            shapes = f"{tuple(features[name].shape)} instead of {tuple(own[key].shape)}"
+            raise UserError(f"{path} does not hold the weights of the {config.net} network: {name} is {shapes}")
+    fixed = {key: value for key, value in own.items() if key.startswith("scaling_layer.")}
+    # the package registers each linear layer twice, as lin0 and as lins.0
+    again = {f"lins.{key.removeprefix('lin')}": value for key, value in linear.items()}
+    return fixed | linear | again | {key: features[name] for key, name in slices.items()}

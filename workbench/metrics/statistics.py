@@ -1,0 +1,151 @@
+"""Means, paired differences and rank correlations over images, with 95 % bootstrap intervals (BCa, Efron 1987)."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.config import UserError
+
+CONFIDENCE = 0.95
+NUM_RESAMPLES = 2000
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure from `num_images` images and its 95 % interval. NaN where a figure or an interval is undefined."""
+
+    mean: float
+    low: float
+    high: float
+    num_images: int
+
+    def __format__(self, spec: str) -> str:
+        """`f"{estimate:.1f}"` applies the number format to all three: "23.8 [23.5, 24.1]"."""
+        spec = spec or ".2f"
+        if math.isnan(self.mean):
+            return "n/a"
+        if math.isnan(self.low) or math.isnan(self.high):
+            return format(self.mean, spec)
+        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+    def __str__(self) -> str:
+        return format(self, ".2f")
+
+
+def mean_interval(values: ArrayLike) -> Estimate:
+    """The mean over images. The interval is NaN below 2 images and of zero width for constant values.
+
+    Raises:
+        UserError: for NaN or infinite values.
+    """
+    return _estimate(_mean, [_checked(values)])
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
+    """The mean of a - b, where both hold one value an image, of the same images in the same order.
+
+    Raises:
+        UserError: for different lengths, NaN or infinite values.
+    """
+    first, second = _checked_pair(a, b)
+    return mean_interval(first - second)
+
+
+def ratio_of_means(numerator: ArrayLike, denominator: ArrayLike) -> Estimate:
+    """mean(numerator) / mean(denominator) over the same images, resampled together. NaN where the latter is 0.
+
+    Raises:
+        UserError: for different lengths, NaN or infinite values.
+    """
+
+    def ratio(a: Values, b: Values, axis: int) -> Values:
+        below = _mean(b, axis)
+        quotient: Values = np.divide(_mean(a, axis), below, out=np.full_like(below, np.nan), where=below != 0)
+        return quotient
+
+    return _estimate(ratio, [*_checked_pair(numerator, denominator)])
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
+    """Spearman's rank correlation over images, ties at their average rank; NaN where either is constant.
+
+    Raises:
+        UserError: for different lengths, NaN or infinite values.
+    """
+    return _estimate(_rank_correlation, [*_checked_pair(x, y)])
+
+
+def _mean(values: Values, axis: int) -> Values:
+    return np.asarray(values.mean(axis=axis))
+
+
+def _rank_correlation(x: Values, y: Values, axis: int) -> Values:
+    from scipy.stats import rankdata
+
+    x_rank, y_rank = rankdata(x, axis=axis), rankdata(y, axis=axis)
+    x_rank = x_rank - x_rank.mean(axis=axis, keepdims=True)
+    y_rank = y_rank - y_rank.mean(axis=axis, keepdims=True)
+    scale = np.sqrt((x_rank**2).sum(axis=axis) * (y_rank**2).sum(axis=axis))
+    undefined = np.full_like(scale, np.nan)
+    correlation: Values = np.divide((x_rank * y_rank).sum(axis=axis), scale, out=undefined, where=scale > 0)
+    return correlation
+
+
+def _checked(values: ArrayLike) -> Values:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise UserError(f"statistics over images need one value an image, got an array of shape {array.shape}")
+    bad = int((~np.isfinite(array)).sum())
+    if bad:
+        raise UserError(f"{bad} of {array.size} values are NaN or infinite; statistics over images refuse them")
+    return array
+
+
+def _checked_pair(a: ArrayLike, b: ArrayLike) -> tuple[Values, Values]:
+    first, second = _checked(a), _checked(b)
+    if first.size != second.size:
+        raise UserError(f"paired statistics need the same images on both sides, got {first.size} and {second.size}")
+    return first, second
+
+
+def _estimate(statistic: Callable[..., Values], samples: Sequence[Values]) -> Estimate:
+    """`statistic(*samples, axis)` with its interval; resamples draw images, the same ones for every sample."""
+    from scipy.stats import DegenerateDataWarning, bootstrap
+
+    num_images = samples[0].size
+    if num_images == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    mean = float(statistic(*[sample[None] for sample in samples], axis=-1)[0])
+    if num_images < 2 or math.isnan(mean):
+        return Estimate(mean, math.nan, math.nan, num_images)
+    if all(np.ptp(sample) == 0 for sample in samples):
+        return Estimate(mean, mean, mean, num_images)
+    with warnings.catch_warnings():
+        # a degenerate sample (all resamples nearly alike) has no BCa interval; the percentile below stands in
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = bootstrap(
+            samples,
+            statistic,
+            paired=len(samples) > 1,
+            vectorized=True,
+            n_resamples=NUM_RESAMPLES,
+            confidence_level=CONFIDENCE,
+            method="BCa",
+            rng=np.random.default_rng(0),
+        )
+    low, high = map(float, result.confidence_interval)
+    if math.isnan(low) or math.isnan(high):
+        # resamples in which the statistic is undefined (constant ranks) say nothing and are left out
+        defined = result.bootstrap_distribution[np.isfinite(result.bootstrap_distribution)]
+        if defined.size == 0:
+            return Estimate(mean, math.nan, math.nan, num_images)
+        tail = (1 - CONFIDENCE) / 2
+        low, high = map(float, np.quantile(defined, [tail, 1 - tail]))
+    return Estimate(mean, low, high, num_images)

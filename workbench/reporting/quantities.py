@@ -1,0 +1,48 @@
+"""What the columns of a study's results mean: label, unit and how many decimals are worth reading."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a column is shown: `scale` brings values into `unit`; `better` is +1 where more is better, -1 where less."""
+
+    label: str
+    unit: str = ""
+    decimals: int = 2
+    scale: float = 1.0
+    better: int = 0
+
+    @property
+    def title(self) -> str:
+        """The label with its unit, as a table's heading."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+
+QUANTITIES: dict[str, Quantity] = {
+    "psnr": Quantity("PSNR", "dB", 2, better=1),
+    "ssim": Quantity("SSIM", "", 3, better=1),
+    "lpips": Quantity("LPIPS", "", 3, better=-1),
+    "psnr_degraded": Quantity("PSNR of the degraded image", "dB", 2, better=1),
+    "psnr_decoded": Quantity("PSNR without diffusion", "dB", 2, better=1),
+    "psnr_ceiling": Quantity("PSNR of the autoencoder alone", "dB", 2, better=1),
+    "residual_ratio": Quantity("Residual / noise", "", 2),
+    "nfe": Quantity("NFE", "", 1, better=-1),
+    "decoder_evals": Quantity("Decoder evaluations", "", 1, better=-1),
+    "encoder_evals": Quantity("Encoder evaluations", "", 1, better=-1),
+    "flops": Quantity("Compute", "GFLOP", 2, scale=1e-9, better=-1),
+    "seconds": Quantity("Time", "ms", 1, scale=1e3, better=-1),
+}
+
+
+def readable(label: str) -> str:
+    """A config's label in words: "gaussian_blur" becomes "gaussian blur"."""
+    return label.replace("_", " ")
+
+
+def number(value: float, decimals: int) -> str:
+    """`value` for readers: a true minus sign, no negative zero, "n/a" for NaN."""
+    if math.isnan(value):
+        return "n/a"
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\N{MINUS SIGN}")

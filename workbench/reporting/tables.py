@@ -1,0 +1,109 @@
+"""Tables for terminals (rich) and pages (HTML) from data frames whose cells are estimates, numbers or text."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from workbench.metrics import Estimate, mean_interval
+from workbench.reporting.quantities import QUANTITIES, number, readable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.table import Table
+
+    from workbench.study import StudyResults
+
+_TERMINAL_COLUMNS = ("psnr", "ssim", "lpips", "nfe", "seconds")
+
+
+def column_estimate(frame: "DataFrame", column: str) -> Estimate:
+    """Mean and interval of a results column over a cell's images, in the unit that is shown."""
+    return mean_interval(frame[column].to_numpy(dtype=float) * QUANTITIES[column].scale)
+
+
+def html_table(frame: "DataFrame", decimals: Mapping[str, int] | int = 2, caption: str = "") -> Markup:
+    """`frame` as an HTML table, its index as row headings; an estimate's interval stands small under its figure.
+
+    `decimals` is one number for all columns, or one for each column by name (2 where it has none).
+    """
+    heading = Markup().join(Markup("<th scope=col>{}</th>").format(name) for name in frame.columns)
+    corner = Markup("<th scope=col>{}</th>").format(frame.index.name or "")
+    lines = []
+    for label, row in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
+        cells = (_html_cell(v, str(c), _places(decimals, str(c))) for c, v in zip(frame.columns, row, strict=True))
+        lines.append(Markup("<tr><th scope=row>{}</th>{}</tr>").format(str(label), Markup().join(cells)))
+    title = Markup("<caption>{}</caption>").format(caption) if caption else Markup()
+    return Markup('<div class="table"><table>{}<thead><tr>{}{}</tr></thead><tbody>{}</tbody></table></div>').format(
+        title, corner, heading, Markup().join(lines)
+    )
+
+
+def rich_table(frame: "DataFrame", title: str, decimals: Mapping[str, int] | int = 2) -> "Table":
+    """`frame` as a terminal table, its index as the first column; estimates as "23.81 [23.50, 24.12]"."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column(str(frame.index.name or ""))
+    for name in frame.columns:
+        table.add_column(str(name), justify="right")
+    for label, row in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
+        cells = (_plain(v, _places(decimals, str(c))) for c, v in zip(frame.columns, row, strict=True))
+        table.add_row(str(label), *cells)
+    return table
+
+
+def terminal_table(results: "StudyResults") -> "Table":
+    """A study in the terminal: one line a cell, with the number of images, PSNR with its interval, and other means."""
+    from rich.table import Table
+
+    shown = [name for name in _TERMINAL_COLUMNS if name in results.frame and results.frame[name].notna().all()]
+    table = Table(title=f"{results.name} ({results.preset})", title_justify="left", header_style="bold")
+    for axis in results.axes:
+        table.add_column(readable(axis))
+    table.add_column("images", justify="right")
+    for name in shown:
+        heading = QUANTITIES[name].title + (" [95 %]" if name == "psnr" else "")
+        table.add_column(heading, justify="right", no_wrap=name == "psnr")
+    for labels, cell in _cells(results):
+        texts = []
+        for name in shown:
+            quantity = QUANTITIES[name]
+            if name == "psnr":
+                texts.append(f"{column_estimate(cell, name):.{quantity.decimals}f}")
+            else:
+                texts.append(number(float(cell[name].mean()) * quantity.scale, quantity.decimals))
+        table.add_row(*map(readable, labels), str(len(cell)), *texts)
+    return table
+
+
+def _cells(results: "StudyResults") -> list[tuple[tuple[str, ...], "DataFrame"]]:
+    """The cells that have results, in the order of the axes' labels."""
+    if not results.axes:
+        return [((), results.frame)]
+    order = {name: {label: i for i, label in enumerate(labels)} for name, labels in results.axes.items()}
+    groups = [(tuple(map(str, key)), cell) for key, cell in results.frame.groupby(list(results.axes), observed=True)]
+    return sorted(groups, key=lambda group: [order[n][label] for n, label in zip(order, group[0], strict=True)])
+
+
+def _places(decimals: Mapping[str, int] | int, column: str) -> int:
+    return decimals if isinstance(decimals, int) else decimals.get(column, 2)
+
+
+def _html_cell(value: Any, column: str, decimals: int) -> Markup:
+    figure, interval = _plain(value, decimals), Markup()
+    if isinstance(value, Estimate):
+        figure = number(value.mean, decimals)
+        if not math.isnan(value.low) and value.low != value.high:
+            text = f"{number(value.low, decimals)} to {number(value.high, decimals)}"
+            interval = Markup("<small>{}</small>").format(text)
+    return Markup('<td data-label="{}">{}{}</td>').format(column, figure, interval)
+
+
+def _plain(value: Any, decimals: int) -> str:
+    if isinstance(value, Estimate):
+        return format(value, f".{decimals}f")
+    if isinstance(value, float):
+        return number(value, decimals)
+    return str(value)

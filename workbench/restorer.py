@@ -1,0 +1,187 @@
+"""Flash-Diffusion itself (arXiv 2309.06642, algorithm 1): y -> x_hat, with severity, start and cost. Needs no truth."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from workbench import randomness
+from workbench.autoencoders import Autoencoder
+from workbench.degradations import Degradation
+from workbench.diffusion import DDIM, Prior
+from workbench.measurement import Measurement
+from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.start import Situation, StartRule, timestep_at
+from workbench.solvers.base import Networks, Solver
+from workbench.solvers.engine import Engine, Finished, Task
+from workbench.tensors import Ids, Images, Latents
+
+
+class Estimator(Protocol):
+    """Anything that guesses the clean latent and the variance of its own error from the image-domain view of y."""
+
+    def estimate(self, view: Images) -> SeverityEstimate:
+        """(z_hat, var_hat) of each image."""
+        ...
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Images restored, in the order in which they finished; every field has the image first.
+
+    Attributes:
+        ids: content hashes.
+        x_hat: the restored images on [0, 1].
+        z_hat: the severity encoder's guess of the clean latent.
+        var_hat: its predicted error variance, (batch,).
+        start_timestep: timestep of the first network evaluation; -1 where there was none.
+        fell_back: whether the chain began from pure noise because the start rule could not use z_hat.
+        nfe, decoder_evals, encoder_evals: evaluations of the prior, of D and of E (severity encoder included).
+        flops: of all networks, gradients included; the operator's own are not counted.
+        seconds: the image's share of the wall time.
+    """
+
+    ids: Ids
+    x_hat: Images
+    z_hat: Latents
+    var_hat: Tensor
+    start_timestep: Tensor
+    fell_back: Tensor
+    nfe: Tensor
+    decoder_evals: Tensor
+    encoder_evals: Tensor
+    flops: Tensor
+    seconds: Tensor
+
+
+@dataclass
+class Restorer:
+    """Severity encoder, start rule and solver, joined.
+
+    Attributes:
+        autoencoder, prior: the latent diffusion model.
+        estimator: the severity encoder.
+        degradation: the forward operator; its per-image parameters come with the measurements.
+        start: where to begin.
+        solver, sampler: how to go on.
+        seed: keys every draw.
+        num_slots: images worked on at once.
+    """
+
+    autoencoder: Autoencoder
+    prior: Prior
+    estimator: Estimator
+    degradation: Degradation
+    start: StartRule
+    solver: Solver
+    sampler: DDIM
+    seed: int = 0
+    num_slots: int = 64
+    _pending: dict[int, dict[str, Tensor]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.solver.check(self.degradation)
+
+    def restore(
+        self, measurements: Iterable[Measurement], truth: Callable[[Measurement], Latents] | None = None
+    ) -> Iterator[Restored]:
+        """Restore every image of every measurement; images come out as they finish.
+
+        Measurements are read as slots become free, so memory does not grow with their number.
+
+        Args:
+            truth: gives the clean latents; only oracle start rules look at them.
+        """
+        networks = Networks(self.autoencoder, self.prior, self.degradation)
+        engine = Engine(networks, self.solver, self.sampler, self.seed, self.num_slots)
+        tasks = (self._begin(m, engine.grid, truth(m) if truth else None) for m in measurements)
+        for finished in engine.run(tasks):
+            yield self._end(finished)
+
+    @torch.no_grad()
+    def _begin(self, measurement: Measurement, grid: Tensor, truth: Latents | None) -> Task:
+        """Estimate severity and choose the start."""
+        clock = time.perf_counter()
+        estimate = self.estimator.estimate(measurement.encoder_input())
+        noise = randomness.normal(measurement.ids, (self.seed, "start"), tuple(estimate.z_hat.shape[1:]))
+        situation = Situation(estimate, measurement, self.prior.schedule, grid, noise.to(estimate.z_hat), truth)
+        if self.solver.diffuses:
+            start = self.start(situation)
+            z, position, fell_back = start.z, start.position, start.fell_back
+        else:
+            z, position = estimate.z_hat, torch.full((len(measurement),), len(grid))
+            fell_back = torch.zeros(len(measurement), dtype=torch.bool)
+        share = (time.perf_counter() - clock) / len(measurement)
+        for i, key in enumerate(measurement.ids.tolist()):
+            self._pending[key] = {
+                "z_hat": estimate.z_hat[i],
+                "var_hat": estimate.var_hat[i].mean(),
+                "start_timestep": timestep_at(grid, position[i]),
+                "fell_back": fell_back[i],
+                "seconds": torch.tensor(share),
+            }
+        return Task(measurement, z, position)
+
+    @torch.no_grad()
+    def _end(self, finished: Finished) -> Restored:
+        """Decode, and settle the account."""
+        clock = time.perf_counter()
+        x_hat = self.autoencoder.decode(finished.z0).clamp(0, 1)
+        share = (time.perf_counter() - clock) / len(x_hat)
+        begun = [self._pending.pop(key) for key in finished.ids.tolist()]
+        spent = [count + Counter(decoder=1, severity_encoder=1) for count in finished.evaluations]
+        joined = {name: torch.stack([row[name] for row in begun]) for name in begun[0]}
+        seconds = joined.pop("seconds") + torch.tensor(finished.seconds) + share
+        return Restored(
+            ids=finished.ids,
+            x_hat=x_hat,
+            **joined,
+            nfe=_total(spent, "prior"),
+            decoder_evals=_total(spent, "decoder"),
+            encoder_evals=_total(spent, "encoder") + _total(spent, "severity_encoder"),
+            flops=torch.tensor([sum(n * self.unit_flops[name] for name, n in c.items()) for c in spent]),
+            seconds=seconds,
+        )
+
+    @cached_property
+    def unit_flops(self) -> dict[str, float]:
+        """Floating-point operations of one evaluation on one image, by torch's counter.
+
+        "_grad" stands for an evaluation and the backward pass to its input.
+        """
+        from torch.utils.flop_counter import FlopCounterMode
+
+        channels, side = self.autoencoder.image_channels, self.autoencoder.downscale * 8
+        device = next(self.prior.parameters()).device
+        x = torch.zeros(1, channels, side, side, device=device)
+        if (sample_size := self.prior.unet.config.sample_size) is not None:
+            side = int(sample_size) * self.autoencoder.downscale
+            x = torch.zeros(1, channels, side, side, device=device)
+        z = torch.zeros(1, *self.autoencoder.latent_shape((channels, side, side)), device=device)
+        timestep = torch.zeros(1, dtype=torch.int64, device=device)
+        calls: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
+            "prior": (lambda z: self.prior.predict(z, timestep)[0], z),
+            "decoder": (self.autoencoder.decode, z),
+            "encoder": (self.autoencoder.encode, x),
+        }
+        flops = {}
+        for name, (call, argument) in calls.items():
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                call(argument)
+            flops[name] = float(counter.get_total_flops())
+            argument = argument.clone().requires_grad_(True)
+            with FlopCounterMode(display=False) as counter, torch.enable_grad():
+                torch.autograd.grad(call(argument).sum(), argument)
+            flops[f"{name}_grad"] = float(counter.get_total_flops())
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.estimator.estimate(x)
+        return flops | {"severity_encoder": float(counter.get_total_flops())}
+
+
+def _total(spent: list[Counter[str]], network: str) -> Tensor:
+    return torch.tensor([count[network] + count[f"{network}_grad"] for count in spent])

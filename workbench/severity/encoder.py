@@ -1,0 +1,54 @@
+"""The severity encoder (arXiv 2309.06642, section 3.2): y -> z_hat and the variance of its error."""
+
+import torch
+from torch import Tensor, nn
+
+from workbench.autoencoders import Autoencoder
+from workbench.severity.estimate import SeverityEstimate
+from workbench.tensors import Images
+
+INITIAL_VARIANCE = 0.1
+"""What an untrained head answers: the order of the latent error of a moderately degraded image."""
+
+
+class SeverityEncoder(nn.Module):
+    """The autoencoder's own encoder, trained further on degraded images, with a scalar head on its last features.
+
+    The head answers log var_hat, so var_hat is positive and errors are relative at every severity.
+
+    Args:
+        autoencoder: gives the weights to start from, and so the architecture.
+    """
+
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.trunk = autoencoder.encoder_copy()
+        self.trunk.requires_grad_(True)
+        self.head = VarianceHead()
+
+    def forward(self, view: Images) -> tuple[Tensor, Tensor]:
+        """(z_hat, log var_hat), the latter (batch, 1, 1, 1), of a measurement's image-domain view."""
+        features, z_hat = self.trunk(view)
+        return z_hat, self.head(features)
+
+    @torch.no_grad()
+    def estimate(self, view: Images) -> SeverityEstimate:
+        """The estimate for each image of the view."""
+        z_hat, log_var = self(view)
+        return SeverityEstimate(z_hat, log_var.exp())
+
+
+class VarianceHead(nn.Module):
+    """log var_hat from the mean and spread of each feature channel over the image; (batch, 1, 1, 1)."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.LazyLinear(width), nn.SiLU(), nn.Linear(width, 1))
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.constant_(self.layers[-1].bias, torch.tensor(INITIAL_VARIANCE).log().item())
+
+    def forward(self, features: Tensor) -> Tensor:
+        flat = features.flatten(2)
+        summary = torch.cat([flat.mean(2), flat.std(2)], dim=1)
+        log_var: Tensor = self.layers(summary)
+        return log_var.reshape(-1, 1, 1, 1)

@@ -1,0 +1,201 @@
+"""Start rules: where does reverse diffusion begin, and from what latent?
+
+Notation: a = alpha_bar of a timestep, SNR = a / (1 - a), v = variance of z_hat's error. Latents have unit variance.
+A chain visits the timesteps of a descending grid; a start is a position in that grid and a latent at that noise level.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workbench.config import Config, UserError
+from workbench.diffusion import Schedule, diffuse
+from workbench.measurement import Measurement
+from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.tensors import Latents, Scalars
+
+Channel = Literal["forward", "mmse"]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that a start rule may look at.
+
+    Attributes:
+        estimate: z_hat and var_hat.
+        measurement: what was measured.
+        schedule: the prior's noise schedule.
+        grid: the timesteps that the chain visits, descending, (num_steps,).
+        noise: standard normal, like z_hat, keyed by image.
+        truth: the clean latent; for oracles only, None on a user's images.
+    """
+
+    estimate: SeverityEstimate
+    measurement: Measurement
+    schedule: Schedule
+    grid: Tensor
+    noise: Latents
+    truth: Latents | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the chain begins, per image.
+
+    Attributes:
+        z: the latent to begin from.
+        position: index into the grid of the first network evaluation, (batch,) int64; an image costs
+            len(grid) - position evaluations.
+        fell_back: the rule could not use z_hat and began from pure noise, (batch,) bool.
+    """
+
+    z: Latents
+    position: Tensor
+    fell_back: Tensor
+
+    def timestep(self, grid: Tensor) -> Tensor:
+        """The timestep of the first network evaluation, (batch,) int64; -1 where there is none."""
+        return timestep_at(grid, self.position)
+
+
+def timestep_at(grid: Tensor, position: Tensor) -> Tensor:
+    """The grid's timestep at each position; -1, the clean end, past its last."""
+    return torch.cat([grid, torch.tensor([-1])])[position]
+
+
+class StartRule(Config):
+    """Chooses a start for each image."""
+
+    kind: str
+
+    @abstractmethod
+    def __call__(self, situation: Situation) -> Start:
+        """The start of each image of the situation."""
+
+
+class Full(StartRule):
+    """The unaccelerated baseline: z_T ~ N(0, I), all steps of the grid."""
+
+    kind: Literal["full"] = "full"
+
+    def __call__(self, situation: Situation) -> Start:
+        batch = len(situation.noise)
+        return Start(situation.noise, torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.bool))
+
+
+class Fixed(StartRule):
+    """One timestep for all images: CCDF (arXiv 2112.05146), z_t = sqrt(a) z_hat + sqrt(1 - a) eps."""
+
+    kind: Literal["fixed"] = "fixed"
+    timestep: int = Field(200, ge=0, description="where to begin; the first grid timestep at or below it is taken")
+
+    def __call__(self, situation: Situation) -> Start:
+        if self.timestep >= situation.schedule.num_timesteps:
+            raise UserError(f"start.timestep must lie below T = {situation.schedule.num_timesteps}, got {self.timestep}")
+        batch = len(situation.noise)
+        position = _first_at_or_below(situation.grid, torch.full((batch,), self.timestep))
+        a = situation.schedule.alpha_bar_at(timestep_at(situation.grid, position))
+        z = diffuse(situation.estimate.z_hat, situation.noise, a)
+        return Start(z, position, torch.zeros(batch, dtype=torch.bool))
+
+
+class Official(StartRule):
+    """The authors' rule: t = argmin |SNR_t - 1 / v| over all T, z = sqrt(1 - c v) z_hat + sqrt(c v) eps.
+
+    The first network evaluation is at t - 1. Where c v >= 1 their square root is NaN: `full`, with a flag.
+    Kept so that published settings can be compared.
+    """
+
+    kind: Literal["official"] = "official"
+    c: float = Field(1.2, gt=0, description="factor on the variance; published settings use 1.0 to 1.2")
+
+    def index(self, var: Scalars, schedule: Schedule) -> Tensor:
+        """argmin over timesteps of |SNR_t - 1 / v|, (batch,) int64."""
+        return (schedule.snr[None] - 1 / var.double().cpu()[:, None]).abs().argmin(1)
+
+    def __call__(self, situation: Situation) -> Start:
+        var = _per_image(situation.estimate)
+        position = _first_at_or_below(situation.grid, self.index(var, situation.schedule) - 1)
+        noise_variance = self.c * var.double()
+        fell_back = (noise_variance >= 1).cpu()
+        z = diffuse(situation.estimate.z_hat, situation.noise, (1 - noise_variance).clamp(min=0))
+        return _with_fallback(z, position, fell_back, situation)
+
+
+class SNRMatch(StartRule):
+    """Begin at the first grid timestep whose SNR is at or below that of z_hat.
+
+    Which quantity is z_hat's error independent of?
+    - `forward`: of z0 (the paper's reading, z_hat = z0 + e). Target SNR 1 / v;
+      z_t = sqrt(a) z_hat + sqrt(1 - a - a v) eps.
+    - `mmse`: of z_hat (what squared-error training gives, z_hat = E[z0 | y]). Then z_hat / (1 - v) is z0 plus noise
+      of variance v / (1 - v). Target SNR (1 - v) / v; z_t = sqrt(a) z_hat / (1 - v) + sqrt(1 - a - a v / (1 - v)) eps.
+      An uninformative y (v -> 1) begins from pure noise, as it should.
+
+    The target is divided by 10^(offset_db / 10). Under a negative offset z_hat is noisier than the start; the missing
+    (negative) noise variance is clamped at 0. Where no grid timestep is noisy enough: `full`, with a flag.
+    """
+
+    kind: Literal["snr_match"] = "snr_match"
+    channel: Channel = Field("forward", description="what the error of z_hat is independent of: z0 or z_hat")
+    offset_db: float = Field(0.0, description="how much noisier than matched to begin, in decibels")
+
+    def variance(self, situation: Situation) -> Scalars:
+        """The variance that is matched, per image."""
+        return _per_image(situation.estimate)
+
+    def __call__(self, situation: Situation) -> Start:
+        v = self.variance(situation).double().cpu()
+        # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain
+        gain = torch.ones_like(v) if self.channel == "forward" else 1 / (1 - v).clamp(min=1e-12)
+        noise_variance = v * gain
+        target = 10 ** (-self.offset_db / 10) / noise_variance
+        noisy_enough = situation.schedule.snr[situation.grid][None] <= target[:, None]
+        # the grid descends in timestep, so SNR ascends along it: the last position that is noisy enough
+        position = noisy_enough.sum(1) - 1
+        fell_back = (position < 0) | (v >= 1) & (self.channel == "mmse")
+        position = position.clamp(min=0)
+        a = situation.schedule.alpha_bar[situation.grid[position]]
+        missing = (1 - a - a * noise_variance).clamp(min=0)
+        signal, noise = (
+            c.sqrt().reshape(-1, 1, 1, 1).to(situation.noise) for c in (a * gain.square(), missing)
+        )
+        z = signal * situation.estimate.z_hat + noise * situation.noise
+        return _with_fallback(z, position, fell_back, situation)
+
+
+class OracleVariance(SNRMatch):
+    """`snr_match` with the true error variance s2: what a perfect severity encoder would do."""
+
+    kind: Literal["oracle_variance"] = "oracle_variance"  # type: ignore[assignment]
+
+    def variance(self, situation: Situation) -> Scalars:
+        if situation.truth is None:
+            raise UserError("oracle_variance needs the clean images: use it in studies, not to restore")
+        return error_variance(situation.estimate.z_hat, situation.truth)
+
+
+AnyStart = Annotated[SNRMatch | Official | Fixed | Full | OracleVariance, Field(discriminator="kind")]
+
+
+def _per_image(estimate: SeverityEstimate) -> Scalars:
+    """var_hat as one number an image."""
+    var = estimate.var_hat.flatten(1).mean(1)
+    if not bool((var.isfinite() & (var > 0)).all()):
+        raise ValueError("var_hat must be positive and finite")
+    return var
+
+
+def _first_at_or_below(grid: Tensor, timestep: Tensor) -> Tensor:
+    """The position of the first grid timestep at or below `timestep`; len(grid) where there is none."""
+    return (grid[None] > timestep[:, None]).sum(1)
+
+
+def _with_fallback(z: Latents, position: Tensor, fell_back: Tensor, situation: Situation) -> Start:
+    """Pure noise and all steps where `fell_back`."""
+    z = torch.where(fell_back.reshape(-1, 1, 1, 1).to(z.device), situation.noise, z)
+    return Start(z, torch.where(fell_back, 0, position), fell_back)

@@ -1,0 +1,29 @@
+"""Controls: what diffusion adds, and what the measurement adds."""
+
+from typing import ClassVar, Literal
+
+import torch
+
+from workbench.solvers.base import Solver, Step
+from workbench.tensors import Latents
+
+
+class NoGuidance(Solver):
+    """Reverse diffusion from the start latent that never looks at y again."""
+
+    kind: Literal["no_guidance"] = "no_guidance"
+
+    @torch.no_grad()
+    def step(self, step: Step) -> Latents:
+        return step.reverse(*step.networks.predict(step.z, step.timestep))
+
+
+class DecodeOnly(Solver):
+    """No diffusion: D(z_hat)."""
+
+    kind: Literal["decode_only"] = "decode_only"
+
+    diffuses: ClassVar[bool] = False
+
+    def step(self, step: Step) -> Latents:
+        return step.z

@@ -1,0 +1,158 @@
+"""The slot engine: full batches although every image has its own start.
+
+A pool of slots holds images at different timesteps. A slot whose image is finished takes the next one, as language
+models batch continuously; the cost of a data set is the sum of its images' steps, not images times the worst case.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench import randomness
+from workbench.diffusion import DDIM
+from workbench.measurement import Measurement
+from workbench.severity.start import timestep_at
+from workbench.solvers.base import Networks, Solver, Step
+from workbench.tensors import Ids, Latents
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images that wait for slots: a start for each image of a measurement."""
+
+    measurement: Measurement
+    z: Latents
+    position: Tensor
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Images that reached the clean end together.
+
+    Attributes:
+        ids: theirs, (n,).
+        z0: their latents, (n, channel, height, width).
+        evaluations: per image, how often each network was evaluated for it.
+        seconds: per image, its share of the wall time of the steps that it took part in.
+    """
+
+    ids: Ids
+    z0: Latents
+    evaluations: list[Counter[str]]
+    seconds: list[float]
+
+
+@dataclass
+class _Account:
+    """What belongs to one image in a slot beside its tensors."""
+
+    generator: torch.Generator
+    evaluations: Counter[str]
+    seconds: float = 0.0
+
+
+@dataclass
+class _Pool:
+    """The images in slots or in the queue for them."""
+
+    measurement: Measurement
+    z: Latents
+    position: Tensor
+    accounts: list[_Account]
+
+    def __len__(self) -> int:
+        return len(self.accounts)
+
+    def take(self, index: Tensor) -> "_Pool":
+        on_device = index.to(self.z.device)
+        accounts = [self.accounts[i] for i in index.tolist()]
+        return _Pool(self.measurement.take(on_device), self.z[on_device], self.position[index], accounts)
+
+    def join(self, other: "_Pool") -> "_Pool":
+        return _Pool(
+            Measurement.cat([self.measurement, other.measurement]),
+            torch.cat([self.z, other.z]),
+            torch.cat([self.position, other.position]),
+            self.accounts + other.accounts,
+        )
+
+
+class Engine:
+    """Runs a solver over images that begin and end at different times.
+
+    Every draw comes from a generator keyed by (seed, image id), so an image's result does not depend on the number of
+    slots, the order or its neighbours beyond float rounding.
+
+    Args:
+        networks: the networks and the operator.
+        solver: the rule of a step.
+        sampler: the grid and the reverse step.
+        seed: keys the noise.
+        num_slots: images worked on at once.
+    """
+
+    def __init__(self, networks: Networks, solver: Solver, sampler: DDIM, seed: int, num_slots: int = 64) -> None:
+        self.networks, self.solver, self.sampler = networks, solver, sampler
+        self.seed, self.num_slots = seed, num_slots
+        self.grid = sampler.grid(networks.prior.schedule)
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Finished]:
+        """Bring every image of every task to the clean end; images come out as they finish."""
+        source = iter(tasks)
+        pool = self._refill(None, source)
+        while pool is not None:
+            active = min(len(pool), self.num_slots)
+            done = pool.position[:active] >= len(self.grid)
+            if bool(done.any()):
+                yield self._finished(pool.take(done.nonzero().flatten()))
+                stay = torch.cat([~done, torch.ones(len(pool) - active, dtype=torch.bool)])
+                pool = self._refill(pool.take(stay.nonzero().flatten()) if bool(stay.any()) else None, source)
+            else:
+                self._advance(pool, active)
+
+    def _refill(self, pool: _Pool | None, source: Iterator[Task]) -> _Pool | None:
+        """At least `num_slots` images while there are any; those beyond wait at the end of the pool."""
+        while pool is None or len(pool) < self.num_slots:
+            if (task := next(source, None)) is None:
+                break
+            keys = task.measurement.ids.tolist()
+            accounts = [_Account(randomness.generator(self.seed, "step", key), Counter()) for key in keys]
+            entering = _Pool(task.measurement, task.z, task.position.clone(), accounts)
+            pool = entering if pool is None else pool.join(entering)
+        return pool
+
+    def _finished(self, pool: _Pool) -> Finished:
+        evaluations = [account.evaluations for account in pool.accounts]
+        return Finished(pool.measurement.ids, pool.z.detach(), evaluations, [a.seconds for a in pool.accounts])
+
+    def _advance(self, pool: _Pool, active: int) -> None:
+        """One reverse step of the first `active` images."""
+        started = time.perf_counter()
+        accounts = pool.accounts[:active]
+        z, position = pool.z[:active], pool.position[:active]
+        noise = torch.zeros_like(z)
+        if self.sampler.eta:
+            noise = torch.stack([torch.randn(z.shape[1:], generator=a.generator) for a in accounts]).to(z)
+        step = Step(
+            z=z,
+            timestep=timestep_at(self.grid, position).to(z.device),
+            timestep_next=timestep_at(self.grid, position + 1).to(z.device),
+            noise=noise,
+            measurement=pool.measurement.take(slice(0, active)),
+            networks=self.networks,
+            sampler=self.sampler,
+        )
+        self.networks.evaluations.clear()
+        advanced = self.solver.step(step)
+        if z.is_cuda:
+            torch.cuda.synchronize()
+        share = (time.perf_counter() - started) / active
+        for account in accounts:
+            account.evaluations.update(self.networks.evaluations)
+            account.seconds += share
+        pool.z = torch.cat([advanced, pool.z[active:]])
+        pool.position = torch.cat([position + 1, pool.position[active:]])

@@ -1,0 +1,1 @@
+"""Stages: the cached steps that studies are made of."""

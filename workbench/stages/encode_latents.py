@@ -1,0 +1,56 @@
+"""Encode a split once, so that priors and severity encoders train on cached clean latents."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from workbench.autoencoders import AnyAutoencoder
+from workbench.data import Source, Split
+from workbench.stages.base import Runtime, Stage
+from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.tensors import Latents
+
+BATCH_SIZE = 250
+
+
+class EncodeLatents(Stage):
+    """A split's images -> their scaled latents, in the split's order."""
+
+    name: ClassVar[str] = "encode_latents"
+    version: ClassVar[int] = 1
+
+    data: Source
+    autoencoder: AnyAutoencoder
+    split: Split = "train"
+
+    @property
+    def label(self) -> str:
+        return f"latents of {self.split}"
+
+    def autoencoder_stage(self) -> TrainAutoencoder:
+        """The stage that gives the autoencoder."""
+        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (self.autoencoder_stage(),)
+
+    def load(self, runtime: Runtime) -> Latents:
+        """(N, channel, height, width) float32, on the CPU."""
+        from safetensors.torch import load_file
+
+        return load_file(self.ensure(runtime) / "latents.safetensors")["z0"]
+
+    @torch.no_grad()
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        from safetensors.torch import save_file
+
+        autoencoder = self.autoencoder_stage().load(runtime)
+        images = self.data.split(self.split)
+        latents = []
+        with runtime.progress.task(f"encoding {len(images)} {self.split} images") as update:
+            for first in range(0, len(images), BATCH_SIZE):
+                x = images.batch(slice(first, first + BATCH_SIZE)).to(runtime.device)
+                latents.append(autoencoder.encode(x).cpu())
+                update(min(first + BATCH_SIZE, len(images)), len(images))
+        save_file({"z0": torch.cat(latents)}, folder / "latents.safetensors")

@@ -1,0 +1,231 @@
+"""Evaluate: restore a fixed set of measurements and compare with the truth, a row an image."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from workbench.autoencoders import AnyAutoencoder, Tiny
+from workbench.config import NOT_IDENTITY, digest
+from workbench.data import FashionMNIST, ImageSplit, Source, Split
+from workbench.degradations import AnyDegradation, GaussianBlur
+from workbench.diffusion import DDIM, PriorRecipe, Sampler
+from workbench.measurement import Measurement
+from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
+from workbench.restorer import Restored, Restorer
+from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.severity.start import AnyStart, OracleVariance, Situation, SNRMatch
+from workbench.solvers import LDPS, AnySolver
+from workbench.stages.base import Runtime, Stage
+from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.train_prior import TrainPrior
+from workbench.stages.train_severity import SeverityRecipe, TrainSeverity, degrade
+from workbench.tensors import Images, Latents
+
+ROWS = "per_image.parquet"
+EXAMPLES = "examples.safetensors"
+NUM_EXAMPLES = 8
+
+
+class Evaluate(Stage):
+    """One cell: a severity encoder, a start rule and a solver on the measurements of one degradation.
+
+    The autoencoder and the data are named once; the prior and the severity encoder are made for them.
+    """
+
+    name: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 1
+
+    data: Source = FashionMNIST()
+    autoencoder: AnyAutoencoder = Tiny()
+    prior: PriorRecipe = PriorRecipe()
+    severity_encoder: SeverityRecipe = SeverityRecipe(degradation=GaussianBlur())
+    degradation: AnyDegradation = Field(GaussianBlur(), description="what the evaluated images suffer")
+    start: AnyStart = SNRMatch()
+    solver: AnySolver = LDPS()
+    sampler: Sampler = DDIM()
+    lpips: LPIPSConfig = LPIPSConfig()
+    split: Split = Field("test", description="tune on val, report on test")
+    num_images: int = Field(128, ge=1, description="images evaluated, from the beginning of the split")
+    seed: int = Field(0, description="keys severities, operators, noise and sampling")
+    num_examples: int = Field(NUM_EXAMPLES, ge=0, description="images kept for the page", json_schema_extra=NOT_IDENTITY)
+
+    @model_validator(mode="after")
+    def _compatible(self) -> "Evaluate":
+        self.solver.check(self.degradation)
+        if self.sampler.num_steps > self.prior.num_timesteps:
+            raise ValueError(
+                f"sampler.num_steps must be at most T = {self.prior.num_timesteps}, got {self.sampler.num_steps}"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        return f"{self.severity_encoder.degradation.kind} encoder on {self.degradation.kind}"
+
+    def autoencoder_stage(self) -> TrainAutoencoder:
+        """The stage that gives the autoencoder."""
+        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
+
+    def prior_stage(self) -> TrainPrior:
+        """The stage that gives the prior."""
+        return TrainPrior(data=self.data, autoencoder=self.autoencoder, prior=self.prior)
+
+    def severity_stage(self) -> TrainSeverity:
+        """The stage that gives the severity encoder."""
+        return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (self.autoencoder_stage(), self.prior_stage(), self.severity_stage())
+
+    def check(self) -> None:
+        """Look at the data and refuse what cannot work, before compute is spent.
+
+        Raises:
+            UserError: for too few images, or a size that the autoencoder cannot take.
+        """
+        self.data.split(self.split).first(self.num_images)
+
+    def measurement_set(self) -> str:
+        """Names the measurements: only results on the same set may be compared."""
+        images = self.data.split(self.split).first(self.num_images)
+        return digest({"ids": images.fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed})
+
+    def restorer(self, runtime: Runtime) -> Restorer:
+        """Everything loaded and joined."""
+        return Restorer(
+            autoencoder=self.autoencoder_stage().load(runtime),
+            prior=self.prior_stage().load(runtime),
+            estimator=self.severity_stage().load(runtime),
+            degradation=self.degradation,
+            start=self.start,
+            solver=self.solver,
+            sampler=self.sampler,
+            seed=self.seed,
+            num_slots=runtime.batch_size,
+        )
+
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        import pandas as pd
+
+        restorer = self.restorer(runtime)
+        images = self.data.split(self.split).first(self.num_images)
+        lpips = load_lpips(self.lpips)
+        scoring = Scoring(self, restorer, images, lpips, runtime)
+        rows: list[dict[str, Any]] = []
+        with runtime.progress.task(f"restoring: {self.label}") as update:
+            for restored in restorer.restore(scoring.measurements(runtime.batch_size), scoring.clean_latents):
+                rows.extend(scoring.rows(restored))
+                update(len(rows), len(images), f"mean {sum(r['nfe'] for r in rows) / len(rows):.0f} NFE")
+        frame = pd.DataFrame(rows).sort_values("image_id", ignore_index=True)
+        frame.attrs = {}
+        frame.to_parquet(folder / ROWS)
+        scoring.save_examples(folder / EXAMPLES)
+        if isinstance(lpips, Absent):
+            (folder / "lpips_absent.txt").write_text(lpips.reason)
+
+
+class Scoring:
+    """The measurements of a cell, and the comparison of what comes back with the truth."""
+
+    def __init__(
+        self, cell: Evaluate, restorer: Restorer, images: ImageSplit, lpips: Any, runtime: Runtime
+    ) -> None:
+        self.cell, self.restorer, self.images, self.lpips = cell, restorer, images, lpips
+        self.device = runtime.device
+        self.position = {image_id: i for i, image_id in enumerate(images.ids.tolist())}
+        self.in_flight: dict[int, Measurement] = {}
+        self.examples: dict[int, dict[str, Tensor]] = {}
+        self.measurement_set = cell.measurement_set()
+
+    def measurements(self, batch_size: int) -> Any:
+        """The cell's measurements, batch by batch; made only as slots ask for them."""
+        for index in torch.arange(len(self.images)).split(batch_size):
+            measurement = degrade(self.cell.degradation, self.images, index, self.cell.seed).to(self.device)
+            for i, image_id in enumerate(measurement.ids.tolist()):
+                self.in_flight[image_id] = measurement.take([i])
+            yield measurement
+
+    def clean(self, ids: Tensor) -> Images:
+        """The clean images of these ids."""
+        return self.images.batch([self.position[key] for key in ids.tolist()]).to(self.device)
+
+    @torch.no_grad()
+    def clean_latents(self, measurement: Measurement) -> Latents:
+        """The clean latents of a measurement's images."""
+        return self.restorer.autoencoder.encode(self.clean(measurement.ids))
+
+    @torch.no_grad()
+    def rows(self, restored: Restored) -> list[dict[str, Any]]:
+        """One row for each restored image."""
+        measurement = Measurement.cat([self.in_flight.pop(key) for key in restored.ids.tolist()])
+        autoencoder, degradation = self.restorer.autoencoder, self.cell.degradation
+        x = self.clean(restored.ids)
+        z0 = autoencoder.encode(x)
+        decoded = autoencoder.decode(restored.z_hat)
+        residual = measurement.residual(degradation.A(restored.x_hat, measurement.params)).flatten(1)
+        rms = (residual.square().sum(1) / measurement.num_observed()).sqrt()
+        error = restored.z_hat - z0
+        columns: dict[str, Tensor] = {
+            "image_id": restored.ids,
+            "psnr": psnr(restored.x_hat, x),
+            "ssim": ssim(restored.x_hat, x),
+            "psnr_degraded": psnr(measurement.encoder_input(), x),
+            "psnr_decoded": psnr(decoded, x),
+            "psnr_ceiling": psnr(autoencoder.decode(z0), x),
+            "residual_ratio": rms / measurement.noise_std,
+            "nfe": restored.nfe,
+            "decoder_evals": restored.decoder_evals,
+            "encoder_evals": restored.encoder_evals,
+            "flops": restored.flops,
+            "seconds": restored.seconds,
+            "var_hat": restored.var_hat,
+            "s2": error_variance(restored.z_hat, z0),
+            "bias": error.flatten(1).mean(1),
+            "start_timestep": restored.start_timestep,
+            "oracle_timestep": self._oracle_timestep(measurement, restored, z0),
+            "fell_back": restored.fell_back,
+        }
+        if measurement.severity is not None:
+            columns["severity"] = measurement.severity
+        if not isinstance(self.lpips, Absent):
+            columns["lpips"] = self.lpips(restored.x_hat, x)
+        self._keep_examples(restored, measurement, x, decoded)
+        values = {name: column.tolist() for name, column in columns.items()}
+        return [
+            {name: column[i] for name, column in values.items()} | {"measurement_set": self.measurement_set}
+            for i in range(len(restored.ids))
+        ]
+
+    def _oracle_timestep(self, measurement: Measurement, restored: Restored, z0: Latents) -> Tensor:
+        """Where the same rule would begin if it knew the true error variance."""
+        rule = self.cell.start
+        fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, SNRMatch) else {}
+        grid = self.cell.sampler.grid(self.restorer.prior.schedule)
+        estimate = SeverityEstimate(restored.z_hat, restored.var_hat.reshape(-1, 1, 1, 1))
+        noise = torch.zeros_like(restored.z_hat)
+        situation = Situation(estimate, measurement, self.restorer.prior.schedule, grid, noise, z0)
+        return OracleVariance(**fields)(situation).timestep(grid)
+
+    def _keep_examples(self, restored: Restored, measurement: Measurement, x: Images, decoded: Images) -> None:
+        kept = set(self.images.ids[: self.cell.num_examples].tolist())
+        pictures = {
+            "clean": x,
+            "degraded": measurement.encoder_input(),
+            "decoded": decoded,
+            "restored": restored.x_hat,
+        }
+        for i, key in enumerate(restored.ids.tolist()):
+            if key in kept:
+                self.examples[key] = {name: t[i].clamp(0, 1).cpu() for name, t in pictures.items()}
+
+    def save_examples(self, path: Path) -> None:
+        """Write the kept pictures, (n, channel, height, width) each, in the split's order."""
+        from safetensors.torch import save_file
+
+        keys = [key for key in self.images.ids.tolist() if key in self.examples]
+        names = ("clean", "degraded", "decoded", "restored") if keys else ()
+        pictures = {name: torch.stack([self.examples[key][name] for key in keys]) for name in names}
+        save_file({**pictures, "image_id": torch.tensor(keys, dtype=torch.int64)}, path)

@@ -1,0 +1,109 @@
+"""Train an autoencoder on a source's training images."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from workbench.autoencoders import AnyAutoencoder, Autoencoder
+from workbench.data import Source
+from workbench.stages.base import Runtime, Stage
+from workbench.tensors import Ids
+
+STEPS_PER_EPOCH = 100
+NUM_VALIDATION_IMAGES = 512
+
+
+class TrainAutoencoder(Stage):
+    """Images -> an autoencoder whose latents have unit variance."""
+
+    name: ClassVar[str] = "train_autoencoder"
+    version: ClassVar[int] = 1
+
+    data: Source
+    autoencoder: AnyAutoencoder
+
+    @property
+    def label(self) -> str:
+        return f"autoencoder {self.autoencoder.kind}"
+
+    def recipe(self) -> dict[str, Any]:
+        """What the zoo records of how the autoencoder was made."""
+        return {"data": self.data.canonical(), "autoencoder": self.autoencoder.canonical()}
+
+    def shipped(self) -> Path | None:
+        from workbench import zoo
+
+        match self.autoencoder.source:
+            case "train":
+                return None
+            case "auto":
+                return zoo.find("autoencoder", self.recipe())
+            case path:
+                return Path(path)
+
+    def load(self, runtime: Runtime) -> Autoencoder:
+        """The trained autoencoder, frozen, on the runtime's device.
+
+        Raises:
+            UserError: if its folder is unsound, or it cannot take the source's images.
+        """
+        folder = self.ensure(runtime)
+        inner = folder / "autoencoder"
+        autoencoder = self.autoencoder.load(inner if inner.is_dir() else folder)
+        autoencoder.latent_shape(self.data.image_shape)
+        return autoencoder.requires_grad_(False).to(runtime.device)
+
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        from workbench.data.module import StepDataModule
+        from workbench.metrics import psnr
+        from workbench.training.fit import fit
+        from workbench.training.modules import TrainingModule
+
+        recipe = self.autoencoder
+        train = self.data.split("train")
+        val_x = self.data.split("val").batch(slice(0, NUM_VALIDATION_IMAGES)).to(runtime.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            autoencoder = recipe.build(self.data.channels)
+        autoencoder.latent_shape(self.data.image_shape)
+        autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def make_batch(index: Ids, step: int) -> dict[str, Any]:
+            return {"x": train.batch(index).contiguous(memory_format=torch.channels_last)}
+
+        @torch.no_grad()
+        def validate() -> dict[str, float]:
+            return {"val/psnr": float(psnr(autoencoder.decode(autoencoder.encode(val_x)), val_x).mean())}
+
+        num_steps = -(-recipe.num_train_images // recipe.batch_size)
+        module = TrainingModule(
+            autoencoder,
+            lambda batch, generator: autoencoder.training_loss(batch["x"], generator),
+            num_steps,
+            recipe.learning_rate,
+            recipe.seed,
+        )
+        data = StepDataModule(len(train), recipe.batch_size, num_steps, STEPS_PER_EPOCH, recipe.seed, make_batch)
+        with runtime.progress.task(f"training {self.label}") as update:
+            fit(
+                module,
+                data,
+                folder,
+                precision=self.autoencoder.precision,
+                device=runtime.device,
+                validate=validate,
+                progress=lambda done, total, row: update(done, total, f"val {row['val/psnr']:.2f} dB"),
+            )
+        autoencoder = autoencoder.cpu().eval()
+        normalise(autoencoder, train)
+        autoencoder.save(folder / "autoencoder")
+
+
+@torch.no_grad()
+def normalise(autoencoder: Autoencoder, train: Any, num_images: int = 2048) -> None:
+    """Set scale and shift so that the latents of the first training images have zero mean and unit variance."""
+    autoencoder.normalise(1.0, 0.0)
+    index = slice(0, min(num_images, len(train)))
+    z = torch.cat([autoencoder.encode(x) for x in train.batch(index).split(256)])
+    autoencoder.normalise(float(1 / z.std()), float(z.mean()))

@@ -1,0 +1,119 @@
+"""Train a latent diffusion prior on cached latents."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from workbench.autoencoders import AnyAutoencoder
+from workbench.config import UserError
+from workbench.data import Source
+from workbench.diffusion import Prior, PriorRecipe, load_prior
+from workbench.stages.base import Runtime, Stage
+from workbench.stages.encode_latents import EncodeLatents
+from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.tensors import Ids
+
+STEPS_PER_EPOCH = 100
+
+
+class TrainPrior(Stage):
+    """Latents of a source's training images -> a prior that denoises them."""
+
+    name: ClassVar[str] = "train_prior"
+    version: ClassVar[int] = 1
+
+    data: Source
+    autoencoder: AnyAutoencoder
+    prior: PriorRecipe
+
+    @property
+    def label(self) -> str:
+        return f"prior over {self.autoencoder.kind} latents"
+
+    def autoencoder_stage(self) -> TrainAutoencoder:
+        """The stage that gives the autoencoder."""
+        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
+
+    def latents_stage(self) -> EncodeLatents:
+        """The stage that gives the training latents."""
+        return EncodeLatents(data=self.data, autoencoder=self.autoencoder)
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (self.latents_stage(),)
+
+    def recipe(self) -> dict[str, Any]:
+        """What the zoo records of how the prior was made."""
+        return {"prior": self.prior.canonical()}
+
+    def shipped(self) -> Path | None:
+        from workbench import zoo
+
+        if self.prior.source not in ("auto", "train"):
+            return Path(self.prior.source)
+        autoencoder = self.autoencoder_stage().shipped()
+        if self.prior.source == "train" or autoencoder is None:
+            return None
+        # a prior knows the latents of one autoencoder only: the two must come from one zoo folder
+        folder = zoo.find("prior", self.prior.canonical())
+        return folder if folder == autoencoder else None
+
+    def canonical(self) -> dict[str, Any]:
+        if (folder := self.shipped()) is not None:
+            from workbench.zoo import weights_digest
+
+            return {"stage": self.name, "weights": weights_digest(folder / "unet")}
+        return super().canonical()
+
+    def load(self, runtime: Runtime) -> Prior:
+        """The trained prior, frozen, on the runtime's device.
+
+        Raises:
+            UserError: if its folder is unsound or it is for latents of another shape.
+        """
+        folder = self.ensure(runtime)
+        prior = load_prior(folder)
+        expected = self.autoencoder_stage().load(runtime).latent_channels
+        if prior.latent_channels != expected:
+            raise UserError(
+                f"the prior in {folder} is for {prior.latent_channels}-channel latents, the autoencoder's have {expected}; "
+                "add --prior.source=train to train one for it"
+            )
+        return prior.requires_grad_(False).to(runtime.device)
+
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        from workbench.data.module import StepDataModule
+        from workbench.training.fit import fit
+        from workbench.training.modules import TrainingModule
+
+        recipe = self.prior
+        z0 = self.latents_stage().load(runtime)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            prior = recipe.build((z0.shape[1], z0.shape[2], z0.shape[3]))
+
+        def make_batch(index: Ids, step: int) -> dict[str, Any]:
+            return {"z0": z0[index]}
+
+        num_steps = -(-recipe.num_train_images // recipe.batch_size)
+        module = TrainingModule(
+            prior,
+            lambda batch, generator: prior.training_loss(batch["z0"], generator),
+            num_steps,
+            recipe.learning_rate,
+            recipe.seed,
+            recipe.ema_decay,
+        )
+        data = StepDataModule(len(z0), recipe.batch_size, num_steps, STEPS_PER_EPOCH, recipe.seed, make_batch)
+        with runtime.progress.task(f"training {self.label}") as update:
+            fit(
+                module,
+                data,
+                folder,
+                precision=recipe.precision,
+                device=runtime.device,
+                progress=lambda done, total, row: update(done, total, f"loss {row['train/loss']:.3f}"),
+            )
+        trained = module.trained
+        assert isinstance(trained, Prior)
+        trained.cpu().save(folder)

@@ -1,0 +1,151 @@
+"""Train a severity encoder on one degradation, from the autoencoder's weights and cached clean latents."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from workbench.autoencoders import AnyAutoencoder, Autoencoder
+from workbench.config import Config
+from workbench.data import ImageSplit, Source
+from workbench.degradations import AnyDegradation, Degradation
+from workbench.measurement import Measurement
+from workbench.severity.encoder import SeverityEncoder
+from workbench.severity.estimate import error_variance
+from workbench.severity.loss import SeverityLoss
+from workbench.stages.base import Runtime, Stage
+from workbench.stages.encode_latents import EncodeLatents
+from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.tensors import Ids
+
+STEPS_PER_EPOCH = 50
+NUM_VALIDATION_IMAGES = 256
+WEIGHTS = "weights.safetensors"
+
+
+class SeverityRecipe(Config):
+    """What a severity encoder is trained on, and how."""
+
+    kind: Literal["encoder"] = "encoder"
+    degradation: AnyDegradation = Field(description="what its training images suffer; severities are uniform on [0, 1]")
+    loss: SeverityLoss = SeverityLoss()
+    num_train_images: int = Field(40_000, ge=1, description="training images seen")
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
+    seed: int = 0
+
+
+class TrainSeverity(Stage):
+    """Degraded training images and their clean latents -> a severity encoder."""
+
+    name: ClassVar[str] = "train_severity"
+    version: ClassVar[int] = 1
+
+    data: Source
+    autoencoder: AnyAutoencoder
+    severity_encoder: SeverityRecipe
+
+    @property
+    def label(self) -> str:
+        return f"severity encoder for {self.severity_encoder.degradation.kind}"
+
+    def autoencoder_stage(self) -> TrainAutoencoder:
+        """The stage that gives the autoencoder."""
+        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
+
+    def latents_stage(self) -> EncodeLatents:
+        """The stage that gives the clean latents."""
+        return EncodeLatents(data=self.data, autoencoder=self.autoencoder)
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (self.autoencoder_stage(), self.latents_stage())
+
+    def load(self, runtime: Runtime) -> SeverityEncoder:
+        """The trained encoder, frozen, on the runtime's device."""
+        from safetensors.torch import load_file
+
+        folder = self.ensure(runtime)
+        encoder = new_encoder(self.autoencoder_stage().load(runtime), self.data.image_shape, self.severity_encoder.seed)
+        encoder.load_state_dict(load_file(folder / WEIGHTS))
+        return encoder.eval().requires_grad_(False).to(runtime.device)
+
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        from safetensors.torch import save_file
+
+        from workbench.data.module import StepDataModule
+        from workbench.training.fit import fit
+        from workbench.training.modules import TrainingModule
+
+        recipe = self.severity_encoder
+        autoencoder = self.autoencoder_stage().load(runtime)
+        z0 = self.latents_stage().load(runtime)
+        train = self.data.split("train")
+        encoder = new_encoder(autoencoder, self.data.image_shape, recipe.seed).to(runtime.device)
+
+        def make_batch(index: Ids, step: int) -> dict[str, Any]:
+            # another severity, kernel and noise each time an image comes round
+            measurement = degrade(recipe.degradation, train, index, seed=recipe.seed + 1 + step)
+            return {"view": measurement.encoder_input(), "x": train.batch(index), "z0": z0[index]}
+
+        def loss(batch: dict[str, Any], _: torch.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            z_hat, log_var = encoder(batch["view"])
+            return recipe.loss(z_hat.float(), log_var.float(), batch["z0"], batch["x"], autoencoder)
+
+        num_steps = -(-recipe.num_train_images // recipe.batch_size)
+        module = TrainingModule(encoder, loss, num_steps, recipe.learning_rate, recipe.seed)
+        data = StepDataModule(len(train), recipe.batch_size, num_steps, STEPS_PER_EPOCH, recipe.seed, make_batch)
+        with runtime.progress.task(f"training {self.label}") as update:
+            fit(
+                module,
+                data,
+                folder,
+                precision=recipe.precision,
+                device=runtime.device,
+                validate=Validation(self, autoencoder, encoder, runtime),
+                progress=lambda done, total, row: update(
+                    done, total, f"val rank {row['val/spearman_s2']:.2f}, s2/var_hat {row['val/s2_over_var_hat']:.2f}"
+                ),
+            )
+        save_file({name: t.contiguous() for name, t in encoder.cpu().state_dict().items()}, folder / WEIGHTS)
+
+
+class Validation:
+    """How well an encoder ranks and calibrates its own error on fixed validation measurements."""
+
+    def __init__(self, stage: TrainSeverity, autoencoder: Autoencoder, encoder: SeverityEncoder, runtime: Runtime) -> None:
+        images = stage.data.split("val")
+        index = torch.arange(min(NUM_VALIDATION_IMAGES, len(images)))
+        measurement = degrade(stage.severity_encoder.degradation, images, index, stage.severity_encoder.seed)
+        self.view = measurement.encoder_input().to(runtime.device)
+        with torch.no_grad():
+            self.z0 = autoencoder.encode(images.batch(index).to(runtime.device))
+        self.encoder = encoder
+
+    def __call__(self) -> dict[str, float]:
+        from scipy.stats import spearmanr
+
+        estimate = self.encoder.estimate(self.view)
+        s2, var_hat = error_variance(estimate.z_hat, self.z0), estimate.var_hat.flatten()
+        return {
+            "val/s2": float(s2.mean()),
+            "val/spearman_s2": float(spearmanr(s2.cpu(), var_hat.cpu()).statistic),
+            "val/s2_over_var_hat": float((s2 / var_hat).mean()),
+            "val/nll": float(0.5 * (s2 / var_hat + var_hat.log()).mean()),
+        }
+
+
+def degrade(degradation: Degradation, images: ImageSplit, index: Ids, seed: int) -> Measurement:
+    """Measurements of the images at `index` at severities uniform on [0, 1], all keyed by (seed, id)."""
+    ids = images.ids[index]
+    return degradation.measure(images.batch(index), degradation.draw_severity(ids, seed), ids, seed)
+
+
+def new_encoder(autoencoder: Autoencoder, image_shape: tuple[int, int, int], seed: int) -> SeverityEncoder:
+    """An untrained severity encoder with every layer in its final shape."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = SeverityEncoder(autoencoder).cpu()
+        encoder(torch.zeros(2, *image_shape))  # gives the lazy head its width
+    return encoder

@@ -1,0 +1,1 @@
+"""Training by Lightning: the modules, the one Trainer factory and the data module."""
