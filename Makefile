@@ -4,7 +4,7 @@
 #   PYTHON   the interpreter to make it with (default: the first Python >= 3.11 found)
 #   STUDY    which study `make study` runs (default robustness)
 #   ARGS     passed on: make study ARGS="--preset smoke", make test ARGS="tests/solvers -x"
-#   WORKERS  processes for the tests (default 0: one process that uses all cores)
+#   WORKERS  processes for the tests, one thread each (default 0: in this process)
 
 VENV ?= .venv
 STUDY ?= robustness

@@ -26,12 +26,14 @@ from workbench.reporting import (
     heat_map,
     html_table,
     number,
+    png,
     readable,
     svg,
 )
 from workbench.reporting.figures import Red, Scale
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame, Series
 
     from workbench.study import StudyResults
@@ -94,7 +96,7 @@ def psnr_matrix(results: "StudyResults") -> Section:
     import pandas as pd
 
     grid = _grid(results)
-    figure = _heat_map(grid, grid.matrix(lambda cell: column_estimate(cell, "psnr")), "PSNR of the restored image, dB")
+    figure = svg(_psnr_figure(grid), "Heat map of PSNR: rows are encoders, columns the degradations tested on")
     columns = {
         "degraded": "psnr_degraded",
         "decoded, no diffusion": "psnr_decoded",
@@ -272,6 +274,15 @@ def examples_section(results: "StudyResults", num_images: int = 3) -> Section:
         "(0 is free of noise), and NFE the evaluations that followed. Figures are PSNR in dB."
     )
     return Section("Restored examples", text + Markup().join(parts))
+
+
+SECTIONS = (psnr_matrix, loss_matrix, severity_matrix, cost_section, universal_section, examples_section)
+"""The page's sections, in order."""
+
+
+def picture(results: "StudyResults") -> bytes:
+    """The PSNR matrix as a PNG, for where no page can be shown."""
+    return png(_psnr_figure(_grid(results)))
 
 
 def _grid(results: "StudyResults") -> _Grid:
@@ -485,6 +496,11 @@ def _fallback_note(frame: "DataFrame") -> Markup:
     )
 
 
+def _psnr_figure(grid: _Grid) -> "Figure":
+    psnr = grid.matrix(lambda cell: column_estimate(cell, "psnr"))
+    return _matrix_figure(grid, psnr, "PSNR of the restored image, dB", 2, "sequential", "high", None)
+
+
 def _heat_map(
     grid: _Grid,
     matrix: Sequence[Sequence[Estimate]],
@@ -494,7 +510,20 @@ def _heat_map(
     red: Red = "high",
     span: float | None = None,
 ) -> Markup:
-    figure = heat_map(
+    figure = _matrix_figure(grid, matrix, title, decimals, scale, red, span)
+    return svg(figure, f"Heat map, {title}: rows are encoders, columns the degradations tested on")
+
+
+def _matrix_figure(
+    grid: _Grid,
+    matrix: Sequence[Sequence[Estimate]],
+    title: str,
+    decimals: int,
+    scale: Scale,
+    red: Red,
+    span: float | None,
+) -> "Figure":
+    return heat_map(
         matrix,
         grid.encoders,
         grid.degradations,
@@ -507,7 +536,6 @@ def _heat_map(
         span=span,
         outlined=grid.outlined(),
     )
-    return svg(figure, f"Heat map, {title}: rows are encoders, columns the degradations tested on")
 
 
 def _figures(figures: Sequence[Markup]) -> Markup:
@@ -543,11 +571,11 @@ def _cards(
                 if row == 0
                 else Picture(store["clean"][at], ("clean",))
             )
-            start = f"start {values['start_timestep']:.0f}, {values['nfe']:.0f} NFE"
+            cost = (f"start {values['start_timestep']:.0f}", f"{values['nfe']:.0f} NFE")
             pictures += [
                 given,
                 Picture(store["decoded"][at], ("decoded", number(values["psnr_decoded"], 1))),
-                Picture(store["restored"][at], (f"restored {number(values['psnr'], 1)}", start)),
+                Picture(store["restored"][at], (f"restored {number(values['psnr'], 1)}", *cost)),
             ]
         if len(stores) == 1:
             pictures.append(Picture(stores[0][1]["clean"][places[0][image]], ("clean",)))

@@ -1,8 +1,8 @@
 """Does a severity encoder trained on one degradation still steer reconstruction on another?
 
-Severity encoders are trained on each of four degradations and on their mixture ("universal"), and each is tested on each
-degradation: the same images, operators and noise for every encoder, one latent diffusion prior, one start rule, one
-solver. Expected: a mismatched encoder is over-confident, starts too late and loses several dB; a universal one does not.
+Severity encoders are trained on each of four degradations and on their mixture ("universal"), and each is tested on
+each degradation: the same images, operators and noise for every encoder, one latent diffusion prior, one start rule,
+one solver. Expected: a mismatched encoder is over-confident and loses several dB; a universal one loses little.
 
 Cost: about 20 minutes on two cores (desk), under a minute (smoke). Run: python -m workbench study robustness
 """
@@ -30,6 +30,6 @@ study = Study(
         "desk": Preset(),
     },
     answer=report.answer,
-    matrix=report.terminal_table,
+    picture=report.picture,
     report=report.SECTIONS,
 )

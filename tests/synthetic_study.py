@@ -1,10 +1,9 @@
 """Results of a robustness study made up from known effects, for tests of what is drawn and said from them."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import pandas as pd
+
+from workbench.study import StudyResults
 
 DEGRADATIONS = ("gaussian_blur", "random_inpainting", "motion_blur_crf", "gaussian_noise")
 UNIVERSAL = "mixture"
@@ -13,28 +12,13 @@ UNIVERSAL_LOSS = 0.25
 OVER_CONFIDENCE = 10.0
 
 
-@dataclass(frozen=True)
-class Results:
-    """The fields of workbench.study.StudyResults."""
-
-    name: str
-    preset: str
-    question: str
-    command: str
-    axes: dict[str, list[str]]
-    frame: pd.DataFrame
-    examples: dict[str, dict[str, np.ndarray]]
-    provenance: dict[str, Any]
-    notes: list[str]
-
-
 def make_results(
     num_images: int = 32,
     degradations: tuple[str, ...] = DEGRADATIONS,
     universal: str | None = UNIVERSAL,
     mismatch_loss: float = MISMATCH_LOSS,
     size: int = 32,
-) -> Results:
+) -> StudyResults:
     """A mismatched encoder loses `mismatch_loss` dB on average, is 10 times over-confident and starts too late."""
     rng = np.random.default_rng(0)
     encoders = [*degradations, *([universal] if universal else [])]
@@ -89,10 +73,10 @@ def make_results(
                 "restored": (clean[:8] + 0.05 * noise).clip(0, 1),
                 "image_id": image_ids[:8],
             }
-    return Results(
+    return StudyResults(
         name="robustness",
         preset="desk",
-        question="Does a severity encoder trained on one degradation still steer the start step on another?",
+        question="Does a severity encoder trained on one degradation still steer another?\n\nExpected: no.\n\nCost: 1.",
         command="python -m workbench study robustness --preset desk",
         axes={"encoder": encoders, "degradation": list(degradations)},
         frame=pd.concat(frames, ignore_index=True),

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from pydantic.fields import FieldInfo
 
 
@@ -167,7 +167,8 @@ def _title(cls: type[Config]) -> str:
 def _explain(cls: type[Config], tree: dict[str, Any], error: ValidationError) -> str:
     """The first of pydantic's errors as one line in the words of the command line."""
     first = error.errors()[0]
-    path, node = [], tree
+    path: list[Any] = []
+    node: Any = tree
     for part in first["loc"]:
         # pydantic names a union's tag in its location; the user's path has no such part
         if isinstance(node, dict) and node.get("kind") == part and part not in node:
@@ -185,10 +186,13 @@ def _explain(cls: type[Config], tree: dict[str, Any], error: ValidationError) ->
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         tag = node.get("kind") if isinstance(node, Mapping) else node
         expected = str(first.get("ctx", {}).get("expected_tags", "")).replace("'", "")
-        return f"unknown kind {tag!r} for {dotted or cls.__name__}; there are: {expected}" if expected else f"{dotted}: name its kind"
+        return (
+            f"unknown kind {tag!r} for {dotted or cls.__name__}; there are: {expected}"
+            if expected
+            else f"{dotted}: name its kind"
+        )
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{dotted}: {message}" if dotted else message
     message = message[0].lower() + message[1:]
     return f"{dotted or cls.__name__}: {message} (got {first.get('input')!r})"
-

@@ -1,6 +1,6 @@
 """A batch of measurements: y and all that belongs to each of its images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
@@ -94,9 +94,9 @@ class Measurement:
     def _from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
         own = {name: value for name, value in tensors.items() if not name.startswith("params.")}
         params = {name.removeprefix("params."): value for name, value in tensors.items() if name.startswith("params.")}
-        return cls(params=params, **own)  # type: ignore[arg-type]
+        return cls(params=params, **own)
 
-    def _map(self, change) -> Self:  # type: ignore[no-untyped-def]
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         return self._from_tensors({name: change(value) for name, value in self._tensors().items()})
 
     def with_params(self, **params: Tensor) -> Self:

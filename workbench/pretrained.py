@@ -26,6 +26,10 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
     found = {path.name for path in folder.glob("*.safetensors")}
     if not found:
         raise UserError(f"{folder} has a config.json but no weights (*.safetensors); restore them or train anew")
+    from diffusers.utils import logging
+
+    # AutoencoderTiny saves a config entry that it then warns about at every load
+    logging.set_verbosity_error()
     stated = model_class.load_config(folder).get("_class_name")
     if stated != model_class.__name__:
         raise UserError(f"{folder} holds a {stated}, not a {model_class.__name__}")
@@ -49,7 +53,9 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
         raise UserError(f"the weights in {folder} are cut or damaged: {_first_line(error)}") from error
     wrong = [*report["missing_keys"], *report["unexpected_keys"], *map(str, report.get("mismatched_keys", []))]
     if wrong:
-        raise UserError(f"the weights in {folder} do not fit its config.json: {len(wrong)} keys differ, e.g. {wrong[0]}")
+        raise UserError(
+            f"the weights in {folder} do not fit its config.json: {len(wrong)} keys differ, e.g. {wrong[0]}"
+        )
     return model.eval()
 
 

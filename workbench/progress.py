@@ -1,8 +1,8 @@
 """Telling people what is going on: a bar a task with its remaining time, and what was cached."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 
 class Update(Protocol):
@@ -14,12 +14,16 @@ class Update(Protocol):
 class Progress(Protocol):
     """What stages and studies report to."""
 
-    def task(self, description: str) -> "contextmanager[Update]":  # type: ignore[valid-type]
+    def task(self, description: str) -> AbstractContextManager[Update]:
         """A bar for a piece of work, as a context that gives its Update."""
         ...
 
     def say(self, line: str) -> None:
         """One line, above the bars."""
+        ...
+
+    def show(self, table: Any) -> None:
+        """A rich table, above the bars."""
         ...
 
 
@@ -33,13 +37,23 @@ class Silent:
     def say(self, line: str) -> None:
         """Nothing."""
 
+    def show(self, table: Any) -> None:
+        """Nothing."""
+
 
 class Bars:
     """Bars by rich in a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self.console = Console()
         self.bars = Progress(
@@ -72,4 +86,7 @@ class Bars:
             self.bars.remove_task(bar)
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False)
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def show(self, table: Any) -> None:
+        self.console.print(table)

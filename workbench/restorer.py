@@ -176,7 +176,8 @@ class Restorer:
             flops[name] = float(counter.get_total_flops())
             argument = argument.clone().requires_grad_(True)
             with FlopCounterMode(display=False) as counter, torch.enable_grad():
-                torch.autograd.grad(call(argument).sum(), argument)
+                # backward and not autograd.grad, which the counter does not support on leaves; weights are frozen
+                call(argument).sum().backward()
             flops[f"{name}_grad"] = float(counter.get_total_flops())
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.estimator.estimate(x)

@@ -7,7 +7,6 @@ reads the results as a DataFrame.
 import importlib
 import itertools
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +42,7 @@ class Study:
         presets: sizes by name; "smoke", "desk" and so on.
         report: functions of StudyResults, a section of the page each.
         answer: the answer in sentences, made from the results.
-        matrix: the table that the terminal and W&B show, made from the results.
+        picture: the figure that W&B shows beside the table of means, as PNG.
         finish: called with (cells, runtime) after the last cell, for a study whose result is more than its rows.
     """
 
@@ -54,8 +53,18 @@ class Study:
     presets: Mapping[str, Preset] = field(default_factory=dict)
     report: Sequence[Callable[["StudyResults"], Any]] = ()
     answer: Callable[["StudyResults"], list[str]] | None = None
-    matrix: Callable[["StudyResults"], Any] | None = None
+    picture: Callable[["StudyResults"], bytes] | None = None
     finish: Callable[[Sequence["Cell"], Runtime], None] | None = None
+
+    def preset(self, name: str) -> Preset:
+        """The preset of that name.
+
+        Raises:
+            UserError: if there is none.
+        """
+        if name not in self.presets:
+            raise UserError(f"unknown preset {name!r}; there are: {', '.join(self.presets)}")
+        return self.presets[name]
 
     def cells(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list["Cell"]:
         """The cells of a preset, with the user's overrides on each; cells that come out equal are one.
@@ -63,9 +72,7 @@ class Study:
         Raises:
             UserError: for an unknown preset, field or kind, or a cell that cannot work.
         """
-        if preset not in self.presets:
-            raise UserError(f"unknown preset {preset!r}; there are: {', '.join(self.presets)}")
-        chosen = self.presets[preset]
+        chosen = self.preset(preset)
         axes = {**self.axes, **chosen.axes}
         base = self.cell.replace(chosen.overrides)
         found: dict[str, Cell] = {}
@@ -109,6 +116,11 @@ class StudyResults:
     provenance: dict[str, Any]
     notes: list[str]
 
+    @property
+    def identity(self) -> str:
+        """Names the results by their cells."""
+        return digest(sorted(self.examples))
+
 
 def load_study(name: str) -> tuple[Study, str]:
     """The study of that name and its docstring.
@@ -121,6 +133,12 @@ def load_study(name: str) -> tuple[Study, str]:
         raise UserError(f"unknown study {name!r}; there are: {', '.join(names)}")
     module = importlib.import_module(f"studies.{name}")
     return module.study, (module.__doc__ or "").strip()
+
+
+def base_cell(name: str, preset: str, overrides: Mapping[str, Any]) -> Stage:
+    """The study's cell at a preset, with the user's overrides and without its axes."""
+    study, _ = load_study(name)
+    return study.cell.replace(study.preset(preset).overrides).replace(overrides)
 
 
 def study_names() -> list[str]:
@@ -176,8 +194,27 @@ def run_study(
     if results is not None:
         partial = folder / "results.parquet.partial"
         results.frame.to_parquet(partial)
-        os.replace(partial, folder / "results.parquet")
+        partial.replace(folder / "results.parquet")
     return results, folder
+
+
+def gather_cached(
+    name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime
+) -> tuple[Study, StudyResults, Path]:
+    """The results of a study that has been run; (study, results, folder).
+
+    Raises:
+        UserError: if a cell is missing, or the study's cells have no rows.
+    """
+    study, question = load_study(name)
+    cells = study.cells(preset, overrides)
+    missing = sum(not cell.stage.is_cached(runtime) for cell in cells)
+    if missing:
+        raise UserError(f"{missing} of {len(cells)} cells are not computed yet: python -m workbench study {name}")
+    results = gather(name, preset, question, overrides, cells, runtime)
+    if results is None:
+        raise UserError(f"the cells of {name} have no rows to report")
+    return study, results, study_folder(runtime, name, preset, overrides)
 
 
 def gather(
@@ -205,7 +242,9 @@ def gather(
     axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
     if "degradation" in axes and (frame.groupby("degradation")["measurement_set"].nunique() > 1).any():
         raise UserError("cells of one degradation were measured on different images or noise: they cannot be compared")
-    flags = [f"--{path}={json.dumps(value) if not isinstance(value, str) else value}" for path, value in overrides.items()]
+    flags = [
+        f"--{path}={json.dumps(value) if not isinstance(value, str) else value}" for path, value in overrides.items()
+    ]
     command = " ".join(["python -m workbench study", name, f"--preset {preset}", *flags])
     made = [read_provenance(cell.stage.folder(runtime)) for cell in cells]
     record = provenance(runtime) | {
@@ -222,7 +261,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _read_examples(path: Path) -> dict[str, "np.ndarray"]:

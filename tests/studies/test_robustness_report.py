@@ -4,27 +4,25 @@ import warnings
 
 import numpy as np
 import pytest
-from synthetic_study import DEGRADATIONS, MISMATCH_LOSS, OVER_CONFIDENCE, UNIVERSAL_LOSS, Results, make_results
+from synthetic_study import DEGRADATIONS, MISMATCH_LOSS, OVER_CONFIDENCE, UNIVERSAL_LOSS, make_results
 
 from studies import _robustness_report as report
 from workbench.config import UserError
+from workbench.metrics import statistics
+from workbench.study import StudyResults
 
-SECTIONS = [
-    report.psnr_matrix,
-    report.loss_matrix,
-    report.severity_matrix,
-    report.cost_section,
-    report.universal_section,
-    report.examples_section,
-]
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "NUM_RESAMPLES", 200)
 
 
 @pytest.fixture(scope="module")
-def results() -> Results:
+def results() -> StudyResults:
     return make_results(24)
 
 
-def with_frame(results: Results, keep) -> Results:
+def with_frame(results: StudyResults, keep) -> StudyResults:
     return dataclasses.replace(results, frame=results.frame[keep(results.frame)].reset_index(drop=True))
 
 
@@ -32,7 +30,7 @@ def figures(sentence: str) -> list[float]:
     return [float(text) for text in re.findall(r"−?\d+(?:\.\d+)?", sentence.replace("−", "-"))]
 
 
-def test_answer_states_the_known_effects(results: Results) -> None:
+def test_answer_states_the_known_effects(results: StudyResults) -> None:
     loss, severity, universal = report.answer(results)
     assert loss.startswith("No:")
     mean, low, high = figures(loss)[:3]
@@ -58,22 +56,22 @@ def test_answer_when_nothing_is_lost() -> None:
     assert "%" not in universal
 
 
-def test_starts_above_the_oracle_are_too_early(results: Results) -> None:
+def test_starts_above_the_oracle_are_too_early(results: StudyResults) -> None:
     frame = results.frame.assign(start_timestep=results.frame["oracle_timestep"] + 50)
     early = dataclasses.replace(results, frame=frame)
     assert "50 [50, 50] timesteps too early" in report.answer(early)[1]
     assert "0 start too late and 20 too early" in report.severity_matrix(early).html
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_every_section_names_every_degradation(results: Results, section) -> None:
+@pytest.mark.parametrize("section", report.SECTIONS)
+def test_every_section_names_every_degradation(results: StudyResults, section) -> None:
     html = section(results).html
     for degradation in DEGRADATIONS:
         assert degradation.split("_")[0] in html.lower()
     assert "nan" not in re.sub(r'base64,[^"]*', "", html).lower()
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", report.SECTIONS)
 @pytest.mark.parametrize(
     "small",
     [
@@ -86,30 +84,34 @@ def test_every_section_names_every_degradation(results: Results, section) -> Non
     ],
     ids=["four images", "one image", "two degradations", "one degradation", "no universal", "neither"],
 )
-def test_small_studies_are_reported_without_warnings(section, small: Results) -> None:
+def test_small_studies_are_reported_without_warnings(section, small: StudyResults) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert section(small).html
         assert all(report.answer(small))
 
 
-def test_unfinished_studies_are_reported(results: Results) -> None:
+def test_unfinished_studies_are_reported(results: StudyResults) -> None:
     partial = with_frame(
         results,
         lambda f: ~((f["encoder"] == "gaussian_blur") & (f["degradation"].isin(["gaussian_blur", "gaussian_noise"]))),
     )
-    for section in SECTIONS:
+    for section in report.SECTIONS:
         assert section(partial).html
     assert "n/a" in report.psnr_matrix(partial).html
     assert len(report.answer(partial)) == 3
 
 
-def test_losses_are_paired_by_image(results: Results) -> None:
+def test_picture_is_a_png(results: StudyResults) -> None:
+    assert report.picture(results).startswith(b"\x89PNG")
+
+
+def test_losses_are_paired_by_image(results: StudyResults) -> None:
     shuffled = dataclasses.replace(results, frame=results.frame.sample(frac=1, random_state=0))
     assert report.loss_matrix(shuffled).html == report.loss_matrix(results).html
 
 
-def test_other_images_are_refused(results: Results) -> None:
+def test_other_images_are_refused(results: StudyResults) -> None:
     frame = results.frame.copy()
     other = (frame["encoder"] == "mixture") & (frame["degradation"] == "gaussian_blur")
     frame.loc[other, "image_id"] += 1
@@ -117,19 +119,19 @@ def test_other_images_are_refused(results: Results) -> None:
         report.loss_matrix(dataclasses.replace(results, frame=frame))
 
 
-def test_missing_lpips_is_left_out(results: Results) -> None:
+def test_missing_lpips_is_left_out(results: StudyResults) -> None:
     without = dataclasses.replace(results, frame=results.frame.drop(columns="lpips"))
     assert "LPIPS" in report.loss_matrix(results).html
     assert "LPIPS" not in report.loss_matrix(without).html
 
 
-def test_fallbacks_are_said(results: Results) -> None:
+def test_fallbacks_are_said(results: StudyResults) -> None:
     assert "pure noise" not in report.severity_matrix(results).html
     frame = results.frame.assign(fell_back=np.arange(len(results.frame)) % 4 == 0)
     assert "25.0 % of all restorations" in report.severity_matrix(dataclasses.replace(results, frame=frame)).html
 
 
-def test_examples_show_matched_and_worst(results: Results) -> None:
+def test_examples_show_matched_and_worst(results: StudyResults) -> None:
     frame = results.frame.copy()
     worst = (frame["encoder"] == "motion_blur_crf") & (frame["degradation"] == "gaussian_blur")
     frame.loc[worst, "psnr"] -= 5
@@ -138,6 +140,6 @@ def test_examples_show_matched_and_worst(results: Results) -> None:
     assert html.count("<img") == 4 * 3 * 6
 
 
-def test_another_number_of_axes_is_refused(results: Results) -> None:
+def test_another_number_of_axes_is_refused(results: StudyResults) -> None:
     with pytest.raises(UserError, match="two axes"):
         report.answer(dataclasses.replace(results, axes={"encoder": ["a"]}))

@@ -134,9 +134,9 @@ class AutoencoderRecipe(Config):
         json_schema_extra=NOT_IDENTITY,
     )
     latent_channels: int = Field(8, ge=1, description="channels of the latent")
-    num_train_images: int = Field(450_000, ge=1, description="training images seen")
+    num_train_images: int = Field(400_000, ge=1, description="training images seen")
     batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(1.5e-3, gt=0)
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
     seed: int = 0
 

@@ -1,4 +1,4 @@
-"""VQModel: the vector-quantised autoencoder of latent diffusion (van den Oord et al., arXiv 1711.00937), by diffusers."""
+"""VQModel: the vector-quantised autoencoder (van den Oord et al., arXiv 1711.00937), by diffusers."""
 
 from typing import Any, ClassVar, Literal
 

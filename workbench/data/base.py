@@ -156,10 +156,14 @@ def _splits(source: ImageSource) -> dict[Split, ImageSplit]:
     return {"train": train, "val": val, "test": test}
 
 
+def content_ids(images: np.ndarray) -> np.ndarray:
+    """The id of each image of an (N, H, W, C) array: a hash of its content, (N,) int64."""
+    return np.fromiter((_content_hash(image) for image in images), dtype=np.int64, count=len(images))
+
+
 def _unique(store: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ascending ids of the different images and the row of each."""
-    ids = np.fromiter((_content_hash(image) for image in store), dtype=np.int64, count=len(store))
-    return np.unique(ids, return_index=True)
+    return np.unique(content_ids(store), return_index=True)
 
 
 def _content_hash(image: np.ndarray) -> int:

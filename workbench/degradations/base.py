@@ -32,6 +32,8 @@ class Degradation(Config):
     """At severity 0, A(x) is within this PSNR (dB) of x."""
     severity_range: ClassVar[str]
     """What severity 0 -> 1 means in pixels or physical units."""
+    draws_parameters: ClassVar[bool] = False
+    """Whether A is drawn at random (a mask, a motion path), so that severity alone does not name it."""
 
     @abstractmethod
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:

@@ -32,6 +32,7 @@ class Mixture(Degradation):
 
     linear: ClassVar[bool] = False
     identity_db: ClassVar[float] = 40.0
+    draws_parameters: ClassVar[bool] = True
     severity_range: ClassVar[str] = "as for the member that an image draws"
 
     @field_validator("members")

@@ -32,6 +32,7 @@ class MotionBlurCRF(Degradation):
 
     linear: ClassVar[bool] = False
     identity_db: ClassVar[float] = 80.0
+    draws_parameters: ClassVar[bool] = True
     severity_range: ClassVar[str] = "extent of the camera's path 0 -> 9 px and exposure gain 1 -> 1.3, linear"
 
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:

@@ -23,6 +23,7 @@ class RandomInpainting(Degradation):
 
     linear: ClassVar[bool] = True
     identity_db: ClassVar[float] = 100.0
+    draws_parameters: ClassVar[bool] = True
     severity_range: ClassVar[str] = "probability that a pixel is dropped 0 -> 90 %, linear"
 
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:

@@ -22,7 +22,9 @@ class DDIM(Config):
         """The timesteps that a chain visits, (num_steps,), descending."""
         return schedule.grid(self.num_steps)
 
-    def step(self, z0_hat: Latents, eps: Latents, alpha_bar: Scalars, alpha_bar_next: Scalars, noise: Latents) -> Latents:
+    def step(
+        self, z0_hat: Latents, eps: Latents, alpha_bar: Scalars, alpha_bar_next: Scalars, noise: Latents
+    ) -> Latents:
         """From noise level alpha_bar to the next lower one, per image.
 
         z_next = sqrt(a') z0_hat + sqrt(1 - a' - sigma^2) eps + sigma noise, with

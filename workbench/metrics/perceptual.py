@@ -14,9 +14,10 @@ from typing import Any, Literal
 from urllib.request import urlopen
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.config import NOT_IDENTITY, Config, Field, UserError
+from workbench.config import NOT_IDENTITY, Config, UserError
 from workbench.tensors import Images, Scalars
 
 BACKBONE_VARIABLE = "WORKBENCH_LPIPS_BACKBONE"

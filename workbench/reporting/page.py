@@ -1,6 +1,7 @@
 """A study's page: one HTML file that needs nothing but itself."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ class Section:
 def render(results: "StudyResults", sections: Sequence[Section], path: Path, answer: Sequence[str] = ()) -> Path:
     """Write the page of `results` to `path` and return it.
 
-    The page holds, in this order: the question, the answer (`answer`, one sentence each), notes on what is absent, the
+    The first paragraph of the study's docstring is the question, what follows it stands small below. The page holds, in
+    this order: the question, the answer (`answer`, one sentence each), notes on what is absent, the
     sections (restored examples last), the provenance and the command that makes the results again.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -35,8 +37,11 @@ def render(results: "StudyResults", sections: Sequence[Section], path: Path, ans
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    question, *background = re.split(r"\n\s*\n", results.question.strip())
     text = environment.get_template("page.html.jinja").render(
         results=results,
+        question=question,
+        background=background,
         answer=answer,
         sections=[(section.title, Markup(section.html)) for section in sections],
         provenance=_listing(results.provenance),

@@ -46,5 +46,3 @@ class SeverityLoss(Config):
             image = (autoencoder.decode(z_hat) - x).square().mean()
             loss, parts["image"] = loss + self.weight_image * image, image
         return loss, {name: value.detach() for name, value in parts.items()}
-
-

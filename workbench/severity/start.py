@@ -95,7 +95,9 @@ class Fixed(StartRule):
 
     def __call__(self, situation: Situation) -> Start:
         if self.timestep >= situation.schedule.num_timesteps:
-            raise UserError(f"start.timestep must lie below T = {situation.schedule.num_timesteps}, got {self.timestep}")
+            raise UserError(
+                f"start.timestep must lie below T = {situation.schedule.num_timesteps}, got {self.timestep}"
+            )
         batch = len(situation.noise)
         position = _first_at_or_below(situation.grid, torch.full((batch,), self.timestep))
         a = situation.schedule.alpha_bar_at(timestep_at(situation.grid, position))
@@ -161,9 +163,7 @@ class SNRMatch(StartRule):
         position = position.clamp(min=0)
         a = situation.schedule.alpha_bar[situation.grid[position]]
         missing = (1 - a - a * noise_variance).clamp(min=0)
-        signal, noise = (
-            c.sqrt().reshape(-1, 1, 1, 1).to(situation.noise) for c in (a * gain.square(), missing)
-        )
+        signal, noise = (c.sqrt().reshape(-1, 1, 1, 1).to(situation.noise) for c in (a * gain.square(), missing))
         z = signal * situation.estimate.z_hat + noise * situation.noise
         return _with_fallback(z, position, fell_back, situation)
 

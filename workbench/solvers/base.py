@@ -16,7 +16,6 @@ from workbench.measurement import Measurement
 from workbench.tensors import Images, Latents, Scalars, Timesteps
 
 
-
 @dataclass
 class Networks:
     """The networks and the operator, and a count of how often each was evaluated for each image.
@@ -103,5 +102,3 @@ class Solver(Config):
         """Refuse, before compute is spent, an operator that the solver cannot handle."""
         if self.linear_only and not degradation.linear:
             raise UserError(f"solver {self.kind} needs a linear operator, {degradation.kind} is not; use ldps")
-
-

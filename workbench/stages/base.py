@@ -1,7 +1,7 @@
 """A stage: one cached step of a study, found by its identity, locked while it works, done by one atomic rename.
 
-    runs/stages/<stage>/<identity>/   config.json  provenance.json  and the stage's own files
-    runs/stages/<stage>/<identity>.partial/   work in progress, or what a killed run left to go on from
+runs/stages/<stage>/<identity>/   config.json  provenance.json  and the stage's own files
+runs/stages/<stage>/<identity>.partial/   work in progress, or what a killed run left to go on from
 """
 
 import hashlib
@@ -37,6 +37,7 @@ class Runtime:
         rerun: recompute cache entries that are damaged, instead of stopping at them.
         progress: shows what is going on.
         tracker: logs stages to W&B.
+        loaded: networks that cells share, by stage identity, so that each is read once.
     """
 
     root: Path
@@ -45,6 +46,7 @@ class Runtime:
     rerun: bool = False
     progress: Progress = field(default_factory=Silent)
     tracker: Tracker = field(default_factory=Tracker)
+    loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         probe = self.root / f".writable-{os.getpid()}"
@@ -67,6 +69,8 @@ class Stage(Config):
     """The folder under runs/stages."""
     version: ClassVar[int] = 1
     """Raise it when the same config comes to mean another result."""
+    seconds_per_effort: ClassVar[float]
+    """Nominal rate on two cores, for the first estimate of what is left."""
 
     def upstream(self) -> Sequence["Stage"]:
         """The stages whose artifacts this one reads."""
@@ -75,6 +79,10 @@ class Stage(Config):
     @abstractmethod
     def work(self, folder: Path, runtime: Runtime) -> None:
         """Do it, writing into `folder`. A folder that a killed run left is given again, to go on from."""
+
+    @abstractmethod
+    def effort(self) -> float:
+        """How much work it is, in a unit of the stage's own (images seen)."""
 
     def check(self) -> None:
         """Refuse what cannot work, before compute is spent. Raises UserError."""
@@ -145,9 +153,10 @@ class Stage(Config):
             self.work(partial, runtime)
             log.finish_stage(partial)
         record = provenance(runtime) | {"wall_seconds": round(time.time() - started, 2), "resumed": resumed}
+        record |= {"effort": self.effort()}
         record |= {"identity": self.identity, "canonical": self.canonical(), "files": _checksums(partial)}
         (partial / PROVENANCE).write_text(json.dumps(record, indent=2))
-        os.replace(partial, target)
+        partial.replace(target)
 
     def _sound(self, target: Path, runtime: Runtime) -> bool:
         """Whether the files are those that were written; a damaged entry is set aside under --rerun."""
@@ -155,7 +164,9 @@ class Stage(Config):
         if problem is None:
             return True
         if not runtime.rerun:
-            raise UserError(f"the cached {self.label} in {target} is damaged: {problem}; add --rerun to compute it again")
+            raise UserError(
+                f"the cached {self.label} in {target} is damaged: {problem}; add --rerun to compute it again"
+            )
         runtime.progress.say(f"recomputing {self.label} {self.identity}: {problem}")
         import shutil
 
@@ -225,4 +236,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return answer.stdout.strip()
-

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 
 from workbench.autoencoders import AnyAutoencoder
-from workbench.data import Source, Split
+from workbench.data import ImageSplit, Source, Split
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.tensors import Latents
@@ -19,14 +20,24 @@ class EncodeLatents(Stage):
 
     name: ClassVar[str] = "encode_latents"
     version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.0005
 
     data: Source
     autoencoder: AnyAutoencoder
     split: Split = "train"
+    num_images: int | None = Field(None, ge=1, description="encode the first so many; None: all")
+
+    def effort(self) -> float:
+        return len(self.images())
 
     @property
     def label(self) -> str:
         return f"latents of {self.split}"
+
+    def images(self) -> ImageSplit:
+        """The images that are encoded."""
+        images = self.data.split(self.split)
+        return images if self.num_images is None else images.first(self.num_images)
 
     def autoencoder_stage(self) -> TrainAutoencoder:
         """The stage that gives the autoencoder."""
@@ -46,11 +57,11 @@ class EncodeLatents(Stage):
         from safetensors.torch import save_file
 
         autoencoder = self.autoencoder_stage().load(runtime)
-        images = self.data.split(self.split)
+        images = self.images()
         latents = []
         with runtime.progress.task(f"encoding {len(images)} {self.split} images") as update:
             for first in range(0, len(images), BATCH_SIZE):
                 x = images.batch(slice(first, first + BATCH_SIZE)).to(runtime.device)
                 latents.append(autoencoder.encode(x).cpu())
                 update(min(first + BATCH_SIZE, len(images)), len(images))
-        save_file({"z0": torch.cat(latents)}, folder / "latents.safetensors")
+        save_file({"z0": torch.cat(latents).contiguous()}, folder / "latents.safetensors")

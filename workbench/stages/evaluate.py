@@ -37,6 +37,7 @@ class Evaluate(Stage):
 
     name: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.12
 
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
@@ -50,7 +51,9 @@ class Evaluate(Stage):
     split: Split = Field("test", description="tune on val, report on test")
     num_images: int = Field(128, ge=1, description="images evaluated, from the beginning of the split")
     seed: int = Field(0, description="keys severities, operators, noise and sampling")
-    num_examples: int = Field(NUM_EXAMPLES, ge=0, description="images kept for the page", json_schema_extra=NOT_IDENTITY)
+    num_examples: int = Field(
+        NUM_EXAMPLES, ge=0, description="images kept for the page", json_schema_extra=NOT_IDENTITY
+    )
 
     @model_validator(mode="after")
     def _compatible(self) -> "Evaluate":
@@ -60,6 +63,9 @@ class Evaluate(Stage):
                 f"sampler.num_steps must be at most T = {self.prior.num_timesteps}, got {self.sampler.num_steps}"
             )
         return self
+
+    def effort(self) -> float:
+        return self.num_images
 
     @property
     def label(self) -> str:
@@ -130,9 +136,7 @@ class Evaluate(Stage):
 class Scoring:
     """The measurements of a cell, and the comparison of what comes back with the truth."""
 
-    def __init__(
-        self, cell: Evaluate, restorer: Restorer, images: ImageSplit, lpips: Any, runtime: Runtime
-    ) -> None:
+    def __init__(self, cell: Evaluate, restorer: Restorer, images: ImageSplit, lpips: Any, runtime: Runtime) -> None:
         self.cell, self.restorer, self.images, self.lpips = cell, restorer, images, lpips
         self.device = runtime.device
         self.position = {image_id: i for i, image_id in enumerate(images.ids.tolist())}

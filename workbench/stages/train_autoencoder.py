@@ -19,9 +19,13 @@ class TrainAutoencoder(Stage):
 
     name: ClassVar[str] = "train_autoencoder"
     version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.0033
 
     data: Source
     autoencoder: AnyAutoencoder
+
+    def effort(self) -> float:
+        return self.autoencoder.num_train_images
 
     @property
     def label(self) -> str:
@@ -48,11 +52,14 @@ class TrainAutoencoder(Stage):
         Raises:
             UserError: if its folder is unsound, or it cannot take the source's images.
         """
-        folder = self.ensure(runtime)
-        inner = folder / "autoencoder"
-        autoencoder = self.autoencoder.load(inner if inner.is_dir() else folder)
-        autoencoder.latent_shape(self.data.image_shape)
-        return autoencoder.requires_grad_(False).to(runtime.device)
+        if self.identity not in runtime.loaded:
+            folder = self.ensure(runtime)
+            inner = folder / "autoencoder"
+            autoencoder = self.autoencoder.load(inner if inner.is_dir() else folder)
+            autoencoder.latent_shape(self.data.image_shape)
+            runtime.loaded[self.identity] = autoencoder.requires_grad_(False).to(runtime.device)
+        loaded: Autoencoder = runtime.loaded[self.identity]
+        return loaded
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         from workbench.data.module import StepDataModule
@@ -69,7 +76,7 @@ class TrainAutoencoder(Stage):
         autoencoder.latent_shape(self.data.image_shape)
         autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        def make_batch(index: Ids, step: int) -> dict[str, Any]:
+        def make_batch(index: Ids, _: int) -> dict[str, Any]:
             return {"x": train.batch(index).contiguous(memory_format=torch.channels_last)}
 
         @torch.no_grad()

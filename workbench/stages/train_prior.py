@@ -22,10 +22,14 @@ class TrainPrior(Stage):
 
     name: ClassVar[str] = "train_prior"
     version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.004
 
     data: Source
     autoencoder: AnyAutoencoder
     prior: PriorRecipe
+
+    def effort(self) -> float:
+        return self.prior.num_train_images
 
     @property
     def label(self) -> str:
@@ -71,6 +75,9 @@ class TrainPrior(Stage):
         Raises:
             UserError: if its folder is unsound or it is for latents of another shape.
         """
+        if self.identity in runtime.loaded:
+            loaded: Prior = runtime.loaded[self.identity]
+            return loaded
         folder = self.ensure(runtime)
         prior = load_prior(folder)
         expected = self.autoencoder_stage().load(runtime).latent_channels
@@ -79,7 +86,8 @@ class TrainPrior(Stage):
                 f"the prior in {folder} is for {prior.latent_channels}-channel latents, the autoencoder's have {expected}; "
                 "add --prior.source=train to train one for it"
             )
-        return prior.requires_grad_(False).to(runtime.device)
+        runtime.loaded[self.identity] = prior.requires_grad_(False).to(runtime.device)
+        return prior
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         from workbench.data.module import StepDataModule
@@ -92,7 +100,7 @@ class TrainPrior(Stage):
             torch.manual_seed(recipe.seed)
             prior = recipe.build((z0.shape[1], z0.shape[2], z0.shape[3]))
 
-        def make_batch(index: Ids, step: int) -> dict[str, Any]:
+        def make_batch(index: Ids, _: int) -> dict[str, Any]:
             return {"z0": z0[index]}
 
         num_steps = -(-recipe.num_train_images // recipe.batch_size)

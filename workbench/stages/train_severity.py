@@ -42,10 +42,14 @@ class TrainSeverity(Stage):
 
     name: ClassVar[str] = "train_severity"
     version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.004
 
     data: Source
     autoencoder: AnyAutoencoder
     severity_encoder: SeverityRecipe
+
+    def effort(self) -> float:
+        return self.severity_encoder.num_train_images
 
     @property
     def label(self) -> str:
@@ -57,7 +61,8 @@ class TrainSeverity(Stage):
 
     def latents_stage(self) -> EncodeLatents:
         """The stage that gives the clean latents."""
-        return EncodeLatents(data=self.data, autoencoder=self.autoencoder)
+        num_images = min(self.severity_encoder.num_train_images, len(self.data.split("train")))
+        return EncodeLatents(data=self.data, autoencoder=self.autoencoder, num_images=num_images)
 
     def upstream(self) -> tuple[Stage, ...]:
         return (self.autoencoder_stage(), self.latents_stage())
@@ -81,7 +86,7 @@ class TrainSeverity(Stage):
         recipe = self.severity_encoder
         autoencoder = self.autoencoder_stage().load(runtime)
         z0 = self.latents_stage().load(runtime)
-        train = self.data.split("train")
+        train = self.latents_stage().images()
         encoder = new_encoder(autoencoder, self.data.image_shape, recipe.seed).to(runtime.device)
 
         def make_batch(index: Ids, step: int) -> dict[str, Any]:
@@ -114,7 +119,9 @@ class TrainSeverity(Stage):
 class Validation:
     """How well an encoder ranks and calibrates its own error on fixed validation measurements."""
 
-    def __init__(self, stage: TrainSeverity, autoencoder: Autoencoder, encoder: SeverityEncoder, runtime: Runtime) -> None:
+    def __init__(
+        self, stage: TrainSeverity, autoencoder: Autoencoder, encoder: SeverityEncoder, runtime: Runtime
+    ) -> None:
         images = stage.data.split("val")
         index = torch.arange(min(NUM_VALIDATION_IMAGES, len(images)))
         measurement = degrade(stage.severity_encoder.degradation, images, index, stage.severity_encoder.seed)

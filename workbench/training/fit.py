@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,7 +95,7 @@ class _Curve(Callback):
         if trainer.current_epoch > 0:
             partial = self.folder / (CHECKPOINT + ".partial")
             trainer.save_checkpoint(partial)
-            os.replace(partial, self.folder / CHECKPOINT)
+            partial.replace(self.folder / CHECKPOINT)
 
 
 def write_csv(rows: list[dict[str, float]], path: Path) -> None:
@@ -106,7 +105,7 @@ def write_csv(rows: list[dict[str, float]], path: Path) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 @contextmanager

@@ -46,7 +46,9 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         loss, parts = self.loss_function(batch, randomness.generator(self.seed, "loss", batch["step"]))
-        self.log_dict({f"train/{name}": value for name, value in {"loss": loss, **parts}.items()}, on_epoch=True, on_step=False)
+        self.log_dict(
+            {f"train/{name}": value for name, value in {"loss": loss, **parts}.items()}, on_epoch=True, on_step=False
+        )
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:

@@ -1,0 +1,179 @@
+"""The verbs. Only light things are imported here; each verb imports what it needs when it runs."""
+
+import ast
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Severity-adaptive latent diffusion for inverse problems, as studies. "
+    "Any field of a study's cell can be overridden: --start.offset_db=3 --solver.kind=no_guidance",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Obtain images, look at them.")
+app.add_typer(data_app, name="data")
+
+OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+Name = Annotated[str, typer.Argument(help="a study; `study --list` names them", show_default=False)]
+PresetOption = Annotated[str, typer.Option("--preset", help="the study's size")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="WORKBENCH_RUNS", help="where results are kept")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto: a GPU if there is one")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="images the solver works on at once")]
+Rerun = Annotated[bool, typer.Option("--rerun", help="recompute cache entries that are damaged")]
+
+
+@app.command(context_settings=OVERRIDES)
+def study(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="which study", show_default=False)] = None,
+    list_studies: Annotated[bool, typer.Option("--list", help="name the studies and their questions")] = False,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    rerun: Rerun = False,
+) -> None:
+    """Run the cells of a study that are missing, then write and print what they say."""
+    if list_studies or name is None:
+        for study_name, question in _questions().items():
+            typer.echo(f"{study_name:<14}{question}")
+        return
+    from workbench.reporting.publish import publish
+    from workbench.study import load_study, run_study
+
+    overrides = _overrides(context)
+    with _runtime(runs, device, batch_size, rerun, group=name) as runtime:
+        results, folder = run_study(name, preset, overrides, runtime)
+        if results is None:
+            runtime.progress.say(f"{name}: done, in {folder}")
+        else:
+            publish(load_study(name)[0], results, folder, runtime)
+        runtime.tracker.close(runtime.progress.say)
+
+
+@app.command(context_settings=OVERRIDES)
+def run(
+    context: typer.Context,
+    name: Name,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    rerun: Rerun = False,
+) -> None:
+    """Run one cell of a study: its base cell with your overrides."""
+    from workbench.reporting.publish import print_cell
+    from workbench.study import base_cell
+
+    stage = base_cell(name, preset, _overrides(context))
+    stage.check()
+    with _runtime(runs, device, batch_size, rerun, group=name) as runtime:
+        print_cell(stage, stage.ensure(runtime), runtime.progress)
+        runtime.tracker.close(runtime.progress.say)
+
+
+@app.command(context_settings=OVERRIDES)
+def restore(
+    context: typer.Context,
+    input_folder: Annotated[Path, typer.Option("--input", help="folder of degraded images", show_default=False)],
+    output_folder: Annotated[Path, typer.Option("--output", help="where restored images go", show_default=False)],
+    operator: Annotated[str, typer.Option("--operator", help="the degradation they suffered", show_default=False)],
+    severity: Annotated[float, typer.Option("--severity", help="its level in [0, 1]", show_default=False)],
+    params: Annotated[
+        Path | None, typer.Option("--params", help="masks or kernels (.npz), for operators that draw them at random")
+    ] = None,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    rerun: Rerun = False,
+) -> None:
+    """Restore your own degraded images, with the severity encoder that fits the operator."""
+    from workbench.restoring import restore_folder
+    from workbench.study import base_cell
+
+    overrides = {"degradation.kind": operator, "severity_encoder.degradation.kind": operator, **_overrides(context)}
+    cell = base_cell("robustness", preset, overrides)
+    with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:
+        restore_folder(cell, input_folder, output_folder, severity, params, runtime)
+
+
+@app.command(context_settings=OVERRIDES)
+def report(context: typer.Context, name: Name, preset: PresetOption = "desk", runs: Runs = Path("runs")) -> None:
+    """Draw a study's page again from cached results; computes nothing."""
+    from workbench.reporting.publish import publish
+    from workbench.study import gather_cached
+
+    with _runtime(runs, "cpu", 1, False, group=None) as runtime:
+        definition, results, folder = gather_cached(name, preset, _overrides(context), runtime)
+        publish(definition, results, folder, runtime)
+
+
+@app.command(context_settings=OVERRIDES)
+def show(context: typer.Context, name: Name, preset: PresetOption = "desk", runs: Runs = Path("runs")) -> None:
+    """List a study's cells: what is cached, and an estimate of what is left."""
+    from workbench.reporting.overview import print_overview
+
+    with _runtime(runs, "cpu", 1, False, group=None) as runtime:
+        print_overview(name, preset, _overrides(context), runtime)
+
+
+@data_app.command("fetch")
+def data_fetch(kind: Annotated[str, typer.Argument(help="fashion_mnist or cifar10")]) -> None:
+    """Obtain a data set, unless it is here."""
+    from workbench.data.fetch import fetch
+
+    typer.echo(f"{kind}: {fetch(kind)}")
+
+
+@data_app.command("show", context_settings=OVERRIDES)
+def data_show(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(help="fashion_mnist, cifar10, image_folder or npy")],
+    degradation: Annotated[str, typer.Option(help="which degradation to show at five severities")] = "gaussian_blur",
+    output: Annotated[Path, typer.Option(help="the PNG to write")] = Path("contact_sheet.png"),
+    seed: int = 0,
+) -> None:
+    """Draw a contact sheet: images, clean and degraded at five severities. `--path=DIR` for your own."""
+    from workbench.data.contact_sheet import contact_sheet
+    from workbench.stages.evaluate import Evaluate
+
+    fields = {f"data.{key}": value for key, value in _overrides(context).items()}
+    cell = Evaluate().replace({"data.kind": kind, "degradation.kind": degradation, **fields})
+    path = contact_sheet(cell.data, lambda x, s, ids: cell.degradation.measure(x, s, ids, seed).encoder_input(), output)
+    typer.echo(f"{kind}: {path}")
+
+
+@app.command()
+def doctor(runs: Runs = Path("runs")) -> None:
+    """Print what the workbench finds here: versions, device, threads, data, weights, W&B."""
+    from workbench.reporting.overview import print_doctor
+
+    print_doctor(runs)
+
+
+def _questions() -> dict[str, str]:
+    """Each study and the first line of its docstring, read without importing it."""
+    folder = Path(__file__).parents[1] / "studies"
+    found = {}
+    for path in sorted(folder.glob("*.py")):
+        if not path.stem.startswith("_"):
+            found[path.stem] = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+    return found
+
+
+def _overrides(context: typer.Context) -> dict[str, Any]:
+    from workbench.config import parse_overrides
+
+    return parse_overrides(context.args)
+
+
+def _runtime(runs: Path, device: str, batch_size: int, rerun: bool, group: str | None) -> Any:
+    from workbench.runtime import open_runtime
+
+    return open_runtime(runs, device, batch_size, rerun, group)
