@@ -95,10 +95,12 @@ def restore(
 ) -> None:
     """Restore your own degraded images, with the severity encoder that fits the operator."""
     from workbench.restoring import restore_folder
+    from workbench.stages.evaluate import Evaluate
     from workbench.study import base_cell
 
     overrides = {"degradation.kind": operator, "severity_encoder.degradation.kind": operator, **_overrides(context)}
     cell = base_cell("robustness", preset, overrides)
+    assert isinstance(cell, Evaluate)
     with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:
         restore_folder(cell, input_folder, output_folder, severity, params, runtime)
 

@@ -4,7 +4,7 @@
 |---|---|---|
 | Images | batch, channel, height, width | float32 on [0, 1] |
 | Measurements | batch, anything | float32, on the scale of [0, 1] images, noise included |
-| Latents | batch, latent channel, latent height, latent width | float32, scaled to unit variance over the training images |
+| Latents | batch, latent channel, latent height, latent width | float32, unit variance over the training images |
 | Variances | batch, 1, 1, 1 (broadcasts over latents) | of the latent error, in units of the latents' variance |
 | Severities | batch | in [0, 1]; 0 is the mildest level of a degradation |
 | Scalars | batch | one float an image |

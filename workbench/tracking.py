@@ -136,7 +136,7 @@ class _WandbLog(RunLog):
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         import wandb
 
-        self.run.log({name: wandb.Table(columns=columns, data=rows)})
+        self.run.log({name: wandb.Table(columns=list(columns), data=list(rows))})
 
     def image(self, name: str, path: Path) -> None:
         import wandb

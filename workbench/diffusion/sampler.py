@@ -46,7 +46,7 @@ class DDPM(DDIM):
     """DDPM's ancestral sampling with its posterior variance (arXiv 2006.11239, eq. 7): DDIM with eta = 1."""
 
     kind: Literal["ddpm"] = "ddpm"  # type: ignore[assignment]
-    eta: Literal[1] = 1  # type: ignore[assignment]
+    eta: Literal[1] = 1
 
 
 Sampler = Annotated[DDIM | DDPM, Field(discriminator="kind")]

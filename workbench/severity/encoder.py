@@ -1,5 +1,7 @@
 """The severity encoder (arXiv 2309.06642, section 3.2): y -> z_hat and the variance of its error."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -43,9 +45,10 @@ class VarianceHead(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.LazyLinear(width), nn.SiLU(), nn.Linear(width, 1))
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.constant_(self.layers[-1].bias, torch.tensor(INITIAL_VARIANCE).log().item())
+        last = nn.Linear(width, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, math.log(INITIAL_VARIANCE))
+        self.layers = nn.Sequential(nn.LazyLinear(width), nn.SiLU(), last)
 
     def forward(self, features: Tensor) -> Tensor:
         flat = features.flatten(2)

@@ -56,7 +56,7 @@ class Runtime:
             probe.unlink()
         except OSError as error:
             raise UserError(
-                f"the runs folder {self.root} is not writable ({error.strerror}); name another by --runs or WORKBENCH_RUNS"
+                f"the runs folder {self.root} is not writable ({error.strerror}); name another by --runs"
             ) from None
         if self.batch_size < 1:
             raise UserError(f"the batch size must be at least 1, got {self.batch_size}")

@@ -74,7 +74,7 @@ class TrainAutoencoder(Stage):
             torch.manual_seed(recipe.seed)
             autoencoder = recipe.build(self.data.channels)
         autoencoder.latent_shape(self.data.image_shape)
-        autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        autoencoder = autoencoder.to(memory_format=torch.channels_last)
 
         def make_batch(index: Ids, _: int) -> dict[str, Any]:
             return {"x": train.batch(index).contiguous(memory_format=torch.channels_last)}
