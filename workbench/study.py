@@ -43,7 +43,7 @@ class Study:
         report: functions of StudyResults, a section of the page each.
         answer: the answer in sentences, made from the results.
         picture: the figure that W&B shows beside the table of means, as PNG.
-        finish: called with (cells, runtime) after the last cell, for a study whose result is more than its rows.
+        finish: called with (cells, folder, runtime) after the last cell, for a study whose result is more than rows.
     """
 
     cell: Stage
@@ -54,7 +54,7 @@ class Study:
     report: Sequence[Callable[["StudyResults"], Any]] = ()
     answer: Callable[["StudyResults"], list[str]] | None = None
     picture: Callable[["StudyResults"], bytes] | None = None
-    finish: Callable[[Sequence["Cell"], Runtime], None] | None = None
+    finish: Callable[[Sequence["Cell"], Path, Runtime], None] | None = None
 
     def preset(self, name: str) -> Preset:
         """The preset of that name.
@@ -189,7 +189,7 @@ def run_study(
     index = [{"cell": c.stage.identity, **c.labels, "config": c.stage.model_dump(mode="json")} for c in cells]
     write_atomically(folder / "cells.json", json.dumps(index, indent=2))
     if study.finish is not None:
-        study.finish(cells, runtime)
+        study.finish(cells, folder, runtime)
     results = gather(name, preset, question, overrides, cells, runtime)
     if results is not None:
         partial = folder / "results.parquet.partial"

@@ -71,14 +71,14 @@ class PriorRecipe(Config):
         json_schema_extra=NOT_IDENTITY,
     )
     block_out_channels: tuple[int, ...] = Field((64, 128), description="channels at each resolution")
-    layers_per_block: int = Field(2, ge=1)
+    layers_per_block: int = Field(1, ge=1)
     beta_start: float = Field(0.0015, gt=0, lt=1)
     beta_end: float = Field(0.0195, gt=0, lt=1)
     num_timesteps: int = Field(1000, ge=2, description="T")
     prediction_type: Literal["epsilon", "sample", "v_prediction"] = "v_prediction"
-    num_train_images: int = Field(480_000, ge=1, description="training latents seen")
+    num_train_images: int = Field(250_000, ge=1, description="training latents seen")
     batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(6e-4, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
     seed: int = 0

@@ -41,7 +41,8 @@ class TrainPrior(Stage):
 
     def latents_stage(self) -> EncodeLatents:
         """The stage that gives the training latents."""
-        return EncodeLatents(data=self.data, autoencoder=self.autoencoder)
+        num_images = min(self.prior.num_train_images, len(self.data.split("train")))
+        return EncodeLatents(data=self.data, autoencoder=self.autoencoder, num_images=num_images)
 
     def upstream(self) -> tuple[Stage, ...]:
         return (self.latents_stage(),)

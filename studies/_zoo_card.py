@@ -1,0 +1,127 @@
+"""A trained pair as a folder to ship: weights, recipe, and a model card with what was measured."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from workbench import randomness, zoo
+from workbench.metrics import mean_interval, psnr, ssim
+from workbench.stages.base import Runtime, read_provenance
+from workbench.stages.train_prior import TrainPrior
+
+if TYPE_CHECKING:
+    from workbench.autoencoders import Autoencoder
+    from workbench.diffusion import Prior
+    from workbench.study import Cell
+    from workbench.tensors import Images
+
+NUM_TEST_IMAGES = 1000
+NUM_SAMPLES = 64
+NUM_PAIRS = 16
+NUM_STEPS = 200
+
+
+def export(cells: "Sequence[Cell]", folder: Path, runtime: Runtime) -> None:
+    """Write each cell's pair to a folder of its own below `folder`, in the zoo's layout."""
+    for cell in cells:
+        stage = cell.stage
+        assert isinstance(stage, TrainPrior)
+        target = folder / f"{stage.data.kind}_{stage.data.size}_{stage.autoencoder.kind}"
+        write_pair(stage, target, runtime)
+        runtime.progress.say(f"{target}: to ship it, cp -r {target} {zoo.zoo_root()}/")
+
+
+@torch.no_grad()
+def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
+    """Weights in diffusers' folder format, recipe.json, README.md, samples.png and reconstructions.png."""
+    from torchvision.utils import save_image
+
+    autoencoder_folder = stage.autoencoder_stage().folder(runtime)
+    prior_folder = stage.folder(runtime)
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(autoencoder_folder / "autoencoder", target / "autoencoder")
+    for part in ("unet", "scheduler"):
+        shutil.copytree(prior_folder / part, target / part)
+    recipe = stage.autoencoder_stage().recipe() | stage.recipe()
+    (target / zoo.RECIPE).write_text(json.dumps(recipe, indent=2))
+
+    autoencoder, prior = stage.autoencoder_stage().load(runtime), stage.load(runtime)
+    test = stage.data.split("test")
+    x = test.first(min(NUM_TEST_IMAGES, len(test))).batch(slice(None)).to(runtime.device)
+    z = torch.cat([autoencoder.encode(part) for part in x.split(250)])
+    x_hat = torch.cat([autoencoder.decode(part) for part in z.split(250)]).clamp(0, 1)
+    pairs = torch.stack([x[:NUM_PAIRS], x_hat[:NUM_PAIRS]], 1).flatten(0, 1)
+    save_image(pairs, target / "reconstructions.png", nrow=8)
+    save_image(sample(prior, autoencoder, stage, runtime), target / "samples.png", nrow=8)
+
+    folders = {"autoencoder": autoencoder_folder, "prior": prior_folder}
+    minutes = {part: read_provenance(path).get("wall_seconds", 0.0) / 60 for part, path in folders.items()}
+    card = CARD.format(
+        data=stage.data.kind,
+        size=stage.data.size,
+        kind=stage.autoencoder.kind,
+        latent=" x ".join(map(str, z.shape[1:])),
+        num_test=len(x),
+        psnr=mean_interval(psnr(x_hat, x)),
+        ssim=mean_interval(ssim(x_hat, x)),
+        mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
+        std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
+        autoencoder_minutes=minutes["autoencoder"],
+        prior_minutes=minutes["prior"],
+        autoencoder_images=stage.autoencoder.num_train_images,
+        prior_images=stage.prior.num_train_images,
+        prediction=stage.prior.prediction_type,
+        autoencoder_seed=stage.autoencoder.seed,
+        prior_seed=stage.prior.seed,
+        num_steps=NUM_STEPS,
+    )
+    (target / "README.md").write_text(card)
+
+
+@torch.no_grad()
+def sample(prior: "Prior", autoencoder: "Autoencoder", stage: TrainPrior, runtime: Runtime) -> "Images":
+    """Unconditional samples by deterministic DDIM."""
+    from workbench.diffusion import DDIM
+
+    sampler = DDIM(num_steps=min(NUM_STEPS, stage.prior.num_timesteps))
+    shape = autoencoder.latent_shape(stage.data.image_shape)
+    z = torch.randn(NUM_SAMPLES, *shape, generator=randomness.generator("zoo", "samples")).to(runtime.device)
+    grid = [*sampler.grid(prior.schedule).tolist(), -1]
+    for now, following in zip(grid[:-1], grid[1:], strict=True):
+        timestep = torch.full((NUM_SAMPLES,), now, device=z.device)
+        z0_hat, eps = prior.predict(z, timestep)
+        levels = (prior.schedule.alpha_bar_at(torch.full((NUM_SAMPLES,), t)) for t in (now, following))
+        z = sampler.step(z0_hat, eps, *levels, noise=torch.zeros_like(z))
+    return autoencoder.decode(z).clamp(0, 1)
+
+
+CARD = """# {data}, {size} px, {kind} autoencoder and its latent diffusion prior
+
+Weights are fp16 safetensors in diffusers' folder format: `autoencoder/`, `unet/`, `scheduler/`. `recipe.json` is the
+exact configuration that made them; `python -m workbench study zoo` makes them again.
+
+| | |
+|---|---|
+| latents | {latent}, scaled to unit variance |
+| reconstruction on {num_test} test images | PSNR {psnr} dB, SSIM {ssim} |
+| latent channel means | {mean} |
+| latent channel standard deviations | {std} |
+| autoencoder | {autoencoder_images} training images seen, seed {autoencoder_seed}, {autoencoder_minutes:.0f} minutes |
+| prior | {prior_images} training latents seen, seed {prior_seed}, {prior_minutes:.0f} minutes, predicts {prediction} |
+
+Figures are means over images with 95 % bootstrap intervals, measured on test images when this card was written.
+
+Reconstructions, each image beside its reconstruction:
+
+![reconstructions](reconstructions.png)
+
+Samples, none chosen, DDIM with {num_steps} steps:
+
+![samples](samples.png)
+
+Made for research on inverse problems. It knows the training images of one small data set and nothing else.
+"""
