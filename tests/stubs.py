@@ -1,0 +1,132 @@
+"""Linear stand-ins for the trained networks, so that tests can say in closed form what should come out."""
+
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+from workbench import randomness
+from workbench.autoencoders import Autoencoder
+from workbench.diffusion import Prior, Schedule
+from workbench.measurement import Measurement
+from workbench.severity.estimate import SeverityEstimate
+
+BETA_START, BETA_END, NUM_TIMESTEPS = 0.0015, 0.0195, 1000
+CHANNELS = 4
+
+
+class LinearModel(nn.Module):
+    """Images on [-1, 1] to raw latents: each 2 x 2 block of pixels, turned by an orthogonal matrix."""
+
+    def __init__(self, scale: float, shift: float) -> None:
+        super().__init__()
+        self.turn = nn.Parameter(orthogonal(CHANNELS, "autoencoder"))
+        self.config = {"scaling_factor": scale, "shift_factor": shift}
+        self.config = Config(in_channels=1, latent_channels=CHANNELS, block_out_channels=(8, 8), **self.config)
+
+
+class Config(dict):
+    """A dictionary whose entries are attributes too, as diffusers' configs are."""
+
+    __getattr__ = dict.__getitem__
+
+
+class LinearAutoencoder(Autoencoder):
+    """An exact, linear autoencoder: decode(encode(x)) = x."""
+
+    def __init__(self, scale: float = 1.0, shift: float = 0.0) -> None:
+        super().__init__(LinearModel(scale, shift))
+        self.decoded = 0
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return torch.einsum("ij,bjhw->bihw", self.model.turn, nn.functional.pixel_unshuffle(x, 2))
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        self.decoded += 1
+        return nn.functional.pixel_shuffle(torch.einsum("ij,bihw->bjhw", self.model.turn, latents), 2)
+
+    def decode_adjoint(self, g: Tensor) -> Tensor:
+        """The transpose of the derivative of `decode`."""
+        return self._encode(g) / (2 * self.scale)
+
+    def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
+        projection = nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False)
+        projection.weight.data = self.model.turn.data[:, :, None, None].clone()
+        return nn.PixelUnshuffle(2), projection
+
+    def training_loss(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        raise NotImplementedError
+
+
+class LinearUNet(nn.Module):
+    """Predicts z0_hat = mixing z at every timestep; of a diffusers UNet's interface, what a Prior uses."""
+
+    def __init__(self, sample_size: int) -> None:
+        super().__init__()
+        self.mixing = nn.Parameter(0.7 * orthogonal(CHANNELS, "prior"))
+        self.config = Config(in_channels=CHANNELS, sample_size=sample_size)
+        self.num_images: list[int] = []
+
+    def forward(self, z: Tensor, timestep: Tensor) -> SimpleNamespace:
+        assert timestep.shape == (len(z),)
+        self.num_images.append(len(z))
+        return SimpleNamespace(sample=torch.einsum("ij,bjhw->bihw", self.mixing, z))
+
+
+class LinearPrior(Prior):
+    """A prior whose clean estimate is linear in z."""
+
+    def __init__(self, image_size: int = 8) -> None:
+        from diffusers import DDPMScheduler
+
+        scheduler = DDPMScheduler(
+            num_train_timesteps=NUM_TIMESTEPS,
+            beta_start=BETA_START,
+            beta_end=BETA_END,
+            beta_schedule="scaled_linear",
+            prediction_type="sample",
+            clip_sample=False,
+        )
+        super().__init__(LinearUNet(image_size // 2), scheduler)
+
+    def predict_adjoint(self, g: Tensor) -> Tensor:
+        """The transpose of the derivative of z0_hat."""
+        return torch.einsum("ij,bihw->bjhw", self.unet.mixing, g)
+
+
+class StubEstimator:
+    """Encodes y and answers a variance given by image id."""
+
+    def __init__(self, autoencoder: Autoencoder, var_hat: dict[int, float] | float = 0.1) -> None:
+        self.autoencoder, self.var_hat, self.seen = autoencoder, var_hat, 0
+
+    def estimate(self, view: Tensor) -> SeverityEstimate:
+        """Variances in the order of `var_hat`, one for each image seen."""
+        if isinstance(self.var_hat, float):
+            values = [self.var_hat] * len(view)
+        else:
+            values = list(self.var_hat.values())[self.seen : self.seen + len(view)]
+        self.seen += len(view)
+        return SeverityEstimate(self.autoencoder.encode(view), torch.tensor(values).reshape(-1, 1, 1, 1))
+
+
+def schedule() -> Schedule:
+    """The default schedule: latent diffusion's scaled_linear betas."""
+    betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, NUM_TIMESTEPS, dtype=torch.float64) ** 2
+    return Schedule((1 - betas).cumprod(0))
+
+
+def orthogonal(size: int, key: str) -> Tensor:
+    """An orthogonal matrix, the same at every call."""
+    return torch.linalg.qr(torch.randn(size, size, generator=randomness.generator(key)))[0]
+
+
+def images(num: int, size: int = 8, first: int = 1) -> tuple[Tensor, Tensor]:
+    """Images on [0, 1] and their ids, first, first + 1 ..."""
+    ids = torch.arange(first, first + num)
+    return randomness.uniform(ids, ("image",), (1, size, size)), ids
+
+
+def measurement_of(x: Tensor, ids: Tensor, noise_std: float = 0.05) -> Measurement:
+    """y = x, as far as a test does not care."""
+    return Measurement(y=x, ids=ids, noise_std=torch.full((len(x),), noise_std))
