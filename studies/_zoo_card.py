@@ -46,7 +46,7 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
     shutil.copytree(autoencoder_folder / "autoencoder", target / "autoencoder")
     for part in ("unet", "scheduler"):
         shutil.copytree(prior_folder / part, target / part)
-    recipe = stage.autoencoder_stage().recipe() | stage.recipe()
+    recipe = stage.recipe()
     (target / zoo.RECIPE).write_text(json.dumps(recipe, indent=2))
 
     autoencoder, prior = stage.autoencoder_stage().load(runtime), stage.load(runtime)

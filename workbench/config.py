@@ -35,8 +35,8 @@ class Config(BaseModel):
         """
         wanted = {**(overrides or {}), **fields}
         tree = self.model_dump()
-        # kinds first and from the outside in, so that a new member is in place before its fields arrive
-        for path in sorted(wanted, key=lambda p: (not p.endswith("kind"), p.count("."))):
+        # from the outside in and kinds first, so that a new member is in place before its fields arrive
+        for path in sorted(wanted, key=lambda p: (p.count("."), p.rpartition(".")[2] != "kind")):
             *parents, leaf = path.split(".")
             node = tree
             for depth, name in enumerate(parents):

@@ -55,8 +55,8 @@ class Measurement:
     def num_observed(self) -> Scalars:
         """How many entries of y were observed, per image."""
         if self.observed is None:
-            return torch.full((len(self),), float(self.y[0].numel()), device=self.y.device)
-        return self.observed.expand_as(self.y).flatten(1).sum(1)
+            return torch.full((len(self),), float(self.y.shape[1:].numel()), device=self.y.device)
+        return self.observed.expand_as(self.y).flatten(1).sum(1, dtype=self.y.dtype)
 
     def take(self, index: Tensor | Sequence[int] | slice) -> Self:
         """The measurements of the images at `index`."""

@@ -17,14 +17,16 @@ def zoo_root() -> Path:
     return Path(os.environ.get("WORKBENCH_ZOO") or Path(__file__).parents[1] / "data" / "zoo")
 
 
-def find(part: str, recipe: dict[str, Any]) -> Path | None:
-    """The zoo folder whose `part` ("autoencoder", "prior") was made by `recipe`; None where there is none."""
+def find(recipe: dict[str, Any]) -> Path | None:
+    """The zoo folder whose recipe holds all of `recipe` (data, autoencoder, prior); None where there is none."""
     for path in sorted(zoo_root().glob(f"*/{RECIPE}")):
         try:
             made_by = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is damaged ({error}); restore it from version control") from None
-        if made_by.get(part) == recipe:
+        if not isinstance(made_by, dict):
+            raise UserError(f"{path} is damaged (it holds no JSON object); restore it from version control")
+        if all(made_by.get(part) == wanted for part, wanted in recipe.items()):
             return path.parent
     return None
 

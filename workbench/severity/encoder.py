@@ -41,17 +41,21 @@ class SeverityEncoder(nn.Module):
 
 
 class VarianceHead(nn.Module):
-    """log var_hat from the mean and spread of each feature channel over the image; (batch, 1, 1, 1)."""
+    """log var_hat, (batch, 1, 1, 1), from the mean, spread and magnitude of each feature channel over the image.
+
+    Spread and magnitude enter as logarithms: what noise and blur change in features they change by factors.
+    """
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         last = nn.Linear(width, 1)
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, math.log(INITIAL_VARIANCE))
-        self.layers = nn.Sequential(nn.LazyLinear(width), nn.SiLU(), last)
+        self.layers = nn.Sequential(nn.LazyLinear(width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last)
 
     def forward(self, features: Tensor) -> Tensor:
         flat = features.flatten(2)
-        summary = torch.cat([flat.mean(2), flat.std(2)], dim=1)
+        magnitudes = torch.cat([flat.std(2), flat.abs().mean(2)], dim=1)
+        summary = torch.cat([flat.mean(2), (magnitudes + 1e-3).log()], dim=1)
         log_var: Tensor = self.layers(summary)
         return log_var.reshape(-1, 1, 1, 1)

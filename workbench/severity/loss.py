@@ -17,12 +17,12 @@ class SeverityLoss(Config):
     The variance term is one of
     - `squared_difference`: (s2 - var_hat)^2, the authors'. Variances are small, and their squares smaller: it learns
       slowly.
-    - `gaussian_nll`: s2 / var_hat + log var_hat with s2 detached: the negative log-likelihood of the error under
-      N(0, var_hat), halved in neither case; its minimum over var_hat is at E[s2 | y].
+    - `gaussian_nll`: s2 / var_hat + log var_hat with s2 detached: twice the negative log-likelihood of the error
+      under N(0, var_hat), per element; its minimum over var_hat is at E[s2 | y].
     """
 
     variance_term: Literal["squared_difference", "gaussian_nll"] = "gaussian_nll"
-    weight_variance: float = Field(0.1, ge=0)
+    weight_variance: float = Field(1.0, ge=0)
     weight_image: float = Field(1.0, ge=0)
     detach_error_variance: bool = Field(
         False, description="squared_difference only: stop the gradient of s2 (the authors let it pass)"

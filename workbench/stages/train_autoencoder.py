@@ -42,7 +42,7 @@ class TrainAutoencoder(Stage):
             case "train":
                 return None
             case "auto":
-                return zoo.find("autoencoder", self.recipe())
+                return zoo.find(self.recipe())
             case path:
                 return Path(path)
 

@@ -49,19 +49,18 @@ class TrainPrior(Stage):
 
     def recipe(self) -> dict[str, Any]:
         """What the zoo records of how the prior was made."""
-        return {"prior": self.prior.canonical()}
+        return self.autoencoder_stage().recipe() | {"prior": self.prior.canonical()}
 
     def shipped(self) -> Path | None:
         from workbench import zoo
 
         if self.prior.source not in ("auto", "train"):
             return Path(self.prior.source)
-        autoencoder = self.autoencoder_stage().shipped()
-        if self.prior.source == "train" or autoencoder is None:
-            return None
         # a prior knows the latents of one autoencoder only: the two must come from one zoo folder
-        folder = zoo.find("prior", self.prior.canonical())
-        return folder if folder == autoencoder else None
+        if self.prior.source == "train" or self.autoencoder_stage().shipped() is None:
+            return None
+        folder = zoo.find(self.recipe())
+        return folder if folder == self.autoencoder_stage().shipped() else None
 
     def canonical(self) -> dict[str, Any]:
         if (folder := self.shipped()) is not None:

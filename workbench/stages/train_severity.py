@@ -32,7 +32,7 @@ class SeverityRecipe(Config):
     loss: SeverityLoss = SeverityLoss()
     num_train_images: int = Field(40_000, ge=1, description="training images seen")
     batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0)
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
     seed: int = 0
 
