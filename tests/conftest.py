@@ -52,3 +52,11 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def shared() -> Path:
     """The folder of development data, for tests marked `shared`."""
     return Path(os.environ["WORKBENCH_SHARED"])
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The .npy file of the smallest study: 200 grey images of 16 x 16."""
+    from pair import write_images
+
+    return write_images(tmp_path_factory.mktemp("images") / "images.npy")

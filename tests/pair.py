@@ -14,8 +14,9 @@ NUM_IMAGES = 200
 NETWORKS: dict[str, Any] = {
     "autoencoder.width": 8,
     "autoencoder.latent_channels": 2,
-    "autoencoder.num_train_images": 128,
-    "autoencoder.batch_size": 32,
+    "autoencoder.num_train_images": 1024,
+    "autoencoder.batch_size": 16,
+    "autoencoder.learning_rate": 0.005,
     "prior.block_out_channels": (16, 32),
     "prior.num_train_images": 128,
     "prior.batch_size": 32,
@@ -23,10 +24,11 @@ NETWORKS: dict[str, Any] = {
 EVALUATION: dict[str, Any] = {
     "severity_encoder.num_train_images": 64,
     "severity_encoder.batch_size": 16,
+    "severity_encoder.learning_rate": 0.003,
     "sampler.num_steps": 20,
     "num_images": 6,
 }
-"""What makes a cell take a second; the networks train too little to restore anything."""
+"""What makes a cell take a second; the networks learn just enough for cells to differ."""
 
 
 def write_images(path: Path, num_images: int = NUM_IMAGES, seed: int = 0) -> Path:

@@ -1,12 +1,16 @@
 """Linear stand-ins for the trained networks, so that tests can say in closed form what should come out."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from workbench import randomness
 from workbench.autoencoders import Autoencoder
+from workbench.degradations import Degradation
+from workbench.degradations.base import Params
 from workbench.diffusion import Prior, Schedule
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
@@ -21,8 +25,13 @@ class LinearModel(nn.Module):
     def __init__(self, scale: float, shift: float) -> None:
         super().__init__()
         self.turn = nn.Parameter(orthogonal(CHANNELS, "autoencoder"))
-        self.config = {"scaling_factor": scale, "shift_factor": shift}
-        self.config = Config(in_channels=1, latent_channels=CHANNELS, block_out_channels=(8, 8), **self.config)
+        self.config = Config(
+            in_channels=1,
+            latent_channels=CHANNELS,
+            block_out_channels=(8, 8),
+            scaling_factor=scale,
+            shift_factor=shift,
+        )
 
 
 class Config(dict):
@@ -36,13 +45,12 @@ class LinearAutoencoder(Autoencoder):
 
     def __init__(self, scale: float = 1.0, shift: float = 0.0) -> None:
         super().__init__(LinearModel(scale, shift))
-        self.decoded = 0
+        self.requires_grad_(False)
 
     def _encode(self, x: Tensor) -> Tensor:
         return torch.einsum("ij,bjhw->bihw", self.model.turn, nn.functional.pixel_unshuffle(x, 2))
 
     def _decode(self, latents: Tensor) -> Tensor:
-        self.decoded += 1
         return nn.functional.pixel_shuffle(torch.einsum("ij,bihw->bjhw", self.model.turn, latents), 2)
 
     def decode_adjoint(self, g: Tensor) -> Tensor:
@@ -88,6 +96,7 @@ class LinearPrior(Prior):
             clip_sample=False,
         )
         super().__init__(LinearUNet(image_size // 2), scheduler)
+        self.requires_grad_(False)
 
     def predict_adjoint(self, g: Tensor) -> Tensor:
         """The transpose of the derivative of z0_hat."""
@@ -95,19 +104,45 @@ class LinearPrior(Prior):
 
 
 class StubEstimator:
-    """Encodes y and answers a variance given by image id."""
+    """Encodes y, and answers a variance that only the image itself decides."""
 
-    def __init__(self, autoencoder: Autoencoder, var_hat: dict[int, float] | float = 0.1) -> None:
-        self.autoencoder, self.var_hat, self.seen = autoencoder, var_hat, 0
+    def __init__(self, autoencoder: Autoencoder, var_hat: Callable[[Tensor], Tensor] | float = 0.1) -> None:
+        self.autoencoder, self.var_hat = autoencoder, var_hat
 
     def estimate(self, view: Tensor) -> SeverityEstimate:
-        """Variances in the order of `var_hat`, one for each image seen."""
-        if isinstance(self.var_hat, float):
-            values = [self.var_hat] * len(view)
-        else:
-            values = list(self.var_hat.values())[self.seen : self.seen + len(view)]
-        self.seen += len(view)
-        return SeverityEstimate(self.autoencoder.encode(view), torch.tensor(values).reshape(-1, 1, 1, 1))
+        """(E(y), var_hat(y)), the latter (batch, 1, 1, 1)."""
+        var = self.var_hat(view) if callable(self.var_hat) else torch.full((len(view),), self.var_hat)
+        return SeverityEstimate(self.autoencoder.encode(view), var.reshape(-1, 1, 1, 1))
+
+
+class StubDegradation(Degradation):
+    """A(x) = gain * x, the gain drawn for each image."""
+
+    kind: Literal["stub"] = "stub"
+    linear: ClassVar[bool] = True
+    identity_db: ClassVar[float] = 0.0
+    severity_range: ClassVar[str] = "none"
+
+    def parameters(self, severity: Tensor, ids: Tensor, seed: int, image_shape: tuple[int, int, int]) -> Params:
+        return {"gain": 0.5 + randomness.uniform(ids, (seed, "gain"), (1, 1, 1))}
+
+    def A(self, x: Tensor, params: Params) -> Tensor:
+        return params["gain"] * x
+
+    def A_adjoint(self, y: Tensor, params: Params) -> Tensor:
+        return params["gain"] * y
+
+    def describe(self, severity: float) -> str:
+        return "stub"
+
+
+class CurvedDegradation(StubDegradation):
+    """A(x) = gain * x^2: not linear."""
+
+    linear: ClassVar[bool] = False
+
+    def A(self, x: Tensor, params: Params) -> Tensor:
+        return params["gain"] * x.square()
 
 
 def schedule() -> Schedule:

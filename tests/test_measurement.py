@@ -98,9 +98,7 @@ def test_residual_sees_only_what_was_observed() -> None:
 def test_num_observed_counts_entries_of_y_though_the_mask_broadcasts(dtype: torch.dtype) -> None:
     mask = torch.zeros(2, 1, 4, 4)
     mask[0, :, :2], mask[1, :, 0, 0] = 1, 1
-    m = Measurement(
-        y=torch.zeros(2, 3, 4, 4), ids=torch.arange(2), noise_std=torch.zeros(2), observed=mask.to(dtype)
-    )
+    m = Measurement(y=torch.zeros(2, 3, 4, 4), ids=torch.arange(2), noise_std=torch.zeros(2), observed=mask.to(dtype))
     assert m.num_observed().tolist() == [24, 3]
     assert m.num_observed().dtype == torch.float32
 

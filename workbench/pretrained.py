@@ -30,7 +30,10 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
 
     # AutoencoderTiny saves a config entry that it then warns about at every load
     logging.set_verbosity_error()
-    stated = model_class.load_config(folder).get("_class_name")
+    try:
+        stated = model_class.load_config(folder).get("_class_name")
+    except OSError as error:  # so diffusers calls a file that is no JSON
+        raise UserError(f"cannot load {folder}: {_first_line(error)}") from error
     if stated != model_class.__name__:
         raise UserError(f"{folder} holds a {stated}, not a {model_class.__name__}")
     variant = "fp16" if any(".fp16." in name for name in found) else None

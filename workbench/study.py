@@ -7,6 +7,8 @@ reads the results as a DataFrame.
 import importlib
 import itertools
 import json
+import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,10 +76,10 @@ class Study:
         """
         chosen = self.preset(preset)
         axes = {**self.axes, **chosen.axes}
-        base = self.cell.replace(chosen.overrides)
         found: dict[str, Cell] = {}
         for values in itertools.product(*axes.values()):
-            stage = base.replace(dict(zip(axes, values, strict=True))).replace(overrides)
+            # in one, so that a preset's field of what an axis puts in place lands in what it puts there
+            stage = self.cell.replace({**chosen.overrides, **dict(zip(axes, values, strict=True))}).replace(overrides)
             labels = {self.columns.get(path, path): label(value_at(stage, path)) for path in axes}
             found.setdefault(stage.identity, Cell(stage, labels))
         return list(found.values())
@@ -192,7 +194,7 @@ def run_study(
         study.finish(cells, folder, runtime)
     results = gather(name, preset, question, overrides, cells, runtime)
     if results is not None:
-        partial = folder / "results.parquet.partial"
+        partial = partial_path(folder / "results.parquet")
         results.frame.to_parquet(partial)
         partial.replace(folder / "results.parquet")
     return results, folder
@@ -204,13 +206,15 @@ def gather_cached(
     """The results of a study that has been run; (study, results, folder).
 
     Raises:
-        UserError: if a cell is missing, or the study's cells have no rows.
+        UserError: if a cell is missing or damaged, or the study's cells have no rows.
     """
     study, question = load_study(name)
     cells = study.cells(preset, overrides)
     missing = sum(not cell.stage.is_cached(runtime) for cell in cells)
     if missing:
         raise UserError(f"{missing} of {len(cells)} cells are not computed yet: python -m workbench study {name}")
+    for cell in cells:
+        cell.stage.ensure(runtime)
     results = gather(name, preset, question, overrides, cells, runtime)
     if results is None:
         raise UserError(f"the cells of {name} have no rows to report")
@@ -230,20 +234,24 @@ def gather(
     from workbench.stages.evaluate import EXAMPLES, ROWS
 
     frames, examples, notes = [], {}, set()
+    measured: dict[str, set[str]] = {}
     for cell in cells:
         folder = cell.stage.folder(runtime)
         if not (folder / ROWS).is_file():
             return None
         frames.append(pd.read_parquet(folder / ROWS).assign(cell=cell.stage.identity, **cell.labels))
+        degradation = digest(value_at(cell.stage, "degradation"))
+        measured.setdefault(degradation, set()).update(frames[-1]["measurement_set"])
         examples[cell.stage.identity] = _read_examples(folder / EXAMPLES)
         if (absent := folder / "lpips_absent.txt").is_file():
             notes.add(f"LPIPS is absent: {absent.read_text()}")
     frame = pd.concat(frames, ignore_index=True)
     axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
-    if "degradation" in axes and (frame.groupby("degradation")["measurement_set"].nunique() > 1).any():
+    if any(len(sets) > 1 for sets in measured.values()):
         raise UserError("cells of one degradation were measured on different images or noise: they cannot be compared")
     flags = [
-        f"--{path}={json.dumps(value) if not isinstance(value, str) else value}" for path, value in overrides.items()
+        shlex.quote(f"--{path}={value if isinstance(value, str) else json.dumps(value)}")
+        for path, value in overrides.items()
     ]
     command = " ".join(["python -m workbench study", name, f"--preset {preset}", *flags])
     made = [read_provenance(cell.stage.folder(runtime)) for cell in cells]
@@ -259,9 +267,14 @@ def gather(
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_path(path)
     partial.write_text(text)
     partial.replace(path)
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file is written before it is renamed: a place of this process's own, since two may run one study."""
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")
 
 
 def _read_examples(path: Path) -> dict[str, "np.ndarray"]:

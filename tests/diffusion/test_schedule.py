@@ -4,6 +4,7 @@ import pytest
 import torch
 from stubs import schedule
 
+from workbench.config import UserError
 from workbench.diffusion import PriorRecipe, Schedule
 
 
@@ -55,7 +56,7 @@ def test_every_grid_descends_without_repetition(num_timesteps: int) -> None:
 
 @pytest.mark.parametrize("num_steps", [0, -1, 1001])
 def test_grids_that_cannot_be(num_steps: int) -> None:
-    with pytest.raises(ValueError, match=rf"num_steps must be 1 \.\.\. 1000, got {num_steps}"):
+    with pytest.raises(UserError, match=rf"num_steps must be 1 \.\.\. 1000, got {num_steps}"):
         schedule().grid(num_steps)
 
 

@@ -1,7 +1,7 @@
 """The latent diffusion prior: a diffusers UNet with the schedule and parameterisation of a diffusers scheduler."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from pydantic import Field, model_validator
@@ -13,6 +13,9 @@ from workbench.diffusion.schedule import Schedule
 from workbench.pretrained import load_strictly, save_half
 from workbench.tensors import Latents, Timesteps
 
+Prediction = Literal["epsilon", "sample", "v_prediction"]
+"""What the network is trained to answer."""
+
 
 class Prior(nn.Module):
     """A noise predictor and its schedule.
@@ -20,10 +23,17 @@ class Prior(nn.Module):
     Args:
         unet: a diffusers UNet2DModel on scaled latents.
         scheduler: a diffusers DDPMScheduler; its config says what the network predicts (epsilon, sample, v_prediction).
+
+    Raises:
+        ValueError: for another prediction_type, or if alpha_bar does not fall within (0, 1).
     """
 
     def __init__(self, unet: Any, scheduler: Any) -> None:
         super().__init__()
+        if scheduler.config.prediction_type not in get_args(Prediction):
+            raise ValueError(
+                f"prediction_type must be one of {get_args(Prediction)}, not {scheduler.config.prediction_type!r}"
+            )
         self.unet, self.scheduler = unet, scheduler
         self.schedule = Schedule(scheduler.alphas_cumprod)
 
@@ -75,7 +85,7 @@ class PriorRecipe(Config):
     beta_start: float = Field(0.0015, gt=0, lt=1)
     beta_end: float = Field(0.0195, gt=0, lt=1)
     num_timesteps: int = Field(1000, ge=2, description="T")
-    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "v_prediction"
+    prediction_type: Prediction = "v_prediction"
     num_train_images: int = Field(250_000, ge=1, description="training latents seen")
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(6e-4, gt=0)
@@ -128,4 +138,7 @@ def load_prior(folder: Path) -> Prior:
     unet = load_strictly(UNet2DModel, folder / "unet")
     if not (folder / "scheduler" / "scheduler_config.json").is_file():
         raise UserError(f"{folder}/scheduler holds no scheduler_config.json")
-    return Prior(unet, DDPMScheduler.from_pretrained(folder / "scheduler")).eval()
+    try:
+        return Prior(unet, DDPMScheduler.from_pretrained(folder / "scheduler")).eval()
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(f"{folder}/scheduler is unsound: {error}") from error

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from workbench.config import UserError
 from workbench.tensors import Scalars, Timesteps
 
 
@@ -46,9 +47,9 @@ class Schedule:
         """num_steps timesteps from T - 1 downwards, evenly spaced: (num_steps,) int64, descending.
 
         Raises:
-            ValueError: unless 1 <= num_steps <= T.
+            UserError: unless 1 <= num_steps <= T.
         """
         if not 1 <= num_steps <= self.num_timesteps:
-            raise ValueError(f"num_steps must be 1 ... {self.num_timesteps}, got {num_steps}")
+            raise UserError(f"num_steps must be 1 ... {self.num_timesteps}, got {num_steps}")
         steps = torch.arange(num_steps, dtype=torch.float64)
         return (self.num_timesteps * (1 - steps / num_steps)).round().long() - 1

@@ -204,7 +204,9 @@ def damage(folder: Path) -> str | None:
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): _checksum(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Of every file but the provenance, which a run killed before its last rename may have left here."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / PROVENANCE)
+    return {str(p.relative_to(folder)): _checksum(p) for p in files}
 
 
 def _checksum(path: Path) -> str:

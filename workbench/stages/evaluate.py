@@ -46,7 +46,7 @@ class Evaluate(Stage):
     degradation: AnyDegradation = Field(GaussianBlur(), description="what the evaluated images suffer")
     start: AnyStart = SNRMatch()
     solver: AnySolver = LDPS()
-    sampler: Sampler = DDIM()
+    sampler: Sampler = DDIM(num_steps=500)
     lpips: LPIPSConfig = LPIPSConfig()
     split: Split = Field("test", description="tune on val, report on test")
     num_images: int = Field(128, ge=1, description="images evaluated, from the beginning of the split")

@@ -1,0 +1,130 @@
+"""The severity encoder begins as the autoencoder's own encoder, and can learn."""
+
+from typing import Any, cast
+
+import pytest
+import torch
+from stubs import LinearAutoencoder, images
+from torch import nn
+
+from workbench import randomness
+from workbench.autoencoders import AnyAutoencoder, Autoencoder, AutoencoderRecipe
+from workbench.config import kind_of, members
+from workbench.severity.encoder import INITIAL_VARIANCE, SeverityEncoder, VarianceHead
+from workbench.severity.estimate import error_variance
+from workbench.severity.loss import SeverityLoss
+
+SMALL: dict[str, dict[str, Any]] = {
+    "tiny": {"width": 8, "num_stages": 2, "num_blocks": 1},
+    "kl": {"block_out_channels": (16, 16)},
+    "vq": {"block_out_channels": (16, 16), "num_codes": 32},
+}
+
+every_autoencoder = pytest.mark.parametrize("member", members(AnyAutoencoder), ids=kind_of)
+
+
+def build(member: Any) -> tuple[Autoencoder, SeverityEncoder]:
+    recipe = cast(AutoencoderRecipe, member(latent_channels=4, **SMALL.get(kind_of(member), {})))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        autoencoder = recipe.build(1).eval().requires_grad_(False)
+        autoencoder.normalise(1.7, -0.3)
+        encoder = SeverityEncoder(autoencoder)
+        encoder(images(1, 16)[0])  # gives the head's first layer its size
+    return autoencoder, encoder
+
+
+@every_autoencoder
+def test_it_begins_at_the_autoencoders_own_encoding(member: Any) -> None:
+    autoencoder, encoder = build(member)
+    x, _ = images(3, 16)
+    estimate = encoder.estimate(x)
+    torch.testing.assert_close(estimate.z_hat, autoencoder.encode(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(estimate.var_hat, torch.full((3, 1, 1, 1), INITIAL_VARIANCE))
+    assert not estimate.z_hat.requires_grad
+    assert not estimate.var_hat.requires_grad
+
+
+@every_autoencoder
+def test_a_few_steps_lower_its_loss_and_leave_the_autoencoder_alone(member: Any) -> None:
+    autoencoder, encoder = build(member)
+    before = {name: value.clone() for name, value in autoencoder.state_dict().items()}
+    x, ids = images(8, 16)
+    y = x + 0.2 * randomness.normal(ids, ("noise",), (1, 16, 16))
+    z0 = autoencoder.encode(x)
+    optimiser = torch.optim.Adam(encoder.parameters(), 2e-3)
+    losses = []
+    for _ in range(10):
+        z_hat, log_var = encoder(y)
+        loss, _ = SeverityLoss()(z_hat, log_var, z0, x, autoencoder)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] - 0.05
+    for name, value in autoencoder.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_every_parameter_learns() -> None:
+    autoencoder = LinearAutoencoder()
+    encoder = SeverityEncoder(autoencoder)
+    x, _ = images(4)
+    encoder(x)
+    nn.init.ones_(encoder.head.layers[-1].weight)  # begun at zero, which lets nothing through at first
+    z_hat, log_var = encoder(x)
+    SeverityLoss()(z_hat, log_var, autoencoder.encode(x) + 1, x, autoencoder)[0].backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.requires_grad, name
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-3, 1.0, 1e3])
+def test_variances_are_positive_and_finite_whatever_the_features(size: float) -> None:
+    head = VarianceHead(width=8)
+    features = size * torch.randn(5, 3, 4, 4, generator=randomness.generator("features"))
+    head(features)
+    with torch.no_grad():
+        head.layers[-1].weight.copy_(torch.randn(1, 8, generator=randomness.generator("weights")) * 0.1)
+    log_var = head(features.requires_grad_(True))
+    assert log_var.shape == (5, 1, 1, 1)
+    var = log_var.exp()
+    assert ((var > 0) & var.isfinite()).all()
+    (gradient,) = torch.autograd.grad(log_var.sum(), features)
+    assert gradient.isfinite().all(), "also where a channel is constant"
+
+
+def test_the_head_sees_spread_and_magnitude_and_learns_a_variance_from_them() -> None:
+    """Features of one mean whose spread alone tells the variance: log spread to log variance is nearly linear."""
+    num = 32
+    std = torch.linspace(0.1, 1.0, num)
+    noise = torch.randn(num, 4, 8, 8, generator=randomness.generator("spread"))
+    features = (noise - noise.mean((2, 3), keepdim=True)) * std.reshape(-1, 1, 1, 1)
+    s2 = error_variance(features, torch.zeros_like(features))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = VarianceHead(width=16)
+        head(features)
+        optimiser = torch.optim.Adam(head.parameters(), 1e-2)
+        for _ in range(150):
+            log_var = head(features).flatten()
+            loss = (s2 / log_var.exp() + log_var).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    assert float((head(features).flatten() - s2.log()).abs().max().detach()) < 0.4
+    assert float((head(features).flatten() - s2.log()).abs().mean().detach()) < 0.1
+
+
+def test_estimates_do_not_depend_on_the_neighbours() -> None:
+    encoder = SeverityEncoder(LinearAutoencoder())
+    x, _ = images(4)
+    encoder(x)
+    nn.init.normal_(encoder.head.layers[-1].weight, generator=randomness.generator("w"))
+    whole = encoder.estimate(x)
+    assert len(whole.var_hat.unique()) == 4
+    for i in range(4):
+        alone = encoder.estimate(x[i : i + 1])
+        torch.testing.assert_close(alone.z_hat[0], whole.z_hat[i], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(alone.var_hat[0], whole.var_hat[i], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,252 @@
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import Field
+
+from workbench import __version__
+from workbench.config import NOT_IDENTITY, UserError
+from workbench.stages import base
+from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, read_provenance
+
+
+class Work(Stage):
+    """Writes its value; what it was given before, it keeps."""
+
+    name: ClassVar[str] = "work"
+    version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 1.0
+    log: ClassVar[list[str]] = []
+    fails: ClassVar[bool] = False
+
+    value: int = 1
+    threads: int = Field(1, json_schema_extra=NOT_IDENTITY)
+
+    def effort(self) -> float:
+        return 3.0
+
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        self.log.append(self.name)
+        seen = folder / "begun"
+        seen.write_text(seen.read_text() + "again " if seen.exists() else "once ")
+        if self.fails:
+            raise RuntimeError("on purpose")
+        (folder / "deep").mkdir(exist_ok=True)
+        (folder / "deep" / "value.txt").write_text(str(self.value))
+
+
+class Downstream(Work):
+    name: ClassVar[str] = "downstream"
+    version: ClassVar[int] = 1
+    offset: int = 0
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (Work(value=self.value),)
+
+
+class Below(Downstream):
+    name: ClassVar[str] = "below"
+    version: ClassVar[int] = 1
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (Downstream(value=self.value), Work(value=self.value))
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process: nothing was checked yet, nothing done."""
+    monkeypatch.setattr(base, "_checked", set())
+    monkeypatch.setattr(Work, "log", [])
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    return Runtime(tmp_path / "runs")
+
+
+def stage_folders(runtime: Runtime) -> list[str]:
+    return sorted(str(p.relative_to(runtime.root / "stages")) for p in runtime.root.glob("stages/*/*") if p.is_dir())
+
+
+@pytest.mark.parametrize("changed", [Work, Downstream, Below])
+def test_a_new_version_changes_its_own_identity_and_those_downstream(
+    changed: type[Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = (Work(), Downstream(), Below())
+    before = [stage.identity for stage in chain]
+    monkeypatch.setattr(changed, "version", 2)
+    after = [stage.identity for stage in chain]
+    first = [type(stage) for stage in chain].index(changed)
+    assert after[:first] == before[:first]
+    assert all(new != old for new, old in zip(after[first:], before[first:], strict=True))
+
+
+def test_identity_holds_fields_and_upstream_and_nothing_else() -> None:
+    assert Work(value=2).identity != Work().identity
+    assert Work(threads=8).identity == Work().identity
+    assert Downstream(value=2).identity != Downstream().identity
+    assert Downstream(offset=1).upstream() == Downstream().upstream()
+    identities = {Work().identity, Downstream().identity, Below().identity}
+    assert len(identities) == 3, "the stage's name is part of its identity"
+
+
+def test_runtime_does_not_matter(runtime: Runtime) -> None:
+    folder = Work().ensure(runtime)
+    other = Runtime(runtime.root, device="meta", batch_size=1)
+    assert Work(threads=3).ensure(other) == folder
+    assert Work.log == ["work"]
+
+
+def test_everything_upstream_is_done_once_and_found_again(runtime: Runtime) -> None:
+    assert [type(stage) for stage in Below().missing(runtime)] == [Work, Downstream, Below]
+    folder = Below().ensure(runtime)
+    assert Work.log == ["work", "downstream", "below"]
+    assert (folder / "deep" / "value.txt").read_text() == "1"
+    assert Below().missing(runtime) == []
+    assert Below().is_cached(runtime)
+    Below().ensure(runtime)
+    assert len(Work.log) == 3
+    Below(offset=1).ensure(runtime)
+    assert Work.log[3:] == ["below"]
+
+
+def test_failing_work_leaves_no_finished_folder_and_goes_on_from_what_it_left(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Work, "fails", True)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="on purpose"):
+            Work().ensure(runtime)
+        assert not Work().is_cached(runtime)
+        assert stage_folders(runtime) == [f"work/{Work().identity}.partial"]
+    monkeypatch.setattr(Work, "fails", False)
+    folder = Work().ensure(runtime)
+    assert (folder / "begun").read_text() == "once again again "
+    assert stage_folders(runtime) == [f"work/{Work().identity}"]
+    assert read_provenance(folder)["resumed"] is True
+
+
+def test_a_kill_between_provenance_and_rename_does_no_harm(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Work().ensure(runtime)
+    folder = Work().ensure(runtime)
+    assert damage(folder) is None
+
+
+def test_provenance_says_how_it_was_made(runtime: Runtime) -> None:
+    folder = Downstream(value=5).ensure(runtime)
+    record = read_provenance(folder)
+    assert {"commit", "dirty", "versions", "device", "threads", "wall_seconds", "effort"} <= set(record)
+    assert record["identity"] == Downstream(value=5).identity == folder.name
+    assert record["canonical"]["upstream"] == [Work(value=5).identity]
+    assert record["versions"]["workbench"] == __version__
+    assert record["resumed"] is False
+    assert set(record["files"]) == {"config.json", "begun", "deep/value.txt"}
+    assert Downstream.parse(json.loads((folder / "config.json").read_text())) == Downstream(value=5)
+
+
+def change(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"!")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("harm", [change, cut, Path.unlink])
+@pytest.mark.parametrize("name", ["deep/value.txt", "config.json", PROVENANCE])
+def test_a_damaged_file_is_named_and_computed_again_only_when_asked(
+    runtime: Runtime, name: str, harm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Work().ensure(runtime)
+    Work().ensure(runtime)
+    harm(folder / name)
+    monkeypatch.setattr(base, "_checked", set())
+    with pytest.raises(UserError, match=f"(?s){folder}.*{name}.*--rerun"):
+        Work().ensure(runtime)
+    with pytest.raises(UserError, match=name):
+        Downstream().ensure(runtime)
+    again = Runtime(runtime.root, rerun=True)
+    assert Work().ensure(again) == folder
+    assert Work.log == ["work", "work"]
+    assert damage(folder) is None
+    Work().ensure(again)
+    assert len(Work.log) == 2, "a sound entry is not computed again"
+
+
+def test_rerun_leaves_sound_entries_alone(runtime: Runtime) -> None:
+    folder = Below().ensure(runtime)
+    written = (folder / PROVENANCE).stat().st_mtime_ns
+    Below().ensure(Runtime(runtime.root, rerun=True))
+    assert len(Work.log) == 3
+    assert (folder / PROVENANCE).stat().st_mtime_ns == written
+
+
+RACE = """
+    import sys, time
+    from pathlib import Path
+    from typing import ClassVar
+    from workbench.stages import base
+    from workbench.stages.base import Runtime, Stage
+
+    base.provenance = lambda runtime: {}  # without importing torch
+
+    class Slow(Stage):
+        name: ClassVar[str] = "slow"
+        seconds_per_effort: ClassVar[float] = 1.0
+        def effort(self): return 1.0
+        def work(self, folder, runtime):
+            with (runtime.root / "log").open("a") as file:
+                file.write("done\\n")
+            time.sleep(0.3)
+
+    root, others = Path(sys.argv[1]), int(sys.argv[2])
+    runtime = Runtime(root)
+    (root / f"ready-{sys.argv[3]}").touch()
+    while len(list(root.glob("ready-*"))) < others:
+        time.sleep(0.01)
+    print(Slow().ensure(runtime))
+"""
+
+
+def test_two_processes_at_once_do_a_stage_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(RACE), str(tmp_path), "2"]
+    environment = os.environ | {"PYTHONPATH": str(Path(base.__file__).parents[2])}
+    processes = [
+        subprocess.Popen([*command, str(i)], env=environment, stdout=subprocess.PIPE, text=True) for i in range(2)
+    ]
+    folders = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert folders[0] == folders[1]
+    assert (tmp_path / "log").read_text() == "done\n"
+
+
+@pytest.mark.parametrize("place", ["file", "below a file"])
+def test_an_unwritable_runs_folder_is_refused(tmp_path: Path, place: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UserError, match=r"not writable.*--runs"):
+        Runtime(file if place == "file" else file / "runs")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_runs_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="not writable"):
+        Runtime(tmp_path)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_size_below_one_is_refused(tmp_path: Path, batch_size: int) -> None:
+    with pytest.raises(UserError, match="at least 1"):
+        Runtime(tmp_path, batch_size=batch_size)

@@ -1,0 +1,215 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pair import NUM_IMAGES, tiny_cell, write_images
+from safetensors.torch import load_file
+
+from workbench.config import UserError, kind_of, members
+from workbench.degradations import AnyDegradation
+from workbench.metrics import psnr, ssim
+from workbench.stages.base import Runtime
+from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
+
+COLUMNS = {
+    "image_id",
+    "psnr",
+    "ssim",
+    "psnr_degraded",
+    "psnr_decoded",
+    "psnr_ceiling",
+    "residual_ratio",
+    "nfe",
+    "decoder_evals",
+    "encoder_evals",
+    "flops",
+    "seconds",
+    "var_hat",
+    "s2",
+    "bias",
+    "start_timestep",
+    "oracle_timestep",
+    "fell_back",
+    "severity",
+    "measurement_set",
+}
+
+
+@pytest.fixture(scope="module")
+def cell(images: Path) -> Evaluate:
+    return tiny_cell(images)
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    return Runtime(tmp_path_factory.mktemp("runs"))
+
+
+def rows(cell: Evaluate, runtime: Runtime) -> pd.DataFrame:
+    return pd.read_parquet(cell.ensure(runtime) / ROWS)
+
+
+@pytest.fixture(scope="module")
+def frame(cell: Evaluate, runtime: Runtime) -> pd.DataFrame:
+    return rows(cell, runtime)
+
+
+@pytest.mark.parametrize("kind", [kind_of(member) for member in members(AnyDegradation)])
+def test_every_degradation_gives_a_row_an_image(kind: str, cell: Evaluate, runtime: Runtime) -> None:
+    stage = cell.replace({"degradation.kind": kind})
+    found = rows(stage, runtime)
+    assert COLUMNS <= set(found.columns) <= COLUMNS | {"lpips"}
+    assert len(found) == stage.num_images
+    assert found["image_id"].tolist() == cell.data.split("test").first(cell.num_images).ids.tolist()
+    assert np.isfinite(found.select_dtypes("number").to_numpy()).all()
+    assert found["severity"].between(0, 1).all()
+    assert (found["measurement_set"] == stage.measurement_set()).all()
+
+
+@pytest.mark.parametrize("kind", ["ldps", "no_guidance", "decode_only"])
+def test_costs_are_those_of_the_solver(kind: str, cell: Evaluate, runtime: Runtime) -> None:
+    found = rows(cell.replace({"solver.kind": kind}), runtime)
+    assert (found["encoder_evals"] == 1).all()
+    assert (found["decoder_evals"] == 1 + (found["nfe"] if kind == "ldps" else 0)).all()
+    assert (found["nfe"] <= cell.sampler.num_steps).all()
+    assert (found["nfe"] == 0).all() == (kind == "decode_only")
+    if kind == "decode_only":
+        assert found["psnr"].to_numpy() == pytest.approx(found["psnr_decoded"].to_numpy(), abs=1e-3)
+
+
+def test_figures_are_those_of_the_pictures(cell: Evaluate, runtime: Runtime, frame: pd.DataFrame) -> None:
+    x = cell.data.split("test").first(cell.num_images).batch(slice(None))
+    autoencoder = cell.autoencoder_stage().load(runtime)
+    with torch.no_grad():
+        ceiling = psnr(autoencoder.decode(autoencoder.encode(x)), x)
+    assert frame["psnr_ceiling"].to_numpy() == pytest.approx(ceiling.numpy(), abs=1e-3)
+    kept = load_file(cell.ensure(runtime) / EXAMPLES)
+    assert frame["psnr"].to_numpy() == pytest.approx(psnr(kept["restored"], x).numpy(), abs=1e-3)
+    assert frame["ssim"].to_numpy() == pytest.approx(ssim(kept["restored"], x).numpy(), abs=1e-3)
+
+
+def test_true_error_and_bias_are_of_the_latents(cell: Evaluate, runtime: Runtime, frame: pd.DataFrame) -> None:
+    images = cell.data.split("test").first(cell.num_images)
+    severity, ids = cell.degradation.draw_severity(images.ids, cell.seed), images.ids
+    measurement = cell.degradation.measure(images.batch(slice(None)), severity, ids, cell.seed)
+    with torch.no_grad():
+        z0 = cell.autoencoder_stage().load(runtime).encode(images.batch(slice(None)))
+    error = (cell.severity_stage().load(runtime).estimate(measurement.encoder_input()).z_hat - z0).flatten(1)
+    assert frame["severity"].to_numpy() == pytest.approx(severity.numpy())
+    assert frame["s2"].to_numpy() == pytest.approx(error.var(1).numpy(), rel=1e-3)
+    assert frame["bias"].to_numpy() == pytest.approx(error.mean(1).numpy(), rel=1e-3, abs=1e-5)
+
+
+def test_the_oracle_rule_starts_at_the_oracle_timestep(cell: Evaluate, runtime: Runtime, frame: pd.DataFrame) -> None:
+    oracle = rows(cell.replace({"start.kind": "oracle_variance"}), runtime)
+    assert oracle["start_timestep"].tolist() == frame["oracle_timestep"].tolist()
+    assert oracle["oracle_timestep"].tolist() == frame["oracle_timestep"].tolist()
+
+
+@pytest.mark.parametrize("num_examples", [0, 2, 50])
+def test_the_first_images_are_kept_as_examples(
+    num_examples: int, cell: Evaluate, runtime: Runtime, tmp_path: Path, frame: pd.DataFrame
+) -> None:
+    stage = cell.replace({"num_examples": num_examples})
+    assert stage.identity == cell.identity
+    stage.work(tmp_path, runtime)
+    kept = load_file(tmp_path / EXAMPLES)
+    images = cell.data.split("test").first(min(num_examples, cell.num_images))
+    assert kept["image_id"].tolist() == images.ids.tolist()
+    if num_examples == 0:
+        assert set(kept) == {"image_id"}
+        return
+    assert set(kept) == {"clean", "degraded", "decoded", "restored", "image_id"}
+    assert torch.equal(kept["clean"], images.batch(slice(None)))
+    for picture in ("degraded", "decoded", "restored"):
+        assert kept[picture].shape == kept["clean"].shape
+        assert 0 <= kept[picture].min() <= kept[picture].max() <= 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_batch_size_does_not_matter(batch_size: int, cell: Evaluate, runtime: Runtime, tmp_path: Path) -> None:
+    # starts by the true error differ from image to image, so images leave their slots at different times
+    varied = cell.replace({"start.kind": "oracle_variance", "start.offset_db": 15.0, "degradation.kind": "mixture"})
+    expected = rows(varied, runtime)
+    assert expected["nfe"].nunique() > 1
+    varied.work(tmp_path, Runtime(runtime.root, batch_size=batch_size))
+    found = pd.read_parquet(tmp_path / ROWS)
+    assert found.columns.tolist() == expected.columns.tolist()
+    for name in expected.columns.drop("seconds"):
+        if expected[name].dtype.kind == "f":
+            assert found[name].to_numpy() == pytest.approx(expected[name].to_numpy(), rel=1e-3, abs=1e-3), name
+        else:
+            assert found[name].tolist() == expected[name].tolist(), name
+
+
+def test_fewer_images_are_the_first_of_more(cell: Evaluate, runtime: Runtime, frame: pd.DataFrame) -> None:
+    fewer = rows(cell.replace({"num_images": 3}), runtime)
+    assert fewer["image_id"].tolist() == frame["image_id"].tolist()[:3]
+    assert fewer["psnr"].to_numpy() == pytest.approx(frame["psnr"].to_numpy()[:3], abs=1e-3)
+
+
+def test_the_measurement_set_is_that_of_images_degradation_and_seed(cell: Evaluate, tmp_path: Path) -> None:
+    same = [
+        {"severity_encoder.degradation.kind": "gaussian_noise"},
+        {"severity_encoder.seed": 1},
+        {"autoencoder.seed": 1},
+        {"prior.seed": 1},
+        {"start.offset_db": 3.0},
+        {"solver.kind": "no_guidance"},
+        {"sampler.num_steps": 10},
+        {"num_examples": 1},
+    ]
+    other = [
+        {"seed": 1},
+        {"degradation.kind": "gaussian_noise"},
+        {"degradation.noise_std": 0.1},
+        {"num_images": 5},
+        {"split": "val"},
+        {"data.path": str(write_images(tmp_path / "others.npy", seed=1))},
+    ]
+    assert {cell.replace(overrides).measurement_set() for overrides in same} == {cell.measurement_set()}
+    names = [cell.replace(overrides).measurement_set() for overrides in other]
+    assert len({cell.measurement_set(), *names}) == len(other) + 1
+
+
+def test_a_moved_file_is_the_same_cell(cell: Evaluate, images: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.npy"
+    moved.write_bytes(images.read_bytes())
+    assert cell.replace({"data.path": str(moved)}).identity == cell.identity
+    shuffled = tmp_path / "shuffled.npy"
+    np.save(shuffled, np.load(images)[::-1])
+    assert cell.replace({"data.path": str(shuffled)}).identity == cell.identity
+
+
+def test_too_many_images_are_refused_before_anything_runs(cell: Evaluate) -> None:
+    held = len(cell.data.split("test"))
+    cell.replace({"num_images": held}).check()
+    with pytest.raises(UserError, match=f"asks for {NUM_IMAGES} test images, the split holds {held}"):
+        cell.replace({"num_images": NUM_IMAGES}).check()
+
+
+def test_a_size_that_the_autoencoder_cannot_take_is_refused(cell: Evaluate, tmp_path: Path) -> None:
+    small = cell.replace({"data.size": 10})
+    with pytest.raises(UserError, match="divisible by 4"):
+        small.ensure(Runtime(tmp_path))
+
+
+def test_more_steps_than_timesteps_are_refused_at_validation(cell: Evaluate) -> None:
+    with pytest.raises(UserError, match="num_steps must be at most T = 1000, got 1001"):
+        cell.replace({"sampler.num_steps": 1001})
+    with pytest.raises(UserError, match="at most T = 10, got 20"):
+        cell.replace({"prior.num_timesteps": 10})
+    assert cell.replace({"sampler.num_steps": 1000}).sampler.num_steps == 1000
+
+
+def test_stages_come_in_order_and_are_named(cell: Evaluate, tmp_path: Path) -> None:
+    todo = cell.missing(Runtime(tmp_path))
+    assert todo[-1] is cell
+    assert [stage.name for stage in todo].count("train_autoencoder") == 1
+    for number, stage in enumerate(todo):
+        before = {s.identity for s in todo[:number]}
+        assert {s.identity for s in stage.upstream()} <= before
+        assert stage.effort() > 0
+        assert stage.label
