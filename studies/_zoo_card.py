@@ -1,5 +1,6 @@
 """A trained pair as a folder to ship: weights, recipe, and a model card with what was measured."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Sequence
@@ -91,11 +92,11 @@ def sample(prior: "Prior", autoencoder: "Autoencoder", stage: TrainPrior, runtim
     shape = autoencoder.latent_shape(stage.data.image_shape)
     z = torch.randn(NUM_SAMPLES, *shape, generator=randomness.generator("zoo", "samples")).to(runtime.device)
     grid = [*sampler.grid(prior.schedule).tolist(), -1]
-    for now, following in zip(grid[:-1], grid[1:], strict=True):
+    for now, following in itertools.pairwise(grid):
         timestep = torch.full((NUM_SAMPLES,), now, device=z.device)
         z0_hat, eps = prior.predict(z, timestep)
-        levels = (prior.schedule.alpha_bar_at(torch.full((NUM_SAMPLES,), t)) for t in (now, following))
-        z = sampler.step(z0_hat, eps, *levels, noise=torch.zeros_like(z))
+        a, a_next = (prior.schedule.alpha_bar_at(torch.full((NUM_SAMPLES,), t)) for t in (now, following))
+        z = sampler.step(z0_hat, eps, a, a_next, torch.zeros_like(z))
     return autoencoder.decode(z).clamp(0, 1)
 
 

@@ -4,6 +4,7 @@ For latents with independent N(mean, variance) entries the exact posterior mean 
 its mean and variance follow a recursion of scalars, the one of the discrete chain and not of its continuous limit.
 """
 
+import itertools
 import math
 
 import pytest
@@ -29,7 +30,7 @@ def exact_estimate(z: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
 def levels(sampler: DDIM, s: Schedule) -> list[tuple[float, float]]:
     """(alpha_bar, next alpha_bar) along a chain."""
     visited = [*s.alpha_bar_at(sampler.grid(s)).tolist(), 1.0]
-    return list(zip(visited[:-1], visited[1:], strict=True))
+    return list(itertools.pairwise(visited))
 
 
 def chain(sampler: DDIM, z: Tensor, noises: list[Tensor] | None = None) -> Tensor:

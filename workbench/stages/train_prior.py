@@ -83,8 +83,8 @@ class TrainPrior(Stage):
         expected = self.autoencoder_stage().load(runtime).latent_channels
         if prior.latent_channels != expected:
             raise UserError(
-                f"the prior in {folder} is for {prior.latent_channels}-channel latents, the autoencoder's have {expected}"
-                "; add --prior.source=train to train one for it"
+                f"the prior in {folder} is for {prior.latent_channels}-channel latents, "
+                f"the autoencoder's have {expected}; add --prior.source=train to train one for it"
             )
         runtime.loaded[self.identity] = prior.requires_grad_(False).to(runtime.device)
         return prior
