@@ -1,14 +1,12 @@
 """What the tests of the command line share: the command line in this process, and a pair small enough to train here."""
 
+import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-SIZE = 16
-NUM_IMAGES = 6
+from pair import EVALUATION, NETWORKS, flags, source_overrides, write_images
 
 
 @dataclass(frozen=True)
@@ -49,39 +47,10 @@ class CommandLine:
         return said.err.removeprefix("error: ").rstrip("\n")
 
 
-def synthetic_images(count: int = 200, size: int = SIZE) -> np.ndarray:
-    """(count, size, size) float32 on [0, 1]: bright discs of random place and radius, all different."""
-    generator = np.random.default_rng(0)
-    rows, columns = np.mgrid[:size, :size]
-    place = generator.uniform(0.25 * size, 0.75 * size, (2, count, 1, 1))
-    radius = generator.uniform(0.1 * size, 0.3 * size, (count, 1, 1))
-    inside = (rows - place[0]) ** 2 + (columns - place[1]) ** 2 < radius**2
-    return np.where(inside, generator.uniform(0.5, 1, (count, 1, 1)), 0.1).astype(np.float32)
-
-
 def tiny_flags(source: Path) -> list[str]:
-    """Overrides that make any cell of the robustness study small, on the images in `source`."""
-    fields = {
-        "data.kind": "npy",
-        "data.path": source,
-        "data.size": SIZE,
-        "data.channels": 1,
-        "autoencoder.source": "train",
-        "autoencoder.width": 8,
-        "autoencoder.num_stages": 2,
-        "autoencoder.latent_channels": 2,
-        "autoencoder.num_train_images": 128,
-        "autoencoder.batch_size": 16,
-        "prior.source": "train",
-        "prior.block_out_channels": "[16,32]",
-        "prior.num_train_images": 128,
-        "prior.batch_size": 16,
-        "severity_encoder.num_train_images": 64,
-        "severity_encoder.batch_size": 16,
-        "sampler.num_steps": 20,
-        "num_images": NUM_IMAGES,
-    }
-    return [f"--{name}={value}" for name, value in fields.items()]
+    """Overrides that make a cell of the robustness study small, on the images in `source`; nothing that ships is used."""
+    networks = {"autoencoder.source": "train", "prior.source": "train", "autoencoder.num_train_images": 128}
+    return flags({**source_overrides(source), **NETWORKS, **EVALUATION, **networks})
 
 
 @dataclass(frozen=True)
@@ -106,17 +75,18 @@ class Trained:
         return Trained(self.source, runs, autoencoder, prior)
 
 
+@functools.cache
 def train(folder: Path) -> Trained:
-    """Train the tiny pair and a severity encoder for gaussian_blur, and evaluate them."""
+    """Train the tiny pair and a severity encoder for gaussian_blur below `folder`, and evaluate them; once a process."""
     from workbench.config import parse_overrides
     from workbench.stages.base import Runtime
     from workbench.study import base_cell
 
-    source = folder / "images.npy"
-    np.save(source, synthetic_images())
-    runs = folder / "runs"
+    root = folder / "trained"
+    root.mkdir()
+    source = write_images(root / "images.npy")
     cell = base_cell("robustness", "smoke", parse_overrides(tiny_flags(source)))
-    runtime = Runtime(runs)
+    runtime = Runtime(root / "runs")
     cell.ensure(runtime)
     autoencoder, prior = cell.upstream()[:2]
-    return Trained(source, runs, autoencoder.folder(runtime) / "autoencoder", prior.folder(runtime))
+    return Trained(source, runtime.root, autoencoder.folder(runtime) / "autoencoder", prior.folder(runtime))

@@ -48,6 +48,17 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_downloads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """LPIPS is absent in every test, and in the processes that tests start, whatever this machine has or can reach."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
+        patch.delenv("WORKBENCH_LPIPS_BACKBONE", raising=False)
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            patch.setenv(name, "http://127.0.0.1:9")  # the port that discards: refused at once
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of development data, for tests marked `shared`."""

@@ -11,9 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from workbench.config import UserError
+
 PROJECT = "severity-workbench"
 PER_IMAGE = "per_image.parquet"
 CURVE = "metrics.csv"
+TIMEOUT = 10
+"""Seconds that the server has to answer; then runs are offline."""
+MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+"""What $WANDB_MODE may say, and what it means."""
 
 
 class RunLog:
@@ -98,12 +104,15 @@ class WandbTracker(Tracker):
                     mode=mode,  # type: ignore[arg-type]
                     reinit="create_new",
                     settings=wandb.Settings(
-                        console="off", silent=True, init_timeout=20, x_disable_stats=True, x_disable_meta=True
+                        console="off", silent=True, init_timeout=TIMEOUT, x_disable_stats=True, x_disable_meta=True
                     ),
                 )
             except (wandb.errors.Error, OSError) as error:
-                self.say(f"W&B ({mode}) does not answer: {str(error).splitlines()[0]}; going on")
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                self.say(f"W&B ({mode}) does not answer: {reason}; going on offline")
                 self.mode = "offline"
+                # W&B's own process still holds the run's id
+                wandb.teardown()
                 continue
             self.folders.append(Path(run.dir).parent)
             return run
@@ -145,13 +154,19 @@ class _WandbLog(RunLog):
 
 
 def wandb_mode() -> str:
-    """$WANDB_MODE; else online where the user is logged in; else offline."""
+    """$WANDB_MODE; else online where the user is logged in; else offline.
+
+    Raises:
+        UserError: if $WANDB_MODE is no mode.
+    """
     if mode := os.environ.get("WANDB_MODE"):
-        return {"dryrun": "offline"}.get(mode, mode)
+        if mode not in MODES:
+            raise UserError(f"WANDB_MODE is {mode!r}: set it to online, offline or disabled, or unset it")
+        return MODES[mode]
     if os.environ.get("WANDB_API_KEY"):
         return "online"
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
     try:
         return "online" if netrc.netrc().authenticators(host) else "offline"
-    except (FileNotFoundError, netrc.NetrcParseError):
+    except (OSError, netrc.NetrcParseError):
         return "offline"

@@ -193,8 +193,8 @@ def test_round_trip_in_half_precision(saved: tuple[Prior, Path]) -> None:
     torch.testing.assert_close(loaded.schedule.alpha_bar, prior.schedule.alpha_bar)
     z, _, timestep = draws()
     with torch.no_grad():
-        for ours, theirs in zip(prior.predict(z, timestep), loaded.predict(z, timestep), strict=True):
-            torch.testing.assert_close(theirs, ours, rtol=1e-2, atol=2e-2)
+        for one, other in zip(prior.predict(z, timestep), loaded.predict(z, timestep), strict=True):
+            torch.testing.assert_close(other, one, rtol=1e-2, atol=2e-2)
 
 
 def remove_weights(folder: Path) -> None:

@@ -75,7 +75,8 @@ def test_distance_properties(features_file: Path) -> None:
     assert (metric(x + 0.5 * noise, x) > 0).all()
     assert torch.equal(metric(x + noise, x), metric((x + noise).clamp(0, 1), x))
     assert torch.allclose(metric(grey, grey.flip(0)), metric(grey.repeat(1, 3, 1, 1), grey.flip(0).repeat(1, 3, 1, 1)))
-    with pytest.raises(ValueError, match="one shape"):
+    # the function's own error, or that of the shape checks where they are on
+    with pytest.raises((ValueError, TypeError)):
         metric(x, grey)
 
 

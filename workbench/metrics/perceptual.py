@@ -97,7 +97,7 @@ def load_lpips(config: LPIPSConfig) -> LPIPSMetric | Absent:
     return LPIPSMetric(network)
 
 
-def _to_network_range(x: Images) -> Images:
+def _to_network_range(x: Tensor) -> Tensor:
     return 2 * x.expand(-1, 3, -1, -1) - 1
 
 

@@ -25,7 +25,6 @@ class TrainingModule(lightning.LightningModule):
         learning_rate: its peak, after a warm-up of 2 % of the steps.
         seed: keys every draw.
         ema_decay: decay of the exponential moving average of the weights; None: no average.
-        frozen: modules that the loss uses and that are not trained; they move to the device with the rest.
     """
 
     def __init__(

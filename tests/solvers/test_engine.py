@@ -1,0 +1,187 @@
+"""The engine: an image's result and account are its own, whatever shares the slots with it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+import torch
+from stubs import LinearAutoencoder, LinearPrior, StubDegradation, images
+from torch import Tensor
+
+from workbench import randomness
+from workbench.diffusion import DDIM, DDPM, Sampler
+from workbench.measurement import Measurement
+from workbench.severity.start import timestep_at
+from workbench.solvers import LDPS, Networks, NoGuidance, Solver, Step
+from workbench.solvers.engine import Engine, Finished, Task
+
+NUM_STEPS = 12
+NUM_IMAGES = 23
+POSITIONS = [(5 * i) % (NUM_STEPS + 1) for i in range(NUM_IMAGES)]
+"""From the first timestep to past the last, where there is nothing left to do."""
+
+
+def problem() -> tuple[Measurement, Tensor, Tensor]:
+    """Measurements, start latents and positions of 23 images."""
+    x, ids = images(NUM_IMAGES)
+    severity = torch.linspace(0, 1, NUM_IMAGES)
+    z = randomness.normal(ids, ("z",), (4, 4, 4))
+    return StubDegradation().measure(x, severity, ids, 0), z, torch.tensor(POSITIONS)
+
+
+def tasks(sizes: list[int], order: list[int] | None = None) -> list[Task]:
+    """The problem in tasks of these sizes, repeated as needed."""
+    measurement, z, position = problem()
+    order = list(range(NUM_IMAGES)) if order is None else order
+    cut, first = [], 0
+    while first < NUM_IMAGES:
+        index = order[first : first + sizes[len(cut) % len(sizes)]]
+        cut.append(Task(measurement.take(index), z[index], position[index]))
+        first += len(index)
+    return cut
+
+
+def engine(num_slots: int, solver: Solver | None = None, sampler: DDIM | None = None, seed: int = 0) -> Engine:
+    networks = Networks(LinearAutoencoder(), LinearPrior(), StubDegradation())
+    return Engine(networks, solver or LDPS(), sampler or DDIM(num_steps=NUM_STEPS, eta=0.5), seed, num_slots)
+
+
+def by_id(finished: Iterator[Finished]) -> dict[int, tuple[Tensor, Counter[str], float]]:
+    results = {}
+    for some in finished:
+        assert len(some.ids) == len(some.z0) == len(some.evaluations) == len(some.seconds)
+        for i, key in enumerate(some.ids.tolist()):
+            assert key not in results, "an image came out twice"
+            results[key] = some.z0[i], some.evaluations[i], some.seconds[i]
+    return results
+
+
+@cache
+def alone(image: int) -> Tensor:
+    """The chain of one image, written out."""
+    measurement, z, position = problem()
+    reference = engine(1)
+    key = int(measurement.ids[image])
+    g = randomness.generator(0, "step", key)
+    current = z[image : image + 1]
+    for p in range(int(position[image]), NUM_STEPS):
+        current = reference.solver.step(
+            Step(
+                z=current,
+                timestep=timestep_at(reference.grid, torch.tensor([p])),
+                timestep_next=timestep_at(reference.grid, torch.tensor([p + 1])),
+                noise=torch.randn(1, 4, 4, 4, generator=g),
+                measurement=measurement.take([image]),
+                networks=reference.networks,
+                sampler=reference.sampler,
+            )
+        )
+    return current[0]
+
+
+@pytest.mark.parametrize("num_slots", [1, 7, 64])
+@pytest.mark.parametrize("sizes", [[1], [64], [3, 9]], ids=str)
+@pytest.mark.parametrize("turned", [False, True])
+def test_results_are_those_of_each_image_alone(num_slots: int, sizes: list[int], turned: bool) -> None:
+    order = list(range(NUM_IMAGES))[::-1] if turned else None
+    results = by_id(engine(num_slots).run(tasks(sizes, order)))
+    assert sorted(results) == list(range(1, NUM_IMAGES + 1))
+    for image in range(NUM_IMAGES):
+        torch.testing.assert_close(results[image + 1][0], alone(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_slots", [1, 7, 64])
+@pytest.mark.parametrize(("solver", "counted"), [(LDPS(), ["prior_grad", "decoder_grad"]), (NoGuidance(), ["prior"])])
+def test_an_image_is_charged_its_own_steps(num_slots: int, solver: Solver, counted: list[str]) -> None:
+    results = by_id(engine(num_slots, solver).run(tasks([5])))
+    for image, position in enumerate(POSITIONS):
+        expected = {name: NUM_STEPS - position for name in counted if position < NUM_STEPS}
+        assert dict(results[image + 1][1]) == expected
+
+
+def test_seconds_are_shared_among_the_images_that_took_part() -> None:
+    import time
+
+    started = time.perf_counter()
+    results = by_id(engine(7).run(tasks([5])))
+    wall = time.perf_counter() - started
+    spent = {image: seconds for image, (_, _, seconds) in results.items()}
+    for image, position in enumerate(POSITIONS):
+        assert (spent[image + 1] > 0) == (position < NUM_STEPS)
+    assert 0 < sum(spent.values()) <= wall
+
+
+def test_images_past_the_end_come_back_untouched() -> None:
+    measurement, z, _ = problem()
+    past = torch.full((NUM_IMAGES,), NUM_STEPS)
+    test_engine = engine(4)
+    results = by_id(test_engine.run([Task(measurement, z, past)]))
+    for image in range(NUM_IMAGES):
+        torch.testing.assert_close(results[image + 1][0], z[image], rtol=0, atol=0)
+    assert test_engine.networks.prior.unet.num_images == []
+
+
+@pytest.mark.parametrize("num_slots", [1, 4])
+@pytest.mark.parametrize("size", [1, 3])
+def test_tasks_are_pulled_as_slots_become_free(num_slots: int, size: int) -> None:
+    pulled = 0
+
+    def watched() -> Iterator[Task]:
+        nonlocal pulled
+        for task in tasks([size]):
+            pulled += len(task.measurement)
+            yield task
+
+    done = 0
+    for some in engine(num_slots).run(watched()):
+        # those that wait behind full slots are of the task that was pulled last
+        assert pulled - done <= num_slots + size - 1
+        done += len(some.ids)
+    assert done == pulled == NUM_IMAGES
+
+
+@pytest.mark.parametrize("num_slots", [2, 7, 64])
+def test_slots_stay_full_while_images_wait(num_slots: int) -> None:
+    test_engine = engine(num_slots)
+    by_id(test_engine.run(tasks([5])))
+    sizes = test_engine.networks.prior.unet.num_images
+    assert sum(sizes) == sum(NUM_STEPS - position for position in POSITIONS)
+    assert max(sizes) <= num_slots
+    tail = sizes.index(next((n for n in sizes if n < num_slots), sizes[-1]))
+    assert len(sizes) - tail <= NUM_STEPS, "once a slot is empty, only images that are already in remain"
+    assert sizes[tail:] == sorted(sizes[tail:], reverse=True)
+
+
+def test_positions_of_a_task_are_not_changed_in_place() -> None:
+    (task,) = tasks([NUM_IMAGES])
+    z = task.z.clone()
+    by_id(engine(7).run([task]))
+    assert task.position.tolist() == POSITIONS
+    torch.testing.assert_close(task.z, z, rtol=0, atol=0)
+
+
+def test_no_tasks_give_nothing() -> None:
+    assert list(engine(4).run([])) == []
+
+
+@pytest.mark.parametrize(
+    ("sampler", "differs"), [(DDIM(num_steps=NUM_STEPS), False), (DDPM(num_steps=NUM_STEPS), True)]
+)
+def test_the_seed_matters_where_noise_is_drawn(sampler: Sampler, differs: bool) -> None:
+    first, again, other = (by_id(engine(7, sampler=sampler, seed=seed).run(tasks([5]))) for seed in (0, 0, 1))
+    # the last step draws nothing
+    image = 1 + next(i for i, position in enumerate(POSITIONS) if position < NUM_STEPS - 1)
+    torch.testing.assert_close(first[image][0], again[image][0], rtol=0, atol=0)
+    assert torch.equal(first[image][0], other[image][0]) != differs
+
+
+def test_it_neither_reads_nor_changes_the_global_generator() -> None:
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    first = by_id(engine(7).run(tasks([5])))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(4)
+    again = by_id(engine(7).run(tasks([5])))
+    for image in first:
+        torch.testing.assert_close(first[image][0], again[image][0], rtol=0, atol=0)
