@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import typer
 from beartype import BeartypeConf, beartype
 from beartype.door import is_bearable
 from beartype.roar import BeartypeException
@@ -14,11 +15,12 @@ CONF = BeartypeConf(is_pep484_tower=True)
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
     """Check the arguments and the result of every call of `function`.
 
-    Annotations that beartype cannot check on a lone function (`Self`, protocols not made for it) are left alone.
+    Annotations that beartype cannot check on a lone function (`Self`, protocols not made for it) are left alone, and so
+    is typer's `Context`, in whose place typer passes the base class.
     """
     annotations = getattr(function, "__annotations__", {})
     for name, annotation in annotations.items():
-        if not can_check(annotation):
+        if annotation is typer.Context or not can_check(annotation):
             annotations[name] = Any
     return beartype(conf=CONF)(function)
 

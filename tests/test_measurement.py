@@ -1,5 +1,7 @@
 """A batch of measurements can be cut, joined and moved without mixing up what belongs to which image."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -75,11 +77,11 @@ def test_cat_refuses_nothing_and_parts_of_another_make() -> None:
 @pytest.mark.parametrize("name", ["ids", "noise_std", "severity", "observed", "view", "params"])
 def test_a_tensor_of_another_number_of_images_is_refused(name: str) -> None:
     whole = measurement()
-    own = {"y": whole.y, "ids": whole.ids, "noise_std": whole.noise_std, "severity": whole.severity}
+    own: dict[str, Any] = {"y": whole.y, "ids": whole.ids, "noise_std": whole.noise_std, "severity": whole.severity}
     own |= {"observed": whole.observed, "view": whole.view, "params": whole.params}
-    short = {"kernel": whole.params["kernel"][:4]} if name == "params" else own[name][:4]  # type: ignore[index]
+    short = {"kernel": whole.params["kernel"][:4]} if name == "params" else own[name][:4]
     with pytest.raises((ValueError, TypeError), match=name):  # TypeError: from --typecheck, which looks first
-        Measurement(**(own | {name: short}))  # type: ignore[arg-type]
+        Measurement(**(own | {name: short}))
 
 
 def test_residual_sees_only_what_was_observed() -> None:

@@ -21,7 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
 """What makes a family's network small; a family that is not named is tested at its defaults."""
 
 RECIPES = [
-    cast(AutoencoderRecipe, member(latent_channels=4, **SMALL.get(kind_of(member), {})))  # type: ignore[arg-type]
+    cast(AutoencoderRecipe, member.parse({"latent_channels": 4, **SMALL.get(kind_of(member), {})}))
     for member in members(AnyAutoencoder)
 ]
 SIZE = 16
