@@ -79,14 +79,14 @@ class Bars:
     def task(self, description: str) -> Iterator[Update]:
         bar = self.bars.add_task(description, total=None, note="")
         if not self.console.is_terminal:
-            self.console.print(f"... {description}")
+            self.console.print(f"... {description}", highlight=False, markup=False)
         try:
             yield lambda done, total, note="": self.bars.update(bar, completed=int(done), total=int(total), note=note)
         finally:
             self.bars.remove_task(bar)
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def show(self, table: Any) -> None:
         self.console.print(table)

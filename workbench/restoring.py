@@ -1,6 +1,7 @@
 """Restore a user's own degraded images: a folder in, a folder out, with no truth."""
 
 import csv
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from torch import Tensor
 
 from workbench.config import UserError
 from workbench.data.base import content_ids
-from workbench.data.image_folder import SUFFIXES
+from workbench.data.image_folder import SUFFIXES, read_image
+from workbench.data.preparation import prepare
 from workbench.degradations import Degradation
+from workbench.degradations.base import check_severity
 from workbench.measurement import Measurement
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
@@ -32,11 +35,14 @@ def restore_folder(
             draws them at random (a mask, a motion kernel).
 
     Raises:
-        UserError: for images that cannot be read or are of another size, or parameters that are missing or do not fit.
+        UserError: for a severity outside [0, 1], images that cannot be read or are of another size, parameters that are
+            missing or do not fit, or an output folder that cannot be written.
     """
+    level = torch.full((1,), float(severity))
+    check_severity(level)
     names, y = read_measurements(cell, input_folder)
+    level = level.expand(len(y))
     ids = torch.from_numpy(content_ids(y.numpy()))
-    level = torch.full((len(y),), float(severity))
     given = read_params(cell.degradation, params, level, ids, y)
     measurement = Measurement(
         y=y,
@@ -46,7 +52,7 @@ def restore_folder(
         observed=cell.degradation.observed(given),
         severity=level,
     )
-    output_folder.mkdir(parents=True, exist_ok=True)
+    make_output(output_folder, input_folder)
     restorer = cell.restorer(runtime)
     names_of: dict[int, list[str]] = {}
     for image_id, name in zip(ids.tolist(), names, strict=True):
@@ -59,7 +65,7 @@ def restore_folder(
         for restored in restorer.restore(_batches(measurement.to(runtime.device), runtime.batch_size)):
             for i, image_id in enumerate(restored.ids.tolist()):
                 for name in names_of[image_id]:
-                    write_image(restored.x_hat[i].cpu(), output_folder / f"{Path(name).stem}.png")
+                    write_image(restored.x_hat[i].cpu(), output_folder / output_name(name))
                     rows.append(
                         {
                             "image": name,
@@ -79,8 +85,6 @@ def restore_folder(
 
 def read_measurements(cell: Evaluate, folder: Path) -> tuple[list[str], Images]:
     """Names and images on [0, 1] of a folder, by name; nothing is cropped or resized, since y must stay y."""
-    from PIL import Image, UnidentifiedImageError
-
     if not folder.is_dir():
         raise UserError(f"--input {folder} is not a folder")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
@@ -89,21 +93,43 @@ def read_measurements(cell: Evaluate, folder: Path) -> tuple[list[str], Images]:
     channels, height, width = cell.data.image_shape
     images = []
     for path in paths:
-        try:
-            with Image.open(path) as image:
-                array = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.float32) / 255
-        except (UnidentifiedImageError, OSError):
-            raise UserError(f"{path} is not an image that can be read") from None
-        if array.shape[:2] != (height, width):
-            raise UserError(f"{path} is {array.shape[1]} x {array.shape[0]}, the model restores {width} x {height}")
-        images.append(torch.from_numpy(array.reshape(height, width, channels)).permute(2, 0, 1))
-    return [path.name for path in paths], torch.stack(images).contiguous()
+        pixels = read_image(path)
+        if pixels.shape[:2] != (height, width):
+            raise UserError(f"{path} is {pixels.shape[1]} x {pixels.shape[0]}, the model restores {width} x {height}")
+        images.append(prepare(pixels[None], cell.data.size, channels)[0])
+    names: dict[str, str] = {}
+    for path in paths:
+        other = names.setdefault(output_name(path.name), path.name)
+        if other != path.name:
+            raise UserError(f"--input {folder}: {other} and {path.name} would both become {output_name(other)}")
+    y = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return [path.name for path in paths], y.contiguous().float().div_(255)
+
+
+def output_name(name: str) -> str:
+    """The file that a restored image goes to."""
+    return f"{Path(name).stem}.png"
+
+
+def make_output(folder: Path, input_folder: Path) -> None:
+    """The output folder, which must not be the input folder, whose images would be overwritten."""
+    if folder.resolve() == input_folder.resolve():
+        raise UserError(f"--output {folder} is the input folder: its images would be overwritten")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / REPORT).touch()
+    except OSError as error:
+        raise UserError(f"--output {folder} cannot be written ({error.strerror})") from None
 
 
 def read_params(
     degradation: Degradation, path: Path | None, severity: Severities, ids: Ids, y: Images
 ) -> dict[str, Tensor]:
-    """The operator's parameters: from severity alone, with those of the file in their place."""
+    """The operator's parameters: from severity alone, with those of the file in their place.
+
+    Raises:
+        UserError: for parameters that are missing, cannot be read or do not fit.
+    """
     shape = (y.shape[1], y.shape[2], y.shape[3])
     params = dict(degradation.parameters(severity, ids, 0, shape))
     if path is None:
@@ -113,17 +139,38 @@ def read_params(
                 + ", ".join(f"{name} {tuple(value.shape)}" for name, value in params.items())
             )
         return params
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            given = {name: torch.from_numpy(file[name]).float() for name in file.files}
-    except (OSError, ValueError) as error:
-        raise UserError(f"--params {path} cannot be read as .npz: {str(error).splitlines()[0]}") from None
+    given = _read_npz(path)
     for name, value in params.items():
         if name not in given:
             raise UserError(f"--params {path} lacks {name}, expected {tuple(value.shape)}")
-        if given[name].shape[0] != len(ids) or given[name].ndim != value.ndim:
+        if given[name].shape[:1] != value.shape[:1] or given[name].ndim != value.ndim:
             raise UserError(f"{name} in {path} has shape {tuple(given[name].shape)}, expected {tuple(value.shape)}")
-    return {name: given[name] for name in params}
+        if not bool(given[name].isfinite().all()):
+            raise UserError(f"{name} in {path} holds values that are not finite")
+    fitting = {name: given[name].to(value.dtype) for name, value in params.items()}
+    # a kernel may have a size of its own: whether it fits, the operator itself says
+    try:
+        fits = degradation.A(y, fitting).shape == y.shape
+    except (RuntimeError, ValueError, IndexError):
+        fits = False
+    if not fits:
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in fitting.items())
+        raise UserError(f"{degradation.kind} cannot use the parameters in {path} on {tuple(y.shape)} images: {shapes}")
+    return fitting
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file:
+            loaded: object = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise UserError(f"--params {path} holds one array without a name: save it with numpy.savez")
+            return {name: torch.from_numpy(loaded[name]) for name in loaded.files}
+    except UserError:
+        raise
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        reason = (str(error).splitlines() or ["it is empty"])[0]
+        raise UserError(f"--params {path} cannot be read as .npz: {reason}") from None
 
 
 def write_image(x: Tensor, path: Path) -> None:

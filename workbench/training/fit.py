@@ -44,7 +44,7 @@ def fit(
         trainer = lightning.Trainer(
             max_epochs=epochs,
             accelerator="gpu" if device.startswith("cuda") else "cpu",
-            devices=1,
+            devices=[_gpu_number(device)] if device.startswith("cuda") else 1,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             gradient_clip_val=1.0,
             reload_dataloaders_every_n_epochs=1,
@@ -57,6 +57,11 @@ def fit(
         )
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=False)
     checkpoint.unlink(missing_ok=True)
+
+
+def _gpu_number(device: str) -> int:
+    """1 of "cuda:1"; 0 of "cuda"."""
+    return int(device.partition(":")[2] or 0)
 
 
 class _Curve(Callback):
