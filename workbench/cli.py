@@ -103,6 +103,7 @@ def restore(
     assert isinstance(cell, Evaluate)
     with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:
         restore_folder(cell, input_folder, output_folder, severity, params, runtime)
+        runtime.tracker.close(runtime.progress.say)
 
 
 @app.command(context_settings=OVERRIDES)

@@ -23,7 +23,9 @@ class Config(BaseModel):
     A family (degradations, solvers ...) is a union of such configs told apart by their `kind`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True, allow_inf_nan=False
+    )
 
     def replace(self, overrides: Mapping[str, Any] | None = None, /, **fields: Any) -> Self:
         """A copy with dotted `overrides` applied and the whole validated again.

@@ -52,6 +52,7 @@ def restore_folder(
         observed=cell.degradation.observed(given),
         severity=level,
     )
+    cell.prior_stage().check()
     make_output(output_folder, input_folder)
     restorer = cell.restorer(runtime)
     names_of: dict[int, list[str]] = {}

@@ -162,6 +162,12 @@ def label(value: Any) -> str:
     return str(value.kind) if isinstance(value, Config) and hasattr(value, "kind") else str(value)
 
 
+def command_of(name: str, preset: str, overrides: Mapping[str, Any]) -> str:
+    """The command that runs the study."""
+    flags = [f"--{path}={value if isinstance(value, str) else json.dumps(value)}" for path, value in overrides.items()]
+    return " ".join(["python -m workbench study", name, f"--preset {preset}", *map(shlex.quote, flags)])
+
+
 def study_folder(runtime: Runtime, name: str, preset: str, overrides: Mapping[str, Any]) -> Path:
     """Where a study's results lie; overrides give it a folder of its own."""
     suffix = f"-{digest(dict(overrides), 6)}" if overrides else ""
@@ -212,7 +218,7 @@ def gather_cached(
     cells = study.cells(preset, overrides)
     missing = sum(not cell.stage.is_cached(runtime) for cell in cells)
     if missing:
-        raise UserError(f"{missing} of {len(cells)} cells are not computed yet: python -m workbench study {name}")
+        raise UserError(f"{missing} of {len(cells)} cells are not computed yet: {command_of(name, preset, overrides)}")
     for cell in cells:
         cell.stage.ensure(runtime)
     results = gather(name, preset, question, overrides, cells, runtime)
@@ -249,11 +255,6 @@ def gather(
     axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
     if any(len(sets) > 1 for sets in measured.values()):
         raise UserError("cells of one degradation were measured on different images or noise: they cannot be compared")
-    flags = [
-        shlex.quote(f"--{path}={value if isinstance(value, str) else json.dumps(value)}")
-        for path, value in overrides.items()
-    ]
-    command = " ".join(["python -m workbench study", name, f"--preset {preset}", *flags])
     made = [read_provenance(cell.stage.folder(runtime)) for cell in cells]
     record = provenance(runtime) | {
         "commits of the cells": sorted({str(m.get("commit")) for m in made}),
@@ -262,6 +263,7 @@ def gather(
         "weights": {s.name: s.identity for s in cells[0].stage.upstream()[:2]},
         "cell": plain(cells[0].stage),
     }
+    command = command_of(name, preset, overrides)
     return StudyResults(name, preset, question, command, axes, frame, examples, record, sorted(notes))
 
 

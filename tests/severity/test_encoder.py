@@ -82,9 +82,10 @@ def test_every_parameter_learns() -> None:
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-3, 1.0, 1e3])
-def test_variances_are_positive_and_finite_whatever_the_features(size: float) -> None:
+@pytest.mark.parametrize("side", [1, 4])
+def test_variances_are_positive_and_finite_whatever_the_features(size: float, side: int) -> None:
     head = VarianceHead(width=8)
-    features = size * torch.randn(5, 3, 4, 4, generator=randomness.generator("features"))
+    features = size * torch.randn(5, 3, side, side, generator=randomness.generator("features"))
     head(features)
     with torch.no_grad():
         head.layers[-1].weight.copy_(torch.randn(1, 8, generator=randomness.generator("weights")) * 0.1)
@@ -96,7 +97,27 @@ def test_variances_are_positive_and_finite_whatever_the_features(size: float) ->
     assert gradient.isfinite().all(), "also where a channel is constant"
 
 
-def test_the_head_sees_spread_and_magnitude_and_learns_a_variance_from_them() -> None:
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([-1.0, 1.0, -1.0, 1.0], [0.0, 2.0, 0.0, 2.0]),  # mean
+        ([-1.0, 1.0, -1.0, 1.0], [-2.0, 2.0, 0.0, 0.0]),  # spread, at one mean and magnitude
+        ([-1.0, 1.0, -1.0, 1.0], [-(2**0.5), 2**0.5, 0.0, 0.0]),  # magnitude, at one mean and spread
+    ],
+    ids=["mean", "spread", "magnitude"],
+)
+def test_the_head_tells_apart(one: list[float], other: list[float]) -> None:
+    features = torch.tensor([one, other]).reshape(2, 1, 2, 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = VarianceHead(width=8)
+        head(features)
+        nn.init.normal_(head.layers[-1].weight)
+        first, second = head(features).flatten().tolist()
+    assert abs(first - second) > 1e-3
+
+
+def test_the_head_learns_a_variance_from_the_spread_of_features() -> None:
     """Features of one mean whose spread alone tells the variance: log spread to log variance is nearly linear."""
     num = 32
     std = torch.linspace(0.1, 1.0, num)

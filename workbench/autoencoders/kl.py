@@ -1,6 +1,6 @@
 """AutoencoderKL: the variational autoencoder of latent diffusion (Rombach et al., arXiv 2112.10752), by diffusers."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -56,7 +56,9 @@ class KL(AutoencoderRecipe):
     """AutoencoderKL: a variational autoencoder with group norms and one attention layer."""
 
     kind: Literal["kl"] = "kl"
-    block_out_channels: tuple[int, ...] = Field((32, 32, 64), description="channels at each resolution")
+    block_out_channels: tuple[Annotated[int, Field(ge=16, multiple_of=16)], ...] = Field(
+        (32, 32, 64), min_length=1, description="channels at each resolution, multiples of 16"
+    )
     layers_per_block: int = Field(1, ge=1)
     kl_weight: float = Field(1e-5, ge=0, description="weight of the KL divergence per latent element")
     moment_weight: float = Field(0.01, ge=0, description="weight of the penalty on channel means and variances")

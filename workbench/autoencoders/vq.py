@@ -1,6 +1,6 @@
 """VQModel: the vector-quantised autoencoder (van den Oord et al., arXiv 1711.00937), by diffusers."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -55,7 +55,9 @@ class VQ(AutoencoderRecipe):
     """VQModel: a codebook of latent vectors; latents are taken before quantisation."""
 
     kind: Literal["vq"] = "vq"
-    block_out_channels: tuple[int, ...] = Field((32, 32, 64), description="channels at each resolution")
+    block_out_channels: tuple[Annotated[int, Field(ge=16, multiple_of=16)], ...] = Field(
+        (32, 32, 64), min_length=1, description="channels at each resolution, multiples of 16"
+    )
     layers_per_block: int = Field(1, ge=1)
     num_codes: int = Field(1024, ge=2, description="vectors in the codebook")
     moment_weight: float = Field(0.01, ge=0, description="weight of the penalty on channel means and variances")

@@ -1,7 +1,7 @@
 """The latent diffusion prior: a diffusers UNet with the schedule and parameterisation of a diffusers scheduler."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from pydantic import Field, model_validator
@@ -80,7 +80,9 @@ class PriorRecipe(Config):
         "'train': always train; anything else: a folder with unet/ and scheduler/ in diffusers' format",
         json_schema_extra=NOT_IDENTITY,
     )
-    block_out_channels: tuple[int, ...] = Field((64, 128), description="channels at each resolution")
+    block_out_channels: tuple[Annotated[int, Field(ge=16, multiple_of=16)], ...] = Field(
+        (64, 128), min_length=1, description="channels at each resolution, multiples of 16"
+    )
     layers_per_block: int = Field(1, ge=1)
     beta_start: float = Field(0.0015, gt=0, lt=1)
     beta_end: float = Field(0.0195, gt=0, lt=1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.stages.base import PROVENANCE, Runtime, Stage
+from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, read_provenance
 
 
 def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> None:
@@ -36,11 +36,11 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
 
 def estimated_seconds(stage: Stage, runtime: Runtime) -> float:
     """How long a stage will take, at the rate of finished stages of its kind here, else at its nominal rate."""
-    import json
-
     rates = []
     for path in (runtime.root / "stages" / stage.name).glob(f"*/{PROVENANCE}"):
-        record = json.loads(path.read_text())
+        if damage(path.parent) is not None:
+            continue  # it is named where it is used
+        record = read_provenance(path.parent)
         if not record["resumed"]:
             rates.append(record["wall_seconds"] / record["effort"])
     rate = sum(rates) / len(rates) if rates else stage.seconds_per_effort

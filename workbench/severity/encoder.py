@@ -55,7 +55,9 @@ class VarianceHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         flat = features.flatten(2)
-        magnitudes = torch.cat([flat.std(2), flat.abs().mean(2)], dim=1)
+        # a lone place has no spread: uncorrected, its std is 0 and not NaN
+        spread = flat.std(2, correction=min(1, flat.shape[2] - 1))
+        magnitudes = torch.cat([spread, flat.abs().mean(2)], dim=1)
         summary = torch.cat([flat.mean(2), (magnitudes + 1e-3).log()], dim=1)
         log_var: Tensor = self.layers(summary)
         return log_var.reshape(-1, 1, 1, 1)

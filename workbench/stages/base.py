@@ -190,8 +190,8 @@ def damage(folder: Path) -> str | None:
     if folder in _checked:
         return None
     try:
-        expected = read_provenance(folder)["files"]
-    except (KeyError, json.JSONDecodeError, UnicodeDecodeError):
+        expected = dict(read_provenance(folder)["files"])
+    except (KeyError, TypeError, ValueError):
         return f"{PROVENANCE} cannot be read"
     for name, checksum in expected.items():
         path = folder / name

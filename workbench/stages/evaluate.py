@@ -16,7 +16,7 @@ from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
 from workbench.restorer import Restored, Restorer
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.start import AnyStart, OracleVariance, Situation, SNRMatch
+from workbench.severity.start import AnyStart, Fixed, OracleVariance, Situation, SNRMatch
 from workbench.solvers import LDPS, AnySolver
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.train_autoencoder import TrainAutoencoder
@@ -62,6 +62,8 @@ class Evaluate(Stage):
             raise ValueError(
                 f"sampler.num_steps must be at most T = {self.prior.num_timesteps}, got {self.sampler.num_steps}"
             )
+        if isinstance(self.start, Fixed) and self.start.timestep >= self.prior.num_timesteps:
+            raise ValueError(f"start.timestep must lie below T = {self.prior.num_timesteps}, got {self.start.timestep}")
         return self
 
     def effort(self) -> float:
@@ -87,12 +89,15 @@ class Evaluate(Stage):
         return (self.autoencoder_stage(), self.prior_stage(), self.severity_stage())
 
     def check(self) -> None:
-        """Look at the data and refuse what cannot work, before compute is spent.
+        """Look at the data and the given weights and refuse what cannot work, before compute is spent.
 
         Raises:
-            UserError: for too few images, or a size that the autoencoder cannot take.
+            UserError: for too few images, a size that the networks cannot take, or weights that are missing or unsound.
         """
         self.data.split(self.split).first(self.num_images)
+        self.prior_stage().check()
+        if self.lpips.backbone is not None:
+            load_lpips(self.lpips)
 
     def measurement_set(self) -> str:
         """Names the measurements: only results on the same set may be compared."""

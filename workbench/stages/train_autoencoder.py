@@ -1,5 +1,6 @@
 """Train an autoencoder on a source's training images."""
 
+import functools
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,6 +47,18 @@ class TrainAutoencoder(Stage):
             case path:
                 return Path(path)
 
+    def check(self) -> None:
+        """Refuse given weights that are unsound, and images that the autoencoder cannot take."""
+        self.latent_shape()
+
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channel, height, width) of the latents, known before anything is trained.
+
+        Raises:
+            UserError: for given weights that are unsound, or images that the autoencoder cannot take.
+        """
+        return _latent_shape(self.autoencoder, self.shipped(), self.data.image_shape)
+
     def load(self, runtime: Runtime) -> Autoencoder:
         """The trained autoencoder, frozen, on the runtime's device.
 
@@ -53,9 +66,7 @@ class TrainAutoencoder(Stage):
             UserError: if its folder is unsound, or it cannot take the source's images.
         """
         if self.identity not in runtime.loaded:
-            folder = self.ensure(runtime)
-            inner = folder / "autoencoder"
-            autoencoder = self.autoencoder.load(inner if inner.is_dir() else folder)
+            autoencoder = _read(self.autoencoder, self.ensure(runtime))
             autoencoder.latent_shape(self.data.image_shape)
             runtime.loaded[self.identity] = autoencoder.requires_grad_(False).to(runtime.device)
         loaded: Autoencoder = runtime.loaded[self.identity]
@@ -105,6 +116,23 @@ class TrainAutoencoder(Stage):
         autoencoder = autoencoder.cpu().eval()
         normalise(autoencoder, train)
         autoencoder.save(folder / "autoencoder")
+
+
+@functools.lru_cache(maxsize=16)
+def _latent_shape(
+    recipe: AnyAutoencoder, given: Path | None, image_shape: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """The latent shape of given weights, or of those to be trained; asked once a process, as many cells share one."""
+    if given is not None:
+        return _read(recipe, given).latent_shape(image_shape)
+    with torch.random.fork_rng(devices=[]):
+        return recipe.build(image_shape[0]).latent_shape(image_shape)
+
+
+def _read(recipe: AnyAutoencoder, folder: Path) -> Autoencoder:
+    """The autoencoder in a stage's or zoo folder, or in a plain diffusers folder."""
+    inner = folder / "autoencoder"
+    return recipe.load(inner if inner.is_dir() else folder)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Train a latent diffusion prior on cached latents."""
 
+import functools
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,6 +70,10 @@ class TrainPrior(Stage):
             return {"stage": self.name, "weights": weights_digest(folder / "unet")}
         return super().canonical()
 
+    def check(self) -> None:
+        """Refuse given weights that are unsound, and images or latents that the networks cannot take."""
+        _check_latents(self.prior, self.shipped(), self.autoencoder_stage().latent_shape())
+
     def load(self, runtime: Runtime) -> Prior:
         """The trained prior, frozen, on the runtime's device.
 
@@ -80,12 +85,7 @@ class TrainPrior(Stage):
             return loaded
         folder = self.ensure(runtime)
         prior = load_prior(folder)
-        expected = self.autoencoder_stage().load(runtime).latent_channels
-        if prior.latent_channels != expected:
-            raise UserError(
-                f"the prior in {folder} is for {prior.latent_channels}-channel latents, "
-                f"the autoencoder's have {expected}; add --prior.source=train to train one for it"
-            )
+        _require_channels(prior, folder, self.autoencoder_stage().load(runtime).latent_channels)
         runtime.loaded[self.identity] = prior.requires_grad_(False).to(runtime.device)
         return prior
 
@@ -125,3 +125,28 @@ class TrainPrior(Stage):
         trained = module.trained
         assert isinstance(trained, Prior)
         trained.cpu().save(folder)
+
+
+@functools.lru_cache(maxsize=16)
+def _check_latents(recipe: PriorRecipe, given: Path | None, latent_shape: tuple[int, int, int]) -> None:
+    """Refuse latents that given weights, or those to be trained, cannot take; asked once a process."""
+    channels, height, width = latent_shape
+    levels = len(recipe.block_out_channels)
+    if given is not None:
+        prior = load_prior(given)
+        _require_channels(prior, given, channels)
+        levels = len(prior.unet.config.block_out_channels)
+    factor = 2 ** (levels - 1)
+    if height % factor or width % factor:
+        raise UserError(
+            f"the prior takes latents divisible by {factor}, these are {height} x {width}; "
+            "change data.size or the number of prior.block_out_channels"
+        )
+
+
+def _require_channels(prior: Prior, folder: Path, channels: int) -> None:
+    if prior.latent_channels != channels:
+        raise UserError(
+            f"the prior in {folder} is for {prior.latent_channels}-channel latents, "
+            f"the autoencoder's have {channels}; add --prior.source=train to train one for it"
+        )

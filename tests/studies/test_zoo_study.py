@@ -1,0 +1,168 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pair import SIZE, source, source_overrides
+from PIL import Image
+
+from studies import _zoo_card
+from studies.zoo import study
+from workbench import zoo
+from workbench.autoencoders import KL, VQ, AutoencoderRecipe, Tiny
+from workbench.diffusion import load_prior
+from workbench.stages.base import Runtime
+from workbench.stages.train_prior import TrainPrior
+from workbench.study import run_study
+
+RECIPES = (Tiny(), KL(), VQ())
+LATENT_CHANNELS = 2
+
+
+@pytest.fixture(scope="module")
+def overrides(images: Path) -> dict[str, Any]:
+    return {
+        **source_overrides(images),
+        "autoencoder.latent_channels": LATENT_CHANNELS,
+        "autoencoder.num_train_images": 96,
+        "autoencoder.batch_size": 32,
+        "prior.block_out_channels": (16, 32),
+        "prior.num_train_images": 96,
+        "prior.batch_size": 32,
+    }
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    return Runtime(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def exported(overrides: dict[str, Any], runtime: Runtime) -> Path:
+    """The study's folder, a zoo itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_zoo_card, "NUM_STEPS", 5)
+        results, folder = run_study("zoo", "smoke", overrides, runtime)
+    assert results is None
+    return folder
+
+
+def folder_of(recipe: AutoencoderRecipe, exported: Path) -> Path:
+    return exported / f"npy_{SIZE}_{recipe.kind}"
+
+
+def stage_of(recipe: AutoencoderRecipe, overrides: dict[str, Any], **fields: Any) -> TrainPrior:
+    """The prior stage of a user who leaves the source of both at "auto"."""
+    assert isinstance(study.cell, TrainPrior)
+    own = {"autoencoder": recipe, "prior.source": "auto"}
+    return study.cell.replace(own).replace(overrides).replace({f"prior.{k}": v for k, v in fields.items()})
+
+
+def test_every_family_gets_a_folder(exported: Path) -> None:
+    expected = {folder_of(recipe, exported).name for recipe in RECIPES}
+    assert {path.name for path in exported.iterdir() if path.is_dir()} == expected
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
+def test_the_folder_holds_all_that_ships(recipe: AutoencoderRecipe, exported: Path) -> None:
+    folder = folder_of(recipe, exported)
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert files == {
+        "README.md",
+        "recipe.json",
+        "reconstructions.png",
+        "samples.png",
+        "autoencoder/config.json",
+        "autoencoder/diffusion_pytorch_model.fp16.safetensors",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "scheduler/scheduler_config.json",
+    }
+    card = (folder / "README.md").read_text()
+    assert f"npy, {SIZE} px, {recipe.kind} autoencoder" in card
+    assert f"{LATENT_CHANNELS} x 4 x 4" in card
+    assert "96 training images seen" in card
+    assert "nan" not in card
+    for name, pictures in (("reconstructions", 32), ("samples", 64)):
+        with Image.open(folder / f"{name}.png") as picture:
+            assert picture.size == (8 * (SIZE + 2) + 2, pictures // 8 * (SIZE + 2) + 2)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
+def test_the_weights_load_and_are_those_that_were_trained(
+    recipe: AutoencoderRecipe, exported: Path, images: Path, overrides: dict[str, Any], runtime: Runtime
+) -> None:
+    folder = folder_of(recipe, exported)
+    trained = stage_of(recipe, {**overrides, "autoencoder.source": "train", "prior.source": "train"})
+    assert trained.is_cached(runtime)
+    x = source(images).split("test").first(4).batch(slice(None))
+    with torch.no_grad():
+        shipped, own = recipe.load(folder / "autoencoder"), trained.autoencoder_stage().load(runtime)
+        z = own.encode(x)
+        assert torch.equal(shipped.encode(x), z)
+        assert torch.equal(shipped.decode(z), own.decode(z))
+        timestep = torch.tensor([0, 10, 500, 999])
+        one, other = load_prior(folder).predict(z, timestep), trained.load(runtime).predict(z, timestep)
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
+def test_a_zoo_with_the_folder_ships_its_weights(
+    recipe: AutoencoderRecipe,
+    exported: Path,
+    overrides: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = stage_of(recipe, overrides)
+    assert stage.shipped() is None, "before it is in the zoo"
+    trained = stage.identity
+    monkeypatch.setenv("WORKBENCH_ZOO", str(exported))
+    assert zoo.zoo_root() == exported
+    assert stage.shipped() == stage.autoencoder_stage().shipped() == folder_of(recipe, exported)
+    assert stage.identity != trained
+    fresh = Runtime(tmp_path)
+    assert stage.missing(fresh) == []
+    assert stage.load(fresh).latent_channels == LATENT_CHANNELS
+    assert not (tmp_path / "stages").exists(), "nothing is trained"
+
+
+def test_other_recipes_are_not_taken_from_the_zoo(
+    exported: Path, overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKBENCH_ZOO", str(exported))
+    assert stage_of(Tiny(), overrides, seed=1).shipped() is None
+    assert stage_of(Tiny(), overrides, seed=1).autoencoder_stage().shipped() is not None
+    assert stage_of(Tiny(), {**overrides, "autoencoder.seed": 1}).autoencoder_stage().shipped() is None
+    assert stage_of(Tiny(), {**overrides, "prior.source": "train"}).shipped() is None
+    assert stage_of(Tiny(), {**overrides, "autoencoder.source": "train"}).shipped() is None
+
+
+def test_the_recipe_is_the_configuration_that_made_it(exported: Path, overrides: dict[str, Any]) -> None:
+    made_by = json.loads((folder_of(Tiny(), exported) / "recipe.json").read_text())
+    assert made_by["data"]["size"] == SIZE
+    stage = stage_of(Tiny(), overrides)
+    assert made_by["autoencoder"] == stage.autoencoder.canonical()
+    assert made_by["prior"] == json.loads(json.dumps(stage.prior.canonical()))
+    assert "source" not in made_by["autoencoder"]
+
+
+def test_exporting_again_gives_the_same_folder(exported: Path, overrides: dict[str, Any], runtime: Runtime) -> None:
+    def contents() -> dict[str, bytes]:
+        return {str(p.relative_to(exported)): p.read_bytes() for p in exported.rglob("*") if p.is_file()}
+
+    before = contents()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_zoo_card, "NUM_STEPS", 5)
+        run_study("zoo", "smoke", overrides, runtime)
+    assert contents() == before
+
+
+def test_the_smoke_preset_trains_every_family_little(images: Path) -> None:
+    cells = study.cells("smoke", source_overrides(images))
+    assert [cell.labels["autoencoder"] for cell in cells] == [recipe.kind for recipe in RECIPES]
+    for cell in cells:
+        assert isinstance(cell.stage, TrainPrior)
+        assert cell.stage.autoencoder.num_train_images == cell.stage.prior.num_train_images == 512

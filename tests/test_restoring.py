@@ -1,0 +1,304 @@
+"""Restoring a user's own degraded images by the command line."""
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cli_support import CommandLine, Trained, train
+from PIL import Image
+
+from workbench.config import parse_overrides
+from workbench.degradations import Degradation, Mixture, RandomInpainting
+from workbench.measurement import Measurement
+from workbench.restorer import Restorer
+from workbench.stages.base import Runtime
+from workbench.stages.evaluate import Evaluate
+
+SEVERITY = 0.4
+NUM_IMAGES = 5
+LISTENS = "--solver.guidance_scale=100"
+"""So that what the operator is shows in pictures of networks that have hardly learnt."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(capsys, monkeypatch)
+
+
+@pytest.fixture
+def cell(trained: Trained) -> Evaluate:
+    return Evaluate().replace(parse_overrides(trained.flags))
+
+
+def measure(cell: Evaluate, degradation: Degradation) -> Measurement:
+    """Measurements of the first test images."""
+    images = cell.data.split("test").first(NUM_IMAGES)
+    severity = torch.full((NUM_IMAGES,), SEVERITY)
+    return degradation.measure(images.batch(slice(None)), severity, images.ids, seed=3)
+
+
+def write(y: torch.Tensor, folder: Path) -> Path:
+    """Grey images as PNG files 0.png, 1.png ..."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(y):
+        pixels = (image[0].clamp(0, 1) * 255).round().numpy().astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def degraded(cell: Evaluate, tmp_path: Path) -> Path:
+    """A folder of blurred images."""
+    return write(measure(cell, cell.degradation).y, tmp_path / "degraded")
+
+
+def words(trained: Trained, degraded: Path, output: Path, operator: str = "gaussian_blur") -> list[str]:
+    fields = {"input": degraded, "output": output, "operator": operator, "severity": SEVERITY, "runs": trained.runs}
+    return ["restore", *(f"--{name}={value}" for name, value in fields.items()), *trained.flags]
+
+
+def table(output: Path) -> list[dict[str, str]]:
+    with (output / "restored.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"))
+
+
+def restored(cell: Evaluate, measurement: Measurement, runs: Path) -> dict[int, torch.Tensor]:
+    """What the restorer makes of a measurement, by image id."""
+    batches = cell.restorer(Runtime(runs)).restore([measurement])
+    return {key: x for batch in batches for key, x in zip(batch.ids.tolist(), batch.x_hat, strict=True)}
+
+
+def test_every_image_is_restored_and_listed(cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "output"
+    said = cli(*words(trained, degraded, output))
+    assert said.code == 0, said.err
+    assert f"{NUM_IMAGES} images and restored.csv in {output}" in said.out
+    names = [f"{number}.png" for number in range(NUM_IMAGES)]
+    assert sorted(path.name for path in output.iterdir()) == [*names, "restored.csv"]
+    rows = table(output)
+    assert [row["image"] for row in rows] == names
+    for row in rows:
+        assert float(row["sigma_hat"]) > 0
+        assert -1 <= int(row["start_timestep"]) < 1000
+        assert 0 < int(row["nfe"]) <= 20
+        assert float(row["seconds"]) >= 0
+    assert pixels(output / "0.png").shape == (16, 16)
+
+
+def test_pictures_are_those_of_the_restorer(
+    cell: Evaluate, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    """The same operator, noise level and draws as when the restorer is called on the same measurement."""
+    from workbench.data.base import content_ids
+
+    y = torch.stack([torch.from_numpy(pixels(degraded / f"{i}.png").copy())[None] for i in range(NUM_IMAGES)]) / 255
+    ids = torch.from_numpy(content_ids(y.permute(0, 2, 3, 1).contiguous().numpy()))
+    severity = torch.full((NUM_IMAGES,), SEVERITY)
+    params = cell.degradation.parameters(severity, ids, 0, (1, 16, 16))
+    measurement = Measurement(y, ids, cell.degradation.noise_level(severity), params)
+    expected = restored(cell, measurement, trained.runs)
+    assert cli(*words(trained, degraded, tmp_path / "output")).code == 0
+    for number, key in enumerate(ids.tolist()):
+        found = pixels(tmp_path / "output" / f"{number}.png").astype(int)
+        assert np.abs(found - (expected[key][0] * 255).round().numpy()).max() <= 1
+
+
+def test_the_severity_matters(cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
+    for name, extra in (("same", []), ("again", []), ("other", ["--severity=1"])):
+        assert cli(*words(trained, degraded, tmp_path / name), LISTENS, *extra).code == 0
+    same, again, other = (pixels(tmp_path / name / "0.png") for name in ("same", "again", "other"))
+    assert np.array_equal(same, again)
+    assert not np.array_equal(same, other)
+
+
+def test_the_batch_size_does_not_matter(cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
+    for size in (1, 64):
+        assert cli(*words(trained, degraded, tmp_path / str(size)), f"--batch-size={size}").code == 0
+    for number in range(NUM_IMAGES):
+        one, many = (pixels(tmp_path / size / f"{number}.png").astype(int) for size in ("1", "64"))
+        assert np.abs(one - many).max() <= 1
+
+
+def test_files_of_equal_content_are_restored_alike(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    (degraded / "twin.png").write_bytes((degraded / "1.png").read_bytes())
+    assert cli(*words(trained, degraded, tmp_path / "output")).code == 0
+    assert len(table(tmp_path / "output")) == NUM_IMAGES + 1
+    assert np.array_equal(pixels(tmp_path / "output" / "1.png"), pixels(tmp_path / "output" / "twin.png"))
+
+
+@pytest.mark.parametrize("operator", [RandomInpainting(), Mixture()])
+def test_operators_drawn_at_random_take_their_parameters_from_a_file(
+    operator: Degradation, cell: Evaluate, cli: CommandLine, trained: Trained, tmp_path: Path
+) -> None:
+    measurement = measure(cell, operator)
+    degraded = write(measurement.y, tmp_path / "degraded")
+    arguments = words(trained, degraded, tmp_path / "output", operator.kind)
+    line = cli.refuses(*arguments)
+    assert line.startswith(f"{operator.kind} draws its parameters at random: give yours by --params FILE.npz with ")
+    for name, value in measurement.params.items():
+        assert f"{name} {tuple(value.shape)}" in line
+    # in double precision, as numpy makes them
+    np.savez(tmp_path / "params.npz", **{name: value.double().numpy() for name, value in measurement.params.items()})
+    said = cli(*arguments, f"--params={tmp_path / 'params.npz'}")
+    assert said.code == 0, said.err
+    assert len(table(tmp_path / "output")) == NUM_IMAGES
+
+
+def test_given_masks_are_used(cell: Evaluate, cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    degraded = write(measure(cell, RandomInpainting()).y, tmp_path / "degraded")
+    for name, value in (("all", 1.0), ("none", 0.0)):
+        np.savez(tmp_path / f"{name}.npz", mask=np.full((NUM_IMAGES, 1, 16, 16), value))
+        arguments = words(trained, degraded, tmp_path / name, "random_inpainting")
+        assert cli(*arguments, LISTENS, f"--params={tmp_path / name}.npz").code == 0
+    assert not np.array_equal(pixels(tmp_path / "all" / "0.png"), pixels(tmp_path / "none" / "0.png"))
+
+
+def test_dropped_pixels_are_not_observed(
+    cell: Evaluate, cli: CommandLine, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measurement = measure(cell, RandomInpainting())
+    degraded = write(measurement.y, tmp_path / "degraded")
+    mask = measurement.params["mask"]
+    np.savez(tmp_path / "params.npz", mask=mask.numpy())
+    seen: list[Measurement] = []
+    restore = Restorer.restore
+    monkeypatch.setattr(
+        Restorer, "restore", lambda self, batches: restore(self, (seen.append(m) or m for m in batches))
+    )
+    arguments = words(trained, degraded, tmp_path / "output", "random_inpainting")
+    assert cli(*arguments, f"--params={tmp_path / 'params.npz'}").code == 0
+    (found,) = seen
+    assert found.observed is not None
+    assert torch.equal(found.observed, mask)
+    assert torch.equal(found.params["mask"], mask)
+
+
+def test_a_kernel_may_have_a_size_of_its_own(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "params.npz", filter=np.full((NUM_IMAGES, 1, 5, 5), 1 / 25))
+    assert cli(*words(trained, degraded, tmp_path / "output"), f"--params={tmp_path / 'params.npz'}").code == 0
+
+
+def arrays(**given: np.ndarray) -> Callable[[Path], None]:
+    return lambda path: np.savez(path, **given)
+
+
+def one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+GOOD = np.ones((NUM_IMAGES, 1, 16, 16))
+BAD_PARAMS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "missing": (lambda path: None, "No such file"),
+    "text": (lambda path: path.write_text("masks"), "cannot be read as .npz"),
+    "empty": (Path.touch, "cannot be read as .npz"),
+    "folder": (Path.mkdir, "cannot be read as .npz"),
+    "cut": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(20)), "cannot be read as .npz"),
+    "one array": (one_array, "holds one array without a name"),
+    "objects": (arrays(mask=np.array([{}], dtype=object)), "cannot be read as .npz"),
+    "words": (arrays(mask=np.array(["one"])), "cannot be read as .npz"),
+    "other name": (arrays(masks=GOOD), "lacks mask, expected (5, 1, 16, 16)"),
+    "too few": (arrays(mask=GOOD[:-1]), "mask in {path} has shape (4, 1, 16, 16), expected (5, 1, 16, 16)"),
+    "flat": (arrays(mask=GOOD[:, 0]), "has shape (5, 16, 16)"),
+    "other size": (arrays(mask=GOOD[..., :8]), "random_inpainting cannot use the parameters in {path}"),
+    "colour": (arrays(mask=GOOD.repeat(3, 1)), "random_inpainting cannot use the parameters in {path}"),
+    "nan": (arrays(mask=GOOD * np.nan), "holds values that are not finite"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PARAMS)
+def test_bad_parameters_are_one_line(
+    case: str, cell: Evaluate, cli: CommandLine, trained: Trained, tmp_path: Path
+) -> None:
+    degraded = write(measure(cell, RandomInpainting()).y, tmp_path / "degraded")
+    make, message = BAD_PARAMS[case]
+    path = tmp_path / "params.npz"
+    make(path)
+    arguments = words(trained, degraded, tmp_path / "output", "random_inpainting")
+    assert message.format(path=path) in cli.refuses(*arguments, f"--params={path}")
+    assert not (tmp_path / "output").exists()
+
+
+def grey(size: int, mode: str = "L") -> Image.Image:
+    return Image.new(mode, (size, size))
+
+
+BAD_IMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "size": (lambda folder: grey(20).save(folder / "9.png"), "9.png is 20 x 20, the model restores 16 x 16"),
+    "shape": (lambda folder: Image.new("L", (16, 8)).save(folder / "9.png"), "9.png is 16 x 8"),
+    "damaged": (lambda folder: (folder / "9.png").write_bytes(b"PNG"), "cannot read the image"),
+    "cut": (lambda folder: (folder / "9.png").write_bytes((folder / "0.png").read_bytes()[:60]), "cannot read"),
+    "16 bits": (lambda folder: grey(16, "I;16").save(folder / "9.png"), "more than 8 bits a channel"),
+    "clash": (lambda folder: grey(16).save(folder / "0.bmp"), "0.bmp and 0.png would both become 0.png"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_bad_images_are_one_line(case: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
+    make, message = BAD_IMAGES[case]
+    make(degraded)
+    assert message in cli.refuses(*words(trained, degraded, tmp_path / "output"))
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_folder_without_images_is_one_line(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    assert "nowhere is not a folder" in cli.refuses(*words(trained, tmp_path / "nowhere", tmp_path / "output"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").touch()
+    assert "empty holds no images" in cli.refuses(*words(trained, tmp_path / "empty", tmp_path / "output"))
+
+
+@pytest.mark.parametrize("severity", ["-0.1", "1.5", "nan"])
+def test_a_severity_outside_its_range_is_one_line(
+    severity: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    line = cli.refuses(*words(trained, degraded, tmp_path / "output"), f"--severity={severity}")
+    assert "severity must lie in [0, 1]" in line
+
+
+def test_an_unknown_operator_is_one_line(cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
+    line = cli.refuses(*words(trained, degraded, tmp_path / "output", "gausian_blur"))
+    assert "unknown kind 'gausian_blur'" in line
+    assert "gaussian_blur, random_inpainting" in line
+
+
+def test_inputs_are_never_overwritten(cli: CommandLine, trained: Trained, degraded: Path) -> None:
+    before = {path.name: path.read_bytes() for path in degraded.iterdir()}
+    line = cli.refuses(*words(trained, degraded, degraded / ".." / degraded.name))
+    assert "is the input folder" in line
+    assert {path.name: path.read_bytes() for path in degraded.iterdir()} == before
+
+
+@pytest.mark.parametrize("place", ["file", "below a file"])
+def test_an_output_that_cannot_be_written_is_one_line(
+    place: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    output = tmp_path / "file" if place == "file" else tmp_path / "file" / "output"
+    assert "cannot be written" in cli.refuses(*words(trained, degraded, output))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_output_is_one_line(cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
+    (tmp_path / "output").mkdir(mode=0o500)
+    assert "cannot be written" in cli.refuses(*words(trained, degraded, tmp_path / "output"))
