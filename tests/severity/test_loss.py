@@ -86,7 +86,7 @@ def gradient_of_variance_term(loss: SeverityLoss) -> Tensor:
 
 
 def test_whether_the_true_variance_carries_gradient() -> None:
-    passed = gradient_of_variance_term(SeverityLoss(variance_term="squared_difference"))
+    passed = gradient_of_variance_term(SeverityLoss(variance_term="squared_difference", weight_variance=1))
     # d/de_i (s2 - 1)^2 / 2 images = (s2 - 1) 2 (e_i - mean e) / (d - 1); zero for the second image, where s2 = 1
     centred = torch.tensor([-1.5, -0.5, 0.5, 1.5]).reshape(4, 1, 1)
     torch.testing.assert_close(passed[0], (S2[0] - 1) * 2 * centred / 3, rtol=1e-4, atol=1e-6)
@@ -121,7 +121,7 @@ def test_parts_carry_no_graph_and_the_loss_reaches_both_outputs() -> None:
 def test_an_exact_guess_costs_nothing_but_its_variance_term() -> None:
     _, z0, x, autoencoder = case()
     log_var = torch.full((2, 1, 1, 1), -3.0)
-    loss, parts = SeverityLoss()(z0, log_var, z0, x, autoencoder)
+    loss, parts = SeverityLoss(weight_variance=1)(z0, log_var, z0, x, autoencoder)
     assert float(parts["latent"]) == 0
     assert float(parts["image"]) == pytest.approx(0, abs=1e-10)
     assert float(loss) == pytest.approx(-3, abs=1e-5)

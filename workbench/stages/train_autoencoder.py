@@ -68,7 +68,7 @@ class TrainAutoencoder(Stage):
         if self.identity not in runtime.loaded:
             autoencoder = _read(self.autoencoder, self.ensure(runtime))
             autoencoder.latent_shape(self.data.image_shape)
-            runtime.loaded[self.identity] = autoencoder.requires_grad_(False).to(runtime.device)
+            runtime.loaded[self.identity] = runtime.place(autoencoder.requires_grad_(False))
         loaded: Autoencoder = runtime.loaded[self.identity]
         return loaded
 

@@ -86,7 +86,7 @@ class TrainPrior(Stage):
         folder = self.ensure(runtime)
         prior = load_prior(folder)
         _require_channels(prior, folder, self.autoencoder_stage().load(runtime).latent_channels)
-        runtime.loaded[self.identity] = prior.requires_grad_(False).to(runtime.device)
+        runtime.loaded[self.identity] = runtime.place(prior.requires_grad_(False))
         return prior
 
     def work(self, folder: Path, runtime: Runtime) -> None:

@@ -30,9 +30,9 @@ class SeverityRecipe(Config):
     kind: Literal["encoder"] = "encoder"
     degradation: AnyDegradation = Field(description="what its training images suffer; severities are uniform on [0, 1]")
     loss: SeverityLoss = SeverityLoss()
-    num_train_images: int = Field(40_000, ge=1, description="training images seen")
+    num_train_images: int = Field(60_000, ge=1, description="training images seen")
     batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
     seed: int = 0
 
@@ -74,7 +74,7 @@ class TrainSeverity(Stage):
         folder = self.ensure(runtime)
         encoder = new_encoder(self.autoencoder_stage().load(runtime), self.data.image_shape, self.severity_encoder.seed)
         encoder.load_state_dict(load_file(folder / WEIGHTS))
-        return encoder.eval().requires_grad_(False).to(runtime.device)
+        return runtime.place(encoder.eval().requires_grad_(False))
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         from safetensors.torch import save_file
@@ -87,7 +87,7 @@ class TrainSeverity(Stage):
         autoencoder = self.autoencoder_stage().load(runtime)
         z0 = self.latents_stage().load(runtime)
         train = self.latents_stage().images()
-        encoder = new_encoder(autoencoder, self.data.image_shape, recipe.seed).to(runtime.device)
+        encoder = runtime.place(new_encoder(autoencoder, self.data.image_shape, recipe.seed))
 
         def make_batch(index: Ids, step: int) -> dict[str, Any]:
             # another severity, kernel and noise each time an image comes round
