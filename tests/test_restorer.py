@@ -14,6 +14,7 @@ from stubs import (
     StubDegradation,
     StubEstimator,
     images,
+    measurement_of,
 )
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from workbench.restorer import Restored, Restorer
 from workbench.severity.start import Fixed, Full, Official, OracleVariance, SNRMatch, StartRule
 from workbench.solvers import LDPS, DecodeOnly, NoGuidance, Solver
 
+SHAPE = (1, 8, 8)
 NUM_IMAGES = 11
 NUM_STEPS = 40
 
@@ -121,7 +123,7 @@ def test_nfe_is_what_the_start_leaves_of_the_grid() -> None:
 def test_flops_are_evaluations_times_their_unit() -> None:
     r = restorer()
     whole = joined(r.restore(batches()))
-    unit = r.unit_flops
+    unit = r.unit_flops(SHAPE)
     nfe = whole["nfe"].double()
     expected = nfe * (unit["prior_grad"] + unit["decoder_grad"]) + unit["decoder"] + unit["severity_encoder"]
     torch.testing.assert_close(whole["flops"].double(), expected)
@@ -131,7 +133,7 @@ def test_flops_are_evaluations_times_their_unit() -> None:
 
 
 def test_unit_flops_are_those_of_the_networks() -> None:
-    unit = restorer().unit_flops
+    unit = restorer().unit_flops(SHAPE)
     matrix = 2 * CHANNELS * CHANNELS * 4 * 4  # a multiplication and an addition, on 4 x 4 places
     assert unit["prior"] == unit["decoder"] == unit["encoder"] == unit["severity_encoder"] == matrix
     # the weights are frozen: going back costs what going forth did
@@ -140,13 +142,13 @@ def test_unit_flops_are_those_of_the_networks() -> None:
 
 def test_unit_flops_leave_no_gradients_and_count_nothing() -> None:
     r = restorer()
-    _ = r.unit_flops
+    _ = r.unit_flops(SHAPE)
     assert all(parameter.grad is None for parameter in (*r.autoencoder.parameters(), *r.prior.parameters()))
 
 
 def test_decode_only_is_the_decoded_guess_at_no_evaluation_of_the_prior() -> None:
     r = restorer(solver=DecodeOnly(), start=OracleVariance())
-    _ = r.unit_flops  # found by evaluating every network once
+    _ = r.unit_flops(SHAPE)  # found by evaluating every network once
     r.prior.unet.num_images.clear()
     whole = joined(r.restore(batches()))
     torch.testing.assert_close(whole["x_hat"], r.autoencoder.decode(whole["z_hat"]).clamp(0, 1))
@@ -283,6 +285,17 @@ def test_a_solvers_own_evaluations_of_encoder_and_decoder_are_counted() -> None:
     whole = joined(r.restore(batches()))
     assert torch.equal(whole["encoder_evals"], whole["nfe"] + 1)
     assert torch.equal(whole["decoder_evals"], whole["nfe"] + 1)
-    unit = r.unit_flops
+    unit = r.unit_flops(SHAPE)
     expected = whole["nfe"].double() * (unit["prior"] + unit["decoder"] + unit["encoder"])
     torch.testing.assert_close(whole["flops"].double(), expected + unit["decoder"] + unit["severity_encoder"])
+
+
+def test_one_id_twice_under_way_is_refused() -> None:
+    x, ids = images(2)
+    with pytest.raises(ValueError, match="one image id"):
+        list(restorer().restore([measurement_of(x, ids[:1].repeat(2))]))
+
+
+def test_flops_are_counted_at_the_images_own_size() -> None:
+    r = restorer()
+    assert r.unit_flops((1, 16, 16))["prior"] == 4 * r.unit_flops(SHAPE)["prior"]

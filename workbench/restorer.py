@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -82,7 +81,7 @@ class Restorer:
     sampler: DDIM
     seed: int = 0
     num_slots: int = 64
-    _pending: dict[int, dict[str, Tensor]] = field(default_factory=dict, repr=False)
+    _unit_flops: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.solver.check(self.degradation)
@@ -99,14 +98,20 @@ class Restorer:
         """
         networks = Networks(self.autoencoder, self.prior, self.degradation)
         engine = Engine(networks, self.solver, self.sampler, self.seed, self.num_slots)
-        tasks = (self._begin(m, engine.grid, truth(m) if truth else None) for m in measurements)
+        begun: dict[int, dict[str, Tensor]] = {}
+        tasks = (self._begin(m, engine.grid, truth(m) if truth else None, begun) for m in measurements)
         for finished in engine.run(tasks):
-            yield self._end(finished)
+            yield self._end(finished, begun)
 
     @torch.no_grad()
-    def _begin(self, measurement: Measurement, grid: Tensor, truth: Latents | None) -> Task:
-        """Estimate severity and choose the start."""
+    def _begin(
+        self, measurement: Measurement, grid: Tensor, truth: Latents | None, begun: dict[int, dict[str, Tensor]]
+    ) -> Task:
+        """Estimate severity and choose the start; what is known of each image goes to `begun`, by id."""
         clock = time.perf_counter()
+        keys = measurement.ids.tolist()
+        if len(set(keys)) < len(keys) or not begun.keys().isdisjoint(keys):
+            raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
         estimate = self.estimator.estimate(measurement.encoder_input())
         noise = randomness.normal(measurement.ids, (self.seed, "start"), tuple(estimate.z_hat.shape[1:]))
         situation = Situation(estimate, measurement, self.prior.schedule, grid, noise.to(estimate.z_hat), truth)
@@ -117,8 +122,8 @@ class Restorer:
             z, position = estimate.z_hat, torch.full((len(measurement),), len(grid))
             fell_back = torch.zeros(len(measurement), dtype=torch.bool)
         share = (time.perf_counter() - clock) / len(measurement)
-        for i, key in enumerate(measurement.ids.tolist()):
-            self._pending[key] = {
+        for i, key in enumerate(keys):
+            begun[key] = {
                 "z_hat": estimate.z_hat[i],
                 "var_hat": estimate.var_hat[i].mean(),
                 "start_timestep": timestep_at(grid, position[i]),
@@ -128,14 +133,15 @@ class Restorer:
         return Task(measurement, z, position)
 
     @torch.no_grad()
-    def _end(self, finished: Finished) -> Restored:
+    def _end(self, finished: Finished, begun: dict[int, dict[str, Tensor]]) -> Restored:
         """Decode, and settle the account."""
         clock = time.perf_counter()
         x_hat = self.autoencoder.decode(finished.z0).clamp(0, 1)
         share = (time.perf_counter() - clock) / len(x_hat)
-        begun = [self._pending.pop(key) for key in finished.ids.tolist()]
+        rows = [begun.pop(key) for key in finished.ids.tolist()]
         spent = [count + Counter(decoder=1, severity_encoder=1) for count in finished.evaluations]
-        joined = {name: torch.stack([row[name] for row in begun]) for name in begun[0]}
+        unit = self.unit_flops((x_hat.shape[1], x_hat.shape[2], x_hat.shape[3]))
+        joined = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         seconds = joined.pop("seconds") + torch.tensor(finished.seconds) + share
         return Restored(
             ids=finished.ids,
@@ -144,25 +150,25 @@ class Restorer:
             nfe=_total(spent, "prior"),
             decoder_evals=_total(spent, "decoder"),
             encoder_evals=_total(spent, "encoder") + _total(spent, "severity_encoder"),
-            flops=torch.tensor([sum(n * self.unit_flops[name] for name, n in c.items()) for c in spent]),
+            flops=torch.tensor([sum(n * unit[name] for name, n in c.items()) for c in spent]),
             seconds=seconds,
         )
 
-    @cached_property
-    def unit_flops(self) -> dict[str, float]:
-        """Floating-point operations of one evaluation on one image, by torch's counter.
+    def unit_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
+        """Floating-point operations of one evaluation on one (channel, height, width) image, by torch's counter.
 
         "_grad" stands for an evaluation and the backward pass to its input.
         """
+        if image_shape not in self._unit_flops:
+            self._unit_flops[image_shape] = self._count_flops(image_shape)
+        return self._unit_flops[image_shape]
+
+    def _count_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
         from torch.utils.flop_counter import FlopCounterMode
 
-        channels, side = self.autoencoder.image_channels, self.autoencoder.downscale * 8
         device = next(self.prior.parameters()).device
-        x = torch.zeros(1, channels, side, side, device=device)
-        if (sample_size := self.prior.unet.config.sample_size) is not None:
-            side = int(sample_size) * self.autoencoder.downscale
-            x = torch.zeros(1, channels, side, side, device=device)
-        z = torch.zeros(1, *self.autoencoder.latent_shape((channels, side, side)), device=device)
+        x = torch.zeros(1, *image_shape, device=device)
+        z = torch.zeros(1, *self.autoencoder.latent_shape(image_shape), device=device)
         timestep = torch.zeros(1, dtype=torch.int64, device=device)
         calls: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
             "prior": (lambda z: self.prior.predict(z, timestep)[0], z),

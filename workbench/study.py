@@ -250,7 +250,7 @@ def gather(
         measured.setdefault(degradation, set()).update(frames[-1]["measurement_set"])
         examples[cell.stage.identity] = _read_examples(folder / EXAMPLES)
         if (absent := folder / "lpips_absent.txt").is_file():
-            notes.add(f"LPIPS is absent: {absent.read_text()}")
+            notes.add(absent.read_text())
     frame = pd.concat(frames, ignore_index=True)
     axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
     if any(len(sets) > 1 for sets in measured.values()):

@@ -32,17 +32,22 @@ def find(recipe: dict[str, Any]) -> Path | None:
 
 
 @lru_cache(maxsize=64)
-def weights_digest(folder: Path) -> str:
-    """12 hex digits over the contents of every weight and config file below `folder`.
+def weights_digest(*folders: Path) -> str:
+    """12 hex digits over the contents of every weight and config file below `folders`.
 
     Raises:
-        UserError: if the folder does not exist or holds no weights.
+        UserError: if none of them holds weights.
     """
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json"))
-    if not any(p.suffix == ".safetensors" for p in files):
-        raise UserError(f"{folder} holds no weights (*.safetensors)")
+    files = [
+        (str(path.relative_to(folder)), path)
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".safetensors", ".json")
+    ]
+    if not any(path.suffix == ".safetensors" for _, path in files):
+        raise UserError(f"{' and '.join(map(str, folders))} holds no weights (*.safetensors)")
     total = hashlib.sha256()
-    for path in files:
-        total.update(str(path.relative_to(folder)).encode())
+    for name, path in files:
+        total.update(name.encode())
         total.update(path.read_bytes())
     return total.hexdigest()[:12]

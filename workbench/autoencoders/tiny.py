@@ -52,7 +52,9 @@ class Tiny(AutoencoderRecipe):
     kind: Literal["tiny"] = "tiny"
     width: int = Field(32, ge=8, description="channels of every hidden layer")
     num_stages: int = Field(3, ge=1, le=6, description="resolutions; latents are 2^(num_stages - 1) smaller a side")
-    num_blocks: int = Field(3, ge=1, description="residual blocks at the lowest resolution, one fewer at each above")
+    num_blocks: int = Field(
+        3, ge=1, description="residual blocks at the lowest resolution, fewer above, none at the top"
+    )
     latent_noise: float = Field(0.03, ge=0, description="std of noise on the latent in training; smooths D")
     moment_weight: float = Field(0.01, ge=0, description="weight of the penalty on channel means and variances")
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from workbench import randomness
 from workbench.diffusion import DDIM
+from workbench.diffusion.sampler import noise_for
 from workbench.measurement import Measurement
 from workbench.severity.start import timestep_at
 from workbench.solvers.base import Networks, Solver, Step
@@ -136,7 +137,7 @@ class Engine:
         z, position = pool.z[:active], pool.position[:active]
         noise = torch.zeros_like(z)
         if self.sampler.eta:
-            noise = torch.stack([torch.randn(z.shape[1:], generator=a.generator) for a in accounts]).to(z)
+            noise = noise_for(z, [account.generator for account in accounts])
         step = Step(
             z=z,
             timestep=timestep_at(self.grid, position).to(z.device),

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from abc import abstractmethod
@@ -103,6 +104,10 @@ class Stage(Config):
         """A folder of shipped or given weights that stands in for the work; None: do it."""
         return None
 
+    def shipped_parts(self, folder: Path) -> tuple[Path, ...]:
+        """The folders below a shipped one that this stage reads: another part's weights are not its identity."""
+        return (folder,)
+
     @property
     def label(self) -> str:
         """A few words for people."""
@@ -113,7 +118,7 @@ class Stage(Config):
         if (folder := self.shipped()) is not None:
             from workbench.zoo import weights_digest
 
-            return {"stage": self.name, "weights": weights_digest(folder)}
+            return {"stage": self.name, "weights": weights_digest(*self.shipped_parts(folder))}
         upstream = [stage.identity for stage in self.upstream()]
         return {"stage": self.name, "version": self.version, "upstream": upstream, **super().canonical()}
 
@@ -150,8 +155,10 @@ class Stage(Config):
             stage.ensure(runtime)
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_suffix(".lock")):
-            if target.is_dir():  # another process was faster
-                return target
+            if target.is_dir():
+                if self._sound(target, runtime):  # another process was faster
+                    return target
+                shutil.rmtree(target)
             self._make(target, runtime)
         return target
 
@@ -171,7 +178,7 @@ class Stage(Config):
         partial.replace(target)
 
     def _sound(self, target: Path, runtime: Runtime) -> bool:
-        """Whether the files are those that were written; a damaged entry is set aside under --rerun."""
+        """Whether the files are those that were written; False, to make them again, only under --rerun."""
         problem = damage(target)
         if problem is None:
             return True
@@ -180,10 +187,6 @@ class Stage(Config):
                 f"the cached {self.label} in {target} is damaged: {problem}; add --rerun to compute it again"
             )
         runtime.progress.say(f"recomputing {self.label} {self.identity}: {problem}")
-        import shutil
-
-        shutil.rmtree(target)
-        _checked.discard(target)
         return False
 
 

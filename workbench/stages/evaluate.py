@@ -123,7 +123,8 @@ class Evaluate(Stage):
 
         restorer = self.restorer(runtime)
         images = self.data.split(self.split).first(self.num_images)
-        lpips = load_lpips(self.lpips)
+        lpips = runtime.loaded.setdefault(self.lpips.identity, None) or load_lpips(self.lpips)
+        runtime.loaded[self.lpips.identity] = lpips
         scoring = Scoring(self, restorer, images, lpips, runtime)
         rows: list[dict[str, Any]] = []
         with runtime.progress.task(f"restoring: {self.label}") as update:

@@ -47,6 +47,9 @@ class TrainAutoencoder(Stage):
             case path:
                 return Path(path)
 
+    def shipped_parts(self, folder: Path) -> tuple[Path, ...]:
+        return (folder / "autoencoder" if (folder / "autoencoder").is_dir() else folder,)
+
     def check(self) -> None:
         """Refuse given weights that are unsound, and images that the autoencoder cannot take."""
         self.latent_shape()
@@ -75,7 +78,7 @@ class TrainAutoencoder(Stage):
     def work(self, folder: Path, runtime: Runtime) -> None:
         from workbench.data.module import StepDataModule
         from workbench.metrics import psnr
-        from workbench.training.fit import fit
+        from workbench.training.fit import fit, forget_checkpoint
         from workbench.training.modules import TrainingModule
 
         recipe = self.autoencoder
@@ -116,6 +119,7 @@ class TrainAutoencoder(Stage):
         autoencoder = autoencoder.cpu().eval()
         normalise(autoencoder, train)
         autoencoder.save(folder / "autoencoder")
+        forget_checkpoint(folder)
 
 
 @functools.lru_cache(maxsize=16)

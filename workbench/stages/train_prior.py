@@ -63,12 +63,8 @@ class TrainPrior(Stage):
         folder = zoo.find(self.recipe())
         return folder if folder == self.autoencoder_stage().shipped() else None
 
-    def canonical(self) -> dict[str, Any]:
-        if (folder := self.shipped()) is not None:
-            from workbench.zoo import weights_digest
-
-            return {"stage": self.name, "weights": weights_digest(folder / "unet")}
-        return super().canonical()
+    def shipped_parts(self, folder: Path) -> tuple[Path, ...]:
+        return (folder / "unet", folder / "scheduler")
 
     def check(self) -> None:
         """Refuse given weights that are unsound, and images or latents that the networks cannot take."""
@@ -91,7 +87,7 @@ class TrainPrior(Stage):
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         from workbench.data.module import StepDataModule
-        from workbench.training.fit import fit
+        from workbench.training.fit import fit, forget_checkpoint
         from workbench.training.modules import TrainingModule
 
         recipe = self.prior
@@ -125,6 +121,7 @@ class TrainPrior(Stage):
         trained = module.trained
         assert isinstance(trained, Prior)
         trained.cpu().save(folder)
+        forget_checkpoint(folder)
 
 
 @functools.lru_cache(maxsize=16)

@@ -32,7 +32,8 @@ def fit(
     """Train for `data.num_steps` steps, from `folder`'s last checkpoint where there is one.
 
     After every epoch the curve gains a row in `folder/metrics.csv`, then a checkpoint is written; a run killed in
-    between does that epoch again. The checkpoint is removed at the end.
+    between does that epoch again. The caller removes the checkpoint, by `forget_checkpoint`, once it has saved what it
+    keeps.
 
     Args:
         validate: gives the validation figures of a row.
@@ -56,7 +57,12 @@ def fit(
             callbacks=[_Curve(data, folder, validate, progress)],
         )
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=False)
-    checkpoint.unlink(missing_ok=True)
+
+
+def forget_checkpoint(folder: Path) -> None:
+    """Remove what a finished training no longer needs."""
+    for path in folder.glob(f"{CHECKPOINT}*"):
+        path.unlink()
 
 
 def _gpu_number(device: str) -> int:
