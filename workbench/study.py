@@ -184,7 +184,8 @@ def run_study(
     study, question = load_study(name)
     cells = study.cells(preset, overrides)
     for cell in cells:
-        cell.stage.check()
+        if not cell.stage.is_cached(runtime):
+            cell.stage.check()
     folder = study_folder(runtime, name, preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
     cached = sum(cell.stage.is_cached(runtime) for cell in cells)

@@ -1,5 +1,6 @@
 """What continuous batching gains: images a second with 64 slots against 1, same weights and same evaluations."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,8 @@ def problem(tmp_path: Path) -> tuple[Callable[[int], Restorer], Measurement, Ten
         split = cell.data.split("test").first(NUM_IMAGES)
     except UserError as error:
         pytest.skip(str(error))
+    # tests run with one thread; a benchmark takes what users have
+    torch.set_num_threads(os.cpu_count() or 1)
     runtime = Runtime(root=tmp_path)
     autoencoder, prior = cell.autoencoder_stage().load(runtime), cell.prior_stage().load(runtime)
     index = torch.arange(NUM_IMAGES)
