@@ -4,7 +4,7 @@ Severity encoders are trained on each of four degradations and on their mixture 
 each degradation: the same images, operators and noise for every encoder, one latent diffusion prior, one start rule,
 one solver. Expected: a mismatched encoder is over-confident and loses several dB; a universal one loses little.
 
-Cost: about 20 minutes on two cores (desk), under a minute (smoke). Run: python -m workbench study robustness
+Cost: about 14 minutes on two cores (desk), under a minute (smoke). Run: python -m workbench study robustness
 """
 
 from studies import _robustness_report as report

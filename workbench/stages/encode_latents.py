@@ -20,7 +20,7 @@ class EncodeLatents(Stage):
 
     name: ClassVar[str] = "encode_latents"
     version: ClassVar[int] = 1
-    seconds_per_effort: ClassVar[float] = 0.0005
+    seconds_per_effort: ClassVar[float] = 0.0004
 
     data: Source
     autoencoder: AnyAutoencoder

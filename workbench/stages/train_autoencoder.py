@@ -20,7 +20,7 @@ class TrainAutoencoder(Stage):
 
     name: ClassVar[str] = "train_autoencoder"
     version: ClassVar[int] = 1
-    seconds_per_effort: ClassVar[float] = 0.0033
+    seconds_per_effort: ClassVar[float] = 0.005
 
     data: Source
     autoencoder: AnyAutoencoder

@@ -23,7 +23,7 @@ class TrainPrior(Stage):
 
     name: ClassVar[str] = "train_prior"
     version: ClassVar[int] = 1
-    seconds_per_effort: ClassVar[float] = 0.004
+    seconds_per_effort: ClassVar[float] = 0.0065
 
     data: Source
     autoencoder: AnyAutoencoder

@@ -42,7 +42,7 @@ class TrainSeverity(Stage):
 
     name: ClassVar[str] = "train_severity"
     version: ClassVar[int] = 1
-    seconds_per_effort: ClassVar[float] = 0.004
+    seconds_per_effort: ClassVar[float] = 0.0022
 
     data: Source
     autoencoder: AnyAutoencoder
