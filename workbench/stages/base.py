@@ -149,15 +149,17 @@ class Stage(Config):
         target = self.folder(runtime)
         if self.shipped() is not None:
             return target
-        if target.is_dir() and self._sound(target, runtime):
+        if target.is_dir() and not self._is_damaged(target, runtime):
             return target
         for stage in self.upstream():
             stage.ensure(runtime)
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_suffix(".lock")):
             if target.is_dir():
-                if self._sound(target, runtime):  # another process was faster
+                problem = damage(target)
+                if problem is None:  # another process was faster
                     return target
+                runtime.progress.say(f"recomputing {self.label} {self.identity}: {problem}")
                 shutil.rmtree(target)
             self._make(target, runtime)
         return target
@@ -177,17 +179,14 @@ class Stage(Config):
         (partial / PROVENANCE).write_text(json.dumps(record, indent=2))
         partial.replace(target)
 
-    def _sound(self, target: Path, runtime: Runtime) -> bool:
-        """Whether the files are those that were written; False, to make them again, only under --rerun."""
+    def _is_damaged(self, target: Path, runtime: Runtime) -> bool:
+        """Whether the files are not those that were written; an error unless `runtime.rerun` is set."""
         problem = damage(target)
-        if problem is None:
-            return True
-        if not runtime.rerun:
+        if problem is not None and not runtime.rerun:
             raise UserError(
                 f"the cached {self.label} in {target} is damaged: {problem}; add --rerun to compute it again"
             )
-        runtime.progress.say(f"recomputing {self.label} {self.identity}: {problem}")
-        return False
+        return problem is not None
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
