@@ -102,6 +102,7 @@ def psnr_matrix(results: "StudyResults") -> Section:
         "decoded, no diffusion": "psnr_decoded",
         "restored": "psnr",
         "autoencoder's ceiling": "psnr_ceiling",
+        "residual / noise std": "residual_ratio",
     }
     shown = {name: column for name, column in columns.items() if _has(results.frame, column)}
     rows = {}
@@ -117,7 +118,8 @@ def psnr_matrix(results: "StudyResults") -> Section:
         "are the same everywhere, so a column's differences come from the severity encoder alone."
     )
     caption = (
-        "PSNR with the matched encoder, dB, against the degraded image, D(ẑ), and D(E(x)), the most that it can be"
+        "PSNR with the matched encoder, dB, against the degraded image, D(ẑ), and D(E(x)), the most that it can be; "
+        "and the rms residual of the restored image on observed entries, which noise alone would make 1"
     )
     return Section("How well are images restored?", text + figure + html_table(table, 2, caption))
 

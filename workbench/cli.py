@@ -24,7 +24,9 @@ PresetOption = Annotated[str, typer.Option("--preset", help="the study's size")]
 Runs = Annotated[Path, typer.Option("--runs", envvar="WORKBENCH_RUNS", help="where results are kept")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto: a GPU if there is one")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="images the solver works on at once")]
-Rerun = Annotated[bool, typer.Option("--rerun", help="recompute cache entries that are damaged")]
+Rerun = Annotated[
+    bool, typer.Option("--rerun", help="recompute cache entries that are damaged, or lack LPIPS now found")
+]
 
 
 @app.command(context_settings=OVERRIDES)
@@ -98,7 +100,10 @@ def restore(
     from workbench.stages.evaluate import Evaluate
     from workbench.study import base_cell
 
-    overrides = {"degradation.kind": operator, "severity_encoder.degradation.kind": operator, **_overrides(context)}
+    given = _overrides(context)
+    # the encoder is trained for the very operator, noise included
+    same = {f"severity_encoder.{name}": value for name, value in given.items() if name.startswith("degradation.")}
+    overrides = {"degradation.kind": operator, "severity_encoder.degradation.kind": operator, **same, **given}
     cell = base_cell("robustness", preset, overrides)
     assert isinstance(cell, Evaluate)
     with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:

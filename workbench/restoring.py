@@ -44,14 +44,7 @@ def restore_folder(
     level = level.expand(len(y))
     ids = torch.from_numpy(content_ids(y.numpy()))
     given = read_params(cell.degradation, params, level, ids, y)
-    measurement = Measurement(
-        y=y,
-        ids=ids,
-        noise_std=cell.degradation.noise_level(level, given),
-        params=given,
-        observed=cell.degradation.observed(given),
-        severity=level,
-    )
+    measurement = cell.degradation.received(y, level, ids, given)
     cell.prior_stage().check()
     make_output(output_folder, input_folder)
     restorer = cell.restorer(runtime)

@@ -238,7 +238,7 @@ def gather(
     """
     import pandas as pd
 
-    from workbench.stages.evaluate import EXAMPLES, ROWS
+    from workbench.stages.evaluate import EXAMPLES, LPIPS_ABSENT, ROWS
 
     frames, examples, notes = [], {}, set()
     measured: dict[str, set[str]] = {}
@@ -250,7 +250,7 @@ def gather(
         degradation = digest(value_at(cell.stage, "degradation"))
         measured.setdefault(degradation, set()).update(frames[-1]["measurement_set"])
         examples[cell.stage.identity] = _read_examples(folder / EXAMPLES)
-        if (absent := folder / "lpips_absent.txt").is_file():
+        if (absent := folder / LPIPS_ABSENT).is_file():
             notes.add(absent.read_text())
     frame = pd.concat(frames, ignore_index=True)
     axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}

@@ -27,11 +27,13 @@ def contact_sheet(
     """Write a PNG: a row an image of the test split, clean first and then degraded at each severity in `levels`.
 
     Raises:
-        UserError: if the split holds fewer images, or the file cannot be written.
+        UserError: if the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    split = source.split("test").first(num_images)
+    split = source.split("test")
+    num_images = min(num_images, len(split))
+    split = split.first(num_images)
     x = split.batch(slice(None))
     columns = {"clean": x}
     for level in levels:

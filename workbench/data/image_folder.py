@@ -1,10 +1,10 @@
 """A folder of image files."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from workbench.config import NOT_IDENTITY, UserError
 from workbench.data.base import ImageSource
@@ -23,6 +23,11 @@ class ImageFolder(ImageSource):
 
     kind: Literal["image_folder"] = "image_folder"
     path: Path = Field(description="the folder", json_schema_extra=NOT_IDENTITY)
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _text(cls, path: Any) -> Any:
+        return str(path) if isinstance(path, int) else path  # a folder may be called 2024
 
     def is_present(self) -> bool:
         return self.path.is_dir()

@@ -55,6 +55,10 @@ class Degradation(Config):
         """1 where y is measured and 0 where it is not, broadcastable to y; None: everywhere."""
         return None
 
+    def view(self, y: Measurements, params: Params) -> Images | None:
+        """The image-domain view of y that a severity encoder reads, where y is no image; None: y itself."""
+        return None
+
     @abstractmethod
     def describe(self, severity: float) -> str:
         """The level at a severity in physical units, for captions."""
@@ -69,11 +73,22 @@ class Degradation(Config):
         params = self.parameters(severity, ids, seed, (x.shape[1], x.shape[2], x.shape[3]))
         with torch.no_grad():
             clean = self.A(x, params)
-        noise_std = self.noise_level(severity, params)
         observed = self.observed(params)
-        noise = randomness.normal(ids, (seed, "noise"), tuple(clean.shape[1:])) * _like(noise_std, clean)
-        y = clean + (noise if observed is None else noise * observed)
-        return Measurement(y=y, ids=ids, noise_std=noise_std, params=params, observed=observed, severity=severity)
+        noise = randomness.normal(ids, (seed, "noise"), tuple(clean.shape[1:]))
+        noise = noise * _like(self.noise_level(severity, params), clean)
+        return self.received(clean + (noise if observed is None else noise * observed), severity, ids, params)
+
+    def received(self, y: Measurements, severity: Severities, ids: Ids, params: Params) -> Measurement:
+        """y, measured here or by a user, with all that belongs to it."""
+        return Measurement(
+            y=y,
+            ids=ids,
+            noise_std=self.noise_level(severity, params),
+            params=params,
+            observed=self.observed(params),
+            severity=severity,
+            view=self.view(y, params),
+        )
 
     def draw_severity(self, ids: Ids, seed: int) -> Severities:
         """Severities uniform on [0, 1], keyed by (seed, id)."""

@@ -42,8 +42,9 @@ def estimated_seconds(stage: Stage, runtime: Runtime) -> float:
             continue  # it is named where it is used
         record = read_provenance(path.parent)
         if not record["resumed"]:
-            rates.append(record["wall_seconds"] / record["effort"])
-    rate = sum(rates) / len(rates) if rates else stage.seconds_per_effort
+            rates.append((record["wall_seconds"], record["effort"]))
+    # of the totals: small runs, which are mostly start-up, must not set the rate of large ones
+    rate = sum(s for s, _ in rates) / sum(effort for _, effort in rates) if rates else stage.seconds_per_effort
     return rate * stage.effort()
 
 

@@ -36,6 +36,7 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
 
 def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:
     """What one cell came to, as means with intervals."""
+    import numpy as np
     import pandas as pd
 
     from workbench.metrics import mean_interval
@@ -46,7 +47,7 @@ def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:
         return
     frame = pd.read_parquet(folder / ROWS)
     for name in MEANS:
-        if name in frame:
+        if name in frame and np.isfinite(frame[name]).all():
             progress.say(f"  {name:<16}{mean_interval(frame[name])}")
     progress.say(f"  over {len(frame)} images")
 

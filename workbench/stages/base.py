@@ -41,7 +41,7 @@ class Runtime:
         root: the runs folder.
         device: a torch device.
         batch_size: images that the engine works on at once.
-        rerun: recompute cache entries that are damaged, instead of stopping at them.
+        rerun: recompute cache entries that are damaged or outdated, instead of stopping at them or using them.
         progress: shows what is going on.
         tracker: logs stages to W&B.
         loaded: networks that cells share, by stage identity, so that each is read once.
@@ -156,7 +156,7 @@ class Stage(Config):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_suffix(".lock")):
             if target.is_dir():
-                problem = damage(target)
+                problem = self._problem(target, runtime)
                 if problem is None:  # another process was faster
                     return target
                 runtime.progress.say(f"recomputing {self.label} {self.identity}: {problem}")
@@ -179,9 +179,17 @@ class Stage(Config):
         (partial / PROVENANCE).write_text(json.dumps(record, indent=2))
         partial.replace(target)
 
+    def outdated(self, folder: Path) -> str | None:
+        """Why a sound artifact should be made again when the user asks for it; None: there is no reason."""
+        return None
+
+    def _problem(self, target: Path, runtime: Runtime) -> str | None:
+        """What speaks against using the artifact, in words."""
+        return damage(target) or (self.outdated(target) if runtime.rerun else None)
+
     def _is_damaged(self, target: Path, runtime: Runtime) -> bool:
         """Whether the files are not those that were written; an error unless `runtime.rerun` is set."""
-        problem = damage(target)
+        problem = self._problem(target, runtime)
         if problem is not None and not runtime.rerun:
             raise UserError(
                 f"the cached {self.label} in {target} is damaged: {problem}; add --rerun to compute it again"
@@ -240,7 +248,9 @@ def provenance(runtime: Runtime) -> dict[str, Any]:
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "versions": {name: importlib.metadata.version(name) for name in packages}
         | {"python": platform.python_version(), "workbench": __version__},
-        "device": torch.cuda.get_device_name() if runtime.device.startswith("cuda") else f"CPU {platform.machine()}",
+        "device": torch.cuda.get_device_name(runtime.device)
+        if runtime.device.startswith("cuda")
+        else f"CPU {platform.machine()}",
         "threads": torch.get_num_threads(),
     }
 

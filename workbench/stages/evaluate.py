@@ -26,6 +26,7 @@ from workbench.tensors import Images, Latents
 
 ROWS = "per_image.parquet"
 EXAMPLES = "examples.safetensors"
+LPIPS_ABSENT = "lpips_absent.txt"
 NUM_EXAMPLES = 8
 
 
@@ -99,6 +100,10 @@ class Evaluate(Stage):
         if self.lpips.backbone is not None:
             load_lpips(self.lpips)
 
+    def outdated(self, folder: Path) -> str | None:
+        lacks = (folder / LPIPS_ABSENT).is_file() and not isinstance(load_lpips(self.lpips), Absent)
+        return "it lacks LPIPS, whose weights are here now" if lacks else None
+
     def measurement_set(self) -> str:
         """Names the measurements: only results on the same set may be compared."""
         images = self.data.split(self.split).first(self.num_images)
@@ -123,8 +128,8 @@ class Evaluate(Stage):
 
         restorer = self.restorer(runtime)
         images = self.data.split(self.split).first(self.num_images)
-        lpips = runtime.loaded.setdefault(self.lpips.identity, None) or load_lpips(self.lpips)
-        runtime.loaded[self.lpips.identity] = lpips
+        lpips = runtime.loaded.get(self.lpips.identity) or load_lpips(self.lpips)
+        runtime.loaded[self.lpips.identity] = lpips if isinstance(lpips, Absent) else lpips.to(runtime.device)
         scoring = Scoring(self, restorer, images, lpips, runtime)
         rows: list[dict[str, Any]] = []
         with runtime.progress.task(f"restoring: {self.label}") as update:
@@ -136,7 +141,7 @@ class Evaluate(Stage):
         frame.to_parquet(folder / ROWS)
         scoring.save_examples(folder / EXAMPLES)
         if isinstance(lpips, Absent):
-            (folder / "lpips_absent.txt").write_text(lpips.reason)
+            (folder / LPIPS_ABSENT).write_text(lpips.reason)
 
 
 class Scoring:
@@ -210,7 +215,7 @@ class Scoring:
         ]
 
     def _oracle_timestep(self, measurement: Measurement, restored: Restored, z0: Latents) -> Tensor:
-        """Where the same rule would begin if it knew the true error variance."""
+        """Where `snr_match`, with the rule's channel and offset if it has them, would begin on the true variance."""
         rule = self.cell.start
         fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, SNRMatch) else {}
         grid = self.cell.sampler.grid(self.restorer.prior.schedule)
