@@ -39,10 +39,12 @@ def test_the_first_estimate_is_nominal_and_later_ones_are_measured_here(runtime:
     assert estimated_seconds(Work(size=10), runtime) == 70
     done(2, 4.0, runtime)
     assert estimated_seconds(Work(size=10), runtime) == 20
-    done(4, 16.0, runtime)
-    assert estimated_seconds(Work(size=10), runtime) == 30
+    done(4, 16.0, runtime)  # 20 s for 6 in all
+    assert estimated_seconds(Work(size=10), runtime) == pytest.approx(100 / 3)
     done(8, 0.1, runtime, resumed=True)
-    assert estimated_seconds(Work(size=10), runtime) == 30, "a resumed stage says nothing of the whole"
+    assert estimated_seconds(Work(size=10), runtime) == pytest.approx(100 / 3), (
+        "a resumed stage says nothing of the whole"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", '{"files": 3}', "{"])
