@@ -1,11 +1,18 @@
 """What holds for every test: no W&B, no hub, a runs folder of its own, and (with --typecheck) checked shapes."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from cli_support import CommandLine, Trained
+
+NOBODY = 65534
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 
@@ -71,3 +78,38 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pair import write_images
 
     return write_images(tmp_path_factory.mktemp("images") / "images.npy")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
+    """A tiny pair and severity encoder, trained once."""
+    from cli_support import train
+
+    return train(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "CommandLine":
+    """The command line in this process, in a folder of its own and a wide terminal."""
+    from cli_support import CommandLine
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return CommandLine(capsys, monkeypatch)
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A folder that may be read and not written; root, who may write everywhere, acts as nobody for the while."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield folder
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)

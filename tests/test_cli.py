@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_support import CommandLine, Trained, tiny_flags, train
+from cli_support import CommandLine, Trained, tiny_flags
 from PIL import Image
 
 from workbench import zoo
@@ -18,18 +18,6 @@ from workbench import zoo
 ROOT = Path(__file__).parents[1]
 ONE_CELL = ("--degradation.kind=gaussian_blur", "--severity_encoder.degradation.kind=gaussian_blur")
 """All cells of the robustness study come out equal, and so are one."""
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    return CommandLine(capsys, monkeypatch)
 
 
 @pytest.fixture

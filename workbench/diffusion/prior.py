@@ -142,5 +142,5 @@ def load_prior(folder: Path) -> Prior:
         raise UserError(f"{folder}/scheduler holds no scheduler_config.json")
     try:
         return Prior(unet, DDPMScheduler.from_pretrained(folder / "scheduler")).eval()
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:  # the last: a schedule unknown to diffusers
         raise UserError(f"{folder}/scheduler is unsound: {error}") from error

@@ -80,7 +80,7 @@ def print_doctor(runs: Path) -> None:
     shipped = sorted(zoo.zoo_root().glob(f"*/{zoo.RECIPE}"))
     table.add_row("zoo", ", ".join(path.parent.name for path in shipped) or f"empty ({zoo.zoo_root()})")
     lpips = load_lpips(LPIPSConfig())
-    table.add_row("LPIPS", f"absent: {lpips.reason}" if isinstance(lpips, Absent) else "backbone found")
+    table.add_row("LPIPS", lpips.reason if isinstance(lpips, Absent) else "backbone found")
     table.add_row("W&B", wandb_mode())
     try:
         Runtime(runs)
