@@ -16,7 +16,7 @@ DEGRADATIONS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoi
 
 study = Study(
     cell=Evaluate(),
-    axes={"severity_encoder.degradation": (*DEGRADATIONS, Mixture()), "degradation": DEGRADATIONS},
+    axes={"severity_encoder.degradation": (*DEGRADATIONS, Mixture(members=DEGRADATIONS)), "degradation": DEGRADATIONS},
     columns={"severity_encoder.degradation": "encoder"},
     presets={
         "smoke": Preset(

@@ -134,6 +134,8 @@ def test_gradient(degradation: Degradation, channels: int) -> None:
     x = 0.2 + 0.4 * torch.rand(num_images, channels, 3, 4, generator=g, dtype=torch.float64)
     severity = torch.linspace(0.1, 0.9, num_images, dtype=torch.float64)
     params = degradation.parameters(severity, image_ids(num_images), SEED, (channels, 3, 4))
+    if degradation.surrogate_gradient:
+        pytest.skip("the gradient is a stand-in's on purpose: tested with the degradation")
     assert torch.autograd.gradcheck(lambda x: degradation.A(x, params), x.requires_grad_())
 
 

@@ -23,9 +23,9 @@ def batch(num_images: int = 24, channels: int = 1) -> tuple[Tensor, Tensor, Tens
 def test_members_are_drawn_alike() -> None:
     num_images = 1200
     params = Mixture().parameters(torch.rand(num_images), torch.arange(num_images), 0, (1, 2, 2))
-    counts = params["member"].bincount(minlength=4)
+    counts = params["member"].bincount(minlength=6)
     assert params["member"].dtype == torch.int64
-    assert (counts - num_images / 4).abs().max() < 4 * math.sqrt(num_images * 3 / 16)
+    assert (counts - num_images / 6).abs().max() < 4 * math.sqrt(num_images * 5 / 36)
 
 
 def test_another_seed_draws_other_members() -> None:
@@ -55,8 +55,8 @@ def test_batches_that_lack_a_member_can_be_joined() -> None:
     x, severity, ids = batch()
     mixed = Mixture().measure(x, severity, ids, 4)
     member = mixed.params["member"]
-    order = torch.cat([(member == position).nonzero()[:, 0] for position in range(4)])
-    alone = [Mixture().measure(x[member == p], severity[member == p], ids[member == p], 4) for p in range(4)]
+    order = torch.cat([(member == position).nonzero()[:, 0] for position in range(6)])
+    alone = [Mixture().measure(x[member == p], severity[member == p], ids[member == p], 4) for p in range(6)]
     joined = Measurement.cat(alone)
     torch.testing.assert_close(joined.y, mixed.y[order])
     torch.testing.assert_close(Mixture().A(x[order], joined.params), Mixture().A(x, mixed.params)[order])
@@ -72,6 +72,10 @@ def test_parameters_of_other_members_are_zero() -> None:
         "random_inpainting.mask",
         "motion_blur_crf.filter",
         "motion_blur_crf.gain",
+        "super_resolution.size",
+        "super_resolution.rows",
+        "super_resolution.columns",
+        "jpeg.quality",
     }
     torch.testing.assert_close(params["gaussian_blur.filter"].sum((1, 2, 3)), blurred.float())
 
@@ -120,3 +124,10 @@ def test_mixtures_that_make_no_sense_are_refused(fields: dict[str, object], mess
     with pytest.raises(UserError, match=message) as refusal:
         Mixture.parse(fields)
     assert "\n" not in str(refusal.value)
+
+
+def test_label_says_what_is_left_out() -> None:
+    members = Mixture().members
+    assert Mixture().label == "mixture"
+    assert Mixture(members=tuple(m for m in members if m.kind != "jpeg")).label == "all but jpeg"
+    assert Mixture(members=(GaussianBlur(), GaussianNoise())).label == "gaussian_blur + gaussian_noise"

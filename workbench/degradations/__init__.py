@@ -7,15 +7,19 @@ from pydantic import Field
 from workbench.degradations.base import Degradation
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.gaussian_noise import GaussianNoise
+from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.random_inpainting import RandomInpainting
+from workbench.degradations.super_resolution import SuperResolution
 
 AnyDegradation = Annotated[
-    GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | Mixture, Field(discriminator="kind")
+    GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | SuperResolution | JPEG | Mixture,
+    Field(discriminator="kind"),
 ]
 
 __all__ = [
+    "JPEG",
     "AnyDegradation",
     "Degradation",
     "GaussianBlur",
@@ -23,4 +27,5 @@ __all__ = [
     "Mixture",
     "MotionBlurCRF",
     "RandomInpainting",
+    "SuperResolution",
 ]

@@ -35,6 +35,9 @@ class Degradation(Config):
     draws_parameters: ClassVar[bool] = False
     """Whether A is drawn at random (a mask, a motion path), so that severity alone does not name it."""
 
+    surrogate_gradient: ClassVar[bool] = False
+    """Whether A's gradient is that of a smooth stand-in, since A is rounded."""
+
     @abstractmethod
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
         """Per-image operator parameters for (channel, height, width) images, keyed by (seed, id)."""

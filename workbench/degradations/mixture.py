@@ -1,5 +1,6 @@
 """A draw among the other degradations, for training on all of them."""
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -10,11 +11,16 @@ from workbench import randomness
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.gaussian_noise import GaussianNoise
+from workbench.degradations.jpeg import JPEG
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.random_inpainting import RandomInpainting
+from workbench.degradations.super_resolution import SuperResolution
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
-Member = Annotated[GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise, Field(discriminator="kind")]
+Member = Annotated[
+    GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | SuperResolution | JPEG,
+    Field(discriminator="kind"),
+]
 
 
 class Mixture(Degradation):
@@ -25,15 +31,26 @@ class Mixture(Degradation):
 
     kind: Literal["mixture"] = "mixture"
     members: tuple[Member, ...] = Field(
-        (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise()),
+        (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG()),
         min_length=1,
         description="what is drawn from; each kind once",
     )
 
     linear: ClassVar[bool] = False
-    identity_db: ClassVar[float] = 40.0
+    identity_db: ClassVar[float] = 20.0
+    surrogate_gradient: ClassVar[bool] = True
     draws_parameters: ClassVar[bool] = True
     severity_range: ClassVar[str] = "as for the member that an image draws"
+
+    @property
+    def label(self) -> str:
+        """`mixture`; `all but KIND` where one kind of the default mixture is left out; else the kinds."""
+        kinds = [member.kind for member in self.members]
+        known = [member.kind for member in type(self).model_fields["members"].default]
+        left_out = [kind for kind in known if kind not in kinds]
+        if set(kinds) <= set(known) and len(left_out) <= 1:
+            return f"all but {left_out[0]}" if left_out else self.kind
+        return " + ".join(kinds)
 
     @field_validator("members")
     @classmethod
@@ -60,13 +77,26 @@ class Mixture(Degradation):
 
     def A(self, x: Images, params: Params) -> Measurements:
         """Each image by its own member."""
+        return self._each(x, params, lambda member, x, own: member.A(x, own))
+
+    def view(self, y: Measurements, params: Params) -> Images:
+        """Each image's by its own member."""
+
+        def view(member: Degradation, y: Tensor, own: Params) -> Tensor:
+            seen = member.view(y, own)
+            return y if seen is None else seen
+
+        return self._each(y, params, view)
+
+    def _each(self, images: Tensor, params: Params, change: Callable[[Degradation, Tensor, Params], Tensor]) -> Tensor:
+        """`change` by each member on the images that drew it, in the images' order."""
         groups, parts = [], []
         for position, member in enumerate(self.members):
             group = (params["member"] == position).nonzero()[:, 0]
             if len(group):
                 own = {name: value[group] for name, value in _own(params, member).items()}
                 groups.append(group)
-                parts.append(member.A(x[group], own))
+                parts.append(change(member, images[group], own))
         return torch.cat(parts)[torch.cat(groups).argsort()]
 
     def noise_level(self, severity: Severities, params: Params | None = None) -> Scalars:

@@ -1,0 +1,80 @@
+"""Fewer pixels: an antialiased reduction to a lower resolution."""
+
+import functools
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from workbench.degradations.base import Degradation, Params
+from workbench.tensors import Ids, Images, Measurements, Severities
+
+MAX_FACTOR = 4.0  # at severity 1
+
+
+class SuperResolution(Degradation):
+    """The image reduced 1 (severity 0) to 4 times (severity 1) a side by antialiased bicubic interpolation.
+
+    The low resolution is a whole number of pixels, round(side / factor), so it may differ from image to image. To
+    batch them, y has the size of x with the low-resolution image in its top left corner and zeros, not observed,
+    elsewhere; noise and residual live on the low resolution. A severity encoder reads y enlarged to x's size.
+    """
+
+    kind: Literal["super_resolution"] = "super_resolution"
+
+    linear: ClassVar[bool] = True
+    identity_db: ClassVar[float] = 100.0
+    severity_range: ClassVar[str] = "reduction of each side 1 -> 4 times, linear, to whole pixels"
+
+    def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
+        """`size` (batch, 2), the low height and width; `rows` and `columns`, the interpolations to them, zero beyond.
+
+        The last two are (batch, height, height) and (batch, width, width).
+        """
+        factor = 1 + (MAX_FACTOR - 1) * severity.double()
+        size = torch.stack([(side / factor).round().clamp(min=1).long() for side in image_shape[1:]], dim=1)
+        rows, columns = (
+            torch.stack([_resize(side, low, side) for low in size[:, axis].tolist()]).to(severity)
+            for axis, side in enumerate(image_shape[1:])
+        )
+        return {"size": size, "rows": rows, "columns": columns}
+
+    def A(self, x: Images, params: Params) -> Measurements:
+        """rows x columns^T for each image and channel."""
+        rows, columns = (params[name][:, None].to(x) for name in ("rows", "columns"))
+        return rows @ x @ columns.mT
+
+    def A_adjoint(self, y: Measurements, params: Params) -> Images:
+        """rows^T y columns for each image and channel."""
+        rows, columns = (params[name][:, None].to(y) for name in ("rows", "columns"))
+        return rows.mT @ y @ columns
+
+    def observed(self, params: Params) -> Tensor:
+        """1 on the low-resolution image, (batch, 1, height, width)."""
+        inside = (
+            torch.arange(params[name].shape[1], device=params[name].device) < params["size"][:, axis, None]
+            for axis, name in enumerate(("rows", "columns"))
+        )
+        down, right = inside
+        return (down[:, :, None] & right[:, None, :])[:, None].to(params["rows"].dtype)
+
+    def view(self, y: Measurements, params: Params) -> Images:
+        """The low-resolution image enlarged to the size of x by bicubic interpolation."""
+        enlarged = []
+        for image, (height, width) in zip(y, params["size"].tolist(), strict=True):
+            low = image[None, :, :height, :width]
+            enlarged.append(F.interpolate(low, y.shape[2:], mode="bicubic", align_corners=False))
+        return torch.cat(enlarged)
+
+    def describe(self, severity: float) -> str:
+        """How many times smaller each side becomes."""
+        return f"{1 + (MAX_FACTOR - 1) * severity:.1f} x smaller"
+
+
+@functools.lru_cache(maxsize=1024)
+def _resize(side: int, low: int, padded: int) -> Tensor:
+    """The matrix of torch's antialiased bicubic interpolation from `side` to `low` pixels, zero rows to `padded`."""
+    # what the interpolation makes of each unit vector is a column of its matrix
+    matrix = F.interpolate(torch.eye(side)[None, None], (low, side), mode="bicubic", antialias=True)[0, 0]
+    return F.pad(matrix, (0, 0, 0, padded - low))
