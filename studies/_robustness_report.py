@@ -20,9 +20,10 @@ from workbench.reporting import (
     Card,
     Picture,
     Section,
+    Strip,
     column_estimate,
     distributions,
-    examples,
+    gallery,
     heat_map,
     html_table,
     number,
@@ -41,6 +42,17 @@ if TYPE_CHECKING:
 _LOSS_COLUMNS = ("psnr", "ssim", "lpips")
 _COST_COLUMNS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds")
 _ROWS, _COLUMNS = "encoder trained on", "tested on"
+
+
+@dataclass(frozen=True)
+class _Store:
+    """The pictures that a cell keeps: arrays (n, height, width, channel) by name, and image id -> place in them."""
+
+    arrays: dict[str, np.ndarray]
+    places: dict[int, int]
+
+    def picture(self, name: str, image: int, line: str) -> Picture:
+        return Picture(self.arrays[name][self.places[image]], (line,))
 
 
 @dataclass(frozen=True)
@@ -252,28 +264,21 @@ def universal_section(results: "StudyResults") -> Section:
 
 
 def examples_section(results: "StudyResults", num_images: int = 3) -> Section:
-    """Restorations with the matched encoder, and with the mismatched one that loses most PSNR."""
+    """Every encoder's restorations of the same images, then for each degradation the worst and the best case kept."""
     grid = _grid(results)
     parts = []
     for degradation in grid.degradations:
-        encoders = [degradation] if grid.cell(degradation, degradation) is not None else []
-        losses = {e: _mean_lost(grid, e, degradation) for e in grid.mismatched(degradation)}
-        if losses:
-            encoders.append(max(losses, key=lambda e: losses[e]))
-        stores = [(e, store) for e in encoders if (store := _stored(results, grid, e, degradation))]
+        stores = {e: _stored(results, grid, e, degradation) for e in grid.encoders if (e, degradation) in grid.frames}
         if not stores:
             continue
-        names = " and ".join(
-            f"{readable(e)} ({'matched' if e == degradation else 'worst mismatched'})" for e, _ in stores
-        )
-        parts.append(Markup("<h3>{}</h3><p class=meta>Rows: encoder trained on {}.</p>").format(
-            readable(degradation).capitalize(), names
-        ))  # fmt: skip
-        parts.append(examples(_cards(grid, degradation, stores, num_images)))
+        parts.append(Markup("<h3>Tested on {}</h3>").format(readable(degradation)))
+        parts.append(gallery(_strips(grid, degradation, stores, num_images)))
+        parts.append(_chosen_by_result(grid, degradation, stores))
     text = _paragraph(
-        'Images are chosen by severity alone (lowest, middle, highest of the first ones), not by result. "Decoded" is '
-        'D(ẑ), the encoder\'s estimate without diffusion; "start" is the timestep where reverse diffusion joined '
-        "(0 is free of noise), and NFE the evaluations that followed. Figures are PSNR in dB."
+        "The images of the first rows are chosen by severity alone (lowest, middle, highest of those whose pictures are "
+        'kept, the first of the test images), not by result. "Decoded" is D(ẑ), the encoder\'s estimate without '
+        'diffusion; "start" is the timestep where reverse diffusion joined (0 is free of noise), and NFE the '
+        "evaluations that followed. Figures under images are PSNR in dB. The cells of the matrices above lead here."
     )
     return Section("Restored examples", text + Markup().join(parts))
 
@@ -537,6 +542,10 @@ def _matrix_figure(
         red=red,
         span=span,
         outlined=grid.outlined(),
+        links={
+            (grid.encoders.index(encoder), grid.degradations.index(degradation)): f"#{_anchor(cell)}"
+            for (encoder, degradation), cell in grid.frames.items()
+        },
     )
 
 
@@ -550,36 +559,89 @@ def _paragraph(text: str) -> Markup:
     return Markup("<p>{}</p>").format(text)
 
 
-def _stored(results: "StudyResults", grid: _Grid, encoder: str, degradation: str) -> dict[str, np.ndarray] | None:
-    cell = grid.frames[encoder, degradation]
-    return results.examples.get(str(cell["cell"].iloc[0]))
+def _stored(results: "StudyResults", grid: _Grid, encoder: str, degradation: str) -> _Store:
+    """The kept pictures of a cell: arrays by name, and each image's place in them."""
+    pictures = results.examples.get(str(grid.frames[encoder, degradation]["cell"].iloc[0]), {})
+    return _Store(pictures, {int(image): i for i, image in enumerate(pictures.get("image_id", ()))})
 
 
-def _cards(
-    grid: _Grid, degradation: str, stores: Sequence[tuple[str, dict[str, np.ndarray]]], num_images: int
-) -> list[Card]:
-    places = [{int(image): i for i, image in enumerate(store["image_id"])} for _, store in stores]
-    shared = [image for image in places[0] if all(image in place for place in places)]
-    severity = grid.frames[stores[0][0], degradation]["severity"]
-    ordered = sorted(shared, key=lambda image: severity[image])
-    picked = {ordered[round(i)] for i in np.linspace(0, len(ordered) - 1, num_images)} if ordered else set()
-    cards = []
-    for image in sorted(picked, key=lambda image: severity[image]):
-        pictures = []
-        for row, ((encoder, store), place) in enumerate(zip(stores, places, strict=True)):
-            values, at = grid.frames[encoder, degradation].loc[image], place[image]
-            given = (
-                Picture(store["degraded"][at], ("degraded", f"severity {values['severity']:.2f}"))
-                if row == 0
-                else Picture(store["clean"][at], ("clean",))
-            )
-            cost = (f"start {values['start_timestep']:.0f}", f"{values['nfe']:.0f} NFE")
-            pictures += [
-                given,
-                Picture(store["decoded"][at], ("decoded", number(values["psnr_decoded"], 1))),
-                Picture(store["restored"][at], (f"restored {number(values['psnr'], 1)}", *cost)),
+def _anchor(cell: "DataFrame") -> str:
+    """Where on the page the examples of a cell are."""
+    return f"cell-{cell['cell'].iloc[0]}"
+
+
+def _strips(grid: _Grid, degradation: str, stores: dict[str, _Store], num_images: int) -> list[Strip]:
+    """The measurement, then each encoder's restorations of it, the matched one first."""
+    encoders = sorted(stores, key=lambda encoder: encoder != degradation)
+    severity = grid.frames[encoders[0], degradation]["severity"]
+    common = set.intersection(*(set(store.places) for store in stores.values()))
+    ordered = sorted(common, key=lambda image: (severity[image], image))
+    chosen = {ordered[round(i)] for i in np.linspace(0, len(ordered) - 1, num_images)} if ordered else set()
+    images = sorted(chosen, key=lambda image: (severity[image], image))
+    given = []
+    for image in images:
+        values = grid.frames[encoders[0], degradation].loc[image]
+        pictures = [
+            stores[encoders[0]].picture("degraded", image, f"degraded {number(values['psnr_degraded'], 1)}"),
+            stores[encoders[0]].picture("clean", image, "clean"),
+        ]
+        given.append(Card(pictures, 2, (f"severity {values['severity']:.2f}",)))
+    strips = [Strip("Measurement and truth", given)] if given else []
+    for encoder in encoders:
+        cell = grid.frames[encoder, degradation]
+        note = f"PSNR {_spoken(column_estimate(cell, 'psnr'), 2)} dB, n = {len(cell)}"
+        if encoder != degradation and not math.isnan((loss := _loss(grid, "psnr", encoder, degradation)).mean):
+            note += f"; {_spoken(loss, 2)} dB lost against the matched encoder"
+        if not images:
+            note += "; no pictures are kept"
+        cards = []
+        for image in images:
+            values = cell.loc[image]
+            pictures = [
+                stores[encoder].picture("decoded", image, f"decoded {number(values['psnr_decoded'], 1)}"),
+                stores[encoder].picture("restored", image, f"restored {number(values['psnr'], 1)}"),
             ]
-        if len(stores) == 1:
-            pictures.append(Picture(stores[0][1]["clean"][places[0][image]], ("clean",)))
-        cards.append(Card(pictures))
-    return cards
+            cards.append(Card(pictures, 2, (f"start {values['start_timestep']:.0f}, {values['nfe']:.0f} NFE",)))
+        heading = f"{readable(encoder)} encoder".capitalize() + (", matched" if encoder == degradation else "")
+        strips.append(Strip(heading, cards, note, _anchor(cell)))
+    return strips
+
+
+def _chosen_by_result(grid: _Grid, degradation: str, stores: dict[str, _Store]) -> Markup:
+    """The kept images on which an encoder loses most and gains most PSNR against the matched one."""
+    lost = {
+        (encoder, int(image)): float(value)
+        for encoder in stores
+        if encoder != degradation and (series := _lost(grid, "psnr", encoder, degradation)) is not None
+        for image, value in series.items()
+    }
+    kept = {
+        (encoder, image): value
+        for (encoder, image), value in lost.items()
+        if image in stores[encoder].places and image in stores[degradation].places
+    }
+    if not kept:
+        return Markup()
+    strips = []
+    for name, pair in (("loss", max(kept, key=lambda p: kept[p])), ("gain", min(kept, key=lambda p: kept[p]))):
+        (encoder, image), value = pair, kept[pair]
+        mine, matched = (grid.frames[e, degradation].loc[image] for e in (encoder, degradation))
+        change = f"{number(abs(value), 1)} dB {'lost' if value > 0 else 'gained'}"
+        note = (
+            f"{change} by the {readable(encoder)} encoder at severity {mine['severity']:.2f}; it starts at "
+            f"{mine['start_timestep']:.0f}, the matched one at {matched['start_timestep']:.0f}"
+        )
+        pictures = [
+            stores[degradation].picture("degraded", image, f"degraded {number(matched['psnr_degraded'], 1)}"),
+            stores[encoder].picture("restored", image, f"this encoder {number(mine['psnr'], 1)}"),
+            stores[degradation].picture("restored", image, f"matched {number(matched['psnr'], 1)}"),
+            stores[degradation].picture("clean", image, "clean"),
+        ]
+        strips.append(Strip(f"Largest {name}", [Card(pictures, 4), Card((), 2)], note))
+    num_kept, num_all = len({image for _, image in kept}), len({image for _, image in lost})
+    text = (
+        f"Chosen by result: the largest loss and the largest gain in PSNR against the matched encoder, of all other "
+        f"encoders on the {num_kept} of {num_all} test images whose pictures are kept. On all {num_all} the loss goes "
+        f"from {number(min(lost.values()), 1)} to {number(max(lost.values()), 1)} dB."
+    )
+    return Markup("<h4>Worst and best case</h4>") + _paragraph(text) + gallery(strips)

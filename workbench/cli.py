@@ -112,13 +112,27 @@ def restore(
 
 
 @app.command(context_settings=OVERRIDES)
-def report(context: typer.Context, name: Name, preset: PresetOption = "desk", runs: Runs = Path("runs")) -> None:
+def report(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="which study", show_default=False)] = None,
+    all_studies: Annotated[bool, typer.Option("--all", help="every study with results, and an index of them")] = False,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+) -> None:
     """Draw a study's page again from cached results; computes nothing."""
-    from workbench.reporting.publish import publish
+    from workbench.config import UserError
+
+    overrides = _overrides(context)
+    if all_studies == (name is not None) or (all_studies and overrides):
+        raise UserError("report takes the name of a study, or --all and neither name nor overrides")
+    from workbench.reporting.publish import publish, report_all
     from workbench.study import gather_cached
 
     with _runtime(runs, "cpu", 1, False, group=None) as runtime:
-        definition, results, folder = gather_cached(name, preset, _overrides(context), runtime)
+        if name is None:
+            report_all(runtime)
+            return
+        definition, results, folder = gather_cached(name, preset, overrides, runtime)
         publish(definition, results, folder, runtime)
 
 

@@ -281,7 +281,13 @@ def partial_path(path: Path) -> Path:
 
 
 def _read_examples(path: Path) -> dict[str, "np.ndarray"]:
+    """The kept pictures of a cell as (n, height, width, channel) on [0, 1], whether stored as 8 bits or as floats."""
+    import numpy as np
     from safetensors.numpy import load_file
 
     arrays = load_file(path)
-    return {name: array.transpose(0, 2, 3, 1) if array.ndim == 4 else array for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.ndim == 4:
+            values = array / np.float32(255) if array.dtype == np.uint8 else array
+            arrays[name] = values.transpose(0, 2, 3, 1)
+    return arrays

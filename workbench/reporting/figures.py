@@ -1,17 +1,17 @@
-"""Figures for pages: matplotlib as inline SVG, and images as PNG data URIs.
+"""Figures for pages: matplotlib as inline SVG.
 
-Text outside coloured cells takes the page's own text colour, so that one figure serves light and dark pages. Figures
-are laid out for a phone's width (360 points, one point a pixel there) and grow with the page.
+Text outside coloured cells takes the page's own text colour, so that one figure serves light and dark pages. Figures are
+laid out in pixels of the page: shown at their own width or wider, never narrower, their smallest text has 10 pixels.
+What does not fit a phone scrolls in a box of its own.
 """
 
-import base64
 import io
 import math
 import re
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from html import unescape
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.config import UserError
 from workbench.metrics import Estimate
-from workbench.reporting.quantities import number, readable
+from workbench.reporting.quantities import image_count, number, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +32,8 @@ Red = Literal["high", "low"]
 _INK = "#0a0b0c"
 _POINTS = 72.0
 _WIDTH = 360.0
+_SMALL, _LABEL, _FIGURE, _TITLE = 10.0, 10.5, 13.0, 13.0
+"""Sizes of text, pixels."""
 
 
 def heat_map(
@@ -47,55 +49,61 @@ def heat_map(
     red: Red = "high",
     span: float | None = None,
     outlined: Collection[tuple[int, int]] = (),
+    links: Mapping[tuple[int, int], str] | None = None,
 ) -> "Figure":
-    """A matrix with each cell's figure and interval written in it.
+    """A matrix with each cell's figure and interval written in it, and the number of images under the title.
 
     `scale`: "sequential" (dark is low), "diverging" (about 0) or "ratio" (about 1, on a log scale). The last two go
     from blue to red, and `red` says which end is the bad one; `span` is where they saturate, by default at the largest
-    value. `outlined` cells (row, column) get a frame.
+    value. `outlined` cells (row, column) get a frame; those in `links` lead to the address given there.
 
     Raises:
         UserError: when `matrix` is not rows x columns.
     """
     if len(matrix) != len(rows) or any(len(line) != len(columns) for line in matrix):
         raise UserError(f"heat map {title!r}: the matrix is not {len(rows)} rows x {len(columns)} columns")
-    row_labels = [_wrapped(row, 12) for row in rows]
-    column_labels = [_wrapped(column, 11) for column in columns]
-    gutter, cell_height = 72.0, 40.0
-    cell_width = max((_WIDTH - gutter - 4) / len(columns), 60.0)
-    header = 30 + 11 * max(label.count("\n") + 1 for label in column_labels) + (14 if column_title else 0)
-    width, height = gutter + cell_width * len(columns) + 4, header + cell_height * len(rows) + 4
-
-    figure = _figure(width, height)
-    axes = figure.add_axes((gutter / width, 4 / height, 1 - (gutter + 4) / width, 1 - (header + 4) / height))
-    colours = _colours(np.array([[cell.mean for cell in line] for line in matrix]), scale, span, red)
-    axes.imshow(colours, aspect="auto")
     texts = [[_cell_text(cell, decimals) for cell in line] for line in matrix]
     longest = max(len(small) for line in texts for _, small in line)
-    small_size = min(8.2, (cell_width - 4) / (0.6 * max(longest, 1)))
-    for i, line in enumerate(texts):
-        for j, (large, small) in enumerate(line):
-            ink = _contrast(colours[i, j])
-            axes.text(j, i + (-0.14 if small else 0), large, color=ink, size=12, ha="center", va="center")
-            axes.text(j, i + 0.24, small, color=ink, size=small_size, ha="center", va="center")
-    for i, j in outlined:
-        _outline(axes, i, j, _contrast(colours[i, j]))
-    axes.set_xticks(range(len(columns)), column_labels, size=9)
-    axes.set_yticks(range(len(rows)), row_labels, size=9)
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0, colors=_INK, pad=4)
-    axes.spines[:].set_visible(False)
-    axes.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.2)
-    axes.tick_params(which="minor", length=0)
-    figure.text(0, 1 - 4 / height, title, size=11.5, weight="bold", color=_INK, va="top")
+    gutter, cell_height = 62.0, 42.0
+    cell_width = max((_WIDTH - gutter) / len(columns), 0.53 * _SMALL * longest + 3, 56.0)
+    width = gutter + cell_width * len(columns)
+    title_lines = textwrap.wrap(title, int(width / (0.62 * _TITLE)))
+    note = image_count(cell for line in matrix for cell in line)
+    column_labels = [_wrapped(column, 11) for column in columns]
+    label_lines = max(label.count("\n") + 1 for label in column_labels)
+    note_top = 2 + 1.3 * _TITLE * len(title_lines)
+    labels_bottom = note_top + (1.6 * _SMALL if note else 0) + (16 if column_title else 6) + 1.25 * _LABEL * label_lines
+    top = labels_bottom + 5
+    height = top + cell_height * len(rows) + 1
+
+    figure, axes = _canvas(width, height)
+    axes.text(0, 2, "\n".join(title_lines), size=_TITLE, weight="bold", color=_INK, va="top", linespacing=1.25)
+    if note:
+        axes.text(0, note_top + 2, note, size=_SMALL, color=_INK, alpha=0.75, va="top")
     if column_title:
-        axes.set_xlabel(f"{column_title} →", size=8.5, color=_INK, loc="left", labelpad=4)
-        axes.xaxis.set_label_position("top")
+        at = labels_bottom - 1.25 * _LABEL * label_lines - 3
+        axes.text(gutter + 2, at, f"{column_title} →", size=_SMALL, color=_INK, alpha=0.75, va="bottom")
     if row_title:
-        wrapped = _wrapped(f"{row_title} ↓", 13)
-        figure.text(0, 1 - (header - 4) / height, wrapped, size=8.5, color=_INK, va="bottom")
+        wrapped = _wrapped(f"{row_title} ↓", 11)
+        axes.text(0, labels_bottom, wrapped, size=_SMALL, color=_INK, alpha=0.75, va="bottom")
+    for j, label in enumerate(column_labels):
+        axes.text(gutter + (j + 0.5) * cell_width, labels_bottom, label, size=_LABEL, color=_INK, ha="center", va="bottom")
+    colours = _colours(np.array([[cell.mean for cell in line] for line in matrix]), scale, span, red)
+    for i, line in enumerate(texts):
+        middle = top + (i + 0.5) * cell_height
+        axes.text(gutter - 5, middle, _wrapped(rows[i], 11), size=_LABEL, color=_INK, ha="right", va="center")
+        for j, (large, small) in enumerate(line):
+            left, ink = gutter + j * cell_width, _contrast(colours[i, j])
+            box = (left + 0.75, middle - cell_height / 2 + 0.75, cell_width - 1.5, cell_height - 1.5)
+            _rectangle(axes, box, facecolor=colours[i, j])
+            centre = left + cell_width / 2
+            axes.text(centre, middle - (7 if small else 0), large, color=ink, size=_FIGURE, ha="center", va="center")
+            axes.text(centre, middle + 10, small, color=ink, size=_SMALL, ha="center", va="center")
+            if (i, j) in outlined:
+                _rectangle(axes, (box[0] + 2, box[1] + 2, box[2] - 4, box[3] - 4), edgecolor=ink, linewidth=1.4)
+            if links and (i, j) in links:
+                name = f"{readable(rows[i])}, {readable(columns[j])}: {_named(matrix[i][j], decimals)}"
+                _rectangle(axes, box, url=links[i, j], label=name)
     return figure
 
 
@@ -104,22 +112,24 @@ def distributions(
 ) -> "Figure":
     """Histograms of every panel's groups under each other, on one axis; a tick marks each mean.
 
-    `panels` maps a panel's title to its groups, each a name and the values.
+    `panels` maps a panel's title to its groups, each a name and the values of its images.
     """
     names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
     arrays = {key: {name: np.asarray(v, float) for name, v in groups.items()} for key, groups in panels.items()}
-    everything = np.concatenate([values for groups in arrays.values() for values in groups.values()])
-    low, high = float(everything.min()), float(everything.max())
+    samples = [values for groups in arrays.values() for values in groups.values()]
+    low, high = float(min(v.min() for v in samples)), float(max(v.max() for v in samples))
     edges = np.linspace(low, high if high > low else low + 1, num_bins + 1)
     num_columns = 2 if len(panels) > 1 else 1
     num_rows = math.ceil(len(panels) / num_columns)
-    row_height, panel_header, footer, header, gutter, gap = 25.0, 22.0, 32.0, 20.0, 66.0, 14.0
+    row_height, panel_header, footer, header, gutter, gap = 28.0, 26.0, 36.0, 36.0, 62.0, 14.0
     panel_height = panel_header + row_height * len(names)
     width, height = _WIDTH, header + num_rows * panel_height + footer
     panel_width = (width - gutter - 8 - gap * (num_columns - 1)) / num_columns
 
-    figure = _figure(width, height)
-    figure.text(0, 1 - 4 / height, title, size=11.5, weight="bold", color=_INK, va="top")
+    figure, canvas = _canvas(width, height)
+    canvas.text(0, 2, title, size=_TITLE, weight="bold", color=_INK, va="top")
+    note = image_count(Estimate(math.nan, math.nan, math.nan, v.size) for v in samples)
+    canvas.text(0, 4 + 1.3 * _TITLE, f"{note} each", size=_SMALL, color=_INK, alpha=0.75, va="top")
     for index, (panel, groups) in enumerate(arrays.items()):
         row, column = divmod(index, num_columns)
         left = gutter + column * (panel_width + gap)
@@ -129,31 +139,48 @@ def distributions(
             if name in groups:
                 _ridge(axes, groups[name], edges, base=len(names) - 1 - position)
         axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.05, len(names)))
-        axes.set_yticks(np.arange(len(names)) + 0.35, [_wrapped(n, 12) for n in reversed(names)] if column == 0 else [])
+        axes.set_yticks(np.arange(len(names)) + 0.35, [_wrapped(n, 11) for n in reversed(names)] if column == 0 else [])
+        axes.locator_params(axis="x", nbins=4)
         last_in_column = index + num_columns >= len(panels)
-        axes.tick_params(colors=_INK, length=0, labelsize=8, labelbottom=last_in_column)
+        axes.tick_params(colors=_INK, length=0, labelsize=_SMALL, labelbottom=last_in_column)
         axes.tick_params(axis="y", pad=3)
         axes.spines[["left", "right", "top", "bottom"]].set_visible(False)
-        axes.set_title(readable(panel), size=9, color=_INK, pad=3)
+        axes.set_title(readable(panel), size=_LABEL, color=_INK, pad=3)
         axes.grid(axis="x", color=_INK, alpha=0.15, linewidth=0.6)
         if last_in_column:
-            axes.set_xlabel(unit, size=8.5, color=_INK, labelpad=2)
+            axes.set_xlabel(unit, size=_SMALL, color=_INK, labelpad=2)
     return figure
 
 
 def svg(figure: "Figure", description: str) -> Markup:
-    """The figure as an inline SVG element in the page's text colour; `description` is for readers who cannot see it."""
+    """The figure as inline SVG in the page's text colour; `description` is for readers who cannot see it.
+
+    It stands in a box that scrolls where the page is narrower than the figure. Links keep their artist's label as name.
+    """
     import matplotlib as mpl
 
+    names = {artist.get_url(): str(artist.get_label()) for artist in figure.findobj(lambda artist: artist.get_url())}
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
-    text = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"', r'\1 style="--w:\2"', text, count=1)
-    label = escape(description)
-    return Markup(text.replace("<svg", f'<svg class="figure" role="img" aria-label="{label}"', 1))
+    # a style element here would hold for the whole page, and the ids of groups would be there once a figure
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", "sans-serif", text)
+    text = re.sub(
+        r'<a xlink:href="([^"]*)"[^>]*>',
+        lambda link: f'<a href="{link[1]}"><title>{escape(names[unescape(link[1])])}</title>',
+        text,
+    )
+    width = figure.get_figwidth() * _POINTS
+    text = re.sub(r'(<svg[^>]*?) width="[\d.]+pt" height="[\d.]+pt"', r"\1", text, count=1)
+    # an image has no parts, so links would be lost on readers who listen
+    role = "group" if names else "img"
+    text = text.replace("<svg", f'<svg class="figure" role="{role}" aria-label="{escape(description)}"', 1)
+    return Markup(f'<div class="plot" style="--w:{width:.0f}">{text}</div>')
 
 
 def png(figure: "Figure", dots_per_inch: int = 200) -> bytes:
@@ -163,59 +190,27 @@ def png(figure: "Figure", dots_per_inch: int = 200) -> bytes:
     return buffer.getvalue()
 
 
-def data_uri(image: NDArray[np.floating]) -> str:
-    """An (H, W, C) image on [0, 1], C 1 or 3, as the data URI of a PNG; values outside are clipped.
-
-    Raises:
-        UserError: for another shape.
-    """
-    from PIL import Image
-
-    if image.ndim != 3 or image.shape[2] not in (1, 3):
-        raise UserError(f"an image to show must be (H, W, 1) or (H, W, 3), got {image.shape}")
-    pixels = (np.nan_to_num(image).clip(0, 1) * 255).round().astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An (H, W, C) image on [0, 1] and the lines under it."""
-
-    image: NDArray[np.floating]
-    lines: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Card:
-    """Pictures that belong together, laid out `columns` to a row."""
-
-    pictures: Sequence[Picture]
-    columns: int = 3
-
-
-def examples(cards: Sequence[Card]) -> Markup:
-    """Cards of pictures with captions, as many beside each other as the page has room for."""
-    blocks = []
-    for card in cards:
-        pictures = Markup().join(_picture(picture) for picture in card.pictures)
-        blocks.append(Markup('<div class="card" style="--columns:{}">{}</div>').format(card.columns, pictures))
-    return Markup('<div class="cards">{}</div>').format(Markup().join(blocks))
-
-
-def _picture(picture: Picture) -> Markup:
-    lines = Markup("<br>").join(picture.lines)
-    small = max(picture.image.shape[:2]) <= 128
-    return Markup('<figure><img src="{}" alt="{}"{}><figcaption>{}</figcaption></figure>').format(
-        data_uri(picture.image), ", ".join(picture.lines), Markup(' class="pixels"') if small else "", lines
-    )
-
-
 def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width / _POINTS, height / _POINTS))
+
+
+def _canvas(width: float, height: float) -> "tuple[Figure, Axes]":
+    """A figure and axes whose coordinates are its pixels, from the top left corner."""
+    figure = _figure(width, height)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _rectangle(axes: "Axes", box: tuple[float, float, float, float], **style: Any) -> None:
+    """A rectangle at (left, top, width, height), filled where `style` has a facecolor."""
+    from matplotlib.patches import Rectangle
+
+    left, top, width, height = box
+    axes.add_patch(Rectangle((left, top), width, height, fill="facecolor" in style, **{"linewidth": 0, **style}))
 
 
 def _wrapped(label: str, width: int) -> str:
@@ -227,6 +222,12 @@ def _cell_text(cell: Estimate, decimals: int) -> tuple[str, str]:
     undefined = math.isnan(cell.low) or math.isnan(cell.high)
     interval = f"{number(cell.low, decimals)} to {number(cell.high, decimals)}"
     return number(cell.mean, decimals), "" if undefined or cell.low == cell.high else interval
+
+
+def _named(cell: Estimate, decimals: int) -> str:
+    """A cell's figure, interval and number of images, for who points at it or listens."""
+    figure, interval = _cell_text(cell, decimals)
+    return f"{figure}{f' [{interval}]' if interval else ''}, n = {cell.num_images}"
 
 
 def _colours(values: NDArray[np.float64], scale: Scale, span: float | None, red: Red) -> NDArray[np.float64]:
@@ -256,13 +257,6 @@ def _contrast(colour: NDArray[np.float64]) -> str:
     linear = np.where(colour[:3] <= 0.04045, colour[:3] / 12.92, ((colour[:3] + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
     return "black" if luminance > 0.179 else "white"
-
-
-def _outline(axes: "Axes", row: int, column: int, colour: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    frame = Rectangle((column - 0.46, row - 0.44), 0.92, 0.88, fill=False, edgecolor=colour, linewidth=1.4)
-    axes.add_patch(frame)
 
 
 def _ridge(axes: "Axes", values: NDArray[np.float64], edges: NDArray[np.float64], base: int) -> None:

@@ -1,13 +1,16 @@
 """A study's page: one HTML file that needs nothing but itself."""
 
+import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
+
+from workbench.reporting.quantities import readable
 
 if TYPE_CHECKING:
     from workbench.study import StudyResults
@@ -20,14 +23,40 @@ class Section:
     title: str
     html: str
 
+    @property
+    def anchor(self) -> str:
+        """The section's id on the page: its title in lower case, words joined by hyphens."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
 
 def render(results: "StudyResults", sections: Sequence[Section], path: Path, answer: Sequence[str] = ()) -> Path:
     """Write the page of `results` to `path` and return it.
 
     The first paragraph of the study's docstring is the question, what follows it stands small below. The page holds, in
-    this order: the question, the answer (`answer`, one sentence each), notes on what is absent, the
-    sections (restored examples last), the provenance and the command that makes the results again.
+    this order: the question, the answer (`answer`, one sentence each), notes on what is absent, the contents, the
+    sections (restored examples last), and how it was made: command, settings and provenance.
     """
+    question, *background = paragraphs(results.question)
+    provenance = dict(results.provenance)
+    settings = list(_settings(provenance.pop("cell", {})))
+    return write_html(
+        "page.html.jinja",
+        path,
+        results=results,
+        question=question,
+        background=background,
+        answer=answer,
+        sections=sections,
+        axes=[(readable(name), [readable(label) for label in labels]) for name, labels in results.axes.items()],
+        settings=settings,
+        provenance=_listing(provenance),
+        num_images=int(results.frame["image_id"].nunique()),
+        num_cells=int(results.frame["cell"].nunique()),
+    )
+
+
+def write_html(template: str, path: Path, **values: Any) -> Path:
+    """Fill in a template of this folder and write it whole or not at all."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -37,17 +66,7 @@ def render(results: "StudyResults", sections: Sequence[Section], path: Path, ans
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    question, *background = re.split(r"\n\s*\n", results.question.strip())
-    text = environment.get_template("page.html.jinja").render(
-        results=results,
-        question=question,
-        background=background,
-        answer=answer,
-        sections=[(section.title, Markup(section.html)) for section in sections],
-        provenance=_listing(results.provenance),
-        num_images=int(results.frame["image_id"].nunique()),
-        num_cells=int(results.frame["cell"].nunique()),
-    )
+    text = environment.get_template(template).render(**values)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     partial.write_text(text, encoding="utf-8")
@@ -55,22 +74,40 @@ def render(results: "StudyResults", sections: Sequence[Section], path: Path, ans
     return path
 
 
+def paragraphs(text: str) -> list[str]:
+    """The paragraphs of a docstring."""
+    return re.split(r"\n\s*\n", text.strip())
+
+
+def _settings(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Every value of a config as the override that would set it."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield f"--{prefix}{name}={value if isinstance(value, str) else json.dumps(value)}"
+
+
 def _listing(tree: Mapping[str, Any]) -> Markup:
     """A nested mapping as definition lists, inner mappings folded away."""
-    items = []
+    items, folded = [], []
     for name, value in tree.items():
-        label = str(name).replace("_", " ")
+        label = readable(str(name))
         if isinstance(value, Mapping):
             inner = _listing(value) if value else Markup("<p>none</p>")
-            items.append(Markup("<details><summary>{}</summary>{}</details>").format(label, inner))
+            folded.append(Markup("<details><summary>{}</summary>{}</details>").format(label, inner))
         else:
             items.append(Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(label, _text(value)))
-    return Markup('<dl class="provenance">{}</dl>').format(Markup().join(items))
+    # a definition list holds nothing but its items, so what is folded follows it
+    listed = Markup('<dl class="provenance">{}</dl>').format(Markup().join(items)) if items else Markup()
+    return listed + Markup().join(folded)
 
 
 def _text(value: Any) -> Markup:
     if isinstance(value, list | tuple):
         return escape(", ".join(map(str, value)) or "none")
+    if isinstance(value, bool):
+        return escape("yes" if value else "no")
     if isinstance(value, float):
         return escape(f"{value:.4g}")
     return escape("none" if value is None else str(value))

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.config import UserError
 from workbench.progress import Progress
+from workbench.reporting.index import recipe_of, write_index, write_summary
 from workbench.reporting.page import render
 from workbench.reporting.tables import terminal_table
 
@@ -16,10 +18,7 @@ MEANS = ("psnr", "psnr_decoded", "psnr_degraded", "psnr_ceiling", "ssim", "lpips
 
 def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Runtime") -> None:
     """Write `report/index.html`, print the matrix and the answer, and log them as a W&B run of the study."""
-    page = folder / "report" / "index.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    answer = study.answer(results) if study.answer is not None else []
-    render(results, [section(results) for section in study.report], page, answer)
+    page, answer = draw(study, results, folder)
     runtime.progress.show(terminal_table(results))
     for sentence in answer:
         runtime.progress.say(f"- {sentence}")
@@ -32,6 +31,44 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
             picture = page.parent / "matrix.png"
             picture.write_bytes(study.picture(results))
             log.image("matrix_image", picture)
+
+
+def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, list[str]]:
+    """Write the page below `folder`, and beside it what an index says of it; (page, answer)."""
+    page = folder / "report" / "index.html"
+    answer = study.answer(results) if study.answer is not None else []
+    render(results, [section(results) for section in study.report], page, answer)
+    write_summary(results, answer, page.parent)
+    return page, answer
+
+
+def report_all(runtime: "Runtime") -> Path:
+    """Draw the page of every study that has results below the runs folder, then an index over them all.
+
+    A study whose results cannot be gathered (a cell is gone) keeps the page that it has, and the index says so.
+
+    Raises:
+        UserError: if there are no results, or none that has a page.
+    """
+    from workbench.study import gather_cached
+
+    studies = runtime.root / "studies"
+    folders = sorted(path.parent for path in studies.glob("*/*/results.parquet"))
+    if not folders:
+        raise UserError(f"no study has results in {studies}; python -m workbench study --list names the studies")
+    kept: dict[Path, str] = {}
+    with runtime.progress.task("report --all") as update:
+        for index, folder in enumerate(folders):
+            update(index, len(folders), f"{folder.parent.name} {folder.name}")
+            try:
+                study, results, _ = gather_cached(folder.parent.name, *recipe_of(folder), runtime)
+                draw(study, results, folder)
+            except UserError as error:
+                kept[folder] = str(error)
+                runtime.progress.say(f"{folder}: not drawn again ({error})")
+    page = write_index(studies, folders, kept)
+    runtime.progress.say(f"index: {page}")
+    return page
 
 
 def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:

@@ -1,7 +1,10 @@
 """What the columns of a study's results mean: label, unit and how many decimals are worth reading."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from workbench.metrics import Estimate
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,13 @@ def number(value: float, decimals: int) -> str:
     if math.isnan(value):
         return "n/a"
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def image_count(estimates: Iterable[Estimate]) -> str:
+    """How many images estimates are over: "n = 128 images", "n = 96 to 128 images"; empty where there are none."""
+    counts = {estimate.num_images for estimate in estimates if estimate.num_images}
+    if not counts:
+        return ""
+    low, high = min(counts), max(counts)
+    unit = "image" if high == 1 else "images"
+    return f"n = {low} {unit}" if low == high else f"n = {low} to {high} {unit}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from workbench.metrics import Estimate, mean_interval
-from workbench.reporting.quantities import QUANTITIES, number, readable
+from workbench.reporting.quantities import QUANTITIES, image_count, number, readable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,20 +24,33 @@ def column_estimate(frame: "DataFrame", column: str) -> Estimate:
 
 
 def html_table(frame: "DataFrame", decimals: Mapping[str, int] | int = 2, caption: str = "") -> Markup:
-    """`frame` as an HTML table, its index as row headings; an estimate's interval stands small under its figure.
+    """`frame` as an HTML table that sorts by its columns, its index as row headings.
 
+    An estimate's interval stands small under its figure. How many images the estimates are over stands above the
+    table where it is one number, else in a column where it is one number a row, else with each interval.
     `decimals` is one number for all columns, or one for each column by name (2 where it has none).
     """
-    heading = Markup().join(Markup("<th scope=col>{}</th>").format(name) for name in frame.columns)
+    rows = [(str(label), row) for label, row in zip(frame.index, frame.itertuples(index=False, name=None), strict=True)]
+    counts = [{v.num_images for v in row if isinstance(v, Estimate) and v.num_images} for _, row in rows]
+    common, by_row = len(set().union(*counts)) <= 1, all(len(found) <= 1 for found in counts)
+    columns = [str(name) for name in frame.columns]
+    names = [*columns, *([] if common or not by_row else ["n"])]
+    heading = Markup().join(Markup("<th scope=col>{}</th>").format(name) for name in names)
     corner = Markup("<th scope=col>{}</th>").format(frame.index.name or "")
     lines = []
-    for label, row in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
-        cells = (_html_cell(v, str(c), _places(decimals, str(c))) for c, v in zip(frame.columns, row, strict=True))
-        lines.append(Markup("<tr><th scope=row>{}</th>{}</tr>").format(str(label), Markup().join(cells)))
-    title = Markup("<caption>{}</caption>").format(caption) if caption else Markup()
-    return Markup('<div class="table"><table>{}<thead><tr>{}{}</tr></thead><tbody>{}</tbody></table></div>').format(
-        title, corner, heading, Markup().join(lines)
-    )
+    for (label, row), count in zip(rows, counts, strict=True):
+        cells = [
+            _html_cell(v, _places(decimals, c), with_count=not by_row) for c, v in zip(columns, row, strict=True)
+        ]
+        if len(names) > len(columns):
+            cells.append(_html_cell(max(count, default=math.nan), 0))
+        lines.append(Markup("<tr><th scope=row>{}</th>{}</tr>").format(label, Markup().join(cells)))
+    note = image_count(v for _, row in rows for v in row if isinstance(v, Estimate)) if common else ""
+    # above the box that scrolls, so that it wraps on a phone
+    title = Markup('<p class="note">{}</p>').format(". ".join(part for part in (caption, note) if part))
+    return (title if caption or note else Markup()) + Markup(
+        '<div class="table"><table class="sortable"><thead><tr>{}{}</tr></thead><tbody>{}</tbody></table></div>'
+    ).format(corner, heading, Markup().join(lines))
 
 
 def rich_table(frame: "DataFrame", title: str, decimals: Mapping[str, int] | int = 2) -> "Table":
@@ -91,14 +104,18 @@ def _places(decimals: Mapping[str, int] | int, column: str) -> int:
     return decimals if isinstance(decimals, int) else decimals.get(column, 2)
 
 
-def _html_cell(value: Any, column: str, decimals: int) -> Markup:
-    figure, interval = _plain(value, decimals), Markup()
+def _html_cell(value: Any, decimals: int, with_count: bool = False) -> Markup:
+    """A cell that sorts by its unrounded figure (`data-value`)."""
+    figure, small, key = _plain(value, decimals), [], value
     if isinstance(value, Estimate):
-        figure = number(value.mean, decimals)
+        figure, key = number(value.mean, decimals), value.mean
         if not math.isnan(value.low) and value.low != value.high:
-            text = f"{number(value.low, decimals)} to {number(value.high, decimals)}"
-            interval = Markup("<small>{}</small>").format(text)
-    return Markup('<td data-label="{}">{}{}</td>').format(column, figure, interval)
+            small.append(f"{number(value.low, decimals)} to {number(value.high, decimals)}")
+        if with_count and value.num_images:
+            small.append(f"n = {value.num_images}")
+    text = Markup("<small>{}</small>").format(", ".join(small)) if small else Markup()
+    attribute = Markup(' data-value="{}"').format(repr(float(key))) if isinstance(key, int | float) else Markup()
+    return Markup("<td{}>{}{}</td>").format(attribute, figure, text)
 
 
 def _plain(value: Any, decimals: int) -> str:

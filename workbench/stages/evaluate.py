@@ -27,7 +27,7 @@ from workbench.tensors import Images, Latents
 ROWS = "per_image.parquet"
 EXAMPLES = "examples.safetensors"
 LPIPS_ABSENT = "lpips_absent.txt"
-NUM_EXAMPLES = 8
+NUM_EXAMPLES = 32
 
 
 class Evaluate(Stage):
@@ -237,10 +237,11 @@ class Scoring:
                 self.examples[key] = {name: t[i].clamp(0, 1).cpu() for name, t in pictures.items()}
 
     def save_examples(self, path: Path) -> None:
-        """Write the kept pictures, (n, channel, height, width) each, in the split's order."""
+        """Write the kept pictures, (n, channel, height, width) each, 8 bits a value, in the split's order."""
         from safetensors.torch import save_file
 
         keys = [key for key in self.images.ids.tolist() if key in self.examples]
         names = ("clean", "degraded", "decoded", "restored") if keys else ()
-        pictures = {name: torch.stack([self.examples[key][name] for key in keys]) for name in names}
+        stacks = {name: torch.stack([self.examples[key][name] for key in keys]) for name in names}
+        pictures = {name: (255 * stack).round().to(torch.uint8) for name, stack in stacks.items()}
         save_file({**pictures, "image_id": torch.tensor(keys, dtype=torch.int64)}, path)

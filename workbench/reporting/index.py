@@ -1,0 +1,91 @@
+"""An index over the pages of all studies: what each asked and found."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.config import Config, UserError, parse_overrides
+from workbench.reporting.page import paragraphs, write_html
+
+if TYPE_CHECKING:
+    from workbench.study import StudyResults
+
+SUMMARY = "summary.json"
+
+
+class Summary(Config):
+    """What an index says of a page; it lies beside the page as JSON."""
+
+    name: str
+    preset: str
+    question: str
+    command: str
+    answer: tuple[str, ...]
+    num_cells: int
+    num_images: int
+
+
+@dataclass(frozen=True)
+class _Entry:
+    summary: Summary
+    link: str
+    note: str
+
+
+def write_summary(results: "StudyResults", answer: Sequence[str], folder: Path) -> None:
+    """Write what an index says of `results` to `folder`, where their page is."""
+    from workbench.study import write_atomically
+
+    summary = Summary(
+        name=results.name,
+        preset=results.preset,
+        question=paragraphs(results.question)[0],
+        command=results.command,
+        answer=tuple(answer),
+        num_cells=int(results.frame["cell"].nunique()),
+        num_images=int(results.frame["image_id"].nunique()),
+    )
+    write_atomically(folder / SUMMARY, summary.model_dump_json(indent=2))
+
+
+def read_summary(folder: Path) -> Summary | None:
+    """The summary beside a study's page; None where there is none or it cannot be read."""
+    try:
+        return Summary.model_validate_json((folder / "report" / SUMMARY).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def recipe_of(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The preset and the overrides of the study whose results lie in `folder`.
+
+    Raises:
+        UserError: where they were never written down.
+    """
+    summary = read_summary(folder)
+    if summary is not None:
+        # python -m workbench study NAME --preset PRESET, then the overrides
+        return summary.preset, parse_overrides(shlex.split(summary.command)[7:])
+    if "-" in folder.name:
+        raise UserError("its overrides are not known: run `study` again with them, which computes nothing twice")
+    return folder.name, {}
+
+
+def write_index(studies: Path, folders: Sequence[Path], kept: Mapping[Path, str]) -> Path:
+    """Write `studies`/index.html over the pages in `folders`; `kept` says why a page was not drawn again.
+
+    Raises:
+        UserError: if none of them has a page.
+    """
+    entries = []
+    for folder in folders:
+        summary, page = read_summary(folder), folder / "report" / "index.html"
+        if summary is not None and page.is_file():
+            note = f"This page is an earlier one: {kept[folder]}" if folder in kept else ""
+            entries.append(_Entry(summary, Path(os.path.relpath(page, studies)).as_posix(), note))
+    if not entries:
+        raise UserError(f"none of the results in {studies} has a page: run `python -m workbench study NAME` again")
+    return write_html("index.html.jinja", studies / "index.html", entries=entries)
