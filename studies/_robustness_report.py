@@ -623,8 +623,9 @@ def _chosen_by_result(grid: _Grid, degradation: str, stores: dict[str, _Store]) 
     if not kept:
         return Markup()
     strips = []
-    for name, pair in (("loss", max(kept, key=lambda p: kept[p])), ("gain", min(kept, key=lambda p: kept[p]))):
+    for worst, pair in ((True, max(kept, key=lambda p: kept[p])), (False, min(kept, key=lambda p: kept[p]))):
         (encoder, image), value = pair, kept[pair]
+        size, kind = "Largest" if worst == (value > 0) else "Smallest", "loss" if value > 0 else "gain"
         mine, matched = (grid.frames[e, degradation].loc[image] for e in (encoder, degradation))
         change = f"{number(abs(value), 1)} dB {'lost' if value > 0 else 'gained'}"
         note = (
@@ -637,7 +638,7 @@ def _chosen_by_result(grid: _Grid, degradation: str, stores: dict[str, _Store]) 
             stores[degradation].picture("restored", image, f"matched {number(matched['psnr'], 1)}"),
             stores[degradation].picture("clean", image, "clean"),
         ]
-        strips.append(Strip(f"Largest {name}", [Card(pictures, 4), Card((), 2)], note))
+        strips.append(Strip(f"{size} {kind}", [Card(pictures, 4), Card((), 2)], note))
     num_kept, num_all = len({image for _, image in kept}), len({image for _, image in lost})
     text = (
         f"Chosen by result: the largest loss and the largest gain in PSNR against the matched encoder, of all other "

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.config import Config, UserError, digest, plain
+from workbench.config import Config, UserError, digest
 from workbench.stages.base import Runtime, Stage, provenance, read_provenance
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def gather(
         "seconds of the cells": round(sum(m.get("wall_seconds", 0.0) for m in made), 1),
         "data fingerprint": value_at(cells[0].stage, "data").fingerprint,
         "weights": {s.name: s.identity for s in cells[0].stage.upstream()[:2]},
-        "cell": plain(cells[0].stage),
+        "cell": cells[0].stage.model_dump(mode="json"),
     }
     command = command_of(name, preset, overrides)
     return StudyResults(name, preset, question, command, axes, frame, examples, record, sorted(notes))

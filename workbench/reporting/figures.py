@@ -65,33 +65,32 @@ def heat_map(
     texts = [[_cell_text(cell, decimals) for cell in line] for line in matrix]
     longest = max(len(small) for line in texts for _, small in line)
     gutter, cell_height = 62.0, 42.0
-    cell_width = max((_WIDTH - gutter) / len(columns), 0.53 * _SMALL * longest + 3, 56.0)
+    cell_width = max((_WIDTH - gutter) / len(columns), 0.5 * _SMALL * longest + 4, 56.0)
     width = gutter + cell_width * len(columns)
     title_lines = textwrap.wrap(title, int(width / (0.62 * _TITLE)))
     note = image_count(cell for line in matrix for cell in line)
     column_labels = [_wrapped(column, 11) for column in columns]
-    label_lines = max(label.count("\n") + 1 for label in column_labels)
+    label_lines = max(map(len, column_labels))
     note_top = 2 + 1.3 * _TITLE * len(title_lines)
     labels_bottom = note_top + (1.6 * _SMALL if note else 0) + (16 if column_title else 6) + 1.25 * _LABEL * label_lines
     top = labels_bottom + 5
     height = top + cell_height * len(rows) + 1
 
     figure, axes = _canvas(width, height)
-    axes.text(0, 2, "\n".join(title_lines), size=_TITLE, weight="bold", color=_INK, va="top", linespacing=1.25)
+    _text(axes, (0, 2), title_lines, _TITLE, va="top", weight="bold")
     if note:
-        axes.text(0, note_top + 2, note, size=_SMALL, color=_INK, alpha=0.75, va="top")
+        _text(axes, (0, note_top + 2), [note], _SMALL, va="top", alpha=0.75)
     if column_title:
         at = labels_bottom - 1.25 * _LABEL * label_lines - 3
-        axes.text(gutter + 2, at, f"{column_title} →", size=_SMALL, color=_INK, alpha=0.75, va="bottom")
+        _text(axes, (gutter + 2, at), [f"{column_title} →"], _SMALL, va="bottom", alpha=0.75)
     if row_title:
-        wrapped = _wrapped(f"{row_title} ↓", 11)
-        axes.text(0, labels_bottom, wrapped, size=_SMALL, color=_INK, alpha=0.75, va="bottom")
+        _text(axes, (0, labels_bottom), _wrapped(f"{row_title} ↓", 13), _SMALL, va="bottom", alpha=0.75)
     for j, label in enumerate(column_labels):
-        axes.text(gutter + (j + 0.5) * cell_width, labels_bottom, label, size=_LABEL, color=_INK, ha="center", va="bottom")
+        _text(axes, (gutter + (j + 0.5) * cell_width, labels_bottom), label, _LABEL, va="bottom", ha="center")
     colours = _colours(np.array([[cell.mean for cell in line] for line in matrix]), scale, span, red)
     for i, line in enumerate(texts):
         middle = top + (i + 0.5) * cell_height
-        axes.text(gutter - 5, middle, _wrapped(rows[i], 11), size=_LABEL, color=_INK, ha="right", va="center")
+        _text(axes, (gutter - 5, middle), _wrapped(rows[i], 11), _LABEL, va="center", ha="right")
         for j, (large, small) in enumerate(line):
             left, ink = gutter + j * cell_width, _contrast(colours[i, j])
             box = (left + 0.75, middle - cell_height / 2 + 0.75, cell_width - 1.5, cell_height - 1.5)
@@ -114,6 +113,8 @@ def distributions(
 
     `panels` maps a panel's title to its groups, each a name and the values of its images.
     """
+    from matplotlib.ticker import MaxNLocator
+
     names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
     arrays = {key: {name: np.asarray(v, float) for name, v in groups.items()} for key, groups in panels.items()}
     samples = [values for groups in arrays.values() for values in groups.values()]
@@ -127,9 +128,9 @@ def distributions(
     panel_width = (width - gutter - 8 - gap * (num_columns - 1)) / num_columns
 
     figure, canvas = _canvas(width, height)
-    canvas.text(0, 2, title, size=_TITLE, weight="bold", color=_INK, va="top")
+    _text(canvas, (0, 2), [title], _TITLE, va="top", weight="bold")
     note = image_count(Estimate(math.nan, math.nan, math.nan, v.size) for v in samples)
-    canvas.text(0, 4 + 1.3 * _TITLE, f"{note} each", size=_SMALL, color=_INK, alpha=0.75, va="top")
+    _text(canvas, (0, 4 + 1.3 * _TITLE), [f"{note} each"], _SMALL, va="top", alpha=0.75)
     for index, (panel, groups) in enumerate(arrays.items()):
         row, column = divmod(index, num_columns)
         left = gutter + column * (panel_width + gap)
@@ -138,12 +139,14 @@ def distributions(
         for position, name in enumerate(names):
             if name in groups:
                 _ridge(axes, groups[name], edges, base=len(names) - 1 - position)
-        axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.05, len(names)))
-        axes.set_yticks(np.arange(len(names)) + 0.35, [_wrapped(n, 11) for n in reversed(names)] if column == 0 else [])
-        axes.locator_params(axis="x", nbins=4)
+            if column == 0:
+                middle = height - bottom - (len(names) - position - 0.6) * row_height
+                _text(canvas, (gutter - 5, middle), _wrapped(name, 11), _SMALL, va="center", ha="right")
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.05, len(names)), yticks=())
+        # without those at the ends, which would run into the next panel's
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, prune="both"))
         last_in_column = index + num_columns >= len(panels)
         axes.tick_params(colors=_INK, length=0, labelsize=_SMALL, labelbottom=last_in_column)
-        axes.tick_params(axis="y", pad=3)
         axes.spines[["left", "right", "top", "bottom"]].set_visible(False)
         axes.set_title(readable(panel), size=_LABEL, color=_INK, pad=3)
         axes.grid(axis="x", color=_INK, alpha=0.15, linewidth=0.6)
@@ -209,12 +212,29 @@ def _rectangle(axes: "Axes", box: tuple[float, float, float, float], **style: An
     """A rectangle at (left, top, width, height), filled where `style` has a facecolor."""
     from matplotlib.patches import Rectangle
 
+    style = {"linewidth": 0, **style}
     left, top, width, height = box
-    axes.add_patch(Rectangle((left, top), width, height, fill="facecolor" in style, **{"linewidth": 0, **style}))
+    axes.add_patch(Rectangle((left, top), width, height, fill="facecolor" in style, **style))
 
 
-def _wrapped(label: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(readable(label), width))
+def _text(
+    axes: "Axes",
+    at: tuple[float, float],
+    lines: Sequence[str],
+    size: float,
+    va: Literal["top", "center", "bottom"],
+    **style: Any,
+) -> None:
+    """Lines of text, each an element of its own: a browser's font is not matplotlib's, and only so they align in both."""
+    x, y = at
+    step = 1.2 * size
+    above = {"top": 0.0, "center": (len(lines) - 1) / 2, "bottom": len(lines) - 1.0}[va]
+    for index, line in enumerate(lines):
+        axes.text(x, y + (index - above) * step, line, va=va, **{"size": size, "color": _INK, **style})
+
+
+def _wrapped(label: str, width: int) -> list[str]:
+    return textwrap.wrap(readable(label), width)
 
 
 def _cell_text(cell: Estimate, decimals: int) -> tuple[str, str]:
