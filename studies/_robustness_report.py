@@ -275,8 +275,8 @@ def examples_section(results: "StudyResults", num_images: int = 3) -> Section:
         parts.append(gallery(_strips(grid, degradation, stores, num_images)))
         parts.append(_chosen_by_result(grid, degradation, stores))
     text = _paragraph(
-        "The images of the first rows are chosen by severity alone (lowest, middle, highest of those whose pictures are "
-        'kept, the first of the test images), not by result. "Decoded" is D(ẑ), the encoder\'s estimate without '
+        "The images of the first rows are chosen by severity alone (lowest, middle, highest of those whose pictures "
+        'are kept, the first of the test images), not by result. "Decoded" is D(ẑ), the encoder\'s estimate without '
         'diffusion; "start" is the timestep where reverse diffusion joined (0 is free of noise), and NFE the '
         "evaluations that followed. Figures under images are PSNR in dB. The cells of the matrices above lead here."
     )
@@ -609,11 +609,11 @@ def _strips(grid: _Grid, degradation: str, stores: dict[str, _Store], num_images
 
 def _chosen_by_result(grid: _Grid, degradation: str, stores: dict[str, _Store]) -> Markup:
     """The kept images on which an encoder loses most and gains most PSNR against the matched one."""
-    lost = {
-        (encoder, int(image)): float(value)
+    lost: dict[tuple[str, int], float] = {
+        (encoder, image): float(value)
         for encoder in stores
         if encoder != degradation and (series := _lost(grid, "psnr", encoder, degradation)) is not None
-        for image, value in series.items()
+        for image, value in zip(series.index.tolist(), series, strict=True)
     }
     kept = {
         (encoder, image): value

@@ -472,6 +472,44 @@ def test_report_wants_the_cells_first_and_then_redraws(cli: CommandLine, trained
     assert str(page) in said.out
 
 
+@pytest.mark.usefixtures("no_training")
+def test_report_all_draws_every_page_and_an_index(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    mine = trained.copy(tmp_path)
+    runs = f"--runs={mine.runs}"
+    flags = ["robustness", "--preset=smoke", *trained.flags, *ONE_CELL]
+    shutil.rmtree(mine.runs / "studies", ignore_errors=True)  # what other tests left in the shared folder
+    assert "no study has results in" in cli.refuses("report", "--all", runs)
+    assert cli("study", *flags, runs).code == 0
+    (page,) = mine.runs.glob("studies/robustness/*/report/index.html")
+    page.write_text("an old page")
+    said = cli("report", "--all", runs)
+    assert said.code == 0, said.err
+    index = mine.runs / "studies" / "index.html"
+    assert str(index) in said.out
+    assert "</html>" in page.read_text()
+    link = page.relative_to(index.parent).as_posix()
+    text = index.read_text()
+    for part in (f'href="{link}"', "robustness, smoke", "Does a severity encoder", "--preset smoke"):
+        assert part in text
+    assert "earlier" not in text
+    # a study whose cells are gone keeps its page, and the index says why
+    page.write_text("the only page")
+    shutil.rmtree(mine.runs / "stages" / "evaluate")
+    said = cli("report", "--all", runs)
+    assert said.code == 0, said.err
+    assert "1 of 1 cells are not computed yet" in said.out
+    assert page.read_text() == "the only page"
+    assert "earlier one: 1 of 1 cells are not computed yet" in index.read_text()
+    # without its summary nothing is known of it
+    (page.parent / "summary.json").unlink()
+    assert "none of the results" in cli.refuses("report", "--all", runs)
+
+
+@pytest.mark.parametrize("arguments", [(), ("robustness", "--all"), ("--all", "--num_images=4")])
+def test_report_wants_a_name_or_all(arguments: tuple[str, ...], cli: CommandLine) -> None:
+    assert cli.refuses("report", *arguments).startswith("report takes the name of a study, or --all")
+
+
 def test_show_lists_cells_and_what_is_left(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
     flags = ["robustness", "--preset=smoke", *trained.flags]
     said = cli("show", *flags, f"--runs={trained.runs}")

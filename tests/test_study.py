@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from pair import EVALUATION, NETWORKS, source_overrides, tiny_cell
@@ -172,6 +173,8 @@ def test_gathered_results_are_the_rows_of_the_cells(named: Study, runtime: Runti
         assert (rows["solver"] == cell.labels["solver"]).all()
         clean = results.examples[cell.stage.identity]["clean"]
         assert clean.shape == (len(own), 16, 16, 1)
+        assert clean.dtype == np.float32
+        assert 0.1 < clean.max() <= 1
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "results.parquet"), results.frame)
     assert not list(folder.glob("*.partial"))
     _, cached, cached_folder = gather_cached("small", "desk", {}, runtime)

@@ -238,9 +238,10 @@ CONTRASTS = """() => {
     }
     return "white";
   };
-  const page = [...document.querySelectorAll("h1, h2, p, li, th, td, small, figcaption, dt, dd, summary, a, code, caption")]
+  const page = [...document.querySelectorAll("h1, h2, p, li, th, td, small, figcaption, dt, dd, summary, a, code")]
     .filter(e => e.checkVisibility() && !e.closest("svg"))
-    .map(e => [e.textContent.trim().slice(0, 40), contrast(rgb(ground(e), getComputedStyle(e).color), rgb(ground(e), ground(e)))]);
+    .map(e => [e.textContent.trim().slice(0, 40),
+               contrast(rgb(ground(e), getComputedStyle(e).color), rgb(ground(e), ground(e)))]);
   // labels outside the coloured cells, which take the page's own colour
   const labels = [...document.querySelectorAll("svg.figure text")]
     .filter(e => e.style.fill !== "" && /currentcolor/i.test(e.style.fill))
@@ -272,9 +273,13 @@ def test_prints_in_black_on_white_with_everything_unfolded(visit) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert all(page.evaluate("[...document.querySelectorAll('details > :not(summary)')].map(e => e.offsetHeight > 0)"))
-    widths = page.evaluate("[...document.querySelectorAll('svg.figure, table')].map(e => e.getBoundingClientRect().width)")
+    widths = page.evaluate(
+        "[...document.querySelectorAll('svg.figure, table')].map(e => e.getBoundingClientRect().width)"
+    )
     assert max(widths) <= A4_WIDTH
-    assert page.evaluate("[...document.querySelectorAll('.plot, .table')].every(e => e.scrollWidth <= e.clientWidth + 1)")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.plot, .table')].every(e => e.scrollWidth <= e.clientWidth + 1)"
+    )
     assert page.evaluate("getComputedStyle(document.querySelector('.plot')).breakInside") == "avoid"
     document = page.pdf(format="A4")
     assert document.startswith(b"%PDF-")

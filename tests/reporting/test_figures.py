@@ -1,4 +1,3 @@
-import base64
 import io
 import math
 import re
@@ -10,7 +9,7 @@ from PIL import Image
 
 from workbench.config import UserError
 from workbench.metrics import Estimate
-from workbench.reporting import Card, Picture, data_uri, distributions, examples, heat_map, png, svg
+from workbench.reporting import distributions, heat_map, png, svg
 from workbench.reporting.figures import _colours, _contrast
 
 MATRIX = [
@@ -72,7 +71,40 @@ def test_svg_takes_the_pages_colour_and_is_the_same_every_time() -> None:
     assert drawings[0] == drawings[1]
     assert "currentColor" in drawings[0]
     assert "<metadata" not in drawings[0]
-    assert ElementTree.fromstring(drawings[0]).get("aria-label") == 'a "quoted" <name>'
+    assert "<style" not in drawings[0]
+    figure = ElementTree.fromstring(drawings[0])[0]
+    assert figure.get("aria-label") == 'a "quoted" <name>'
+    assert figure.get("role") == "img"
+
+
+def test_cells_are_shapes_and_link_where_they_are_told_to() -> None:
+    links = {(0, 0): "#one&two", (1, 1): "#three"}
+    drawing = svg(heat_map(MATRIX, ["first_row", "b"], ["c", "d"], title="t", links=links), "d")
+    root = ElementTree.fromstring(drawing)
+    found = list(root.iter("{http://www.w3.org/2000/svg}a"))
+    assert [link.get("href") for link in found] == ["#one&two", "#three"]
+    assert [link[0].text for link in found] == ["first row, c: 23.81 [23.50 to 24.12], n = 9", "b, d: n/a, n = 0"]
+    assert root[0].get("role") == "group", "an image has no parts"
+    assert not list(root.iter("{http://www.w3.org/2000/svg}image"))
+
+
+def test_heat_map_says_how_many_images() -> None:
+    assert "n = 1 to 9 images" in texts(svg(heat_map(MATRIX, ["a", "b"], ["c", "d"], title="t"), "d"))
+
+
+def test_small_text_is_never_smaller_than_ten_pixels_at_the_figures_own_width() -> None:
+    wide = [[Estimate(-1.234, -2.345, 3.456, 9)] * 9]
+    for figure in (
+        heat_map(wide, ["a"], list("bcdefghij"), title="a title that is long " * 9, decimals=3),
+        distributions({"one": {"a": [1, 2]}, "two": {"a": [1, 3]}}, title="t", unit="u"),
+    ):
+        drawing = svg(figure, "d")
+        assert min(float(size) for size in re.findall(r"font-size: ([\d.]+)px", drawing)) >= 10
+        width = re.search(r"--w:(\d+)", drawing)
+        box = re.search(r'viewBox="0 0 ([\d.]+)', drawing)
+        assert width is not None
+        assert box is not None
+        assert float(width[1]) == pytest.approx(float(box[1]), abs=1)
 
 
 def test_png_is_a_picture() -> None:
@@ -83,24 +115,3 @@ def test_distributions_hold_for_constant_groups_and_missing_ones() -> None:
     panels = {"one": {"a": [5, 5, 5], "b": [1, 2, 9]}, "two": {"a": [3.0]}}
     assert {"one", "two", "a", "b"} <= set(texts(svg(distributions(panels, title="t", unit="NFE"), "d")))
     assert svg(distributions({"one": {"a": [5, 5]}}, title="t", unit="NFE"), "d")
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_data_uri_keeps_the_pixels(channels: int) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (5, 7, channels)) / 255
-    header, _, payload = data_uri(image).partition(",")
-    assert header == "data:image/png;base64"
-    decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(payload)))).reshape(5, 7, channels)
-    assert np.array_equal(decoded, np.round(image * 255))
-
-
-def test_data_uri_refuses_other_shapes() -> None:
-    with pytest.raises(UserError, match="must be"):
-        data_uri(np.zeros((5, 7)))
-
-
-def test_examples_escape_their_captions() -> None:
-    html = examples([Card([Picture(np.zeros((4, 4, 1)), ("<b>", "0.5"))], columns=2)])
-    assert "<b>" not in html
-    assert "&lt;b&gt;<br>0.5" in html
-    assert len(re.findall("<img", html)) == 1

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ from rich.console import Console
 from synthetic_study import make_results
 
 from workbench.metrics import Estimate
-from workbench.reporting import column_estimate, html_table, number, rich_table, terminal_table
+from workbench.reporting import column_estimate, html_table, image_count, number, rich_table, terminal_table
 
 
 @pytest.fixture
@@ -32,6 +33,43 @@ def test_html_table(frame: pd.DataFrame) -> None:
     assert "&lt;x&gt;" in html
     assert "<x>" not in html
     assert "A &amp; B" in html
+
+
+def test_cells_sort_by_their_unrounded_figures(frame: pd.DataFrame) -> None:
+    html = html_table(frame, 0)
+    assert 'data-value="3.14159">3<' in html
+    assert 'data-value="-1.5"' in html
+    assert 'data-value="nan">n/a' in html
+    assert "<td>&lt;x&gt;</td>" in html
+
+
+@pytest.mark.parametrize(
+    ("counts", "note", "column", "in_cells"),
+    [
+        ([[8, 8], [8, 0]], "n = 8 images", False, 0),
+        ([[8, 8], [4, 4]], "", True, 0),
+        ([[8, 4], [8, 4]], "", False, 4),
+    ],
+    ids=["one for all", "one a row", "one a cell"],
+)
+def test_every_estimate_says_how_many_images(counts, note: str, column: bool, in_cells: int) -> None:
+    rows = [[Estimate(1.0, 0.0, 2.0, n) for n in line] for line in counts]
+    html = html_table(pd.DataFrame(rows, columns=["a", "b"]))
+    assert re.findall("<p class=.note.>(.*?)</p>", html) == ([note] if note else [])
+    assert ("<th scope=col>n</th>" in html) == column
+    assert html.count(", n = ") == in_cells
+    if column:
+        assert 'data-value="8.0">8<' in html
+
+
+def test_image_count() -> None:
+    def estimates(*counts: int) -> list[Estimate]:
+        return [Estimate(0.0, 0.0, 0.0, n) for n in counts]
+
+    assert image_count(estimates(5, 0, 5)) == "n = 5 images"
+    assert image_count(estimates(1)) == "n = 1 image"
+    assert image_count(estimates(7, 3)) == "n = 3 to 7 images"
+    assert image_count(estimates(0)) == ""
 
 
 def test_rich_table(frame: pd.DataFrame) -> None:

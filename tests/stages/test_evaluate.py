@@ -86,8 +86,9 @@ def test_figures_are_those_of_the_pictures(cell: Evaluate, runtime: Runtime, fra
         ceiling = psnr(autoencoder.decode(autoencoder.encode(x)), x)
     assert frame["psnr_ceiling"].to_numpy() == pytest.approx(ceiling.numpy(), abs=1e-3)
     kept = load_file(cell.ensure(runtime) / EXAMPLES)
-    assert frame["psnr"].to_numpy() == pytest.approx(psnr(kept["restored"], x).numpy(), abs=1e-3)
-    assert frame["ssim"].to_numpy() == pytest.approx(ssim(kept["restored"], x).numpy(), abs=1e-3)
+    restored = kept["restored"] / 255  # rounded to 8 bits
+    assert frame["psnr"].to_numpy() == pytest.approx(psnr(restored, x).numpy(), abs=1e-2)
+    assert frame["ssim"].to_numpy() == pytest.approx(ssim(restored, x).numpy(), abs=1e-2)
 
 
 def test_true_error_and_bias_are_of_the_latents(cell: Evaluate, runtime: Runtime, frame: pd.DataFrame) -> None:
@@ -122,10 +123,10 @@ def test_the_first_images_are_kept_as_examples(
         assert set(kept) == {"image_id"}
         return
     assert set(kept) == {"clean", "degraded", "decoded", "restored", "image_id"}
-    assert torch.equal(kept["clean"], images.batch(slice(None)))
+    assert (kept["clean"] / 255 - images.batch(slice(None))).abs().max() <= 0.5 / 255 + 1e-6
     for picture in ("degraded", "decoded", "restored"):
         assert kept[picture].shape == kept["clean"].shape
-        assert 0 <= kept[picture].min() <= kept[picture].max() <= 1
+        assert kept[picture].dtype == torch.uint8
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

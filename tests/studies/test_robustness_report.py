@@ -131,13 +131,53 @@ def test_fallbacks_are_said(results: StudyResults) -> None:
     assert "25.0 % of all restorations" in report.severity_matrix(dataclasses.replace(results, frame=frame)).html
 
 
-def test_examples_show_matched_and_worst(results: StudyResults) -> None:
+def test_examples_show_every_cell_and_matrices_lead_there(results: StudyResults) -> None:
+    html = report.examples_section(results).html
+    anchors = re.findall(r'id="(cell-[^"]*)"', html)
+    assert sorted(anchors) == sorted(f"cell-{cell}" for cell in results.frame["cell"].unique())
+    links = re.findall(r'<a href="#([^"]*)"', report.psnr_matrix(results).html)
+    assert sorted(links) == sorted(anchors)
+    # a degradation: three images, degraded and clean, then five encoders; two cases of four pictures
+    assert html.count("<img") == 4 * (3 * 2 * (1 + 5) + 2 * 4)
+    assert html.count("encoder, matched") == 4
+
+
+def test_worst_and_best_are_chosen_by_result_among_the_kept(results: StudyResults) -> None:
+    def of(encoder: str, place: int) -> np.ndarray:
+        cell = (frame["encoder"] == encoder) & (frame["degradation"] == "gaussian_blur")
+        return frame.index[cell][[place]]
+
     frame = results.frame.copy()
-    worst = (frame["encoder"] == "motion_blur_crf") & (frame["degradation"] == "gaussian_blur")
-    frame.loc[worst, "psnr"] -= 5
+    frame.loc[of("motion_blur_crf", 5), "psnr"] -= 20
+    frame.loc[of("gaussian_noise", 2), "psnr"] += 30
+    frame.loc[of("random_inpainting", 20), "psnr"] -= 60  # its pictures are not kept
     html = report.examples_section(dataclasses.replace(results, frame=frame)).html
-    assert "gaussian blur (matched) and motion blur crf (worst mismatched)" in html
-    assert html.count("<img") == 4 * 3 * 6
+    html = html[: html.index("Tested on random inpainting")]
+    loss, gain = (re.search(rf"Largest {name}</strong><p>([\d.]+) dB", html) for name in ("loss", "gain"))
+    assert loss is not None
+    assert gain is not None
+    assert float(loss[1]) == pytest.approx(20 + MISMATCH_LOSS, abs=1.5)
+    assert float(gain[1]) == pytest.approx(30 - MISMATCH_LOSS, abs=1.5)
+    assert "lost by the motion blur crf encoder" in html
+    assert "gained by the gaussian noise encoder" in html
+    assert "on the 8 of 24 test images whose pictures are kept" in html
+    over_all = re.search(r"On all 24 the loss goes from −([\d.]+) to ([\d.]+) dB", html)
+    assert over_all is not None
+    assert over_all[1] == gain[1]
+    assert float(over_all[2]) == pytest.approx(60 + MISMATCH_LOSS, abs=1.5)
+
+
+def test_a_best_case_that_loses_is_called_a_loss() -> None:
+    html = report.examples_section(make_results(8, universal=None, mismatch_loss=9)).html
+    assert "Smallest loss" in html
+    assert "gain</strong>" not in html
+
+
+def test_cells_without_pictures_say_so(results: StudyResults) -> None:
+    examples = {cell: {"image_id": np.array([], dtype=np.int64)} for cell in results.examples}
+    html = report.examples_section(dataclasses.replace(results, examples=examples)).html
+    assert "<img" not in html
+    assert html.count("no pictures are kept") == html.count('id="cell-') == 20
 
 
 def test_another_number_of_axes_is_refused(results: StudyResults) -> None:

@@ -1,8 +1,8 @@
 """Figures for pages: matplotlib as inline SVG.
 
-Text outside coloured cells takes the page's own text colour, so that one figure serves light and dark pages. Figures are
-laid out in pixels of the page: shown at their own width or wider, never narrower, their smallest text has 10 pixels.
-What does not fit a phone scrolls in a box of its own.
+Text outside coloured cells takes the page's own text colour, so that one figure serves light and dark pages. Figures
+are laid out in pixels of the page and shown at their own width or wider, never narrower, so that their smallest text
+has 10 pixels; what does not fit a phone scrolls in a box of its own.
 """
 
 import io
@@ -162,7 +162,9 @@ def svg(figure: "Figure", description: str) -> Markup:
     """
     import matplotlib as mpl
 
-    names = {artist.get_url(): str(artist.get_label()) for artist in figure.findobj(lambda artist: artist.get_url())}
+    names = {
+        artist.get_url(): str(artist.get_label()) for artist in figure.findobj(lambda artist: bool(artist.get_url()))
+    }
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -225,7 +227,7 @@ def _text(
     va: Literal["top", "center", "bottom"],
     **style: Any,
 ) -> None:
-    """Lines of text, each an element of its own: a browser's font is not matplotlib's, and only so they align in both."""
+    """Lines of text, each an element of its own, which aligns them in a browser too, whose font is not matplotlib's."""
     x, y = at
     step = 1.2 * size
     above = {"top": 0.0, "center": (len(lines) - 1) / 2, "bottom": len(lines) - 1.0}[va]

@@ -39,9 +39,7 @@ def html_table(frame: "DataFrame", decimals: Mapping[str, int] | int = 2, captio
     corner = Markup("<th scope=col>{}</th>").format(frame.index.name or "")
     lines = []
     for (label, row), count in zip(rows, counts, strict=True):
-        cells = [
-            _html_cell(v, _places(decimals, c), with_count=not by_row) for c, v in zip(columns, row, strict=True)
-        ]
+        cells = [_html_cell(v, _places(decimals, c), with_count=not by_row) for c, v in zip(columns, row, strict=True)]
         if len(names) > len(columns):
             cells.append(_html_cell(max(count, default=math.nan), 0))
         lines.append(Markup("<tr><th scope=row>{}</th>{}</tr>").format(label, Markup().join(cells)))
