@@ -8,7 +8,7 @@ degradation, "universal" one trained on a mixture. A positive loss means that th
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -609,7 +609,7 @@ def _strips(grid: _Grid, degradation: str, stores: dict[str, _Store], num_images
 
 def _chosen_by_result(grid: _Grid, degradation: str, stores: dict[str, _Store]) -> Markup:
     """The kept images on which an encoder loses most and gains most PSNR against the matched one."""
-    lost: dict[tuple[str, int], float] = {
+    lost: dict[tuple[str, Any], float] = {
         (encoder, image): float(value)
         for encoder in stores
         if encoder != degradation and (series := _lost(grid, "psnr", encoder, degradation)) is not None
