@@ -1,6 +1,5 @@
 """A study's page: one HTML file that needs nothing but itself."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
+
+from workbench.files import write_whole
 
 if TYPE_CHECKING:
     from workbench.study import StudyResults
@@ -49,9 +50,7 @@ def render(results: "StudyResults", sections: Sequence[Section], path: Path, ans
         num_cells=int(results.frame["cell"].nunique()),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, text)
     return path
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.files import locked, whole
 from workbench.progress import Progress
 from workbench.reporting.page import render
 from workbench.reporting.tables import terminal_table
@@ -19,7 +20,12 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
     page = folder / "report" / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     answer = study.answer(results) if study.answer is not None else []
-    render(results, [section(results) for section in study.report], page, answer)
+    picture = page.parent / "matrix.png"
+    with locked(folder):
+        render(results, [section(results) for section in study.report], page, answer)
+        if study.picture is not None:
+            with whole(picture) as partial:
+                partial.write_bytes(study.picture(results))
     runtime.progress.show(terminal_table(results))
     for sentence in answer:
         runtime.progress.say(f"- {sentence}")
@@ -29,8 +35,6 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
         columns, rows = _means(results)
         log.table("matrix", columns, rows)
         if study.picture is not None:
-            picture = page.parent / "matrix.png"
-            picture.write_bytes(study.picture(results))
             log.image("matrix_image", picture)
 
 
