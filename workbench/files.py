@@ -61,7 +61,7 @@ def disk_refusal(error: BaseException, folder: Path) -> str | None:
     if number is None or number not in FULL | REFUSED:
         return None
     path = (isinstance(error, OSError) and (error.filename2 or error.filename)) or folder
-    what = "there is no room for" if number in FULL else "cannot use"
+    what = "no room left at" if number in FULL else "cannot use"
     remedy = "make room" if number in FULL else "mend that"
     return (
         f"{what} {path} ({os.strerror(number)}): {remedy} and run the same command again, it goes on where it stopped"
