@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.config import UserError
+from workbench.files import disk_refusal
 from workbench.progress import Bars
 from workbench.stages.base import Runtime
 from workbench.tracking import Tracker, WandbTracker
@@ -15,11 +16,17 @@ def open_runtime(runs: Path, device: str, batch_size: int, rerun: bool, group: s
     """A runtime with bars; with a W&B tracker where a group is named.
 
     Raises:
-        UserError: for a device that is not there or a runs folder that cannot be written.
+        UserError: for a device that is not there, a runs folder that cannot be written, or a disk that is full or gives
+            way while the runtime is open.
     """
     with Bars() as progress:
         tracker = Tracker() if group is None else WandbTracker(runs, group, progress.say)
-        yield Runtime(runs, _device(device), batch_size, rerun, progress, tracker)
+        try:
+            yield Runtime(runs, _device(device), batch_size, rerun, progress, tracker)
+        except Exception as error:
+            if (refusal := disk_refusal(error, runs)) is None:
+                raise
+            raise UserError(refusal) from error
 
 
 def _device(name: str) -> str:

@@ -7,7 +7,6 @@ reads the results as a DataFrame.
 import importlib
 import itertools
 import json
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import Config, UserError, digest
-from workbench.stages.base import Runtime, Stage, provenance, read_provenance
+from workbench.files import locked, whole, write_whole
+from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -191,19 +191,16 @@ def run_study(
     cached = sum(cell.stage.is_cached(runtime) for cell in cells)
     runtime.progress.say(f"{name} ({preset}): {len(cells)} cells, {cached} cached")
     with runtime.progress.task(f"study {name}") as update:
-        for number, cell in enumerate(cells):
-            update(number, len(cells), cell.stage.label)
-            cell.stage.ensure(runtime)
-            update(number + 1, len(cells), cell.stage.label)
+        ensure_all([cell.stage for cell in cells], runtime, update)
     index = [{"cell": c.stage.identity, **c.labels, "config": c.stage.model_dump(mode="json")} for c in cells]
-    write_atomically(folder / "cells.json", json.dumps(index, indent=2))
-    if study.finish is not None:
-        study.finish(cells, folder, runtime)
-    results = gather(name, preset, question, overrides, cells, runtime)
-    if results is not None:
-        partial = partial_path(folder / "results.parquet")
-        results.frame.to_parquet(partial)
-        partial.replace(folder / "results.parquet")
+    with locked(folder):
+        write_whole(folder / "cells.json", json.dumps(index, indent=2))
+        if study.finish is not None:
+            study.finish(cells, folder, runtime)
+        results = gather(name, preset, question, overrides, cells, runtime)
+        if results is not None:
+            with whole(folder / "results.parquet") as partial:
+                results.frame.to_parquet(partial)
     return results, folder
 
 
@@ -266,18 +263,6 @@ def gather(
     }
     command = command_of(name, preset, overrides)
     return StudyResults(name, preset, question, command, axes, frame, examples, record, sorted(notes))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    partial = partial_path(path)
-    partial.write_text(text)
-    partial.replace(path)
-
-
-def partial_path(path: Path) -> Path:
-    """Where a file is written before it is renamed: a place of this process's own, since two may run one study."""
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")
 
 
 def _read_examples(path: Path) -> dict[str, "np.ndarray"]:

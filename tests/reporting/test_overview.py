@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import pytest
 
-from workbench.reporting.overview import estimated_seconds
+from workbench.reporting.overview import estimated_seconds, print_doctor
 from workbench.stages import base
 from workbench.stages.base import PROVENANCE, Runtime, Stage
 
@@ -53,3 +53,16 @@ def test_damaged_entries_say_nothing(content: str, runtime: Runtime) -> None:
     done(4, 100.0, runtime).write_text(content)
     assert base.damage(Work(size=4).folder(runtime)) == f"{PROVENANCE} cannot be read"
     assert estimated_seconds(Work(size=10), runtime) == 20
+
+
+def test_doctor_names_work_that_was_never_finished(runtime: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
+    done(2, 4.0, runtime)
+    print_doctor(runtime.root)
+    assert "unfinished" not in capsys.readouterr().out
+    partial = Work(size=3).folder(runtime).with_suffix(".partial")
+    partial.mkdir()
+    (partial / "last.ckpt").write_bytes(bytes(2_500_000))
+    print_doctor(runtime.root)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 stages, 2.5 MB" in said
+    assert "go on from there" in said

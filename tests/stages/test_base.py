@@ -1,8 +1,10 @@
+import errno
 import json
 import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +14,7 @@ from pydantic import Field
 from workbench import __version__
 from workbench.config import NOT_IDENTITY, UserError
 from workbench.stages import base
-from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, read_provenance
+from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, read_provenance, unfinished
 
 
 class Work(Stage):
@@ -131,16 +133,70 @@ def test_failing_work_leaves_no_finished_folder_and_goes_on_from_what_it_left(
     assert read_provenance(folder)["resumed"] is True
 
 
-def test_a_kill_between_provenance_and_rename_does_no_harm(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
+def test_after_a_kill_before_the_last_rename_only_the_rename_is_left_to_do(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(folder: Path, target: Path) -> Path:
+        if folder.is_dir():
+            raise KeyboardInterrupt
+        return original(folder, target)
 
+    original = Path.replace
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             Work().ensure(runtime)
     folder = Work().ensure(runtime)
     assert damage(folder) is None
+    assert (folder / "begun").read_text() == "once "
+    assert Work.log == ["work"]
+
+
+def test_unfinished_work_with_a_provenance_is_done_again(runtime: Runtime) -> None:
+    """A file may have been cut since it was written: by a power failure, or by hand."""
+    folder = Work().ensure(runtime)
+    partial = folder.replace(folder.with_suffix(".partial"))
+    cut(partial / "deep" / "value.txt")
+    assert (Work().ensure(runtime) / "deep" / "value.txt").read_text() == "1"
+    assert Work.log == ["work", "work"]
+
+
+def test_what_only_a_killed_run_needs_stays_until_the_stage_is_finished(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(self: Work, folder: Path, runtime: Runtime) -> None:
+        for name in ("value.txt", "last.ckpt", "metrics.csv.partial"):
+            (folder / name).touch()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Work, "work", work)
+    with monkeypatch.context() as patch:
+        patch.setattr(base, "_checksums", full)
+        with pytest.raises(OSError, match="No space"):
+            Work().ensure(runtime)
+    (partial,) = unfinished(runtime.root)
+    assert {path.name for path in partial.iterdir()} == {"config.json", "value.txt", "last.ckpt", "metrics.csv.partial"}
+    folder = Work().ensure(runtime)
+    assert {path.name for path in folder.iterdir()} == {"config.json", "value.txt", PROVENANCE}
+    assert set(read_provenance(folder)["files"]) == {"config.json", "value.txt"}
+    assert unfinished(runtime.root) == []
+
+
+def test_an_outdated_artifact_stays_until_there_is_a_better_one(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Work().ensure(runtime)
+    monkeypatch.setattr(Work, "outdated", lambda self, folder: "it is old")
+    monkeypatch.setattr(Work, "fails", True)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        Work().ensure(Runtime(runtime.root, rerun=True))
+    assert (folder / "deep" / "value.txt").read_text() == "1"
+    monkeypatch.setattr(Work, "fails", False)
+    Work().ensure(Runtime(runtime.root, rerun=True))
+    assert Work.log == ["work"] * 3
+    assert stage_folders(runtime) == [f"work/{Work().identity}"]
 
 
 def test_provenance_says_how_it_was_made(runtime: Runtime) -> None:
@@ -229,6 +285,78 @@ def test_two_processes_at_once_do_a_stage_once(tmp_path: Path) -> None:
     assert [process.returncode for process in processes] == [0, 0]
     assert folders[0] == folders[1]
     assert (tmp_path / "log").read_text() == "done\n"
+
+
+COMPANY = """
+    import os, sys, time
+    from pathlib import Path
+    from typing import ClassVar
+    from workbench.stages import base
+    from workbench.stages.base import Runtime, Stage, ensure_all
+
+    base.provenance = lambda runtime: {}  # without importing torch
+
+    class Slow(Stage):
+        name: ClassVar[str] = "slow"
+        seconds_per_effort: ClassVar[float] = 1.0
+        number: int = 0
+        below: bool = True
+        def effort(self): return 1.0
+        def upstream(self): return (Slow(number=self.number // 2, below=False),) if self.below else ()
+        def work(self, folder, runtime):
+            time.sleep(float(sys.argv[3]))
+
+    root, others = Path(sys.argv[1]), int(sys.argv[2])
+    runtime = Runtime(root)
+    (root / f"ready-{os.getpid()}").touch()
+    while len(list(root.glob("ready-*"))) < others:
+        time.sleep(0.01)
+    ensure_all([Slow(number=number) for number in range(8)], runtime)
+"""
+NUM_SLOW = 8 + 4
+"""Eight stages, each two of which stand on one."""
+
+
+def company(root: Path, num_processes: int, seconds: float) -> list["subprocess.Popen[bytes]"]:
+    """Processes that work on the same stages, each of which takes so long; they begin when all are ready."""
+    command = [sys.executable, "-c", textwrap.dedent(COMPANY), str(root), str(num_processes), str(seconds)]
+    environment = os.environ | {"PYTHONPATH": str(Path(base.__file__).parents[2])}
+    return [subprocess.Popen(command, env=environment) for _ in range(num_processes)]
+
+
+def test_four_processes_share_the_work(tmp_path: Path) -> None:
+    seconds = 0.5
+    processes = company(tmp_path, 4, seconds)
+    assert [process.wait(timeout=60) for process in processes] == [0] * 4
+    made = [read_provenance(folder) for folder in tmp_path.glob("stages/slow/*") if folder.is_dir()]
+    assert len(made) == NUM_SLOW
+    assert {record["process"] for record in made} == {process.pid for process in processes}
+    assert not any(record["resumed"] for record in made)
+    span = max(record["started"] + record["wall_seconds"] for record in made) - min(r["started"] for r in made)
+    # one process, or four that wait at the same lock, need NUM_SLOW * seconds; four that share, a quarter
+    assert span < 0.5 * NUM_SLOW * seconds
+
+
+def test_the_work_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> None:
+    (holder,) = company(tmp_path, 1, 3600)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("stages/slow/*.partial")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert unfinished(tmp_path) == [], "somebody is working on it"
+    (other,) = company(tmp_path, 1, 0.01)
+    # all that the other can do, it does, and waits for the rest
+    while len([folder for folder in tmp_path.glob("stages/slow/*/") if folder.suffix == ""]) < NUM_SLOW - 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert other.poll() is None
+    holder.kill()
+    holder.wait(timeout=60)
+    assert other.wait(timeout=60) == 0
+    made = [read_provenance(folder) for folder in tmp_path.glob("stages/slow/*") if folder.is_dir()]
+    assert len(made) == NUM_SLOW
+    assert [record["process"] for record in made if record["resumed"]] == [other.pid]
 
 
 @pytest.mark.parametrize("place", ["file", "below a file"])

@@ -94,6 +94,12 @@ def curve(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def flip_in_the_middle(content: bytes) -> bytes:
+    """One byte of the weights, changed."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_stopped_at_any_epoch_and_resumed_gives_the_same_weights_and_curve(
     kind: str, cell: Evaluate, undisturbed: Runtime, tmp_path: Path
@@ -148,6 +154,19 @@ def test_stopping_really_stops_and_leaves_a_checkpoint(cell: Evaluate, undisturb
     assert len(curve(partial)) == 3
     stage.ensure(Runtime(tmp_path, progress=Recording("", 0)))
     assert seen == [6, 7], "it goes on with the epoch that was not saved"
+
+
+@pytest.mark.parametrize("harm", [lambda content: content[:-100], lambda content: b"", flip_in_the_middle])
+def test_a_damaged_checkpoint_is_one_line(cell: Evaluate, tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
+    stage = cell.autoencoder_stage()
+    with pytest.raises(StoppedError):
+        stage.ensure(Runtime(tmp_path, progress=StopAfter(f"training {stage.label}", 2)))
+    checkpoint = stage.folder(Runtime(tmp_path)).with_suffix(".partial") / CHECKPOINT
+    checkpoint.write_bytes(harm(checkpoint.read_bytes()))
+    with pytest.raises(UserError, match=f"{checkpoint} is damaged: delete it"):
+        stage.ensure(Runtime(tmp_path))
+    checkpoint.unlink()
+    assert stage.ensure(Runtime(tmp_path)).is_dir()
 
 
 def test_the_average_and_not_the_last_weights_are_kept(cell: Evaluate, undisturbed: Runtime, tmp_path: Path) -> None:

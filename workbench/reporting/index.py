@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import Config, UserError, parse_overrides
+from workbench.files import write_whole
 from workbench.reporting.page import paragraphs, write_html
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ class _Entry:
 
 def write_summary(results: "StudyResults", answer: Sequence[str], folder: Path) -> None:
     """Write what an index says of `results` to `folder`, where their page is."""
-    from workbench.study import write_atomically
-
     summary = Summary(
         name=results.name,
         preset=results.preset,
@@ -48,7 +47,7 @@ def write_summary(results: "StudyResults", answer: Sequence[str], folder: Path) 
         num_cells=int(results.frame["cell"].nunique()),
         num_images=int(results.frame["image_id"].nunique()),
     )
-    write_atomically(folder / SUMMARY, summary.model_dump_json(indent=2))
+    write_whole(folder / SUMMARY, summary.model_dump_json(indent=2))
 
 
 def read_summary(folder: Path) -> Summary | None:

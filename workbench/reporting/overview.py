@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, read_provenance
+from workbench.files import PARTIAL
+from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, read_provenance, unfinished
 
 
 def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> None:
@@ -85,6 +86,13 @@ def print_doctor(runs: Path) -> None:
     try:
         Runtime(runs)
         table.add_row("runs", f"{runs.resolve()}, writable")
+        if begun := unfinished(runs):
+            size = sum(file.stat().st_size for folder in begun for file in folder.rglob("*") if file.is_file())
+            table.add_row(
+                "unfinished",
+                f"{len(begun)} stages, {size / 1e6:.1f} MB: the commands that began them go on from there; "
+                f"if you want none of them, delete {runs}/stages/*/*{PARTIAL}",
+            )
     except UserError as error:
         table.add_row("runs", str(error))
     Console().print(table)

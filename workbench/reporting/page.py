@@ -1,7 +1,6 @@
 """A study's page: one HTML file that needs nothing but itself."""
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from workbench.files import write_whole
 from workbench.reporting.quantities import readable
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def write_html(template: str, path: Path, **values: Any) -> Path:
     )
     text = environment.get_template(template).render(**values)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, text)
     return path
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import UserError
+from workbench.files import locked, whole
 from workbench.progress import Progress
 from workbench.reporting.index import recipe_of, write_index, write_summary
 from workbench.reporting.page import render
@@ -18,7 +19,12 @@ MEANS = ("psnr", "psnr_decoded", "psnr_degraded", "psnr_ceiling", "ssim", "lpips
 
 def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Runtime") -> None:
     """Write `report/index.html`, print the matrix and the answer, and log them as a W&B run of the study."""
-    page, answer = draw(study, results, folder)
+    with locked(folder):
+        page, answer = draw(study, results, folder)
+        picture = page.parent / "matrix.png"
+        if study.picture is not None:
+            with whole(picture) as partial:
+                partial.write_bytes(study.picture(results))
     runtime.progress.show(terminal_table(results))
     for sentence in answer:
         runtime.progress.say(f"- {sentence}")
@@ -28,8 +34,6 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
         columns, rows = _means(results)
         log.table("matrix", columns, rows)
         if study.picture is not None:
-            picture = page.parent / "matrix.png"
-            picture.write_bytes(study.picture(results))
             log.image("matrix_image", picture)
 
 

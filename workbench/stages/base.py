@@ -2,6 +2,9 @@
 
 runs/stages/<stage>/<identity>/   config.json  provenance.json  and the stage's own files
 runs/stages/<stage>/<identity>.partial/   work in progress, or what a killed run left to go on from
+runs/stages/<stage>/<identity>.lock   held by the process that is at work; the kernel frees it when that process dies
+
+Any number of processes may share a runs folder: `ensure_all` works on what no other process is working on.
 """
 
 import hashlib
@@ -10,22 +13,27 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from workbench import __version__
 from workbench.config import Config, UserError
-from workbench.progress import Progress, Silent
+from workbench.files import PARTIAL, flush, write_whole
+from workbench.progress import Progress, Silent, Update
 from workbench.tracking import Tracker
 
 PROVENANCE = "provenance.json"
-
+SCRATCH = ("*.ckpt", f"*{PARTIAL}")
+"""Names of the files that only a killed run needs to go on from; a finished stage is without them."""
+POLL = 0.1
+"""Seconds between two looks at what other processes are working on."""
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,11 +64,10 @@ class Runtime:
     loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        probe = self.root / f".writable-{os.getpid()}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self.root):  # without a name where the system can: a kill leaves nothing
+                pass
         except OSError as error:
             raise UserError(
                 f"the runs folder {self.root} is not writable ({error.strerror}); name another by --runs"
@@ -146,38 +153,61 @@ class Stage(Config):
         Raises:
             UserError: if the artifact is damaged and `runtime.rerun` is not set.
         """
+        ensure_all([self], runtime)
+        return self.folder(runtime)
+
+    def attempt(self, runtime: Runtime) -> list["Stage"]:
+        """Make what is missing as far as no other process is working on it.
+
+        Returns:
+            The stages that others are working on and that stand in the way; none: the artifact is there.
+        """
         target = self.folder(runtime)
-        if self.shipped() is not None:
-            return target
-        if target.is_dir() and not self._is_damaged(target, runtime):
-            return target
-        for stage in self.upstream():
-            stage.ensure(runtime)
+        if self.shipped() is not None or (target.is_dir() and not self._is_damaged(target, runtime)):
+            return []
+        # all of them, even where one is in the way: there is work in the others
+        busy = [other for stage in self.upstream() for other in stage.attempt(runtime)]
+        if busy:
+            return busy
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_suffix(".lock")):
+        try:
+            lock = FileLock(_lock_path(target)).acquire(timeout=0)
+        except Timeout:
+            return [self]
+        with lock:
             if target.is_dir():
                 problem = self._problem(target, runtime)
                 if problem is None:  # another process was faster
-                    return target
+                    return []
                 runtime.progress.say(f"recomputing {self.label} {self.identity}: {problem}")
-                shutil.rmtree(target)
             self._make(target, runtime)
-        return target
+        return []
 
     def _make(self, target: Path, runtime: Runtime) -> None:
-        partial = target.with_suffix(".partial")
+        partial, replaced = target.with_suffix(PARTIAL), target.with_suffix(".replaced")
+        # a run killed just before its last rename has left all there is to do but that
+        if not partial.is_dir() or _damage(partial) is not None:
+            self._work(partial, runtime)
+        for path in _scratch(partial):
+            path.unlink()
+        if target.is_dir():  # outdated or damaged: it stood there until now, when there is something better
+            target.replace(replaced)
+        partial.replace(target)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+    def _work(self, partial: Path, runtime: Runtime) -> None:
+        """Do the work and write its provenance, the mark that nothing is missing."""
         resumed = partial.is_dir()
         partial.mkdir(exist_ok=True)
         started = time.time()
-        (partial / "config.json").write_text(json.dumps(self.model_dump(mode="json"), indent=2))
+        write_whole(partial / "config.json", json.dumps(self.model_dump(mode="json"), indent=2))
         with runtime.tracker.run(self.name, f"{self.label} {self.identity}", self.canonical(), self.identity) as log:
             self.work(partial, runtime)
             log.finish_stage(partial)
         record = provenance(runtime) | {"wall_seconds": round(time.time() - started, 2), "resumed": resumed}
-        record |= {"effort": self.effort()}
+        record |= {"started": round(started, 2), "process": os.getpid(), "effort": self.effort()}
         record |= {"identity": self.identity, "canonical": self.canonical(), "files": _checksums(partial)}
-        (partial / PROVENANCE).write_text(json.dumps(record, indent=2))
-        partial.replace(target)
+        write_whole(partial / PROVENANCE, json.dumps(record, indent=2))
 
     def outdated(self, folder: Path) -> str | None:
         """Why a sound artifact should be made again when the user asks for it; None: there is no reason."""
@@ -197,6 +227,59 @@ class Stage(Config):
         return problem is not None
 
 
+def ensure_all(stages: Sequence[Stage], runtime: Runtime, update: Update | None = None) -> None:
+    """Make all artifacts that are missing, those first that no other process is working on.
+
+    Args:
+        update: told how many of `stages` are there.
+
+    Raises:
+        UserError: if an artifact is damaged and `runtime.rerun` is not set.
+    """
+    tell = update or (lambda done, total, note="": None)
+    left, waited = list(stages), False
+    while left:
+        still_left: list[Stage] = []
+        busy: dict[Path, Stage] = {}
+        for number, stage in enumerate(left):
+            tell(len(stages) - len(left) + number - len(still_left), len(stages), stage.label)
+            if others := stage.attempt(runtime):
+                still_left.append(stage)
+                busy |= {other.folder(runtime): other for other in others}
+        left = still_left
+        if left:
+            note = f"waiting for another process: {next(iter(busy.values())).label}"
+            if not waited:
+                runtime.progress.say(note)
+            waited = True
+            tell(len(stages) - len(left), len(stages), note)
+            _wait_for_one(busy)
+    tell(len(stages), len(stages))
+
+
+def _wait_for_one(targets: Iterable[Path]) -> None:
+    """Until no process is working on one of these artifacts: it is there, or its process has died."""
+    while not any(_is_free(target) for target in targets):
+        time.sleep(POLL)
+
+
+def _is_free(target: Path) -> bool:
+    try:
+        with FileLock(_lock_path(target)).acquire(timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+def unfinished(root: Path) -> list[Path]:
+    """Folders of work that was begun, not finished, and that no process is working on, below a runs folder."""
+    return sorted(path for path in root.glob(f"stages/*/*{PARTIAL}") if _is_free(path))
+
+
+def _lock_path(target: Path) -> Path:
+    return target.with_suffix(".lock")
+
+
 def read_provenance(folder: Path) -> dict[str, Any]:
     """The provenance of a finished stage; {} for shipped weights."""
     path = folder / PROVENANCE
@@ -211,6 +294,13 @@ def damage(folder: Path) -> str | None:
     """What is wrong with a finished stage's files, in words; None if nothing is. Checked once a process."""
     if folder in _checked:
         return None
+    problem = _damage(folder)
+    if problem is None:
+        _checked.add(folder)
+    return problem
+
+
+def _damage(folder: Path) -> str | None:
     try:
         expected = dict(read_provenance(folder)["files"])
     except (KeyError, TypeError, ValueError):
@@ -221,14 +311,20 @@ def damage(folder: Path) -> str | None:
             return f"{name} is missing"
         if _checksum(path) != checksum:
             return f"{name} was changed or cut"
-    _checked.add(folder)
     return None
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    """Of every file but the provenance, which a run killed before its last rename may have left here."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / PROVENANCE)
+    """Of every file that stays, each put on the disk, but the provenance, which an earlier run may have left here."""
+    passing = {folder / PROVENANCE, *_scratch(folder)}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p not in passing)
+    for path in files:
+        flush(path)
     return {str(p.relative_to(folder)): _checksum(p) for p in files}
+
+
+def _scratch(folder: Path) -> list[Path]:
+    return [path for pattern in SCRATCH for path in folder.rglob(pattern)]
 
 
 def _checksum(path: Path) -> str:

@@ -78,7 +78,7 @@ class TrainAutoencoder(Stage):
     def work(self, folder: Path, runtime: Runtime) -> None:
         from workbench.data.module import StepDataModule
         from workbench.metrics import psnr
-        from workbench.training.fit import fit, forget_checkpoint
+        from workbench.training.fit import fit
         from workbench.training.modules import TrainingModule
 
         recipe = self.autoencoder
@@ -119,7 +119,6 @@ class TrainAutoencoder(Stage):
         autoencoder = autoencoder.cpu().eval()
         normalise(autoencoder, train)
         autoencoder.save(folder / "autoencoder")
-        forget_checkpoint(folder)
 
 
 @functools.lru_cache(maxsize=16)

@@ -87,7 +87,7 @@ class TrainPrior(Stage):
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         from workbench.data.module import StepDataModule
-        from workbench.training.fit import fit, forget_checkpoint
+        from workbench.training.fit import fit
         from workbench.training.modules import TrainingModule
 
         recipe = self.prior
@@ -121,7 +121,6 @@ class TrainPrior(Stage):
         trained = module.trained
         assert isinstance(trained, Prior)
         trained.cpu().save(folder)
-        forget_checkpoint(folder)
 
 
 @functools.lru_cache(maxsize=16)

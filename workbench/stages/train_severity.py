@@ -80,7 +80,7 @@ class TrainSeverity(Stage):
         from safetensors.torch import save_file
 
         from workbench.data.module import StepDataModule
-        from workbench.training.fit import fit, forget_checkpoint
+        from workbench.training.fit import fit
         from workbench.training.modules import TrainingModule
 
         recipe = self.severity_encoder
@@ -114,7 +114,6 @@ class TrainSeverity(Stage):
                 ),
             )
         save_file({name: t.contiguous() for name, t in encoder.cpu().state_dict().items()}, folder / WEIGHTS)
-        forget_checkpoint(folder)
 
 
 class Validation:

@@ -2,7 +2,9 @@
 
 import csv
 import logging
+import signal
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import Any, Literal
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from workbench.config import UserError
 from workbench.data.module import StepDataModule
+from workbench.files import whole
 from workbench.training.modules import TrainingModule
 
 Precision = Literal["float32", "bf16"]
@@ -32,8 +36,11 @@ def fit(
     """Train for `data.num_steps` steps, from `folder`'s last checkpoint where there is one.
 
     After every epoch the curve gains a row in `folder/metrics.csv`, then a checkpoint is written; a run killed in
-    between does that epoch again. The caller removes the checkpoint, by `forget_checkpoint`, once it has saved what it
-    keeps.
+    between does that epoch again. The checkpoint stays until the stage is finished: between the last epoch and then, a
+    kill or a full disk must not cost the whole training.
+
+    Raises:
+        UserError: if the checkpoint cannot be read.
 
     Args:
         validate: gives the validation figures of a row.
@@ -41,7 +48,9 @@ def fit(
     """
     epochs = -(-data.num_steps // data.steps_per_epoch)
     checkpoint = folder / CHECKPOINT
-    with _quiet():
+    if checkpoint.exists() and not _is_sound(checkpoint):
+        raise UserError(f"the checkpoint {checkpoint} is damaged: delete it, and the training begins again")
+    with _quiet(), _interruptible():
         trainer = lightning.Trainer(
             max_epochs=epochs,
             accelerator="gpu" if device.startswith("cuda") else "cpu",
@@ -59,10 +68,13 @@ def fit(
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=False)
 
 
-def forget_checkpoint(folder: Path) -> None:
-    """Remove what a finished training no longer needs."""
-    for path in folder.glob(f"{CHECKPOINT}*"):
-        path.unlink()
+def _is_sound(checkpoint: Path) -> bool:
+    """Whether a checkpoint, a zip archive by torch, holds all that was written."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip() is None
+    except zipfile.BadZipFile:
+        return False
 
 
 def _gpu_number(device: str) -> int:
@@ -104,19 +116,29 @@ class _Curve(Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         # at the start of the next epoch, since only then does Lightning's loop state say that the last one is done
         if trainer.current_epoch > 0:
-            partial = self.folder / (CHECKPOINT + ".partial")
-            trainer.save_checkpoint(partial)
-            partial.replace(self.folder / CHECKPOINT)
+            with whole(self.folder / CHECKPOINT) as partial:
+                trainer.save_checkpoint(partial)
 
 
 def write_csv(rows: list[dict[str, float]], path: Path) -> None:
     """Write rows whose columns are those of the first, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="") as file:
+    with whole(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C stays Ctrl-C: Lightning turns it into exit code 1 and ignores the signal from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from None
 
 
 @contextmanager

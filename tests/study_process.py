@@ -1,0 +1,106 @@
+"""The robustness study in processes of their own, as tests of crashes and company need it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pair import flags
+
+from workbench import study as study_module
+from workbench.stages.base import PROVENANCE
+
+PROJECT = Path(study_module.__file__).parents[1]
+TIMEOUT = 300
+
+
+def command(runs: Path, overrides: dict[str, Any], verb: str = "study") -> list[str]:
+    words = [sys.executable, "-m", "workbench", verb, "robustness", "--preset", "smoke", "--runs", str(runs)]
+    return [*words, "--device", "cpu", *flags(overrides)]
+
+
+def log_path(runs: Path, number: int = 0) -> Path:
+    """What a process says, beside the runs folder."""
+    return runs.with_name(f"{runs.name}-{number}.log")
+
+
+def begin(runs: Path, overrides: dict[str, Any], number: int = 0, verb: str = "study") -> "subprocess.Popen[str]":
+    with log_path(runs, number).open("w") as log:
+        words = command(runs, overrides, verb)
+        # where the tests run in the background, Ctrl-C is ignored, and so it would be in their children
+        return subprocess.Popen(
+            words,
+            cwd=PROJECT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+
+def end(process: "subprocess.Popen[str]", runs: Path, number: int = 0) -> tuple[int, str]:
+    """(exit code, what it said)."""
+    return process.wait(timeout=TIMEOUT), log_path(runs, number).read_text()
+
+
+def finish(process: "subprocess.Popen[str]", runs: Path, number: int = 0) -> str:
+    code, said = end(process, runs, number)
+    assert code == 0, said[-3000:]
+    return said
+
+
+def run(runs: Path, overrides: dict[str, Any]) -> str:
+    return finish(begin(runs, overrides), runs)
+
+
+def wait_until(reached: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not reached():
+        assert process.poll() is None, "the process ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=TIMEOUT)
+
+
+def results(runs: Path) -> pd.DataFrame:
+    (path,) = runs.glob("studies/robustness/*/results.parquet")
+    return pd.read_parquet(path)
+
+
+def finished(runs: Path) -> list[Path]:
+    """The provenance of every finished stage."""
+    return [path for path in runs.glob(f"stages/*/*/{PROVENANCE}") if path.parent.suffix == ""]
+
+
+def records(runs: Path) -> list[dict[str, Any]]:
+    """What the provenance of every finished stage says, in the order in which they were begun."""
+    return sorted((json.loads(path.read_text()) for path in finished(runs)), key=lambda record: record["started"])
+
+
+def stages(runs: Path) -> dict[str, tuple[int, int]]:
+    """Every finished stage, and what would change if it were done again."""
+    marks = {str(path.relative_to(runs)): path.stat() for path in finished(runs)}
+    return {name: (mark.st_ino, mark.st_mtime_ns) for name, mark in marks.items()}
+
+
+def assert_same_results(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    """Every column of every image is the same to the last bit, but for the time that it took.
+
+    Not only up to rounding: every draw is keyed by what it is for, a training goes on from all of its state, and both
+    runs use as many threads (the order of sums depends on their number).
+    """
+    pd.testing.assert_frame_equal(found.drop(columns="seconds"), expected.drop(columns="seconds"), check_exact=True)
+
+
+def assert_nothing_is_left_over(runs: Path) -> None:
+    assert not list(runs.glob("**/*.partial"))
+    assert not list(runs.glob("**/*.ckpt"))
