@@ -15,10 +15,10 @@ from workbench.degradations import Degradation
 from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.start import Situation, StartRule, timestep_at
+from workbench.severity.start import Situation, Start, StartRule, timestep_at
 from workbench.solvers.base import Networks, Solver
 from workbench.solvers.engine import Engine, Finished, Task
-from workbench.tensors import Ids, Images, Latents
+from workbench.tensors import Ids, Images, Latents, Measurements
 
 
 class Estimator(Protocol):
@@ -38,17 +38,20 @@ class Restored:
         x_hat: the restored images on [0, 1].
         z_hat: the severity encoder's guess of the clean latent.
         var_hat: its predicted error variance, (batch,).
+        start_variance: the error variance that the start rule matched, (batch,); NaN where it matches none.
         start_timestep: timestep of the first network evaluation; -1 where there was none.
         fell_back: whether the chain began from pure noise because the start rule could not use z_hat.
         nfe, decoder_evals, encoder_evals: evaluations of the prior, of D and of E (severity encoder included).
         flops: of all networks, gradients included; the operator's own are not counted.
         seconds: the image's share of the wall time.
+        start_seconds: the part of it that went into the estimate and the choice of the start.
     """
 
     ids: Ids
     x_hat: Images
     z_hat: Latents
     var_hat: Tensor
+    start_variance: Tensor
     start_timestep: Tensor
     fell_back: Tensor
     nfe: Tensor
@@ -56,6 +59,7 @@ class Restored:
     encoder_evals: Tensor
     flops: Tensor
     seconds: Tensor
+    start_seconds: Tensor
 
 
 @dataclass
@@ -114,23 +118,50 @@ class Restorer:
             raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
         estimate = self.estimator.estimate(measurement.encoder_input())
         noise = randomness.normal(measurement.ids, (self.seed, "start"), tuple(estimate.z_hat.shape[1:]))
-        situation = Situation(estimate, measurement, self.prior.schedule, grid, noise.to(estimate.z_hat), truth)
+        spent: Counter[str] = Counter()
+        situation = Situation(
+            estimate,
+            measurement,
+            self.prior.schedule,
+            grid,
+            noise.to(estimate.z_hat),
+            truth,
+            forward=lambda z, m: self._forward(z, m, spent),
+            encode=lambda y, m: self._encode(y, m, spent),
+            seed=self.seed,
+        )
         if self.solver.diffuses:
             start = self.start(situation)
-            z, position, fell_back = start.z, start.position, start.fell_back
         else:
-            z, position = estimate.z_hat, torch.full((len(measurement),), len(grid))
-            fell_back = torch.zeros(len(measurement), dtype=torch.bool)
+            num_images = len(measurement)
+            start = Start(
+                estimate.z_hat, torch.full((num_images,), len(grid)), torch.zeros(num_images, dtype=torch.bool)
+            )
+        matched = torch.full((len(measurement),), torch.nan) if start.variance is None else start.variance.float()
         share = (time.perf_counter() - clock) / len(measurement)
         for i, key in enumerate(keys):
             begun[key] = {
                 "z_hat": estimate.z_hat[i],
                 "var_hat": estimate.var_hat[i].mean(),
-                "start_timestep": timestep_at(grid, position[i]),
-                "fell_back": fell_back[i],
-                "seconds": torch.tensor(share),
+                "start_variance": matched[i],
+                "start_timestep": timestep_at(grid, start.position[i]),
+                "fell_back": start.fell_back[i],
+                "start_decoder_evals": torch.tensor(spent["decoder"]),
+                "start_encoder_evals": torch.tensor(spent["severity_encoder"]),
+                "start_seconds": torch.tensor(share),
             }
-        return Task(measurement, z, position)
+        return Task(measurement, start.z, start.position)
+
+    def _forward(self, z: Latents, measurement: Measurement, spent: Counter[str]) -> Measurements:
+        """A(D(z)), counted."""
+        spent["decoder"] += 1
+        return self.degradation.A(self.autoencoder.decode(z), measurement.params)
+
+    def _encode(self, y: Measurements, measurement: Measurement, spent: Counter[str]) -> Latents:
+        """z_hat of other measured values, counted."""
+        spent["severity_encoder"] += 1
+        view = self.degradation.view(y, measurement.params)
+        return self.estimator.estimate(y if view is None else view).z_hat
 
     @torch.no_grad()
     def _end(self, finished: Finished, begun: dict[int, dict[str, Tensor]]) -> Restored:
@@ -139,10 +170,17 @@ class Restorer:
         x_hat = self.autoencoder.decode(finished.z0).clamp(0, 1)
         share = (time.perf_counter() - clock) / len(x_hat)
         rows = [begun.pop(key) for key in finished.ids.tolist()]
-        spent = [count + Counter(decoder=1, severity_encoder=1) for count in finished.evaluations]
+        spent = [
+            count
+            + Counter(
+                decoder=1 + int(row.pop("start_decoder_evals")),
+                severity_encoder=1 + int(row.pop("start_encoder_evals")),
+            )
+            for count, row in zip(finished.evaluations, rows, strict=True)
+        ]
         unit = self.unit_flops((x_hat.shape[1], x_hat.shape[2], x_hat.shape[3]))
         joined = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-        seconds = joined.pop("seconds") + torch.tensor(finished.seconds) + share
+        seconds = joined["start_seconds"] + torch.tensor(finished.seconds) + share
         return Restored(
             ids=finished.ids,
             x_hat=x_hat,

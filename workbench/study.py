@@ -158,8 +158,10 @@ def value_at(config: Config, path: str) -> Any:
 
 
 def label(value: Any) -> str:
-    """A value in a table: a config's kind, anything else as it prints."""
-    return str(value.kind) if isinstance(value, Config) and hasattr(value, "kind") else str(value)
+    """A value in a table: a config's label, else its kind; anything else as it prints."""
+    if not isinstance(value, Config):
+        return str(value)
+    return str(getattr(value, "label", None) or getattr(value, "kind", None) or value)
 
 
 def command_of(name: str, preset: str, overrides: Mapping[str, Any]) -> str:

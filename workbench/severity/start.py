@@ -5,7 +5,7 @@ A chain visits the timesteps of a descending grid; a start is a position in that
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -16,6 +16,7 @@ from workbench.config import Config, UserError
 from workbench.diffusion import Schedule, diffuse
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.severity.residual import Encode, Forward, residual_variance
 from workbench.tensors import Latents, Scalars
 
 Channel = Literal["forward", "mmse"]
@@ -32,6 +33,9 @@ class Situation:
         grid: the timesteps that the chain visits, descending, (num_steps,).
         noise: standard normal, like z_hat, keyed by image.
         truth: the clean latent; for oracles only, None on a user's images.
+        forward: A(D(z)), for rules that look at the residual.
+        encode: z_hat of other measured values, for the same rules.
+        seed: keys their probes.
     """
 
     estimate: SeverityEstimate
@@ -40,6 +44,9 @@ class Situation:
     grid: Tensor
     noise: Latents
     truth: Latents | None = None
+    forward: Forward | None = None
+    encode: Encode | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,11 +58,13 @@ class Start:
         position: index into the grid of the first network evaluation, (batch,) int64; an image costs
             len(grid) - position evaluations.
         fell_back: the rule could not use z_hat and began from pure noise, (batch,) bool.
+        variance: the error variance that was matched, (batch,); None where the rule matches none.
     """
 
     z: Latents
     position: Tensor
     fell_back: Tensor
+    variance: Scalars | None = None
 
     def timestep(self, grid: Tensor) -> Tensor:
         """The timestep of the first network evaluation, (batch,) int64; -1 where there is none."""
@@ -145,13 +154,31 @@ class SNRMatch(StartRule):
     kind: Literal["snr_match"] = "snr_match"
     channel: Channel = Field("forward", description="what the error of z_hat is independent of: z0 or z_hat")
     offset_db: float = Field(0.0, description="how much noisier than matched to begin, in decibels")
+    variance: Literal["encoder", "residual", "max"] = Field(
+        "encoder",
+        description="whose variance is matched: the severity encoder's, the one that explains the measurement's "
+        "residual, or the larger of the two",
+    )
 
-    def variance(self, situation: Situation) -> Scalars:
+    def matched_variance(self, situation: Situation) -> Scalars:
         """The variance that is matched, per image."""
-        return _per_image(situation.estimate)
+        own = _per_image(situation.estimate)
+        if self.variance == "encoder":
+            return own
+        if situation.forward is None or situation.encode is None:
+            raise UserError(f"start.variance={self.variance} needs the operator, the decoder and the encoder")
+        residual = residual_variance(
+            situation.estimate.z_hat,
+            situation.measurement,
+            situation.forward,
+            situation.encode,
+            own,
+            seed=situation.seed,
+        )
+        return residual if self.variance == "residual" else torch.maximum(own, residual)
 
     def __call__(self, situation: Situation) -> Start:
-        v = self.variance(situation).double().cpu()
+        v = self.matched_variance(situation).double().cpu()
         # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain
         gain = torch.ones_like(v) if self.channel == "forward" else 1 / (1 - v).clamp(min=1e-12)
         noise_variance = v * gain
@@ -165,7 +192,7 @@ class SNRMatch(StartRule):
         missing = (1 - a - a * noise_variance).clamp(min=0)
         signal, noise = (c.sqrt().reshape(-1, 1, 1, 1).to(situation.noise) for c in (a * gain.square(), missing))
         z = signal * situation.estimate.z_hat + noise * situation.noise
-        return _with_fallback(z, position, fell_back, situation)
+        return replace(_with_fallback(z, position, fell_back, situation), variance=v)
 
 
 class OracleVariance(SNRMatch):
@@ -173,7 +200,7 @@ class OracleVariance(SNRMatch):
 
     kind: Literal["oracle_variance"] = "oracle_variance"  # type: ignore[assignment]
 
-    def variance(self, situation: Situation) -> Scalars:
+    def matched_variance(self, situation: Situation) -> Scalars:
         if situation.truth is None:
             raise UserError("oracle_variance needs the clean images: use it in studies, not to restore")
         return error_variance(situation.estimate.z_hat, situation.truth)
