@@ -299,3 +299,16 @@ def test_one_id_twice_under_way_is_refused() -> None:
 def test_flops_are_counted_at_the_images_own_size() -> None:
     r = restorer()
     assert r.unit_flops((1, 16, 16))["prior"] == 4 * r.unit_flops(SHAPE)["prior"]
+
+
+@pytest.mark.parametrize("source", ["residual", "max"])
+def test_a_start_that_looks_at_the_residual_pays_for_it(source: Literal["residual", "max"]) -> None:
+    plain = joined(restorer().restore(batches()))
+    corrected = joined(restorer(start=SNRMatch(variance=source)).restore(batches()))
+    # the prediction, one more for the divergence, and three of the search; one more encoding for the divergence
+    guided = corrected["nfe"] - plain["nfe"]
+    assert torch.equal(corrected["decoder_evals"] - plain["decoder_evals"] - guided, torch.full((NUM_IMAGES,), 5))
+    assert torch.equal(corrected["encoder_evals"] - plain["encoder_evals"], torch.ones(NUM_IMAGES, dtype=torch.int64))
+    assert (corrected["start_variance"] > 0).all()
+    if source == "max":
+        assert (corrected["start_variance"] >= corrected["var_hat"] * (1 - 1e-5)).all()
