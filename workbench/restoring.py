@@ -42,6 +42,7 @@ def restore_folder(
     check_severity(level)
     names, y = read_measurements(cell, input_folder)
     level = level.expand(len(y))
+    cell.check_operators()
     ids = torch.from_numpy(content_ids(y.numpy()))
     given = read_params(cell.degradation, params, level, ids, y)
     measurement = cell.degradation.received(y, level, ids, given)

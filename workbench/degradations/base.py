@@ -45,8 +45,10 @@ class Degradation(Config):
         """Whether A is drawn at random (a mask, a motion path), so that severity alone does not name it."""
         return False
 
-    surrogate_gradient: ClassVar[bool] = False
-    """Whether A's gradient is that of a smooth stand-in, since A is rounded."""
+    @property
+    def surrogate_gradient(self) -> bool:
+        """Whether A's gradient is that of a smooth stand-in, since A is rounded."""
+        return False
 
     @abstractmethod
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
