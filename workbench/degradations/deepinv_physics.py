@@ -44,8 +44,8 @@ class DeepinvPhysics(UserPhysics):
 
     and then, to see it and to restore images that suffered it (every other verb takes the same overrides):
 
-        python -m workbench data show fashion_mnist --degradation deepinv_physics --degradation.factory=optics:astigmatism
-        python -m workbench restore --operator deepinv_physics --degradation.factory=optics:astigmatism --severity ...
+        python -m workbench data show npy --degradation deepinv_physics --degradation.factory=optics:astigmatism ...
+        python -m workbench restore --operator deepinv_physics --degradation.factory=optics:astigmatism ...
 
     The function is called as factory(severity, **settings), and besides gets, where it has parameters of these names,
     `image_shape` (channels, height, width), `seed` (an int of the image's own, for operators drawn at random) and

@@ -59,13 +59,18 @@ class _Trial:
         ids = torch.arange(2)
         self.x = randomness.uniform(ids, ("check",), image_shape)
         self.params = operator.parameters(torch.full((2,), level), ids, 0, image_shape)
+        first = None
         if "seed" in self.params:  # both images by one physics, as those of one severity are where nothing is drawn
+            first = int(self.params["seed"][0])
             self.params = {**self.params, "seed": self.params["seed"][:1].expand(2)}
+        self.physics = operator.physics_for(level, first, image_shape, self.x)
 
     def run(self, gradient: bool) -> tuple[int, ...]:
         """The shape of y."""
         self._noise()
-        y = attempt(f"{self.where} cannot measure {_by(self.image_shape)} images", lambda: self._measure(self.x))
+        y: object = attempt(
+            f"{self.where} cannot measure {_by(self.image_shape)} images", lambda: self.physics.A(self.x)
+        )
         if not isinstance(y, Tensor) or not y.is_floating_point() or y.shape[:1] != (2,):
             raise UserError(f"{self.where}: A of 2 images must be one real tensor, image first, got {_make(y)}")
         if not bool(y.isfinite().all()):
@@ -85,9 +90,7 @@ class _Trial:
         """The physics is one, and has no noise but that of the workbench."""
         from deepinv.physics import GaussianNoise, Physics, ZeroNoise
 
-        level, seed = float(self.params["level"][0]), self.params.get("seed")
-        first = None if seed is None else int(seed[0])
-        physics = self.operator.physics_for(level, first, self.image_shape, self.x)
+        physics: object = self.physics
         if not isinstance(physics, Physics):
             raise UserError(f"{self.where}: expected a deepinv.physics.Physics, got {_make(physics)}")
         noise, noise_std = physics.noise_model, self.operator.noise_std
@@ -152,15 +155,16 @@ class _Trial:
 
     def _view(self, y: Measurements) -> None:
         """A severity encoder has an image to read."""
-        shape = _by(self.image_shape)
+        if not self.operator.needs_view(y, self.image_shape):
+            return
         failing = (
-            f"{self.where} measures {shape} images as {_by(y.shape[1:])}, so the severity encoder reads A_dagger(y), "
-            f"which must be such images: give the physics a fitting A_dagger. It"
+            f"{self.where} measures {_by(self.image_shape)} images as {_by(y.shape[1:])}, and the severity encoder "
+            "reads A_dagger(y), which must be such images: give the physics a fitting A_dagger. It"
         )
-        view = attempt(f"{failing} fails", lambda: self.operator.view(y, self.params))
-        if view is not None and (not isinstance(view, Tensor) or view.shape != self.x.shape):
-            raise UserError(f"{failing} returns {_make(view)}")
-        if view is not None and not bool(view.isfinite().all()):
+        view: object = attempt(f"{failing} fails", lambda: self.physics.A_dagger(y[:1]))
+        if not isinstance(view, Tensor) or view.shape != self.x[:1].shape:
+            raise UserError(f"{failing} returns {_make(view)} for one")
+        if not bool(view.isfinite().all()):
             raise UserError(f"{failing} returns values that are not finite")
 
 

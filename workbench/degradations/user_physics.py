@@ -58,10 +58,19 @@ class UserPhysics(Degradation):
 
     def view(self, y: Measurements, params: Params) -> Images | None:
         """physics.A_dagger(y), or None where y serves."""
-        if self.view_by == "auto" and tuple(y.shape[1:]) == _shape_in(params):
+        if not self.needs_view(y, _shape_in(params)):
             return None
+
+        def one_by_one(physics: "Physics", y: Tensor) -> Tensor:
+            # deepinv's iterations stop when the whole batch is good enough, so neighbours would change an image's view
+            return torch.cat([physics.A_dagger(y[i : i + 1]) for i in range(len(y))])
+
         with torch.no_grad():
-            return self._each(y, params, lambda physics, y: physics.A_dagger(y))
+            return self._each(y, params, one_by_one)
+
+    def needs_view(self, y: Measurements, image_shape: ImageShape) -> bool:
+        """Whether a severity encoder reads A_dagger(y) and not y."""
+        return self.view_by == "A_dagger" or tuple(y.shape[1:]) != image_shape
 
     def _each(self, tensor: Tensor, params: Params, call: "Callable[[Physics, Tensor], Tensor]") -> Tensor:
         """`call` with the physics of each image; images of one severity and seed go together."""
