@@ -534,6 +534,18 @@ def test_data_show_writes_a_picture(kind: str, cli: CommandLine, trained: Traine
     assert str(output) in said.out
 
 
+def test_data_show_takes_the_degradations_settings(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    output = tmp_path / "sheet.png"
+    arguments = ("data", "show", "npy", f"--path={trained.source}", "--size=16", "--channels=1", "--output", output)
+    said = cli(*arguments, "--degradation=deepinv_physics", "--degradation.factory=optics:halved")
+    assert said.code == 0, said.err
+    assert output.is_file()
+    line = cli.refuses(*arguments, "--degradation=deepinv_physics", "--degradation.factory=optics:forgotten")
+    assert "A_dagger" in line
+    parts = '[{"kind": "jpeg"}, {"kind": "compose"}]'
+    assert "compose itself" in cli.refuses(*arguments, "--degradation=compose", f"--degradation.parts={parts}")
+
+
 def test_stopping_is_no_traceback(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(_: object) -> None:
         raise KeyboardInterrupt

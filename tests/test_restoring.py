@@ -290,3 +290,26 @@ def test_an_output_that_cannot_be_written_is_one_line(
 def test_a_read_only_output_is_refused(read_only: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         make_output(read_only, read_only / "input")
+
+
+def test_a_physics_of_ones_own_is_an_operator(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    arguments = words(trained, degraded, tmp_path / "output", "deepinv_physics")
+    said = cli(*arguments, "--degradation.factory=optics:defocus")
+    assert said.code == 0, said.err
+    assert len(table(tmp_path / "output")) == NUM_IMAGES
+    refused = {"rounded": "is not differentiable", "halved": "are no pictures in a folder", "gone": "has no function"}
+    for factory, message in refused.items():
+        assert message in cli.refuses(*arguments, f"--degradation.factory=optics:{factory}")
+    assert "degradation.factory: field required" in cli.refuses(*arguments)
+
+
+def test_shares_spare_the_parameters_of_a_composition(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    arguments = words(trained, degraded, tmp_path / "output", "compose")
+    assert "compose draws its parameters at random" in cli.refuses(*arguments)
+    said = cli(*arguments, "--degradation.shares=[1,0.2,0.5]")
+    assert said.code == 0, said.err
+    assert len(table(tmp_path / "output")) == NUM_IMAGES

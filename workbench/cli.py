@@ -165,8 +165,10 @@ def data_show(
     from workbench.data.contact_sheet import contact_sheet
     from workbench.stages.evaluate import Evaluate
 
-    fields = {f"data.{key}": value for key, value in _overrides(context).items()}
+    given = _overrides(context)
+    fields = {key if key.startswith("degradation.") else f"data.{key}": value for key, value in given.items()}
     cell = Evaluate().replace({"data.kind": kind, "degradation.kind": degradation, **fields})
+    cell.degradation.check(cell.data.image_shape, gradient=False)
     path = contact_sheet(cell.data, lambda x, s, ids: cell.degradation.measure(x, s, ids, seed).encoder_input(), output)
     typer.echo(f"{kind}: {path}")
 

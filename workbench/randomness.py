@@ -14,11 +14,15 @@ from workbench.tensors import Ids
 Key = int | str
 
 
+def seed_of(*key: Key) -> int:
+    """A seed of 63 bits that `key` names."""
+    name = "\x1f".join(map(str, key)).encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
+
+
 def generator(*key: Key) -> torch.Generator:
     """A CPU generator seeded by `key`."""
-    name = "\x1f".join(map(str, key)).encode()
-    seed = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(seed_of(*key))
 
 
 def per_image(ids: Ids, key: tuple[Key, ...], draw: Callable[[torch.Generator], Tensor]) -> Tensor:

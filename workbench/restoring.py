@@ -42,8 +42,16 @@ def restore_folder(
     check_severity(level)
     names, y = read_measurements(cell, input_folder)
     level = level.expand(len(y))
+    cell.check_operators()
     ids = torch.from_numpy(content_ids(y.numpy()))
     given = read_params(cell.degradation, params, level, ids, y)
+    with torch.no_grad():
+        made = cell.degradation.A(y[:1], {name: value[:1] for name, value in given.items()})
+    if made.shape != y[:1].shape:
+        raise UserError(
+            f"{cell.degradation.kind} measures {tuple(y.shape[1:])} images as {tuple(made.shape[1:])}, which are no "
+            "pictures in a folder: restore them from Python, as workbench.degradations.GivenPhysics shows"
+        )
     measurement = cell.degradation.received(y, level, ids, given)
     cell.prior_stage().check()
     make_output(output_folder, input_folder)

@@ -4,12 +4,12 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
+from examples import EVERY as EVERY_DEGRADATION
 from stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation, images
 from torch import Tensor
 
 from workbench import randomness
 from workbench.config import UserError, kind_of, members
-from workbench.degradations import AnyDegradation
 from workbench.diffusion import DDPM
 from workbench.measurement import Measurement
 from workbench.solvers import AnySolver, DecodeOnly, Networks, NoGuidance, Solver, Step
@@ -56,7 +56,7 @@ def test_a_step_keeps_shape_and_type_and_leaves_its_input_alone(member: Any) -> 
 @every
 def test_what_needs_no_linear_operator_takes_every_operator(member: Any) -> None:
     solver: Solver = member()
-    for degradation in (d() for d in members(AnyDegradation) if kind_of(d) != "mixture"):
+    for degradation in EVERY_DEGRADATION:
         if degradation.linear or not solver.linear_only:
             solver.check(degradation)
         else:

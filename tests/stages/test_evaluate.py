@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from examples import EVERY as EVERY_DEGRADATION
 from pair import NUM_IMAGES, tiny_cell, write_images
 from safetensors.torch import load_file
 
-from workbench.config import UserError, kind_of, members
-from workbench.degradations import AnyDegradation
+from workbench.config import UserError
+from workbench.degradations import Degradation
 from workbench.metrics import psnr, ssim
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
@@ -58,9 +59,10 @@ def frame(cell: Evaluate, runtime: Runtime) -> pd.DataFrame:
     return rows(cell, runtime)
 
 
-@pytest.mark.parametrize("kind", [kind_of(member) for member in members(AnyDegradation)])
-def test_every_degradation_gives_a_row_an_image(kind: str, cell: Evaluate, runtime: Runtime) -> None:
-    stage = cell.replace({"degradation.kind": kind})
+@pytest.mark.parametrize("degradation", EVERY_DEGRADATION, ids=lambda degradation: degradation.kind)
+def test_every_degradation_gives_a_row_an_image(degradation: Degradation, cell: Evaluate, runtime: Runtime) -> None:
+    stage = cell.replace({"degradation": degradation})
+    stage.check_operators()
     found = rows(stage, runtime)
     assert COLUMNS <= set(found.columns) <= COLUMNS | {"lpips"}
     assert len(found) == stage.num_images

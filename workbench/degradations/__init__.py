@@ -5,8 +5,12 @@ from typing import Annotated
 from pydantic import Field
 
 from workbench.degradations.base import Degradation
+from workbench.degradations.compose import Compose
+from workbench.degradations.deepinv_physics import DeepinvPhysics
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.gaussian_noise import GaussianNoise
+from workbench.degradations.given_physics import GivenPhysics
+from workbench.degradations.haze import Haze
 from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
@@ -14,16 +18,29 @@ from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
 
 AnyDegradation = Annotated[
-    GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | SuperResolution | JPEG | Mixture,
+    GaussianBlur
+    | RandomInpainting
+    | MotionBlurCRF
+    | GaussianNoise
+    | SuperResolution
+    | JPEG
+    | Haze
+    | Compose
+    | DeepinvPhysics
+    | Mixture,
     Field(discriminator="kind"),
 ]
 
 __all__ = [
     "JPEG",
     "AnyDegradation",
+    "Compose",
+    "DeepinvPhysics",
     "Degradation",
     "GaussianBlur",
     "GaussianNoise",
+    "GivenPhysics",
+    "Haze",
     "Mixture",
     "MotionBlurCRF",
     "RandomInpainting",

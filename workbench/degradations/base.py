@@ -26,17 +26,29 @@ class Degradation(Config):
     kind: str
     noise_std: float = Field(0.05, ge=0, le=1, description="standard deviation of the noise on [0, 1] images")
 
-    linear: ClassVar[bool]
-    """Whether A is linear, and so has an `A_adjoint`."""
     identity_db: ClassVar[float]
     """At severity 0, A(x) is within this PSNR (dB) of x."""
     severity_range: ClassVar[str]
     """What severity 0 -> 1 means in pixels or physical units."""
-    draws_parameters: ClassVar[bool] = False
-    """Whether A is drawn at random (a mask, a motion path), so that severity alone does not name it."""
+    noise_error: ClassVar[float] = 0.0
+    """By what fraction the stated noise variance may be off; 0 where it is exact."""
 
-    surrogate_gradient: ClassVar[bool] = False
-    """Whether A's gradient is that of a smooth stand-in, since A is rounded."""
+    # class variables in most members; properties here, since in some they depend on the settings
+
+    @property
+    def linear(self) -> bool:
+        """Whether A is linear, and so has an `A_adjoint`."""
+        return False
+
+    @property
+    def draws_parameters(self) -> bool:
+        """Whether A is drawn at random (a mask, a motion path), so that severity alone does not name it."""
+        return False
+
+    @property
+    def surrogate_gradient(self) -> bool:
+        """Whether A's gradient is that of a smooth stand-in, since A is rounded."""
+        return False
 
     @abstractmethod
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
@@ -62,6 +74,16 @@ class Degradation(Config):
         """The image-domain view of y that a severity encoder reads, where y is no image; None: y itself."""
         return None
 
+    def check(self, image_shape: tuple[int, int, int], gradient: bool) -> None:
+        """Refuse, before compute is spent, an operator that cannot measure (channel, height, width) images.
+
+        Args:
+            gradient: whether a gradient through A is needed too.
+
+        Raises:
+            UserError: saying what to change. Operators of the workbench's own fit all images.
+        """
+
     @abstractmethod
     def describe(self, severity: float) -> str:
         """The level at a severity in physical units, for captions."""
@@ -75,11 +97,15 @@ class Degradation(Config):
         check_severity(severity)
         params = self.parameters(severity, ids, seed, (x.shape[1], x.shape[2], x.shape[3]))
         with torch.no_grad():
-            clean = self.A(x, params)
+            clean = self.before_noise(x, ids, seed, params)
         observed = self.observed(params)
         noise = randomness.normal(ids, (seed, "noise"), tuple(clean.shape[1:]))
         noise = noise * _like(self.noise_level(severity, params), clean)
         return self.received(clean + (noise if observed is None else noise * observed), severity, ids, params)
+
+    def before_noise(self, x: Images, ids: Ids, seed: int, params: Params) -> Measurements:
+        """What `measure` adds its noise to: A(x), unless other noise has entered on the way."""
+        return self.A(x, params)
 
     def received(self, y: Measurements, severity: Severities, ids: Ids, params: Params) -> Measurement:
         """y, measured here or by a user, with all that belongs to it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from deepinv.physics import LinearPhysics
+    from deepinv.physics import Haze, LinearPhysics
 
 
 def blur(filters: Tensor, images: Tensor) -> "LinearPhysics":
@@ -49,3 +49,17 @@ def identity(images: Tensor) -> "LinearPhysics":
     from deepinv.physics import Denoising
 
     return Denoising(device=images.device)
+
+
+def haze(thickness: Tensor, images: Tensor) -> "Haze":
+    """Light from the scene dimmed by exp(-thickness * depth), with the airlight in its place.
+
+    Its `A` takes the list [images, depth, airlight], each with the image first.
+
+    Args:
+        thickness: (batch, 1, 1, 1), optical thickness at depth 1.
+        images: what the physics will be applied to; gives device and precision.
+    """
+    from deepinv.physics import Haze
+
+    return Haze(beta=thickness.to(images))

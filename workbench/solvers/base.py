@@ -91,6 +91,8 @@ class Solver(Config):
 
     diffuses: ClassVar[bool] = True
     """Whether reverse diffusion runs at all."""
+    guided: ClassVar[bool] = True
+    """Whether gradients through the operator are taken."""
     linear_only: ClassVar[bool] = False
     """Whether the operator must be linear."""
 

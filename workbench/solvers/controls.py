@@ -13,6 +13,8 @@ class NoGuidance(Solver):
 
     kind: Literal["no_guidance"] = "no_guidance"
 
+    guided: ClassVar[bool] = False
+
     @torch.no_grad()
     def step(self, step: Step) -> Latents:
         return step.reverse(*step.networks.predict(step.z, step.timestep))
@@ -24,6 +26,7 @@ class DecodeOnly(Solver):
     kind: Literal["decode_only"] = "decode_only"
 
     diffuses: ClassVar[bool] = False
+    guided: ClassVar[bool] = False
 
     def step(self, step: Step) -> Latents:
         return step.z

@@ -93,12 +93,19 @@ class Evaluate(Stage):
         """Look at the data and the given weights and refuse what cannot work, before compute is spent.
 
         Raises:
-            UserError: for too few images, a size that the networks cannot take, or weights that are missing or unsound.
+            UserError: for too few images, a size that the networks cannot take, or weights that are missing or unsound,
+                or operators that do not fit the images.
         """
+        self.check_operators()
         self.data.split(self.split).first(self.num_images)
         self.prior_stage().check()
         if self.lpips.backbone is not None:
             load_lpips(self.lpips)
+
+    def check_operators(self) -> None:
+        """Refuse operators that cannot measure the images, or be differentiated where the solver needs it."""
+        self.severity_encoder.degradation.check(self.data.image_shape, gradient=False)
+        self.degradation.check(self.data.image_shape, gradient=self.solver.guided)
 
     def outdated(self, folder: Path) -> str | None:
         lacks = (folder / LPIPS_ABSENT).is_file() and not isinstance(load_lpips(self.lpips), Absent)

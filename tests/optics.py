@@ -1,0 +1,131 @@
+"""Factories of deepinv physics, sound and unsound, as a user would write them."""
+
+import torch
+from deepinv.physics import Blur, Downsampling, GaussianNoise, Inpainting, LinearPhysics, Physics, PoissonNoise
+from torch import Tensor
+
+
+def defocus(severity: float, max_radius: float = 4.0) -> Blur:
+    """Sound: convolution with a disc of 0.5 to max_radius pixels."""
+    offset = torch.arange(-5.0, 6)
+    distance = (offset[:, None] ** 2 + offset**2).sqrt()
+    disc = (0.5 + (max_radius - 0.5) * severity + 0.5 - distance).clamp(0, 1)
+    return Blur(filter=(disc / disc.sum())[None, None], padding="replicate")
+
+
+def masked(severity: float, image_shape: tuple[int, int, int], seed: int, device: torch.device) -> Inpainting:
+    """Sound: a mask drawn by the image's own seed."""
+    draw = torch.rand(1, *image_shape[1:], generator=torch.Generator().manual_seed(seed))
+    return Inpainting(img_size=image_shape, mask=(draw >= 0.8 * severity).float(), device=device)
+
+
+def halved(severity: float, image_shape: tuple[int, int, int]) -> Downsampling:
+    """Sound: y has a quarter of the pixels, and A_dagger leads back."""
+    return Downsampling(img_size=image_shape, filter="bilinear", factor=2)
+
+
+class Gamma(Physics):
+    """Nonlinear."""
+
+    def __init__(self, exponent: float, **fields: object) -> None:
+        super().__init__(**fields)
+        self.exponent = exponent
+
+    def A(self, x: Tensor, **_: object) -> Tensor:
+        return x.clamp(min=1e-3) ** self.exponent
+
+
+def gamma(severity: float) -> Physics:
+    """Sound."""
+    return Gamma(1 + severity)
+
+
+def forgotten(severity: float) -> Physics:
+    """Unsound: y is flat, and nothing leads back."""
+    return Physics(A=lambda x, **_: x.flatten(1)[:, ::2])
+
+
+def wrong_way_back(severity: float) -> Physics:
+    class Flat(Physics):
+        def A_dagger(self, y: Tensor, **_: object) -> Tensor:
+            return y
+
+    return Flat(A=lambda x, **_: x.flatten(1))
+
+
+def rounded(severity: float) -> Physics:
+    return Physics(A=lambda x, **_: (x * 8).round() / 8)
+
+
+def detached(severity: float) -> Physics:
+    return Physics(A=lambda x, **_: x.detach())
+
+
+def in_numpy(severity: float) -> Physics:
+    return Physics(A=lambda x, **_: torch.from_numpy(x.numpy().copy()))
+
+
+def drawn(severity: float) -> Physics:
+    mask = torch.rand(1, 1, 16, 16)
+    return LinearPhysics(A=lambda x, **_: x * mask, A_adjoint=lambda y, **_: y * mask)
+
+
+def drawn_at_each_call(severity: float) -> Physics:
+    return Physics(A=lambda x, **_: x * torch.rand(1, 1, 16, 16))
+
+
+def for_two_images(severity: float) -> Physics:
+    gain = torch.tensor([1.0, 0.5])[:, None, None, None]
+    return Physics(A=lambda x, **_: x * gain)
+
+
+def mixing_images(severity: float) -> Physics:
+    return Physics(A=lambda x, **_: x - x.mean(0))
+
+
+def growing(severity: float, image_shape: tuple[int, int, int]) -> Downsampling:
+    return Downsampling(img_size=image_shape, filter="bilinear", factor=2 if severity < 0.7 else 4)
+
+
+def of_another_size(severity: float) -> Physics:
+    return Inpainting(img_size=(1, 5, 5), mask=torch.ones(1, 5, 5))
+
+
+def noisy(severity: float) -> Physics:
+    return Gamma(1.0, noise_model=GaussianNoise(sigma=0.1))
+
+
+def counting(severity: float) -> Physics:
+    return Gamma(1.0, noise_model=PoissonNoise(gain=0.1))
+
+
+def clipping(severity: float) -> Physics:
+    return Gamma(1.0, sensor_model=lambda y: y.clamp(0.2, 0.8))
+
+
+def not_adjoint(severity: float) -> LinearPhysics:
+    return LinearPhysics(A=lambda x, **_: x.roll(1, 2), A_adjoint=lambda y, **_: y.roll(1, 2))
+
+
+def infinite(severity: float) -> Physics:
+    return Physics(A=lambda x, **_: x / 0)
+
+
+def complex_valued(severity: float) -> Physics:
+    return Physics(A=lambda x, **_: torch.fft.fft2(x))
+
+
+def in_parts(severity: float) -> Physics:
+    return defocus(severity).stack(defocus(severity))
+
+
+def no_physics(severity: float) -> int:
+    return 3
+
+
+def failing(severity: float) -> Physics:
+    raise KeyError("calibration")
+
+
+ALREADY_MADE = Gamma(1.0)
+NOT_CALLABLE = 3

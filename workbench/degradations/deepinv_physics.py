@@ -1,0 +1,204 @@
+"""Any physics of deepinv, or written for it, named by the function that makes it."""
+
+import functools
+import hashlib
+import importlib
+import inspect
+import json
+import operator
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, JsonValue, ValidationInfo, field_validator
+from torch import Tensor
+
+from workbench import randomness
+from workbench.config import UserError
+from workbench.degradations.base import Params
+from workbench.degradations.physics_check import attempt
+from workbench.degradations.user_physics import ImageShape, UserPhysics
+from workbench.tensors import Ids, Severities
+
+if TYPE_CHECKING:
+    from deepinv.physics import Physics
+
+OFFERED = ("image_shape", "seed", "device")
+"""Arguments that a factory is given where it has them."""
+
+NUM_KEPT = 128
+"""Physics objects kept: more than the images that a solver works on at once by default."""
+
+
+class DeepinvPhysics(UserPhysics):
+    """The physics that a function of yours makes for a severity in [0, 1].
+
+    In a module that Python finds (say optics.py, in the folder where `python -m workbench` is called):
+
+        from deepinv.physics import Blur
+        from deepinv.physics.blur import gaussian_blur
+
+        def astigmatism(severity: float, angle: float = 30.0) -> Blur:
+            return Blur(gaussian_blur((0.3 + 2 * severity, 0.3), angle), padding="replicate")
+
+    and then, to see it and to restore images that suffered it (every other verb takes the same overrides):
+
+        python -m workbench data show npy --degradation deepinv_physics --degradation.factory=optics:astigmatism ...
+        python -m workbench restore --operator deepinv_physics --degradation.factory=optics:astigmatism ...
+
+    The function is called as factory(severity, **settings), and besides gets, where it has parameters of these names,
+    `image_shape` (channels, height, width), `seed` (an int of the image's own, for operators drawn at random) and
+    `device`. It is called for each severity, so it need not know of batches; its physics are called with images alone
+    and never with parameters, which deepinv's physics would keep.
+
+    The source of the function's module is part of the identity: after a change results are computed anew.
+    """
+
+    kind: Literal["deepinv_physics"] = "deepinv_physics"
+    factory: str = Field(description="MODULE:FUNCTION, the function that makes the physics for a severity")
+    settings: dict[str, JsonValue] = Field({}, description="further arguments of the function")
+    claims_linear: bool = Field(
+        False, description="that A is linear and A_adjoint its adjoint, for solvers that need it; checked"
+    )
+
+    identity_db: ClassVar[float] = 0.0
+    severity_range: ClassVar[str] = "what the factory makes of 0 -> 1"
+
+    @field_validator("factory")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        _signature(find(name))
+        return name
+
+    @field_validator("settings")
+    @classmethod
+    def _fit(cls, settings: dict[str, JsonValue], info: ValidationInfo) -> dict[str, JsonValue]:
+        name = info.data.get("factory")  # absent when it was refused itself
+        if name is not None:
+            function = find(name)
+            try:
+                _signature(function).bind(0.5, **settings, **dict.fromkeys(_offered(function)))
+            except TypeError as error:
+                raise ValueError(f"{name} cannot be called with severity and these settings: {error}") from None
+        return settings
+
+    @classmethod
+    def of(cls, function: "Callable[..., Physics]", **fields: Any) -> Self:
+        """The degradation of a function at hand: `DeepinvPhysics.of(astigmatism, settings={"angle": 45.0})`."""
+        return cls.parse({"factory": f"{function.__module__}:{function.__qualname__}", **fields})
+
+    def canonical(self) -> dict[str, Any]:
+        return super().canonical() | {"source": _source_digest(find(self.factory))}
+
+    @property
+    def label(self) -> str:
+        """The factory."""
+        return self.factory
+
+    @property
+    def linear(self) -> bool:
+        """What was claimed."""
+        return self.claims_linear
+
+    @property
+    def draws_parameters(self) -> bool:
+        """Whether the factory takes a seed."""
+        return "seed" in _offered(find(self.factory))
+
+    def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: ImageShape) -> Params:
+        """`level` (batch,), the severity; `image_shape` (batch, 3); and `seed` (batch,) if the factory takes one."""
+        params = {
+            "level": severity,
+            "image_shape": torch.tensor(image_shape, device=severity.device).expand(len(severity), -1),
+        }
+        if self.draws_parameters:
+            draws = randomness.per_image(ids, (seed, "physics"), lambda g: torch.randint(2**31, (), generator=g))
+            params["seed"] = draws.to(severity.device)
+        return params
+
+    def physics_for(self, level: float, seed: int | None, image_shape: ImageShape, like: Tensor) -> "Physics":
+        settings = json.dumps(self.settings, sort_keys=True)
+        function = find(self.factory)
+        return attempt(
+            f"{self.factory} fails at severity {level:g}",
+            lambda: _make(function, settings, level, seed, image_shape, str(like.device), like.dtype),
+        )
+
+    def forget(self) -> None:
+        _make.cache_clear()
+
+    def describe(self, severity: float) -> str:
+        """The function and the severity."""
+        return f"{self.factory.rpartition(':')[2]} {severity:.2f}"
+
+
+def find(name: str) -> Callable[..., Any]:
+    """The function that MODULE:FUNCTION names.
+
+    Raises:
+        UserError: if there is none.
+    """
+    module_name, colon, path = name.partition(":")
+    if not colon or not module_name or not path:
+        raise UserError(f"{name!r} names no function: write it as MODULE:FUNCTION, e.g. optics:astigmatism")
+    if "<" in path:
+        raise UserError(f"{name}: a function inside another or without a name cannot be found again: move it out")
+    module = attempt(
+        f"cannot import {module_name} (is it in this folder, and called as `python -m workbench`?)",
+        lambda: importlib.import_module(module_name),
+    )
+    try:
+        function = operator.attrgetter(path)(module)
+    except AttributeError:
+        raise UserError(f"{module_name} has no function {path}") from None
+    if not callable(function):
+        raise UserError(f"{name} is no function")
+    return function
+
+
+@functools.lru_cache(maxsize=NUM_KEPT)
+def _make(
+    function: Callable[..., Any],
+    settings: str,
+    level: float,
+    seed: int | None,
+    image_shape: ImageShape,
+    device: str,
+    dtype: torch.dtype,
+) -> Any:
+    """The physics itself; kept, since a solver needs those of its images at every step."""
+    offers = {"image_shape": image_shape, "seed": seed, "device": torch.device(device)}
+    wanted = {name: offers[name] for name in _offered(function)}
+    made = function(level, **json.loads(settings), **wanted)
+    if not isinstance(made, torch.nn.Module):
+        return made  # the check says what is wrong with it
+    made = made.to(device)
+    # these change floating-point tensors only, where `to` would strip complex ones of their imaginary part
+    return made.double() if dtype == torch.float64 else made.float()
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        raise UserError(f"{function} does not say what arguments it takes: wrap it in a function of yours") from None
+
+
+def _offered(function: Callable[..., Any]) -> list[str]:
+    """Which of OFFERED a factory takes."""
+    taken = _signature(function).parameters
+    return [name for name in OFFERED if name in taken]
+
+
+@functools.cache
+def _source_digest(function: Callable[..., Any]) -> str:
+    """Hash of the source of the module where a function was written; in a notebook, of the function's own."""
+    module = sys.modules.get(function.__module__)
+    for written in (module, function):
+        try:
+            source = inspect.getsource(written)  # type: ignore[arg-type]
+        except (OSError, TypeError):
+            continue
+        return hashlib.sha256(source.encode()).hexdigest()[:12]
+    raise UserError(f"the source of {function.__module__}:{function.__qualname__} cannot be read: put it in a file")

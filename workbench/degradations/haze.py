@@ -1,0 +1,59 @@
+"""Haze: contrast lost with distance."""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from workbench import randomness
+from workbench.degradations import physics
+from workbench.degradations.base import Degradation, Params
+from workbench.tensors import Ids, Images, Measurements, Severities
+
+MAX_THICKNESS = 2.0  # optical thickness at the scene's mean depth, at severity 1
+NEAREST, FARTHEST = 0.5, 1.5  # depth of the bottom and the top row, in units of the mean
+RELIEF = 0.2  # std of the depth about that slope
+MIN_DEPTH = 0.1
+RELIEF_POINTS = 4  # a side, between which the relief is interpolated
+MIN_AIRLIGHT = 0.7  # on [0, 1] images
+
+
+class Haze(Degradation):
+    """Every pixel fades into the airlight with its depth: y = t x + (1 - t) airlight, t = exp(-thickness * depth).
+
+    The model of He, Sun and Tang, "Single Image Haze Removal Using Dark Channel Prior", IEEE TPAMI 2011, equations 1
+    and 2, as deepinv's Haze computes it. Images here have no depth, so each draws one: a ground that recedes from the
+    bottom row to the top, with a smooth relief; and its airlight, uniform on [0.7, 1] and grey. Both are known to A,
+    which is affine in x. At severity 1 the top row, at optical thickness 3, stands about where Koschmieder's law puts
+    the end of sight (5 % of the contrast).
+    """
+
+    kind: Literal["haze"] = "haze"
+
+    linear: ClassVar[bool] = False
+    identity_db: ClassVar[float] = 100.0
+    draws_parameters: ClassVar[bool] = True
+    severity_range: ClassVar[str] = "optical thickness at mean depth 0 -> 2 (transmission 100 -> 14 %), linear"
+
+    def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
+        """`thickness` and `airlight` (batch, 1, 1, 1); `depth` (batch, 1, height, width), about 1 on average."""
+        height, width = image_shape[1:]
+        slope = torch.linspace(FARTHEST, NEAREST, height).to(severity)[:, None]
+        points = randomness.normal(ids, (seed, "relief"), (1, RELIEF_POINTS, RELIEF_POINTS)).to(severity)
+        relief = F.interpolate(points, (height, width), mode="bilinear", align_corners=False)
+        draw = randomness.uniform(ids, (seed, "airlight"), (1, 1, 1)).to(severity)
+        return {
+            "thickness": MAX_THICKNESS * severity[:, None, None, None],
+            "depth": (slope + RELIEF * relief).clamp(min=MIN_DEPTH),
+            "airlight": MIN_AIRLIGHT + (1 - MIN_AIRLIGHT) * draw,
+        }
+
+    def A(self, x: Images, params: Params) -> Measurements:
+        """The hazy image."""
+        scene = [x, params["depth"].to(x), params["airlight"].to(x)]
+        return physics.haze(params["thickness"], x).A(scene)
+
+    def describe(self, severity: float) -> str:
+        """How much of the light from mean depth arrives."""
+        return f"transmission {100 * math.exp(-MAX_THICKNESS * severity):.0f} % at mean depth"
