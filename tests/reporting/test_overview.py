@@ -64,5 +64,5 @@ def test_doctor_names_work_that_was_never_finished(runtime: Runtime, capsys: pyt
     (partial / "last.ckpt").write_bytes(bytes(2_500_000))
     print_doctor(runtime.root)
     said = " ".join(capsys.readouterr().out.split())
-    assert "1 stages, 2.5 MB" in said
+    assert "stages: 1, 2.5 MB" in said
     assert "go on from there" in said

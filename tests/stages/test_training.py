@@ -1,6 +1,6 @@
 import csv
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 from pair import tiny_cell
 from safetensors.torch import load_file
 
+from workbench.config import UserError
 from workbench.data.module import StepDataset
 from workbench.stages import train_autoencoder, train_prior, train_severity
 from workbench.stages.base import Runtime, Stage

@@ -90,7 +90,7 @@ def print_doctor(runs: Path) -> None:
             size = sum(file.stat().st_size for folder in begun for file in folder.rglob("*") if file.is_file())
             table.add_row(
                 "unfinished",
-                f"{len(begun)} stages, {size / 1e6:.1f} MB: the commands that began them go on from there; "
+                f"stages: {len(begun)}, {size / 1e6:.1f} MB; the commands that began them go on from there; "
                 f"if you want none of them, delete {runs}/stages/*/*{PARTIAL}",
             )
     except UserError as error:
