@@ -32,7 +32,7 @@ from study_process import (
     wait_until,
 )
 
-from workbench.stages.evaluate import EXAMPLES, ROWS
+from workbench.stages.evaluate import ROWS
 
 NUM_KILLS = 20
 GOES_ON = "run the same command again, it goes on where it stopped"
@@ -111,7 +111,7 @@ def test_four_processes_share_the_work(undisturbed: Path, overrides: dict[str, A
 
 
 # what is written in turn: config.json, rows, pictures
-@pytest.mark.parametrize("num_bytes", [100, 5_000, 20_000])
+@pytest.mark.parametrize("num_bytes", [100, 5_000])
 def test_without_room_it_ends_with_one_line_and_goes_on_when_there_is(
     num_bytes: int, cli: CommandLine, trained: Trained, tmp_path: Path
 ) -> None:
@@ -125,7 +125,6 @@ def test_without_room_it_ends_with_one_line_and_goes_on_when_there_is(
     sizes = {path.name: path.stat().st_size for path in cell.iterdir()}
     assert sizes["config.json"] > 100
     assert sizes[ROWS] > 5_000
-    assert sizes[EXAMPLES] > 20_000 > sizes[ROWS]
     shutil.rmtree(cell)
     made = stages(own.runs)
     with file_size_limit(num_bytes):
