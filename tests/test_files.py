@@ -67,7 +67,7 @@ def test_a_full_disk_is_told_with_the_place(number: int) -> None:
     unnamed = disk_refusal(OSError(number, "full"), FOLDER)
     assert unnamed is not None
     assert unnamed.startswith("no room left at runs (")
-    moved = disk_refusal(OSError(number, "full", "/tmp/x", None, "last.ckpt"), FOLDER)
+    moved = disk_refusal(OSError(number, "full", "last.ckpt.partial", None, "last.ckpt"), FOLDER)
     assert moved is not None
     assert "last.ckpt" in moved
 

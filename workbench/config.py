@@ -111,6 +111,11 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     return overrides
 
 
+def as_override(path: str, value: Any) -> str:
+    """The argument that `parse_overrides` reads as this value at this path."""
+    return f"--{path}={value if isinstance(value, str) else json.dumps(value)}"
+
+
 def members(family: Any) -> tuple[type[Config], ...]:
     """The config classes of a family (a union, possibly Annotated, of configs)."""
     return tuple(_configs_in(family))

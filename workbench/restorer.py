@@ -118,7 +118,7 @@ class Restorer:
             raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
         estimate = self.estimator.estimate(measurement.encoder_input())
         noise = randomness.normal(measurement.ids, (self.seed, "start"), tuple(estimate.z_hat.shape[1:]))
-        spent: Counter[str] = Counter()
+        networks = Networks(self.autoencoder, self.prior, self.degradation, Counter(severity_encoder=1))
         situation = Situation(
             estimate,
             measurement,
@@ -126,8 +126,8 @@ class Restorer:
             grid,
             noise.to(estimate.z_hat),
             truth,
-            forward=lambda z, m: self._forward(z, m, spent),
-            encode=lambda y, m: self._encode(y, m, spent),
+            forward=networks.forward,
+            encode=lambda y, m: self._encode(y, m, networks),
             seed=self.seed,
         )
         if self.solver.diffuses:
@@ -146,20 +146,13 @@ class Restorer:
                 "start_variance": matched[i],
                 "start_timestep": timestep_at(grid, start.position[i]),
                 "fell_back": start.fell_back[i],
-                "start_decoder_evals": torch.tensor(spent["decoder"]),
-                "start_encoder_evals": torch.tensor(spent["severity_encoder"]),
                 "start_seconds": torch.tensor(share),
             }
-        return Task(measurement, start.z, start.position)
+        return Task(measurement, start.z, start.position, networks.evaluations)
 
-    def _forward(self, z: Latents, measurement: Measurement, spent: Counter[str]) -> Measurements:
-        """A(D(z)), counted."""
-        spent["decoder"] += 1
-        return self.degradation.A(self.autoencoder.decode(z), measurement.params)
-
-    def _encode(self, y: Measurements, measurement: Measurement, spent: Counter[str]) -> Latents:
+    def _encode(self, y: Measurements, measurement: Measurement, networks: Networks) -> Latents:
         """z_hat of other measured values, counted."""
-        spent["severity_encoder"] += 1
+        networks.evaluations["severity_encoder"] += 1
         view = self.degradation.view(y, measurement.params)
         return self.estimator.estimate(y if view is None else view).z_hat
 
@@ -170,14 +163,7 @@ class Restorer:
         x_hat = self.autoencoder.decode(finished.z0).clamp(0, 1)
         share = (time.perf_counter() - clock) / len(x_hat)
         rows = [begun.pop(key) for key in finished.ids.tolist()]
-        spent = [
-            count
-            + Counter(
-                decoder=1 + int(row.pop("start_decoder_evals")),
-                severity_encoder=1 + int(row.pop("start_encoder_evals")),
-            )
-            for count, row in zip(finished.evaluations, rows, strict=True)
-        ]
+        spent = [count + Counter(decoder=1) for count in finished.evaluations]
         unit = self.unit_flops((x_hat.shape[1], x_hat.shape[2], x_hat.shape[3]))
         joined = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         seconds = joined["start_seconds"] + torch.tensor(finished.seconds) + share

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.config import Config, UserError, digest
+from workbench.config import Config, UserError, as_override, digest
 from workbench.files import locked, whole, write_whole
 from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
 
@@ -166,7 +166,7 @@ def label(value: Any) -> str:
 
 def command_of(name: str, preset: str, overrides: Mapping[str, Any]) -> str:
     """The command that runs the study."""
-    flags = [f"--{path}={value if isinstance(value, str) else json.dumps(value)}" for path, value in overrides.items()]
+    flags = itertools.starmap(as_override, overrides.items())
     return " ".join(["python -m workbench study", name, f"--preset {preset}", *map(shlex.quote, flags)])
 
 

@@ -1,6 +1,5 @@
 """A study's page: one HTML file that needs nothing but itself."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from workbench.config import as_override
 from workbench.files import write_whole
 from workbench.reporting.quantities import readable
 
@@ -83,7 +83,7 @@ def _settings(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         if isinstance(value, Mapping) and value:
             yield from _settings(value, f"{prefix}{name}.")
         else:
-            yield f"--{prefix}{name}={value if isinstance(value, str) else json.dumps(value)}"
+            yield as_override(f"{prefix}{name}", value)
 
 
 def _listing(tree: Mapping[str, Any]) -> Markup:

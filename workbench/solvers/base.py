@@ -13,7 +13,7 @@ from workbench.config import Config, UserError
 from workbench.degradations import Degradation
 from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
-from workbench.tensors import Images, Latents, Scalars, Timesteps
+from workbench.tensors import Images, Latents, Measurements, Scalars, Timesteps
 
 
 @dataclass
@@ -41,6 +41,10 @@ class Networks:
         """D(z)."""
         self._count("decoder", z)
         return self.autoencoder.decode(z)
+
+    def forward(self, z: Latents, measurement: Measurement) -> Measurements:
+        """A(D(z)), what the measurement's operator would make of z."""
+        return self.degradation.A(self.decode(z), dict(measurement.params))
 
     def encode(self, x: Images) -> Latents:
         """E(x)."""
@@ -79,8 +83,7 @@ class Step:
 
     def residual_norm(self, z0_hat: Latents) -> Scalars:
         """||y - A(D(z0_hat))||_2 over the observed entries, per image, on the scale of [0, 1] images."""
-        x0_hat = self.networks.decode(z0_hat)
-        prediction = self.networks.degradation.A(x0_hat, dict(self.measurement.params))
+        prediction = self.networks.forward(z0_hat, self.measurement)
         return self.measurement.residual(prediction).flatten(1).norm(dim=1)
 
 

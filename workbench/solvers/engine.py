@@ -7,7 +7,7 @@ models batch continuously; the cost of a data set is the sum of its images' step
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,11 +23,16 @@ from workbench.tensors import Ids, Latents
 
 @dataclass(frozen=True)
 class Task:
-    """Images that wait for slots: a start for each image of a measurement."""
+    """Images that wait for slots: a start for each image of a measurement.
+
+    Attributes:
+        evaluations: per image, of each network, before its first step: what its start has cost.
+    """
 
     measurement: Measurement
     z: Latents
     position: Tensor
+    evaluations: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class Engine:
             if (task := next(source, None)) is None:
                 break
             keys = task.measurement.ids.tolist()
-            accounts = [_Account(randomness.generator(self.seed, "step", key), Counter()) for key in keys]
+            accounts = [_Account(randomness.generator(self.seed, "step", key), task.evaluations.copy()) for key in keys]
             entering = _Pool(task.measurement, task.z, task.position.clone(), accounts)
             pool = entering if pool is None else pool.join(entering)
         return pool
