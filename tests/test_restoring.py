@@ -25,6 +25,12 @@ LISTENS = "--solver.guidance_scale=100"
 """So that what the operator is shows in pictures of networks that have hardly learnt."""
 
 
+@pytest.fixture(scope="module")
+def trained(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A copy of the shared one: what is trained here must not show up in other tests' runs."""
+    return trained.copy(tmp_path_factory.mktemp("restoring") / "copy")
+
+
 @pytest.fixture
 def cell(trained: Trained) -> Evaluate:
     return Evaluate().replace(parse_overrides(trained.flags))
