@@ -143,7 +143,6 @@ def test_noise_before_a_mask_counts_where_observed() -> None:
     x, _, ids = batch(64)
     compose = Compose(parts=(GaussianNoise(), RandomInpainting()), shares=(0.4, 1), noise_std=0.0)
     measured = compose.measure(x, torch.ones(64), ids, 0)
-    torch.testing.assert_close(measured.noise_std, torch.full((64,), 0.2), rtol=0.25, atol=0)
     assert measured.noise_std.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.03)
     assert not (measured.y * (1 - measured.observed)).any()  # type: ignore[operator]
 

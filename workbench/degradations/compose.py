@@ -27,8 +27,8 @@ Part = Annotated[
     Field(discriminator="kind"),
 ]
 
-NUM_DRAWS = 4
-"""Of the inner noise, by which its level in y is estimated."""
+NUM_DRAWS = 2
+"""Of the inner noise, by which its level in y is estimated; every pixel is a sample."""
 
 
 class Compose(Degradation):
