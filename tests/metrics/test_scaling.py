@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 
 from workbench.config import UserError
-from workbench.metrics import classical_map
+from workbench.metrics import average_linkage, classical_map
 
 
 @pytest.mark.parametrize("n", [3, 4, 9])
@@ -48,5 +48,14 @@ def test_equal_points_and_one_point() -> None:
     "bad", [np.zeros((2, 3)), np.array([[0, 1], [2, 0.0]]), np.eye(2), np.full((2, 2), np.nan)], ids=str
 )
 def test_what_holds_no_distances_is_refused(bad: np.ndarray) -> None:
-    with pytest.raises(UserError, match="symmetric matrix"):
-        classical_map(bad)
+    for function in (classical_map, average_linkage):
+        with pytest.raises(UserError, match="symmetric matrix"):
+            function(bad)
+
+
+def test_average_linkage_by_hand() -> None:
+    """0 and 1 are joined at 1; 2 lies (4 + 6) / 2 from both together."""
+    tree = average_linkage(np.array([[0, 1, 4], [1, 0, 6], [4, 6, 0.0]]))
+    np.testing.assert_allclose(tree, [[0, 1, 1, 2], [2, 3, 5, 3]])
+    with pytest.raises(UserError, match="at least two"):
+        average_linkage(np.zeros((1, 1)))

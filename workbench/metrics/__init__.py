@@ -13,7 +13,7 @@ from workbench.metrics.likeness import (
 from workbench.metrics.mantel import MantelResult, mantel_test
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
 from workbench.metrics.reconstruction import psnr, ssim
-from workbench.metrics.scaling import Map, classical_map
+from workbench.metrics.scaling import Map, average_linkage, classical_map
 from workbench.metrics.statistics import Estimate, mean_interval, paired_difference, ratio_of_means, spearman
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "MantelResult",
     "Map",
     "Moments",
+    "average_linkage",
     "classical_map",
     "frechet_distance",
     "frechet_matrix",

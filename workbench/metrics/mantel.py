@@ -62,16 +62,16 @@ def mantel_test(
     Raises:
         UserError: for matrices that are not square, not of one size or below 2 x 2, or hold NaN off the diagonal.
     """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    n = len(x)
-    if x.shape != y.shape or x.shape != (n, n) or n < 2:
+    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    n = len(a)
+    if a.shape != b.shape or a.shape != (n, n) or n < 2:
         raise UserError(
-            f"a Mantel test needs two square matrices of one size, at least 2 x 2: got {x.shape}, {y.shape}"
+            f"a Mantel test needs two square matrices of one size, at least 2 x 2: got {a.shape}, {b.shape}"
         )
     off = ~np.eye(n, dtype=bool)
-    if not (np.isfinite(x[off]).all() and np.isfinite(y[off]).all()):
+    if not (np.isfinite(a[off]).all() and np.isfinite(b[off]).all()):
         raise UserError("a Mantel test refuses NaN and infinite entries off the diagonal")
-    first, second = _standardised(x, off, method), _standardised(y, off, method)
+    first, second = _standardised(a, off, method), _standardised(b, off, method)
     exact = n <= MAX_EXACT
     found = np.array([(first * second[np.ix_(p, p)]).sum() for p in _permutations(n, exact, num_permutations, seed)])
     r = float(found[0])

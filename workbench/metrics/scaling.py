@@ -1,4 +1,4 @@
-"""Classical multidimensional scaling: points whose distances are like given ones, in closed form."""
+"""Pictures of a distance matrix: classical multidimensional scaling in closed form, and the tree of average linkage."""
 
 import math
 from dataclasses import dataclass
@@ -32,10 +32,8 @@ def classical_map(distances: NDArray[np.floating]) -> Map:
     Raises:
         UserError: for a matrix that is not square, symmetric, finite, of zero diagonal.
     """
-    d = np.asarray(distances, dtype=np.float64)
+    d = _checked(distances)
     n = len(d)
-    if d.shape != (n, n) or not np.isfinite(d).all() or not np.allclose(d, d.T) or not np.allclose(np.diag(d), 0):
-        raise UserError("a map needs a square, symmetric matrix of finite distances, 0 on the diagonal")
     centring = np.eye(n) - 1 / n
     eigenvalues, vectors = np.linalg.eigh(-0.5 * centring @ d**2 @ centring)
     order = np.argsort(-eigenvalues)
@@ -52,3 +50,26 @@ def classical_map(distances: NDArray[np.floating]) -> Map:
         explained=kept / total if total else 1.0,
         stress=math.sqrt(float(((d - shown) ** 2).sum()) / squares) if squares else 0.0,
     )
+
+
+def average_linkage(distances: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The tree of average linkage (UPGMA) as scipy's linkage matrix, (n - 1, 4): merged, merged, distance, size.
+
+    Raises:
+        UserError: as `classical_map`, or for fewer than two objects.
+    """
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    d = _checked(distances)
+    if len(d) < 2:
+        raise UserError("a tree needs at least two objects")
+    return np.asarray(linkage(squareform(d, checks=False), "average"))
+
+
+def _checked(distances: NDArray[np.floating]) -> NDArray[np.float64]:
+    d = np.asarray(distances, dtype=np.float64)
+    n = len(d)
+    if d.shape != (n, n) or not np.isfinite(d).all() or not np.allclose(d, d.T) or not np.allclose(np.diag(d), 0):
+        raise UserError("this needs a square, symmetric matrix of finite distances, 0 on the diagonal")
+    return d

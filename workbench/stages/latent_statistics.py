@@ -133,8 +133,10 @@ class LatentStatistics(Stage):
         severity_stage = self.severity_stage()
         encoder = severity_stage.load(runtime) if severity_stage else None
         images = self.images()
-        found: dict[What, list[torch.Tensor]] = {"latent": [], "error": []} | ({"encoder_error": []} if encoder else {})
-        severity = []
+        found: dict[What, list[torch.Tensor]] = {"latent": [], "error": []}
+        if encoder is not None:
+            found["encoder_error"] = []
+        severity: list[torch.Tensor] = []
         with runtime.progress.task(f"encoding {len(images)} images with {self.degradation.kind}") as update:
             for index in torch.arange(len(images)).split(BATCH_SIZE):
                 measurement = degrade(self.degradation, images, index, self.seed)
@@ -144,6 +146,7 @@ class LatentStatistics(Stage):
                 found["error"].append(z - z0[index])
                 if encoder is not None:
                     found["encoder_error"].append(encoder.estimate(view).z_hat.float().cpu() - z0[index])
+                assert measurement.severity is not None  # degrade() draws it
                 severity.append(measurement.severity)
                 update(int(index[-1]) + 1, len(images))
         tenths = (torch.cat(severity).numpy() * NUM_BINS).astype(int).clip(max=NUM_BINS - 1)
