@@ -135,7 +135,7 @@ def link_section(inputs: LikenessInputs) -> Section:
     legend = "; ".join(f"{short[name]} {readable(name)}" for name in inputs.names)
     legend_text = _paragraph(f"A→B: the encoder trained on A, tested on B, with its interval. {legend}.")
     tests = {name: _test(inputs, distances) for name, distances in shown}
-    rows = {name: _test_row(found) for name, found in tests.items() if found is not None}
+    rows = {name: _test_row(found) for name, found in tests.items() if found and not math.isnan(found.r)}
     columns = ["Spearman r", "p, one-sided", "p, two-sided", "permutations"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index.name = "loss against"
