@@ -1,7 +1,19 @@
-"""Metrics: one number an image, and statistics over images."""
+"""Metrics: one number an image, statistics over images, and how alike two sets of latents are."""
 
+from workbench.metrics.likeness import (
+    Moments,
+    frechet_distance,
+    frechet_matrix,
+    radial_counts,
+    radial_spectrum,
+    sampling_distance,
+    spectral_distance,
+    spectral_matrix,
+)
+from workbench.metrics.mantel import MantelResult, mantel_test
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
 from workbench.metrics.reconstruction import psnr, ssim
+from workbench.metrics.scaling import Map, average_linkage, classical_map
 from workbench.metrics.statistics import Estimate, mean_interval, paired_difference, ratio_of_means, spearman
 
 __all__ = [
@@ -9,11 +21,24 @@ __all__ = [
     "Estimate",
     "LPIPSConfig",
     "LPIPSMetric",
+    "MantelResult",
+    "Map",
+    "Moments",
+    "average_linkage",
+    "classical_map",
+    "frechet_distance",
+    "frechet_matrix",
     "load_lpips",
+    "mantel_test",
     "mean_interval",
     "paired_difference",
     "psnr",
+    "radial_counts",
+    "radial_spectrum",
     "ratio_of_means",
+    "sampling_distance",
     "spearman",
+    "spectral_distance",
+    "spectral_matrix",
     "ssim",
 ]

@@ -1,0 +1,286 @@
+"""Figures of how things lie to each other: a dendrogram, a map, a labelled scatter plot, lines over severity.
+
+Laid out like those of `figures`: in pixels of the page, in its text colour, no text below 10 pixels.
+"""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.config import UserError
+from workbench.metrics import Estimate, average_linkage
+from workbench.reporting.figures import _INK, _LABEL, _POINTS, _SMALL, _TITLE, _WIDTH, _canvas, _text, _wrapped
+from workbench.reporting.quantities import image_count, readable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# after Okabe & Ito (2008), told apart by colour-blind readers and seen on white and on black; markers say it again
+_COLOURS = ("#3b82c4", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#999999")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_BLUE = _COLOURS[0]
+_FOOTER = 36.0
+
+
+def dendrogram(distances: NDArray[np.floating], names: Sequence[str], *, title: str, unit: str) -> "Figure":
+    """The tree of average linkage over a symmetric (n, n) distance matrix, n >= 2; leaves at the left.
+
+    Raises:
+        UserError: when `distances` is not names x names.
+    """
+    from scipy.cluster.hierarchy import dendrogram as layout
+
+    if distances.shape != (len(names), len(names)) or len(names) < 2:
+        raise UserError(f"dendrogram {title!r}: {distances.shape} distances do not belong to {len(names)} names")
+    tree = layout(average_linkage(distances), no_plot=True)
+    row, gutter = 30.0, 92.0
+    figure, canvas, axes, top = _framed(title, "", row * len(names), gutter)
+    for ends, heights in zip(tree["icoord"], tree["dcoord"], strict=True):
+        axes.plot(heights, ends, color=_BLUE, linewidth=1.8, solid_capstyle="round", solid_joinstyle="round")
+    # scipy puts leaf i at 10 i + 5; the first stands on top
+    axes.set(ylim=(10 * len(names), 0), xlim=(0, float(np.max(tree["dcoord"])) * 1.05 or 1), yticks=())
+    for place, leaf in enumerate(tree["leaves"] or []):
+        at = (gutter - 5, top + (place + 0.5) * row)
+        _text(canvas, at, _wrapped(names[leaf], 16), _LABEL, va="center", ha="right")
+    axes.set_xlabel(unit, size=_SMALL, color=_INK, labelpad=2)
+    axes.grid(axis="x", color=_INK, alpha=0.15, linewidth=0.6)
+    return figure
+
+
+def point_map(points: NDArray[np.float64], names: Sequence[str], *, title: str, unit: str) -> "Figure":
+    """Named points in a plane, (n, 2), with one scale on both axes."""
+    figure, _, axes, _ = _framed(title, "", 250.0, 32.0)
+    low, high = points.min(0), points.max(0)
+    # one scale: the plot is as many units high as its shape allows
+    extent = _extent(axes)
+    units = max(*((high - low) * 1.5 / extent), 1e-9)
+    (left, bottom), (right, top) = (low + high - extent * units) / 2, (low + high + extent * units) / 2
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+    for i, point in enumerate(points):
+        axes.plot(*point, marker=_marker(i), markersize=7.5, color=_colour(i), linestyle="none")
+    axes.set_xlabel(unit, size=_SMALL, color=_INK, labelpad=2)
+    _label_points(axes, points, [readable(name) for name in names], _LABEL)
+    return figure
+
+
+def labelled_scatter(
+    x: ArrayLike, y: Sequence[Estimate], labels: Sequence[str], *, title: str, x_label: str, y_label: str
+) -> "Figure":
+    """Points with short labels and their intervals in y."""
+    note = ", ".join(part for part in (y_label, image_count(y)) if part)
+    figure, _, axes, _ = _framed(title, note, 390.0, 32.0, width=480.0)
+    across, up = np.asarray(x, dtype=float), np.array([value.mean for value in y])
+    for position, value in zip(across, y, strict=True):
+        if not math.isnan(value.low):
+            axes.plot([position] * 2, [value.low, value.high], color=_BLUE, alpha=0.45, linewidth=1.2)
+    axes.plot(across, up, marker="o", markersize=4.5, color=_BLUE, linestyle="none")
+    axes.margins(0.07, 0.07)
+    axes.autoscale_view()
+    axes.axhline(0, color=_INK, alpha=0.4, linewidth=0.8)
+    axes.set_xlabel(x_label, size=_SMALL, color=_INK, labelpad=2)
+    _label_points(axes, np.column_stack([across, up]), labels, _SMALL)
+    return figure
+
+
+def severity_lines(
+    panels: Mapping[str, Mapping[str, Sequence[Estimate]]],
+    edges: Sequence[float],
+    *,
+    title: str,
+    y_label: str,
+    order: Sequence[str] = (),
+    threshold: float | None = None,
+) -> "Figure":
+    """Lines over bins of severity, an interval at each point; one panel a group of lines, on common axes.
+
+    `panels` maps a panel's title to its lines, each a name and an estimate for each bin between `edges`. A name's
+    colour and marker are those of its place in `order`, so that they can be the same in several figures. `threshold`
+    is drawn as a dashed line.
+    """
+    found = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    order = list(order) or found
+    names = sorted(found, key=order.index) if len(found) > 1 else []
+    everything = [estimate for lines in panels.values() for line in lines.values() for estimate in line]
+    low, high = _range(everything, threshold)
+    middles = (np.array(edges[1:]) + edges[:-1]) / 2
+    # neighbours step aside, so that their intervals can be told apart
+    aside = 0.0 if all(math.isnan(estimate.low) for estimate in everything) else 0.5 * float(np.diff(edges).min())
+    num_columns = 2 if len(panels) > 1 else 1
+    num_rows = math.ceil(len(panels) / num_columns)
+    plot_height, panel_header, gap = (110.0, 24.0, 12.0) if len(panels) > 1 else (185.0, 4.0, 0.0)
+    gutter, right, line_height = 34.0, 8.0, 1.4 * _SMALL
+    counts = image_count(everything)
+    notes = [y_label, *([f"{counts} a bin"] if counts else [])]
+    legend_top = 4 + 1.3 * _TITLE
+    notes_top = legend_top + line_height * math.ceil(len(names) / 2) + (6 if names else 0)
+    header = notes_top + line_height * len(notes) + 6
+    height = header + num_rows * (plot_height + panel_header) + _FOOTER
+    panel_width = (_WIDTH - gutter - right - gap * (num_columns - 1)) / num_columns
+
+    figure, canvas = _canvas(_WIDTH, height)
+    _text(canvas, (0, 2), [title], _TITLE, va="top", weight="bold")
+    _legend(canvas, names, order, legend_top)
+    _text(canvas, (0, notes_top), notes, _SMALL, va="top", alpha=0.75)
+    for index, (panel, lines) in enumerate(panels.items()):
+        row, column = divmod(index, num_columns)
+        left = gutter + column * (panel_width + gap)
+        bottom = height - header - (row + 1) * (plot_height + panel_header)
+        axes = figure.add_axes((left / _WIDTH, bottom / height, panel_width / _WIDTH, plot_height / height))
+        for place, (name, line) in enumerate(lines.items()):
+            shift = aside * ((place + 0.5) / len(lines) - 0.5)
+            _line(axes, middles + shift, line, order.index(name), thin=len(lines) > 1)
+        _plain(axes)
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(low, high))
+        # the labels of the ends of two panels would meet
+        inner = range(1, len(middles)) if num_columns > 1 else range(len(edges))
+        axes.set_xticks(edges, [f"{edge:.2g}" if i in inner else "" for i, edge in enumerate(edges)])
+        last_in_column = index + num_columns >= len(panels)
+        axes.tick_params(labelbottom=last_in_column, labelleft=column == 0)
+        axes.axhline(0, color=_INK, alpha=0.4, linewidth=0.8)
+        if threshold is not None:
+            axes.axhline(threshold, color=_INK, alpha=0.7, linewidth=0.9, linestyle=(0, (4, 3)))
+        if len(panels) > 1:
+            axes.set_title(readable(panel), size=_LABEL, color=_INK, pad=3)
+        if last_in_column:
+            axes.set_xlabel("severity", size=_SMALL, color=_INK, labelpad=2)
+    return figure
+
+
+def _framed(
+    title: str, note: str, plot_height: float, gutter: float, width: float = _WIDTH
+) -> "tuple[Figure, Axes, Axes, float]":
+    """A titled figure with one plot: figure, canvas, the plot's axes, and the pixels above the plot."""
+    title_lines = textwrap.wrap(title, int(width / (0.62 * _TITLE)))
+    top = 10 + 1.3 * _TITLE * len(title_lines) + (1.6 * _SMALL if note else 0)
+    height = top + plot_height + _FOOTER
+    figure, canvas = _canvas(width, height)
+    _text(canvas, (0, 2), title_lines, _TITLE, va="top", weight="bold")
+    if note:
+        _text(canvas, (0, top - 6 - 1.3 * _SMALL), [note], _SMALL, va="top", alpha=0.75)
+    axes = figure.add_axes((gutter / width, _FOOTER / height, 1 - (gutter + 8) / width, plot_height / height))
+    _plain(axes)
+    return figure, canvas, axes, top
+
+
+def _plain(axes: "Axes") -> None:
+    """No frame and no ticks, a faint grid."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(colors=_INK, length=0, labelsize=_SMALL, pad=3)
+    axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
+
+
+def _line(axes: "Axes", x: NDArray[np.float64], line: Sequence[Estimate], style: int, *, thin: bool) -> None:
+    colour = _colour(style)
+    for position, value in zip(x, line, strict=True):
+        if not math.isnan(value.low):
+            axes.plot([position] * 2, [value.low, value.high], color=colour, linewidth=1.0 if thin else 1.6, alpha=0.8)
+    axes.plot(
+        x,
+        [value.mean for value in line],
+        color=colour,
+        marker=_marker(style),
+        markersize=3.4 if thin else 5,
+        linewidth=1.0 if thin else 1.8,
+    )
+
+
+def _legend(canvas: "Axes", names: Sequence[str], order: Sequence[str], top: float) -> None:
+    """Names in two columns, each behind a piece of its line."""
+    for i, name in enumerate(names):
+        style, left, middle = order.index(name), 0.5 * _WIDTH * (i % 2), top + 1.4 * _SMALL * (i // 2 + 0.5)
+        canvas.plot(
+            [left + 2, left + 11, left + 20],
+            [middle] * 3,
+            color=_colour(style),
+            marker=_marker(style),
+            markevery=[1],
+            markersize=4.5,
+            linewidth=1.4,
+        )
+        _text(canvas, (left + 25, middle), [readable(name)], _SMALL, va="center")
+
+
+def _range(values: Sequence[Estimate], threshold: float | None) -> tuple[float, float]:
+    """Limits that hold all means, intervals, 0 and the threshold."""
+    ends = [end for value in values for end in (value.mean, value.low, value.high) if not math.isnan(end)]
+    ends += [0.0] if threshold is None else [0.0, threshold]
+    low, high = min(ends), max(ends)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _colour(place: int) -> str:
+    return _COLOURS[place % len(_COLOURS)]
+
+
+def _marker(place: int) -> str:
+    # after one round of colours each gets another marker
+    return _MARKERS[(place + place // len(_MARKERS)) % len(_MARKERS)]
+
+
+def _extent(axes: "Axes") -> NDArray[np.float64]:
+    """Width and height of the axes in pixels of the page."""
+    box, figure = axes.get_position(), axes.get_figure(root=True)
+    assert figure is not None
+    return np.array([box.width * figure.get_figwidth(), box.height * figure.get_figheight()]) * _POINTS
+
+
+def _label_points(axes: "Axes", points: NDArray[np.float64], labels: Sequence[str], size: float) -> None:
+    """Write each label beside its point where it covers least of what is there already, inside the axes.
+
+    Greedy, in the points' order from the top: labels of dense spots are led back to their points by thin lines.
+    """
+    extent = _extent(axes)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    at = (points - [left, bottom]) / [right - left, top - bottom] * extent
+    taken = [(*(p - 4), *(p + 4)) for p in at]
+    for i in np.argsort(-at[:, 1], kind="stable"):
+        text = np.array([0.6 * size * len(labels[i]), 1.15 * size])
+        best = min(_places(at[i], text), key=lambda box: _cost(box, at[i], taken, extent))
+        taken.append(best)
+        offset = (np.array(best[:2]) + np.array(best[2:])) / 2 - at[i]
+        # how far the label's nearest edge is from its point
+        away = math.hypot(*np.maximum(np.abs(offset) - text / 2, 0))
+        line = {"arrowstyle": "-", "color": _INK, "alpha": 0.4, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(
+            labels[i],
+            points[i],
+            xytext=offset,
+            textcoords="offset points",
+            size=size,
+            color=_INK,
+            ha="center",
+            va="center",
+            arrowprops=line if away > 9 else None,
+        )
+
+
+_Box = tuple[float, float, float, float]
+
+
+def _places(position: NDArray[np.float64], text: NDArray[np.float64]) -> list[_Box]:
+    """Boxes (left, bottom, right, top) around a position, upwards in y, the nearest first."""
+    boxes = []
+    for distance in (4.0, 10.0, 18.0, 28.0):
+        for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
+            centre = position + np.array([x, y]) * (text / 2 + distance)
+            low, high = centre - text / 2, centre + text / 2
+            boxes.append((float(low[0]), float(low[1]), float(high[0]), float(high[1])))
+    return boxes
+
+
+def _cost(box: _Box, position: NDArray[np.float64], taken: Sequence[_Box], extent: NDArray[np.float64]) -> float:
+    """Area covered, area outside (which counts more), and a little for distance."""
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    outside = area - _overlap(box, (0.0, 0.0, float(extent[0]), float(extent[1])))
+    away = math.hypot((box[0] + box[2]) / 2 - position[0], (box[1] + box[3]) / 2 - position[1])
+    return 4 * outside + sum(_overlap(box, other) for other in taken) + 0.2 * away
+
+
+def _overlap(a: _Box, b: _Box) -> float:
+    return max(min(a[2], b[2]) - max(a[0], b[0]), 0.0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
