@@ -81,11 +81,17 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
-    """A tiny pair and severity encoder, trained once."""
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
+    """A tiny pair and severity encoder, trained once; to be copied, never run in."""
     from cli_support import train
 
     return train(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def trained(trained_once: "Trained", tmp_path_factory: pytest.TempPathFactory) -> "Trained":
+    """The test's own copy of them: what it adds or damages, no other test sees."""
+    return trained_once.copy(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

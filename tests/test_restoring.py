@@ -26,9 +26,9 @@ LISTENS = "--solver.guidance_scale=100"
 
 
 @pytest.fixture(scope="module")
-def trained(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A copy of the shared one: what is trained here must not show up in other tests' runs."""
-    return trained.copy(tmp_path_factory.mktemp("restoring") / "copy")
+def trained(trained_once: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One copy for all tests here, which share the encoders that they train."""
+    return trained_once.copy(tmp_path_factory.mktemp("restoring"))
 
 
 @pytest.fixture
