@@ -130,4 +130,5 @@ def test_label_says_what_is_left_out() -> None:
     members = Mixture().members
     assert Mixture().label == "mixture"
     assert Mixture(members=tuple(m for m in members if m.kind != "jpeg")).label == "all but jpeg"
+    assert Mixture(members=members[:4]).label == "mixture of 4"
     assert Mixture(members=(GaussianBlur(), GaussianNoise())).label == "gaussian_blur + gaussian_noise"

@@ -44,13 +44,13 @@ class Mixture(Degradation):
 
     @property
     def label(self) -> str:
-        """`mixture`; `all but KIND` where one kind of the default mixture is left out; else the kinds."""
+        """`mixture`, or `all but KIND` where one of its default kinds is left out; else two kinds, or how many."""
         kinds = [member.kind for member in self.members]
         known = [member.kind for member in type(self).model_fields["members"].default]
         left_out = [kind for kind in known if kind not in kinds]
         if set(kinds) <= set(known) and len(left_out) <= 1:
             return f"all but {left_out[0]}" if left_out else self.kind
-        return " + ".join(kinds)
+        return " + ".join(kinds) if len(kinds) <= 2 else f"mixture of {len(kinds)}"
 
     @field_validator("members")
     @classmethod
