@@ -211,3 +211,7 @@ def likeness_inputs(frame: "DataFrame", folders: Mapping[str, Path]) -> Likeness
 
 def _largest_sampling(sets: Sequence[Moments]) -> float:
     return max(sampling_distance(moments, moments.num) for moments in sets)
+
+
+def likeness_evidence(folders: Mapping[str, Path]) -> dict[str, object]:
+    return {"names": list(folders)}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.config import Config, UserError, as_override, digest
+from workbench.config import Config, UnknownFieldError, UserError, as_override, digest
 from workbench.files import locked, whole, write_whole
 from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
 
@@ -24,12 +24,24 @@ if TYPE_CHECKING:
 DEFAULT_PRESET = "desk"
 
 
+Axes = Mapping[str, Sequence[Any]]
+"""Dotted path into the cell -> the values that it takes."""
+
+
 @dataclass(frozen=True)
 class Preset:
-    """A size of a study: what it changes in the cell, and axes that it replaces."""
+    """A size of a study.
+
+    Attributes:
+        overrides: what it changes in every cell that has the field.
+        axes: axes of the study that it replaces.
+        grids: further grids of cells beside that of the axes, each the product of its own axes: for what is asked of
+            some cells only.
+    """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    axes: Axes = field(default_factory=dict)
+    grids: Sequence[Axes] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class Study:
         cell: the stage that every cell is a variation of.
         axes: dotted path into the cell -> the values that it takes; the cells are their product.
         columns: names of the axes in tables, where the path is not the best name.
+        support: given the cells, further stages by name on whose artifacts the report rests.
+        evidence: what the report needs of those artifacts, as JSON, from their folders by name.
         search: dotted path -> Optuna distribution, for tuning and sweeps.
         presets: sizes by name; "smoke", "desk" and so on.
         report: functions of StudyResults, a section of the page each.
@@ -49,8 +63,10 @@ class Study:
     """
 
     cell: Stage
-    axes: Mapping[str, Sequence[Any]]
+    axes: Axes
     columns: Mapping[str, str] = field(default_factory=dict)
+    support: Callable[[Sequence["Cell"]], Mapping[str, Stage]] | None = None
+    evidence: Callable[[Mapping[str, Path]], dict[str, Any]] | None = None
     search: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=dict)
     report: Sequence[Callable[["StudyResults"], Any]] = ()
@@ -71,18 +87,61 @@ class Study:
     def cells(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list["Cell"]:
         """The cells of a preset, with the user's overrides on each; cells that come out equal are one.
 
+        Members of a family differ in their fields: an override is on the cells that have its field.
+
         Raises:
-            UserError: for an unknown preset, field or kind, or a cell that cannot work.
+            UserError: for an unknown preset, a field or kind that no cell has, or a cell that cannot work.
         """
         chosen = self.preset(preset)
-        axes = {**self.axes, **chosen.axes}
+        grids = [{**self.axes, **chosen.axes}, *chosen.grids]
+        columns = _columns(grids)
         found: dict[str, Cell] = {}
-        for values in itertools.product(*axes.values()):
-            # in one, so that a preset's field of what an axis puts in place lands in what it puts there
-            stage = self.cell.replace({**chosen.overrides, **dict(zip(axes, values, strict=True))}).replace(overrides)
-            labels = {self.columns.get(path, path): label(value_at(stage, path)) for path in axes}
-            found.setdefault(stage.identity, Cell(stage, labels))
+        unused = _Unused()
+        for axes in grids:
+            for values in itertools.product(*axes.values()):
+                # in one, so that a preset's field of what an axis puts in place lands in what it puts there
+                stage = unused.replace(self.cell, chosen.overrides, dict(zip(axes, values, strict=True)))
+                stage = unused.replace(stage, overrides or {}, {})
+                labels = {self.columns.get(path, path): label(value_at(stage, path)) for path in columns}
+                found.setdefault(stage.identity, Cell(stage, labels))
+        unused.refuse()
         return list(found.values())
+
+
+def _columns(grids: Sequence[Axes]) -> list[str]:
+    """The paths that tell cells apart, without those that put in place what another path leads into."""
+    paths = list(dict.fromkeys(path for axes in grids for path in axes))
+    return [path for path in paths if not any(other.startswith(f"{path}.") for other in paths)]
+
+
+class _Unused:
+    """Overrides that some cells have no field for, and whether any cell has one."""
+
+    def __init__(self) -> None:
+        self.refused: dict[str, UnknownFieldError] = {}
+        self.used: set[str] = set()
+
+    def replace(self, stage: Stage, overrides: Mapping[str, Any], required: Mapping[str, Any]) -> Stage:
+        """`stage` with those of `overrides` that it has fields for, and all of `required`."""
+        wanted = dict(overrides)
+        while True:
+            try:
+                replaced = stage.replace({**wanted, **required})
+            except UnknownFieldError as error:
+                path = next((p for p in wanted if p == error.path or error.path.startswith(f"{p}.")), None)
+                if path is None or path in required:
+                    raise
+                self.refused[path] = error
+                del wanted[path]
+            else:
+                self.used.update(wanted)
+                return replaced
+
+    def refuse(self) -> None:
+        """Raise the error of an override that no cell has used."""
+        for path, error in self.refused.items():
+            if path not in self.used:
+                raise error
 
 
 @dataclass(frozen=True)
@@ -150,9 +209,11 @@ def study_names() -> list[str]:
 
 
 def value_at(config: Config, path: str) -> Any:
-    """The value at a dotted path."""
+    """The value at a dotted path; the member itself where the path leads into one that lacks the field."""
     value: Any = config
     for name in path.split("."):
+        if isinstance(value, Config) and name not in type(value).model_fields:
+            return value
         value = getattr(value, name)
     return value
 
