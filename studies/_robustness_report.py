@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame, Series
 
-    from workbench.study import StudyResults
+    from workbench.results import StudyResults
 
 _LOSS_COLUMNS = ("psnr", "ssim", "lpips")
 _COST_COLUMNS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds")

@@ -17,7 +17,7 @@ from workbench.stages.train_prior import TrainPrior
 if TYPE_CHECKING:
     from workbench.autoencoders import Autoencoder
     from workbench.diffusion import Prior
-    from workbench.study import Cell
+    from workbench.results import Cell
     from workbench.tensors import Images
 
 NUM_TEST_IMAGES = 1000

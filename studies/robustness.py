@@ -27,13 +27,14 @@ from workbench.degradations import (
     RandomInpainting,
     SuperResolution,
 )
+from workbench.results import Cell
 from workbench.severity.start import OracleVariance, SNRMatch
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.base import Stage
 from workbench.stages.evaluate import Evaluate
 from workbench.stages.latent_statistics import LatentStatistics
 from workbench.stages.train_severity import SeverityRecipe
-from workbench.study import Axes, Cell, Preset, Study
+from workbench.study import Axes, Preset, Study
 
 FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG())
 FOUR = FAMILIES[:4]
@@ -67,7 +68,10 @@ def without_encoder(families: Sequence[Degradation]) -> Axes:
 
 
 def statistics(cells: Sequence[Cell]) -> dict[str, Stage]:
-    """The latent statistics of each degradation that was tested on, with the errors of its own encoder."""
+    """The latent statistics of each degradation that was tested on, with the errors of its own encoder.
+
+    None where latents have too many elements for the images that there are: the page goes without.
+    """
     stages: dict[str, Stage] = {}
     for cell in cells:
         evaluate = cell.stage
@@ -75,14 +79,16 @@ def statistics(cells: Sequence[Cell]) -> dict[str, Stage]:
         recipe = evaluate.severity_encoder
         if isinstance(recipe, SeverityRecipe) and recipe.degradation == evaluate.degradation:
             few, many = STATISTICS_IMAGES
+            num_images = min(max(recipe.num_train_images, few), many, len(evaluate.data.split("train")))
             stage = LatentStatistics(
                 data=evaluate.data,
                 autoencoder=evaluate.autoencoder,
                 degradation=evaluate.degradation,
                 severity_encoder=recipe,
-                # as many as the encoder has seen, but enough for a covariance
-                num_images=min(max(recipe.num_train_images, few), many),
+                num_images=num_images,  # as many as the encoder has seen, but enough for a covariance
             )
+            if not stage.enough():
+                return {}
             stages.setdefault(cell.labels["degradation"], stage)
     return stages
 

@@ -24,6 +24,9 @@ PresetOption = Annotated[str, typer.Option("--preset", help="the study's size")]
 Runs = Annotated[Path, typer.Option("--runs", envvar="WORKBENCH_RUNS", help="where results are kept")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto: a GPU if there is one")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="images the solver works on at once")]
+UseReference = Annotated[
+    bool, typer.Option("--reference/--no-reference", help="take cells that ship from the reference results")
+]
 Rerun = Annotated[
     bool, typer.Option("--rerun", help="recompute cache entries that are damaged, or lack LPIPS now found")
 ]
@@ -39,6 +42,7 @@ def study(
     device: Device = "auto",
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
+    reference: UseReference = True,
 ) -> None:
     """Run the cells of a study that are missing, then write and print what they say."""
     if list_studies or name is None:
@@ -50,7 +54,7 @@ def study(
 
     overrides = _overrides(context)
     with _runtime(runs, device, batch_size, rerun, group=name) as runtime:
-        results, folder = run_study(name, preset, overrides, runtime)
+        results, folder = run_study(name, preset, overrides, runtime, use_reference=reference)
         if results is None:
             runtime.progress.say(f"{name}: done, in {folder}")
         else:
@@ -95,15 +99,18 @@ def restore(
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
 ) -> None:
-    """Restore your own degraded images, with the severity encoder that fits the operator."""
+    """Restore your own degraded images: with a severity encoder for the operator, or --severity_encoder.kind=none."""
     from workbench.restoring import restore_folder
     from workbench.stages.evaluate import Evaluate
     from workbench.study import base_cell
 
     given = _overrides(context)
-    # the encoder is trained for the very operator, noise included
-    same = {f"severity_encoder.{name}": value for name, value in given.items() if name.startswith("degradation.")}
-    overrides = {"degradation.kind": operator, "severity_encoder.degradation.kind": operator, **same, **given}
+    overrides = {"degradation.kind": operator, **given}
+    if given.get("severity_encoder.kind") == "none":
+        overrides = {"start.variance": "residual", **overrides}
+    else:  # the encoder is trained for the very operator, noise included
+        same = {f"severity_encoder.{name}": value for name, value in given.items() if name.startswith("degradation.")}
+        overrides = {"severity_encoder.degradation.kind": operator, **same, **overrides}
     cell = base_cell("robustness", preset, overrides)
     assert isinstance(cell, Evaluate)
     with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:
@@ -118,8 +125,9 @@ def report(
     all_studies: Annotated[bool, typer.Option("--all", help="every study with results, and an index of them")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
+    reference: UseReference = True,
 ) -> None:
-    """Draw a study's page again from cached results; computes nothing."""
+    """Draw a study's page again from cached results, or from the reference results that ship; computes nothing."""
     from workbench.config import UserError
 
     overrides = _overrides(context)
@@ -132,8 +140,40 @@ def report(
         if name is None:
             report_all(runtime)
             return
-        definition, results, folder = gather_cached(name, preset, overrides, runtime)
+        definition, results, folder = gather_cached(name, preset, overrides, runtime, use_reference=reference)
         publish(definition, results, folder, runtime)
+
+
+@app.command()
+def ship(
+    name: Name,
+    preset: PresetOption = "full",
+    runs: Runs = Path("runs"),
+    output: Annotated[
+        Path | None, typer.Option(help="where references lie (default: data/reference)", show_default=False)
+    ] = None,
+) -> None:
+    """Write a study's results as reference results: small files to commit, from which its page can be drawn."""
+    from workbench.reference import reference_root
+    from workbench.study import ship as write
+
+    folder = (output or reference_root()) / name / preset
+    with _runtime(runs, "cpu", 1, False, group=None) as runtime:
+        results = write(name, preset, runtime, folder)
+        runtime.progress.say(f"{name} ({preset}): {len(results.frame)} rows in {folder}")
+
+
+@app.command()
+def compare(
+    name: Name,
+    preset: PresetOption = "full",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Compare cells computed here with the reference results, image by image: does this machine find the same?"""
+    from workbench.reporting.publish import print_comparison
+
+    with _runtime(runs, "cpu", 1, False, group=None) as runtime:
+        print_comparison(name, preset, runtime)
 
 
 @app.command(context_settings=OVERRIDES)

@@ -8,13 +8,15 @@ import importlib
 import itertools
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import Config, UnknownFieldError, UserError, as_override, digest
 from workbench.files import locked, whole, write_whole
+from workbench.reference import Reference, find_reference, reference_root, write_reference
+from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
 
 if TYPE_CHECKING:
@@ -144,45 +146,6 @@ class _Unused:
                 raise error
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One grid point: a stage and its labels by axis."""
-
-    stage: Stage
-    labels: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class StudyResults:
-    """What a study found.
-
-    Attributes:
-        name, preset: which study.
-        question: the study's docstring.
-        command: how to reproduce.
-        axes: axis column -> its labels in order.
-        frame: a row an image and cell, with the axes' columns and `cell`.
-        examples: cell id -> arrays by name, (n, height, width, channel) on [0, 1], and "image_id".
-        provenance: how it was made.
-        notes: what a reader should know (what is absent, and why).
-    """
-
-    name: str
-    preset: str
-    question: str
-    command: str
-    axes: dict[str, list[str]]
-    frame: "pd.DataFrame"
-    examples: dict[str, dict[str, "np.ndarray"]]
-    provenance: dict[str, Any]
-    notes: list[str]
-
-    @property
-    def identity(self) -> str:
-        """Names the results by their cells."""
-        return digest(sorted(self.examples))
-
-
 def load_study(name: str) -> tuple[Study, str]:
     """The study of that name and its docstring.
 
@@ -238,29 +201,33 @@ def study_folder(runtime: Runtime, name: str, preset: str, overrides: Mapping[st
 
 
 def run_study(
-    name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime
+    name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, *, use_reference: bool = True
 ) -> tuple[StudyResults | None, Path]:
     """Run the cells that are missing, then gather the results and write them; (results, folder).
 
     Results are None for a study whose cells have no rows.
+
+    Args:
+        use_reference: take cells that are not here from the reference results that ship, where those hold them.
     """
-    study, question = load_study(name)
-    cells = study.cells(preset, overrides)
-    for cell in cells:
+    plan = _Plan.of(name, preset, overrides, runtime, use_reference)
+    missing = [cell for cell in plan.cells if cell not in plan.shipped]
+    for cell in missing:
         if not cell.stage.is_cached(runtime):
             cell.stage.check()
     folder = study_folder(runtime, name, preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
-    cached = sum(cell.stage.is_cached(runtime) for cell in cells)
-    runtime.progress.say(f"{name} ({preset}): {len(cells)} cells, {cached} cached")
+    cached = sum(cell.stage.is_cached(runtime) for cell in plan.cells)
+    runtime.progress.say(f"{name} ({preset}): {len(plan.cells)} cells, {cached} cached{plan.from_reference()}")
+    stages = [cell.stage for cell in missing] + ([] if plan.evidence_shipped else list(plan.support.values()))
     with runtime.progress.task(f"study {name}") as update:
-        ensure_all([cell.stage for cell in cells], runtime, update)
-    index = [{"cell": c.stage.identity, **c.labels, "config": c.stage.model_dump(mode="json")} for c in cells]
+        ensure_all(stages, runtime, update)
+    index = [{"cell": c.stage.identity, **c.labels, "config": c.stage.model_dump(mode="json")} for c in plan.cells]
     with locked(folder):
         write_whole(folder / "cells.json", json.dumps(index, indent=2))
-        if study.finish is not None:
-            study.finish(cells, folder, runtime)
-        results = gather(name, preset, question, overrides, cells, runtime)
+        if plan.study.finish is not None:
+            plan.study.finish(plan.cells, folder, runtime)
+        results = gather(plan, runtime)
         if results is not None:
             with whole(folder / "results.parquet") as partial:
                 results.frame.to_parquet(partial)
@@ -268,29 +235,109 @@ def run_study(
 
 
 def gather_cached(
-    name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime
+    name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, *, use_reference: bool = True
 ) -> tuple[Study, StudyResults, Path]:
-    """The results of a study that has been run; (study, results, folder).
+    """The results of a study that has been run, or ship; (study, results, folder).
 
     Raises:
         UserError: if a cell is missing or damaged, or the study's cells have no rows.
     """
-    study, question = load_study(name)
-    cells = study.cells(preset, overrides)
-    missing = sum(not cell.stage.is_cached(runtime) for cell in cells)
+    plan = _Plan.of(name, preset, overrides, runtime, use_reference)
+    here = [cell for cell in plan.cells if cell not in plan.shipped]
+    needed = [cell.stage for cell in here] + ([] if plan.evidence_shipped else list(plan.support.values()))
+    missing = sum(not stage.is_cached(runtime) for stage in needed)
     if missing:
-        raise UserError(f"{missing} of {len(cells)} cells are not computed yet: {command_of(name, preset, overrides)}")
-    for cell in cells:
-        cell.stage.ensure(runtime)
-    results = gather(name, preset, question, overrides, cells, runtime)
+        raise UserError(
+            f"{missing} of {len(plan.cells) + len(plan.support)} cells and statistics are not computed yet: "
+            f"{command_of(name, preset, overrides)}{plan.why_not_reference()}"
+        )
+    for stage in needed:
+        stage.ensure(runtime)
+    results = gather(plan, runtime)
     if results is None:
         raise UserError(f"the cells of {name} have no rows to report")
-    return study, results, study_folder(runtime, name, preset, overrides)
+    return plan.study, results, study_folder(runtime, name, preset, overrides)
 
 
-def gather(
-    name: str, preset: str, question: str, overrides: Mapping[str, Any], cells: Sequence[Cell], runtime: Runtime
-) -> StudyResults | None:
+def ship(name: str, preset: str, runtime: Runtime, folder: Path) -> StudyResults:
+    """Write the results of a study that has been run as a reference; what the last reference held stays known.
+
+    Raises:
+        UserError: as `gather_cached`.
+    """
+    plan = _Plan.of(name, preset, {}, runtime, use_reference=True)
+    _, results, _ = gather_cached(name, preset, {}, runtime)
+    write_reference(results, plan.cells, plan.support, folder)
+    return results
+
+
+def against_reference(name: str, preset: str, runtime: Runtime) -> Iterator[tuple[str, "pd.DataFrame", "pd.DataFrame"]]:
+    """(labels, rows here, rows of the reference) of each cell computed here, both indexed by image id.
+
+    Raises:
+        UserError: if there is no reference, it is of another study (what differs is said), or nothing is computed here.
+    """
+    import pandas as pd
+
+    from workbench.stages.evaluate import ROWS
+
+    study, _ = load_study(name)
+    cells, reference = study.cells(preset), find_reference(name, preset)
+    if reference is None:
+        raise UserError(f"{name} ({preset}) has no reference results in {reference_root()}")
+    if differences := reference.differences(cells):
+        raise UserError(f"{reference.folder} is of another study and is not compared: {'; '.join(differences)}")
+    here = [cell for cell in cells if cell.stage.is_cached(runtime)]
+    if not here:
+        raise UserError(f"no cell is computed here: {command_of(name, preset, {})} --no-reference")
+    for cell in here:
+        rows = pd.read_parquet(cell.stage.ensure(runtime) / ROWS).set_index("image_id")
+        yield ", ".join(cell.labels.values()), rows, reference.rows(cell.stage.identity).set_index("image_id")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A study at a preset, its cells, and which of them need not be computed since they ship."""
+
+    name: str
+    preset: str
+    overrides: Mapping[str, Any]
+    study: Study
+    question: str
+    cells: list[Cell]
+    support: Mapping[str, Stage]
+    reference: Reference | None
+    shipped: list[Cell]
+    evidence_shipped: bool
+
+    @classmethod
+    def of(cls, name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, use_reference: bool) -> "_Plan":
+        study, question = load_study(name)
+        cells = study.cells(preset, overrides)
+        support = study.support(cells) if study.support is not None else {}
+        reference = find_reference(name, preset) if use_reference else None
+        shipped = [
+            cell
+            for cell in cells
+            if reference is not None and cell.stage in reference and not cell.stage.is_cached(runtime)
+        ]
+        evidence_shipped = reference is not None and reference.supports(support)
+        return cls(name, preset, overrides, study, question, cells, support, reference, shipped, evidence_shipped)
+
+    def from_reference(self) -> str:
+        if self.reference is None:
+            return ""
+        text = f", {len(self.shipped)} taken from {self.reference.folder}"
+        return text + ("" if self.shipped else self.why_not_reference())
+
+    def why_not_reference(self) -> str:
+        """What keeps the reference from holding all cells, to be appended to a sentence."""
+        if self.reference is None or not (differences := self.reference.differences(self.cells)):
+            return ""
+        return f" (the reference in {self.reference.folder} is of another study: {'; '.join(differences)})"
+
+
+def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
     """The results of finished cells; None if they have no rows.
 
     Raises:
@@ -298,44 +345,95 @@ def gather(
     """
     import pandas as pd
 
-    from workbench.stages.evaluate import EXAMPLES, LPIPS_ABSENT, ROWS
+    from workbench.stages.evaluate import LPIPS_ABSENT, ROWS
 
+    cells = plan.cells
     frames, examples, notes = [], {}, set()
     measured: dict[str, set[str]] = {}
+    made: list[dict[str, Any]] = []
     for cell in cells:
-        folder = cell.stage.folder(runtime)
-        if not (folder / ROWS).is_file():
-            return None
-        frames.append(pd.read_parquet(folder / ROWS).assign(cell=cell.stage.identity, **cell.labels))
-        degradation = digest(value_at(cell.stage, "degradation"))
-        measured.setdefault(degradation, set()).update(frames[-1]["measurement_set"])
-        examples[cell.stage.identity] = _read_examples(folder / EXAMPLES)
-        if (absent := folder / LPIPS_ABSENT).is_file():
-            notes.add(absent.read_text())
-    frame = pd.concat(frames, ignore_index=True)
-    axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
+        identity = cell.stage.identity
+        if cell in plan.shipped:
+            assert plan.reference is not None
+            rows, pictures = plan.reference.rows(identity), plan.reference.examples(identity)
+        else:
+            folder = cell.stage.folder(runtime)
+            if not (folder / ROWS).is_file():
+                return None
+            rows, pictures = pd.read_parquet(folder / ROWS), _read_examples(folder)
+            made.append(read_provenance(folder))
+            if (absent := folder / LPIPS_ABSENT).is_file():
+                notes.add(absent.read_text())
+        frames.append(rows.assign(cell=identity, **cell.labels))
+        measured.setdefault(digest(value_at(cell.stage, "degradation")), set()).update(rows["measurement_set"])
+        examples[identity] = _on_unit_range(pictures)
     if any(len(sets) > 1 for sets in measured.values()):
         raise UserError("cells of one degradation were measured on different images or noise: they cannot be compared")
-    made = [read_provenance(cell.stage.folder(runtime)) for cell in cells]
-    record = provenance(runtime) | {
-        "commits of the cells": sorted({str(m.get("commit")) for m in made}),
-        "seconds of the cells": round(sum(m.get("wall_seconds", 0.0) for m in made), 1),
-        "data fingerprint": value_at(cells[0].stage, "data").fingerprint,
-        "weights": {s.name: s.identity for s in cells[0].stage.upstream()[:2]},
-        "cell": cells[0].stage.model_dump(mode="json"),
-    }
-    command = command_of(name, preset, overrides)
-    return StudyResults(name, preset, question, command, axes, frame, examples, record, sorted(notes))
+    frame = pd.concat(frames, ignore_index=True)
+    axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
+    command = command_of(plan.name, plan.preset, plan.overrides)
+    return StudyResults(
+        plan.name,
+        plan.preset,
+        plan.question,
+        command,
+        axes,
+        frame,
+        examples,
+        _made(plan, made, runtime),
+        sorted(notes),
+        _evidence(plan, runtime),
+    )
 
 
-def _read_examples(path: Path) -> dict[str, "np.ndarray"]:
-    """The kept pictures of a cell as (n, height, width, channel) on [0, 1], whether stored as 8 bits or as floats."""
-    import numpy as np
+def _evidence(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
+    if plan.evidence_shipped:
+        assert plan.reference is not None
+        return plan.reference.evidence
+    if plan.study.evidence is None:
+        return {}
+    return plan.study.evidence({name: stage.folder(runtime) for name, stage in plan.support.items()})
+
+
+def _made(plan: _Plan, made: Sequence[Mapping[str, Any]], runtime: Runtime) -> dict[str, Any]:
+    """How the results were made: what ran here, and what the reference says of what did not."""
+    there = plan.reference.provenance if plan.reference is not None and plan.shipped else {}
+    if not made:
+        return there
+    first = plan.cells[0].stage
+    commits = {str(m.get("commit")) for m in made} | set(there.get("commits of the cells", ()))
+    seconds = sum(m.get("wall_seconds", 0.0) for m in made) + there.get("seconds of the cells", 0.0)
+    shipped = {"cells from the reference": len(plan.shipped)} if plan.shipped else {}
+    return (
+        provenance(runtime)
+        | {
+            "commits of the cells": sorted(commits),
+            "seconds of the cells": round(seconds, 1),
+            "data fingerprint": value_at(first, "data").fingerprint,
+            "weights": {s.name: s.identity for s in first.upstream()[:2]},
+            "cell": first.model_dump(mode="json"),
+        }
+        | shipped
+    )
+
+
+def _read_examples(folder: Path) -> dict[str, "np.ndarray"]:
     from safetensors.numpy import load_file
 
-    arrays = load_file(path)
+    from workbench.stages.evaluate import EXAMPLES
+
+    return load_file(folder / EXAMPLES)
+
+
+def _on_unit_range(arrays: Mapping[str, "np.ndarray"]) -> dict[str, "np.ndarray"]:
+    """Pictures as (n, height, width, channel) on [0, 1], whether stored as 8 bits or as floats."""
+    import numpy as np
+
+    found = {}
     for name, array in arrays.items():
         if array.ndim == 4:
             values = array / np.float32(255) if array.dtype == np.uint8 else array
-            arrays[name] = values.transpose(0, 2, 3, 1)
-    return arrays
+            found[name] = values.transpose(0, 2, 3, 1)
+        else:
+            found[name] = array
+    return found

@@ -158,7 +158,7 @@ class Official(StartRule):
         return _with_fallback(z, position, fell_back, situation)
 
 
-class SNRMatch(StartRule):
+class Matched(StartRule):
     """Begin at the first grid timestep whose SNR is at or below that of z_hat.
 
     Which quantity is z_hat's error independent of?
@@ -172,9 +172,37 @@ class SNRMatch(StartRule):
     (negative) noise variance is clamped at 0. Where no grid timestep is noisy enough: `full`, with a flag.
     """
 
-    kind: Literal["snr_match"] = "snr_match"
     channel: Channel = Field("forward", description="what the error of z_hat is independent of: z0 or z_hat")
     offset_db: float = Field(0.0, description="how much noisier than matched to begin, in decibels")
+
+    @abstractmethod
+    def matched_variance(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
+        """The variance that is matched, and whether the encoder is distrusted (None: not asked), per image."""
+
+    def __call__(self, situation: Situation) -> Start:
+        variance, distrusted = self.matched_variance(situation)
+        v = variance.double().cpu()
+        # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain
+        gain = torch.ones_like(v) if self.channel == "forward" else 1 / (1 - v).clamp(min=1e-12)
+        noise_variance = v * gain
+        target = 10 ** (-self.offset_db / 10) / noise_variance
+        noisy_enough = situation.schedule.snr[situation.grid][None] <= target[:, None]
+        # the grid descends in timestep, so SNR ascends along it: the last position that is noisy enough
+        position = noisy_enough.sum(1) - 1
+        fell_back = (position < 0) | (v >= 1) & (self.channel == "mmse")
+        position = position.clamp(min=0)
+        a = situation.schedule.alpha_bar[situation.grid[position]]
+        missing = (1 - a - a * noise_variance).clamp(min=0)
+        signal, noise = (c.sqrt().reshape(-1, 1, 1, 1).to(situation.noise) for c in (a * gain.square(), missing))
+        z = signal * situation.estimate.z_hat + noise * situation.noise
+        start = _with_fallback(z, position, fell_back, situation)
+        return replace(start, variance=v, distrusted=None if distrusted is None else distrusted.cpu())
+
+
+class SNRMatch(Matched):
+    """The SNR of z_hat is read from the severity encoder's variance, from the measurement's residual, or from both."""
+
+    kind: Literal["snr_match"] = "snr_match"
     variance: MatchedVariance = Field(
         "encoder",
         description="whose variance is matched: the severity encoder's; that which explains the residual of the "
@@ -198,7 +226,6 @@ class SNRMatch(StartRule):
         return self.variance != "residual"
 
     def matched_variance(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
-        """The variance that is matched, and whether the encoder is distrusted, per image."""
         own = _per_image(situation.estimate)
         if self.variance == "encoder":
             return own, None
@@ -224,35 +251,16 @@ class SNRMatch(StartRule):
             return situation.fusion.fused(own, residual)
         return residual if self.variance == "residual" else torch.maximum(own, residual), None
 
-    def __call__(self, situation: Situation) -> Start:
-        variance, distrusted = self.matched_variance(situation)
-        v = variance.double().cpu()
-        # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain
-        gain = torch.ones_like(v) if self.channel == "forward" else 1 / (1 - v).clamp(min=1e-12)
-        noise_variance = v * gain
-        target = 10 ** (-self.offset_db / 10) / noise_variance
-        noisy_enough = situation.schedule.snr[situation.grid][None] <= target[:, None]
-        # the grid descends in timestep, so SNR ascends along it: the last position that is noisy enough
-        position = noisy_enough.sum(1) - 1
-        fell_back = (position < 0) | (v >= 1) & (self.channel == "mmse")
-        position = position.clamp(min=0)
-        a = situation.schedule.alpha_bar[situation.grid[position]]
-        missing = (1 - a - a * noise_variance).clamp(min=0)
-        signal, noise = (c.sqrt().reshape(-1, 1, 1, 1).to(situation.noise) for c in (a * gain.square(), missing))
-        z = signal * situation.estimate.z_hat + noise * situation.noise
-        start = _with_fallback(z, position, fell_back, situation)
-        return replace(start, variance=v, distrusted=None if distrusted is None else distrusted.cpu())
 
-
-class OracleVariance(SNRMatch):
+class OracleVariance(Matched):
     """`snr_match` with the true error variance s2: what a perfect severity encoder would do."""
 
-    kind: Literal["oracle_variance"] = "oracle_variance"  # type: ignore[assignment]
-    variance: Literal["true"] = Field("true", description="the true one")  # type: ignore[assignment]
+    kind: Literal["oracle_variance"] = "oracle_variance"
 
     @property
-    def trusts_encoder(self) -> bool:
-        return False
+    def label(self) -> str:
+        """Whose variance is matched."""
+        return "true"
 
     def matched_variance(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
         if situation.truth is None:

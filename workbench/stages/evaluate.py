@@ -16,7 +16,7 @@ from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
 from workbench.restorer import Restored, Restorer
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.start import AnyStart, Fixed, OracleVariance, Situation, SNRMatch
+from workbench.severity.start import AnyStart, Fixed, Matched, OracleVariance, Situation, SNRMatch
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.solvers import LDPS, AnySolver
 from workbench.stages.base import Runtime, Stage
@@ -49,7 +49,7 @@ class Evaluate(Stage):
     prior: PriorRecipe = PriorRecipe()
     severity_encoder: AnySeverity = SeverityRecipe(degradation=GaussianBlur())
     degradation: AnyDegradation = Field(GaussianBlur(), description="what the evaluated images suffer")
-    start: AnyStart = SNRMatch()
+    start: AnyStart = SNRMatch(variance="fused")
     solver: AnySolver = LDPS()
     sampler: Sampler = DDIM(num_steps=500)
     lpips: LPIPSConfig = LPIPSConfig()
@@ -254,7 +254,7 @@ class Scoring:
     def _oracle_timestep(self, measurement: Measurement, restored: Restored, z0: Latents) -> Tensor:
         """Where `snr_match`, with the rule's channel and offset if it has them, would begin on the true variance."""
         rule = self.cell.start
-        fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, SNRMatch) else {}
+        fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, Matched) else {}
         grid = self.cell.sampler.grid(self.restorer.prior.schedule)
         estimate = SeverityEstimate(restored.z_hat, restored.var_hat.reshape(-1, 1, 1, 1))
         noise = torch.zeros_like(restored.z_hat)
