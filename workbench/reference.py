@@ -142,7 +142,7 @@ class Reference:
             record = records.get(tuple(cell.labels.items()))
             if record is None:
                 return [f"it has no cell {', '.join(cell.labels.values())}"]
-            here = dict(_flat(cell.stage.model_dump(mode="json"))) | _versions(cell.stage)
+            here = dict(_flat(_settings(cell.stage))) | _versions(cell.stage)
             there = dict(_flat(record["config"])) | self.index["stages"]
             return [
                 f"{path}: {there.get(path, 'absent')} there, {here.get(path, 'absent')} here"
@@ -161,7 +161,7 @@ def write_reference(results: StudyResults, cells: Sequence[Cell], support: Mappi
             "cell": cell.stage.identity,
             "labels": dict(cell.labels),
             "measurement_set": sets[cell.stage.identity],
-            "config": cell.stage.model_dump(mode="json"),
+            "config": _settings(cell.stage),
         }
         for cell in cells
     ]
@@ -204,6 +204,11 @@ def _shared_pictures(results: StudyResults) -> dict[str, np.ndarray]:
     places = places.reshape(-1, len(PICTURES))
     named = {name: places[:, i] for i, name in enumerate(PICTURES)}
     return {"pictures": pictures, "cell": np.array(cells), "image_id": np.concatenate(ids), **named}
+
+
+def _settings(stage: Stage) -> dict[str, Any]:
+    """What its identity is made of, without what stands upstream."""
+    return {name: value for name, value in stage.canonical().items() if name not in ("stage", "version", "upstream")}
 
 
 def _versions(stage: Stage) -> dict[str, Any]:
