@@ -42,7 +42,7 @@ class Study:
         columns: names of the axes in tables, where the path is not the best name.
         search: dotted path -> Optuna distribution, for tuning and sweeps.
         presets: sizes by name; "smoke", "desk" and so on.
-        report: functions of StudyResults, a section of the page each.
+        report: functions of StudyResults, a section of the page each; None where the results have nothing for it.
         answer: the answer in sentences, made from the results.
         picture: the figure that W&B shows beside the table of means, as PNG.
         finish: called with (cells, folder, runtime) after the last cell, for a study whose result is more than rows.
@@ -106,6 +106,7 @@ class StudyResults:
         examples: cell id -> arrays by name, (n, height, width, channel) on [0, 1], and "image_id".
         provenance: how it was made.
         notes: what a reader should know (what is absent, and why).
+        evidence: what else the report rests on, by name; as JSON could hold it.
     """
 
     name: str
@@ -117,6 +118,7 @@ class StudyResults:
     examples: dict[str, dict[str, "np.ndarray"]]
     provenance: dict[str, Any]
     notes: list[str]
+    evidence: dict[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
