@@ -58,6 +58,12 @@ class Grid:
         """Whether all cells hold that column, without gaps."""
         return all(column in cell and bool(cell[column].notna().all()) for cell in self.frames.values())
 
+    def rows(self) -> "DataFrame":
+        """All cells in one table, with the columns encoder, degradation and image_id."""
+        import pandas as pd
+
+        return pd.concat(cell.reset_index() for cell in self.frames.values()).reset_index(drop=True)
+
     def mismatched(self, degradation: str) -> list[str]:
         """The encoders trained on one other degradation, where both they and the matched encoder have results."""
         if self.cell(degradation, degradation) is None:

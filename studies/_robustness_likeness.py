@@ -1,18 +1,21 @@
 """Why encoders transfer: how alike degradations are in latent space, and whether that says what transfer costs.
 
 Rows are severity encoders by the degradation that they were trained on, columns the degradations tested on, as in
-`_robustness_report`. A loss is PSNR against the matched encoder on the same measurement, in dB; positive is worse.
+`_robustness_grid`. A loss is PSNR against the matched encoder on the same measurement, in dB; positive is worse.
 """
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 
-from studies._likeness_inputs import NUM_SEVERITY_BINS, LikenessInputs, Matrix, Pair, likeness_inputs
+from studies._likeness_inputs import NUM_SEVERITY_BINS, LikenessInputs, Matrix, likeness_inputs
+from studies._robustness_grid import DEGRADATION, Pair, read_grid
 from studies._robustness_severity import early_or_late
 from workbench.metrics import (
     Estimate,
@@ -39,23 +42,30 @@ from workbench.reporting import (
     svg,
 )
 
+if TYPE_CHECKING:
+    from workbench.study import StudyResults
+
 BREAK_DB = 0.5
 """An encoder breaks where it is shown (lower end of the interval) to lose more than this."""
 MIN_OBJECTS = 4
 """A Mantel test on fewer degradations cannot reach p = 0.05: its smallest p is 1 / n!."""
 ALPHA = 0.05
 
-__all__ = ["LikenessInputs", "likeness_inputs", "likeness_sections", "sentences"]
+EVIDENCE = "likeness"
+"""Under which name the results hold what `likeness_evidence` gives."""
 
 
-def sentences(inputs: LikenessInputs) -> list[str]:
-    """What is alike, whether that says what transfers, where encoders break, what to train on: a sentence each."""
-    return [_alike_sentence(inputs), _link_sentence(inputs), _break_sentence(inputs), _training_sentence(inputs)]
+def read_likeness(results: "StudyResults") -> LikenessInputs | None:
+    """The inputs from a study's results; None where these hold no evidence of likeness, or of one degradation only."""
+    evidence = results.evidence.get(EVIDENCE)
+    if evidence is None or len({*evidence["names"]} & {*results.axes[DEGRADATION]}) < 2:
+        return None
+    return likeness_inputs(read_grid(results).rows(), evidence)
 
 
-def likeness_sections(inputs: LikenessInputs) -> list[Section]:
-    """The page's sections on likeness, in order."""
-    return [alike_section(inputs), link_section(inputs), severity_section(inputs), training_section(inputs)]
+def answer_sentences(inputs: LikenessInputs) -> list[str]:
+    """Whether likeness says what transfers, and which few degradations to train on: short, for any reader."""
+    return [_short_link_sentence(inputs), _short_training_sentence(inputs)]
 
 
 def alike_section(inputs: LikenessInputs) -> Section:
@@ -101,7 +111,7 @@ def alike_section(inputs: LikenessInputs) -> Section:
         f"The map is classical scaling: {number(100 * mapped.explained, 0)} % of the eigenvalues' sum lie in its "
         f"plane, and its distances differ from the true ones by {number(100 * mapped.stress, 0)} % (stress-1)."
     )
-    return Section("Which degradations are alike?", paragraph(_alike_sentence(inputs)) + text + side_by_side(figures))
+    return Section("Which degradations are alike?", paragraph(alike_sentence(inputs)) + text + side_by_side(figures))
 
 
 def link_section(inputs: LikenessInputs) -> Section:
@@ -118,7 +128,7 @@ def link_section(inputs: LikenessInputs) -> Section:
     )
     title = "Does likeness say which encoder transfers?"
     if not pairs:
-        return Section(title, paragraph(_link_sentence(inputs)) + text)
+        return Section(title, paragraph(link_sentence(inputs)) + text)
     estimates = [mean_interval(inputs.lost[pair]) for pair in pairs]
     labels = [f"{short[encoder]}→{short[degradation]}" for encoder, degradation in pairs]
     shown = list(inputs.distances().items())
@@ -155,7 +165,7 @@ def link_section(inputs: LikenessInputs) -> Section:
         columns=[*(_capital(name) for name, _ in shown), "PSNR lost, dB"],
     )
     folded = Markup("<details><summary>All pairs</summary>{}</details>").format(html_table(all_pairs, 2))
-    html = paragraph(_link_sentence(inputs)) + text + tested + side_by_side(figures) + legend_text + folded
+    html = paragraph(link_sentence(inputs)) + text + tested + side_by_side(figures) + legend_text + folded
     return Section(title, html)
 
 
@@ -165,7 +175,7 @@ def severity_section(inputs: LikenessInputs) -> Section:
 
     title = "At which severity does a mismatched encoder break?"
     if not inputs.lost:
-        return Section(title, paragraph(_break_sentence(inputs)))
+        return Section(title, paragraph(break_sentence(inputs)))
     losses, starts = inputs.lost_by_severity, inputs.start_error_by_severity
     mean_loss, mean_start = inputs.mean_by_severity
     edges = _edges()
@@ -192,7 +202,7 @@ def severity_section(inputs: LikenessInputs) -> Section:
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[readable(d) for d in inputs.names])
     table.index.name = "trained on \\ tested on"
     caption = "The bin of severity where each encoder breaks, and its start there"
-    html = paragraph(_break_sentence(inputs)) + text + side_by_side(figures) + html_table(table, 2, caption)
+    html = paragraph(break_sentence(inputs)) + text + side_by_side(figures) + html_table(table, 2, caption)
     return Section(title, html)
 
 
@@ -208,7 +218,7 @@ def training_section(inputs: LikenessInputs) -> Section:
         "among equals. One encoder trained on a mixture of the k may do better or worse than this."
     )
     if not choices:
-        return Section(title, paragraph(_training_sentence(inputs)) + text)
+        return Section(title, paragraph(training_sentence(inputs)) + text)
     rows = {
         str(len(choice.chosen)): [
             ", ".join(readable(inputs.names[i]) for i in choice.chosen),
@@ -221,7 +231,20 @@ def training_section(inputs: LikenessInputs) -> Section:
     columns = ["trained on", "worst loss, dB", "where", "mean loss, dB"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index.name = "encoders"
-    return Section(title, paragraph(_training_sentence(inputs)) + text + html_table(table, 2))
+    return Section(title, paragraph(training_sentence(inputs)) + text + html_table(table, 2))
+
+
+def _of_results(section: Callable[[LikenessInputs], Section]) -> "Callable[[StudyResults], Section | None]":
+    @wraps(section)
+    def of_results(results: "StudyResults") -> Section | None:
+        inputs = read_likeness(results)
+        return None if inputs is None else section(inputs)
+
+    return of_results
+
+
+SECTIONS = tuple(map(_of_results, (alike_section, link_section, severity_section, training_section)))
+"""The page's sections on likeness, in order; without evidence of it they are None."""
 
 
 @dataclass(frozen=True)
@@ -276,14 +299,14 @@ def abbreviations(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _alike_sentence(inputs: LikenessInputs) -> str:
+def alike_sentence(inputs: LikenessInputs) -> str:
+    """Which degradations are most and least alike, and how they group."""
     n = len(inputs.names)
-    pairs = list(itertools.combinations(range(n), 2))
-    nearest = min(pairs, key=lambda pair: inputs.latents[pair])
+    nearest = _nearest(inputs)
     distance = number(float(inputs.latents[nearest]), 1)
     if n == 2:
         return f"In latent space {_both(inputs, nearest)} lie a Fréchet distance of {distance} apart."
-    farthest = max(pairs, key=lambda pair: inputs.latents[pair])
+    farthest = max(itertools.combinations(range(n), 2), key=lambda pair: inputs.latents[pair])
     text = (
         f"In latent space {_both(inputs, nearest)} are most alike (Fréchet distance {distance}), "
         f"{_both(inputs, farthest)} least ({number(float(inputs.latents[farthest]), 1)})"
@@ -295,7 +318,8 @@ def _alike_sentence(inputs: LikenessInputs) -> str:
     return f"{text}; average linkage groups them as: {parts}."
 
 
-def _link_sentence(inputs: LikenessInputs) -> str:
+def link_sentence(inputs: LikenessInputs) -> str:
+    """Whether an encoder loses more between degradations that lie farther apart, with Mantel's test."""
     n = len(inputs.names)
     if n < MIN_OBJECTS:
         return (
@@ -321,7 +345,40 @@ def _link_sentence(inputs: LikenessInputs) -> str:
     return f"That an encoder loses more between degradations that lie farther apart was not shown: {figures}."
 
 
-def _break_sentence(inputs: LikenessInputs) -> str:
+def _short_link_sentence(inputs: LikenessInputs) -> str:
+    n = len(inputs.names)
+    found = _test(inputs, inputs.latents) if n >= MIN_OBJECTS else None
+    if found is None or math.isnan(found.r):
+        return link_sentence(inputs)
+    figures = (
+        f"(rank correlation {number(found.r, 2)} over the {n * (n - 1)} pairs, p = {_p(found.p_greater)} by permuting "
+        f"the degradations). Most alike are {_both(inputs, _nearest(inputs))}."
+    )
+    if found.p_greater <= ALPHA:
+        return (
+            "Likeness says what transfers: the farther two degradations move the autoencoder's latents apart, the more "
+            f"an encoder loses between them {figures}"
+        )
+    return (
+        "Likeness was not shown to say what transfers: whether an encoder loses more where two degradations move the "
+        f"autoencoder's latents farther apart stays open {figures}"
+    )
+
+
+def _short_training_sentence(inputs: LikenessInputs) -> str:
+    choices = training_choices(inputs.loss)
+    if not choices:
+        return training_sentence(inputs)
+    parts = []
+    for choice in choices:
+        k, names = len(choice.chosen), listed([readable(inputs.names[i]) for i in choice.chosen])
+        lead = f"the best one is {names}" if k == 1 else f"the best {_NUMBERS[k]} are {names}"
+        parts.append(f"{lead} ({number(choice.worst, 2)} dB at worst, on {readable(inputs.names[choice.worst_at])})")
+    return f"Of encoders of a single degradation, {'; '.join(parts)}."
+
+
+def break_sentence(inputs: LikenessInputs) -> str:
+    """At which severity mismatched encoders break, and how they start there."""
     if not inputs.lost:
         return "At which severity a mismatched encoder breaks cannot be said: none was tested on another degradation."
     mean_loss, mean_start = inputs.mean_by_severity
@@ -348,7 +405,8 @@ def _break_sentence(inputs: LikenessInputs) -> str:
     return f"{text}; {count}."
 
 
-def _training_sentence(inputs: LikenessInputs) -> str:
+def training_sentence(inputs: LikenessInputs) -> str:
+    """Which one, two and three degradations to train on."""
     choices = training_choices(inputs.loss)
     if not choices:
         return "What to train on cannot be said: some encoders have no results on some degradations."
@@ -378,6 +436,11 @@ def _test_row(found: MantelResult) -> list[float | str]:
 
 def _p(value: float) -> str:
     return number(value, 4 if value < 0.01 else 3)
+
+
+def _nearest(inputs: LikenessInputs) -> tuple[int, int]:
+    """The two degradations that are most alike, by position."""
+    return min(itertools.combinations(range(len(inputs.names)), 2), key=lambda pair: inputs.latents[pair])
 
 
 def _both(inputs: LikenessInputs, pair: tuple[int, int]) -> str:

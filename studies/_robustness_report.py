@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
+from studies import _robustness_likeness
 from studies._robustness_examples import examples_section
 from studies._robustness_figures import grid_figure, grid_map
 from studies._robustness_grid import ABSENT, UNSEEN, Grid, Pair, over_images, read_grid, seeds_of
+from studies._robustness_likeness import answer_sentences, read_likeness
 from studies._robustness_severity import severity_matrix, severity_sentence
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import (
@@ -51,8 +53,11 @@ def answer(results: "StudyResults") -> list[str]:
         return [
             "These results hold no encoder that was tested on a degradation other than its own, so they cannot say."
         ]
-    universal = f"{_universal_sentence(grid)} {_unseen_sentence(grid)}".rstrip()
-    return [_loss_sentence(grid, pairs), severity_sentence(grid, pairs), universal]
+    said = [_loss_sentence(grid, pairs), severity_sentence(grid, pairs), _universal_sentences(grid)]
+    if (inputs := read_likeness(results)) is not None:
+        link, training = answer_sentences(inputs)
+        said += [link, f"{_mixture_sentence(grid)} {training}".lstrip()]
+    return said
 
 
 def psnr_matrix(results: "StudyResults") -> Section:
@@ -183,12 +188,19 @@ def universal_section(results: "StudyResults") -> Section:
             "The universal encoder has seen the tested degradation, so it need not generalise. An unseen one was left "
             "out of the mixture that the encoder was trained on."
         )
-    said = f"{_universal_sentence(grid)} {_unseen_sentence(grid)}".rstrip()
-    return Section(title, text + html_table(table, 2) + paragraph(said))
+    return Section(title, text + html_table(table, 2) + paragraph(_universal_sentences(grid)))
 
 
-SECTIONS = (psnr_matrix, loss_matrix, severity_matrix, cost_section, universal_section, examples_section)
-"""The page's sections, in order."""
+SECTIONS = (
+    psnr_matrix,
+    loss_matrix,
+    severity_matrix,
+    universal_section,
+    cost_section,
+    *_robustness_likeness.SECTIONS,
+    examples_section,
+)
+"""The page's sections, in order; those for which the results hold nothing are None."""
 
 
 def picture(results: "StudyResults") -> bytes:
@@ -264,6 +276,10 @@ def _loss_sentence(grid: Grid, pairs: Sequence[Pair]) -> str:
     )
 
 
+def _universal_sentences(grid: Grid) -> str:
+    return f"{_universal_sentence(grid)} {_unseen_sentence(grid)}".rstrip()
+
+
 def _universal_sentence(grid: Grid) -> str:
     if grid.universal is None:
         return "These results hold no universal encoder, one trained on a mixture of the degradations."
@@ -294,6 +310,20 @@ def _unseen_sentence(grid: Grid) -> str:
     if math.isnan(avoided.mean):
         return f"{text}."
     return f"{text}: on a degradation that it never saw, it avoids {percent(avoided)} of the loss."
+
+
+def _mixture_sentence(grid: Grid) -> str:
+    """What the mixture loses at worst; empty without a universal encoder."""
+    pairs = [] if grid.universal is None else grid.pairs_of(grid.universal)
+    losses = {degradation: _mean_lost(grid, (encoder, degradation)) for encoder, degradation in pairs}
+    known = {degradation: loss for degradation, loss in losses.items() if not math.isnan(loss)}
+    if not known:
+        return ""
+    worst = max(known, key=lambda degradation: known[degradation])
+    return (
+        f"What to train on: a mixture of all that may come loses {number(known[worst], 2)} dB at worst (on "
+        f"{readable(worst)})."
+    )
 
 
 def _psnr_figure(grid: Grid) -> "Figure":

@@ -196,7 +196,7 @@ def _distances(n: int) -> np.ndarray:
     """Between points that are spread, the first and the third close together."""
     points = np.random.default_rng(2).normal(0, 5, size=(n, 2))
     if n > 2:
-        points[2] = points[0] + 0.5
+        points[2] = points[0] + 0.1
     return squareform(pdist(points))
 
 

@@ -79,8 +79,8 @@ def test_starts_above_the_oracle_are_too_early(results: StudyResults) -> None:
 
 
 @pytest.mark.parametrize("section", report.SECTIONS)
-def test_every_section_names_every_degradation(results: StudyResults, section) -> None:
-    html = section(results).html
+def test_every_section_names_every_degradation(full: StudyResults, section) -> None:
+    html = section(full).html
     for degradation in DEGRADATIONS:
         assert degradation.split("_")[0] in html.lower()
     assert "nan" not in re.sub(r'base64,[^"]*', "", html).lower()
@@ -102,7 +102,8 @@ def test_every_section_names_every_degradation(results: StudyResults, section) -
 def test_small_studies_are_reported_without_warnings(section, small: StudyResults) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert section(small).html
+        drawn = section(small)
+        assert drawn is None or drawn.html
         assert all(report.answer(small))
 
 
@@ -111,8 +112,7 @@ def test_unfinished_studies_are_reported(results: StudyResults) -> None:
         results,
         lambda f: ~((f["encoder"] == "gaussian_blur") & (f["degradation"].isin(["gaussian_blur", "gaussian_noise"]))),
     )
-    for section in report.SECTIONS:
-        assert section(partial).html
+    assert all(drawn is None or drawn.html for drawn in (section(partial) for section in report.SECTIONS))
     assert "n/a" in report.psnr_matrix(partial).html
     assert len(report.answer(partial)) == 3
 
