@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from studies._robustness_grid import Pair
 from workbench.config import UserError
 from workbench.metrics import (
     Estimate,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 Matrix = NDArray[np.float64]
-Pair = tuple[str, str]
-"""(encoder trained on, degradation tested on)"""
 
 NUM_SEVERITY_BINS = 5
 """Bins of severity in figures: two of the statistics' tenths each, and some 25 of 128 images."""
@@ -165,26 +164,23 @@ def binned(values: "Series") -> list[Estimate]:
     return [mean_interval(values.to_numpy()[index == k]) for k in range(NUM_SEVERITY_BINS)]
 
 
-def likeness_inputs(frame: "DataFrame", folders: Mapping[str, Path]) -> LikenessInputs:
-    """The inputs from the cells' rows and the folders of `LatentStatistics` by degradation.
+def likeness_evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
+    """What `likeness_inputs` needs beside rows, as JSON could hold it.
 
-    Degradations that have statistics and were tested on are compared, in the order of `folders`.
+    `folders` are those of `LatentStatistics`, by degradation.
+
+    The fields are those of `LikenessInputs`, matrices as nested lists in the order of `folders`.
 
     Raises:
-        UserError: if fewer than two are left, or the statistics rest on different numbers of images.
+        UserError: for fewer than two degradations, or statistics that rest on different numbers of images.
     """
-    tested = set(frame["degradation"].astype(str))
-    names = tuple(name for name in folders if name in tested)
-    if len(names) < 2:
-        raise UserError(
-            f"likeness needs at least two degradations with statistics and results; statistics: {', '.join(folders)}; "
-            f"results: {', '.join(sorted(tested))}"
-        )
+    if len(folders) < 2:
+        raise UserError(f"likeness needs the statistics of at least two degradations, got: {', '.join(folders)}")
     step = NUM_BINS // NUM_SEVERITY_BINS
     bins = [range(first, first + step) for first in range(0, NUM_BINS, step)]
     latents, latents_by_bin, errors, encoder_errors, spectra, counts = [], [], [], [], [], np.ones(0, dtype=np.int64)
-    for name in names:  # read one by one: the tenths' covariances are large, their sums are not
-        found = read_statistics(folders[name])
+    for folder in folders.values():  # read one by one: the tenths' covariances are large, their sums are not
+        found = read_statistics(folder)
         latents.append(found["latent"].moments())
         latents_by_bin.append([found["latent"].moments(chosen) for chosen in bins])
         errors.append(found["error"].moments())
@@ -193,25 +189,55 @@ def likeness_inputs(frame: "DataFrame", folders: Mapping[str, Path]) -> Likeness
         if "encoder_error" in found:
             encoder_errors.append(found["encoder_error"].moments())
     if len({moments.num for moments in latents}) > 1:
-        numbers = ", ".join(f"{name} {moments.num}" for name, moments in zip(names, latents, strict=True))
+        numbers = ", ".join(f"{name} {moments.num}" for name, moments in zip(folders, latents, strict=True))
         raise UserError(f"latent statistics rest on different numbers of images: {numbers}")
+    columns = list(zip(*latents_by_bin, strict=True))
+    return {
+        "names": list(folders),
+        "num_images": latents[0].num,
+        "latents": frechet_matrix(latents).tolist(),
+        "errors": frechet_matrix(errors).tolist(),
+        "spectra": spectral_matrix(spectra, counts).tolist(),
+        "sampling": [sampling_distance(moments, moments.num) for moments in latents],
+        "by_severity": [frechet_matrix(column).tolist() for column in columns],
+        "sampling_by_severity": [_largest_sampling(column) for column in columns],
+        "encoder_errors": frechet_matrix(encoder_errors).tolist() if len(encoder_errors) == len(folders) else None,
+    }
+
+
+def likeness_inputs(frame: "DataFrame", evidence: Mapping[str, Any]) -> LikenessInputs:
+    """The inputs from the cells' rows and `likeness_evidence`.
+
+    Degradations that have statistics and were tested on are compared, in the order of the evidence.
+
+    Raises:
+        UserError: if fewer than two are left.
+    """
+    tested = set(frame["degradation"].astype(str))
+    places = [place for place, name in enumerate(evidence["names"]) if name in tested]
+    if len(places) < 2:
+        raise UserError(
+            f"likeness needs at least two degradations with statistics and results; statistics: "
+            f"{', '.join(evidence['names'])}; results: {', '.join(sorted(tested))}"
+        )
+
+    def among(matrix: Sequence[Any]) -> Matrix:
+        """(..., n, n) of those compared."""
+        return np.array(matrix, dtype=np.float64)[..., places, :][..., places]
+
     return LikenessInputs(
-        names=names,
-        latents=frechet_matrix(latents),
-        errors=frechet_matrix(errors),
-        spectra=spectral_matrix(spectra, counts),
+        names=tuple(evidence["names"][place] for place in places),
+        latents=among(evidence["latents"]),
+        errors=among(evidence["errors"]),
+        spectra=among(evidence["spectra"]),
         frame=frame,
-        num_images=latents[0].num,
-        sampling=np.array([sampling_distance(moments, moments.num) for moments in latents]),
-        by_severity=np.stack([frechet_matrix(column) for column in zip(*latents_by_bin, strict=True)]),
-        sampling_by_severity=np.array([_largest_sampling(column) for column in zip(*latents_by_bin, strict=True)]),
-        encoder_errors=frechet_matrix(encoder_errors) if len(encoder_errors) == len(names) else None,
+        num_images=evidence["num_images"],
+        sampling=np.array(evidence["sampling"])[places],
+        by_severity=among(evidence["by_severity"]),
+        sampling_by_severity=np.array(evidence["sampling_by_severity"]),
+        encoder_errors=None if evidence["encoder_errors"] is None else among(evidence["encoder_errors"]),
     )
 
 
 def _largest_sampling(sets: Sequence[Moments]) -> float:
     return max(sampling_distance(moments, moments.num) for moments in sets)
-
-
-def likeness_evidence(folders: Mapping[str, Path]) -> dict[str, object]:
-    return {"names": list(folders)}

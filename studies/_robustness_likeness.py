@@ -1,19 +1,22 @@
 """Why encoders transfer: how alike degradations are in latent space, and whether that says what transfer costs.
 
 Rows are severity encoders by the degradation that they were trained on, columns the degradations tested on, as in
-`_robustness_report`. A loss is PSNR against the matched encoder on the same measurement, in dB; positive is worse.
+`_robustness_grid`. A loss is PSNR against the matched encoder on the same measurement, in dB; positive is worse.
 """
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 
-from studies._likeness_inputs import NUM_SEVERITY_BINS, LikenessInputs, Matrix, Pair, likeness_inputs
-from studies._robustness_report import _early_or_late, _figures, _paragraph, _spoken
+from studies._likeness_inputs import NUM_SEVERITY_BINS, LikenessInputs, Matrix, likeness_inputs
+from studies._robustness_grid import DEGRADATION, Pair, read_grid
+from studies._robustness_severity import early_or_late
 from workbench.metrics import (
     Estimate,
     MantelResult,
@@ -28,12 +31,19 @@ from workbench.reporting import (
     heat_map,
     html_table,
     labelled_scatter,
+    listed,
     number,
+    paragraph,
     point_map,
     readable,
     severity_lines,
+    side_by_side,
+    spoken,
     svg,
 )
+
+if TYPE_CHECKING:
+    from workbench.results import StudyResults
 
 BREAK_DB = 0.5
 """An encoder breaks where it is shown (lower end of the interval) to lose more than this."""
@@ -41,17 +51,21 @@ MIN_OBJECTS = 4
 """A Mantel test on fewer degradations cannot reach p = 0.05: its smallest p is 1 / n!."""
 ALPHA = 0.05
 
-__all__ = ["LikenessInputs", "likeness_inputs", "likeness_sections", "sentences"]
+EVIDENCE = "likeness"
+"""Under which name the results hold what `likeness_evidence` gives."""
 
 
-def sentences(inputs: LikenessInputs) -> list[str]:
-    """What is alike, whether that says what transfers, where encoders break, what to train on: a sentence each."""
-    return [_alike_sentence(inputs), _link_sentence(inputs), _break_sentence(inputs), _training_sentence(inputs)]
+def read_likeness(results: "StudyResults") -> LikenessInputs | None:
+    """The inputs from a study's results; None where these hold no evidence of likeness, or of one degradation only."""
+    evidence = results.evidence.get(EVIDENCE)
+    if evidence is None or len({*evidence["names"]} & {*results.axes[DEGRADATION]}) < 2:
+        return None
+    return likeness_inputs(read_grid(results).rows(), evidence)
 
 
-def likeness_sections(inputs: LikenessInputs) -> list[Section]:
-    """The page's sections on likeness, in order."""
-    return [alike_section(inputs), link_section(inputs), severity_section(inputs), training_section(inputs)]
+def answer_sentences(inputs: LikenessInputs) -> list[str]:
+    """Whether likeness says what transfers, and which few degradations to train on: short, for any reader."""
+    return [_short_link_sentence(inputs), _short_training_sentence(inputs)]
 
 
 def alike_section(inputs: LikenessInputs) -> Section:
@@ -81,23 +95,23 @@ def alike_section(inputs: LikenessInputs) -> Section:
     ]
     if inputs.by_severity is not None:
         figures.append(_distance_by_severity(inputs, inputs.by_severity))
-    text = _paragraph(
+    text = paragraph(
         f"The same {inputs.num_images:,} images are degraded by each degradation, at severities uniform on [0, 1], and "
         "encoded by the autoencoder's clean encoder E. The Fréchet distance (2-Wasserstein distance between Gaussians "
         "of the same mean and covariance) is the root of what FID is the square of, in units of a latent's standard "
         "deviation, summed over its elements. Two independent sets of so many images of one degradation would lie "
         f"{number(float(inputs.sampling.min()), 1)} to {number(float(inputs.sampling.max()), 1)} apart; as all "
         "degradations share their images here, the noise in this matrix is smaller."
-    ) + _paragraph(
+    ) + paragraph(
         "Errors are e = E(y) − z0. Their Fréchet distance holds what an encoder must undo: the systematic part (mean) "
         "and its scatter (covariance). The spectral distance compares how the power of e is spread over spatial "
         "frequencies, whatever its level: the logarithm sees weak frequencies, which the other distances overlook."
     )
-    text += _paragraph(
+    text += paragraph(
         f"The map is classical scaling: {number(100 * mapped.explained, 0)} % of the eigenvalues' sum lie in its "
         f"plane, and its distances differ from the true ones by {number(100 * mapped.stress, 0)} % (stress-1)."
     )
-    return Section("Which degradations are alike?", _paragraph(_alike_sentence(inputs)) + text + _figures(figures))
+    return Section("Which degradations are alike?", paragraph(alike_sentence(inputs)) + text + side_by_side(figures))
 
 
 def link_section(inputs: LikenessInputs) -> Section:
@@ -106,7 +120,7 @@ def link_section(inputs: LikenessInputs) -> Section:
 
     short = abbreviations(inputs.names)
     pairs = list(inputs.lost)
-    text = _paragraph(
+    text = paragraph(
         "Pairs that share a degradation are not independent, so the degradations are permuted, rows and columns of the "
         "loss matrix jointly (Mantel 1967), and not the pairs. Losses are asymmetric and are used as they are, all off "
         "the diagonal, by rank (Spearman). The first distance was named before any result was seen; the others are "
@@ -114,7 +128,7 @@ def link_section(inputs: LikenessInputs) -> Section:
     )
     title = "Does likeness say which encoder transfers?"
     if not pairs:
-        return Section(title, _paragraph(_link_sentence(inputs)) + text)
+        return Section(title, paragraph(link_sentence(inputs)) + text)
     estimates = [mean_interval(inputs.lost[pair]) for pair in pairs]
     labels = [f"{short[encoder]}→{short[degradation]}" for encoder, degradation in pairs]
     shown = list(inputs.distances().items())
@@ -133,7 +147,7 @@ def link_section(inputs: LikenessInputs) -> Section:
         for name, distances in shown
     ]
     legend = "; ".join(f"{short[name]} {readable(name)}" for name in inputs.names)
-    legend_text = _paragraph(f"A→B: the encoder trained on A, tested on B, with its interval. {legend}.")
+    legend_text = paragraph(f"A→B: the encoder trained on A, tested on B, with its interval. {legend}.")
     tests = {name: _test(inputs, distances) for name, distances in shown}
     rows = {name: _test_row(found) for name, found in tests.items() if found and not math.isnan(found.r)}
     columns = ["Spearman r", "p, one-sided", "p, two-sided", "permutations"]
@@ -142,7 +156,7 @@ def link_section(inputs: LikenessInputs) -> Section:
     caption = f"Mantel's test over n = {len(inputs.names)} degradations; one-sided: farther apart, more lost"
     decimals = {"p, one-sided": 4, "p, two-sided": 4}
     tested = html_table(table, decimals, caption) if rows else Markup()
-    listed = pd.DataFrame(
+    all_pairs = pd.DataFrame(
         [
             [*(float(distances[inputs.place(pair)]) for _, distances in shown), estimate]
             for pair, estimate in zip(pairs, estimates, strict=True)
@@ -150,8 +164,8 @@ def link_section(inputs: LikenessInputs) -> Section:
         index=pd.Index([f"{readable(e)} → {readable(d)}" for e, d in pairs], name="trained on → tested on"),
         columns=[*(_capital(name) for name, _ in shown), "PSNR lost, dB"],
     )
-    folded = Markup("<details><summary>All pairs</summary>{}</details>").format(html_table(listed, 2))
-    html = _paragraph(_link_sentence(inputs)) + text + tested + _figures(figures) + legend_text + folded
+    folded = Markup("<details><summary>All pairs</summary>{}</details>").format(html_table(all_pairs, 2))
+    html = paragraph(link_sentence(inputs)) + text + tested + side_by_side(figures) + legend_text + folded
     return Section(title, html)
 
 
@@ -161,7 +175,7 @@ def severity_section(inputs: LikenessInputs) -> Section:
 
     title = "At which severity does a mismatched encoder break?"
     if not inputs.lost:
-        return Section(title, _paragraph(_break_sentence(inputs)))
+        return Section(title, paragraph(break_sentence(inputs)))
     losses, starts = inputs.lost_by_severity, inputs.start_error_by_severity
     mean_loss, mean_start = inputs.mean_by_severity
     edges = _edges()
@@ -174,11 +188,11 @@ def severity_section(inputs: LikenessInputs) -> Section:
     ]
     counts = [estimate.num_images for line in losses.values() for estimate in line]
     num = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    text = _paragraph(
+    text = paragraph(
         "A severity encoder breaks at the first bin of severity where it is shown to lose more than "
         f"{BREAK_DB} dB (dashed): where the lower end of the loss's interval lies above that. Each bin holds {num} "
         "images of a pair; lines stand beside each other so that their 95 % intervals can be told apart."
-    ) + _paragraph(
+    ) + paragraph(
         "A start below the oracle's (negative) joins too late: it adds too little noise and trusts ẑ too much. A start "
         "above it (positive) joins too early: it begins with more noise than it needs and throws away what ẑ had right."
     )
@@ -188,7 +202,7 @@ def severity_section(inputs: LikenessInputs) -> Section:
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[readable(d) for d in inputs.names])
     table.index.name = "trained on \\ tested on"
     caption = "The bin of severity where each encoder breaks, and its start there"
-    html = _paragraph(_break_sentence(inputs)) + text + _figures(figures) + html_table(table, 2, caption)
+    html = paragraph(break_sentence(inputs)) + text + side_by_side(figures) + html_table(table, 2, caption)
     return Section(title, html)
 
 
@@ -198,13 +212,13 @@ def training_section(inputs: LikenessInputs) -> Section:
 
     choices = training_choices(inputs.loss)
     title = "What should an encoder be trained on?"
-    text = _paragraph(
+    text = paragraph(
         "For each number k, all choices of k degradations to train an encoder on each are compared, and each tested "
         "degradation is given to the best of the k; the choice with the smallest worst loss is shown, the smaller mean "
         "among equals. One encoder trained on a mixture of the k may do better or worse than this."
     )
     if not choices:
-        return Section(title, _paragraph(_training_sentence(inputs)) + text)
+        return Section(title, paragraph(training_sentence(inputs)) + text)
     rows = {
         str(len(choice.chosen)): [
             ", ".join(readable(inputs.names[i]) for i in choice.chosen),
@@ -217,7 +231,20 @@ def training_section(inputs: LikenessInputs) -> Section:
     columns = ["trained on", "worst loss, dB", "where", "mean loss, dB"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index.name = "encoders"
-    return Section(title, _paragraph(_training_sentence(inputs)) + text + html_table(table, 2))
+    return Section(title, paragraph(training_sentence(inputs)) + text + html_table(table, 2))
+
+
+def _of_results(section: Callable[[LikenessInputs], Section]) -> "Callable[[StudyResults], Section | None]":
+    @wraps(section)
+    def of_results(results: "StudyResults") -> Section | None:
+        inputs = read_likeness(results)
+        return None if inputs is None else section(inputs)
+
+    return of_results
+
+
+SECTIONS = tuple(map(_of_results, (alike_section, link_section, severity_section, training_section)))
+"""The page's sections on likeness, in order; without evidence of it they are None."""
 
 
 @dataclass(frozen=True)
@@ -272,14 +299,14 @@ def abbreviations(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _alike_sentence(inputs: LikenessInputs) -> str:
+def alike_sentence(inputs: LikenessInputs) -> str:
+    """Which degradations are most and least alike, and how they group."""
     n = len(inputs.names)
-    pairs = list(itertools.combinations(range(n), 2))
-    nearest = min(pairs, key=lambda pair: inputs.latents[pair])
+    nearest = _nearest(inputs)
     distance = number(float(inputs.latents[nearest]), 1)
     if n == 2:
         return f"In latent space {_both(inputs, nearest)} lie a Fréchet distance of {distance} apart."
-    farthest = max(pairs, key=lambda pair: inputs.latents[pair])
+    farthest = max(itertools.combinations(range(n), 2), key=lambda pair: inputs.latents[pair])
     text = (
         f"In latent space {_both(inputs, nearest)} are most alike (Fréchet distance {distance}), "
         f"{_both(inputs, farthest)} least ({number(float(inputs.latents[farthest]), 1)})"
@@ -287,11 +314,12 @@ def _alike_sentence(inputs: LikenessInputs) -> str:
     found = groups(inputs.latents)
     if not 1 < len(found) < n:
         return f"{text}; no groups stand out."
-    listed = "; ".join(_listed([readable(inputs.names[i]) for i in group]) for group in found)
-    return f"{text}; average linkage groups them as: {listed}."
+    parts = "; ".join(listed([readable(inputs.names[i]) for i in group]) for group in found)
+    return f"{text}; average linkage groups them as: {parts}."
 
 
-def _link_sentence(inputs: LikenessInputs) -> str:
+def link_sentence(inputs: LikenessInputs) -> str:
+    """Whether an encoder loses more between degradations that lie farther apart, with Mantel's test."""
     n = len(inputs.names)
     if n < MIN_OBJECTS:
         return (
@@ -317,7 +345,40 @@ def _link_sentence(inputs: LikenessInputs) -> str:
     return f"That an encoder loses more between degradations that lie farther apart was not shown: {figures}."
 
 
-def _break_sentence(inputs: LikenessInputs) -> str:
+def _short_link_sentence(inputs: LikenessInputs) -> str:
+    n = len(inputs.names)
+    found = _test(inputs, inputs.latents) if n >= MIN_OBJECTS else None
+    if found is None or math.isnan(found.r):
+        return link_sentence(inputs)
+    figures = (
+        f"(rank correlation {number(found.r, 2)} over the {n * (n - 1)} pairs, p = {_p(found.p_greater)} by permuting "
+        f"the degradations). Most alike are {_both(inputs, _nearest(inputs))}."
+    )
+    if found.p_greater <= ALPHA:
+        return (
+            "Likeness says what transfers: the farther two degradations move the autoencoder's latents apart, the more "
+            f"an encoder loses between them {figures}"
+        )
+    return (
+        "Likeness was not shown to say what transfers: whether an encoder loses more where two degradations move the "
+        f"autoencoder's latents farther apart stays open {figures}"
+    )
+
+
+def _short_training_sentence(inputs: LikenessInputs) -> str:
+    choices = training_choices(inputs.loss)
+    if not choices:
+        return training_sentence(inputs)
+    parts = []
+    for choice in choices:
+        k, names = len(choice.chosen), listed([readable(inputs.names[i]) for i in choice.chosen])
+        lead = f"the best one is {names}" if k == 1 else f"the best {_NUMBERS[k]} are {names}"
+        parts.append(f"{lead} ({number(choice.worst, 2)} dB at worst, on {readable(inputs.names[choice.worst_at])})")
+    return f"Of encoders of a single degradation, {'; '.join(parts)}."
+
+
+def break_sentence(inputs: LikenessInputs) -> str:
+    """At which severity mismatched encoders break, and how they start there."""
     if not inputs.lost:
         return "At which severity a mismatched encoder breaks cannot be said: none was tested on another degradation."
     mean_loss, mean_start = inputs.mean_by_severity
@@ -326,32 +387,33 @@ def _break_sentence(inputs: LikenessInputs) -> str:
     never = [pair for pair, first in firsts.items() if first is None]
     count = f"of {len(firsts)} pairs, {len(firsts) - len(never)} break somewhere"
     if never and len(never) <= 3:
-        count += f" ({_listed([f'{readable(e)} on {readable(d)}' for e, d in never])} never)"
+        count += f" ({listed([f'{readable(e)} on {readable(d)}' for e, d in never])} never)"
     if breaks is None:
         return f"On average mismatched encoders are not shown to lose more than {BREAK_DB} dB at any severity; {count}."
     text = (
         f"On average a mismatched encoder breaks at severity {_bin_name(breaks)}, where it loses "
-        f"{_spoken(mean_loss[breaks], 2)} dB and starts {_early_or_late(mean_start[breaks])}"
+        f"{spoken(mean_loss[breaks], 2)} dB and starts {early_or_late(mean_start[breaks])}"
     )
     worst = max(
         (k for k in range(breaks, NUM_SEVERITY_BINS) if mean_loss[k].num_images), key=lambda k: mean_loss[k].mean
     )
     if worst != breaks:
         text += (
-            f"; it loses most at {_bin_name(worst)}, {_spoken(mean_loss[worst], 2)} dB, where it starts "
-            f"{_early_or_late(mean_start[worst])}"
+            f"; it loses most at {_bin_name(worst)}, {spoken(mean_loss[worst], 2)} dB, where it starts "
+            f"{early_or_late(mean_start[worst])}"
         )
     return f"{text}; {count}."
 
 
-def _training_sentence(inputs: LikenessInputs) -> str:
+def training_sentence(inputs: LikenessInputs) -> str:
+    """Which one, two and three degradations to train on."""
     choices = training_choices(inputs.loss)
     if not choices:
         return "What to train on cannot be said: some encoders have no results on some degradations."
     parts = []
     for choice in choices:
         k = len(choice.chosen)
-        names = _listed([readable(inputs.names[i]) for i in choice.chosen])
+        names = listed([readable(inputs.names[i]) for i in choice.chosen])
         lead = "With one encoder, train it on" if k == 1 else f"with {_NUMBERS[k]}, on"
         parts.append(
             f"{lead} {names} (worst loss {number(choice.worst, 2)} dB, on {readable(inputs.names[choice.worst_at])})"
@@ -376,12 +438,13 @@ def _p(value: float) -> str:
     return number(value, 4 if value < 0.01 else 3)
 
 
+def _nearest(inputs: LikenessInputs) -> tuple[int, int]:
+    """The two degradations that are most alike, by position."""
+    return min(itertools.combinations(range(len(inputs.names)), 2), key=lambda pair: inputs.latents[pair])
+
+
 def _both(inputs: LikenessInputs, pair: tuple[int, int]) -> str:
     return " and ".join(readable(inputs.names[i]) for i in pair)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _capital(text: str) -> str:

@@ -58,7 +58,7 @@ class Study:
         evidence: what the report needs of those artifacts, as JSON, from their folders by name.
         search: dotted path -> Optuna distribution, for tuning and sweeps.
         presets: sizes by name; "smoke", "desk" and so on.
-        report: functions of StudyResults, a section of the page each.
+        report: functions of StudyResults, a section of the page each; None where the results have nothing for it.
         answer: the answer in sentences, made from the results.
         picture: the figure that W&B shows beside the table of means, as PNG.
         finish: called with (cells, folder, runtime) after the last cell, for a study whose result is more than rows.

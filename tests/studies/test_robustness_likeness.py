@@ -1,4 +1,6 @@
+import dataclasses
 import itertools
+import json
 import math
 import re
 import warnings
@@ -9,13 +11,13 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 from scipy.spatial.distance import pdist, squareform
-from synthetic_study import make_results
+from synthetic_study import make_full_results, make_likeness, make_results
 
 from studies import _robustness_likeness as likeness
-from studies._likeness_inputs import LikenessInputs, likeness_inputs
+from studies._likeness_inputs import LikenessInputs, likeness_evidence, likeness_inputs
 from workbench.config import UserError
 from workbench.metrics import Moments, frechet_distance, statistics
-from workbench.reporting import number
+from workbench.reporting import Section, number
 from workbench.stages.latent_statistics import STATISTICS, _summary
 
 NAMES = ("gaussian_blur", "random_inpainting", "motion_blur_crf", "gaussian_noise", "super_resolution", "jpeg")
@@ -73,6 +75,11 @@ def make_inputs(n: int = 6, loss: np.ndarray | None = None, **fields) -> Likenes
     return LikenessInputs(**(given | fields))
 
 
+def draw(inputs: LikenessInputs) -> list[Section]:
+    sections = (likeness.alike_section, likeness.link_section, likeness.severity_section, likeness.training_section)
+    return [section(inputs) for section in sections]
+
+
 def test_the_loss_matrix_is_the_mean_over_images() -> None:
     inputs = make_inputs()
     severity = inputs.cells[NAMES[0], NAMES[0]].index.get_level_values("severity")
@@ -102,7 +109,7 @@ def test_a_universal_encoder_is_left_out() -> None:
 
 def test_the_most_alike_and_the_groups_are_named() -> None:
     inputs = make_inputs(4, latents=np.array([[0, 1, 9, 9], [1, 0, 9, 9], [9, 9, 0, 2], [9, 9, 2, 0.0]]))
-    sentence = likeness.sentences(inputs)[0]
+    sentence = likeness.alike_sentence(inputs)
     assert "gaussian blur and random inpainting are most alike (Fréchet distance 1.0)" in sentence
     assert "as: gaussian blur and random inpainting; motion blur crf and gaussian noise." in sentence
 
@@ -121,7 +128,7 @@ def test_groups_are_cut_at_the_largest_step(d, expected) -> None:
 
 
 def test_a_planted_link_is_found_with_its_n() -> None:
-    sentence = likeness.sentences(make_inputs())[1]
+    sentence = likeness.link_sentence(make_inputs())
     assert sentence.startswith("The farther apart")
     assert "over the 30 ordered pairs" in sentence
     assert "all 720 permutations of the n = 6 degradations" in sentence
@@ -132,12 +139,12 @@ def test_a_planted_link_is_found_with_its_n() -> None:
 
 def test_no_link_is_not_claimed() -> None:
     d = distances(6)
-    assert "was not shown" in likeness.sentences(make_inputs(loss=d.max() - d + np.eye(6)))[1]
+    assert "was not shown" in likeness.link_sentence(make_inputs(loss=d.max() - d + np.eye(6)))
 
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_few_degradations_conclude_nothing(n: int) -> None:
-    sentence = likeness.sentences(make_inputs(n))[1]
+    sentence = likeness.link_sentence(make_inputs(n))
     assert "cannot be concluded" in sentence
     assert f"1/{math.factorial(n)}" in sentence
 
@@ -145,14 +152,14 @@ def test_few_degradations_conclude_nothing(n: int) -> None:
 def test_the_level_at_which_encoders_break_is_said_with_the_start() -> None:
     # every pair loses 2 dB x severity x 2: 0.4 dB in the first bin, 1.2 dB in the second
     inputs = make_inputs(4, loss=2.0 * (1 - np.eye(4)))
-    sentence = likeness.sentences(inputs)[2]
+    sentence = likeness.break_sentence(inputs)
     assert "breaks at severity 0.2 to 0.4" in sentence
     assert "too late (it trusts the encoder too much)" in sentence
     assert "loses most at 0.8 to 1.0" in sentence
     assert "of 12 pairs, 12 break somewhere" in sentence
     html = likeness.severity_section(inputs).html
     assert html.count("0.2 to 0.4, too late") == 12
-    early = likeness.sentences(make_inputs(4, frame=make_frame(2.0 * (1 - np.eye(4)), start_error=30)))[2]
+    early = likeness.break_sentence(make_inputs(4, frame=make_frame(2.0 * (1 - np.eye(4)), start_error=30)))
     assert "too early (it trusts the encoder too little)" in early
 
 
@@ -160,10 +167,10 @@ def test_encoders_that_never_break_are_named() -> None:
     loss = 2.0 * (1 - np.eye(4))
     loss[0, 1] = 0
     inputs = make_inputs(4, loss=loss)
-    assert "11 break somewhere (gaussian blur on random inpainting never)" in likeness.sentences(inputs)[2]
+    assert "11 break somewhere (gaussian blur on random inpainting never)" in likeness.break_sentence(inputs)
     assert likeness.severity_section(inputs).html.count(">never<") == 1
     nothing = make_inputs(4, loss=np.zeros((4, 4)))
-    assert "not shown to lose more than 0.5 dB at any severity" in likeness.sentences(nothing)[2]
+    assert "not shown to lose more than 0.5 dB at any severity" in likeness.break_sentence(nothing)
 
 
 def test_training_choices_by_hand() -> None:
@@ -190,7 +197,7 @@ def test_more_encoders_never_do_worse(n: int) -> None:
 
 def test_the_training_sentence_agrees_with_the_choice() -> None:
     inputs = make_inputs()
-    sentence = likeness.sentences(inputs)[3]
+    sentence = likeness.training_sentence(inputs)
     for choice in likeness.training_choices(inputs.loss):
         assert f"worst loss {number(choice.worst, 2)} dB" in sentence
 
@@ -200,9 +207,8 @@ def test_any_number_of_degradations_is_reported_without_warnings(n: int, num_ima
     inputs = make_inputs(n, frame=make_frame(distances(n), num_images))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        sections = likeness.likeness_sections(inputs)
-        sentences = likeness.sentences(inputs)
-    assert len(sections) == len(sentences) == 4
+        sections = draw(inputs)
+        assert all(likeness.answer_sentences(inputs))
     for section in sections:
         assert section.html
         assert "nan" not in section.html.lower()
@@ -223,12 +229,12 @@ def test_unfinished_studies_are_reported() -> None:
     partial = frame[(frame["encoder"] != NAMES[0]) | (frame["degradation"] != NAMES[1])]
     inputs = make_inputs(4, frame=partial)
     assert math.isnan(inputs.loss[0, 1])
-    assert all(section.html for section in likeness.likeness_sections(inputs))
-    assert "was not tested" in likeness.sentences(inputs)[1]
-    assert "cannot be said" in likeness.sentences(inputs)[3]
+    assert all(section.html for section in draw(inputs))
+    assert "was not tested" in likeness.link_sentence(inputs)
+    assert "cannot be said" in likeness.training_sentence(inputs)
     alone = make_inputs(4, frame=frame[frame["encoder"] == frame["degradation"]])
-    assert all(section.html for section in likeness.likeness_sections(alone))
-    assert "cannot be said" in likeness.sentences(alone)[2]
+    assert all(section.html for section in draw(alone))
+    assert "cannot be said" in likeness.break_sentence(alone)
 
 
 def test_other_images_are_refused() -> None:
@@ -283,7 +289,9 @@ def test_inputs_come_from_results_and_folders(tmp_path: Path) -> None:
         name: write_statistics(tmp_path / name, level)
         for level, name in enumerate(("gaussian_noise", "gaussian_blur", "jpeg"), start=1)
     }
-    inputs = likeness_inputs(results.frame, folders)
+    evidence = likeness_evidence(folders)
+    assert evidence["names"] == list(folders)
+    inputs = likeness_inputs(results.frame, json.loads(json.dumps(evidence)))
     assert inputs.names == ("gaussian_noise", "gaussian_blur")
     assert inputs.num_images == 300
     assert inputs.encoder_errors is None
@@ -296,22 +304,46 @@ def test_inputs_come_from_results_and_folders(tmp_path: Path) -> None:
     assert inputs.spectra[0, 1] == pytest.approx(0, abs=1e-3)
     assert inputs.by_severity.shape == (5, 2, 2)
     assert (np.diff(inputs.by_severity[:, 0, 1]) > 0).all()
-    assert len(likeness.likeness_sections(inputs)) == 4
+    assert all(section.html for section in draw(inputs))
 
 
 def test_the_encoders_errors_are_used_where_all_have_them(tmp_path: Path) -> None:
     results = make_results(8)
     folders = {name: write_statistics(tmp_path / name, k, encoder=True) for k, name in enumerate(NAMES[:3], start=1)}
-    inputs = likeness_inputs(results.frame, folders)
+    inputs = likeness_inputs(results.frame, likeness_evidence(folders))
     np.testing.assert_allclose(inputs.encoder_errors, inputs.errors / 2, rtol=1e-2, atol=1e-3)
     lone = write_statistics(tmp_path / "lone", 2)
-    assert likeness_inputs(results.frame, folders | {NAMES[3]: lone}).encoder_errors is None
+    assert likeness_evidence(folders | {NAMES[3]: lone})["encoder_errors"] is None
 
 
 def test_statistics_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     results = make_results(8)
     one, two = write_statistics(tmp_path / "a", 1), write_statistics(tmp_path / "b", 2, num_images=250)
     with pytest.raises(UserError, match="gaussian_blur 300, random_inpainting 250"):
-        likeness_inputs(results.frame, {NAMES[0]: one, NAMES[1]: two})
+        likeness_evidence({NAMES[0]: one, NAMES[1]: two})
     with pytest.raises(UserError, match="at least two"):
-        likeness_inputs(results.frame, {NAMES[0]: one, "jpeg": two})
+        likeness_evidence({NAMES[0]: one})
+    with pytest.raises(UserError, match="at least two"):
+        likeness_inputs(results.frame, make_likeness((NAMES[0], "jpeg")))
+
+
+def test_results_with_evidence_are_read_from_the_encoders_own_starts() -> None:
+    results = make_full_results(8)
+    inputs = likeness.read_likeness(results)
+    assert inputs is not None
+    own = results.frame[results.frame["variance"] == "encoder"]
+    expected = LikenessInputs(**{**vars(make_inputs(6)), "frame": own})
+    np.testing.assert_allclose(inputs.loss, expected.loss)
+    assert [section(results).title for section in likeness.SECTIONS] == [section.title for section in draw(inputs)]
+    link, training = likeness.answer_sentences(inputs)
+    assert link.startswith("Likeness says what transfers")
+    assert "Most alike are gaussian blur and motion blur crf" in link
+    assert f"{number(likeness.training_choices(inputs.loss)[0].worst, 2)} dB at worst" in training
+
+
+def test_results_without_evidence_have_no_section_on_it() -> None:
+    results = make_results(4)
+    assert likeness.read_likeness(results) is None
+    assert [section(results) for section in likeness.SECTIONS] == [None] * 4
+    one = dataclasses.replace(results, evidence={"likeness": make_likeness(("gaussian_blur", "jpeg"))})
+    assert likeness.read_likeness(one) is None

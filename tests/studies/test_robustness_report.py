@@ -1,10 +1,20 @@
 import dataclasses
 import re
 import warnings
+from html import unescape
 
 import numpy as np
 import pytest
-from synthetic_study import DEGRADATIONS, MISMATCH_LOSS, OVER_CONFIDENCE, UNIVERSAL_LOSS, make_results
+from synthetic_study import (
+    DEGRADATIONS,
+    MISMATCH_LOSS,
+    OVER_CONFIDENCE,
+    SEED_STEP,
+    UNIVERSAL_LOSS,
+    UNSEEN_LOSS,
+    make_full_results,
+    make_results,
+)
 
 from studies import _robustness_report as report
 from workbench.config import UserError
@@ -20,6 +30,11 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def results() -> StudyResults:
     return make_results(24)
+
+
+@pytest.fixture(scope="module")
+def full() -> StudyResults:
+    return make_full_results(16)
 
 
 def with_frame(results: StudyResults, keep) -> StudyResults:
@@ -64,8 +79,8 @@ def test_starts_above_the_oracle_are_too_early(results: StudyResults) -> None:
 
 
 @pytest.mark.parametrize("section", report.SECTIONS)
-def test_every_section_names_every_degradation(results: StudyResults, section) -> None:
-    html = section(results).html
+def test_every_section_names_every_degradation(full: StudyResults, section) -> None:
+    html = section(full).html
     for degradation in DEGRADATIONS:
         assert degradation.split("_")[0] in html.lower()
     assert "nan" not in re.sub(r'base64,[^"]*', "", html).lower()
@@ -87,7 +102,8 @@ def test_every_section_names_every_degradation(results: StudyResults, section) -
 def test_small_studies_are_reported_without_warnings(section, small: StudyResults) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert section(small).html
+        drawn = section(small)
+        assert drawn is None or drawn.html
         assert all(report.answer(small))
 
 
@@ -96,8 +112,7 @@ def test_unfinished_studies_are_reported(results: StudyResults) -> None:
         results,
         lambda f: ~((f["encoder"] == "gaussian_blur") & (f["degradation"].isin(["gaussian_blur", "gaussian_noise"]))),
     )
-    for section in report.SECTIONS:
-        assert section(partial).html
+    assert all(drawn is None or drawn.html for drawn in (section(partial) for section in report.SECTIONS))
     assert "n/a" in report.psnr_matrix(partial).html
     assert len(report.answer(partial)) == 3
 
@@ -180,6 +195,39 @@ def test_cells_without_pictures_say_so(results: StudyResults) -> None:
     assert html.count("no pictures are kept") == html.count('id="cell-') == 20
 
 
-def test_another_number_of_axes_is_refused(results: StudyResults) -> None:
+def test_results_without_the_axes_are_refused(results: StudyResults) -> None:
     with pytest.raises(UserError, match="two axes"):
         report.answer(dataclasses.replace(results, axes={"encoder": ["a"]}))
+
+
+def test_unseen_encoders_are_set_against_the_universal_one(full: StudyResults) -> None:
+    sentence = report.answer(full)[2]
+    said = sentence[sentence.index("With the tested degradation left out") :]
+    lost, low, high, part, *_ = figures(said)
+    assert low <= lost <= high
+    assert lost == pytest.approx(UNSEEN_LOSS, abs=0.1)
+    assert part == pytest.approx(100 * (1 - UNSEEN_LOSS / MISMATCH_LOSS), abs=4)
+    assert said in report.universal_section(full).html
+    assert "part avoided, unseen" in report.universal_section(full).html
+
+
+def test_the_spread_of_seeds_is_said(full: StudyResults, results: StudyResults) -> None:
+    html = unescape(report.loss_matrix(full).html)
+    said = html[html.index("Encoders were trained 3 times") :]
+    assert "(once: all but the tested one)" in said
+    *by_seed, mean, widest = figures(re.sub(r"with the seeds 0, 1 and 2", "", said[said.index("Mismatched") :]))[:5]
+    assert by_seed == pytest.approx([MISMATCH_LOSS + k * SEED_STEP for k in (-1, 0, 1)], abs=0.1)
+    assert np.diff(by_seed) == pytest.approx(SEED_STEP)
+    assert mean == widest == 2 * SEED_STEP
+    assert "Encoders were trained" not in report.loss_matrix(results).html
+
+
+def test_figures_under_pictures_are_those_of_the_pictures_seed(full: StudyResults) -> None:
+    frame = full.frame.copy()
+    frame.loc[frame["seed"] != "0", "psnr"] = 77.0
+    html = report.examples_section(dataclasses.replace(full, frame=frame)).html
+    assert re.search(r"restored \d\d\.\d", html)
+    for impossible in range(40, 78):
+        assert f"restored {impossible}" not in html
+    assert "All but the tested one encoder" in html
+    assert "None encoder" not in html

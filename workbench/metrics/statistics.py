@@ -25,6 +25,11 @@ class Estimate:
     high: float
     num_images: int
 
+    def scaled(self, factor: float) -> "Estimate":
+        """The figure times a constant; a negative one swaps the interval's ends."""
+        ends = (factor * self.low, factor * self.high)
+        return Estimate(factor * self.mean, min(ends), max(ends), self.num_images)
+
     def __format__(self, spec: str) -> str:
         """`f"{estimate:.1f}"` applies the number format to all three: "23.8 [23.5, 24.1]"."""
         spec = spec or ".2f"

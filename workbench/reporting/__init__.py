@@ -2,9 +2,9 @@
 
 from workbench.reporting.figures import distributions, heat_map, png, svg
 from workbench.reporting.maps import dendrogram, labelled_scatter, point_map, severity_lines
-from workbench.reporting.page import Section, render
+from workbench.reporting.page import Section, paragraph, render, side_by_side
 from workbench.reporting.pictures import Card, Picture, Strip, data_uri, examples, gallery
-from workbench.reporting.quantities import QUANTITIES, Quantity, image_count, number, readable
+from workbench.reporting.quantities import QUANTITIES, Quantity, image_count, listed, number, percent, readable, spoken
 from workbench.reporting.tables import column_estimate, html_table, rich_table, terminal_table
 
 __all__ = [
@@ -24,13 +24,18 @@ __all__ = [
     "html_table",
     "image_count",
     "labelled_scatter",
+    "listed",
     "number",
+    "paragraph",
+    "percent",
     "png",
     "point_map",
     "readable",
     "render",
     "rich_table",
     "severity_lines",
+    "side_by_side",
+    "spoken",
     "svg",
     "terminal_table",
 ]

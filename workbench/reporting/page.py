@@ -29,6 +29,18 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
+def paragraph(text: str) -> Markup:
+    """Text as a paragraph of a section."""
+    return Markup("<p>{}</p>").format(text)
+
+
+def side_by_side(figures: Sequence[Markup]) -> Markup:
+    """Figures that stand beside each other where the page is wide enough."""
+    return Markup('<div class="figures">{}</div>').format(
+        Markup().join(Markup("<div>{}</div>").format(figure) for figure in figures)
+    )
+
+
 def render(results: "StudyResults", sections: Sequence[Section], path: Path, answer: Sequence[str] = ()) -> Path:
     """Write the page of `results` to `path` and return it.
 

@@ -42,7 +42,8 @@ def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, l
     """Write the page below `folder`, and beside it what an index says of it; (page, answer)."""
     page = folder / "report" / "index.html"
     answer = study.answer(results) if study.answer is not None else []
-    render(results, [section(results) for section in study.report], page, answer)
+    sections = [drawn for section in study.report if (drawn := section(results)) is not None]
+    render(results, sections, page, answer)
     write_summary(results, answer, page.parent)
     return page, answer
 

@@ -1,7 +1,7 @@
 """What the columns of a study's results mean: label, unit and how many decimals are worth reading."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from workbench.metrics import Estimate
@@ -49,6 +49,22 @@ def number(value: float, decimals: int) -> str:
     if math.isnan(value):
         return "n/a"
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def spoken(estimate: Estimate, decimals: int, unit: str = "") -> str:
+    """An estimate in a sentence: "2.50 [2.31, 2.70]", the unit, if given, behind the mean."""
+    interval = f" [{number(estimate.low, decimals)}, {number(estimate.high, decimals)}]"
+    return number(estimate.mean, decimals) + unit + ("" if math.isnan(estimate.low) else interval)
+
+
+def percent(part: Estimate, decimals: int = 0) -> str:
+    """A part of 1 in a sentence: "91 % [89, 92]"."""
+    return spoken(part.scaled(100), decimals, " %")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def image_count(estimates: Iterable[Estimate]) -> str:

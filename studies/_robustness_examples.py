@@ -1,0 +1,141 @@
+"""Every encoder's restorations of the same images, and the worst and best cases."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from studies._robustness_figures import anchor
+from studies._robustness_grid import Grid, first_seed, read_grid
+from workbench.reporting import (
+    Card,
+    Picture,
+    Section,
+    Strip,
+    column_estimate,
+    gallery,
+    number,
+    paragraph,
+    readable,
+    spoken,
+)
+
+if TYPE_CHECKING:
+    from workbench.results import StudyResults
+
+
+@dataclass(frozen=True)
+class _Store:
+    """The pictures that a cell keeps: arrays (n, height, width, channel) by name, and image id -> place in them."""
+
+    arrays: dict[str, np.ndarray]
+    places: dict[int, int]
+
+    def picture(self, name: str, image: int, line: str) -> Picture:
+        return Picture(self.arrays[name][self.places[image]], (line,))
+
+
+def examples_section(results: "StudyResults", num_images: int = 3) -> Section:
+    """Every encoder's restorations of the same images, then for each degradation the worst and the best case kept."""
+    grid = read_grid(results, seed=first_seed(results))
+    parts = []
+    for degradation in grid.degradations:
+        stores = {e: _stored(results, grid, e, degradation) for e in grid.encoders if (e, degradation) in grid.frames}
+        if not stores:
+            continue
+        parts.append(Markup("<h3>Tested on {}</h3>").format(readable(degradation)))
+        parts.append(gallery(_strips(grid, degradation, stores, num_images)))
+        parts.append(_chosen_by_result(grid, degradation, stores))
+    text = paragraph(
+        "The images of the first rows are chosen by severity alone (lowest, middle, highest of those whose pictures "
+        'are kept, the first of the test images), not by result. "Decoded" is D(ẑ), the encoder\'s estimate without '
+        'diffusion; "start" is the timestep where reverse diffusion joined (0 is free of noise), and NFE the '
+        "evaluations that followed. Figures under images are PSNR in dB. The cells of the matrices above lead here."
+    )
+    return Section("Restored examples", text + Markup().join(parts))
+
+
+def _stored(results: "StudyResults", grid: Grid, encoder: str, degradation: str) -> _Store:
+    """The kept pictures of a cell: arrays by name, and each image's place in them."""
+    pictures = results.examples.get(str(grid.frames[encoder, degradation]["cell"].iloc[0]), {})
+    return _Store(pictures, {int(image): i for i, image in enumerate(pictures.get("image_id", ()))})
+
+
+def _strips(grid: Grid, degradation: str, stores: dict[str, _Store], num_images: int) -> list[Strip]:
+    """The measurement, then each encoder's restorations of it, the matched one first."""
+    encoders = sorted(stores, key=lambda encoder: encoder != degradation)
+    severity = grid.frames[encoders[0], degradation]["severity"]
+    common = set.intersection(*(set(store.places) for store in stores.values()))
+    ordered = sorted(common, key=lambda image: (severity[image], image))
+    chosen = {ordered[round(i)] for i in np.linspace(0, len(ordered) - 1, num_images)} if ordered else set()
+    images = sorted(chosen, key=lambda image: (severity[image], image))
+    given = []
+    for image in images:
+        values = grid.frames[encoders[0], degradation].loc[image]
+        pictures = [
+            stores[encoders[0]].picture("degraded", image, f"degraded {number(values['psnr_degraded'], 1)}"),
+            stores[encoders[0]].picture("clean", image, "clean"),
+        ]
+        given.append(Card(pictures, 2, (f"severity {values['severity']:.2f}",)))
+    strips = [Strip("Measurement and truth", given)] if given else []
+    for encoder in encoders:
+        cell = grid.frames[encoder, degradation]
+        note = f"PSNR {spoken(column_estimate(cell, 'psnr'), 2)} dB, n = {len(cell)}"
+        if encoder != degradation and not math.isnan((loss := grid.loss("psnr", encoder, degradation)).mean):
+            note += f"; {spoken(loss, 2)} dB lost against the matched encoder"
+        if not images:
+            note += "; no pictures are kept"
+        cards = []
+        for image in images:
+            values = cell.loc[image]
+            pictures = [
+                stores[encoder].picture("decoded", image, f"decoded {number(values['psnr_decoded'], 1)}"),
+                stores[encoder].picture("restored", image, f"restored {number(values['psnr'], 1)}"),
+            ]
+            cards.append(Card(pictures, 2, (f"start {values['start_timestep']:.0f}, {values['nfe']:.0f} NFE",)))
+        heading = f"{readable(encoder)} encoder".capitalize() + (", matched" if encoder == degradation else "")
+        strips.append(Strip(heading, cards, note, anchor(cell)))
+    return strips
+
+
+def _chosen_by_result(grid: Grid, degradation: str, stores: dict[str, _Store]) -> Markup:
+    """The kept images on which an encoder loses most and gains most PSNR against the matched one."""
+    lost: dict[tuple[str, Any], float] = {
+        (encoder, image): float(value)
+        for encoder in stores
+        if encoder != degradation and (series := grid.lost("psnr", encoder, degradation)) is not None
+        for image, value in zip(series.index.tolist(), series, strict=True)
+    }
+    kept = {
+        (encoder, image): value
+        for (encoder, image), value in lost.items()
+        if image in stores[encoder].places and image in stores[degradation].places
+    }
+    if not kept:
+        return Markup()
+    strips = []
+    for worst, pair in ((True, max(kept, key=lambda p: kept[p])), (False, min(kept, key=lambda p: kept[p]))):
+        (encoder, image), value = pair, kept[pair]
+        size, kind = "Largest" if worst == (value > 0) else "Smallest", "loss" if value > 0 else "gain"
+        mine, matched = (grid.frames[e, degradation].loc[image] for e in (encoder, degradation))
+        change = f"{number(abs(value), 1)} dB {'lost' if value > 0 else 'gained'}"
+        note = (
+            f"{change} by the {readable(encoder)} encoder at severity {mine['severity']:.2f}; it starts at "
+            f"{mine['start_timestep']:.0f}, the matched one at {matched['start_timestep']:.0f}"
+        )
+        pictures = [
+            stores[degradation].picture("degraded", image, f"degraded {number(matched['psnr_degraded'], 1)}"),
+            stores[encoder].picture("restored", image, f"this encoder {number(mine['psnr'], 1)}"),
+            stores[degradation].picture("restored", image, f"matched {number(matched['psnr'], 1)}"),
+            stores[degradation].picture("clean", image, "clean"),
+        ]
+        strips.append(Strip(f"{size} {kind}", [Card(pictures, 4), Card((), 2)], note))
+    num_kept, num_all = len({image for _, image in kept}), len({image for _, image in lost})
+    text = (
+        f"Chosen by result: the largest loss and the largest gain in PSNR against the matched encoder, of all other "
+        f"encoders on the {num_kept} of {num_all} test images whose pictures are kept. On all {num_all} the loss goes "
+        f"from {number(min(lost.values()), 1)} to {number(max(lost.values()), 1)} dB."
+    )
+    return Markup("<h4>Worst and best case</h4>") + paragraph(text) + gallery(strips)
