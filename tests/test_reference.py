@@ -187,9 +187,30 @@ def test_comparison_is_by_image(
 
 def test_shipping_needs_results(references: Path, elsewhere: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_REFERENCE", str(elsewhere.root))
-    with pytest.raises(UserError, match="not computed yet"):
+    with pytest.raises(UserError, match="no cell is computed yet: python -m workbench study small"):
         ship("small", "full", elsewhere, elsewhere.root / "target")
     assert not (elsewhere.root / "target").exists()
+
+
+def test_what_is_there_of_an_unfinished_study_ships(
+    references: Path,
+    images: Path,
+    finished: tuple[Runtime, Path, StudyResults],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cli: CommandLine,
+) -> None:
+    study = make_study(images)
+    use(Study(cell=study.cell, axes={**study.axes, "seed": (0, 1)}, presets={"full": Preset()}), monkeypatch)
+    monkeypatch.setenv("WORKBENCH_REFERENCE", str(tmp_path))
+    said = cli("ship", "small", f"--runs={finished[0].root}")
+    assert said.code == 0, said.err
+    assert "2 cells are not computed and left out" in said.out
+    shipped = find_reference("small", "full")
+    assert shipped is not None
+    assert len(shipped.index["cells"]) == 2
+    # elsewhere they are what a run goes on from
+    assert "2 of 4 cells" in cli.refuses("report", "small", "--preset=full", f"--runs={tmp_path / 'runs'}")
 
 
 @pytest.mark.parametrize("name", [CELLS, ROWS, EXAMPLES, "evidence.json", "provenance.json"])

@@ -159,8 +159,9 @@ def ship(
 
     folder = (output or reference_root()) / name / preset
     with _runtime(runs, "cpu", 1, False, group=None) as runtime:
-        results = write(name, preset, runtime, folder)
-        runtime.progress.say(f"{name} ({preset}): {len(results.frame)} rows in {folder}")
+        results, missing = write(name, preset, runtime, folder)
+        left_out = f"; {missing} cells are not computed and left out" if missing else ""
+        runtime.progress.say(f"{name} ({preset}): {len(results.frame)} rows in {folder}{left_out}")
 
 
 @app.command()

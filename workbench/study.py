@@ -9,7 +9,7 @@ import itertools
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -259,16 +259,29 @@ def gather_cached(
     return plan.study, results, study_folder(runtime, name, preset, overrides)
 
 
-def ship(name: str, preset: str, runtime: Runtime, folder: Path) -> StudyResults:
-    """Write the results of a study that has been run as a reference; what the last reference held stays known.
+def ship(name: str, preset: str, runtime: Runtime, folder: Path) -> tuple[StudyResults, int]:
+    """Write the results of a study as a reference, the last reference's included; (results, cells that are missing).
+
+    A study that is not finished ships the cells that it has, for a run elsewhere to go on from.
 
     Raises:
-        UserError: as `gather_cached`.
+        UserError: if no cell is there, or cells have no rows.
     """
     plan = _Plan.of(name, preset, {}, runtime, use_reference=True)
-    _, results, _ = gather_cached(name, preset, {}, runtime)
+    there = [cell for cell in plan.cells if cell in plan.shipped or cell.stage.is_cached(runtime)]
+    if not there:
+        raise UserError(f"no cell is computed yet: {command_of(name, preset, {})}")
+    for cell in there:
+        if cell not in plan.shipped:
+            cell.stage.ensure(runtime)
+    supported = plan.evidence_shipped or all(stage.is_cached(runtime) for stage in plan.support.values())
+    num_cells = len(plan.cells)
+    plan = replace(plan, cells=there, support=plan.support if supported else {})
+    results = gather(plan, runtime)
+    if results is None:
+        raise UserError(f"the cells of {name} have no rows to ship")
     write_reference(results, plan.cells, plan.support, folder)
-    return results
+    return results, num_cells - len(there)
 
 
 def against_reference(name: str, preset: str, runtime: Runtime) -> Iterator[tuple[str, "pd.DataFrame", "pd.DataFrame"]]:
@@ -390,7 +403,7 @@ def _evidence(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
     if plan.evidence_shipped:
         assert plan.reference is not None
         return plan.reference.evidence
-    if plan.study.evidence is None:
+    if plan.study.evidence is None or not plan.support:
         return {}
     return plan.study.evidence({name: stage.folder(runtime) for name, stage in plan.support.items()})
 
