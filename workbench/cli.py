@@ -1,6 +1,7 @@
 """The verbs. Only light things are imported here; each verb imports what it needs when it runs."""
 
 import ast
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,22 @@ UseReference = Annotated[
 Rerun = Annotated[
     bool, typer.Option("--rerun", help="recompute cache entries that are damaged, or lack LPIPS now found")
 ]
+
+
+UNIVERSAL: dict[str, Any] = {
+    "severity_encoder.source": "auto",
+    "severity_encoder.degradation.kind": "mixture",
+    "severity_encoder.num_train_images": 100_000,
+}
+"""The recipe of the universal severity encoder that ships."""
+
+
+class RestoreWith(StrEnum):
+    """Where the estimate of a restoration comes from."""
+
+    MATCHED = "matched"
+    UNIVERSAL = "universal"
+    NONE = "none"
 
 
 @app.command(context_settings=OVERRIDES)
@@ -93,24 +110,30 @@ def restore(
     params: Annotated[
         Path | None, typer.Option("--params", help="masks or kernels (.npz), for operators that draw them at random")
     ] = None,
+    encoder: Annotated[
+        RestoreWith,
+        typer.Option(help="matched: trained here for the operator; universal: it ships; none: the residual alone"),
+    ] = RestoreWith.MATCHED,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
     device: Device = "auto",
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
 ) -> None:
-    """Restore your own degraded images: with a severity encoder for the operator, or --severity_encoder.kind=none."""
+    """Restore your own degraded images."""
     from workbench.restoring import restore_folder
     from workbench.stages.evaluate import Evaluate
     from workbench.study import base_cell
 
     given = _overrides(context)
-    overrides = {"degradation.kind": operator, **given}
-    if given.get("severity_encoder.kind") == "none":
-        overrides = {"start.variance": "residual", **overrides}
-    else:  # the encoder is trained for the very operator, noise included
+    if encoder is RestoreWith.NONE:
+        chosen = {"severity_encoder.kind": "none", "start.variance": "residual"}
+    elif encoder is RestoreWith.UNIVERSAL:
+        chosen = UNIVERSAL
+    else:  # trained for the very operator, noise included
         same = {f"severity_encoder.{name}": value for name, value in given.items() if name.startswith("degradation.")}
-        overrides = {"severity_encoder.degradation.kind": operator, **same, **overrides}
+        chosen = {"severity_encoder.degradation.kind": operator, **same}
+    overrides = {"degradation.kind": operator, **chosen, **given}
     cell = base_cell("robustness", preset, overrides)
     assert isinstance(cell, Evaluate)
     with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:
