@@ -369,12 +369,12 @@ def _short_training_sentence(inputs: LikenessInputs) -> str:
     choices = training_choices(inputs.loss)
     if not choices:
         return training_sentence(inputs)
-    parts = []
-    for choice in choices:
-        k, names = len(choice.chosen), listed([readable(inputs.names[i]) for i in choice.chosen])
-        lead = f"the best one is {names}" if k == 1 else f"the best {_NUMBERS[k]} are {names}"
-        parts.append(f"{lead} ({number(choice.worst, 2)} dB at worst, on {readable(inputs.names[choice.worst_at])})")
-    return f"Of encoders of a single degradation, {'; '.join(parts)}."
+    parts = [
+        f"{_NUMBERS[len(choice.chosen)]} on {listed([readable(inputs.names[i]) for i in choice.chosen])} "
+        f"({number(choice.worst, 2)} dB)"
+        for choice in choices
+    ]
+    return f"Of encoders trained on one degradation each, with the worst loss that is left: {'; '.join(parts)}."
 
 
 def break_sentence(inputs: LikenessInputs) -> str:
@@ -421,7 +421,7 @@ def training_sentence(inputs: LikenessInputs) -> str:
     return f"{'; '.join(parts)}."
 
 
-_NUMBERS = {2: "two", 3: "three"}
+_NUMBERS = {1: "one", 2: "two", 3: "three"}
 
 
 def _test(inputs: LikenessInputs, distances: Matrix) -> MantelResult | None:

@@ -17,6 +17,7 @@ from studies._robustness_examples import examples_section
 from studies._robustness_figures import grid_figure, grid_map
 from studies._robustness_grid import ABSENT, UNSEEN, Grid, Pair, over_images, read_grid, seeds_of
 from studies._robustness_likeness import answer_sentences, read_likeness
+from studies._robustness_remedy import read_remedy, remedy_section, remedy_sentences
 from studies._robustness_severity import severity_matrix, severity_sentence
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import (
@@ -54,6 +55,8 @@ def answer(results: "StudyResults") -> list[str]:
             "These results hold no encoder that was tested on a degradation other than its own, so they cannot say."
         ]
     said = [_loss_sentence(grid, pairs), severity_sentence(grid, pairs), _universal_sentences(grid)]
+    if (remedy := read_remedy(results)) is not None:
+        said += remedy_sentences(remedy)
     if (inputs := read_likeness(results)) is not None:
         link, training = answer_sentences(inputs)
         said += [link, f"{_mixture_sentence(grid)} {training}".lstrip()]
@@ -196,6 +199,7 @@ SECTIONS = (
     loss_matrix,
     severity_matrix,
     universal_section,
+    remedy_section,
     cost_section,
     *_robustness_likeness.SECTIONS,
     examples_section,
@@ -306,10 +310,10 @@ def _unseen_sentence(grid: Grid) -> str:
     _, loss, avoided = _gap(grid, UNSEEN, grid.degradations)
     if math.isnan(loss.mean):
         return ""
-    text = f"With the tested degradation left out of the mixture it loses {spoken(loss, 2)} dB"
+    text = f"On degradations left out of its mixture it loses {spoken(loss, 2)} dB"
     if math.isnan(avoided.mean):
         return f"{text}."
-    return f"{text}: on a degradation that it never saw, it avoids {percent(avoided)} of the loss."
+    return f"{text} and avoids {percent(avoided)}."
 
 
 def _mixture_sentence(grid: Grid) -> str:
@@ -321,7 +325,7 @@ def _mixture_sentence(grid: Grid) -> str:
         return ""
     worst = max(known, key=lambda degradation: known[degradation])
     return (
-        f"What to train on: a mixture of all that may come loses {number(known[worst], 2)} dB at worst (on "
+        f"What to train on: a mixture of all that may come (it loses {number(known[worst], 2)} dB at worst, on "
         f"{readable(worst)})."
     )
 

@@ -61,21 +61,18 @@ def severity_matrix(results: "StudyResults") -> Section:
         "adds too little noise and trusts ẑ too much, so errors of ẑ stay in the image. A start above it (positive, "
         "blue) joins too early: it throws away what ẑ had right and spends more evaluations."
     )
-    text += paragraph(_start_summary(grid, start_error)) + _fallback_note(grid)
+    text += paragraph(f"{_rank_summary(grid)}{_start_summary(grid, start_error)}") + _fallback_note(grid)
     return Section("Does the encoder know how wrong it is?", text + side_by_side(figures))
 
 
 def severity_sentence(grid: Grid, pairs: Sequence[Pair]) -> str:
     """How far the encoders of these pairs are from knowing their errors, against the matched ones."""
-    matched = grid.matched_pairs()
-    ratio, matched_ratio = _mean_ratio(grid, pairs), _mean_ratio(grid, matched)
-    rank, matched_rank = _mean_rank(grid, pairs), _mean_rank(grid, matched)
+    ratio, matched_ratio = _mean_ratio(grid, pairs), _mean_ratio(grid, grid.matched_pairs())
     error = mean_interval(over_images([_start_error(grid, *pair) for pair in pairs]))
     return (
-        "A severity encoder gives a first estimate of the image and predicts its error, which decides where reverse "
-        f"diffusion starts. The true error has {number(ratio.mean, 1)} times the variance predicted on average "
-        f"(matched encoders: {number(matched_ratio.mean, 1)}), the prediction's rank correlation with it is "
-        f"{number(rank, 2)} (matched: {number(matched_rank, 2)}), and reverse diffusion starts {early_or_late(error)}."
+        "It predicts the error of its own first estimate of the image, which decides where reverse diffusion starts: "
+        f"the true error has {number(ratio.mean, 1)} times the variance predicted on average (matched encoders: "
+        f"{number(matched_ratio.mean, 1)}), and reverse diffusion starts {early_or_late(error)}."
     )
 
 
@@ -108,6 +105,18 @@ def early_or_late(error: Estimate) -> str:
     else:
         return f"neither early nor late, {spoken(error, 0)} timesteps from the oracle's"
     return f"{spoken(error if error.mean > 0 else error.scaled(-1), 0)} timesteps {words}"
+
+
+def _rank_summary(grid: Grid) -> str:
+    """The mean rank correlations; empty without mismatched encoders."""
+    pairs = grid.mismatched_pairs()
+    if not pairs:
+        return ""
+    mismatched, matched = _mean_rank(grid, pairs), _mean_rank(grid, grid.matched_pairs())
+    return (
+        f"The rank correlation with the true error is {number(mismatched, 2)} on average over the mismatched encoders, "
+        f"{number(matched, 2)} over the matched ones. "
+    )
 
 
 def _start_summary(grid: Grid, errors: Sequence[Sequence[Estimate]]) -> str:

@@ -128,6 +128,16 @@ def test_spearman_of_few_images_stays_in_range(num_images: int) -> None:
     assert -1 - 1e-9 <= estimate.low <= estimate.high <= 1 + 1e-9
 
 
+def test_a_negative_factor_swaps_the_ends() -> None:
+    estimate = Estimate(2.0, 1.0, 4.0, 8)
+    assert estimate.scaled(-0.5) == Estimate(-1.0, -2.0, -0.5, 8)
+    assert estimate.scaled(10) == Estimate(20.0, 10.0, 40.0, 8)
+    undefined = Estimate(2.0, math.nan, math.nan, 1).scaled(-1)
+    assert undefined.mean == -2
+    assert math.isnan(undefined.low)
+    assert math.isnan(undefined.high)
+
+
 def test_text() -> None:
     estimate = Estimate(23.811, 23.5, 24.119, 128)
     assert str(estimate) == "23.81 [23.50, 24.12]"

@@ -9,7 +9,17 @@ from rich.console import Console
 from synthetic_study import make_results
 
 from workbench.metrics import Estimate
-from workbench.reporting import column_estimate, html_table, image_count, number, rich_table, terminal_table
+from workbench.reporting import (
+    column_estimate,
+    html_table,
+    image_count,
+    listed,
+    number,
+    percent,
+    rich_table,
+    spoken,
+    terminal_table,
+)
 
 
 @pytest.fixture
@@ -82,6 +92,15 @@ def test_rich_table(frame: pd.DataFrame) -> None:
 @pytest.mark.parametrize(("value", "text"), [(-0.001, "0.00"), (-1.0, "−1.00"), (math.nan, "n/a"), (2.346, "2.35")])
 def test_number(value: float, text: str) -> None:
     assert number(value, 2) == text
+
+
+def test_estimates_and_names_in_a_sentence() -> None:
+    estimate = Estimate(-0.914, -1.0, 0.125, 8)
+    assert spoken(estimate, 2) == "−0.91 [−1.00, 0.12]"
+    assert spoken(estimate, 1, " dB") == "−0.9 dB [−1.0, 0.1]"
+    assert percent(estimate) == "−91 % [−100, 12]"
+    assert percent(Estimate(0.5, math.nan, math.nan, 1)) == "50 %"
+    assert [listed(list(names)) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
 
 
 def test_column_estimate_is_in_the_shown_unit() -> None:

@@ -83,7 +83,7 @@ def test_every_section_names_every_degradation(full: StudyResults, section) -> N
     html = section(full).html
     for degradation in DEGRADATIONS:
         assert degradation.split("_")[0] in html.lower()
-    assert "nan" not in re.sub(r'base64,[^"]*', "", html).lower()
+    assert "nan" not in re.sub(r'base64,[^"]*|data-value="nan"', "", html).lower()
 
 
 @pytest.mark.parametrize("section", report.SECTIONS)
@@ -202,13 +202,27 @@ def test_results_without_the_axes_are_refused(results: StudyResults) -> None:
 
 def test_unseen_encoders_are_set_against_the_universal_one(full: StudyResults) -> None:
     sentence = report.answer(full)[2]
-    said = sentence[sentence.index("With the tested degradation left out") :]
+    said = sentence[sentence.index("On degradations left out of its mixture") :]
     lost, low, high, part, *_ = figures(said)
     assert low <= lost <= high
     assert lost == pytest.approx(UNSEEN_LOSS, abs=0.1)
     assert part == pytest.approx(100 * (1 - UNSEEN_LOSS / MISMATCH_LOSS), abs=4)
     assert said in report.universal_section(full).html
     assert "part avoided, unseen" in report.universal_section(full).html
+
+
+def test_the_answer_of_a_full_study_is_short_and_in_order(full: StudyResults) -> None:
+    beginnings = (
+        "No: on a degradation that it was not trained on",
+        "It predicts the error of its own first estimate",
+        "A universal encoder",
+        "Checking the encoder's prediction against the measurement",
+        "It was shown to do worse than the encoder's own prediction on",
+        "Likeness says what transfers",
+        "What to train on: a mixture of all that may come (it loses 0.",
+    )
+    answer = report.answer(full)
+    assert [text.startswith(start) for text, start in zip(answer, beginnings, strict=True)] == [True] * 7
 
 
 def test_the_spread_of_seeds_is_said(full: StudyResults, results: StudyResults) -> None:
