@@ -10,15 +10,16 @@ import pytest
 from cli_support import CommandLine
 from pair import tiny_cell
 
-from workbench import study as study_module
+from workbench import running
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.reference import CELLS, EXAMPLES, NUM_EXAMPLES, ROWS, Reference, find_reference
 from workbench.results import StudyResults
+from workbench.running import gather_cached, run_study, ship
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages import evaluate
 from workbench.stages.base import Runtime, Stage
-from workbench.study import Preset, Study, gather_cached, run_study, ship
+from workbench.study import Preset, Study
 
 BLUR, NOISE = GaussianBlur(), GaussianNoise()
 SOLVERS = (LDPS(), NoGuidance())
@@ -41,7 +42,7 @@ def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ru
     runtime, references = Runtime(root / "runs"), root / "references"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_REFERENCE", str(references))
-        patch.setattr(study_module, "load_study", lambda name: (make_study(images), "Is it small?"))
+        patch.setattr(running, "load_study", lambda name: (make_study(images), "Is it small?"))
         results, _ = run_study("small", "full", {}, runtime)
         assert results is not None
         ship("small", "full", runtime, references / "small" / "full")
@@ -63,7 +64,7 @@ def elsewhere(tmp_path: Path) -> Runtime:
 
 
 def use(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_module, "load_study", lambda name: (study, "Is it small?"))
+    monkeypatch.setattr(running, "load_study", lambda name: (study, "Is it small?"))
 
 
 @pytest.fixture

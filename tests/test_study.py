@@ -9,18 +9,20 @@ import pandas as pd
 import pytest
 from pair import EVALUATION, NETWORKS, source_overrides, tiny_cell
 
+from workbench import running
 from workbench import study as study_module
 from workbench.autoencoders import Tiny
 from workbench.config import UserError, parse_overrides
 from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur, GaussianNoise
+from workbench.running import gather_cached, run_study, study_folder
 from workbench.severity.start import SNRMatch
 from workbench.severity.untrained import NoEncoder
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages import base
 from workbench.stages.base import PROVENANCE, Runtime, Stage
 from workbench.stages.evaluate import ROWS
-from workbench.study import Preset, Study, gather_cached, load_study, run_study, study_folder, study_names
+from workbench.study import Preset, Study, load_study, study_names
 
 ENCODER = "severity_encoder.degradation"
 BLUR, NOISE = GaussianBlur(), GaussianNoise()
@@ -170,7 +172,7 @@ SMALL_AXES = {"degradation": (BLUR,), "solver": (LDPS(), NoGuidance())}
 def named(study: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study of two cells under the name "small"."""
     small = Study(cell=study.cell, axes=SMALL_AXES, presets={"desk": Preset()})
-    monkeypatch.setattr(study_module, "load_study", lambda name: (small, "Is it small?"))
+    monkeypatch.setattr(running, "load_study", lambda name: (small, "Is it small?"))
     return small
 
 
@@ -235,7 +237,7 @@ def test_cells_on_different_measurements_are_refused(
     axis: dict[str, Any], named: Study, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unlike = Study(cell=named.cell.replace({"degradation": BLUR}), axes=axis, presets={"desk": Preset()})
-    monkeypatch.setattr(study_module, "load_study", lambda name: (unlike, ""))
+    monkeypatch.setattr(running, "load_study", lambda name: (unlike, ""))
     with pytest.raises(UserError, match="different images or noise"):
         run_study("small", "desk", {}, runtime)
 
@@ -268,7 +270,7 @@ def test_a_study_without_rows_has_no_results(
         presets={"desk": Preset()},
         finish=lambda cells, folder, runtime: seen.append(folder),
     )
-    monkeypatch.setattr(study_module, "load_study", lambda name: (weights_only, ""))
+    monkeypatch.setattr(running, "load_study", lambda name: (weights_only, ""))
     results, folder = run_study("small", "desk", {}, runtime)
     assert results is None
     assert seen == [folder]

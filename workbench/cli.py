@@ -67,7 +67,8 @@ def study(
             typer.echo(f"{study_name:<14}{question}")
         return
     from workbench.reporting.publish import publish
-    from workbench.study import load_study, run_study
+    from workbench.running import run_study
+    from workbench.study import load_study
 
     overrides = _overrides(context)
     with _runtime(runs, device, batch_size, rerun, group=name) as runtime:
@@ -157,7 +158,7 @@ def report(
     if all_studies == (name is not None) or (all_studies and overrides):
         raise UserError("report takes the name of a study, or --all and neither name nor overrides")
     from workbench.reporting.publish import publish, report_all
-    from workbench.study import gather_cached
+    from workbench.running import gather_cached
 
     with _runtime(runs, "cpu", 1, False, group=None) as runtime:
         if name is None:
@@ -178,7 +179,7 @@ def ship(
 ) -> None:
     """Write a study's results as reference results: small files to commit, from which its page can be drawn."""
     from workbench.reference import reference_root
-    from workbench.study import ship as write
+    from workbench.running import ship as write
 
     folder = (output or reference_root()) / name / preset
     with _runtime(runs, "cpu", 1, False, group=None) as runtime:

@@ -13,9 +13,9 @@ from workbench import zoo
 from workbench.autoencoders import KL, VQ, AutoencoderRecipe, Tiny
 from workbench.config import UserError
 from workbench.diffusion import load_prior
+from workbench.running import run_study
 from workbench.stages.base import Runtime
 from workbench.stages.train_prior import TrainPrior
-from workbench.study import run_study
 
 RECIPES = (Tiny(), KL(), VQ())
 LATENT_CHANNELS = 2

@@ -56,7 +56,7 @@ def report_all(runtime: "Runtime") -> Path:
     Raises:
         UserError: if there are no results, or none that has a page.
     """
-    from workbench.study import gather_cached
+    from workbench.running import gather_cached
 
     studies = runtime.root / "studies"
     folders = sorted(path.parent for path in studies.glob("*/*/results.parquet"))
@@ -104,7 +104,7 @@ def print_comparison(name: str, preset: str, runtime: "Runtime") -> None:
     from rich.table import Table
 
     from workbench.metrics import mean_interval
-    from workbench.study import against_reference
+    from workbench.running import against_reference
 
     table = Table(title=f"{name} ({preset}): here less reference")
     for column in ("cell", "images", "PSNR here, dB", "difference, dB", "NFE here", "difference"):
