@@ -10,14 +10,11 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench.config import Config, UnknownFieldError, UserError, as_override
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_PRESET = "desk"
 
