@@ -175,7 +175,7 @@ def remedy_section(results: "StudyResults") -> Section | None:
         "by one of these rules:"
     ) + Markup("<ul>{}</ul>").format(
         Markup().join(
-            Markup("<li><strong>{}</strong>: {}</li>").format(_name(rule), _MEANINGS.get(rule, "another variance"))
+            Markup("<li><strong>{}</strong>: {}</li>").format(rule_name(rule), _MEANINGS.get(rule, "another variance"))
             for rule in remedy.rules
         )
     )
@@ -210,7 +210,7 @@ def _group_maps(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
         figure = heat_map(
             list(known.values()),
             list(known),
-            [_name(rule) for rule in rules],
+            [rule_name(rule) for rule in rules],
             title=title,
             row_title="encoder",
             column_title="variance matched",
@@ -266,7 +266,7 @@ def _table(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
     for group, pairs in groups.items():
         for rule in remedy.rules:
             if held := remedy.holding(pairs, rule):
-                rows[f"{group}: {_name(rule)}"] = [
+                rows[f"{group}: {rule_name(rule)}"] = [
                     str(len(held)),
                     mean_interval(remedy.mean(rule, "psnr", held)),
                     mean_interval(remedy.lost(rule, held)),
@@ -292,7 +292,7 @@ def _closing_sentence(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> str:
     lead = remedy.lead
     both = {name: held for name, pairs in groups.items() if (held := remedy.holding(pairs, lead, OWN))}
     if not both:
-        return f"No cell has results both with {_name(lead)} and with the encoder's own prediction."
+        return f"No cell has results both with {rule_name(lead)} and with the encoder's own prediction."
     group = next((name for name in ("mismatched", "unseen") if name in both), next(iter(both)))
     pairs = both[group]
     how = {
@@ -350,5 +350,6 @@ def _named(pairs: Sequence[Pair], figure: Callable[[Pair], str], most: int) -> s
     return f" ({listed(names)})" if names else ""
 
 
-def _name(rule: str) -> str:
+def rule_name(rule: str) -> str:
+    """A rule in words."""
     return _NAMES.get(rule, readable(rule))
