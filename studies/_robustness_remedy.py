@@ -181,8 +181,9 @@ def remedy_section(results: "StudyResults") -> Section | None:
     )
     text += paragraph(
         "The gap is the PSNR that the truth gains over the same encoder's own prediction; a rule closes the part of it "
-        "that it gains, which is left out where no gap was measured. The rest of a loss is the estimate itself, which "
-        "no choice of the start mends. Everything is compared on the same images, with encoders of one training seed. "
+        "that it gains, which is left out where no gap was measured. What the truth still loses comes from the "
+        "estimate itself. Everything is compared on the same images, with encoders of one training seed; a rule that "
+        "was not tried on all cells of a group is in the table only, with the number of its cells. "
         f"Of {num_pairs} pairs about {number(0.025 * num_pairs, 0)} would seem to lose by chance alone."
     )
     text += _group_maps(remedy, groups) + _pair_maps(remedy) + _table(remedy, groups)
@@ -201,7 +202,8 @@ def _group_maps(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
         scale: Scale = "sequential",
     ) -> Markup:
         lines = {
-            name: [estimate(rule, pairs) if remedy.holding(pairs, rule) else ABSENT for rule in rules]
+            # over other cells than its neighbours' a mean would mislead
+            name: [estimate(rule, pairs) if remedy.holding(pairs, rule) == pairs else ABSENT for rule in rules]
             for name, pairs in groups.items()
         }
         known = {name: line for name, line in lines.items() if not all(math.isnan(value.mean) for value in line)}
