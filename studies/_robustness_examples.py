@@ -26,7 +26,7 @@ from workbench.reporting import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from workbench.study import StudyResults
+    from workbench.results import StudyResults
 
 
 @dataclass(frozen=True)

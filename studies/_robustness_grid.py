@@ -16,7 +16,7 @@ from workbench.reporting import QUANTITIES
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-    from workbench.study import StudyResults
+    from workbench.results import StudyResults
 
 Pair = tuple[str, str]
 """(encoder trained on, degradation tested on)"""

@@ -43,7 +43,7 @@ from workbench.reporting import (
 )
 
 if TYPE_CHECKING:
-    from workbench.study import StudyResults
+    from workbench.results import StudyResults
 
 BREAK_DB = 0.5
 """An encoder breaks where it is shown (lower end of the interval) to lose more than this."""

@@ -45,7 +45,7 @@ from workbench.reporting.figures import Scale
 if TYPE_CHECKING:
     from pandas import Series
 
-    from workbench.study import StudyResults
+    from workbench.results import StudyResults
 
 TRUE = "true"
 """The rule that matches the true error variance, which only a study knows."""

@@ -40,7 +40,7 @@ from workbench.reporting import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from workbench.study import StudyResults
+    from workbench.results import StudyResults
 
 _LOSS_COLUMNS = ("psnr", "ssim", "lpips")
 _COST_COLUMNS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds")

@@ -15,7 +15,7 @@ from workbench.reporting import Section, number, paragraph, readable, side_by_si
 if TYPE_CHECKING:
     from pandas import Series
 
-    from workbench.study import StudyResults
+    from workbench.results import StudyResults
 
 
 def severity_matrix(results: "StudyResults") -> Section:

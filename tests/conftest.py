@@ -95,6 +95,16 @@ def trained(trained_once: "Trained", tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever begins to train fails the test."""
+
+    def fit(*_: object, **__: object) -> None:
+        pytest.fail("training began")
+
+    monkeypatch.setattr("workbench.training.fit.fit", fit)
+
+
+@pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "CommandLine":
     """The command line in this process, in a folder of its own and a wide terminal."""
     from cli_support import CommandLine

@@ -17,17 +17,7 @@ from workbench import zoo
 
 ROOT = Path(__file__).parents[1]
 ONE_CELL = ("--degradation.kind=gaussian_blur", "--severity_encoder.degradation.kind=gaussian_blur")
-"""All cells of the robustness study come out equal, and so are one."""
-
-
-@pytest.fixture
-def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever begins to train fails the test."""
-
-    def fit(*_: object, **__: object) -> None:
-        pytest.fail("training began")
-
-    monkeypatch.setattr("workbench.training.fit.fit", fit)
+"""The cells of one encoder on one degradation: three starts, and two without an encoder."""
 
 
 # what needs no run
@@ -395,10 +385,12 @@ def test_runs_folder_that_cannot_be_written_is_one_line(
 
 
 @pytest.mark.usefixtures("no_training")
-def test_cached_cell_is_not_computed_again(cli: CommandLine, trained: Trained) -> None:
-    said = cli("study", "robustness", "--preset=smoke", *trained.flags, *ONE_CELL, f"--runs={trained.runs}")
-    assert said.code == 0, said.err
-    assert "1 cells, 1 cached" in said.out
+def test_cached_cells_are_not_computed_again(cli: CommandLine, trained: Trained) -> None:
+    for cached in (1, 5):
+        said = cli("study", "robustness", "--preset=smoke", *trained.flags, *ONE_CELL, f"--runs={trained.runs}")
+        assert said.code == 0, said.err
+        assert f"5 cells, {cached} cached" in said.out
+        assert ("... restoring" in said.out) == (cached == 1)
 
 
 CORRUPT = {
@@ -460,7 +452,7 @@ def test_run_prints_means_with_intervals(cli: CommandLine, trained: Trained) -> 
 def test_report_wants_the_cells_first_and_then_redraws(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
     flags = ["robustness", "--preset=smoke", *trained.flags, *ONE_CELL]
     line = cli.refuses("report", *flags, f"--runs={tmp_path / 'none'}")
-    assert line.startswith("1 of 1 cells are not computed yet: python -m workbench study robustness")
+    assert line.startswith("6 of 6 cells and statistics are not computed yet: python -m workbench study robustness")
     assert "--preset smoke" in line
     mine = trained.copy(tmp_path)
     assert cli("study", *flags, f"--runs={mine.runs}").code == 0
@@ -497,9 +489,9 @@ def test_report_all_draws_every_page_and_an_index(cli: CommandLine, trained: Tra
     shutil.rmtree(mine.runs / "stages" / "evaluate")
     said = cli("report", "--all", runs)
     assert said.code == 0, said.err
-    assert "1 of 1 cells are not computed yet" in said.out
+    assert "5 of 6 cells and statistics are not computed yet" in said.out
     assert page.read_text() == "the only page"
-    assert "earlier one: 1 of 1 cells are not computed yet" in index.read_text()
+    assert "earlier one: 5 of 6 cells and statistics are not computed yet" in index.read_text()
     # without its summary nothing is known of it
     (page.parent / "summary.json").unlink()
     assert "none of the results" in cli.refuses("report", "--all", runs)
@@ -515,8 +507,9 @@ def test_show_lists_cells_and_what_is_left(cli: CommandLine, trained: Trained, t
     said = cli("show", *flags, f"--runs={trained.runs}")
     assert said.code == 0, said.err
     assert said.out.count("cached") == 1
-    assert said.out.count("needs") == 19
-    assert "23 stages are left" in said.out, "19 cells and 4 severity encoders"
+    assert said.out.count("needs") == 25
+    assert "34 stages are left" in said.out, "25 cells, 4 severity encoders, 4 statistics and the latents they rest on"
+    assert cli("study", *flags, *ONE_CELL, f"--runs={trained.runs}").code == 0
     said = cli("show", *flags, *ONE_CELL, f"--runs={trained.runs}")
     assert "all cached" in said.out
     said = cli("show", *flags, *ONE_CELL, f"--runs={tmp_path / 'none'}")

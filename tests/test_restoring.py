@@ -12,7 +12,8 @@ from cli_support import CommandLine, Trained
 from PIL import Image
 
 from workbench.config import UserError, parse_overrides
-from workbench.degradations import Degradation, Mixture, RandomInpainting
+from workbench.data import FashionMNIST
+from workbench.degradations import Degradation, Mixture, RandomInpainting, SuperResolution
 from workbench.measurement import Measurement
 from workbench.restorer import Restorer
 from workbench.restoring import make_output
@@ -191,6 +192,35 @@ def test_a_kernel_may_have_a_size_of_its_own(
 ) -> None:
     np.savez(tmp_path / "params.npz", filter=np.full((NUM_IMAGES, 1, 5, 5), 1 / 25))
     assert cli(*words(trained, degraded, tmp_path / "output"), f"--params={tmp_path / 'params.npz'}").code == 0
+
+
+@pytest.mark.usefixtures("no_training")
+def test_without_an_encoder_nothing_is_trained(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    own = [flag for flag in trained.flags if not flag.startswith("--severity_encoder")]
+    arguments = [word for word in words(trained, degraded, tmp_path / "output") if word not in trained.flags]
+    said = cli(*arguments, *own, "--encoder=none")
+    assert said.code == 0, said.err
+    rows = table(tmp_path / "output")
+    assert {row["sigma_hat"] for row in rows} == {"1.0"}
+    assert all(float(row["start_sigma"]) > 0 for row in rows)
+    # an operator that no encoder knows
+    assert cli(*arguments, *own, "--encoder=none", "--operator=haze").code == 0
+
+
+@pytest.mark.skipif(not FashionMNIST().is_present(), reason="needs Fashion-MNIST: `data fetch fashion_mnist`")
+@pytest.mark.usefixtures("no_training")
+def test_the_universal_encoder_ships(cli: CommandLine, tmp_path: Path) -> None:
+    shipped = Evaluate()
+    degraded = write(measure(shipped, SuperResolution()).view, tmp_path / "degraded")  # type: ignore[arg-type]
+    fields = {"input": degraded, "output": tmp_path / "output", "operator": "gaussian_blur", "severity": SEVERITY}
+    flags = [f"--{name}={value}" for name, value in fields.items()]
+    said = cli("restore", *flags, f"--runs={tmp_path / 'runs'}", "--encoder=universal", "--start.variance=max")
+    assert said.code == 0, said.err
+    rows = table(tmp_path / "output")
+    assert len(rows) == NUM_IMAGES
+    assert all(0 < float(row["sigma_hat"]) < 1 for row in rows)
 
 
 def arrays(**given: np.ndarray) -> Callable[[Path], None]:

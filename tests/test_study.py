@@ -9,16 +9,20 @@ import pandas as pd
 import pytest
 from pair import EVALUATION, NETWORKS, source_overrides, tiny_cell
 
+from workbench import running
 from workbench import study as study_module
 from workbench.autoencoders import Tiny
 from workbench.config import UserError, parse_overrides
 from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur, GaussianNoise
+from workbench.running import gather_cached, run_study, study_folder
+from workbench.severity.start import SNRMatch
+from workbench.severity.untrained import NoEncoder
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages import base
 from workbench.stages.base import PROVENANCE, Runtime, Stage
 from workbench.stages.evaluate import ROWS
-from workbench.study import Preset, Study, gather_cached, load_study, run_study, study_folder, study_names
+from workbench.study import Preset, Study, load_study, study_names
 
 ENCODER = "severity_encoder.degradation"
 BLUR, NOISE = GaussianBlur(), GaussianNoise()
@@ -35,6 +39,17 @@ def study(images: Path) -> Study:
             "desk": Preset(),
             "wide": Preset({"num_images": 2}, {"start.offset_db": (0.0, 1.0, 2.0)}),
             "changed": Preset({"autoencoder.width": 16}, {"autoencoder": (Tiny(), Tiny(seed=1))}),
+            "joined": Preset(
+                {"solver.guidance_scale": 0.5},
+                grids=(
+                    {
+                        "severity_encoder": (NoEncoder(),),
+                        "degradation": (BLUR,),
+                        "start": (SNRMatch(variance="residual"),),
+                    },
+                    {ENCODER: (NOISE,), "degradation": (NOISE,), "solver": (NoGuidance(),)},
+                ),
+            ),
         },
     )
 
@@ -78,6 +93,25 @@ def test_cells_that_come_out_equal_are_one(study: Study) -> None:
     cells = study.cells("desk", {"start.offset_db": 1.5})
     assert [cell.labels["start.offset_db"] for cell in cells] == ["1.5"] * 4
     assert len(study.cells("desk", {f"{ENCODER}.kind": "mixture", "degradation.kind": "mixture"})) == 2
+
+
+def test_grids_are_joined(study: Study) -> None:
+    cells = study.cells("joined")
+    assert len(cells) == 8 + 2
+    # a path that another leads into is no column: the other's says which member it is
+    assert tuple(cells[0].labels) == ("encoder", "degradation", "start.offset_db", "solver")
+    assert tuple(cells[8].labels.values()) == ("none", "gaussian_blur", "0.0", "ldps")
+    assert [cell.labels["solver"] for cell in cells[-2:]] == ["ldps", "no_guidance"]
+
+
+def test_an_override_is_on_the_cells_that_have_its_field(study: Study) -> None:
+    scales = [getattr(cell.stage.solver, "guidance_scale", None) for cell in study.cells("joined")]  # type: ignore[attr-defined]
+    assert scales == [0.5] * 9 + [None]
+    cells = study.cells("joined", {"severity_encoder.num_train_images": 7})
+    recipes = [cell.stage.severity_encoder for cell in cells]  # type: ignore[attr-defined]
+    assert [getattr(recipe, "num_train_images", None) for recipe in recipes] == [7] * 8 + [None, 7]
+    with pytest.raises(UserError, match=r"unknown field 'severity_encoder\.num_images'"):
+        study.cells("joined", {"severity_encoder.num_images": 7})
 
 
 @pytest.mark.parametrize(
@@ -125,8 +159,8 @@ def test_every_study_validates_without_compute(name: str, preset: str, monkeypat
     for cell in cells:
         cell.stage.check()
         assert type(cell.stage).parse(cell.stage.model_dump(mode="json")) == cell.stage
-        for path, value in definition.preset(preset).overrides.items():
-            assert study_module.value_at(cell.stage, path) == value
+    for path, value in definition.preset(preset).overrides.items():
+        assert value in [study_module.value_at(cell.stage, path) for cell in cells]
     labels = [tuple(cell.labels.values()) for cell in cells]
     assert len(set(labels)) == len(labels), "tables tell cells apart by their labels"
 
@@ -138,7 +172,7 @@ SMALL_AXES = {"degradation": (BLUR,), "solver": (LDPS(), NoGuidance())}
 def named(study: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study of two cells under the name "small"."""
     small = Study(cell=study.cell, axes=SMALL_AXES, presets={"desk": Preset()})
-    monkeypatch.setattr(study_module, "load_study", lambda name: (small, "Is it small?"))
+    monkeypatch.setattr(running, "load_study", lambda name: (small, "Is it small?"))
     return small
 
 
@@ -184,7 +218,7 @@ def test_gathered_results_are_the_rows_of_the_cells(named: Study, runtime: Runti
 
 def test_results_of_missing_cells_are_refused_and_nothing_is_computed(named: Study, runtime: Runtime) -> None:
     shutil.rmtree(named.cells("desk")[1].stage.folder(runtime))
-    with pytest.raises(UserError, match="1 of 2 cells are not computed yet: python -m workbench study small"):
+    with pytest.raises(UserError, match="1 of 2 cells and statistics are not computed yet: python"):
         gather_cached("small", "desk", {}, runtime)
     with pytest.raises(UserError, match="2 of 2"):
         gather_cached("small", "desk", {"seed": 5}, runtime)
@@ -203,7 +237,7 @@ def test_cells_on_different_measurements_are_refused(
     axis: dict[str, Any], named: Study, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unlike = Study(cell=named.cell.replace({"degradation": BLUR}), axes=axis, presets={"desk": Preset()})
-    monkeypatch.setattr(study_module, "load_study", lambda name: (unlike, ""))
+    monkeypatch.setattr(running, "load_study", lambda name: (unlike, ""))
     with pytest.raises(UserError, match="different images or noise"):
         run_study("small", "desk", {}, runtime)
 
@@ -236,7 +270,7 @@ def test_a_study_without_rows_has_no_results(
         presets={"desk": Preset()},
         finish=lambda cells, folder, runtime: seen.append(folder),
     )
-    monkeypatch.setattr(study_module, "load_study", lambda name: (weights_only, ""))
+    monkeypatch.setattr(running, "load_study", lambda name: (weights_only, ""))
     results, folder = run_study("small", "desk", {}, runtime)
     assert results is None
     assert seen == [folder]

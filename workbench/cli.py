@@ -1,6 +1,7 @@
 """The verbs. Only light things are imported here; each verb imports what it needs when it runs."""
 
 import ast
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,9 +25,28 @@ PresetOption = Annotated[str, typer.Option("--preset", help="the study's size")]
 Runs = Annotated[Path, typer.Option("--runs", envvar="WORKBENCH_RUNS", help="where results are kept")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto: a GPU if there is one")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="images the solver works on at once")]
+UseReference = Annotated[
+    bool, typer.Option("--reference/--no-reference", help="take cells that ship from the reference results")
+]
 Rerun = Annotated[
     bool, typer.Option("--rerun", help="recompute cache entries that are damaged, or lack LPIPS now found")
 ]
+
+
+UNIVERSAL: dict[str, Any] = {
+    "severity_encoder.source": "auto",
+    "severity_encoder.degradation.kind": "mixture",
+    "severity_encoder.num_train_images": 100_000,
+}
+"""The recipe of the universal severity encoder that ships."""
+
+
+class RestoreWith(StrEnum):
+    """Where the estimate of a restoration comes from."""
+
+    MATCHED = "matched"
+    UNIVERSAL = "universal"
+    NONE = "none"
 
 
 @app.command(context_settings=OVERRIDES)
@@ -39,6 +59,7 @@ def study(
     device: Device = "auto",
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
+    reference: UseReference = True,
 ) -> None:
     """Run the cells of a study that are missing, then write and print what they say."""
     if list_studies or name is None:
@@ -46,11 +67,12 @@ def study(
             typer.echo(f"{study_name:<14}{question}")
         return
     from workbench.reporting.publish import publish
-    from workbench.study import load_study, run_study
+    from workbench.running import run_study
+    from workbench.study import load_study
 
     overrides = _overrides(context)
     with _runtime(runs, device, batch_size, rerun, group=name) as runtime:
-        results, folder = run_study(name, preset, overrides, runtime)
+        results, folder = run_study(name, preset, overrides, runtime, use_reference=reference)
         if results is None:
             runtime.progress.say(f"{name}: done, in {folder}")
         else:
@@ -89,21 +111,30 @@ def restore(
     params: Annotated[
         Path | None, typer.Option("--params", help="masks or kernels (.npz), for operators that draw them at random")
     ] = None,
+    encoder: Annotated[
+        RestoreWith,
+        typer.Option(help="matched: trained here for the operator; universal: it ships; none: the residual alone"),
+    ] = RestoreWith.MATCHED,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
     device: Device = "auto",
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
 ) -> None:
-    """Restore your own degraded images, with the severity encoder that fits the operator."""
+    """Restore your own degraded images."""
     from workbench.restoring import restore_folder
     from workbench.stages.evaluate import Evaluate
     from workbench.study import base_cell
 
     given = _overrides(context)
-    # the encoder is trained for the very operator, noise included
-    same = {f"severity_encoder.{name}": value for name, value in given.items() if name.startswith("degradation.")}
-    overrides = {"degradation.kind": operator, "severity_encoder.degradation.kind": operator, **same, **given}
+    if encoder is RestoreWith.NONE:
+        chosen = {"severity_encoder.kind": "none", "start.variance": "residual"}
+    elif encoder is RestoreWith.UNIVERSAL:
+        chosen = UNIVERSAL
+    else:  # trained for the very operator, noise included
+        same = {f"severity_encoder.{name}": value for name, value in given.items() if name.startswith("degradation.")}
+        chosen = {"severity_encoder.degradation.kind": operator, **same}
+    overrides = {"degradation.kind": operator, **chosen, **given}
     cell = base_cell("robustness", preset, overrides)
     assert isinstance(cell, Evaluate)
     with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:
@@ -118,22 +149,56 @@ def report(
     all_studies: Annotated[bool, typer.Option("--all", help="every study with results, and an index of them")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
+    reference: UseReference = True,
 ) -> None:
-    """Draw a study's page again from cached results; computes nothing."""
+    """Draw a study's page again from cached results, or from the reference results that ship; computes nothing."""
     from workbench.config import UserError
 
     overrides = _overrides(context)
     if all_studies == (name is not None) or (all_studies and overrides):
         raise UserError("report takes the name of a study, or --all and neither name nor overrides")
     from workbench.reporting.publish import publish, report_all
-    from workbench.study import gather_cached
+    from workbench.running import gather_cached
 
     with _runtime(runs, "cpu", 1, False, group=None) as runtime:
         if name is None:
             report_all(runtime)
             return
-        definition, results, folder = gather_cached(name, preset, overrides, runtime)
+        definition, results, folder = gather_cached(name, preset, overrides, runtime, use_reference=reference)
         publish(definition, results, folder, runtime)
+
+
+@app.command()
+def ship(
+    name: Name,
+    preset: PresetOption = "full",
+    runs: Runs = Path("runs"),
+    output: Annotated[
+        Path | None, typer.Option(help="where references lie (default: data/reference)", show_default=False)
+    ] = None,
+) -> None:
+    """Write a study's results as reference results: small files to commit, from which its page can be drawn."""
+    from workbench.reference import reference_root
+    from workbench.running import ship as write
+
+    folder = (output or reference_root()) / name / preset
+    with _runtime(runs, "cpu", 1, False, group=None) as runtime:
+        results, missing = write(name, preset, runtime, folder)
+        left_out = f"; {missing} cells are not computed and left out" if missing else ""
+        runtime.progress.say(f"{name} ({preset}): {len(results.frame)} rows in {folder}{left_out}")
+
+
+@app.command()
+def compare(
+    name: Name,
+    preset: PresetOption = "full",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Compare cells computed here with the reference results, image by image: does this machine find the same?"""
+    from workbench.reporting.publish import print_comparison
+
+    with _runtime(runs, "cpu", 1, False, group=None) as runtime:
+        print_comparison(name, preset, runtime)
 
 
 @app.command(context_settings=OVERRIDES)

@@ -13,6 +13,18 @@ class UserError(ValueError):
     """Something that the user can mend. The command line prints the message as one line, without a traceback."""
 
 
+class UnknownFieldError(UserError):
+    """An override of a field that there is not.
+
+    Args:
+        path: the dotted path of the unknown field.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 NOT_IDENTITY: dict[str, JsonValue] = {"identity": False}
 """`json_schema_extra` of a field that cannot change a result (a path, a batch size) and stays out of the identity."""
 
@@ -60,7 +72,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            raise UserError(_explain(cls, dict(tree), error)) from None
+            raise _explained(cls, dict(tree), error) from None
 
     def canonical(self) -> dict[str, Any]:
         """What the identity is made of: every field, defaults included, but those marked NOT_IDENTITY."""
@@ -160,7 +172,7 @@ def _member_at(cls: type[Config], tree: Any, path: tuple[Any, ...]) -> type[Conf
 def _require_field(cls: type[Config], tree: Any, path: tuple[str, ...], override: str) -> None:
     owner = _member_at(cls, tree, path[:-1])
     if owner is None or path[-1] not in owner.model_fields:
-        raise UserError(f"unknown field {override!r}{_choices(owner)}")
+        raise UnknownFieldError(override, f"unknown field {override!r}{_choices(owner)}")
 
 
 def _choices(owner: type[Config] | None) -> str:
@@ -171,7 +183,7 @@ def _title(cls: type[Config]) -> str:
     return kind_of(cls) if "kind" in cls.model_fields else cls.__name__
 
 
-def _explain(cls: type[Config], tree: dict[str, Any], error: ValidationError) -> str:
+def _explained(cls: type[Config], tree: dict[str, Any], error: ValidationError) -> UserError:
     """The first of pydantic's errors as one line in the words of the command line."""
     first = error.errors()[0]
     path: list[Any] = []
@@ -189,17 +201,17 @@ def _explain(cls: type[Config], tree: dict[str, Any], error: ValidationError) ->
             node = None
     dotted = ".".join(map(str, path))
     if first["type"] == "extra_forbidden":
-        return f"unknown field {dotted!r}{_choices(_member_at(cls, tree, tuple(path[:-1])))}"
+        return UnknownFieldError(dotted, f"unknown field {dotted!r}{_choices(_member_at(cls, tree, tuple(path[:-1])))}")
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         tag = node.get("kind") if isinstance(node, Mapping) else node
         expected = str(first.get("ctx", {}).get("expected_tags", "")).replace("'", "")
-        return (
+        return UserError(
             f"unknown kind {tag!r} for {dotted or cls.__name__}; there are: {expected}"
             if expected
             else f"{dotted}: name its kind"
         )
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return f"{dotted}: {message}" if dotted else message
+        return UserError(f"{dotted}: {message}" if dotted else message)
     message = message[0].lower() + message[1:]
-    return f"{dotted or cls.__name__}: {message} (got {first.get('input')!r})"
+    return UserError(f"{dotted or cls.__name__}: {message} (got {first.get('input')!r})")

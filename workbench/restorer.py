@@ -4,17 +4,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from workbench import randomness
 from workbench.autoencoders import Autoencoder
-from workbench.degradations import Degradation
+from workbench.degradations import Degradation, pseudo_inverse
 from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.fusion import Fusion
 from workbench.severity.start import Situation, Start, StartRule, timestep_at
 from workbench.solvers.base import Networks, Solver
 from workbench.solvers.engine import Engine, Finished, Task
@@ -39,6 +40,7 @@ class Restored:
         z_hat: the severity encoder's guess of the clean latent.
         var_hat: its predicted error variance, (batch,).
         start_variance: the error variance that the start rule matched, (batch,); NaN where it matches none.
+        distrusted: whether the residual contradicted the severity encoder, where the start rule asks.
         start_timestep: timestep of the first network evaluation; -1 where there was none.
         fell_back: whether the chain began from pure noise because the start rule could not use z_hat.
         nfe, decoder_evals, encoder_evals: evaluations of the prior, of D and of E (severity encoder included).
@@ -52,6 +54,7 @@ class Restored:
     z_hat: Latents
     var_hat: Tensor
     start_variance: Tensor
+    distrusted: Tensor
     start_timestep: Tensor
     fell_back: Tensor
     nfe: Tensor
@@ -74,6 +77,8 @@ class Restorer:
         solver, sampler: how to go on.
         seed: keys every draw.
         num_slots: images worked on at once.
+        fusion: what is usual for the severity encoder, for start rules that doubt it.
+        guess: what the estimator reads: the image-domain view of y, or its pseudo-inverse.
     """
 
     autoencoder: Autoencoder
@@ -85,6 +90,8 @@ class Restorer:
     sampler: DDIM
     seed: int = 0
     num_slots: int = 64
+    fusion: Fusion | None = None
+    guess: Literal["view", "pseudo_inverse"] = "view"
     _unit_flops: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -116,7 +123,7 @@ class Restorer:
         keys = measurement.ids.tolist()
         if len(set(keys)) < len(keys) or not begun.keys().isdisjoint(keys):
             raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
-        estimate = self.estimator.estimate(measurement.encoder_input())
+        estimate = self.estimator.estimate(self._seen(measurement.y, measurement))
         noise = randomness.normal(measurement.ids, (self.seed, "start"), tuple(estimate.z_hat.shape[1:]))
         networks = Networks(self.autoencoder, self.prior, self.degradation, Counter(severity_encoder=1))
         situation = Situation(
@@ -128,6 +135,7 @@ class Restorer:
             truth,
             forward=networks.forward,
             encode=lambda y, m: self._encode(y, m, networks),
+            fusion=self.fusion,
             seed=self.seed,
         )
         if self.solver.diffuses:
@@ -138,12 +146,14 @@ class Restorer:
                 estimate.z_hat, torch.full((num_images,), len(grid)), torch.zeros(num_images, dtype=torch.bool)
             )
         matched = torch.full((len(measurement),), torch.nan) if start.variance is None else start.variance.float()
+        distrusted = torch.zeros(len(measurement), dtype=torch.bool) if start.distrusted is None else start.distrusted
         share = (time.perf_counter() - clock) / len(measurement)
         for i, key in enumerate(keys):
             begun[key] = {
                 "z_hat": estimate.z_hat[i],
                 "var_hat": estimate.var_hat[i].mean(),
                 "start_variance": matched[i],
+                "distrusted": distrusted[i],
                 "start_timestep": timestep_at(grid, start.position[i]),
                 "fell_back": start.fell_back[i],
                 "start_seconds": torch.tensor(share),
@@ -153,8 +163,14 @@ class Restorer:
     def _encode(self, y: Measurements, measurement: Measurement, networks: Networks) -> Latents:
         """z_hat of other measured values, counted."""
         networks.evaluations["severity_encoder"] += 1
+        return self.estimator.estimate(self._seen(y, measurement)).z_hat
+
+    def _seen(self, y: Measurements, measurement: Measurement) -> Images:
+        """What the estimator reads of measured values."""
+        if self.guess == "pseudo_inverse":
+            return pseudo_inverse(self.degradation, y, measurement)
         view = self.degradation.view(y, measurement.params)
-        return self.estimator.estimate(y if view is None else view).z_hat
+        return y if view is None else view
 
     @torch.no_grad()
     def _end(self, finished: Finished, begun: dict[int, dict[str, Tensor]]) -> Restored:

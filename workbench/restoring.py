@@ -72,6 +72,8 @@ def restore_folder(
                         {
                             "image": name,
                             "sigma_hat": float(restored.var_hat[i].sqrt()),
+                            "start_sigma": float(restored.start_variance[i].sqrt()),
+                            "distrusted": bool(restored.distrusted[i]),
                             "start_timestep": int(restored.start_timestep[i]),
                             "nfe": int(restored.nfe[i]),
                             "seconds": round(float(restored.seconds[i]), 3),

@@ -19,16 +19,22 @@ def zoo_root() -> Path:
 
 def find(recipe: dict[str, Any]) -> Path | None:
     """The zoo folder whose recipe holds all of `recipe` (data, autoencoder, prior); None where there is none."""
-    for path in sorted(zoo_root().glob(f"*/{RECIPE}")):
-        try:
-            made_by = json.loads(path.read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is damaged ({error}); restore it from version control") from None
-        if not isinstance(made_by, dict):
-            raise UserError(f"{path} is damaged (it holds no JSON object); restore it from version control")
-        if all(made_by.get(part) == wanted for part, wanted in recipe.items()):
-            return path.parent
-    return None
+    folders = (path.parent for path in sorted(zoo_root().glob(f"*/{RECIPE}")))
+    return next((folder for folder in folders if made_by(folder, recipe)), None)
+
+
+def made_by(folder: Path, recipe: dict[str, Any]) -> bool:
+    """Whether the recipe of a folder of weights holds all of `recipe`; False where there is none."""
+    path = folder / RECIPE
+    if not path.is_file():
+        return False
+    try:
+        written = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}); restore it from version control") from None
+    if not isinstance(written, dict):
+        raise UserError(f"{path} is damaged (it holds no JSON object); restore it from version control")
+    return all(written.get(part) == wanted for part, wanted in recipe.items())
 
 
 @lru_cache(maxsize=64)

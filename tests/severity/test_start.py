@@ -1,6 +1,8 @@
 """Start rules on hand-computed cases, and on simulated latents of both channels."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from workbench import randomness
 from workbench.config import UserError
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.severity.fusion import Fusion
 from workbench.severity.start import (
     AnyStart,
     Channel,
@@ -363,3 +366,58 @@ def test_under_the_wrong_channel_they_have_not(channel: Channel) -> None:
         # believes it was
         factor = 1 - SIMULATED[i] if channel == "forward" else 1 / (1 - SIMULATED[i])
         assert slope == pytest.approx(factor * math.sqrt(a), rel=0.05)
+
+
+# whose variance is matched
+
+
+def doubting(variance: str, **fields: object) -> Situation:
+    """An image that the encoder is right about and one that it is ten times over-confident about; F is the identity.
+
+    The residual of a latent of 64 elements, all observed without noise, is its error.
+    """
+    z0 = torch.randn(2, *SHAPE, generator=randomness.generator("z0"))
+    error = torch.tensor([0.05, 0.5]).sqrt().reshape(-1, 1, 1, 1) * torch.randn(
+        2, *SHAPE, generator=randomness.generator("error")
+    )
+    here = situation([0.05, 0.05], z_hat=z0 + error, truth=z0)
+    usual = Fusion(0.0, 0.3, torch.zeros(2), torch.eye(2), 0.0, 1.0)
+    measurement = Measurement(y=z0, ids=here.measurement.ids, noise_std=torch.zeros(2))
+    features = torch.tensor([[0.5, 0.0], [4.0, 0.0]])
+    estimate = replace(here.estimate, features=features)
+    given: dict[str, Any] = {"forward": lambda z, _: z, "encode": lambda y, _: z0 + error, "fusion": usual}
+    return replace(here, estimate=estimate, measurement=measurement, **{**given, **fields})
+
+
+@pytest.mark.parametrize(
+    ("variance", "expected"),
+    [
+        ("encoder", [0.05, 0.05]),
+        ("residual", [0.05, 0.5]),
+        ("max", [0.05, 0.5]),
+        ("fused", [0.05, 0.5]),
+        ("mahalanobis", [0.05, 0.2]),
+    ],
+)
+def test_whose_variance_is_matched(variance: str, expected: list[float]) -> None:
+    start = SNRMatch(variance=variance)(doubting(variance))  # type: ignore[arg-type]
+    assert start.variance is not None
+    assert start.variance.tolist() == pytest.approx(expected, rel=0.5)
+    flags = None if start.distrusted is None else start.distrusted.tolist()
+    assert flags == ([False, True] if variance == "fused" else None)
+    earlier = start.timestep(doubting(variance).grid)
+    assert (earlier[1] > earlier[0]) == (variance != "encoder")
+
+
+@pytest.mark.parametrize(
+    ("variance", "lacks", "message"),
+    [
+        ("residual", "forward", "needs the operator"),
+        ("max", "encode", "needs the operator"),
+        ("fused", "fusion", "needs a fit"),
+        ("mahalanobis", "fusion", "needs a fit"),
+    ],
+)
+def test_what_a_rule_needs_is_said(variance: str, lacks: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SNRMatch(variance=variance)(doubting(variance, **{lacks: None}))  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from workbench.degradations import Degradation
 from workbench.metrics import psnr, ssim
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
+from workbench.stages.train_severity import TrainSeverity
 
 COLUMNS = {
     "image_id",
@@ -29,6 +30,7 @@ COLUMNS = {
     "seconds",
     "start_seconds",
     "start_variance",
+    "distrusted",
     "var_hat",
     "s2",
     "bias",
@@ -218,3 +220,49 @@ def test_stages_come_in_order_and_are_named(cell: Evaluate, tmp_path: Path) -> N
         assert {s.identity for s in stage.upstream()} <= before
         assert stage.effort() > 0
         assert stage.label
+
+
+@pytest.mark.parametrize("guess", ["view", "pseudo_inverse"])
+def test_without_an_encoder_the_residual_decides(guess: str, cell: Evaluate, runtime: Runtime) -> None:
+    none = cell.replace(
+        {"severity_encoder.kind": "none", "severity_encoder.guess": guess, "start.variance": "residual"}
+    )
+    assert not any(isinstance(stage, TrainSeverity) for stage in none.missing(runtime)), "nothing may be trained"
+    found = rows(none, runtime)
+    assert (found["var_hat"] == 1).all()
+    assert found["start_variance"].nunique() > 1
+    assert (found["encoder_evals"] == 2).all(), "E itself, and once more for Stein's estimate"
+    assert np.isfinite(found["psnr"]).all()
+
+
+def test_without_an_encoder_there_is_no_variance_of_its_own(cell: Evaluate) -> None:
+    for start in ({"start.variance": "encoder"}, {"start.variance": "fused"}, {"start.kind": "official"}):
+        with pytest.raises(UserError, match=r"set start\.variance=residual"):
+            cell.replace({"severity_encoder.kind": "none", **start})
+    for start in ({"start.kind": "full"}, {"start.kind": "oracle_variance"}):
+        cell.replace({"severity_encoder.kind": "none", **start})
+
+
+def test_a_pseudo_inverse_needs_a_linear_operator(cell: Evaluate) -> None:
+    none = {"severity_encoder.kind": "none", "severity_encoder.guess": "pseudo_inverse", "start.variance": "residual"}
+    with pytest.raises(UserError, match="jpeg is not linear; use guess=view"):
+        cell.replace({**none, "degradation.kind": "jpeg"})
+
+
+def test_a_fused_start_is_never_later_than_the_encoders_own(
+    cell: Evaluate, runtime: Runtime, frame: pd.DataFrame
+) -> None:
+    fused = cell.replace({"start.variance": "fused"})
+    assert fused.fusion_stage() in fused.upstream()
+    found = rows(fused, runtime)
+    assert (found["start_variance"] >= found["var_hat"] * (1 - 1e-5)).all()
+    assert (found["nfe"] >= frame["nfe"]).all()
+    assert found["distrusted"].dtype == bool
+    changed = found["start_variance"] > 1.5 * found["var_hat"]
+    assert (changed | ~found["distrusted"]).all(), "whom the rule distrusts it does not follow"
+
+
+def test_a_distance_needs_no_residual(cell: Evaluate, runtime: Runtime) -> None:
+    found = rows(cell.replace({"start.variance": "mahalanobis"}), runtime)
+    assert (found["encoder_evals"] == 1).all()
+    assert (found["start_variance"] >= found["var_hat"] * (1 - 1e-5)).all()

@@ -24,9 +24,9 @@ from study_process import (
 
 from workbench.stages.base import PROVENANCE
 
-NUM_CELLS = 20
-NUM_STAGES = NUM_CELLS + 5 + 1 + 1 + 2
-"""Cells, severity encoders, the autoencoder, the prior, and the latents that each of the two kinds trains on."""
+NUM_CELLS = 26
+NUM_STAGES = NUM_CELLS + 5 + 1 + 4 + 1 + 1 + 3
+"""Cells, severity encoders, what is usual for one, statistics, the autoencoder, the prior, and the latents of three."""
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from synthetic_study import (
 
 from studies._robustness_grid import OWN, UNSEEN, first_seed, over_images, read_grid, seeds_of
 from workbench.config import UserError
-from workbench.study import StudyResults
+from workbench.results import StudyResults
 
 PAIR = ("jpeg", "gaussian_blur")
 

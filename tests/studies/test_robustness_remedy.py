@@ -26,7 +26,7 @@ from synthetic_study import (
 from studies import _robustness_remedy as remedy
 from studies._robustness_grid import OWN
 from workbench.metrics import statistics
-from workbench.study import StudyResults
+from workbench.results import StudyResults
 
 FIRST_SEED_LOSS = MISMATCH_LOSS - SEED_STEP
 """What mismatched encoders of the first seed lose on average."""

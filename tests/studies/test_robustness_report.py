@@ -21,7 +21,7 @@ from synthetic_study import (
 from studies import _robustness_report as report
 from workbench.config import UserError
 from workbench.metrics import statistics
-from workbench.study import StudyResults
+from workbench.results import StudyResults
 
 
 @pytest.fixture(autouse=True)

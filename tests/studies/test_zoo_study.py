@@ -11,10 +11,11 @@ from studies import _zoo_card
 from studies.zoo import study
 from workbench import zoo
 from workbench.autoencoders import KL, VQ, AutoencoderRecipe, Tiny
+from workbench.config import UserError
 from workbench.diffusion import load_prior
+from workbench.running import run_study
 from workbench.stages.base import Runtime
 from workbench.stages.train_prior import TrainPrior
-from workbench.study import run_study
 
 RECIPES = (Tiny(), KL(), VQ())
 LATENT_CHANNELS = 2
@@ -78,6 +79,9 @@ def test_the_folder_holds_all_that_ships(recipe: AutoencoderRecipe, exported: Pa
         "unet/config.json",
         "unet/diffusion_pytorch_model.fp16.safetensors",
         "scheduler/scheduler_config.json",
+        "severity_encoder/README.md",
+        "severity_encoder/recipe.json",
+        "severity_encoder/weights.safetensors",
     }
     card = (folder / "README.md").read_text()
     assert f"npy, {SIZE} px, {recipe.kind} autoencoder" in card
@@ -129,6 +133,29 @@ def test_a_zoo_with_the_folder_ships_its_weights(
     assert stage.missing(fresh) == []
     assert stage.load(fresh).latent_channels == LATENT_CHANNELS
     assert not (tmp_path / "stages").exists(), "nothing is trained"
+
+
+def test_the_severity_encoder_ships_with_its_autoencoder(
+    exported: Path, overrides: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime
+) -> None:
+    pair = stage_of(Tiny(), overrides)
+    own = _zoo_card.universal(stage_of(Tiny(), {**overrides, "autoencoder.source": "train", "prior.source": "train"}))
+    mine = _zoo_card.universal(pair).replace({"severity_encoder.source": "auto"})
+    assert mine.shipped() is None, "before it is in the zoo"
+    monkeypatch.setenv("WORKBENCH_ZOO", str(exported))
+    assert mine.shipped() == folder_of(Tiny(), exported) / "severity_encoder"
+    for path, value in (("severity_encoder.seed", 1), ("severity_encoder.degradation.kind", "jpeg")):
+        assert mine.replace({path: value}).shipped() is None, "another recipe"
+    assert mine.replace({"severity_encoder.source": "train"}).shipped() is None
+    shipped, trained = mine.load(Runtime(tmp_path)), own.load(runtime)
+    for name, weight in trained.state_dict().items():
+        torch.testing.assert_close(shipped.state_dict()[name], weight, rtol=1e-3, atol=1e-6)  # half precision
+    card = (folder_of(Tiny(), exported) / "severity_encoder" / "README.md").read_text()
+    assert "96 training images seen" in card
+    assert card.count("\n| ") == 1 + 6
+    other = folder_of(KL(), exported) / "autoencoder"
+    with pytest.raises(UserError, match="holds no severity encoder for this autoencoder"):
+        mine.replace({"severity_encoder.source": str(other)}).load(Runtime(tmp_path))
 
 
 def test_other_recipes_are_not_taken_from_the_zoo(

@@ -14,6 +14,7 @@ from workbench.degradations.haze import Haze
 from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
+from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
 
@@ -45,4 +46,5 @@ __all__ = [
     "MotionBlurCRF",
     "RandomInpainting",
     "SuperResolution",
+    "pseudo_inverse",
 ]

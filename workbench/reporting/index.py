@@ -12,7 +12,7 @@ from workbench.files import write_whole
 from workbench.reporting.page import paragraphs, write_html
 
 if TYPE_CHECKING:
-    from workbench.study import StudyResults
+    from workbench.results import StudyResults
 
 SUMMARY = "summary.json"
 

@@ -14,20 +14,28 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
     """A table of the study's cells with what is cached, and an estimate of what is left."""
     from rich.table import Table
 
+    from workbench.reference import find_reference
     from workbench.study import load_study
 
     study, question = load_study(name)
     cells = study.cells(preset, overrides)
+    support = study.support(cells) if study.support is not None else {}
+    reference = find_reference(name, preset)
     table = Table(title=f"{name} ({preset})", caption=question.split("\n")[0])
     for column in (*cells[0].labels, "cell", "state"):
         table.add_column(column)
     todo: dict[str, Stage] = {}
     for cell in cells:
         missing = cell.stage.missing(runtime)
+        if missing and reference is not None and cell.stage in reference:
+            missing, state = [], "[green]in the reference[/green]"
+        else:
+            state = "[green]cached[/green]" if not missing else "needs " + ", ".join(stage.name for stage in missing)
         todo.update({stage.identity: stage for stage in missing})
-        state = "[green]cached[/green]" if not missing else "needs " + ", ".join(stage.name for stage in missing)
         table.add_row(*cell.labels.values(), cell.stage.identity, state)
     runtime.progress.show(table)
+    if reference is None or not reference.supports(support):
+        todo.update({needed.identity: needed for stage in support.values() for needed in stage.missing(runtime)})
     if todo:
         seconds = sum(estimated_seconds(stage, runtime) for stage in todo.values())
         runtime.progress.say(f"{len(todo)} stages are left, about {seconds / 60:.0f} min on this machine")

@@ -13,7 +13,7 @@ from workbench.files import write_whole
 from workbench.reporting.quantities import readable
 
 if TYPE_CHECKING:
-    from workbench.study import StudyResults
+    from workbench.results import StudyResults
 
 
 @dataclass(frozen=True)

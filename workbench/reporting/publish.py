@@ -11,8 +11,9 @@ from workbench.reporting.page import render
 from workbench.reporting.tables import terminal_table
 
 if TYPE_CHECKING:
+    from workbench.results import StudyResults
     from workbench.stages.base import Runtime, Stage
-    from workbench.study import Study, StudyResults
+    from workbench.study import Study
 
 MEANS = ("psnr", "psnr_decoded", "psnr_degraded", "psnr_ceiling", "ssim", "lpips", "residual_ratio", "nfe", "seconds")
 
@@ -55,7 +56,7 @@ def report_all(runtime: "Runtime") -> Path:
     Raises:
         UserError: if there are no results, or none that has a page.
     """
-    from workbench.study import gather_cached
+    from workbench.running import gather_cached
 
     studies = runtime.root / "studies"
     folders = sorted(path.parent for path in studies.glob("*/*/results.parquet"))
@@ -92,6 +93,30 @@ def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:
         if name in frame and np.isfinite(frame[name]).all():
             progress.say(f"  {name:<16}{mean_interval(frame[name])}")
     progress.say(f"  over {len(frame)} images")
+
+
+def print_comparison(name: str, preset: str, runtime: "Runtime") -> None:
+    """A table of PSNR and NFE of the cells computed here beside those of the reference, paired by image.
+
+    Raises:
+        UserError: if there is no reference, it is of another study (what differs is said), or nothing is computed here.
+    """
+    from rich.table import Table
+
+    from workbench.metrics import mean_interval
+    from workbench.running import against_reference
+
+    table = Table(title=f"{name} ({preset}): here less reference")
+    for column in ("cell", "images", "PSNR here, dB", "difference, dB", "NFE here", "difference"):
+        table.add_column(column)
+    for label, here, there in against_reference(name, preset, runtime):
+        figures = [
+            text
+            for column in ("psnr", "nfe")
+            for text in (f"{here[column].mean():.2f}", str(mean_interval(here[column] - there[column])))
+        ]
+        table.add_row(label, str(len(here)), *figures)
+    runtime.progress.show(table)
 
 
 def _means(results: "StudyResults") -> tuple[list[str], list[list[Any]]]:

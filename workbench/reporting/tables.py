@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.table import Table
 
-    from workbench.study import StudyResults
+    from workbench.results import StudyResults
 
 _TERMINAL_COLUMNS = ("psnr", "ssim", "lpips", "nfe", "seconds")
 

@@ -36,8 +36,9 @@ class SeverityEncoder(nn.Module):
     @torch.no_grad()
     def estimate(self, view: Images) -> SeverityEstimate:
         """The estimate for each image of the view."""
-        z_hat, log_var = self(view)
-        return SeverityEstimate(z_hat, log_var.exp())
+        features, z_hat = self.trunk(view)
+        summary = self.head.summary(features)
+        return SeverityEstimate(z_hat, self.head.log_variance(summary).exp(), summary)
 
 
 class VarianceHead(nn.Module):
@@ -54,10 +55,17 @@ class VarianceHead(nn.Module):
         self.layers = nn.Sequential(nn.LazyLinear(width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last)
 
     def forward(self, features: Tensor) -> Tensor:
+        return self.log_variance(self.summary(features))
+
+    def summary(self, features: Tensor) -> Tensor:
+        """What the head reads of (batch, channel, height, width) features: (batch, 3 * channel)."""
         flat = features.flatten(2)
         # a lone place has no spread: uncorrected, its std is 0 and not NaN
         spread = flat.std(2, correction=min(1, flat.shape[2] - 1))
         magnitudes = torch.cat([spread, flat.abs().mean(2)], dim=1)
-        summary = torch.cat([flat.mean(2), (magnitudes + 1e-3).log()], dim=1)
+        return torch.cat([flat.mean(2), (magnitudes + 1e-3).log()], dim=1)
+
+    def log_variance(self, summary: Tensor) -> Tensor:
+        """log var_hat, (batch, 1, 1, 1), from the summary."""
         log_var: Tensor = self.layers(summary)
         return log_var.reshape(-1, 1, 1, 1)

@@ -15,14 +15,17 @@ class SeverityEstimate:
     Attributes:
         z_hat: guess of the clean latent.
         var_hat: predicted variance of z_hat's error per element, broadcastable to z_hat.
+        features: what the prediction was read from, (batch, k); None where there is no such thing.
     """
 
     z_hat: Latents
     var_hat: Variances
+    features: Tensor | None = None
 
     def take(self, index: Tensor) -> Self:
         """The estimates of the images at `index`."""
-        return type(self)(self.z_hat[index], self.var_hat[index])
+        features = None if self.features is None else self.features[index]
+        return type(self)(self.z_hat[index], self.var_hat[index], features)
 
 
 def error_variance(z_hat: Latents, z0: Latents) -> Scalars:

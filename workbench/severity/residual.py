@@ -13,6 +13,9 @@ IEEE TIP 17, 2008). A latent error of variance v causes, in expectation,
     g(v) = mean over u ~ N(0, I) of |F(z_hat + sqrt(v) u) - F(z_hat)|^2 / m
 
 if it is white, and the v with g(v) = e^2 is the answer. Neither truth nor training enters; A and h may be nonlinear.
+
+All of this is done on what P, the removal of the mean, leaves: s2 is the variance of the latent error about its mean,
+and an error in brightness alone, which a mismatched encoder often makes, would pass for a large error of every element.
 """
 
 import math
@@ -70,24 +73,33 @@ def residual_variance(
 
 
 def risk(prediction: Measurements, measurement: Measurement, forward: Forward, encode: Encode, seed: int) -> Scalars:
-    """Stein's unbiased estimate of |prediction - A(x)|^2 / m per image, where prediction = F(h(y)); may be negative.
+    """Stein's unbiased estimate of |P (prediction - A(x))|^2 / m per image, prediction = F(h(y)); may be negative.
 
-    Without noise it is the mean squared residual.
+    Without noise it is the mean squared residual. As n is white, E <n, P F(h(y))> = sigma^2 div(P F(h(.))).
     """
-    sigma = measurement.noise_std
+    variance = measurement.noise_std.square()
     probe = randomness.normal(measurement.ids, (seed, "stein"), tuple(measurement.y.shape[1:])).to(measurement.y)
-    probe = probe if measurement.observed is None else probe * measurement.observed
-    step = (PROBE_STEP * sigma).clamp(min=1e-4).reshape(-1, *[1] * (probe.ndim - 1))
+    probe = _centred(probe, measurement)
+    step = (PROBE_STEP * measurement.noise_std).clamp(min=1e-4).reshape(-1, *[1] * (probe.ndim - 1))
     moved = forward(encode(measurement.y + step * probe, measurement), measurement)
-    divergence = (probe * (moved - prediction) / step).flatten(1).sum(1) / measurement.num_observed()
+    m = measurement.num_observed()
+    # the probe is centred, so this is the divergence of P F(h(y)) in directions that P leaves
+    divergence = (probe * (moved - prediction) / step).flatten(1).sum(1)
     residual = _mean_square(measurement.y - prediction, measurement)
-    return residual - sigma.square() + 2 * sigma.square() * divergence
+    return residual - variance * (m - 1) / m + 2 * variance * divergence / m
+
+
+def _centred(difference: Measurements, measurement: Measurement) -> Measurements:
+    """P: the observed entries less their mean, per image; 0 elsewhere."""
+    seen = difference if measurement.observed is None else difference * measurement.observed
+    mean = (seen.flatten(1).sum(1) / measurement.num_observed()).reshape(-1, *[1] * (seen.ndim - 1))
+    centred = seen - mean
+    return centred if measurement.observed is None else centred * measurement.observed
 
 
 def _mean_square(difference: Measurements, measurement: Measurement) -> Scalars:
-    """Over the observed entries, per image."""
-    seen = difference if measurement.observed is None else difference * measurement.observed
-    return seen.flatten(1).square().sum(1) / measurement.num_observed()
+    """Of P's image over the observed entries, per image."""
+    return _centred(difference, measurement).flatten(1).square().sum(1) / measurement.num_observed()
 
 
 def _solve(log_gain: Callable[[Tensor], Tensor], wanted: Tensor, log_v: Tensor, num_iterations: int) -> Tensor:

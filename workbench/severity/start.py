@@ -16,10 +16,12 @@ from workbench.config import Config, UserError
 from workbench.diffusion import Schedule, diffuse
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.severity.fusion import Fusion
 from workbench.severity.residual import Encode, Forward, residual_variance
 from workbench.tensors import Latents, Scalars
 
 Channel = Literal["forward", "mmse"]
+MatchedVariance = Literal["encoder", "residual", "max", "fused", "mahalanobis"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Situation:
         truth: the clean latent; for oracles only, None on a user's images.
         forward: A(D(z)), for rules that look at the residual.
         encode: z_hat of other measured values, for the same rules.
-        seed: keys their probes.
+        fusion: what is usual for the severity encoder, for rules that doubt it.
+        seed: keys the probes.
     """
 
     estimate: SeverityEstimate
@@ -46,6 +49,7 @@ class Situation:
     truth: Latents | None = None
     forward: Forward | None = None
     encode: Encode | None = None
+    fusion: Fusion | None = None
     seed: int = 0
 
 
@@ -59,12 +63,14 @@ class Start:
             len(grid) - position evaluations.
         fell_back: the rule could not use z_hat and began from pure noise, (batch,) bool.
         variance: the error variance that was matched, (batch,); None where the rule matches none.
+        distrusted: the residual contradicted the severity encoder, (batch,) bool; None where the rule does not ask.
     """
 
     z: Latents
     position: Tensor
     fell_back: Tensor
     variance: Scalars | None = None
+    distrusted: Tensor | None = None
 
     def timestep(self, grid: Tensor) -> Tensor:
         """The timestep of the first network evaluation, (batch,) int64; -1 where there is none."""
@@ -80,6 +86,16 @@ class StartRule(Config):
     """Chooses a start for each image."""
 
     kind: str
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the rule needs to know what is usual for the severity encoder."""
+        return False
+
+    @property
+    def trusts_encoder(self) -> bool:
+        """Whether the severity encoder's var_hat decides the start."""
+        return False
 
     @abstractmethod
     def __call__(self, situation: Situation) -> Start:
@@ -122,7 +138,12 @@ class Official(StartRule):
     """
 
     kind: Literal["official"] = "official"
+
     c: float = Field(1.2, gt=0, description="factor on the variance; published settings use 1.0 to 1.2")
+
+    @property
+    def trusts_encoder(self) -> bool:
+        return True
 
     def index(self, var: Scalars, schedule: Schedule) -> Tensor:
         """argmin over timesteps of |SNR_t - 1 / v|, (batch,) int64."""
@@ -137,7 +158,7 @@ class Official(StartRule):
         return _with_fallback(z, position, fell_back, situation)
 
 
-class SNRMatch(StartRule):
+class Matched(StartRule):
     """Begin at the first grid timestep whose SNR is at or below that of z_hat.
 
     Which quantity is z_hat's error independent of?
@@ -151,34 +172,16 @@ class SNRMatch(StartRule):
     (negative) noise variance is clamped at 0. Where no grid timestep is noisy enough: `full`, with a flag.
     """
 
-    kind: Literal["snr_match"] = "snr_match"
     channel: Channel = Field("forward", description="what the error of z_hat is independent of: z0 or z_hat")
     offset_db: float = Field(0.0, description="how much noisier than matched to begin, in decibels")
-    variance: Literal["encoder", "residual", "max"] = Field(
-        "encoder",
-        description="whose variance is matched: the severity encoder's, the one that explains the measurement's "
-        "residual, or the larger of the two",
-    )
 
-    def matched_variance(self, situation: Situation) -> Scalars:
-        """The variance that is matched, per image."""
-        own = _per_image(situation.estimate)
-        if self.variance == "encoder":
-            return own
-        if situation.forward is None or situation.encode is None:
-            raise UserError(f"start.variance={self.variance} needs the operator, the decoder and the encoder")
-        residual = residual_variance(
-            situation.estimate.z_hat,
-            situation.measurement,
-            situation.forward,
-            situation.encode,
-            own,
-            seed=situation.seed,
-        )
-        return residual if self.variance == "residual" else torch.maximum(own, residual)
+    @abstractmethod
+    def matched_variance(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
+        """The variance that is matched, and whether the encoder is distrusted (None: not asked), per image."""
 
     def __call__(self, situation: Situation) -> Start:
-        v = self.matched_variance(situation).double().cpu()
+        variance, distrusted = self.matched_variance(situation)
+        v = variance.double().cpu()
         # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain
         gain = torch.ones_like(v) if self.channel == "forward" else 1 / (1 - v).clamp(min=1e-12)
         noise_variance = v * gain
@@ -192,18 +195,77 @@ class SNRMatch(StartRule):
         missing = (1 - a - a * noise_variance).clamp(min=0)
         signal, noise = (c.sqrt().reshape(-1, 1, 1, 1).to(situation.noise) for c in (a * gain.square(), missing))
         z = signal * situation.estimate.z_hat + noise * situation.noise
-        return replace(_with_fallback(z, position, fell_back, situation), variance=v)
+        start = _with_fallback(z, position, fell_back, situation)
+        return replace(start, variance=v, distrusted=None if distrusted is None else distrusted.cpu())
 
 
-class OracleVariance(SNRMatch):
+class SNRMatch(Matched):
+    """The SNR of z_hat is read from the severity encoder's variance, from the measurement's residual, or from both."""
+
+    kind: Literal["snr_match"] = "snr_match"
+    variance: MatchedVariance = Field(
+        "encoder",
+        description="whose variance is matched: the severity encoder's; that which explains the residual of the "
+        "measurement; the larger of the two (max); the encoder's until the residual contradicts it (fused); the "
+        "encoder's, raised with the distance of its features from the usual (mahalanobis)",
+    )
+
+    @property
+    def label(self) -> str:
+        """Whose variance is matched: in one study that is what rules differ in."""
+        return self.variance
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the rule needs to know what is usual for the severity encoder."""
+        return self.variance in ("fused", "mahalanobis")
+
+    @property
+    def trusts_encoder(self) -> bool:
+        """Whether var_hat enters the result."""
+        return self.variance != "residual"
+
+    def matched_variance(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
+        own = _per_image(situation.estimate)
+        if self.variance == "encoder":
+            return own, None
+        if self.fitted and situation.fusion is None:
+            raise UserError(f"start.variance={self.variance} needs a fit of what is usual for the severity encoder")
+        if self.variance == "mahalanobis":
+            assert situation.fusion is not None
+            if situation.estimate.features is None:
+                raise UserError("start.variance=mahalanobis needs a severity encoder that gives its features")
+            return situation.fusion.by_distance(own, situation.estimate.features).to(own), None
+        if situation.forward is None or situation.encode is None:
+            raise UserError(f"start.variance={self.variance} needs the operator, the decoder and the encoder")
+        residual = residual_variance(
+            situation.estimate.z_hat,
+            situation.measurement,
+            situation.forward,
+            situation.encode,
+            own,
+            seed=situation.seed,
+        )
+        if self.variance == "fused":
+            assert situation.fusion is not None
+            return situation.fusion.fused(own, residual)
+        return residual if self.variance == "residual" else torch.maximum(own, residual), None
+
+
+class OracleVariance(Matched):
     """`snr_match` with the true error variance s2: what a perfect severity encoder would do."""
 
-    kind: Literal["oracle_variance"] = "oracle_variance"  # type: ignore[assignment]
+    kind: Literal["oracle_variance"] = "oracle_variance"
 
-    def matched_variance(self, situation: Situation) -> Scalars:
+    @property
+    def label(self) -> str:
+        """Whose variance is matched."""
+        return "true"
+
+    def matched_variance(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
         if situation.truth is None:
             raise UserError("oracle_variance needs the clean images: use it in studies, not to restore")
-        return error_variance(situation.estimate.z_hat, situation.truth)
+        return error_variance(situation.estimate.z_hat, situation.truth), None
 
 
 AnyStart = Annotated[SNRMatch | Official | Fixed | Full | OracleVariance, Field(discriminator="kind")]

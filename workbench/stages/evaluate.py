@@ -1,7 +1,7 @@
 """Evaluate: restore a fixed set of measurements and compare with the truth, a row an image."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -16,13 +16,17 @@ from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
 from workbench.restorer import Restored, Restorer
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.start import AnyStart, Fixed, OracleVariance, Situation, SNRMatch
+from workbench.severity.start import AnyStart, Fixed, Matched, OracleVariance, Situation, SNRMatch
+from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.solvers import LDPS, AnySolver
 from workbench.stages.base import Runtime, Stage
+from workbench.stages.fit_fusion import FitFusion
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity, degrade
 from workbench.tensors import Images, Latents
+
+AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind")]
 
 ROWS = "per_image.parquet"
 EXAMPLES = "examples.safetensors"
@@ -43,9 +47,9 @@ class Evaluate(Stage):
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
     prior: PriorRecipe = PriorRecipe()
-    severity_encoder: SeverityRecipe = SeverityRecipe(degradation=GaussianBlur())
+    severity_encoder: AnySeverity = SeverityRecipe(degradation=GaussianBlur())
     degradation: AnyDegradation = Field(GaussianBlur(), description="what the evaluated images suffer")
-    start: AnyStart = SNRMatch()
+    start: AnyStart = SNRMatch(variance="fused")
     solver: AnySolver = LDPS()
     sampler: Sampler = DDIM(num_steps=500)
     lpips: LPIPSConfig = LPIPSConfig()
@@ -59,6 +63,13 @@ class Evaluate(Stage):
     @model_validator(mode="after")
     def _compatible(self) -> "Evaluate":
         self.solver.check(self.degradation)
+        if isinstance(self.severity_encoder, NoEncoder):
+            self.severity_encoder.check(self.degradation)
+            if self.start.trusts_encoder:
+                raise ValueError(
+                    "without a severity encoder there is no variance of its own to start from: "
+                    "set start.variance=residual, or another start"
+                )
         if self.sampler.num_steps > self.prior.num_timesteps:
             raise ValueError(
                 f"sampler.num_steps must be at most T = {self.prior.num_timesteps}, got {self.sampler.num_steps}"
@@ -72,6 +83,8 @@ class Evaluate(Stage):
 
     @property
     def label(self) -> str:
+        if isinstance(self.severity_encoder, NoEncoder):
+            return f"no encoder on {self.degradation.kind}"
         return f"{self.severity_encoder.degradation.kind} encoder on {self.degradation.kind}"
 
     def autoencoder_stage(self) -> TrainAutoencoder:
@@ -82,12 +95,21 @@ class Evaluate(Stage):
         """The stage that gives the prior."""
         return TrainPrior(data=self.data, autoencoder=self.autoencoder, prior=self.prior)
 
-    def severity_stage(self) -> TrainSeverity:
-        """The stage that gives the severity encoder."""
+    def severity_stage(self) -> TrainSeverity | None:
+        """The stage that gives the severity encoder, if there is one."""
+        if isinstance(self.severity_encoder, NoEncoder):
+            return None
         return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
 
+    def fusion_stage(self) -> FitFusion | None:
+        """The stage that fits what is usual for the severity encoder, where the start rule asks."""
+        if not self.start.fitted or isinstance(self.severity_encoder, NoEncoder):
+            return None
+        return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
+
     def upstream(self) -> tuple[Stage, ...]:
-        return (self.autoencoder_stage(), self.prior_stage(), self.severity_stage())
+        stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage(), self.fusion_stage())
+        return tuple(stage for stage in stages if stage is not None)
 
     def check(self) -> None:
         """Look at the data and the given weights and refuse what cannot work, before compute is spent.
@@ -104,7 +126,8 @@ class Evaluate(Stage):
 
     def check_operators(self) -> None:
         """Refuse operators that cannot measure the images, or be differentiated where the solver needs it."""
-        self.severity_encoder.degradation.check(self.data.image_shape, gradient=False)
+        if not isinstance(self.severity_encoder, NoEncoder):
+            self.severity_encoder.degradation.check(self.data.image_shape, gradient=False)
         self.degradation.check(self.data.image_shape, gradient=self.solver.guided)
 
     def outdated(self, folder: Path) -> str | None:
@@ -118,16 +141,20 @@ class Evaluate(Stage):
 
     def restorer(self, runtime: Runtime) -> Restorer:
         """Everything loaded and joined."""
+        autoencoder = self.autoencoder_stage().load(runtime)
+        trained, fusion = self.severity_stage(), self.fusion_stage()
         return Restorer(
-            autoencoder=self.autoencoder_stage().load(runtime),
+            autoencoder=autoencoder,
             prior=self.prior_stage().load(runtime),
-            estimator=self.severity_stage().load(runtime),
+            estimator=Untrained(autoencoder) if trained is None else trained.load(runtime),
             degradation=self.degradation,
             start=self.start,
             solver=self.solver,
             sampler=self.sampler,
             seed=self.seed,
             num_slots=runtime.batch_size,
+            fusion=None if fusion is None else fusion.load(runtime),
+            guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
         )
 
     def work(self, folder: Path, runtime: Runtime) -> None:
@@ -206,6 +233,7 @@ class Scoring:
             "start_seconds": restored.start_seconds,
             "var_hat": restored.var_hat,
             "start_variance": restored.start_variance,
+            "distrusted": restored.distrusted,
             "s2": error_variance(restored.z_hat, z0),
             "bias": error.flatten(1).mean(1),
             "start_timestep": restored.start_timestep,
@@ -226,7 +254,7 @@ class Scoring:
     def _oracle_timestep(self, measurement: Measurement, restored: Restored, z0: Latents) -> Tensor:
         """Where `snr_match`, with the rule's channel and offset if it has them, would begin on the true variance."""
         rule = self.cell.start
-        fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, SNRMatch) else {}
+        fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, Matched) else {}
         grid = self.cell.sampler.grid(self.restorer.prior.schedule)
         estimate = SeverityEstimate(restored.z_hat, restored.var_hat.reshape(-1, 1, 1, 1))
         noise = torch.zeros_like(restored.z_hat)

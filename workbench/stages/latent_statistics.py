@@ -101,13 +101,21 @@ class LatentStatistics(Stage):
         """The images that are degraded and encoded."""
         return self.data.split(self.split).first(self.num_images)
 
+    def latent_size(self) -> int:
+        """How many elements a latent has."""
+        return int(np.prod(self.autoencoder_stage().latent_shape()))
+
+    def enough(self) -> bool:
+        """Whether there are images enough for the covariance of these latents, and memory."""
+        return self.latent_size() < self.num_images and self.latent_size() <= MAX_SIZE
+
     def check(self) -> None:
         """Refuse latents too large for a covariance and too few images for one, before compute is spent.
 
         Raises:
             UserError: for either, or a split with fewer images than asked for.
         """
-        size = int(np.prod(self.autoencoder_stage().latent_shape()))
+        size = self.latent_size()
         if size > MAX_SIZE:
             raise UserError(
                 f"latent statistics take latents of at most {MAX_SIZE} elements, these have {size}: use smaller images"

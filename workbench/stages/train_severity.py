@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
+from workbench import zoo
 from workbench.autoencoders import AnyAutoencoder, Autoencoder
-from workbench.config import Config
+from workbench.config import NOT_IDENTITY, Config, UserError
 from workbench.data import ImageSplit, Source
 from workbench.degradations import AnyDegradation, Degradation
 from workbench.measurement import Measurement
@@ -22,6 +23,8 @@ from workbench.tensors import Ids
 STEPS_PER_EPOCH = 50
 NUM_VALIDATION_IMAGES = 256
 WEIGHTS = "weights.safetensors"
+SHIPPED = "severity_encoder"
+"""The folder beside a shipped autoencoder."""
 
 
 class SeverityRecipe(Config):
@@ -35,6 +38,11 @@ class SeverityRecipe(Config):
     learning_rate: float = Field(3e-3, gt=0)
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
     seed: int = 0
+    source: str = Field(
+        "train",
+        description="train; auto: what ships with the autoencoder, if this recipe made it; or a folder of weights",
+        json_schema_extra=NOT_IDENTITY,
+    )
 
 
 class TrainSeverity(Stage):
@@ -67,13 +75,36 @@ class TrainSeverity(Stage):
     def upstream(self) -> tuple[Stage, ...]:
         return (self.autoencoder_stage(), self.latents_stage())
 
+    def recipe(self) -> dict[str, Any]:
+        """What the zoo records of how the encoder was made."""
+        return self.autoencoder_stage().recipe() | {"severity_encoder": self.severity_encoder.canonical()}
+
+    def shipped(self) -> Path | None:
+        if self.severity_encoder.source == "train":
+            return None
+        if self.severity_encoder.source != "auto":
+            return Path(self.severity_encoder.source)
+        # an encoder knows the latents of one autoencoder only: the two must come from one zoo folder
+        beside = self.autoencoder_stage().shipped()
+        folder = beside / SHIPPED if beside is not None else None
+        return folder if folder is not None and zoo.made_by(folder, self.recipe()) else None
+
     def load(self, runtime: Runtime) -> SeverityEncoder:
-        """The trained encoder, frozen, on the runtime's device."""
+        """The trained encoder, frozen, on the runtime's device.
+
+        Raises:
+            UserError: for given weights that cannot be read or are not of such an encoder.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         folder = self.ensure(runtime)
         encoder = new_encoder(self.autoencoder_stage().load(runtime), self.data.image_shape, self.severity_encoder.seed)
-        encoder.load_state_dict(load_file(folder / WEIGHTS))
+        try:
+            encoder.load_state_dict(load_file(folder / WEIGHTS))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{folder} holds no severity encoder for this autoencoder ({reason})") from None
         return runtime.place(encoder.eval().requires_grad_(False))
 
     def work(self, folder: Path, runtime: Runtime) -> None:

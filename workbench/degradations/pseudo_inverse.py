@@ -1,0 +1,59 @@
+"""The regularised inverse of a linear degradation: the image that explains y and stays near grey."""
+
+from torch import Tensor
+
+from workbench.config import UserError
+from workbench.degradations.base import Degradation
+from workbench.measurement import Measurement
+from workbench.tensors import Images, Measurements
+
+IMAGE_STD = 0.3
+"""Standard deviation of a pixel on [0, 1] about its image's mean, in order of magnitude: a natural image's contrast."""
+MAX_ITERATIONS = 30
+TOLERANCE = 1e-4
+
+
+def pseudo_inverse(degradation: Degradation, y: Measurements, measurement: Measurement) -> Images:
+    """argmin over x of |y - A(x)|^2 / noise_std^2 + |x - mean|^2 / IMAGE_STD^2, per image, by conjugate gradients.
+
+    The maximum a posteriori estimate under white Gaussian images about a grey level. It is linear in y.
+
+    Args:
+        y: measured values.
+        measurement: gives operator parameters and noise.
+
+    Raises:
+        UserError: for an operator that is not linear.
+    """
+    from deepinv.optim.linear import least_squares
+
+    if not degradation.linear:
+        raise UserError(f"{degradation.kind} is not linear and has no pseudo-inverse: use severity_encoder.guess=view")
+    params = dict(measurement.params)
+    mask = measurement.observed
+    noise_std = measurement.noise_std.clamp(min=1e-3).reshape(-1, 1, 1, 1)
+    grey = _grey(y, measurement)
+
+    def a(x: Tensor) -> Tensor:
+        prediction = degradation.A(x, params)
+        return prediction if mask is None else prediction * mask
+
+    solution: Tensor = least_squares(
+        a,
+        lambda r: degradation.A_adjoint(r, params),
+        y if mask is None else y * mask,
+        z=grey,
+        init=grey,
+        gamma=(IMAGE_STD / noise_std).square(),
+        solver="CG",
+        max_iter=MAX_ITERATIONS,
+        tol=TOLERANCE,
+    )
+    return solution
+
+
+def _grey(y: Measurements, measurement: Measurement) -> Images:
+    """The mean of the observed entries, as an image. Operators of the workbench keep the mean of an image."""
+    seen = y if measurement.observed is None else y * measurement.observed
+    mean = seen.flatten(1).sum(1) / measurement.num_observed()
+    return mean.reshape(-1, 1, 1, 1).expand(-1, *measurement.encoder_input().shape[1:]).contiguous()

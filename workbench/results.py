@@ -1,0 +1,53 @@
+"""What a study is made of and what it found: cells, and their results joined."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from workbench.config import digest
+from workbench.stages.base import Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One grid point: a stage and its labels by axis."""
+
+    stage: Stage
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """What a study found.
+
+    Attributes:
+        name, preset: which study.
+        question: the study's docstring.
+        command: how to reproduce.
+        axes: axis column -> its labels in order.
+        frame: a row an image and cell, with the axes' columns and `cell`.
+        examples: cell id -> arrays by name, (n, height, width, channel) on [0, 1], and "image_id".
+        provenance: how it was made.
+        notes: what a reader should know (what is absent, and why).
+        evidence: what the report needs beside rows, as JSON.
+    """
+
+    name: str
+    preset: str
+    question: str
+    command: str
+    axes: dict[str, list[str]]
+    frame: "pd.DataFrame"
+    examples: dict[str, dict[str, "np.ndarray"]]
+    provenance: dict[str, Any]
+    notes: list[str]
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """Names the results by their cells."""
+        return digest(sorted(self.examples))

@@ -1,0 +1,276 @@
+"""Run a study: compute the cells that are missing, take those that ship, and join the results."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.config import UserError, digest
+from workbench.files import locked, whole, write_whole
+from workbench.reference import Reference, find_reference, reference_root, write_reference
+from workbench.results import Cell, StudyResults
+from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
+from workbench.study import Study, command_of, load_study, value_at
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+def study_folder(runtime: Runtime, name: str, preset: str, overrides: Mapping[str, Any]) -> Path:
+    """Where a study's results lie; overrides give it a folder of its own."""
+    suffix = f"-{digest(dict(overrides), 6)}" if overrides else ""
+    return runtime.root / "studies" / name / f"{preset}{suffix}"
+
+
+def run_study(
+    name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, *, use_reference: bool = True
+) -> tuple[StudyResults | None, Path]:
+    """Run the cells that are missing, then gather the results and write them; (results, folder).
+
+    Results are None for a study whose cells have no rows.
+
+    Args:
+        use_reference: take cells that are not here from the reference results that ship, where those hold them.
+    """
+    plan = _Plan.of(name, preset, overrides, runtime, use_reference)
+    missing = [cell for cell in plan.cells if cell not in plan.shipped]
+    for cell in missing:
+        if not cell.stage.is_cached(runtime):
+            cell.stage.check()
+    folder = study_folder(runtime, name, preset, overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    cached = sum(cell.stage.is_cached(runtime) for cell in plan.cells)
+    runtime.progress.say(f"{name} ({preset}): {len(plan.cells)} cells, {cached} cached{plan.from_reference()}")
+    stages = [cell.stage for cell in missing] + ([] if plan.evidence_shipped else list(plan.support.values()))
+    with runtime.progress.task(f"study {name}") as update:
+        ensure_all(stages, runtime, update)
+    index = [{"cell": c.stage.identity, **c.labels, "config": c.stage.model_dump(mode="json")} for c in plan.cells]
+    with locked(folder):
+        write_whole(folder / "cells.json", json.dumps(index, indent=2))
+        if plan.study.finish is not None:
+            plan.study.finish(plan.cells, folder, runtime)
+        results = gather(plan, runtime)
+        if results is not None:
+            with whole(folder / "results.parquet") as partial:
+                results.frame.to_parquet(partial)
+    return results, folder
+
+
+def gather_cached(
+    name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, *, use_reference: bool = True
+) -> tuple[Study, StudyResults, Path]:
+    """The results of a study that has been run, or ship; (study, results, folder).
+
+    Raises:
+        UserError: if a cell is missing or damaged, or the study's cells have no rows.
+    """
+    plan = _Plan.of(name, preset, overrides, runtime, use_reference)
+    here = [cell for cell in plan.cells if cell not in plan.shipped]
+    needed = [cell.stage for cell in here] + ([] if plan.evidence_shipped else list(plan.support.values()))
+    missing = sum(not stage.is_cached(runtime) for stage in needed)
+    if missing:
+        raise UserError(
+            f"{missing} of {len(plan.cells) + len(plan.support)} cells and statistics are not computed yet: "
+            f"{command_of(name, preset, overrides)}{plan.why_not_reference()}"
+        )
+    for stage in needed:
+        stage.ensure(runtime)
+    results = gather(plan, runtime)
+    if results is None:
+        raise UserError(f"the cells of {name} have no rows to report")
+    return plan.study, results, study_folder(runtime, name, preset, overrides)
+
+
+def ship(name: str, preset: str, runtime: Runtime, folder: Path) -> tuple[StudyResults, int]:
+    """Write the results of a study as a reference, the last reference's included; (results, cells that are missing).
+
+    A study that is not finished ships the cells that it has, for a run elsewhere to go on from.
+
+    Raises:
+        UserError: if no cell is there, or cells have no rows.
+    """
+    plan = _Plan.of(name, preset, {}, runtime, use_reference=True)
+    there = [cell for cell in plan.cells if cell in plan.shipped or cell.stage.is_cached(runtime)]
+    if not there:
+        raise UserError(f"no cell is computed yet: {command_of(name, preset, {})}")
+    for cell in there:
+        if cell not in plan.shipped:
+            cell.stage.ensure(runtime)
+    supported = plan.evidence_shipped or all(stage.is_cached(runtime) for stage in plan.support.values())
+    num_cells = len(plan.cells)
+    plan = replace(plan, cells=there, support=plan.support if supported else {})
+    results = gather(plan, runtime)
+    if results is None:
+        raise UserError(f"the cells of {name} have no rows to ship")
+    write_reference(results, plan.cells, plan.support, folder)
+    return results, num_cells - len(there)
+
+
+def against_reference(name: str, preset: str, runtime: Runtime) -> Iterator[tuple[str, "pd.DataFrame", "pd.DataFrame"]]:
+    """(labels, rows here, rows of the reference) of each cell computed here, both indexed by image id.
+
+    Raises:
+        UserError: if there is no reference, it is of another study (what differs is said), or nothing is computed here.
+    """
+    import pandas as pd
+
+    from workbench.stages.evaluate import ROWS
+
+    study, _ = load_study(name)
+    cells, reference = study.cells(preset), find_reference(name, preset)
+    if reference is None:
+        raise UserError(f"{name} ({preset}) has no reference results in {reference_root()}")
+    if differences := reference.differences(cells):
+        raise UserError(f"{reference.folder} is of another study and is not compared: {'; '.join(differences)}")
+    here = [cell for cell in cells if cell.stage.is_cached(runtime)]
+    if not here:
+        raise UserError(f"no cell is computed here: {command_of(name, preset, {})} --no-reference")
+    for cell in here:
+        rows = pd.read_parquet(cell.stage.ensure(runtime) / ROWS).set_index("image_id")
+        yield ", ".join(cell.labels.values()), rows, reference.rows(cell.stage.identity).set_index("image_id")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A study at a preset, its cells, and which of them need not be computed since they ship."""
+
+    name: str
+    preset: str
+    overrides: Mapping[str, Any]
+    study: Study
+    question: str
+    cells: list[Cell]
+    support: Mapping[str, Stage]
+    reference: Reference | None
+    shipped: list[Cell]
+    evidence_shipped: bool
+
+    @classmethod
+    def of(cls, name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, use_reference: bool) -> "_Plan":
+        study, question = load_study(name)
+        cells = study.cells(preset, overrides)
+        support = study.support(cells) if study.support is not None else {}
+        reference = find_reference(name, preset) if use_reference else None
+        shipped = [
+            cell
+            for cell in cells
+            if reference is not None and cell.stage in reference and not cell.stage.is_cached(runtime)
+        ]
+        evidence_shipped = reference is not None and reference.supports(support)
+        return cls(name, preset, overrides, study, question, cells, support, reference, shipped, evidence_shipped)
+
+    def from_reference(self) -> str:
+        if self.reference is None:
+            return ""
+        text = f", {len(self.shipped)} taken from {self.reference.folder}"
+        return text + ("" if self.shipped else self.why_not_reference())
+
+    def why_not_reference(self) -> str:
+        """What keeps the reference from holding all cells, to be appended to a sentence."""
+        if self.reference is None or not (differences := self.reference.differences(self.cells)):
+            return ""
+        return f" (the reference in {self.reference.folder} is of another study: {'; '.join(differences)})"
+
+
+def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
+    """The results of finished cells; None if they have no rows.
+
+    Raises:
+        UserError: if cells that stand side by side were measured on different images or noise.
+    """
+    import pandas as pd
+
+    from workbench.stages.evaluate import LPIPS_ABSENT, ROWS
+
+    cells = plan.cells
+    frames, examples, notes = [], {}, set()
+    measured: dict[str, set[str]] = {}
+    made: list[dict[str, Any]] = []
+    for cell in cells:
+        identity = cell.stage.identity
+        if cell in plan.shipped:
+            assert plan.reference is not None
+            rows, pictures = plan.reference.rows(identity), plan.reference.examples(identity)
+        else:
+            folder = cell.stage.folder(runtime)
+            if not (folder / ROWS).is_file():
+                return None
+            rows, pictures = pd.read_parquet(folder / ROWS), _read_examples(folder)
+            made.append(read_provenance(folder))
+            if (absent := folder / LPIPS_ABSENT).is_file():
+                notes.add(absent.read_text())
+        frames.append(rows.assign(cell=identity, **cell.labels))
+        measured.setdefault(digest(value_at(cell.stage, "degradation")), set()).update(rows["measurement_set"])
+        examples[identity] = _on_unit_range(pictures)
+    if any(len(sets) > 1 for sets in measured.values()):
+        raise UserError("cells of one degradation were measured on different images or noise: they cannot be compared")
+    frame = pd.concat(frames, ignore_index=True)
+    axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
+    command = command_of(plan.name, plan.preset, plan.overrides)
+    return StudyResults(
+        plan.name,
+        plan.preset,
+        plan.question,
+        command,
+        axes,
+        frame,
+        examples,
+        _made(plan, made, runtime),
+        sorted(notes),
+        _evidence(plan, runtime),
+    )
+
+
+def _evidence(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
+    if plan.evidence_shipped:
+        assert plan.reference is not None
+        return plan.reference.evidence
+    if plan.study.evidence is None or not plan.support:
+        return {}
+    return plan.study.evidence({name: stage.folder(runtime) for name, stage in plan.support.items()})
+
+
+def _made(plan: _Plan, made: Sequence[Mapping[str, Any]], runtime: Runtime) -> dict[str, Any]:
+    """How the results were made: what ran here, and what the reference says of what did not."""
+    there = plan.reference.provenance if plan.reference is not None and plan.shipped else {}
+    if not made:
+        return there
+    first = plan.cells[0].stage
+    commits = {str(m.get("commit")) for m in made} | set(there.get("commits of the cells", ()))
+    seconds = sum(m.get("wall_seconds", 0.0) for m in made) + there.get("seconds of the cells", 0.0)
+    shipped = {"cells from the reference": len(plan.shipped)} if plan.shipped else {}
+    return (
+        provenance(runtime)
+        | {
+            "commits of the cells": sorted(commits),
+            "seconds of the cells": round(seconds, 1),
+            "data fingerprint": value_at(first, "data").fingerprint,
+            "weights": {s.name: s.identity for s in first.upstream()[:2]},
+            "cell": first.model_dump(mode="json"),
+        }
+        | shipped
+    )
+
+
+def _read_examples(folder: Path) -> dict[str, "np.ndarray"]:
+    from safetensors.numpy import load_file
+
+    from workbench.stages.evaluate import EXAMPLES
+
+    return load_file(folder / EXAMPLES)
+
+
+def _on_unit_range(arrays: Mapping[str, "np.ndarray"]) -> dict[str, "np.ndarray"]:
+    """Pictures as (n, height, width, channel) on [0, 1], whether stored as 8 bits or as floats."""
+    import numpy as np
+
+    found = {}
+    for name, array in arrays.items():
+        if array.ndim == 4:
+            values = array / np.float32(255) if array.dtype == np.uint8 else array
+            found[name] = values.transpose(0, 2, 3, 1)
+        else:
+            found[name] = array
+    return found

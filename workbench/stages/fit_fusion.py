@@ -1,0 +1,103 @@
+"""Fit what is usual for a severity encoder: how its var_hat stands to the residual's variance, and its features."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from workbench.autoencoders import AnyAutoencoder
+from workbench.data import Source
+from workbench.degradations import AnyDegradation, Mixture
+from workbench.measurement import Measurement
+from workbench.severity.estimate import error_variance
+from workbench.severity.fusion import Fusion
+from workbench.severity.residual import residual_variance
+from workbench.stages.base import Runtime, Stage
+from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.train_severity import SeverityRecipe, TrainSeverity, degrade
+from workbench.tensors import Latents, Measurements
+
+BATCH_SIZE = 128
+FUSION = "fusion.safetensors"
+
+
+class FitFusion(Stage):
+    """Validation images -> `Fusion`: the encoder's own degradation for the residual, any for the features' distance."""
+
+    name: ClassVar[str] = "fit_fusion"
+    version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.005
+
+    data: Source
+    autoencoder: AnyAutoencoder
+    severity_encoder: SeverityRecipe
+    num_images: int = Field(512, ge=8, description="validation images from the beginning of the split, or all")
+    seed: int = Field(0, description="keys severities, operators and noise")
+
+    def effort(self) -> float:
+        return self.num_images
+
+    @property
+    def label(self) -> str:
+        return f"what is usual for the {self.severity_encoder.degradation.kind} encoder"
+
+    def autoencoder_stage(self) -> TrainAutoencoder:
+        """The stage that gives the autoencoder."""
+        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
+
+    def severity_stage(self) -> TrainSeverity:
+        """The stage that gives the severity encoder."""
+        return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (self.autoencoder_stage(), self.severity_stage())
+
+    def load(self, runtime: Runtime) -> Fusion:
+        """What was fitted."""
+        from safetensors.torch import load_file
+
+        return Fusion.from_tensors(load_file(self.ensure(runtime) / FUSION))
+
+    @torch.no_grad()
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        from safetensors.torch import save_file
+
+        own, residual, features, _ = self._measure(self.severity_encoder.degradation, runtime, residuals=True)
+        others = [self._measure(member, runtime, residuals=False) for member in Mixture().members]
+        own_other, _, features_other, s2 = (torch.cat(column) for column in zip(*others, strict=True))
+        fusion = Fusion.fit(own, residual, features, (own_other, s2, features_other))
+        save_file(fusion.tensors(), folder / FUSION)
+
+    def _measure(
+        self, degradation: AnyDegradation, runtime: Runtime, *, residuals: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """var_hat, the residual's variance (NaN unless asked for), features and s2 of each image."""
+        autoencoder = self.autoencoder_stage().load(runtime)
+        encoder = self.severity_stage().load(runtime)
+        images = self.data.split("val")
+        images = images.first(min(self.num_images, len(images)))
+
+        def forward(z: Latents, measurement: Measurement) -> Measurements:
+            return degradation.A(autoencoder.decode(z), dict(measurement.params))
+
+        def encode(y: Measurements, measurement: Measurement) -> Latents:
+            view = degradation.view(y, measurement.params)
+            return encoder.estimate(y if view is None else view).z_hat
+
+        found = []
+        with runtime.progress.task(f"{self.label}: {degradation.kind}") as update:
+            for index in torch.arange(len(images)).split(BATCH_SIZE):
+                measurement = degrade(degradation, images, index, self.seed).to(runtime.device)
+                estimate = encoder.estimate(measurement.encoder_input())
+                own = estimate.var_hat.flatten()
+                residual = torch.full_like(own, torch.nan)
+                if residuals:
+                    residual = residual_variance(estimate.z_hat, measurement, forward, encode, own, seed=self.seed)
+                z0 = autoencoder.encode(images.batch(index).to(runtime.device))
+                assert estimate.features is not None
+                row = (own, residual, estimate.features, error_variance(estimate.z_hat, z0))
+                found.append(tuple(tensor.cpu() for tensor in row))
+                update(int(index[-1]) + 1, len(images))
+        own, residual, features, s2 = (torch.cat(column) for column in zip(*found, strict=True))
+        return own, residual, features, s2
