@@ -183,15 +183,17 @@ def remedy_section(results: "StudyResults") -> Section | None:
         "The gap is the PSNR that the truth gains over the same encoder's own prediction; a rule closes the part of it "
         "that it gains, which is left out where no gap was measured. What the truth still loses comes from the "
         "estimate itself. Everything is compared on the same images, with encoders of one training seed; a rule that "
-        "was not tried on all cells of a group is in the table only, with the number of its cells. "
+        "was not tried on all cells of a group is in the tables only, with the number of its cells. "
         f"Of {num_pairs} pairs about {number(0.025 * num_pairs, 0)} would seem to lose by chance alone."
     )
-    text += _group_maps(remedy, groups) + _pair_maps(remedy) + _table(remedy, groups)
+    text += _group_maps(remedy, groups) + _rivals(remedy, groups) + _pair_maps(remedy) + _table(remedy, groups)
     return Section("Severity corrected by the measurement", text)
 
 
 def _group_maps(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
     """Groups of encoders x rules."""
+    import pandas as pd
+
     closing = {rule: grid for rule, grid in remedy.rules.items() if rule not in (OWN, TRUE)}
 
     def drawn(
@@ -206,13 +208,15 @@ def _group_maps(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
             name: [estimate(rule, pairs) if remedy.holding(pairs, rule) == pairs else ABSENT for rule in rules]
             for name, pairs in groups.items()
         }
-        known = {name: line for name, line in lines.items() if not all(math.isnan(value.mean) for value in line)}
-        if not known:
+        table = pd.DataFrame.from_dict(lines, orient="index", columns=[rule_name(rule) for rule in rules])
+        known = table.map(lambda value: not math.isnan(value.mean))
+        table = table.loc[known.any(axis=1), known.any(axis=0)]
+        if table.empty:
             return Markup()
         figure = heat_map(
-            list(known.values()),
-            list(known),
-            [rule_name(rule) for rule in rules],
+            table.to_numpy().tolist(),
+            list(table.index),
+            list(table.columns),
             title=title,
             row_title="encoder",
             column_title="variance matched",
@@ -256,6 +260,32 @@ def _pair_maps(remedy: Remedy) -> Markup:
         flagged = matrix(lambda pair: remedy.distrusted(lead, pair).scaled(100))
         figures.append(grid_map(own, flagged, "Images on which the encoder is distrusted, %", 0))
     return side_by_side(figures)
+
+
+def _rivals(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
+    """The leading rule against each other rule, on the cells that both were tried on."""
+    import pandas as pd
+
+    lead, name = remedy.lead, rule_name(remedy.lead)
+    rows = {}
+    for rule in remedy.rules:
+        for group, pairs in groups.items():
+            both = remedy.holding(pairs, lead, rule)
+            if rule not in (lead, TRUE) and both:
+                rows[f"{rule_name(rule)}: {group}"] = [
+                    str(len(both)),
+                    mean_interval(remedy.gain(lead, rule, both)),
+                    remedy.closed(lead, both).scaled(100),
+                    ABSENT if rule == OWN else remedy.closed(rule, both).scaled(100),
+                    mean_interval(remedy.mean(lead, "nfe", both)),
+                    mean_interval(remedy.mean(rule, "nfe", both)),
+                ]
+    columns = ["cells", f"PSNR that {name} gains, dB", f"gap closed by {name}, %", "by the other rule, %",
+               f"NFE of {name}", "of the other rule"]  # fmt: skip
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.index.name = "against: encoders"
+    decimals = {columns[1]: 2, columns[2]: 0, columns[3]: 0, columns[4]: 1, columns[5]: 1}
+    return html_table(table, decimals, f"{name.capitalize()} against each other rule, on the cells that have both")
 
 
 def _table(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
