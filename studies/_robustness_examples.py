@@ -8,7 +8,8 @@ import numpy as np
 from markupsafe import Markup
 
 from studies._robustness_figures import anchor
-from studies._robustness_grid import Grid, first_seed, read_grid
+from studies._robustness_grid import UNSEEN, Grid, first_seed, read_grid, seeds_of
+from studies._robustness_remedy import Remedy, read_remedy, rule_name
 from workbench.reporting import (
     Card,
     Picture,
@@ -23,6 +24,8 @@ from workbench.reporting import (
 )
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from workbench.results import StudyResults
 
 
@@ -39,28 +42,45 @@ class _Store:
 
 def examples_section(results: "StudyResults", num_images: int = 3) -> Section:
     """Every encoder's restorations of the same images, then for each degradation the worst and the best case kept."""
-    grid = read_grid(results, seed=first_seed(results))
+    seed, remedy = first_seed(results), read_remedy(results)
+    grid = read_grid(results, seed=seed)
     parts = []
     for degradation in grid.degradations:
-        stores = {e: _stored(results, grid, e, degradation) for e in grid.encoders if (e, degradation) in grid.frames}
+        stores = {e: _stored(results, cell) for e in grid.encoders if (cell := grid.cell(e, degradation)) is not None}
         if not stores:
             continue
         parts.append(Markup("<h3>Tested on {}</h3>").format(readable(degradation)))
         parts.append(gallery(_strips(grid, degradation, stores, num_images)))
-        parts.append(_chosen_by_result(grid, degradation, stores))
+        mended = _mended(results, remedy, degradation)
+        parts.append(_chosen_by_result(grid, degradation, stores, mended))
     text = paragraph(
         "The images of the first rows are chosen by severity alone (lowest, middle, highest of those whose pictures "
         'are kept, the first of the test images), not by result. "Decoded" is D(ẑ), the encoder\'s estimate without '
         'diffusion; "start" is the timestep where reverse diffusion joined (0 is free of noise), and NFE the '
         "evaluations that followed. Figures under images are PSNR in dB. The cells of the matrices above lead here."
     )
+    if len(seeds_of(results)) > 1:
+        text += paragraph(f"The encoders are those of training seed {seed}, and so are all figures here.")
+    if remedy is not None:
+        text += paragraph(
+            f'"Corrected" is the same encoder where the start matches another variance than its own prediction: '
+            f"{rule_name(remedy.lead)}, see above."
+        )
     return Section("Restored examples", text + Markup().join(parts))
 
 
-def _stored(results: "StudyResults", grid: Grid, encoder: str, degradation: str) -> _Store:
-    """The kept pictures of a cell: arrays by name, and each image's place in them."""
-    pictures = results.examples.get(str(grid.frames[encoder, degradation]["cell"].iloc[0]), {})
+def _stored(results: "StudyResults", cell: "DataFrame") -> _Store:
+    """The pictures of a cell."""
+    pictures = results.examples.get(str(cell["cell"].iloc[0]), {})
     return _Store(pictures, {int(image): i for i, image in enumerate(pictures.get("image_id", ()))})
+
+
+def _mended(results: "StudyResults", remedy: Remedy | None, degradation: str) -> "dict[str, tuple[_Store, DataFrame]]":
+    """Encoder -> pictures and rows of the rule that the report speaks about."""
+    if remedy is None:
+        return {}
+    cells = {e: cell for (e, d), cell in remedy.rules[remedy.lead].frames.items() if d == degradation}
+    return {encoder: (_stored(results, cell), cell) for encoder, cell in cells.items()}
 
 
 def _strips(grid: Grid, degradation: str, stores: dict[str, _Store], num_images: int) -> list[Strip]:
@@ -95,12 +115,14 @@ def _strips(grid: Grid, degradation: str, stores: dict[str, _Store], num_images:
                 stores[encoder].picture("restored", image, f"restored {number(values['psnr'], 1)}"),
             ]
             cards.append(Card(pictures, 2, (f"start {values['start_timestep']:.0f}, {values['nfe']:.0f} NFE",)))
-        heading = f"{readable(encoder)} encoder".capitalize() + (", matched" if encoder == degradation else "")
+        heading = _named(encoder).capitalize() + (", matched" if encoder == degradation else "")
         strips.append(Strip(heading, cards, note, anchor(cell)))
     return strips
 
 
-def _chosen_by_result(grid: Grid, degradation: str, stores: dict[str, _Store]) -> Markup:
+def _chosen_by_result(
+    grid: Grid, degradation: str, stores: dict[str, _Store], mended: "dict[str, tuple[_Store, DataFrame]]"
+) -> Markup:
     """The kept images on which an encoder loses most and gains most PSNR against the matched one."""
     lost: dict[tuple[str, Any], float] = {
         (encoder, image): float(value)
@@ -122,7 +144,7 @@ def _chosen_by_result(grid: Grid, degradation: str, stores: dict[str, _Store]) -
         mine, matched = (grid.frames[e, degradation].loc[image] for e in (encoder, degradation))
         change = f"{number(abs(value), 1)} dB {'lost' if value > 0 else 'gained'}"
         note = (
-            f"{change} by the {readable(encoder)} encoder at severity {mine['severity']:.2f}; it starts at "
+            f"{change} by the {_named(encoder)} at severity {mine['severity']:.2f}; it starts at "
             f"{mine['start_timestep']:.0f}, the matched one at {matched['start_timestep']:.0f}"
         )
         pictures = [
@@ -131,7 +153,11 @@ def _chosen_by_result(grid: Grid, degradation: str, stores: dict[str, _Store]) -
             stores[degradation].picture("restored", image, f"matched {number(matched['psnr'], 1)}"),
             stores[degradation].picture("clean", image, "clean"),
         ]
-        strips.append(Strip(f"{size} {kind}", [Card(pictures, 4), Card((), 2)], note))
+        if encoder in mended and image in mended[encoder][0].places:
+            store, rows = mended[encoder]
+            pictures.insert(2, store.picture("restored", image, f"corrected {number(rows['psnr'][image], 1)}"))
+            note += f", this one corrected at {rows['start_timestep'][image]:.0f}"
+        strips.append(Strip(f"{size} {kind}", [Card(pictures, len(pictures)), Card((), 6 - len(pictures))], note))
     num_kept, num_all = len({image for _, image in kept}), len({image for _, image in lost})
     text = (
         f"Chosen by result: the largest loss and the largest gain in PSNR against the matched encoder, of all other "
@@ -139,3 +165,7 @@ def _chosen_by_result(grid: Grid, degradation: str, stores: dict[str, _Store]) -
         f"from {number(min(lost.values()), 1)} to {number(max(lost.values()), 1)} dB."
     )
     return Markup("<h4>Worst and best case</h4>") + paragraph(text) + gallery(strips)
+
+
+def _named(encoder: str) -> str:
+    return f"encoder of {encoder}" if encoder == UNSEEN else f"{readable(encoder)} encoder"

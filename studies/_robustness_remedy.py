@@ -175,22 +175,25 @@ def remedy_section(results: "StudyResults") -> Section | None:
         "by one of these rules:"
     ) + Markup("<ul>{}</ul>").format(
         Markup().join(
-            Markup("<li><strong>{}</strong>: {}</li>").format(_name(rule), _MEANINGS.get(rule, "another variance"))
+            Markup("<li><strong>{}</strong>: {}</li>").format(rule_name(rule), _MEANINGS.get(rule, "another variance"))
             for rule in remedy.rules
         )
     )
     text += paragraph(
         "The gap is the PSNR that the truth gains over the same encoder's own prediction; a rule closes the part of it "
-        "that it gains, which is left out where no gap was measured. The rest of a loss is the estimate itself, which "
-        "no choice of the start mends. Everything is compared on the same images, with encoders of one training seed. "
+        "that it gains, which is left out where no gap was measured. What the truth still loses comes from the "
+        "estimate itself. Everything is compared on the same images, with encoders of one training seed; a rule that "
+        "was not tried on all cells of a group is in the tables only, with the number of its cells. "
         f"Of {num_pairs} pairs about {number(0.025 * num_pairs, 0)} would seem to lose by chance alone."
     )
-    text += _group_maps(remedy, groups) + _pair_maps(remedy) + _table(remedy, groups)
+    text += _group_maps(remedy, groups) + _rivals(remedy, groups) + _pair_maps(remedy) + _table(remedy, groups)
     return Section("Severity corrected by the measurement", text)
 
 
 def _group_maps(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
     """Groups of encoders x rules."""
+    import pandas as pd
+
     closing = {rule: grid for rule, grid in remedy.rules.items() if rule not in (OWN, TRUE)}
 
     def drawn(
@@ -201,16 +204,19 @@ def _group_maps(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
         scale: Scale = "sequential",
     ) -> Markup:
         lines = {
-            name: [estimate(rule, pairs) if remedy.holding(pairs, rule) else ABSENT for rule in rules]
+            # over other cells than its neighbours' a mean would mislead
+            name: [estimate(rule, pairs) if remedy.holding(pairs, rule) == pairs else ABSENT for rule in rules]
             for name, pairs in groups.items()
         }
-        known = {name: line for name, line in lines.items() if not all(math.isnan(value.mean) for value in line)}
-        if not known:
+        table = pd.DataFrame.from_dict(lines, orient="index", columns=[rule_name(rule) for rule in rules])
+        known = table.map(lambda value: not math.isnan(value.mean))
+        table = table.loc[known.any(axis=1), known.any(axis=0)]
+        if table.empty:
             return Markup()
         figure = heat_map(
-            list(known.values()),
-            list(known),
-            [_name(rule) for rule in rules],
+            table.to_numpy().tolist(),
+            list(table.index),
+            list(table.columns),
             title=title,
             row_title="encoder",
             column_title="variance matched",
@@ -256,6 +262,32 @@ def _pair_maps(remedy: Remedy) -> Markup:
     return side_by_side(figures)
 
 
+def _rivals(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
+    """The leading rule against each other rule, on the cells that both were tried on."""
+    import pandas as pd
+
+    lead, name = remedy.lead, rule_name(remedy.lead)
+    rows = {}
+    for rule in remedy.rules:
+        for group, pairs in groups.items():
+            both = remedy.holding(pairs, lead, rule)
+            if rule not in (lead, TRUE) and both:
+                rows[f"{rule_name(rule)}: {group}"] = [
+                    str(len(both)),
+                    mean_interval(remedy.gain(lead, rule, both)),
+                    remedy.closed(lead, both).scaled(100),
+                    ABSENT if rule == OWN else remedy.closed(rule, both).scaled(100),
+                    mean_interval(remedy.mean(lead, "nfe", both)),
+                    mean_interval(remedy.mean(rule, "nfe", both)),
+                ]
+    columns = ["cells", f"PSNR that {name} gains, dB", f"gap closed by {name}, %", "by the other rule, %",
+               f"NFE of {name}", "of the other rule"]  # fmt: skip
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.index.name = "against: encoders"
+    decimals = {columns[1]: 2, columns[2]: 0, columns[3]: 0, columns[4]: 1, columns[5]: 1}
+    return html_table(table, decimals, f"{name.capitalize()} against each other rule, on the cells that have both")
+
+
 def _table(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
     """Every group with every rule, folded away."""
     import pandas as pd
@@ -266,7 +298,7 @@ def _table(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> Markup:
     for group, pairs in groups.items():
         for rule in remedy.rules:
             if held := remedy.holding(pairs, rule):
-                rows[f"{group}: {_name(rule)}"] = [
+                rows[f"{group}: {rule_name(rule)}"] = [
                     str(len(held)),
                     mean_interval(remedy.mean(rule, "psnr", held)),
                     mean_interval(remedy.lost(rule, held)),
@@ -292,7 +324,7 @@ def _closing_sentence(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> str:
     lead = remedy.lead
     both = {name: held for name, pairs in groups.items() if (held := remedy.holding(pairs, lead, OWN))}
     if not both:
-        return f"No cell has results both with {_name(lead)} and with the encoder's own prediction."
+        return f"No cell has results both with {rule_name(lead)} and with the encoder's own prediction."
     group = next((name for name in ("mismatched", "unseen") if name in both), next(iter(both)))
     pairs = both[group]
     how = {
@@ -350,5 +382,6 @@ def _named(pairs: Sequence[Pair], figure: Callable[[Pair], str], most: int) -> s
     return f" ({listed(names)})" if names else ""
 
 
-def _name(rule: str) -> str:
+def rule_name(rule: str) -> str:
+    """A rule in words."""
     return _NAMES.get(rule, readable(rule))

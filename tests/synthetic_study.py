@@ -141,14 +141,14 @@ def make_full_results(num_images: int = 32, degradations: tuple[str, ...] = SIX,
             seeded = own.assign(psnr=own["psnr"] - change, start_seconds=0.01 * own["seconds"], distrusted=False)
             add(seeded, cell, variance="encoder", seed=seed)
             if seed == SEEDS[0]:
-                _add_rules(add, seeded, matched, mismatched, rng)
+                _add_rules(add, cell, seeded, matched, mismatched, rng)
         if encoder == UNIVERSAL:
             unseen = own.assign(
                 encoder=f"all but {degradation}", psnr=matched - UNSEEN_LOSS + rng.normal(0, 0.2, num_images)
             )
             unseen = unseen.assign(start_seconds=0.01 * own["seconds"], distrusted=False)
             add(unseen, cell, variance="encoder", seed=SEEDS[0])
-            _add_rules(add, unseen, matched, mismatched=False, rng=rng)
+            _add_rules(add, cell, unseen, matched, mismatched=False, rng=rng)
             for rule, loss in NO_ENCODER_LOSS.items():
                 none = unseen.assign(encoder="none", psnr=matched - loss + rng.normal(0, 0.2, num_images))
                 add(none, variance=rule, seed="-")
@@ -174,8 +174,10 @@ def make_likeness(names: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _add_rules(add: Any, own: pd.DataFrame, matched: np.ndarray, mismatched: bool, rng: np.random.Generator) -> None:
-    """The encoder's cells of the other start rules, by the effects stated above."""
+def _add_rules(
+    add: Any, cell: str, own: pd.DataFrame, matched: np.ndarray, mismatched: bool, rng: np.random.Generator
+) -> None:
+    """The encoder's cells of the other start rules, by the effects stated above; `cell` has the pictures of `fused`."""
     gap = GAP * (matched - own["psnr"].to_numpy())
     harm = HARM if (own["encoder"].iloc[0], own["degradation"].iloc[0]) == HARMED else 0.0
     add(own.assign(psnr=own["psnr"] + gap), variance="true", seed=SEEDS[0])
@@ -189,7 +191,7 @@ def _add_rules(add: Any, own: pd.DataFrame, matched: np.ndarray, mismatched: boo
             start_seconds=own["seconds"] * START_SHARE / (1 - START_SHARE),
             distrusted=rule == "fused" and mismatched and np.arange(len(own)) % 4 < 4 * DISTRUSTED,
         )
-        add(changed, variance=rule, seed=SEEDS[0])
+        add(changed, cell if rule == "fused" else None, variance=rule, seed=SEEDS[0])
 
 
 def _distances(n: int) -> np.ndarray:

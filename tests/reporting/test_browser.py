@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from synthetic_study import DEGRADATIONS, make_results
+from synthetic_study import DEGRADATIONS, make_full_results, make_results
 
 from studies import _robustness_report as report
 from workbench.metrics import statistics
@@ -28,13 +28,17 @@ A4_WIDTH = 794
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Pages of a study of four degradations and of one of seven, and an index over both."""
+    """Pages of studies of four, of seven, and of six degradations with all that a report can hold; an index of them."""
     studies = tmp_path_factory.mktemp("studies")
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "NUM_RESAMPLES", 25)
-        for name, degradations in (("four", DEGRADATIONS), ("seven", MANY)):
-            results = make_results(16, degradations=degradations)
+        studied = {
+            "four": make_results(16),
+            "seven": make_results(16, degradations=MANY),
+            "full": make_full_results(16),
+        }
+        for name, results in studied.items():
             folder = studies / "robustness" / name
             sections = [drawn for section in report.SECTIONS if (drawn := section(results)) is not None]
             answer = report.answer(results)
@@ -87,7 +91,9 @@ OUTSIDE = """() => [...document.querySelectorAll("body *")].filter(element => {
 }).map(element => element.outerHTML.slice(0, 80))"""
 
 
-@pytest.mark.parametrize(("name", "width"), [("four", 320), ("seven", 390), ("seven", 1280), ("index", 390)])
+@pytest.mark.parametrize(
+    ("name", "width"), [("four", 320), ("seven", 390), ("full", 390), ("full", 1280), ("index", 390)]
+)
 def test_only_boxes_scroll_sideways(visit, name: str, width: int) -> None:
     page = visit(name, (width, 844))
     inner, outer = page.evaluate(WIDTHS)
@@ -117,12 +123,12 @@ TEXTS = """() => [...document.querySelectorAll("svg.figure")].map(figure => {
 })"""
 
 
-@pytest.mark.parametrize("name", ["four", "seven"])
+@pytest.mark.parametrize(("name", "count"), [("four", 11), ("seven", 11), ("full", 11 + 7 + 6 + 3 + 4)])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-def test_figures_are_visible_and_their_labels_readable(visit, name: str, size: tuple[int, int]) -> None:
+def test_figures_are_visible_and_their_labels_readable(visit, name: str, count: int, size: tuple[int, int]) -> None:
     page = visit(name, size)
     figures = page.evaluate(TEXTS)
-    assert len(figures) == 11
+    assert len(figures) == count
     for figure in figures:
         assert figure["width"] > 300
         assert figure["height"] > 100
@@ -144,17 +150,19 @@ OVERLAPS = """() => [...document.querySelectorAll("svg.figure")].flatMap(figure 
 })"""
 
 
-def test_labels_do_not_run_into_each_other(visit) -> None:
-    assert visit("seven", PHONE).evaluate(OVERLAPS) == []
+@pytest.mark.parametrize("name", ["seven", "full"])
+def test_labels_do_not_run_into_each_other(visit, name: str) -> None:
+    assert visit(name, PHONE).evaluate(OVERLAPS) == []
 
 
-def test_ids_are_unique_and_links_lead_to_them(visit) -> None:
-    page = visit("seven")
+@pytest.mark.parametrize(("name", "cells"), [("seven", 10 * 8 * 7), ("full", 13 * 8 * 6)])
+def test_ids_are_unique_and_links_lead_to_them(visit, name: str, cells: int) -> None:
+    page = visit(name)
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)")
     assert len(ids) == len(set(ids))
     links = page.evaluate("[...document.querySelectorAll('a')].map(link => link.getAttribute('href'))")
     assert {link.removeprefix("#") for link in links} <= set(ids)
-    assert sum(link.startswith("#cell-") for link in links) == 10 * 8 * 7, "every cell of ten matrices"
+    assert sum(link.startswith("#cell-") for link in links) == cells, "every cell of every matrix"
 
 
 def test_cell_of_the_matrix_leads_to_its_examples(visit) -> None:
@@ -290,7 +298,7 @@ def test_prints_in_black_on_white_with_everything_unfolded(visit) -> None:
 
 def test_index_leads_to_each_page(visit) -> None:
     page = visit("index")
-    assert page.locator("article").count() == 2
+    assert page.locator("article").count() == 3
     assert "costs" in page.locator("article li").first.text_content()
     page.locator("article h2 a").first.click()
     page.wait_for_url("**/robustness/four/report/index.html")

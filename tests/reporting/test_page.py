@@ -7,7 +7,10 @@ import pytest
 from synthetic_study import make_results
 
 from workbench.config import parse_overrides
-from workbench.reporting import Section, render
+from workbench.reporting import Section, paragraph, render, side_by_side
+from workbench.reporting.publish import draw
+from workbench.stages.evaluate import Evaluate
+from workbench.study import Study
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -91,3 +94,20 @@ def test_settings_are_written_as_overrides(tmp_path: Path) -> None:
 def test_provenance_shows_nested_values(page: str) -> None:
     for value in ("0123456789abcdef0123456789abcdef01234567", "0.42.1", "CPU, 2 threads", "812.3"):
         assert value in page
+
+
+def test_sections_for_which_there_is_nothing_are_left_out(tmp_path: Path) -> None:
+    def nothing(results) -> None:
+        return None
+
+    study = Study(cell=Evaluate(), axes={}, report=(nothing, lambda results: Section("Shown", "")))
+    page, answer = draw(study, make_results(2), tmp_path)
+    assert re.findall(r"<h2>(.*?)</h2>", page.read_text()) == ["Shown", "How this was made"]
+    assert answer == []
+
+
+def test_text_of_sections_is_escaped_and_figures_are_not() -> None:
+    assert paragraph("a < b & c") == "<p>a &lt; b &amp; c</p>"
+    assert side_by_side([paragraph("1"), paragraph("2")]) == (
+        '<div class="figures"><div><p>1</p></div><div><p>2</p></div></div>'
+    )

@@ -28,6 +28,7 @@ from studies._robustness_grid import OWN
 from workbench.metrics import statistics
 from workbench.results import StudyResults
 
+RIVALS = "against each other rule"
 FIRST_SEED_LOSS = MISMATCH_LOSS - SEED_STEP
 """What mismatched encoders of the first seed lose on average."""
 
@@ -70,9 +71,9 @@ def figures(sentence: str) -> list[float]:
     return [float(text) for text in re.findall(r"−?\d+(?:\.\d+)?", sentence.replace("−", "-"))]
 
 
-def table_row(html: str, name: str) -> dict[str, float]:
-    """A row of the table of all figures, by its headings; unrounded."""
-    table = html[html.index("All figures by group and rule") :]
+def table_row(html: str, name: str, title: str = "All figures by group and rule") -> dict[str, float]:
+    """A row of a table, by its headings; unrounded."""
+    table = html[html.index(title) :].split("</table>")[0]
     headings = [unescape(text) for text in re.findall(r"<th scope=col>(.*?)</th>", table)][1:]
     cells = table[table.index(f"<th scope=row>{name}</th>") :].split("</tr>")[0]
     texts = re.findall(r'<td(?: data-value="(.*?)")?>([^<]*)', cells)
@@ -208,7 +209,7 @@ def test_one_image_is_reported_without_warnings() -> None:
         assert remedy.remedy_section(make_full_results(1, ("gaussian_blur", "gaussian_noise"))) is not None
 
 
-def test_a_rule_that_few_cells_hold_is_compared_on_those(results: StudyResults) -> None:
+def test_a_rule_that_few_cells_hold_is_compared_on_those(results: StudyResults, html: str) -> None:
     frame = results.frame
     few = (frame["variance"] != "residual") | (frame["encoder"] == "jpeg") & (frame["degradation"] == "gaussian_blur")
     section = remedy.remedy_section(dataclasses.replace(results, frame=frame[few]))
@@ -219,3 +220,21 @@ def test_a_rule_that_few_cells_hold_is_compared_on_those(results: StudyResults) 
     assert row["cells"] == 1
     expected = (psnr["residual"] - psnr[OWN]) / (psnr["true"] - psnr[OWN])
     assert row["gap closed, %"] == pytest.approx(100 * expected)
+    rivals = table_row(section.html, "residual: mismatched", RIVALS)
+    assert rivals["cells"] == 1
+    assert rivals["by the other rule, %"] == row["gap closed, %"]
+    assert rivals["PSNR that fused gains, dB"] == pytest.approx(psnr["fused"] - psnr["residual"])
+    columns = [len(re.findall(r">\s*residual\s*</text>", found)) for found in (html, section.html)]
+    assert columns == [4, 0], "means over other cells stand in no map"
+
+
+def test_rules_are_set_against_each_other(html: str) -> None:
+    row = table_row(html, "residual: mismatched", RIVALS)
+    assert row["cells"] == 30
+    assert row["gap closed by fused, %"] == table_row(html, "mismatched: fused")["gap closed, %"]
+    assert row["by the other rule, %"] == table_row(html, "mismatched: residual")["gap closed, %"]
+    gain = GAP * FIRST_SEED_LOSS * (CLOSED["fused"] - CLOSED["residual"])
+    assert row["PSNR that fused gains, dB"] == pytest.approx(gain, abs=0.15)
+    own = table_row(html, "own prediction: mismatched", RIVALS)
+    assert own["NFE of fused"] == pytest.approx(NFE_FACTOR * own["of the other rule"])
+    assert "truth: mismatched" not in html

@@ -6,7 +6,9 @@ from html import unescape
 import numpy as np
 import pytest
 from synthetic_study import (
+    CLOSED,
     DEGRADATIONS,
+    GAP,
     MISMATCH_LOSS,
     OVER_CONFIDENCE,
     SEED_STEP,
@@ -243,5 +245,22 @@ def test_figures_under_pictures_are_those_of_the_pictures_seed(full: StudyResult
     assert re.search(r"restored \d\d\.\d", html)
     for impossible in range(40, 78):
         assert f"restored {impossible}" not in html
-    assert "All but the tested one encoder" in html
+    assert html.count("<strong>Encoder of all but the tested one</strong>") == 6
     assert "None encoder" not in html
+    assert "The encoders are those of training seed 0" in html
+
+
+def test_worst_cases_are_shown_corrected_too(full: StudyResults, results: StudyResults) -> None:
+    html = report.examples_section(full).html
+    html = html[html.index("Tested on random inpainting") :]
+    worst = html[html.index("Largest loss") : html.index("gain</strong>")]
+    encoder = re.search(r"lost by the (.*?) encoder", worst)
+    assert encoder is not None
+    psnr = {
+        line: float(figure)
+        for line, figure in re.findall(r"<figcaption>(this encoder|corrected|matched) ([\d.]+)", worst)
+    }
+    # what is left is a fifth of the loss and a tenth of the four fifths that a start can mend
+    expected = psnr["this encoder"] + GAP * CLOSED["fused"] * (psnr["matched"] - psnr["this encoder"])
+    assert psnr["corrected"] == pytest.approx(expected, abs=0.15)
+    assert "corrected" not in report.examples_section(results).html.lower()
