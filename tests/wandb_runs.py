@@ -83,6 +83,8 @@ LEVELS = {"degraded": 10, "decoded": 20, "restored": 30, "clean": 40}
 class Kept(Tracker):
     """Keeps the records in memory."""
 
+    is_recording: ClassVar[bool] = True
+
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from safetensors.numpy import save_file
@@ -25,6 +25,8 @@ NOBODY = "http://127.0.0.1:9"
 
 class Writing(Tracker):
     """Writes records, and starts no process."""
+
+    is_recording: ClassVar[bool] = True
 
     def __init__(self, runs: Path) -> None:
         self.records = Records(runs)

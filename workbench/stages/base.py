@@ -212,29 +212,36 @@ class Stage(Config):
         record |= {"identity": self.identity, "canonical": self.canonical(), "files": _checksums(partial)}
         write_whole(partial / PROVENANCE, json.dumps(record, indent=2))
 
-    def track(self, runtime: Runtime, *, again: bool = False) -> None:
-        """Leave a record for W&B of this stage and those upstream: once, or again of one that was made again."""
-        folder = self.folder(runtime)
-        if (runtime.tracker.knows(self.identity) and not again) or not folder.is_dir():
-            return
-        shipped = self.shipped() is not None
-        upstream = () if shipped else self.upstream()
-        for stage in upstream:
-            stage.track(runtime)
-        if shipped:
+    def track(self, runtime: Runtime, *, again: bool = False) -> str | None:
+        """Leave a record for W&B of this stage and of those upstream: once, or again of one that was made again.
+
+        Returns:
+            The name of its artifact; None if there is no record of it.
+        """
+        if not runtime.tracker.is_recording:
+            return None
+        canonical, shipped = self.canonical(), self.shipped()
+        identity = digest(canonical)
+        if not again and runtime.tracker.knows(identity):
+            return f"{self.name}:{identity}"
+        folder = shipped or runtime.root / "stages" / self.name / identity
+        if not folder.is_dir():  # upstream of what is cached, and deleted since
+            return None
+        if shipped is not None:
             from workbench.zoo import weight_files
 
             weights = [path for part in self.shipped_parts(folder) for path in weight_files(part)]
-            files, contents = [str(path.relative_to(folder)) for path in weights], self.identity
+            files, contents = [str(path.relative_to(folder)) for path in weights], identity
         else:
             checksums = read_provenance(folder)["files"]
             files, contents = [PROVENANCE, *checksums], digest(checksums)
+        upstream = () if shipped is not None else self.upstream()
         record = Record(
-            run_id=self.identity,
+            run_id=identity,
             job_type=self.name,
-            name=f"{self.label} {self.identity}",
-            config=self.canonical(),
-            inputs=tuple(f"{s.name}:{s.identity}" for s in upstream if runtime.tracker.knows(s.identity)),
+            name=f"{self.label} {identity}",
+            config=canonical,
+            inputs=tuple(name for stage in upstream if (name := stage.track(runtime)) is not None),
             folder=str(folder.relative_to(runtime.root) if folder.is_relative_to(runtime.root) else folder.resolve()),
             files=tuple(files),
             contents=contents,
@@ -242,6 +249,7 @@ class Stage(Config):
             artifact_type=self.artifact_type,
         )
         runtime.tracker.record(record)
+        return f"{self.name}:{identity}"
 
     def outdated(self, folder: Path) -> str | None:
         """Why a sound artifact should be made again when the user asks for it; None: there is no reason."""

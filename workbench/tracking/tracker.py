@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from workbench.tracking.record import Record, Records
 
@@ -16,9 +16,11 @@ PROJECT = "severity-workbench"
 class Tracker:
     """Keeps nothing: for tests, and where W&B is disabled."""
 
+    is_recording: ClassVar[bool] = False
+
     def knows(self, run_id: str) -> bool:
-        """Whether there is no need to record this run again."""
-        return True
+        """Whether there is a record of this run."""
+        return False
 
     def record(self, record: Record) -> None:
         """Leave a record of a run, unless there is the same."""
@@ -36,6 +38,8 @@ class Recorder(Tracker):
         tags: for every run.
         say: tells the user.
     """
+
+    is_recording: ClassVar[bool] = True
 
     def __init__(self, runs: Path, group: str, tags: tuple[str, ...], say: Callable[[str], None]) -> None:
         self.records = Records(runs)
