@@ -71,13 +71,12 @@ def study(
     from workbench.study import load_study
 
     overrides = _overrides(context)
-    with _runtime(runs, device, batch_size, rerun, group=name) as runtime:
+    with _runtime(runs, device, batch_size, rerun, name, (preset,)) as runtime:
         results, folder = run_study(name, preset, overrides, runtime, use_reference=reference)
         if results is None:
             runtime.progress.say(f"{name}: done, in {folder}")
         else:
             publish(load_study(name)[0], results, folder, runtime)
-        runtime.tracker.close(runtime.progress.say)
 
 
 @app.command(context_settings=OVERRIDES)
@@ -96,9 +95,8 @@ def run(
 
     stage = base_cell(name, preset, _overrides(context))
     stage.check()
-    with _runtime(runs, device, batch_size, rerun, group=name) as runtime:
+    with _runtime(runs, device, batch_size, rerun, name, (preset,)) as runtime:
         print_cell(stage, stage.ensure(runtime), runtime.progress)
-        runtime.tracker.close(runtime.progress.say)
 
 
 @app.command(context_settings=OVERRIDES)
@@ -139,7 +137,6 @@ def restore(
     assert isinstance(cell, Evaluate)
     with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:
         restore_folder(cell, input_folder, output_folder, severity, params, runtime)
-        runtime.tracker.close(runtime.progress.say)
 
 
 @app.command(context_settings=OVERRIDES)
@@ -239,6 +236,19 @@ def data_show(
 
 
 @app.command()
+def sync(runs: Runs = Path("runs")) -> None:
+    """Upload to W&B what was logged while there was no network, or nobody logged in."""
+    from workbench.tracking.sync import sync as sync_runs
+    from workbench.tracking.upload import UploadError
+
+    try:
+        sync_runs(runs, typer.echo)
+    except UploadError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
 def doctor(runs: Runs = Path("runs")) -> None:
     """Print what the workbench finds here: versions, device, threads, data, weights, W&B."""
     from workbench.reporting.overview import print_doctor
@@ -262,7 +272,9 @@ def _overrides(context: typer.Context) -> dict[str, Any]:
     return parse_overrides(context.args)
 
 
-def _runtime(runs: Path, device: str, batch_size: int, rerun: bool, group: str | None) -> Any:
+def _runtime(
+    runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, tags: tuple[str, ...] = ()
+) -> Any:
     from workbench.runtime import open_runtime
 
-    return open_runtime(runs, device, batch_size, rerun, group)
+    return open_runtime(runs, device, batch_size, rerun, group, tags)

@@ -2,31 +2,39 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from workbench.config import UserError
 from workbench.files import disk_refusal
 from workbench.progress import Bars
 from workbench.stages.base import Runtime
-from workbench.tracking import Tracker, WandbTracker
+from workbench.tracking.mode import stated_mode
+from workbench.tracking.tracker import Recorder
 
 
 @contextmanager
-def open_runtime(runs: Path, device: str, batch_size: int, rerun: bool, group: str | None) -> Iterator[Runtime]:
-    """A runtime with bars; with a W&B tracker where a group is named.
+def open_runtime(
+    runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, tags: tuple[str, ...] = ()
+) -> Iterator[Runtime]:
+    """A runtime with bars; recorded for W&B where a group is named.
 
     Raises:
         UserError: for a device that is not there, a runs folder that cannot be written, or a disk that is full or gives
             way while the runtime is open.
     """
     with Bars() as progress:
-        tracker = Tracker() if group is None else WandbTracker(runs, group, progress.say)
+        runtime = Runtime(runs, _device(device), batch_size, rerun, progress)
+        if group is not None and stated_mode() != "disabled":
+            runtime = replace(runtime, tracker=Recorder(runs, group, tags, progress.say))
         try:
-            yield Runtime(runs, _device(device), batch_size, rerun, progress, tracker)
+            yield runtime
         except Exception as error:
             if (refusal := disk_refusal(error, runs)) is None:
                 raise
             raise UserError(refusal) from error
+        finally:
+            runtime.tracker.close()
 
 
 def _device(name: str) -> str:

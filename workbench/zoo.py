@@ -37,6 +37,11 @@ def made_by(folder: Path, recipe: dict[str, Any]) -> bool:
     return all(written.get(part) == wanted for part, wanted in recipe.items())
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """Every weight and config file below a folder."""
+    return [path for path in sorted(folder.rglob("*")) if path.suffix in (".safetensors", ".json")]
+
+
 @lru_cache(maxsize=64)
 def weights_digest(*folders: Path) -> str:
     """12 hex digits over the contents of every weight and config file below `folders`.
@@ -44,12 +49,7 @@ def weights_digest(*folders: Path) -> str:
     Raises:
         UserError: if none of them holds weights.
     """
-    files = [
-        (str(path.relative_to(folder)), path)
-        for folder in folders
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in (".safetensors", ".json")
-    ]
+    files = [(str(path.relative_to(folder)), path) for folder in folders for path in weight_files(folder)]
     if not any(path.suffix == ".safetensors" for _, path in files):
         raise UserError(f"{' and '.join(map(str, folders))} holds no weights (*.safetensors)")
     total = hashlib.sha256()

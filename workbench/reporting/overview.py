@@ -69,7 +69,7 @@ def print_doctor(runs: Path) -> None:
     from workbench.config import UserError, kind_of, members
     from workbench.data import Source
     from workbench.metrics import Absent, LPIPSConfig, load_lpips
-    from workbench.tracking import wandb_mode
+    from workbench.tracking.mode import wandb_mode
 
     table = Table(show_header=False, box=None)
     packages = ("torch", "torchvision", "diffusers", "deepinv", "lightning", "torchmetrics", "lpips", "wandb", "optuna")

@@ -1,7 +1,7 @@
 """Give a study's results to people: the page, the terminal, W&B."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.config import UserError
 from workbench.files import locked, whole
@@ -9,33 +9,30 @@ from workbench.progress import Progress
 from workbench.reporting.index import recipe_of, write_index, write_summary
 from workbench.reporting.page import render
 from workbench.reporting.tables import terminal_table
+from workbench.tracking.record import Record, Table
 
 if TYPE_CHECKING:
     from workbench.results import StudyResults
     from workbench.stages.base import Runtime, Stage
     from workbench.study import Study
 
+PICTURE = "report/matrix.png"
 MEANS = ("psnr", "psnr_decoded", "psnr_degraded", "psnr_ceiling", "ssim", "lpips", "residual_ratio", "nfe", "seconds")
 
 
 def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Runtime") -> None:
-    """Write `report/index.html`, print the matrix and the answer, and log them as a W&B run of the study."""
+    """Write `report/index.html`, print the matrix and the answer, and record the study for W&B."""
     with locked(folder):
         page, answer = draw(study, results, folder)
-        picture = page.parent / "matrix.png"
         if study.picture is not None:
-            with whole(picture) as partial:
+            with whole(folder / PICTURE) as partial:
                 partial.write_bytes(study.picture(results))
     runtime.progress.show(terminal_table(results))
     for sentence in answer:
         runtime.progress.say(f"- {sentence}")
     runtime.progress.say(f"page: {page}")
     runtime.progress.say(f"rows: {folder / 'results.parquet'} ({len(results.frame)} rows)")
-    with runtime.tracker.run("study", f"{results.name} {results.preset}", results.provenance, results.identity) as log:
-        columns, rows = _means(results)
-        log.table("matrix", columns, rows)
-        if study.picture is not None:
-            log.image("matrix_image", picture)
+    runtime.tracker.record(_record(study, results, folder.relative_to(runtime.root)))
 
 
 def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, list[str]]:
@@ -119,10 +116,31 @@ def print_comparison(name: str, preset: str, runtime: "Runtime") -> None:
     runtime.progress.show(table)
 
 
-def _means(results: "StudyResults") -> tuple[list[str], list[list[Any]]]:
+def _record(study: "Study", results: "StudyResults", folder: Path) -> Record:
+    """The study for W&B: where it was made is left out, so that to report it again is no other run."""
+    made_here = ("commit", "dirty", "versions", "device", "threads")
+    return Record(
+        run_id=results.identity,
+        job_type="study",
+        name=f"{results.name} {results.preset}",
+        config={
+            "command": results.command,
+            **{name: value for name, value in results.provenance.items() if name not in made_here},
+        },
+        inputs=tuple(f"{study.cell.name}:{cell}" for cell in sorted(results.examples)),
+        folder=str(folder),
+        files=("results.parquet", "cells.json"),
+        artifact=f"study-{results.name}",
+        artifact_type="results",
+        table=_means(results),
+        picture=PICTURE if study.picture is not None else None,
+    )
+
+
+def _means(results: "StudyResults") -> Table:
     """A row a cell: its labels, the number of images and the means."""
     axes = list(results.axes)
     present = [name for name in MEANS if name in results.frame]
     grouped = results.frame.groupby(axes, sort=False)
-    rows = [[*key, len(frame), *(float(frame[name].mean()) for name in present)] for key, frame in grouped]
-    return [*axes, "num_images", *present], rows
+    rows = tuple((*key, len(frame), *(float(frame[name].mean()) for name in present)) for key, frame in grouped)
+    return Table(columns=(*axes, "num_images", *present), rows=rows)

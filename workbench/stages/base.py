@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from filelock import FileLock, Timeout
 
 from workbench import __version__
-from workbench.config import Config, UserError
+from workbench.config import Config, UserError, digest
 from workbench.files import PARTIAL, flush, write_whole
 from workbench.progress import Progress, Silent, Update
-from workbench.tracking import Tracker
+from workbench.tracking.record import Record
+from workbench.tracking.tracker import Tracker
 
 PROVENANCE = "provenance.json"
 SCRATCH = ("*.ckpt", f"*{PARTIAL}")
@@ -51,7 +52,7 @@ class Runtime:
         batch_size: images that the engine works on at once.
         rerun: recompute cache entries that are damaged or outdated, instead of stopping at them or using them.
         progress: shows what is going on.
-        tracker: logs stages to W&B.
+        tracker: takes a record of every stage, for W&B.
         loaded: networks that cells share, by stage identity, so that each is read once.
     """
 
@@ -89,6 +90,8 @@ class Stage(Config):
     """The folder under runs/stages."""
     version: ClassVar[int] = 1
     """Raise it when the same config comes to mean another result."""
+    artifact_type: ClassVar[str] = "results"
+    """What W&B calls the artifact: model, latents, results."""
     seconds_per_effort: ClassVar[float]
     """Nominal rate on two cores, for the first estimate of what is left."""
 
@@ -164,6 +167,7 @@ class Stage(Config):
         """
         target = self.folder(runtime)
         if self.shipped() is not None or (target.is_dir() and not self._is_damaged(target, runtime)):
+            self.track(runtime)
             return []
         # all of them, even where one is in the way: there is work in the others
         busy = [other for stage in self.upstream() for other in stage.attempt(runtime)]
@@ -181,6 +185,7 @@ class Stage(Config):
                     return []
                 runtime.progress.say(f"recomputing {self.label} {self.identity}: {problem}")
             self._make(target, runtime)
+            self.track(runtime, again=True)
         return []
 
     def _make(self, target: Path, runtime: Runtime) -> None:
@@ -201,13 +206,50 @@ class Stage(Config):
         partial.mkdir(exist_ok=True)
         started = time.time()
         write_whole(partial / "config.json", json.dumps(self.model_dump(mode="json"), indent=2))
-        with runtime.tracker.run(self.name, f"{self.label} {self.identity}", self.canonical(), self.identity) as log:
-            self.work(partial, runtime)
-            log.finish_stage(partial)
+        self.work(partial, runtime)
         record = provenance(runtime) | {"wall_seconds": round(time.time() - started, 2), "resumed": resumed}
         record |= {"started": round(started, 2), "process": os.getpid(), "effort": self.effort()}
         record |= {"identity": self.identity, "canonical": self.canonical(), "files": _checksums(partial)}
         write_whole(partial / PROVENANCE, json.dumps(record, indent=2))
+
+    def track(self, runtime: Runtime, *, again: bool = False) -> str | None:
+        """Leave a record for W&B of this stage and of those upstream: once, or again of one that was made again.
+
+        Returns:
+            The name of its artifact; None if there is no record of it.
+        """
+        if not runtime.tracker.is_recording:
+            return None
+        canonical, shipped = self.canonical(), self.shipped()
+        identity = digest(canonical)
+        if not again and runtime.tracker.knows(identity):
+            return f"{self.name}:{identity}"
+        folder = shipped or runtime.root / "stages" / self.name / identity
+        if not folder.is_dir():  # upstream of what is cached, and deleted since
+            return None
+        if shipped is not None:
+            from workbench.zoo import weight_files
+
+            weights = [path for part in self.shipped_parts(folder) for path in weight_files(part)]
+            files, contents = [str(path.relative_to(folder)) for path in weights], identity
+        else:
+            checksums = read_provenance(folder)["files"]
+            files, contents = [PROVENANCE, *checksums], digest(checksums)
+        upstream = () if shipped is not None else self.upstream()
+        record = Record(
+            run_id=identity,
+            job_type=self.name,
+            name=f"{self.label} {identity}",
+            config=canonical,
+            inputs=tuple(name for stage in upstream if (name := stage.track(runtime)) is not None),
+            folder=str(folder.relative_to(runtime.root) if folder.is_relative_to(runtime.root) else folder.resolve()),
+            files=tuple(files),
+            contents=contents,
+            artifact=self.name,
+            artifact_type=self.artifact_type,
+        )
+        runtime.tracker.record(record)
+        return f"{self.name}:{identity}"
 
     def outdated(self, folder: Path) -> str | None:
         """Why a sound artifact should be made again when the user asks for it; None: there is no reason."""

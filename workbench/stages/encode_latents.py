@@ -19,6 +19,7 @@ class EncodeLatents(Stage):
     """A split's images -> their scaled latents, in the split's order."""
 
     name: ClassVar[str] = "encode_latents"
+    artifact_type: ClassVar[str] = "latents"
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0004
 

@@ -19,6 +19,7 @@ class TrainAutoencoder(Stage):
     """Images -> an autoencoder whose latents have unit variance."""
 
     name: ClassVar[str] = "train_autoencoder"
+    artifact_type: ClassVar[str] = "model"
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.005
 

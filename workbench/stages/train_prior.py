@@ -22,6 +22,7 @@ class TrainPrior(Stage):
     """Latents of a source's training images -> a prior that denoises them."""
 
     name: ClassVar[str] = "train_prior"
+    artifact_type: ClassVar[str] = "model"
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0065
 

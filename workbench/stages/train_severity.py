@@ -49,6 +49,7 @@ class TrainSeverity(Stage):
     """Degraded training images and their clean latents -> a severity encoder."""
 
     name: ClassVar[str] = "train_severity"
+    artifact_type: ClassVar[str] = "model"
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0022
 

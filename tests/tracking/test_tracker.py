@@ -1,0 +1,240 @@
+"""What a study does for W&B: it writes records, and waits for nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from synthetic_study import make_results
+from wandb_runs import TIMEOUT, Kept, Taught, Weights, end, offline_runs, only, read_run, wait_until
+
+from workbench.reporting.publish import publish
+from workbench.stages.base import Runtime
+from workbench.study import Study
+from workbench.tracking import tracker as tracker_module
+from workbench.tracking.record import Records
+from workbench.tracking.tracker import Recorder
+
+
+@contextmanager
+def recording(runs: Path, lines: list[str]) -> Iterator[Recorder]:
+    """A study's tracker, and its process gone afterwards."""
+    tracker = Recorder(runs, "robustness", ("smoke",), lines.append)
+    try:
+        yield tracker
+        tracker.close()
+        assert tracker.process is not None
+        tracker.process.wait(TIMEOUT)
+    finally:
+        if tracker.process is not None:
+            end(tracker.process)
+
+
+def stand_in(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a shell script where the process that talks to W&B would be."""
+    path = folder / "stand-in"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(tracker_module.sys, "executable", str(path))
+
+
+def test_a_stage_is_recorded_when_it_is_made_and_when_it_is_made_anew(
+    tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, "cat >/dev/null", monkeypatch)
+    stage = Taught()
+    with recording(tmp_path, lines) as tracker:
+        runtime = Runtime(tmp_path, tracker=tracker)
+        monkeypatch.setattr(Taught, "fails", True)
+        with pytest.raises(KeyboardInterrupt):
+            stage.ensure(runtime)
+        assert tracker.num_recorded == 0, "what is not finished is no run"
+        monkeypatch.setattr(Taught, "fails", False)
+        stage.ensure(runtime)
+        stage.ensure(runtime)
+        assert tracker.num_recorded == 1, "what is cached is not recorded again"
+        (path,) = Records(tmp_path).paths()
+        first = Records(tmp_path).read(path)
+        assert (first.run_id, first.job_type, first.group) == (stage.identity, "taught", "robustness")
+        assert (first.artifact, first.artifact_type) == ("taught", "results")
+        assert first.config == stage.canonical()
+        assert first.folder == f"stages/taught/{stage.identity}"
+        assert set(first.files) == {p.name for p in stage.folder(runtime).iterdir()}
+        assert first.tags == ("robustness", "smoke")
+        (stage.folder(runtime) / "per_image.parquet").write_bytes(b"damaged")
+        monkeypatch.setattr(Taught, "psnr", (1.0, 2.0))
+        monkeypatch.setattr("workbench.stages.base._checked", set())
+        stage.ensure(Runtime(tmp_path, tracker=tracker, rerun=True))
+        assert tracker.num_recorded == 2
+        assert Records(tmp_path).read(path).contents != first.contents
+
+
+def test_what_it_used_is_recorded_with_it_once(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    from workbench.zoo import weight_files
+
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "README.md").write_text("no weights")
+    save_file({}, tmp_path / "given" / "weights.safetensors")
+    weights = Weights(source=str(tmp_path / "given"))
+    tracker, runtime = Kept(), Runtime(tmp_path / "runs")
+    cached = Taught(weights=weights)
+    cached.ensure(runtime)
+    cached.ensure(Runtime(runtime.root, tracker=tracker))
+    assert list(tracker.records) == [weights.identity, cached.identity], "made while W&B was disabled"
+    given, made = tracker.records.values()
+    assert given.folder == str(tmp_path / "given")
+    assert given.files == tuple(path.name for path in weight_files(tmp_path / "given")) == ("weights.safetensors",)
+    assert given.artifact_type == "model"
+    assert made.inputs == (f"weights:{weights.identity}",)
+
+
+def test_the_kinds_in_a_config_are_tags(tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, "cat >/dev/null", monkeypatch)
+    kept = Kept()
+    Taught().ensure(Runtime(tmp_path, tracker=kept))
+    (record,) = kept.records.values()
+    config = {"solver": {"kind": "ldps"}, "encoder": {"degradation": {"kind": "jpeg"}}, "split": "test"}
+    with recording(tmp_path, lines) as tracker:
+        tracker.record(record.replace(config=config))
+    (path,) = Records(tmp_path).paths()
+    assert Records(tmp_path).read(path).tags == ("robustness", "smoke", "ldps", "jpeg")
+
+
+def test_a_study_is_recorded_with_its_table_and_what_it_is_made_of(tmp_path: Path) -> None:
+    results = make_results(3)
+    tracker = Kept()
+    definition = Study(cell=Taught(), axes={}, picture=lambda _: b"png")
+    publish(definition, results, tmp_path / "study", Runtime(tmp_path, tracker=tracker))
+    (record,) = tracker.records.values()
+    assert (record.run_id, record.job_type, record.folder) == (results.identity, "study", "study")
+    assert record.inputs == tuple(f"taught:{cell}" for cell in sorted(results.examples))
+    assert "commit" not in record.config, "to report again elsewhere is no other run"
+    assert (tmp_path / record.folder / str(record.picture)).read_bytes() == b"png"
+    assert record.table is not None
+    columns = record.table.columns
+    assert columns[:4] == ("encoder", "degradation", "num_images", "psnr")
+    rows = {tuple(row[:2]): dict(zip(columns, row, strict=True)) for row in record.table.rows}
+    assert len(rows) == len(record.table.rows) == 20
+    for cell, frame in results.frame.groupby(["encoder", "degradation"]):
+        assert rows[cell]["num_images"] == 3
+        assert rows[cell]["psnr"] == pytest.approx(frame["psnr"].mean())
+
+
+@pytest.mark.parametrize("script", ["exit 1", "sleep 600", "exec /no/such/file"])
+def test_a_process_that_fails_or_hangs_is_not_waited_for(
+    script: str, tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, script, monkeypatch)
+    tracker = Recorder(tmp_path, "robustness", (), lines.append)
+    assert tracker.process is not None
+    try:
+        if script != "sleep 600":
+            tracker.process.wait(TIMEOUT)
+        started = time.monotonic()
+        for learning_rate in (0.1, 0.2, 0.3):
+            Taught(learning_rate=learning_rate).ensure(Runtime(tmp_path, tracker=tracker))
+        tracker.close()
+        assert time.monotonic() - started < 10
+        assert len(Records(tmp_path).paths()) == 3
+        assert lines[0].startswith("W&B: 3 runs, ")
+        assert lines[1].endswith(f"upload: python -m workbench sync --runs {tmp_path}")
+    finally:
+        end(tracker.process)
+
+
+def test_no_process_can_be_started(tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker_module.sys, "executable", str(tmp_path / "gone"))
+    tracker = Recorder(tmp_path, "robustness", (), lines.append)
+    Taught().ensure(Runtime(tmp_path, tracker=tracker))
+    tracker.close()
+    assert len(Records(tmp_path).paths()) == 1
+
+
+def test_a_record_that_cannot_be_written_is_said(
+    tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, "cat >/dev/null", monkeypatch)
+    with recording(tmp_path, lines) as tracker:
+        stage = Taught()
+        (tmp_path / "wandb-records" / f"{stage.identity}.json.partial").mkdir()
+        stage.ensure(Runtime(tmp_path, tracker=tracker))
+    assert lines == [f"W&B: no record of {stage.label} {stage.identity} (Is a directory)"]
+
+
+def test_the_process_makes_the_runs_of_this_study_and_of_one_that_was_killed(
+    tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    killed, going = Taught(learning_rate=0.1), Taught(learning_rate=0.2)
+    with recording(tmp_path, []) as tracker:
+        assert tracker.process is not None
+        tracker.process.kill()
+        killed.ensure(Runtime(tmp_path, tracker=tracker))
+    for _ in range(2):
+        with recording(tmp_path, lines) as tracker:
+            going.ensure(Runtime(tmp_path, tracker=tracker))
+    runs = [only(read_run(folder), "run") for folder in offline_runs(tmp_path)]
+    assert sorted(run.run_id for run in runs) == sorted([killed.identity, going.identity])
+    assert {run.run_group for run in runs} == {"robustness"}
+    assert len(lines) == 2, "the second time, all is cached"
+    assert not Records(tmp_path).problem.exists()
+
+
+def test_the_process_goes_on_while_the_study_does(
+    tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with recording(tmp_path, lines) as tracker:
+        assert tracker.process is not None
+        Taught().ensure(Runtime(tmp_path, tracker=tracker))
+        wait_until(lambda: len(list((tmp_path / "wandb-records").glob("*.logged"))) == 1)
+        assert tracker.process.poll() is None
+        assert os.getpriority(os.PRIO_PROCESS, tracker.process.pid) == 19
+        assert os.getpgid(tracker.process.pid) != os.getpgid(0), "Ctrl-C is not meant for it"
+
+
+def test_a_study_does_not_load_wandb(tmp_path: Path) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from workbench.runtime import open_runtime
+from wandb_runs import Taught
+with open_runtime(Path({str(tmp_path)!r}), "cpu", 1, False, "robustness") as runtime:
+    Taught().ensure(runtime)
+assert "wandb" not in sys.modules
+"""
+    environment = {**os.environ, "WANDB_MODE": "offline", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(Records(tmp_path).paths()) == 1
+    wait_until(lambda: len(list((tmp_path / "wandb-records").glob("*.logged"))) == 1)
+
+
+def test_disabled_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from workbench.runtime import open_runtime
+
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with open_runtime(tmp_path / "runs", "cpu", 1, False, "robustness") as runtime:
+        Taught().ensure(runtime)
+        publish(Study(cell=Taught(), axes={}), make_results(2), runtime.root / "study", runtime)
+    assert not (runtime.root / "wandb").exists()
+    assert not (runtime.root / "wandb-records").exists()
+
+
+def test_a_record_of_another_version_is_told_from_its_own(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    kept = Kept()
+    Taught().ensure(Runtime(tmp_path, tracker=kept))
+    (record,) = kept.records.values()
+    records.write(record)
+    assert records.holds(record)
+    (path,) = records.paths()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "unknown": 1}))
+    assert not records.holds(record)

@@ -1,0 +1,49 @@
+"""Whether runs go to W&B's server, stay here, or are not made at all."""
+
+import os
+from typing import Literal
+
+from workbench.config import UserError
+
+Mode = Literal["online", "offline", "disabled"]
+
+MODES: dict[str, Mode] = {
+    "online": "online",
+    "run": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+"""What $WANDB_MODE may say, and what it means."""
+
+
+def stated_mode() -> Mode | None:
+    """What $WANDB_MODE says; None: nothing.
+
+    Raises:
+        UserError: if it is no mode.
+    """
+    name = os.environ.get("WANDB_MODE")
+    if not name:
+        return None
+    if name not in MODES:
+        raise UserError(f"WANDB_MODE is {name!r}: set it to online, offline or disabled, or unset it")
+    return MODES[name]
+
+
+def wandb_mode() -> Mode:
+    """What $WANDB_MODE says; else online where the user is logged in; else offline.
+
+    Raises:
+        UserError: if $WANDB_MODE is no mode.
+    """
+    if (stated := stated_mode()) is not None:
+        return stated
+    os.environ.pop("WANDB_MODE", None)  # W&B itself does not take an empty one for none
+    import wandb
+
+    wandb.setup(settings=wandb.Settings(silent=True))
+    try:
+        return "online" if wandb.login(prompt=False, verify=False) else "offline"
+    except wandb.errors.AuthenticationError:
+        return "online"  # there is a key; what is wrong with it, the upload says

@@ -1,0 +1,56 @@
+"""The rows of a cell as a W&B table: a row an image, with thumbnails of those whose pictures are kept."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import wandb
+from safetensors.numpy import load_file
+
+PER_IMAGE = "per_image.parquet"
+EXAMPLES = "examples.safetensors"
+PICTURES = ("degraded", "restored", "clean")
+
+
+def means(folder: Path, split: str) -> dict[str, float]:
+    """The mean of every numeric column of the rows, by split and column."""
+    frame = _rows(folder).select_dtypes(["number", "bool"])
+    return {f"{split}/{name}": float(value) for name, value in frame.mean().items()}
+
+
+def per_image_table(folder: Path) -> wandb.Table:
+    """The rows, with the degraded, restored and clean image before the figures where they are kept."""
+    frame = _rows(folder)
+    thumbnails = _thumbnails(folder / EXAMPLES)
+    data: list[Iterable[Any]] = [
+        [image_id, *(thumbnails.get(image_id, {}).get(name) for name in PICTURES), *figures]
+        for image_id, *figures in frame.itertuples(index=True)
+    ]
+    return wandb.Table(columns=["image_id", *PICTURES, *frame.columns], data=data)
+
+
+def _rows(folder: Path) -> pd.DataFrame:
+    """Figures by image id, which as a number of 64 bits a browser would round."""
+    frame = pd.read_parquet(folder / PER_IMAGE)
+    return frame.set_index(frame["image_id"].astype(str)).drop(columns=["image_id"])
+
+
+def _thumbnails(path: Path) -> dict[str, dict[str, Any]]:
+    """Image id -> picture's name -> wandb.Image."""
+    if not path.is_file():
+        return {}
+    arrays = load_file(path)
+    found: dict[str, dict[str, Any]] = {}
+    for position, image_id in enumerate(arrays["image_id"].tolist()):
+        found[str(image_id)] = {name: _image(arrays[name][position]) for name in PICTURES}
+    return found
+
+
+def _image(pixels: np.ndarray) -> wandb.Image:
+    """(channel, height, width), 8 bits or on [0, 1], as a picture."""
+    if pixels.dtype != np.uint8:
+        pixels = (255 * pixels).round().astype(np.uint8)
+    pixels = pixels.transpose(1, 2, 0)
+    return wandb.Image(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

@@ -1,0 +1,109 @@
+"""From records to W&B: what is not there yet is made and, online, uploaded."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import wandb
+
+from workbench.files import locked
+from workbench.tracking.record import Record, Records
+from workbench.tracking.run import make_run
+from workbench.tracking.upload import declare_inputs, is_uploaded, log_in, upload
+
+
+@dataclass(frozen=True)
+class Published:
+    """How many runs were uploaded, and how many should have been and were not."""
+
+    uploaded: int = 0
+    left: int = 0
+
+
+def publish(runs: Path, say: Callable[[str], None], *, online: bool, patience: float = -1) -> Published:
+    """Make the offline runs that records lack, one process at a time, and upload those that are not uploaded.
+
+    Where something goes wrong with one run, the others go on.
+
+    Args:
+        say: told what is uploaded and what goes wrong.
+        online: whether to upload.
+        patience: seconds to wait while another process is at it; -1: as long as it takes.
+
+    Raises:
+        filelock.Timeout: if another process is still at it.
+        UploadError: if nothing can be uploaded.
+    """
+    records = Records(runs.resolve())
+    if not records.paths():
+        return Published()
+    os.environ.pop("WANDB_MODE", None)  # it is `online` that counts: a stated "offline" must not stop `sync`
+    # where W&B keeps tables and pictures until they are uploaded; its own choice is the user's home
+    os.environ.setdefault("WANDB_DATA_DIR", str(records.runs / "wandb"))
+    with locked(records.folder).acquire(timeout=patience):
+        known = _read(records, say)
+        made = [_make(record, records, say) for record in known]
+        if any(made):
+            wandb.teardown()  # until then, W&B's own process may hold a run's last lines back
+        waiting = [(record, run) for record in known if (run := _waiting_run(record, records)) is not None]
+        if not online or not waiting:
+            return Published()
+        api = log_in()
+        say(f"uploading {len(waiting)} runs to {api.settings['base_url']} (log: {records.log})")
+        upload([run for _, run in waiting], records.log)
+        uploaded = sum(_complete(record, run, records, api, say) for record, run in waiting)
+        return Published(uploaded, len(waiting) - uploaded)
+
+
+def _read(records: Records, say: Callable[[str], None]) -> list[Record]:
+    found = []
+    for path in records.paths():
+        try:
+            found.append(records.read(path))
+        except ValueError as error:
+            say(f"{path} is skipped: {error}")
+    return found
+
+
+def _make(record: Record, records: Records, say: Callable[[str], None]) -> bool:
+    """Make the offline run of a record unless that is done; whether one was made."""
+    mark, folder = records.mark_of(record), records.runs / record.folder
+    if mark is not None:
+        run = records.runs / mark.run
+        if mark.record == record.identity and (mark.uploaded or run.is_dir()):
+            return False
+        shutil.rmtree(run, ignore_errors=True)  # of what the stage made earlier
+    if not folder.is_dir():
+        return False  # deleted since
+    try:
+        records.mark(record, make_run(record, records.runs))
+    except (OSError, ValueError, KeyError, wandb.errors.Error) as error:
+        say(f"{record.name}: {type(error).__name__}: {error}")
+        return False
+    return True
+
+
+def _waiting_run(record: Record, records: Records) -> Path | None:
+    """The record's offline run if it is there and not uploaded."""
+    mark = records.mark_of(record)
+    if mark is None or mark.uploaded or mark.record != record.identity:
+        return None
+    return records.runs / mark.run
+
+
+def _complete(record: Record, run: Path, records: Records, api: wandb.Api, say: Callable[[str], None]) -> bool:
+    """Declare the inputs of an uploaded run and mark the record; whether all of that is done."""
+    if not is_uploaded(run):
+        return False
+    try:
+        lacking = declare_inputs(record, api)
+    except wandb.errors.Error as error:
+        say(f"{record.name}: {error}")
+        return False
+    for name in lacking:
+        say(f"{record.name}: W&B has no artifact {name}")
+    if not lacking:
+        records.mark(record, run, uploaded=True)
+    return not lacking

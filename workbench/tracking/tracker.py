@@ -1,0 +1,108 @@
+"""What stages and studies see of W&B: a place to leave a record."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+from workbench.tracking.record import Record, Records
+
+PROJECT = "severity-workbench"
+
+
+class Tracker:
+    """Keeps nothing: for tests, and where W&B is disabled."""
+
+    is_recording: ClassVar[bool] = False
+
+    def knows(self, run_id: str) -> bool:
+        """Whether there is a record of this run."""
+        return False
+
+    def record(self, record: Record) -> None:
+        """Leave a record of a run, unless there is the same."""
+
+    def close(self) -> None:
+        """Say where the runs are."""
+
+
+class Recorder(Tracker):
+    """Writes records, and starts the process that makes W&B runs of them.
+
+    Args:
+        runs: the runs folder.
+        group: the study's name.
+        tags: for every run.
+        say: tells the user.
+    """
+
+    is_recording: ClassVar[bool] = True
+
+    def __init__(self, runs: Path, group: str, tags: tuple[str, ...], say: Callable[[str], None]) -> None:
+        self.records = Records(runs)
+        self.group, self.tags, self.say = group, tags, say
+        self.num_recorded = 0
+        self.process = _start(self.records)
+
+    def knows(self, run_id: str) -> bool:
+        return self.records.has(run_id)
+
+    def record(self, record: Record) -> None:
+        tags = dict.fromkeys([self.group, *self.tags, *_kinds(record.config)])
+        project = os.environ.get("WANDB_PROJECT") or PROJECT
+        record = record.replace(project=project, group=self.group, tags=tuple(tags))
+        if self.records.holds(record):
+            return
+        try:
+            self.records.write(record)
+        except OSError as error:
+            self.say(f"W&B: no record of {record.name} ({error.strerror})")
+            return
+        self.num_recorded += 1
+        if self.process is not None and self.process.stdin is not None:
+            with suppress(OSError):  # it has died: the record stays for the next
+                self.process.stdin.write(b"\n")
+
+    def close(self) -> None:
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+        if self.num_recorded:
+            runs = self.records.runs
+            self.say(
+                f"W&B: {self.num_recorded} runs, made in the background, in {runs / 'wandb'} (log: {self.records.log})"
+            )
+            self.say(f"  look: wandb leet {runs / 'wandb'}    upload: python -m workbench sync --runs {runs}")
+        if self.records.problem.is_file():
+            self.say(f"W&B: {self.records.problem.read_text()}")
+
+
+def _start(records: Records) -> "subprocess.Popen[bytes] | None":
+    """The process that makes runs of the records; it ends by itself after its standard input does."""
+    try:
+        records.folder.mkdir(parents=True, exist_ok=True)
+        records.problem.unlink(missing_ok=True)
+        with records.log.open("a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "workbench.tracking", str(records.runs)],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is not meant for it. No session of its own: Linux gives each session the same share of the
+                # processor, however nice its processes are.
+                process_group=0,
+            )
+    except OSError:
+        return None
+
+
+def _kinds(tree: dict[str, Any]) -> Iterator[str]:
+    """The `kind` of every member of a family in a config."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _kinds(value)
+        elif name == "kind":
+            yield str(value)

@@ -1,0 +1,103 @@
+"""Offline runs to W&B's server, each with the artifacts that it used."""
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import wandb
+
+from workbench.tracking.record import Record
+
+ANSWER_SECONDS = 10
+"""The server has so long to answer a question."""
+UPLOAD_SECONDS = 1800
+"""An upload has so long; the next goes on with what is left."""
+
+
+class UploadError(Exception):
+    """Why nothing can be uploaded now, in one line."""
+
+
+class NoKeyError(UploadError):
+    """Nobody is logged in."""
+
+
+def log_in() -> wandb.Api:
+    """W&B's server, which is there and takes the user's key.
+
+    Raises:
+        NoKeyError: if there is no key.
+        UploadError: if the server does not answer, or rejects the key.
+    """
+    wandb.setup(settings=wandb.Settings(silent=True))
+    host = wandb.setup().settings.base_url
+    try:
+        if not wandb.login(prompt=False, verify=False):
+            raise NoKeyError(f"no W&B key for {host}: run `wandb login`, or set WANDB_API_KEY")
+        _reach(host)
+        return wandb.Api(timeout=ANSWER_SECONDS)
+    except wandb.errors.AuthenticationError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UploadError(f"W&B does not take the key ({reason}): name another by `wandb login --relogin`") from None
+
+
+def _reach(host: str) -> None:
+    """Any answer will do; W&B's own client would try again for minutes and not say why."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(host, method="HEAD"), timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError:
+        pass
+    except OSError as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise UploadError(f"W&B at {host} does not answer ({reason})") from None
+
+
+def upload(offline_runs: Sequence[Path], log: Path) -> None:
+    """Upload offline runs by their folders, as far as they are not.
+
+    Args:
+        log: the file that what W&B says is added to.
+
+    Raises:
+        UploadError: if it takes too long.
+    """
+    waiting = [str(run) for run in offline_runs if not is_uploaded(run)]
+    if not waiting:
+        return
+    try:
+        with log.open("a") as file:
+            subprocess.run(
+                [sys.executable, "-m", "wandb", "sync", *waiting],
+                # it leaves a folder of its own logs
+                env={**os.environ, "WANDB_DIR": str(log.parent)},
+                stdout=file,
+                stderr=file,
+                timeout=UPLOAD_SECONDS,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        raise UploadError(f"W&B did not take {len(waiting)} runs in {UPLOAD_SECONDS} s") from None
+
+
+def is_uploaded(run: Path) -> bool:
+    """Whether W&B has marked this offline run as uploaded."""
+    return any(run.glob("*.wandb.synced"))
+
+
+def declare_inputs(record: Record, api: wandb.Api) -> list[str]:
+    """Tell W&B which artifacts an uploaded run used, which an offline run cannot say; returns those that it lacks."""
+    if not record.inputs:
+        return []
+    project = f"{os.environ.get('WANDB_ENTITY') or api.default_entity}/{record.project}"
+    run = api.run(f"{project}/{record.run_id}")
+    lacking = []
+    for name in record.inputs:
+        try:
+            run.use_artifact(api.artifact(f"{project}/{name}"))
+        except wandb.errors.CommError:
+            lacking.append(name)
+    return lacking
