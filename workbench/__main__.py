@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _terminate(*_: Any) -> None:
-    """SIGTERM stops as Ctrl-C does: locks are freed, and the user is told how to go on."""
+    """SIGTERM stops as Ctrl-C does: what is open is closed, and the user is told how to go on."""
     sys.exit(TERMINATED)
 
 

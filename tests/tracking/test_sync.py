@@ -66,6 +66,7 @@ def test_runs_artifacts_and_lineage_arrive_once(
 ) -> None:
     assert stage.weights is not None
     monkeypatch.setenv("WANDB_MODE", "offline")  # how studies run here; `sync` is asked to upload
+    monkeypatch.chdir(tmp_path / "home")
     with wandb_server() as server:
         point_to(server.address)
         said = cli("sync", "--runs", tmp_path)
@@ -89,6 +90,7 @@ def test_runs_artifacts_and_lineage_arrive_once(
         rows = (stage.folder(Runtime(tmp_path)) / "per_image.parquet").read_bytes()
         assert server.files[f"{results}/per_image.parquet"] == rows
         assert server.used == [(stage.identity, given)]
+        assert not (tmp_path / "home" / "wandb").exists(), "W&B's own logs lie below the runs"
         server.runs.clear()
         said = cli("sync", "--runs", tmp_path)
         assert (said.code, said.out) == (0, "nothing to upload: all runs are at W&B\n")
@@ -194,7 +196,7 @@ def test_what_was_uploaded_by_hand_is_not_uploaded_again(
     by_hand = offline_runs(tmp_path)
     with wandb_server() as server:
         point_to(server.address)
-        upload_module.upload(by_hand, tmp_path / "log.txt")
+        upload_module.upload(by_hand, Records(tmp_path))
         monkeypatch.setattr(upload_module.subprocess, "run", never)
         assert publish(tmp_path, lines.append, online=True) == Published(uploaded=2)
         assert len(server.used) == 1, "only which artifacts it used was missing"
@@ -206,7 +208,7 @@ def test_a_run_whose_artifact_is_missing_waits_for_it(
     publish(tmp_path, lines.append, online=False)
     with wandb_server() as server:
         point_to(server.address)
-        upload_module.upload(offline_runs(tmp_path), tmp_path / "log.txt")
+        upload_module.upload(offline_runs(tmp_path), Records(tmp_path))
         given = server.artifacts.pop(str(server.artifact_id(f"weights:{stage.weights and stage.weights.identity}")))
         assert publish(tmp_path, lines.append, online=True) == Published(uploaded=1, left=1)
         assert "W&B has no artifact weights:" in lines[-1]

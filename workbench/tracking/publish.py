@@ -52,7 +52,7 @@ def publish(runs: Path, say: Callable[[str], None], *, online: bool, patience: f
             return Published()
         api = log_in()
         say(f"uploading {len(waiting)} runs to {api.settings['base_url']} (log: {records.log})")
-        upload([run for _, run in waiting], records.log)
+        upload([run for _, run in waiting], records)
         uploaded = sum(_complete(record, run, records, api, say) for record, run in waiting)
         return Published(uploaded, len(waiting) - uploaded)
 

@@ -90,15 +90,13 @@ class Records:
 
     def holds(self, record: Record) -> bool:
         """Whether this very record is kept."""
-        try:
-            return self.read(self._path(record.run_id)) == record
-        except (OSError, ValueError):
-            return False
+        path = self._path(record.run_id)
+        return path.is_file() and path.read_text() == _text(record)
 
     def write(self, record: Record) -> None:
         """Keep a record, in place of an earlier one of the same run."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._path(record.run_id), record.model_dump_json(indent=2))
+        write_whole(self._path(record.run_id), _text(record))
 
     def paths(self) -> list[Path]:
         """The files of all records, in the order in which they were written."""
@@ -113,9 +111,12 @@ class Records:
         return Record.parse(json.loads(path.read_text()))
 
     def mark_of(self, record: Record) -> Mark | None:
-        """The mark of a run, of this record or an earlier one; None: it has none."""
+        """The mark of a run, of this record or an earlier one; None: it has none, or one that cannot be read."""
         path = self._path(record.run_id, MARK)
-        return Mark.parse(json.loads(path.read_text())) if path.is_file() else None
+        try:
+            return Mark.parse(json.loads(path.read_text()))
+        except (FileNotFoundError, ValueError):
+            return None
 
     def mark(self, record: Record, run: Path, *, uploaded: bool = False) -> None:
         """Say that the record is the offline run in this folder, and whether that is uploaded."""
@@ -124,3 +125,7 @@ class Records:
 
     def _path(self, run_id: str, suffix: str = ".json") -> Path:
         return self.folder / f"{run_id}{suffix}"
+
+
+def _text(record: Record) -> str:
+    return record.model_dump_json(indent=2)

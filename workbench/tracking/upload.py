@@ -10,7 +10,7 @@ from pathlib import Path
 
 import wandb
 
-from workbench.tracking.record import Record
+from workbench.tracking.record import Record, Records
 
 ANSWER_SECONDS = 10
 """The server has so long to answer a question."""
@@ -56,11 +56,8 @@ def _reach(host: str) -> None:
         raise UploadError(f"W&B at {host} does not answer ({reason})") from None
 
 
-def upload(offline_runs: Sequence[Path], log: Path) -> None:
-    """Upload offline runs by their folders, as far as they are not.
-
-    Args:
-        log: the file that what W&B says is added to.
+def upload(offline_runs: Sequence[Path], records: Records) -> None:
+    """Upload offline runs by their folders, as far as they are not; what W&B says goes to the records' log.
 
     Raises:
         UploadError: if it takes too long.
@@ -69,13 +66,12 @@ def upload(offline_runs: Sequence[Path], log: Path) -> None:
     if not waiting:
         return
     try:
-        with log.open("a") as file:
+        with records.log.open("a") as log:
             subprocess.run(
                 [sys.executable, "-m", "wandb", "sync", *waiting],
-                # it leaves a folder of its own logs
-                env={**os.environ, "WANDB_DIR": str(log.parent)},
-                stdout=file,
-                stderr=file,
+                env={**os.environ, "WANDB_DIR": str(records.runs)},  # it writes a log of its own
+                stdout=log,
+                stderr=log,
                 timeout=UPLOAD_SECONDS,
                 check=False,
             )
