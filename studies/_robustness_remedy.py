@@ -53,6 +53,8 @@ _FLAGGING = "fused"
 """The rule that flags the images on which it distrusts the encoder."""
 _LEADS = ("fused", "residual")
 """Which rule the report speaks about, the first of them that the results hold."""
+_LEAST_GAP = 0.05
+"""dB: parts of a smaller gap are not shown, however certain it is."""
 _ENOUGH = 0.5
 """A pair on which the rule closes less of the gap than this is named."""
 _MOST_NAMED = 8
@@ -62,7 +64,8 @@ _MEANINGS = {
     "max": "the larger of the encoder's prediction and the residual's",
     "fused": "the encoder's prediction, raised where the residual contradicts it; such images are flagged",
     "mahalanobis": "the encoder's prediction, raised with the distance of its features from the usual",
-    TRUE: "the true variance, which only a study knows; no rule can be expected to do better",
+    TRUE: "the true variance, which only a study knows; a rule that starts earlier can still do better, since the error "
+    "is more than its variance (a wrong brightness, say)",
 }
 _NAMES = {OWN: "own prediction", TRUE: "truth"}
 
@@ -124,9 +127,10 @@ class Remedy:
         return mean_interval(self.gain(TRUE, OWN, pairs))
 
     def closed(self, rule: str, pairs: Sequence[Pair]) -> Estimate:
-        """The part of the gap that a rule closes; absent where the truth is not shown to gain anything."""
+        """The part of the gap that a rule closes; absent where the truth is not shown to gain anything of note."""
         all_three = self.holding(pairs, OWN, rule, TRUE)
-        if not self.gap(all_three).low > 0:
+        gap = self.gap(all_three)
+        if not (gap.low > 0 and gap.mean >= _LEAST_GAP):
             return ABSENT
         return ratio_of_means(self.gain(rule, OWN, all_three), self.gain(TRUE, OWN, all_three))
 
