@@ -64,8 +64,8 @@ _MEANINGS = {
     "max": "the larger of the encoder's prediction and the residual's",
     "fused": "the encoder's prediction, raised where the residual contradicts it; such images are flagged",
     "mahalanobis": "the encoder's prediction, raised with the distance of its features from the usual",
-    TRUE: "the true variance, which only a study knows; a rule that starts earlier can still do better, since the error "
-    "is more than its variance (a wrong brightness, say)",
+    TRUE: "the true variance, which only a study knows; an earlier start can still do better, since the error is more "
+    "than its variance (a wrong brightness, say)",
 }
 _NAMES = {OWN: "own prediction", TRUE: "truth"}
 
@@ -185,9 +185,9 @@ def remedy_section(results: "StudyResults") -> Section | None:
     )
     text += paragraph(
         "The gap is the PSNR that the truth gains over the same encoder's own prediction; a rule closes the part of it "
-        "that it gains, which is left out where no gap was measured. What the truth still loses comes from the "
-        "estimate itself. Everything is compared on the same images, with encoders of one training seed; a rule that "
-        "was not tried on all cells of a group is in the tables only, with the number of its cells. "
+        "that it gains, left out where the gap is uncertain or below 0.05 dB. What the truth still loses comes from "
+        "the estimate itself. Everything is compared on the same images, with encoders of one training seed; a rule "
+        "that was not tried on all cells of a group is in the tables only, with the number of its cells. "
         f"Of {num_pairs} pairs about {number(0.025 * num_pairs, 0)} would seem to lose by chance alone."
     )
     text += _group_maps(remedy, groups) + _rivals(remedy, groups) + _pair_maps(remedy) + _table(remedy, groups)
