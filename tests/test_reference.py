@@ -12,14 +12,15 @@ from pair import tiny_cell
 
 from workbench import running
 from workbench.config import UserError
+from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur, GaussianNoise
-from workbench.reference import CELLS, EXAMPLES, NUM_EXAMPLES, ROWS, Reference, find_reference
+from workbench.reference import CELLS, EXAMPLES, NUM_EXAMPLES, ROWS, Reference, find_reference, reference_root
 from workbench.results import StudyResults
 from workbench.running import gather_cached, run_study, ship
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages import evaluate
 from workbench.stages.base import Runtime, Stage
-from workbench.study import Preset, Study
+from workbench.study import Preset, Study, load_study
 
 BLUR, NOISE = GaussianBlur(), GaussianNoise()
 SOLVERS = (LDPS(), NoGuidance())
@@ -234,3 +235,22 @@ def test_a_reference_is_small_text_and_numbers(references: Path) -> None:
     assert index["stages"]["stage evaluate"] == "version 1"
     frame = pd.read_parquet(folder / ROWS)
     assert not {"float64", "object"} & {str(dtype) for dtype in frame.dtypes}
+
+
+REFERENCES = [(path.parent.parent.name, path.parent.name) for path in sorted(reference_root().glob(f"*/*/{CELLS}"))]
+
+
+@pytest.mark.skipif(not FashionMNIST().is_present(), reason="needs Fashion-MNIST: `data fetch fashion_mnist`")
+@pytest.mark.parametrize(("name", "preset"), REFERENCES)
+def test_what_ships_is_of_the_study_as_it_stands(name: str, preset: str) -> None:
+    reference = find_reference(name, preset)
+    assert reference is not None
+    study, _ = load_study(name)
+    cells = study.cells(preset)
+    assert reference.differences(cells) == []
+    assert study.support is not None
+    assert reference.supports(study.support(cells))
+    for cell in cells:
+        rows = reference.rows(cell.stage.identity)
+        assert len(rows) == cell.stage.num_images  # type: ignore[attr-defined]
+        assert np.isfinite(rows["psnr"]).all()
