@@ -26,6 +26,7 @@ class FitFusion(Stage):
     """Validation images -> `Fusion`: the encoder's own degradation for the residual, any for the features' distance."""
 
     name: ClassVar[str] = "fit_fusion"
+    artifact_type: ClassVar[str] = "model"
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.005
 
