@@ -53,6 +53,8 @@ _FLAGGING = "fused"
 """The rule that flags the images on which it distrusts the encoder."""
 _LEADS = ("fused", "residual")
 """Which rule the report speaks about, the first of them that the results hold."""
+_LEAST_GAP = 0.05
+"""dB: parts of a smaller gap are not shown, however certain it is."""
 _ENOUGH = 0.5
 """A pair on which the rule closes less of the gap than this is named."""
 _MOST_NAMED = 8
@@ -62,7 +64,8 @@ _MEANINGS = {
     "max": "the larger of the encoder's prediction and the residual's",
     "fused": "the encoder's prediction, raised where the residual contradicts it; such images are flagged",
     "mahalanobis": "the encoder's prediction, raised with the distance of its features from the usual",
-    TRUE: "the true variance, which only a study knows; no rule can be expected to do better",
+    TRUE: "the true variance, which only a study knows; an earlier start can still do better, since the error is more "
+    "than its variance (a wrong brightness, say)",
 }
 _NAMES = {OWN: "own prediction", TRUE: "truth"}
 
@@ -124,9 +127,10 @@ class Remedy:
         return mean_interval(self.gain(TRUE, OWN, pairs))
 
     def closed(self, rule: str, pairs: Sequence[Pair]) -> Estimate:
-        """The part of the gap that a rule closes; absent where the truth is not shown to gain anything."""
+        """The part of the gap that a rule closes; absent where the truth is not shown to gain anything of note."""
         all_three = self.holding(pairs, OWN, rule, TRUE)
-        if not self.gap(all_three).low > 0:
+        gap = self.gap(all_three)
+        if not (gap.low > 0 and gap.mean >= _LEAST_GAP):
             return ABSENT
         return ratio_of_means(self.gain(rule, OWN, all_three), self.gain(TRUE, OWN, all_three))
 
@@ -181,9 +185,9 @@ def remedy_section(results: "StudyResults") -> Section | None:
     )
     text += paragraph(
         "The gap is the PSNR that the truth gains over the same encoder's own prediction; a rule closes the part of it "
-        "that it gains, which is left out where no gap was measured. What the truth still loses comes from the "
-        "estimate itself. Everything is compared on the same images, with encoders of one training seed; a rule that "
-        "was not tried on all cells of a group is in the tables only, with the number of its cells. "
+        "that it gains, left out where the gap is uncertain or below 0.05 dB. What the truth still loses comes from "
+        "the estimate itself. Everything is compared on the same images, with encoders of one training seed; a rule "
+        "that was not tried on all cells of a group is in the tables only, with the number of its cells. "
         f"Of {num_pairs} pairs about {number(0.025 * num_pairs, 0)} would seem to lose by chance alone."
     )
     text += _group_maps(remedy, groups) + _rivals(remedy, groups) + _pair_maps(remedy) + _table(remedy, groups)

@@ -3,11 +3,11 @@
 Severity encoders are trained on each of several degradations and on their mixture ("universal"), and each is tested on
 each degradation: the same images, operators and noise for every encoder, one latent diffusion prior, one solver. Where
 reconstruction begins is decided by the encoder's own variance, by that variance corrected by the measurement's residual
-("fused"), or by the true one; and, for comparison, without any encoder. `full` adds degradations and seeds, and
+("fused"), or by the true one; and, for comparison, without any encoder. The full study adds degradations and seeds, and
 universal encoders that have not seen the degradation tested. Expected: a mismatched encoder is over-confident and loses
-several dB; a universal one loses little; the residual makes most of the rest good.
+several dB; a universal one loses little; the residual makes good most of what a wrong start costs.
 
-Cost: about 30 minutes on two cores (desk), 1 minute (smoke), 4 hours (full; its results ship). Run:
+Cost: about 20 minutes on two cores (desk), 1 minute (smoke), 4 hours (full; its results ship). Run:
 python -m workbench study robustness
 """
 
