@@ -16,6 +16,7 @@ from workbench.reporting.publish import publish
 from workbench.stages.base import Runtime
 from workbench.study import Study
 from workbench.tracking import tracker as tracker_module
+from workbench.tracking.__main__ import _wakes
 from workbench.tracking.record import Records, Table
 from workbench.tracking.tracker import Recorder
 
@@ -109,11 +110,15 @@ def test_the_kinds_in_a_config_are_tags(tmp_path: Path, lines: list[str], monkey
 def test_a_study_is_recorded_with_its_table_and_what_it_is_made_of(tmp_path: Path) -> None:
     results = make_results(3)
     tracker = Kept()
+    *computed, _ = sorted(results.examples)
+    Taught().ensure(Runtime(tmp_path, tracker=tracker))
+    (any_record,) = tracker.records.values()
+    tracker.records = dict.fromkeys(computed, any_record)
     definition = Study(cell=Taught(), axes={}, picture=lambda _: b"png")
     publish(definition, results, tmp_path / "study", Runtime(tmp_path, tracker=tracker))
-    (record,) = tracker.records.values()
+    record = tracker.records[results.identity]
     assert (record.run_id, record.job_type, record.folder) == (results.identity, "study", "study")
-    assert record.inputs == tuple(f"taught:{cell}" for cell in sorted(results.examples))
+    assert record.inputs == tuple(f"taught:{cell}" for cell in computed), "W&B has no artifact of what ships"
     assert "commit" not in record.config, "to report again elsewhere is no other run"
     assert (tmp_path / record.folder / str(record.picture)).read_bytes() == b"png"
     assert record.table is not None
@@ -186,17 +191,25 @@ def test_the_process_makes_the_runs_of_this_study_and_of_one_that_was_killed(
     assert not Records(tmp_path).problem.exists()
 
 
-def test_the_process_goes_on_while_the_study_does(
-    tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_process_gives_way_to_the_study(tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     with recording(tmp_path, lines) as tracker:
         assert tracker.process is not None
-        Taught().ensure(Runtime(tmp_path, tracker=tracker))
-        wait_until(lambda: len(list((tmp_path / "wandb-records").glob("*.logged"))) == 1)
-        assert tracker.process.poll() is None
-        assert os.getpriority(os.PRIO_PROCESS, tracker.process.pid) == 19
-        assert os.getpgid(tracker.process.pid) != os.getpgid(0), "Ctrl-C is not meant for it"
+        pid = tracker.process.pid
+        wait_until(lambda: os.getpriority(os.PRIO_PROCESS, pid) == 19)
+        assert os.getpgid(pid) != os.getpgid(0), "Ctrl-C is not meant for it"
+        assert os.getsid(pid) == os.getsid(0), "priorities hold within a session"
+
+
+def test_it_looks_now_and_then_and_when_the_study_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_end, study = os.pipe()
+    with os.fdopen(read_end) as standard_input:
+        monkeypatch.setattr("sys.stdin", standard_input)
+        wakes = _wakes(0.01)
+        next(wakes)
+        next(wakes)
+        os.close(study)
+        assert len(list(wakes)) == 1
 
 
 def test_a_study_does_not_load_wandb(tmp_path: Path) -> None:

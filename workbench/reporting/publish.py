@@ -32,7 +32,7 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
         runtime.progress.say(f"- {sentence}")
     runtime.progress.say(f"page: {page}")
     runtime.progress.say(f"rows: {folder / 'results.parquet'} ({len(results.frame)} rows)")
-    runtime.tracker.record(_record(study, results, folder.relative_to(runtime.root)))
+    runtime.tracker.record(_record(study, results, folder, runtime))
 
 
 def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, list[str]]:
@@ -116,9 +116,10 @@ def print_comparison(name: str, preset: str, runtime: "Runtime") -> None:
     runtime.progress.show(table)
 
 
-def _record(study: "Study", results: "StudyResults", folder: Path) -> Record:
+def _record(study: "Study", results: "StudyResults", folder: Path, runtime: "Runtime") -> Record:
     """The study for W&B: where it was made is left out, so that to report it again is no other run."""
     made_here = ("commit", "dirty", "versions", "device", "threads")
+    recorded = [cell for cell in sorted(results.examples) if runtime.tracker.knows(cell)]  # those that ship are not
     return Record(
         run_id=results.identity,
         job_type="study",
@@ -127,8 +128,8 @@ def _record(study: "Study", results: "StudyResults", folder: Path) -> Record:
             "command": results.command,
             **{name: value for name, value in results.provenance.items() if name not in made_here},
         },
-        inputs=tuple(f"{study.cell.name}:{cell}" for cell in sorted(results.examples)),
-        folder=str(folder),
+        inputs=tuple(f"{study.cell.name}:{cell}" for cell in recorded),
+        folder=str(folder.relative_to(runtime.root)),
         files=("results.parquet", "cells.json"),
         artifact=f"study-{results.name}",
         artifact_type="results",

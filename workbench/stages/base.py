@@ -166,8 +166,11 @@ class Stage(Config):
             The stages that others are working on and that stand in the way; none: the artifact is there.
         """
         target = self.folder(runtime)
-        if self.shipped() is not None or (target.is_dir() and not self._is_damaged(target, runtime)):
-            self.track(runtime)
+        if self.shipped() is not None:
+            return []
+        if target.is_dir() and not self._is_damaged(target, runtime):
+            if not runtime.tracker.knows(target.name):  # made while W&B was disabled
+                self.track(runtime)
             return []
         # all of them, even where one is in the way: there is work in the others
         busy = [other for stage in self.upstream() for other in stage.attempt(runtime)]

@@ -39,7 +39,6 @@ def publish(runs: Path, say: Callable[[str], None], *, online: bool, patience: f
     records = Records(runs.resolve())
     if not records.paths():
         return Published()
-    os.environ.pop("WANDB_MODE", None)  # it is `online` that counts: a stated "offline" must not stop `sync`
     # where W&B keeps tables and pictures until they are uploaded; its own choice is the user's home
     os.environ.setdefault("WANDB_DATA_DIR", str(records.runs / "wandb"))
     with locked(records.folder).acquire(timeout=patience):

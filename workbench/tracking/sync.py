@@ -1,5 +1,6 @@
 """`python -m workbench sync`: upload what is not uploaded yet."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def sync(runs: Path, say: Callable[[str], None]) -> None:
     if not Records(runs).paths():
         say(f"nothing to upload: no study has left records for W&B in {runs}")
         return
+    os.environ.pop("WANDB_MODE", None)  # studies may run offline; who calls this wants an upload
     try:
         published = publish(runs, say, online=True, patience=PATIENCE)
     except NoKeyError as error:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -62,9 +61,6 @@ class Recorder(Tracker):
             self.say(f"W&B: no record of {record.name} ({error.strerror})")
             return
         self.num_recorded += 1
-        if self.process is not None and self.process.stdin is not None:
-            with suppress(OSError):  # it has died: the record stays for the next
-                self.process.stdin.write(b"\n")
 
     def close(self) -> None:
         if self.process is not None and self.process.stdin is not None:
@@ -80,14 +76,13 @@ class Recorder(Tracker):
 
 
 def _start(records: Records) -> "subprocess.Popen[bytes] | None":
-    """The process that makes runs of the records; it ends by itself after its standard input does."""
+    """The process that makes runs of the records; it ends by itself after its standard input, the study, does."""
     try:
         records.folder.mkdir(parents=True, exist_ok=True)
         records.problem.unlink(missing_ok=True)
         with records.log.open("a") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "workbench.tracking", str(records.runs)],
-                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
