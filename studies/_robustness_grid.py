@@ -23,9 +23,9 @@ Pair = tuple[str, str]
 
 ENCODER, DEGRADATION, VARIANCE, SEED = "encoder", "degradation", "variance", "seed"
 """The axes that the report knows; the last two may be absent."""
-OWN = "encoder"
-"""The rule that matches the variance which the encoder predicts itself."""
-NO_ENCODER, NO_SEED = "none", "-"
+OWN, TRUE = "encoder", "true"
+"""The rules that match the variance which the encoder predicts itself, and the true one, which only a study knows."""
+NO_ENCODER = NO_SEED = "none"
 UNSEEN = "all but the tested one"
 """The row of the universal encoders that were trained on all degradations but one, each tested on that one."""
 _ALL_BUT = "all but "
@@ -140,6 +140,8 @@ def read_grid(results: "StudyResults", rule: str = OWN, seed: str | None = None)
     for axis, labels in results.axes.items():
         if axis == VARIANCE and rule in labels:
             rows = rows[rows[VARIANCE] == rule]
+        elif axis == VARIANCE and (others := [label for label in labels if label != TRUE]) and len(others) == 1:
+            rows = rows[rows[VARIANCE] == others[0]]  # the user has chosen another rule for all cells
         elif axis not in (ENCODER, DEGRADATION, SEED) and len(labels) > 1:
             raise UserError(
                 f"this report cannot show several values of {axis} ({', '.join(labels)}) side by side: give it one"

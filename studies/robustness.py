@@ -70,7 +70,7 @@ def without_encoder(families: Sequence[Degradation]) -> Axes:
 def statistics(cells: Sequence[Cell]) -> dict[str, Stage]:
     """The latent statistics of each degradation that was tested on, with the errors of its own encoder.
 
-    None where latents have too many elements for the images that there are: the page goes without.
+    Empty where latents have too many elements for the images that there are: the page goes without.
     """
     stages: dict[str, Stage] = {}
     for cell in cells:
@@ -120,7 +120,7 @@ study = Study(
         "desk": Preset(grids=(crossed(FOUR, FUSED, TRUE), without_encoder(FOUR))),
         "full": Preset(
             overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000},
-            axes={**crossed(FAMILIES, OWN), "severity_encoder.seed": (0, 1, 2)},
+            axes={**crossed(FAMILIES, OWN), "severity_encoder.seed": (0,)},
             grids=(
                 *left_out(FAMILIES, OWN, FUSED, TRUE),
                 crossed(FAMILIES, FUSED, TRUE),

@@ -151,7 +151,7 @@ def make_full_results(num_images: int = 32, degradations: tuple[str, ...] = SIX,
             _add_rules(add, cell, unseen, matched, mismatched=False, rng=rng)
             for rule, loss in NO_ENCODER_LOSS.items():
                 none = unseen.assign(encoder="none", psnr=matched - loss + rng.normal(0, 0.2, num_images))
-                add(none, variance=rule, seed="-")
+                add(none, variance=rule, seed="none")
     frame = pd.concat(frames, ignore_index=True)
     axes = {name: list(frame[name].unique()) for name in ("encoder", "degradation", "variance", "seed")}
     evidence = {"likeness": make_likeness(degradations)}

@@ -148,7 +148,7 @@ def test_results_of_another_study_are_refused_with_what_differs(
 ) -> None:
     fields, expected = OTHERS[case]
     use(make_study(images), monkeypatch)
-    with pytest.raises(UserError, match="not computed yet.*is of another study.*" + expected):
+    with pytest.raises(UserError, match="not computed yet.*does not hold them.*" + expected):
         gather_cached("small", "full", fields, elsewhere)
 
 

@@ -203,8 +203,9 @@ def test_without_an_encoder_nothing_is_trained(
     said = cli(*arguments, *own, "--encoder=none")
     assert said.code == 0, said.err
     rows = table(tmp_path / "output")
-    assert {row["sigma_hat"] for row in rows} == {"1.0"}
+    assert {row["sigma_hat"] for row in rows} == {""}, "nothing is predicted"
     assert all(float(row["start_sigma"]) > 0 for row in rows)
+    assert cli(*arguments, *own, "--encoder=none", "--start.kind=full").code == 0
     # another operator, and not a linear one
     assert cli(*arguments, *own, "--encoder=none", "--operator=jpeg").code == 0
 
@@ -221,6 +222,8 @@ def test_the_universal_encoder_ships(cli: CommandLine, tmp_path: Path) -> None:
     rows = table(tmp_path / "output")
     assert len(rows) == NUM_IMAGES
     assert all(0 < float(row["sigma_hat"]) < 1 for row in rows)
+    line = cli.refuses("restore", *flags, "--encoder=universal", "--severity_encoder.seed=1")
+    assert line.startswith("no universal encoder ships for this data and autoencoder")
 
 
 def arrays(**given: np.ndarray) -> Callable[[Path], None]:

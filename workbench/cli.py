@@ -37,6 +37,7 @@ UNIVERSAL: dict[str, Any] = {
     "severity_encoder.source": "auto",
     "severity_encoder.degradation.kind": "mixture",
     "severity_encoder.num_train_images": 100_000,
+    "severity_encoder.batch_size": 64,
 }
 """The recipe of the universal severity encoder that ships."""
 
@@ -120,13 +121,14 @@ def restore(
     rerun: Rerun = False,
 ) -> None:
     """Restore your own degraded images."""
+    from workbench.config import UserError
     from workbench.restoring import restore_folder
     from workbench.stages.evaluate import Evaluate
     from workbench.study import base_cell
 
     given = _overrides(context)
     if encoder is RestoreWith.NONE:
-        chosen = {"severity_encoder.kind": "none", "start.variance": "residual"}
+        chosen = {"severity_encoder.kind": "none"} | ({} if "start.kind" in given else {"start.variance": "residual"})
     elif encoder is RestoreWith.UNIVERSAL:
         chosen = UNIVERSAL
     else:  # trained for the very operator, noise included
@@ -135,6 +137,9 @@ def restore(
     overrides = {"degradation.kind": operator, **chosen, **given}
     cell = base_cell("robustness", preset, overrides)
     assert isinstance(cell, Evaluate)
+    trained = cell.severity_stage()
+    if encoder is RestoreWith.UNIVERSAL and (trained is None or trained.shipped() is None):
+        raise UserError("no universal encoder ships for this data and autoencoder: use --encoder=matched or none")
     with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:
         restore_folder(cell, input_folder, output_folder, severity, params, runtime)
 

@@ -168,6 +168,7 @@ def write_reference(results: StudyResults, cells: Sequence[Cell], support: Mappi
     index = {
         "stages": {path: version for cell in cells for path, version in _versions(cell.stage).items()},
         "support": {name: stage.identity for name, stage in support.items()},
+        "notes": results.notes,
         "cells": records,
     }
     rows = results.frame.drop(columns=["measurement_set", *results.axes])

@@ -16,6 +16,7 @@ from workbench.data.preparation import prepare
 from workbench.degradations import Degradation
 from workbench.degradations.base import check_severity
 from workbench.measurement import Measurement
+from workbench.severity.untrained import NoEncoder
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 from workbench.tensors import Ids, Images, Severities
@@ -62,6 +63,7 @@ def restore_folder(
     # files of equal content are one image to the solver
     first_of_each = torch.tensor([ids.tolist().index(image_id) for image_id in names_of])
     measurement = measurement.take(first_of_each)
+    untrained = isinstance(cell.severity_encoder, NoEncoder)  # predicts nothing
     rows = []
     with runtime.progress.task(f"restoring {len(names)} images") as update:
         for restored in restorer.restore(_batches(measurement.to(runtime.device), runtime.batch_size)):
@@ -71,7 +73,7 @@ def restore_folder(
                     rows.append(
                         {
                             "image": name,
-                            "sigma_hat": float(restored.var_hat[i].sqrt()),
+                            "sigma_hat": "" if untrained else float(restored.var_hat[i].sqrt()),
                             "start_sigma": float(restored.start_variance[i].sqrt()),
                             "distrusted": bool(restored.distrusted[i]),
                             "start_timestep": int(restored.start_timestep[i]),

@@ -1,6 +1,7 @@
 """Run a study: compute the cells that are missing, take those that ship, and join the results."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,9 +54,13 @@ def run_study(
             plan.study.finish(plan.cells, folder, runtime)
         results = gather(plan, runtime)
         if results is not None:
-            with whole(folder / "results.parquet") as partial:
-                results.frame.to_parquet(partial)
+            _write_rows(results, folder)
     return results, folder
+
+
+def _write_rows(results: StudyResults, folder: Path) -> None:
+    with whole(folder / "results.parquet") as partial:
+        results.frame.to_parquet(partial)
 
 
 def gather_cached(
@@ -80,7 +85,11 @@ def gather_cached(
     results = gather(plan, runtime)
     if results is None:
         raise UserError(f"the cells of {name} have no rows to report")
-    return plan.study, results, study_folder(runtime, name, preset, overrides)
+    folder = study_folder(runtime, name, preset, overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        _write_rows(results, folder)
+    return plan.study, results, folder
 
 
 def ship(name: str, preset: str, runtime: Runtime, folder: Path) -> tuple[StudyResults, int]:
@@ -122,9 +131,11 @@ def against_reference(name: str, preset: str, runtime: Runtime) -> Iterator[tupl
     cells, reference = study.cells(preset), find_reference(name, preset)
     if reference is None:
         raise UserError(f"{name} ({preset}) has no reference results in {reference_root()}")
-    if differences := reference.differences(cells):
-        raise UserError(f"{reference.folder} is of another study and is not compared: {'; '.join(differences)}")
-    here = [cell for cell in cells if cell.stage.is_cached(runtime)]
+    shared = [cell for cell in cells if cell.stage in reference]
+    if not shared:
+        differences = "; ".join(reference.differences(cells))
+        raise UserError(f"{reference.folder} is of another study and is not compared: {differences}")
+    here = [cell for cell in shared if cell.stage.is_cached(runtime)]
     if not here:
         raise UserError(f"no cell is computed here: {command_of(name, preset, {})} --no-reference")
     for cell in here:
@@ -151,6 +162,7 @@ class _Plan:
     def of(cls, name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, use_reference: bool) -> "_Plan":
         study, question = load_study(name)
         cells = study.cells(preset, overrides)
+        _refuse_namesakes(cells)
         support = study.support(cells) if study.support is not None else {}
         reference = find_reference(name, preset) if use_reference else None
         shipped = [
@@ -171,7 +183,16 @@ class _Plan:
         """What keeps the reference from holding all cells, to be appended to a sentence."""
         if self.reference is None or not (differences := self.reference.differences(self.cells)):
             return ""
-        return f" (the reference in {self.reference.folder} is of another study: {'; '.join(differences)})"
+        return f" (the reference in {self.reference.folder} does not hold them: {'; '.join(differences)})"
+
+
+def _refuse_namesakes(cells: Sequence[Cell]) -> None:
+    """Tables tell cells apart by their labels."""
+    counts = Counter(tuple(cell.labels.values()) for cell in cells)
+    if twice := [labels for labels, count in counts.items() if count > 1]:
+        raise UserError(
+            f"several cells are called {', '.join(twice[0])}: put what they differ in on an axis of its own"
+        )
 
 
 def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
@@ -204,6 +225,9 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
         frames.append(rows.assign(cell=identity, **cell.labels))
         measured.setdefault(digest(value_at(cell.stage, "degradation")), set()).update(rows["measurement_set"])
         examples[identity] = _on_unit_range(pictures)
+    if plan.shipped:
+        assert plan.reference is not None
+        notes.update(plan.reference.index["notes"])
     if any(len(sets) > 1 for sets in measured.values()):
         raise UserError("cells of one degradation were measured on different images or noise: they cannot be compared")
     frame = pd.concat(frames, ignore_index=True)

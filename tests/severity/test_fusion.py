@@ -66,6 +66,16 @@ def test_more_residual_never_means_less_variance(fusion: Fusion) -> None:
     assert float(variance.max()) <= MAX_VARIANCE
 
 
+@pytest.mark.parametrize("spread", [MIN_SPREAD, 0.3, 1.0])
+def test_a_loud_contradiction_is_heard(spread: float) -> None:
+    fusion = Fusion(0.0, spread, torch.zeros(1), torch.eye(1), 0.0, 0.0)
+    own = torch.full((5,), 1e-3)
+    residual = torch.tensor([1e-3, 0.03, 0.3, 1.0, 4.0])
+    variance, distrusted = fusion.fused(own, residual)
+    torch.testing.assert_close(variance[2:], residual[2:], rtol=0.1, atol=0)
+    assert distrusted.tolist() == [False, True, True, True, True]
+
+
 def test_one_variance_for_all_images_makes_no_sharp_gate() -> None:
     features = normal(16, 3)
     same = torch.full((16,), 0.1)

@@ -243,6 +243,14 @@ def test_without_an_encoder_there_is_no_variance_of_its_own(cell: Evaluate) -> N
         cell.replace({"severity_encoder.kind": "none", **start})
 
 
+def test_given_encoder_weights_are_looked_at_first(cell: Evaluate, tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="holds no severity encoder"):
+        cell.replace({"severity_encoder.source": str(tmp_path)}).check()
+    with pytest.raises(UserError, match="holds no"):
+        cell.replace({"severity_encoder.source": str(tmp_path / "missing")}).check()
+
+
 def test_a_pseudo_inverse_needs_a_linear_operator(cell: Evaluate) -> None:
     none = {"severity_encoder.kind": "none", "severity_encoder.guess": "pseudo_inverse", "start.variance": "residual"}
     with pytest.raises(UserError, match="jpeg is not linear; use guess=view"):

@@ -1,5 +1,6 @@
 """The regularised inverse of a linear degradation: the image that explains y and stays near grey."""
 
+import torch
 from torch import Tensor
 
 from workbench.config import UserError
@@ -32,7 +33,7 @@ def pseudo_inverse(degradation: Degradation, y: Measurements, measurement: Measu
     params = dict(measurement.params)
     mask = measurement.observed
     noise_std = measurement.noise_std.clamp(min=1e-3).reshape(-1, 1, 1, 1)
-    grey = _grey(y, measurement)
+    grey = _grey(degradation, y, measurement)
 
     def a(x: Tensor) -> Tensor:
         prediction = degradation.A(x, params)
@@ -52,8 +53,10 @@ def pseudo_inverse(degradation: Degradation, y: Measurements, measurement: Measu
     return solution
 
 
-def _grey(y: Measurements, measurement: Measurement) -> Images:
-    """The mean of the observed entries, as an image. Operators of the workbench keep the mean of an image."""
-    seen = y if measurement.observed is None else y * measurement.observed
-    mean = seen.flatten(1).sum(1) / measurement.num_observed()
-    return mean.reshape(-1, 1, 1, 1).expand(-1, *measurement.encoder_input().shape[1:]).contiguous()
+def _grey(degradation: Degradation, y: Measurements, measurement: Measurement) -> Images:
+    """The grey image that explains y best, whatever A does to one: <A(1), y> / <A(1), A(1)> of the observed entries."""
+    ones = torch.ones_like(measurement.encoder_input())
+    of_ones = degradation.A(ones, dict(measurement.params))
+    seen = of_ones if measurement.observed is None else of_ones * measurement.observed
+    level = (seen * y).flatten(1).sum(1) / seen.square().flatten(1).sum(1).clamp(min=1e-12)
+    return level.reshape(-1, 1, 1, 1) * ones

@@ -4,10 +4,11 @@ On measurements such as it was trained on, an encoder's var_hat is better than t
 (see `residual`): the residual sees observed entries only, and latent errors are not white, so v is off by a factor that
 is much the same from image to image. On others var_hat may be far too small, and v tells. Write d = log(v / var_hat)
 less its usual value. Two explanations compete for d: the encoder is as good as usual, d ~ N(0, spread^2), or it is out
-of its depth, d uniform over the range of variances. With equal odds beforehand and p the posterior probability of the
-second (Bayes),
+of its depth, d uniform over the range of variances. With p the posterior probability of the second (Bayes),
 
     log var = log var_hat + p max(d, 0)
+
+An encoder is distrusted where d itself speaks for the second, whatever was held likelier before.
 
 What is usual is fitted on validation images of the encoder's own training degradation: no other degradation is needed.
 """
@@ -51,11 +52,12 @@ class Fusion:
 
     def fused(self, own: Scalars, residual: Scalars) -> tuple[Scalars, Tensor]:
         """(variance, distrusted): both variances fused, and where the residual speaks against the encoder."""
-        d = (residual / own).log() - self.log_ratio
-        usual = (-0.5 * (d / self.spread).square()).exp() / (self.spread * math.sqrt(2 * math.pi))
-        odds = torch.where(d > 0, PRIOR_ODDS / RANGE / usual, 0.0)
-        variance = own * (odds / (1 + odds) * d.clamp(min=0)).exp()
-        return variance.clamp(max=MAX_VARIANCE), odds > PRIOR_ODDS
+        d = (residual / own).log().double() - self.log_ratio
+        log_usual = -0.5 * (d / self.spread).square() - math.log(self.spread * math.sqrt(2 * math.pi))
+        log_factor = -math.log(RANGE) - log_usual  # Bayes: what the measurement adds to the odds
+        out_of_depth = torch.where(d > 0, (math.log(PRIOR_ODDS) + log_factor).sigmoid(), 0.0)
+        variance = own * (out_of_depth * d.clamp(min=0)).exp()
+        return variance.clamp(max=MAX_VARIANCE).to(own), (d > 0) & (log_factor > 0)
 
     def by_distance(self, own: Scalars, features: Tensor) -> Scalars:
         """The out-of-distribution score's answer: own variance, raised with the features' distance from the usual.

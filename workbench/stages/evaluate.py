@@ -121,6 +121,8 @@ class Evaluate(Stage):
         self.check_operators()
         self.data.split(self.split).first(self.num_images)
         self.prior_stage().check()
+        if (trained := self.severity_stage()) is not None:
+            trained.check()
         if self.lpips.backbone is not None:
             load_lpips(self.lpips)
 

@@ -8,7 +8,15 @@ from pydantic import Field
 
 from workbench.autoencoders import AnyAutoencoder
 from workbench.data import Source
-from workbench.degradations import AnyDegradation, Mixture
+from workbench.degradations import (
+    JPEG,
+    AnyDegradation,
+    GaussianBlur,
+    GaussianNoise,
+    MotionBlurCRF,
+    RandomInpainting,
+    SuperResolution,
+)
 from workbench.measurement import Measurement
 from workbench.severity.estimate import error_variance
 from workbench.severity.fusion import Fusion
@@ -20,6 +28,8 @@ from workbench.tensors import Latents, Measurements
 
 BATCH_SIZE = 128
 FUSION = "fusion.safetensors"
+OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG())
+"""What the gain of the features' distance is fitted to. To change it is to raise the stage's version."""
 
 
 class FitFusion(Stage):
@@ -65,7 +75,7 @@ class FitFusion(Stage):
         from safetensors.torch import save_file
 
         own, residual, features, _ = self._measure(self.severity_encoder.degradation, runtime, residuals=True)
-        others = [self._measure(member, runtime, residuals=False) for member in Mixture().members]
+        others = [self._measure(member, runtime, residuals=False) for member in OTHERS]
         own_other, _, features_other, s2 = (torch.cat(column) for column in zip(*others, strict=True))
         fusion = Fusion.fit(own, residual, features, (own_other, s2, features_other))
         save_file(fusion.tensors(), folder / FUSION)

@@ -90,6 +90,19 @@ class TrainSeverity(Stage):
         folder = beside / SHIPPED if beside is not None else None
         return folder if folder is not None and zoo.made_by(folder, self.recipe()) else None
 
+    def check(self) -> None:
+        """Refuse given weights that are missing or cannot be read, before compute is spent. Raises UserError."""
+        from safetensors import SafetensorError, safe_open
+
+        if (folder := self.shipped()) is None:
+            return
+        try:
+            with safe_open(folder / WEIGHTS, "pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{folder} holds no severity encoder ({WEIGHTS}: {reason})") from None
+
     def load(self, runtime: Runtime) -> SeverityEncoder:
         """The trained encoder, frozen, on the runtime's device.
 

@@ -103,6 +103,8 @@ def _complete(record: Record, run: Path, records: Records, api: wandb.Api, say: 
         return False
     for name in lacking:
         say(f"{record.name}: W&B has no artifact {name}")
-    if not lacking:
+    # what was deleted before it was uploaded will never be there, and must not be waited for
+    waited_for = [name for name in lacking if records.can_be_made(name.rpartition(":")[2])]
+    if not waited_for:
         records.mark(record, run, uploaded=True)
-    return not lacking
+    return not waited_for

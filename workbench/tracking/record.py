@@ -110,6 +110,13 @@ class Records:
         """
         return Record.parse(json.loads(path.read_text()))
 
+    def can_be_made(self, run_id: str) -> bool:
+        """Whether a run is made, or what it is made of is still there."""
+        if not self.has(run_id):
+            return False
+        record = self.read(self._path(run_id))
+        return self.mark_of(record) is not None or (self.runs / record.folder).is_dir()
+
     def mark_of(self, record: Record) -> Mark | None:
         """The mark of a run, of this record or an earlier one; None: it has none, or one that cannot be read."""
         path = self._path(record.run_id, MARK)
