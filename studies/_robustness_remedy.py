@@ -62,8 +62,8 @@ _MEANINGS = {
     "residual": "the variance that explains what the estimate leaves unexplained of the measurement",
     "max": "the larger of the encoder's prediction and the residual's",
     "fused": "the encoder's prediction, raised where the residual contradicts it; such images are flagged",
-    "mahalanobis": "the encoder's prediction, raised with the distance of its features from the usual, as fitted to the "
-    "true errors of validation images of all families: it has seen the tested ones, as no other rule has",
+    "mahalanobis": "the encoder's prediction, raised with the distance of its features from the usual, as fitted to "
+    "true errors on validation images of all families: it has seen the tested ones, as no other rule has",
     TRUE: "the true variance, which only a study knows; an earlier start can still do better, since the error is more "
     "than its variance (a wrong brightness, say)",
 }

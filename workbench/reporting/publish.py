@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from workbench.study import Study
 
 PICTURE = "report/matrix.png"
+MOST_SHOWN = 40
+"""Cells in the terminal's table."""
 MEANS = ("psnr", "psnr_decoded", "psnr_degraded", "psnr_ceiling", "ssim", "lpips", "residual_ratio", "nfe", "seconds")
 
 
@@ -27,7 +29,8 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
         if study.picture is not None:
             with whole(folder / PICTURE) as partial:
                 partial.write_bytes(study.picture(results))
-    runtime.progress.show(terminal_table(results))
+    if len(results.examples) <= MOST_SHOWN:  # more are for the page
+        runtime.progress.show(terminal_table(results))
     for sentence in answer:
         runtime.progress.say(f"- {sentence}")
     runtime.progress.say(f"page: {page}")
