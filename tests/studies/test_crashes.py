@@ -88,7 +88,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_results(
 
 def num_opened(said: str) -> int:
     """How many stages a process worked on: a bar is opened only where work begins."""
-    return sum(said.count(f"... {word}") for word in ("training", "encoding", "restoring"))
+    return sum(said.count(f"... {word}") for word in ("training", "encoding", "restoring", "fitting"))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from workbench.autoencoders import AnyAutoencoder
 from workbench.data import Source
 from workbench.degradations import (
     JPEG,
-    AnyDegradation,
+    Degradation,
     GaussianBlur,
     GaussianNoise,
     MotionBlurCRF,
@@ -74,14 +74,18 @@ class FitFusion(Stage):
     def work(self, folder: Path, runtime: Runtime) -> None:
         from safetensors.torch import save_file
 
-        own, residual, features, _ = self._measure(self.severity_encoder.degradation, runtime, residuals=True)
-        others = [self._measure(member, runtime, residuals=False) for member in OTHERS]
+        with runtime.progress.task(f"fitting {self.label}") as update:
+            own, residual, features, _ = self._measure(self.severity_encoder.degradation, runtime, residuals=True)
+            others = []
+            for done, member in enumerate(OTHERS, start=1):
+                update(done, len(OTHERS) + 1, member.kind)
+                others.append(self._measure(member, runtime, residuals=False))
         own_other, _, features_other, s2 = (torch.cat(column) for column in zip(*others, strict=True))
         fusion = Fusion.fit(own, residual, features, (own_other, s2, features_other))
         save_file(fusion.tensors(), folder / FUSION)
 
     def _measure(
-        self, degradation: AnyDegradation, runtime: Runtime, *, residuals: bool
+        self, degradation: Degradation, runtime: Runtime, *, residuals: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """var_hat, the residual's variance (NaN unless asked for), features and s2 of each image."""
         autoencoder = self.autoencoder_stage().load(runtime)
@@ -97,18 +101,16 @@ class FitFusion(Stage):
             return encoder.estimate(y if view is None else view).z_hat
 
         found = []
-        with runtime.progress.task(f"{self.label}: {degradation.kind}") as update:
-            for index in torch.arange(len(images)).split(BATCH_SIZE):
-                measurement = degrade(degradation, images, index, self.seed).to(runtime.device)
-                estimate = encoder.estimate(measurement.encoder_input())
-                own = estimate.var_hat.flatten()
-                residual = torch.full_like(own, torch.nan)
-                if residuals:
-                    residual = residual_variance(estimate.z_hat, measurement, forward, encode, own, seed=self.seed)
-                z0 = autoencoder.encode(images.batch(index).to(runtime.device))
-                assert estimate.features is not None
-                row = (own, residual, estimate.features, error_variance(estimate.z_hat, z0))
-                found.append(tuple(tensor.cpu() for tensor in row))
-                update(int(index[-1]) + 1, len(images))
+        for index in torch.arange(len(images)).split(BATCH_SIZE):
+            measurement = degrade(degradation, images, index, self.seed).to(runtime.device)
+            estimate = encoder.estimate(measurement.encoder_input())
+            own = estimate.var_hat.flatten()
+            residual = torch.full_like(own, torch.nan)
+            if residuals:
+                residual = residual_variance(estimate.z_hat, measurement, forward, encode, own, seed=self.seed)
+            z0 = autoencoder.encode(images.batch(index).to(runtime.device))
+            assert estimate.features is not None
+            row = (own, residual, estimate.features, error_variance(estimate.z_hat, z0))
+            found.append(tuple(tensor.cpu() for tensor in row))
         own, residual, features, s2 = (torch.cat(column) for column in zip(*found, strict=True))
         return own, residual, features, s2
