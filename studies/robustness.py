@@ -120,7 +120,7 @@ study = Study(
         "desk": Preset(grids=(crossed(FOUR, FUSED, TRUE), without_encoder(FOUR))),
         "full": Preset(
             overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000},
-            axes={**crossed(FAMILIES, OWN), "severity_encoder.seed": (0,)},
+            axes={**crossed(FAMILIES, OWN), "severity_encoder.seed": (0, 1, 2)},
             grids=(
                 *left_out(FAMILIES, OWN, FUSED, TRUE),
                 crossed(FAMILIES, FUSED, TRUE),
