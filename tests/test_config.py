@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, model_validator
 
-from workbench.config import NOT_IDENTITY, Config, UserError, digest, kind_of, members, parse_overrides
+from workbench.config import ADDED_LATER, NOT_IDENTITY, Config, UserError, digest, kind_of, members, parse_overrides
 
 
 class Constant(Config):
@@ -178,6 +178,18 @@ def test_identity_follows_what_counts_and_only_that() -> None:
     assert len({task.identity for task in [Task(), *other]}) == len(other) + 1
     assert len(Task().identity) == 12
     assert int(Task().identity, 16) >= 0
+
+
+def test_a_field_added_later_leaves_the_identity_of_what_was_made_before() -> None:
+    class Before(Config):
+        seed: int = 0
+
+    class Now(Before):
+        precision: str = Field("float32", json_schema_extra=ADDED_LATER)
+
+    assert Now().identity == Before().identity
+    assert Now(precision="bf16").identity != Before().identity
+    assert Now(precision="bf16").canonical() == {"seed": 0, "precision": "bf16"}
 
 
 def test_identity_is_the_same_after_a_trip_through_json() -> None:

@@ -27,6 +27,9 @@ class UnknownFieldError(UserError):
 
 NOT_IDENTITY: dict[str, JsonValue] = {"identity": False}
 """`json_schema_extra` of a field that cannot change a result (a path, a batch size) and stays out of the identity."""
+ADDED_LATER: dict[str, JsonValue] = {"identity": "unless default"}
+"""`json_schema_extra` of a field whose default is what results were made with before there was the field: only another
+value enters the identity, so that those results keep theirs."""
 
 
 class Config(BaseModel):
@@ -75,8 +78,9 @@ class Config(BaseModel):
             raise _explained(cls, dict(tree), error) from None
 
     def canonical(self) -> dict[str, Any]:
-        """What the identity is made of: every field, defaults included, but those marked NOT_IDENTITY."""
-        return {name: plain(getattr(self, name)) for name, info in type(self).model_fields.items() if _counts(info)}
+        """What the identity is made of: every field, defaults included, unless marked NOT_IDENTITY or ADDED_LATER."""
+        fields = ((name, getattr(self, name), info) for name, info in type(self).model_fields.items())
+        return {name: plain(value) for name, value, info in fields if _counts(info, value)}
 
     @property
     def identity(self) -> str:
@@ -138,9 +142,14 @@ def kind_of(member: type[Config]) -> str:
     return str(member.model_fields["kind"].default)
 
 
-def _counts(info: FieldInfo) -> bool:
-    extra = info.json_schema_extra
-    return not (isinstance(extra, dict) and extra.get("identity") is False)
+def _counts(info: FieldInfo, value: Any) -> bool:
+    match info.json_schema_extra:
+        case {"identity": False}:
+            return False
+        case {"identity": "unless default"}:
+            return bool(value != info.default)
+        case _:
+            return True
 
 
 def _configs_in(annotation: Any) -> Iterator[type[Config]]:

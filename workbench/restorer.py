@@ -125,7 +125,8 @@ class Restorer:
             raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
         estimate = self.estimator.estimate(self._seen(measurement.y, measurement))
         noise = randomness.normal(measurement.ids, (self.seed, "start"), tuple(estimate.z_hat.shape[1:]))
-        networks = Networks(self.autoencoder, self.prior, self.degradation, Counter(severity_encoder=1))
+        accounts = [Counter(severity_encoder=1) for _ in keys]
+        networks = Networks(self.autoencoder, self.prior, self.degradation, accounts)
         situation = Situation(
             estimate,
             measurement,
@@ -134,7 +135,7 @@ class Restorer:
             noise.to(estimate.z_hat),
             truth,
             forward=networks.forward,
-            encode=lambda y, m: self._encode(y, m, networks),
+            encode=lambda y, m: self._encode(y, m, accounts),
             fusion=self.fusion,
             seed=self.seed,
         )
@@ -158,11 +159,12 @@ class Restorer:
                 "fell_back": start.fell_back[i],
                 "start_seconds": torch.tensor(share),
             }
-        return Task(measurement, start.z, start.position, networks.evaluations)
+        return Task(measurement, start.z, start.position, accounts)
 
-    def _encode(self, y: Measurements, measurement: Measurement, networks: Networks) -> Latents:
+    def _encode(self, y: Measurements, measurement: Measurement, accounts: list[Counter[str]]) -> Latents:
         """z_hat of other measured values, counted."""
-        networks.evaluations["severity_encoder"] += 1
+        for account in accounts:
+            account["severity_encoder"] += 1
         return self.estimator.estimate(self._seen(y, measurement)).z_hat
 
     def _seen(self, y: Measurements, measurement: Measurement) -> Images:

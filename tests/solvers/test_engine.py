@@ -69,6 +69,7 @@ def alone(image: int) -> Tensor:
         current = reference.solver.step(
             Step(
                 z=current,
+                position=torch.tensor([p]),
                 timestep=timestep_at(reference.grid, torch.tensor([p])),
                 timestep_next=timestep_at(reference.grid, torch.tensor([p + 1])),
                 noise=torch.randn(1, 4, 4, 4, generator=g),

@@ -1,5 +1,6 @@
 """What holds for every solver, and the controls."""
 
+from collections import Counter
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -24,19 +25,26 @@ class LinearOnly(NoGuidance):
     linear_only: ClassVar[bool] = True
 
 
+def counted(num_images: int) -> Networks:
+    """Linear networks with an account for each image."""
+    accounts = [Counter[str]() for _ in range(num_images)]
+    return Networks(LinearAutoencoder(), LinearPrior(), StubDegradation(), accounts)
+
+
 def step_of(y_offset: float = 0.0) -> Step:
     x, ids = images(2)
     measurement = StubDegradation().measure(x, torch.tensor([0.2, 0.9]), ids, 0)
     z, noise = torch.randn(2, 2, 4, 4, 4, generator=randomness.generator("z"))
     return Step(
         z=z,
+        position=torch.tensor([499, 999]),
         timestep=torch.tensor([500, 0]),
         timestep_next=torch.tensor([499, -1]),
         noise=noise,
         measurement=Measurement(
             y=measurement.y + y_offset, ids=ids, noise_std=measurement.noise_std, params=measurement.params
         ),
-        networks=Networks(LinearAutoencoder(), LinearPrior(), StubDegradation()),
+        networks=counted(2),
         sampler=DDPM(num_steps=1000),
     )
 
@@ -87,19 +95,19 @@ def test_guided_solvers_do() -> None:
 def test_no_guidance_costs_one_evaluation_of_the_prior() -> None:
     step = step_of()
     NoGuidance().step(step)
-    assert dict(step.networks.evaluations) == {"prior": 1}
+    assert step.networks.accounts == [{"prior": 1}] * 2
 
 
 def test_decode_only_evaluates_nothing_and_does_not_diffuse() -> None:
     step = step_of()
     torch.testing.assert_close(DecodeOnly().step(step), step.z, rtol=0, atol=0)
-    assert not step.networks.evaluations
+    assert step.networks.accounts == [{}, {}]
     assert not DecodeOnly().diffuses
 
 
 @pytest.mark.parametrize(("graded", "suffix"), [(True, "_grad"), (False, "")])
 def test_networks_count_what_is_called_and_whether_a_gradient_was_taken(graded: bool, suffix: str) -> None:
-    networks = Networks(LinearAutoencoder(), LinearPrior(), StubDegradation())
+    networks = counted(3)
 
     def leaf(*shape: int) -> Tensor:
         return torch.zeros(*shape, requires_grad=graded)
@@ -108,11 +116,26 @@ def test_networks_count_what_is_called_and_whether_a_gradient_was_taken(graded: 
         networks.predict(leaf(3, 4, 4, 4), torch.zeros(3, dtype=torch.int64))
     networks.decode(leaf(3, 4, 4, 4))
     networks.encode(leaf(3, 1, 8, 8))
-    assert dict(networks.evaluations) == {f"prior{suffix}": 2, f"decoder{suffix}": 1, f"encoder{suffix}": 1}
+    assert networks.accounts == [{f"prior{suffix}": 2, f"decoder{suffix}": 1, f"encoder{suffix}": 1}] * 3
 
 
 def test_no_gradient_is_counted_where_none_is_recorded() -> None:
-    networks = Networks(LinearAutoencoder(), LinearPrior(), StubDegradation())
+    networks = counted(1)
     with torch.no_grad():
         networks.decode(torch.zeros(1, 4, 4, 4, requires_grad=True))
-    assert dict(networks.evaluations) == {"decoder": 1}
+    assert networks.accounts == [{"decoder": 1}]
+
+
+def test_a_part_of_a_step_is_that_of_its_images_and_charges_only_them() -> None:
+    step = step_of()
+    accounts = step.networks.accounts
+    last = step.take(torch.tensor([1]))
+    torch.testing.assert_close(NoGuidance().step(last), NoGuidance().step(step)[1:])
+    assert last.measurement.ids.tolist() == step.measurement.ids[1:].tolist()
+    assert (last.position.tolist(), last.timestep_next.tolist()) == ([999], [-1])
+    assert accounts == [{"prior": 1}, {"prior": 2}]
+
+
+def test_accounts_of_other_images_than_those_evaluated_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 images evaluated, 2 accounts to charge"):
+        counted(2).decode(torch.zeros(3, 4, 4, 4))

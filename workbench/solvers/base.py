@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -23,14 +24,19 @@ class Networks:
     Solvers call these and not the modules, so a cost cannot move to where it is not counted.
 
     Attributes:
-        evaluations: per image, by name: "prior", "decoder", "encoder", and each with "_grad" for evaluations through
-            which a gradient was taken.
+        accounts: of each image of the batch that the networks are called with, its evaluations by name: "prior",
+            "decoder", "encoder", and each with "_grad" for evaluations through which a gradient was taken. None: nobody
+            asks.
     """
 
     autoencoder: Autoencoder
     prior: Prior
     degradation: Degradation
-    evaluations: Counter[str] = field(default_factory=Counter)
+    accounts: Sequence[Counter[str]] | None = None
+
+    def charging(self, accounts: Sequence[Counter[str]] | None) -> Self:
+        """The same networks for a batch of images with these accounts."""
+        return replace(self, accounts=accounts)
 
     def predict(self, z: Latents, timestep: Timesteps) -> tuple[Latents, Latents]:
         """The prior's (z0_hat, eps)."""
@@ -52,8 +58,13 @@ class Networks:
         return self.autoencoder.encode(x)
 
     def _count(self, name: str, argument: Tensor) -> None:
+        if self.accounts is None:
+            return
+        if len(self.accounts) != len(argument):
+            raise ValueError(f"{len(argument)} images evaluated, {len(self.accounts)} accounts to charge")
         graded = argument.requires_grad and torch.is_grad_enabled()
-        self.evaluations[f"{name}_grad" if graded else name] += 1
+        for account in self.accounts:
+            account[f"{name}_grad" if graded else name] += 1
 
 
 @dataclass(frozen=True)
@@ -62,12 +73,14 @@ class Step:
 
     Attributes:
         z: the latents now.
+        position: of each image in the sampler's grid, (batch,) int64 on the CPU.
         timestep, timestep_next: of each image; -1 is the clean end.
         noise: standard normal, like z, from each image's own generator.
         measurement: what was measured, for the same images.
     """
 
     z: Latents
+    position: Tensor
     timestep: Timesteps
     timestep_next: Timesteps
     noise: Latents
@@ -80,6 +93,21 @@ class Step:
         schedule = self.networks.prior.schedule
         a, a_next = schedule.alpha_bar_at(self.timestep), schedule.alpha_bar_at(self.timestep_next)
         return self.sampler.step(z0_hat, eps, a, a_next, self.noise)
+
+    def take(self, index: Tensor) -> "Step":
+        """The step of the images at `index`, (n,) int64 on the CPU, charged to their accounts."""
+        on_device = index.to(self.z.device)
+        accounts = self.networks.accounts
+        return replace(
+            self,
+            z=self.z[on_device],
+            position=self.position[index],
+            timestep=self.timestep[on_device],
+            timestep_next=self.timestep_next[on_device],
+            noise=self.noise[on_device],
+            measurement=self.measurement.take(on_device),
+            networks=self.networks.charging(None if accounts is None else [accounts[i] for i in index.tolist()]),
+        )
 
     def residual_norm(self, z0_hat: Latents) -> Scalars:
         """||y - A(D(z0_hat))||_2 over the observed entries, per image, on the scale of [0, 1] images."""
@@ -107,3 +135,22 @@ class Solver(Config):
         """Refuse, before compute is spent, an operator that the solver cannot handle."""
         if self.linear_only and not degradation.linear:
             raise UserError(f"solver {self.kind} needs a linear operator, {degradation.kind} is not; use ldps")
+
+
+class Guided(Solver):
+    """z <- z' - grad_z energy(z): the unconditional step z' from z, then down the gradient of a data term.
+
+    One evaluation of the prior and one backward pass through all that the energy looks at.
+    """
+
+    @abstractmethod
+    def energy(self, step: Step, z: Latents, z0_hat: Latents) -> Scalars:
+        """What guidance lowers, per image: a function of z, directly or through the prior's z0_hat(z)."""
+
+    def step(self, step: Step) -> Latents:
+        with torch.enable_grad():
+            z = step.z.detach().requires_grad_(True)
+            z0_hat, eps = step.networks.predict(z, step.timestep)
+            # a sum over images: each image's gradient is its own
+            (gradient,) = torch.autograd.grad(self.energy(step, z, z0_hat).sum(), z)
+        return step.reverse(z0_hat.detach(), eps.detach()) - gradient

@@ -6,8 +6,8 @@ models batch continuously; the cost of a data set is the sum of its images' step
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,13 +26,13 @@ class Task:
     """Images that wait for slots: a start for each image of a measurement.
 
     Attributes:
-        evaluations: per image, of each network, before its first step: what its start has cost.
+        evaluations: of each image, of each network, before its first step: what its start has cost; None: nothing.
     """
 
     measurement: Measurement
     z: Latents
     position: Tensor
-    evaluations: Counter[str] = field(default_factory=Counter)
+    evaluations: Sequence[Counter[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,11 @@ class Engine:
             if (task := next(source, None)) is None:
                 break
             keys = task.measurement.ids.tolist()
-            accounts = [_Account(randomness.generator(self.seed, "step", key), task.evaluations.copy()) for key in keys]
+            spent = task.evaluations or [Counter[str]() for _ in keys]
+            accounts = [
+                _Account(randomness.generator(self.seed, "step", key), count.copy())
+                for key, count in zip(keys, spent, strict=True)
+            ]
             entering = _Pool(task.measurement, task.z, task.position.clone(), accounts)
             pool = entering if pool is None else pool.join(entering)
         return pool
@@ -145,20 +149,19 @@ class Engine:
             noise = noise_for(z, [account.generator for account in accounts])
         step = Step(
             z=z,
+            position=position,
             timestep=timestep_at(self.grid, position).to(z.device),
             timestep_next=timestep_at(self.grid, position + 1).to(z.device),
             noise=noise,
             measurement=pool.measurement.take(slice(0, active)),
-            networks=self.networks,
+            networks=self.networks.charging([account.evaluations for account in accounts]),
             sampler=self.sampler,
         )
-        self.networks.evaluations.clear()
         advanced = self.solver.step(step)
         if z.is_cuda:
             torch.cuda.synchronize()
         share = (time.perf_counter() - started) / active
         for account in accounts:
-            account.evaluations.update(self.networks.evaluations)
             account.seconds += share
         pool.z = torch.cat([advanced, pool.z[active:]])
         pool.position = torch.cat([position + 1, pool.position[active:]])

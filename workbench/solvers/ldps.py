@@ -2,14 +2,13 @@
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 
-from workbench.solvers.base import Solver, Step
-from workbench.tensors import Latents
+from workbench.solvers.base import Guided, Step
+from workbench.tensors import Latents, Scalars
 
 
-class LDPS(Solver):
+class LDPS(Guided):
     """z <- z' - guidance_scale * grad_z ||y - A(D(z0_hat(z)))||_2.
 
     z' is the unconditional reverse step. The norm is not squared, is taken per image over observed entries, and on
@@ -19,10 +18,5 @@ class LDPS(Solver):
     kind: Literal["ldps"] = "ldps"
     guidance_scale: float = Field(2.0, ge=0, description="step size, for residuals on [0, 1] images")
 
-    def step(self, step: Step) -> Latents:
-        with torch.enable_grad():
-            z = step.z.detach().requires_grad_(True)
-            z0_hat, eps = step.networks.predict(z, step.timestep)
-            # a sum over images: each image's gradient is its own
-            (gradient,) = torch.autograd.grad(step.residual_norm(z0_hat).sum(), z)
-        return step.reverse(z0_hat.detach(), eps.detach()) - self.guidance_scale * gradient
+    def energy(self, step: Step, z: Latents, z0_hat: Latents) -> Scalars:
+        return self.guidance_scale * step.residual_norm(z0_hat)
