@@ -14,7 +14,14 @@ from workbench.metrics.mantel import MantelResult, mantel_test
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
 from workbench.metrics.reconstruction import psnr, ssim
 from workbench.metrics.scaling import Map, average_linkage, classical_map
-from workbench.metrics.statistics import Estimate, mean_interval, paired_difference, ratio_of_means, spearman
+from workbench.metrics.statistics import (
+    Estimate,
+    first_crossing,
+    mean_interval,
+    paired_difference,
+    ratio_of_means,
+    spearman,
+)
 
 __all__ = [
     "Absent",
@@ -26,6 +33,7 @@ __all__ = [
     "Moments",
     "average_linkage",
     "classical_map",
+    "first_crossing",
     "frechet_distance",
     "frechet_matrix",
     "load_lpips",

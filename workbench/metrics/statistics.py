@@ -86,6 +86,33 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
     return _estimate(_rank_correlation, [*_checked_pair(x, y)])
 
 
+def first_crossing(x: ArrayLike, values: ArrayLike, level: float) -> Estimate:
+    """The first x at which the mean over images reaches `level`, interpolated linearly; the last x where it never does.
+
+    Args:
+        x: positions in the order in which they are passed, (num_positions,).
+        values: one a position and image, (num_positions, num_images).
+
+    Raises:
+        UserError: for shapes that do not belong together, NaN or infinite values.
+    """
+    positions = _checked(x)
+    samples = [_checked(row) for row in np.asarray(values, dtype=np.float64)]
+    if len(samples) != positions.size or positions.size < 2:
+        raise UserError(f"a crossing needs values at each of 2 or more positions, got {len(samples)}")
+
+    def crossing(*rows: Values, axis: int) -> Values:
+        means = np.stack([_mean(row, axis) for row in rows], axis=-1)
+        reached = means >= level
+        after = np.maximum(reached.argmax(-1), 1)
+        low, high = (np.take_along_axis(means, i[..., None], -1)[..., 0] for i in (after - 1, after))
+        rise = np.divide(level - low, high - low, out=np.zeros_like(low), where=high > low)
+        at = positions[after - 1] + rise.clip(0, 1) * (positions[after] - positions[after - 1])
+        return np.where(reached[..., 0], positions[0], np.where(reached.any(-1), at, positions[-1]))
+
+    return _estimate(crossing, samples)
+
+
 def _mean(values: Values, axis: int) -> Values:
     return np.asarray(values.mean(axis=axis))
 

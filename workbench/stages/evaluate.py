@@ -8,12 +8,13 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from workbench.autoencoders import AnyAutoencoder, Tiny
-from workbench.config import NOT_IDENTITY, digest
+from workbench.config import ADDED_LATER, NOT_IDENTITY, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
 from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
+from workbench.randomness import seed_of
 from workbench.restorer import Restored, Restorer
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.start import AnyStart, Fixed, Matched, OracleVariance, Situation, SNRMatch
@@ -56,6 +57,12 @@ class Evaluate(Stage):
     split: Split = Field("test", description="tune on val, report on test")
     num_images: int = Field(128, ge=1, description="images evaluated, from the beginning of the split")
     seed: int = Field(0, description="keys severities, operators, noise and sampling")
+    sample: int = Field(
+        0,
+        ge=0,
+        description="which draw of start noise and sampling noise, for the same measurements",
+        json_schema_extra=ADDED_LATER,
+    )
     num_examples: int = Field(
         NUM_EXAMPLES, ge=0, description="images kept for the page", json_schema_extra=NOT_IDENTITY
     )
@@ -141,6 +148,11 @@ class Evaluate(Stage):
         images = self.data.split(self.split).first(self.num_images)
         return digest({"ids": images.fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed})
 
+    @property
+    def sampling_seed(self) -> int:
+        """What keys the noise of restoring: another for each sample, while the measurements stay."""
+        return self.seed if self.sample == 0 else seed_of(self.seed, "sample", self.sample)
+
     def restorer(self, runtime: Runtime) -> Restorer:
         """Everything loaded and joined."""
         autoencoder = self.autoencoder_stage().load(runtime)
@@ -153,7 +165,7 @@ class Evaluate(Stage):
             start=self.start,
             solver=self.solver,
             sampler=self.sampler,
-            seed=self.seed,
+            seed=self.sampling_seed,
             num_slots=runtime.batch_size,
             fusion=None if fusion is None else fusion.load(runtime),
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",

@@ -1,0 +1,91 @@
+"""How exactly must a start match the severity encoder's SNR, and what would a better start gain?
+
+Starts are swept from 9 dB below the match (later, fewer evaluations) to 15 dB above it (earlier), under both readings
+of the encoder's error: independent of the clean latent (`forward`, the paper's) or of the estimate (`mmse`). Beside
+them stand the authors' rule (`official`), the same timestep for all images (`fixed`) and a match of the true error
+variance. Each image's best start of the sweep, `oracle_quality`, is what they are measured against; every encoder is
+the one that was trained for the degradation. Expected: a broad optimum; few tenths of a dB lie beyond the match.
+
+Cost: about 40 minutes on one core (desk), seconds (smoke), twice as long as desk and encoders of hours (full).
+Run: python -m workbench study snr_matching
+"""
+
+from collections.abc import Sequence
+
+from studies import _snr_report as report
+from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.severity.start import SNRMatch
+from workbench.stages.evaluate import Evaluate
+from workbench.study import Axes, Preset, Study
+
+FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
+OFFSETS = tuple(3.0 * step for step in range(-3, 6))
+
+
+def matched(degradation: Degradation, **axes: Sequence[object]) -> Axes:
+    """Cells of the encoder that was trained for the degradation; `__` in a name stands for a dot."""
+    pair = {"severity_encoder.degradation": (degradation,), "degradation": (degradation,)}
+    return {**pair, **{name.replace("__", "."): values for name, values in axes.items()}}
+
+
+def rules(degradation: Degradation, timesteps: Sequence[int]) -> list[Axes]:
+    """The other rules, and the sweep once more with other noise, on which `oracle_quality` chooses."""
+    true_offsets = (-3.0, 0.0, 3.0, 6.0)
+    return [
+        matched(degradation, start__channel=("forward",), start__offset_db=OFFSETS, sample=(1,)),
+        matched(degradation, start__kind=("official",), start__c=(1.0, 1.2), sample=(0,)),
+        matched(degradation, start__kind=("fixed",), start__timestep=timesteps, sample=(0,)),
+        matched(degradation, start__kind=("oracle_variance",), start__offset_db=true_offsets, sample=(0,)),
+    ]
+
+
+def sweep(degradation: Degradation, offsets: Sequence[float] = OFFSETS) -> Axes:
+    """Starts around the match."""
+    return matched(degradation, start__channel=("forward", "mmse"), start__offset_db=offsets, sample=(0,))
+
+
+def desk(timesteps: Sequence[int]) -> list[Axes]:
+    """All that is asked of each family, but the first one's sweep, which the study's own axes are."""
+    others = [sweep(degradation) for degradation in FAMILIES[1:]]
+    return others + [axes for degradation in FAMILIES for axes in rules(degradation, timesteps)]
+
+
+study = Study(
+    cell=Evaluate(start=SNRMatch(variance="encoder")),
+    axes=sweep(FAMILIES[0]),
+    columns={
+        "severity_encoder.degradation": "encoder",
+        "start.kind": "rule",
+        "start.channel": "channel",
+        "start.offset_db": "offset_db",
+        "start.c": "c",
+        "start.timestep": "timestep",
+    },
+    presets={
+        "smoke": Preset(
+            overrides={
+                "num_images": 4,
+                "sampler.num_steps": 50,
+                "severity_encoder.num_train_images": 128,
+                "severity_encoder.batch_size": 32,
+            },
+            axes=sweep(FAMILIES[0], (-6.0, 0.0, 6.0)),
+            grids=(
+                matched(FAMILIES[0], start__offset_db=(-6.0, 0.0, 6.0), sample=(1,)),
+                matched(FAMILIES[0], start__kind=("official",), start__c=(1.2,)),
+                matched(FAMILIES[0], start__kind=("fixed",), start__timestep=(100,)),
+            ),
+        ),
+        "desk": Preset(grids=desk((10, 20, 40, 80, 160))),
+        "full": Preset(
+            overrides={"severity_encoder.num_train_images": 100_000},
+            grids=[
+                *desk((10, 20, 40, 80, 160, 320)),
+                *(matched(degradation, start__kind=("full",)) for degradation in FAMILIES),
+            ],
+        ),
+    },
+    answer=report.answer,
+    picture=report.picture,
+    report=report.SECTIONS,
+)
