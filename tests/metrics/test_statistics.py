@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.config import UserError
-from workbench.metrics import Estimate, mean_interval, paired_difference, ratio_of_means, spearman
+from workbench.metrics import Estimate, first_crossing, mean_interval, paired_difference, ratio_of_means, spearman
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +144,25 @@ def test_text() -> None:
     assert f"{estimate:.1f}" == "23.8 [23.5, 24.1]"
     assert str(Estimate(1.0, math.nan, math.nan, 1)) == "1.00"
     assert str(Estimate(math.nan, math.nan, math.nan, 0)) == "n/a"
+
+
+def test_a_crossing_is_interpolated_on_the_mean_over_images() -> None:
+    values = np.array([[0.0, 0.0], [0.0, 0.2], [0.4, 0.6]])  # means 0, 0.1, 0.5
+    assert first_crossing([0, 3, 6], values, 0.3).mean == pytest.approx(4.5)
+    assert first_crossing([0, 3, 6], values, 0.1).mean == pytest.approx(3)
+    assert first_crossing([0, 3, 6], values, 0.6).mean == 6  # never
+    assert first_crossing([1, 3, 6], values, -1).mean == 1  # at once
+    assert first_crossing([0, 3, 6], -values, 0).mean == 0
+
+
+def test_the_interval_of_a_crossing_covers_it() -> None:
+    rng = np.random.default_rng(0)
+    slopes = 0.1 + 0.02 * rng.normal(size=200)
+    found = first_crossing([0, 1, 2], np.outer([0, 1, 2], slopes), 0.15)
+    assert found.low < 1.5 < found.high
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 1.5 * 0.2 / np.sqrt(200), rel=0.2)
+
+
+def test_a_crossing_needs_values_at_each_position() -> None:
+    with pytest.raises(UserError, match="got 2"):
+        first_crossing([0, 1, 2], np.zeros((2, 4)), 1.0)

@@ -1,0 +1,80 @@
+"""The report of data_consistency, on rows made up from known effects, and its cells."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studies._consistency_report import SECTIONS, UNGUIDED, answer, read_guidance
+from studies.data_consistency import SCALES, study
+from workbench.config import UserError
+from workbench.results import StudyResults
+from workbench.severity.start import SNRMatch
+from workbench.stages.evaluate import Evaluate
+
+
+def made_up(limit: float = 4.0, fits: float = 2.0) -> StudyResults:
+    """PSNR falls linearly in log2 of the scale to nothing gained at `limit`; the residual is 1 at `fits`."""
+    base = 22 + np.random.default_rng(0).normal(0, 1, 16)
+    frames = []
+    for label in (UNGUIDED, *map(str, SCALES)):
+        scale = 0.0 if label == UNGUIDED else float(label)
+        gain = 0.0 if label == UNGUIDED else 0.3 * np.log2(limit / scale)
+        residual = 2.0 if label == UNGUIDED else 1 + 0.1 * np.log2(fits / scale)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "image_id": np.arange(16),
+                    "psnr": base + gain,
+                    "ssim": 0.8,
+                    "residual_ratio": residual,
+                    "nfe": 14,
+                    "seconds": 0.1,
+                    "degradation": "jpeg",
+                    "guidance": label,
+                    "cell": label,
+                }
+            )
+        )
+    return StudyResults("data_consistency", "desk", "Where?", "run", {}, pd.concat(frames), {}, {}, [])
+
+
+@pytest.mark.parametrize("limit", [1.5, 4.0])
+def test_where_guidance_stops_helping(limit: float) -> None:
+    guidance = read_guidance(made_up(limit))["jpeg"]
+    assert guidance.best == min(SCALES)
+    found = guidance.helps_until()
+    assert found is not None
+    if limit in SCALES:
+        assert found.mean == pytest.approx(limit)
+    assert 2 ** np.floor(np.log2(limit)) <= found.mean <= 2 ** np.ceil(np.log2(limit))
+    assert read_guidance(made_up(limit=100))["jpeg"].helps_until() is None
+
+
+def test_where_noise_is_fitted() -> None:
+    found = read_guidance(made_up(fits=3.0))["jpeg"].fits_noise_from()
+    assert found is not None
+    assert found.mean == pytest.approx(3.0)
+    assert read_guidance(made_up(fits=100))["jpeg"].fits_noise_from() is None
+
+
+def test_the_page_says_it() -> None:
+    said = " ".join(answer(made_up()))
+    assert "1.20" in said  # 0.3 log2(4 / 0.25)
+    assert "(scale 0.25, an end of the sweep)" in said
+    assert "beyond a scale of 4.0" in said
+    assert "at a scale of 2.0" in said
+    assert "still helps at the largest scale on jpeg" in " ".join(answer(made_up(limit=100, fits=100)))
+    for section in SECTIONS:
+        assert "nan" not in section(made_up()).html.replace("dominant", "").lower()
+
+
+def test_cells_without_a_counterpart_are_refused() -> None:
+    results = made_up()
+    results.frame.drop(results.frame[results.frame["guidance"] == UNGUIDED].index, inplace=True)
+    with pytest.raises(UserError, match="jpeg needs cells with and without guidance"):
+        read_guidance(results)
+
+
+def test_the_default_scale_is_a_cell_of_other_studies_too() -> None:
+    identities = {cell.stage.identity for cell in study.cells("desk")}
+    assert Evaluate(start=SNRMatch(variance="encoder")).identity in identities

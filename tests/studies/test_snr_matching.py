@@ -1,0 +1,98 @@
+"""The report of snr_matching, on rows made up from known effects, and its cells."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studies._snr_report import HINDSIGHT, MATCH, OTHER_NOISE, SECTIONS, answer, equal_cost_gain, read_sweeps, tolerance
+from studies.snr_matching import OFFSETS, study
+from workbench.config import UserError
+from workbench.results import StudyResults
+from workbench.severity.start import SNRMatch
+from workbench.stages.evaluate import Evaluate
+
+SLOPE = {-1: 0.05, +1: 0.02}
+"""dB of PSNR that each dB off the match costs, later and earlier."""
+OFFICIAL_LOSS = 0.3
+
+
+def rows(label: dict[str, str], psnr: np.ndarray, nfe: float, cell: int) -> pd.DataFrame:
+    n = len(psnr)
+    columns = {"image_id": np.arange(n), "psnr": psnr, "ssim": 0.9, "residual_ratio": 1.0, "nfe": nfe}
+    label = {"degradation": "gaussian_blur", "sample": "0", "channel": "-", "offset_db": "-", **label}
+    return pd.DataFrame({**columns, "severity": np.linspace(0, 1, n), **label, "cell": f"{cell:012x}"})
+
+
+def made_up(num_images: int = 16) -> StudyResults:
+    base = 23 + np.random.default_rng(0).normal(0, 1, num_images)
+    frames = []
+    for channel in ("forward", "mmse"):
+        for sample in ("0", "1") if channel == "forward" else ("0",):
+            for offset in OFFSETS:
+                label = {"rule": "snr_match", "channel": channel, "offset_db": str(offset), "sample": sample}
+                psnr = base - SLOPE[1 if offset > 0 else -1] * abs(offset) - 0.01 * (channel == "mmse")
+                frames.append(rows(label, psnr, 2.0 ** (5 + offset / 3), len(frames)))
+    official = {"rule": "official", "c": "1.2", "timestep": "official"}
+    frames.append(rows(official, base - OFFICIAL_LOSS, 32.0, len(frames)))
+    fixed = {"rule": "fixed", "c": "fixed", "timestep": "40"}
+    frames.append(rows(fixed, base - 1, 1e4, len(frames)))
+    frame = pd.concat(frames, ignore_index=True)
+    return StudyResults("snr_matching", "desk", "How?", "run", {}, frame, {}, {}, [])
+
+
+def test_the_tolerance_is_where_the_mean_has_fallen_by_a_tenth_of_a_db() -> None:
+    sweep = read_sweeps(made_up())["gaussian_blur"]
+    assert tolerance(sweep, "forward", -1).mean == pytest.approx(0.1 / SLOPE[-1])
+    assert tolerance(sweep, "forward", +1).mean == pytest.approx(0.1 / SLOPE[+1])
+    assert np.isnan(tolerance(sweep, "absent", +1).mean)
+
+
+def test_regret_is_against_the_best_start_of_each_image() -> None:
+    """The match is best everywhere, on either draw."""
+    sweep = read_sweeps(made_up())["gaussian_blur"]
+    for oracle in (HINDSIGHT, OTHER_NOISE):
+        assert sweep.regret(MATCH, oracle).abs().max() == pytest.approx(0)
+        assert sweep.regret("official, c = 1.2", oracle).to_numpy() == pytest.approx(OFFICIAL_LOSS)
+
+
+def test_rules_are_compared_at_the_same_cost() -> None:
+    """The official rule costs what the match costs; a cost outside the sweep has nothing to compare with."""
+    sweep = read_sweeps(made_up())["gaussian_blur"]
+    gain = equal_cost_gain(sweep, "official, c = 1.2")
+    assert gain is not None
+    assert gain.to_numpy() == pytest.approx(OFFICIAL_LOSS)
+    assert equal_cost_gain(sweep, "fixed, t = 40") is None
+    halfway = sweep.at_nfe(1.5 * 32)
+    assert halfway is not None
+    expected = sweep.rules[MATCH]["psnr"] - 1.5 * SLOPE[+1]  # half of the way to +3 dB
+    assert halfway.to_numpy() == pytest.approx(expected.to_numpy())
+
+
+def test_the_page_says_it() -> None:
+    results = made_up()
+    said = " ".join(answer(results))
+    assert "gaussian blur from \N{MINUS SIGN}2.0 [" in said
+    assert "above the authors' rule by 0.30" in said
+    assert "by \N{MINUS SIGN}0.01" in said
+    for section in SECTIONS:
+        assert "nan" not in section(results).html.replace("dominant", "").lower()
+
+
+def test_a_sweep_without_the_match_is_refused() -> None:
+    results = made_up()
+    results.frame.drop(results.frame[results.frame["offset_db"] == "0.0"].index, inplace=True)
+    with pytest.raises(UserError, match=r"sweep start\.offset_db through 0"):
+        read_sweeps(results)
+
+
+def test_the_match_is_a_cell_of_other_studies_too() -> None:
+    identities = {cell.stage.identity for cell in study.cells("desk")}
+    assert Evaluate(start=SNRMatch(variance="encoder")).identity in identities
+
+
+def test_another_sample_has_other_noise_and_the_same_measurements() -> None:
+    cell = Evaluate()
+    other = cell.replace(sample=1)
+    assert cell.replace(sample=0).identity == cell.identity != other.identity
+    assert cell.sampling_seed == cell.seed != other.sampling_seed
+    assert cell.measurement_set() == other.measurement_set()
