@@ -1,5 +1,7 @@
 """The report of data_consistency, on rows made up from known effects, and its cells."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,7 +72,7 @@ def test_the_page_says_it() -> None:
 
 def test_cells_without_a_counterpart_are_refused() -> None:
     results = made_up()
-    results.frame.drop(results.frame[results.frame["guidance"] == UNGUIDED].index, inplace=True)
+    results = dataclasses.replace(results, frame=results.frame.query("guidance != @UNGUIDED"))
     with pytest.raises(UserError, match="jpeg needs cells with and without guidance"):
         read_guidance(results)
 

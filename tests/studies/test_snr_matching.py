@@ -1,5 +1,7 @@
 """The report of snr_matching, on rows made up from known effects, and its cells."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -80,7 +82,7 @@ def test_the_page_says_it() -> None:
 
 def test_a_sweep_without_the_match_is_refused() -> None:
     results = made_up()
-    results.frame.drop(results.frame[results.frame["offset_db"] == "0.0"].index, inplace=True)
+    results = dataclasses.replace(results, frame=results.frame.query("offset_db != '0.0'"))
     with pytest.raises(UserError, match=r"sweep start\.offset_db through 0"):
         read_sweeps(results)
 
