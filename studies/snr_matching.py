@@ -1,9 +1,9 @@
 """How exactly must a start match the severity encoder's SNR, and what would a better start gain?
 
 Starts are swept from 9 dB below the match (later, fewer evaluations) to 15 dB above it (earlier), under both readings
-of the encoder's error: independent of the clean latent (`forward`, the paper's) or of the estimate (`mmse`). Beside
-them stand the authors' rule (`official`), the same timestep for all images (`fixed`) and a match of the true error
-variance. Each image's best start of the sweep, `oracle_quality`, is what they are measured against; every encoder is
+of the encoder's error: independent of the clean latent (forward, the paper's) or of the estimate (mmse). Beside
+them stand the authors' rule (official), the same timestep for all images (fixed) and a match of the true error
+variance. Each image's best start of the sweep, oracle_quality, is what they are measured against; every encoder is
 the one that was trained for the degradation. Expected: a broad optimum; few tenths of a dB lie beyond the match.
 
 Cost: about 40 minutes on one core (desk), seconds (smoke), twice as long as desk and encoders of hours (full).

@@ -85,10 +85,11 @@ def curves(
             axes.axhline(0, color=_INK, alpha=0.4, linewidth=0.8)
         for name, x in x_marks.items():
             axes.axvline(x, color=_INK, alpha=0.7, linewidth=0.9, linestyle=_DASHED)
-            _mark(axes, readable(name), (x, 1), ("data", "axes fraction"))
+            _mark(axes, readable(name), (x, 1), ("data", "axes fraction"), above=False)
         for name, y in y_marks.items():
             axes.axhline(y, color=_INK, alpha=0.7, linewidth=0.9, linestyle=_DASHED)
-            _mark(axes, readable(name), (0, y), ("axes fraction", "data"))
+            # on the side where the panel has room
+            _mark(axes, readable(name), (0, y), ("axes fraction", "data"), above=2 * y < sum(frame.y_limits))
     return figure
 
 
@@ -238,18 +239,18 @@ def _number_ticks(axes: "Axes", log_x: bool, *, few: bool) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("-", "\N{MINUS SIGN}")))
 
 
-def _mark(axes: "Axes", label: str, at: tuple[float, float], coordinates: tuple[str, str]) -> None:
-    """The name of a mark, right of and below where it enters the panel."""
+def _mark(axes: "Axes", label: str, at: tuple[float, float], coordinates: tuple[str, str], *, above: bool) -> None:
+    """The name of a mark, right of where it enters the panel and above or below it."""
     axes.annotate(
         label,
         at,
         xycoords=coordinates,
-        xytext=(3, -2),
+        xytext=(3, 2 if above else -2),
         textcoords="offset points",
         size=_SMALL,
         color=_INK,
         alpha=0.75,
-        va="top",
+        va="bottom" if above else "top",
     )
 
 
