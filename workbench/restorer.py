@@ -17,7 +17,7 @@ from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.fusion import Fusion
 from workbench.severity.start import Situation, Start, StartRule, timestep_at
-from workbench.solvers.base import Networks, Solver
+from workbench.solvers.base import Networks, Precision, Solver
 from workbench.solvers.engine import Engine, Finished, Task
 from workbench.tensors import Ids, Images, Latents, Measurements
 
@@ -77,6 +77,8 @@ class Restorer:
         solver, sampler: how to go on.
         seed: keys every draw.
         num_slots: images worked on at once.
+        precision: of prior and autoencoder in the solver's steps; bf16: autocast. Start and last decoding are float32.
+        say: told, in a line, when memory does not hold so many images.
         fusion: what is usual for the severity encoder, for start rules that doubt it.
         guess: what the estimator reads: the image-domain view of y, or its pseudo-inverse.
     """
@@ -92,6 +94,8 @@ class Restorer:
     num_slots: int = 64
     fusion: Fusion | None = None
     guess: Literal["view", "pseudo_inverse"] = "view"
+    precision: Precision = "float32"
+    say: Callable[[str], None] = lambda line: None
     _unit_flops: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -107,8 +111,8 @@ class Restorer:
         Args:
             truth: gives the clean latents; only oracle start rules look at them.
         """
-        networks = Networks(self.autoencoder, self.prior, self.degradation)
-        engine = Engine(networks, self.solver, self.sampler, self.seed, self.num_slots)
+        networks = Networks(self.autoencoder, self.prior, self.degradation, precision=self.precision)
+        engine = Engine(networks, self.solver, self.sampler, self.seed, self.num_slots, self.say)
         begun: dict[int, dict[str, Tensor]] = {}
         tasks = (self._begin(m, engine.grid, truth(m) if truth else None, begun) for m in measurements)
         for finished in engine.run(tasks):

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from workbench.degradations import Degradation
 from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
 from workbench.tensors import Images, Latents, Measurements, Scalars, Timesteps
+
+Precision = Literal["float32", "bf16"]
 
 
 @dataclass
@@ -27,12 +29,15 @@ class Networks:
         accounts: of each image of the batch that the networks are called with, its evaluations by name: "prior",
             "decoder", "encoder", and each with "_grad" for evaluations through which a gradient was taken. None: nobody
             asks.
+        precision: bf16: convolutions and matrix products of prior and autoencoder, by torch.autocast. Latents, images,
+            the operator and the reverse step stay float32.
     """
 
     autoencoder: Autoencoder
     prior: Prior
     degradation: Degradation
     accounts: Sequence[Counter[str]] | None = None
+    precision: Precision = "float32"
 
     def charging(self, accounts: Sequence[Counter[str]] | None) -> Self:
         """The same networks for a batch of images with these accounts."""
@@ -41,12 +46,14 @@ class Networks:
     def predict(self, z: Latents, timestep: Timesteps) -> tuple[Latents, Latents]:
         """The prior's (z0_hat, eps)."""
         self._count("prior", z)
-        return self.prior.predict(z, timestep)
+        with self._cast(z):
+            return self.prior.predict(z, timestep)
 
     def decode(self, z: Latents) -> Images:
         """D(z)."""
         self._count("decoder", z)
-        return self.autoencoder.decode(z)
+        with self._cast(z):
+            return self.autoencoder.decode(z).float()
 
     def forward(self, z: Latents, measurement: Measurement) -> Measurements:
         """A(D(z)), what the measurement's operator would make of z."""
@@ -55,7 +62,11 @@ class Networks:
     def encode(self, x: Images) -> Latents:
         """E(x)."""
         self._count("encoder", x)
-        return self.autoencoder.encode(x)
+        with self._cast(x):
+            return self.autoencoder.encode(x).float()
+
+    def _cast(self, argument: Tensor) -> torch.autocast:
+        return torch.autocast(argument.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _count(self, name: str, argument: Tensor) -> None:
         if self.accounts is None:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from workbench.autoencoders import AnyAutoencoder, Tiny
-from workbench.config import NOT_IDENTITY, digest
+from workbench.config import ADDED_LATER, NOT_IDENTITY, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
@@ -18,7 +18,7 @@ from workbench.restorer import Restored, Restorer
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.start import AnyStart, Fixed, Matched, OracleVariance, Situation, SNRMatch
 from workbench.severity.untrained import NoEncoder, Untrained
-from workbench.solvers import LDPS, AnySolver
+from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.fit_fusion import FitFusion
 from workbench.stages.train_autoencoder import TrainAutoencoder
@@ -56,6 +56,11 @@ class Evaluate(Stage):
     split: Split = Field("test", description="tune on val, report on test")
     num_images: int = Field(128, ge=1, description="images evaluated, from the beginning of the split")
     seed: int = Field(0, description="keys severities, operators, noise and sampling")
+    precision: Precision = Field(
+        "float32",
+        description="of prior and autoencoder in the solver's steps; bf16: autocast, faster where the device has it",
+        json_schema_extra=ADDED_LATER,
+    )
     num_examples: int = Field(
         NUM_EXAMPLES, ge=0, description="images kept for the page", json_schema_extra=NOT_IDENTITY
     )
@@ -157,6 +162,8 @@ class Evaluate(Stage):
             num_slots=runtime.batch_size,
             fusion=None if fusion is None else fusion.load(runtime),
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
+            precision=self.precision,
+            say=runtime.progress.say,
         )
 
     def work(self, folder: Path, runtime: Runtime) -> None:
