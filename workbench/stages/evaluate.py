@@ -12,6 +12,7 @@ from workbench.config import ADDED_LATER, NOT_IDENTITY, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
+from workbench.files import PARTIAL
 from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
 from workbench.restorer import Restored, Restorer
@@ -21,6 +22,7 @@ from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.fit_fusion import FitFusion
+from workbench.stages.rows import RowStream, write_sorted
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity, degrade
@@ -167,21 +169,19 @@ class Evaluate(Stage):
         )
 
     def work(self, folder: Path, runtime: Runtime) -> None:
-        import pandas as pd
-
         restorer = self.restorer(runtime)
         images = self.data.split(self.split).first(self.num_images)
         lpips = runtime.loaded.get(self.lpips.identity) or load_lpips(self.lpips)
         runtime.loaded[self.lpips.identity] = lpips if isinstance(lpips, Absent) else lpips.to(runtime.device)
         scoring = Scoring(self, restorer, images, lpips, runtime)
-        rows: list[dict[str, Any]] = []
-        with runtime.progress.task(f"restoring: {self.label}") as update:
+        stream, num_rows, nfe = folder / f"{ROWS}{PARTIAL}", 0, 0
+        with RowStream(stream) as rows, runtime.progress.task(f"restoring: {self.label}") as update:
             for restored in restorer.restore(scoring.measurements(runtime.batch_size), scoring.clean_latents):
                 rows.extend(scoring.rows(restored))
-                update(len(rows), len(images), f"mean {sum(r['nfe'] for r in rows) / len(rows):.0f} NFE")
-        frame = pd.DataFrame(rows).sort_values("image_id", ignore_index=True)
-        frame.attrs = {}
-        frame.to_parquet(folder / ROWS)
+                num_rows, nfe = num_rows + len(restored.ids), nfe + int(restored.nfe.sum())
+                update(num_rows, len(images), f"mean {nfe / num_rows:.0f} NFE")
+        write_sorted(stream, folder / ROWS, by="image_id")
+        stream.unlink()
         scoring.save_examples(folder / EXAMPLES)
         if isinstance(lpips, Absent):
             (folder / LPIPS_ABSENT).write_text(lpips.reason)
