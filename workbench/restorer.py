@@ -101,6 +101,10 @@ class Restorer:
     def __post_init__(self) -> None:
         self.solver.check(self.degradation)
 
+    def networks(self) -> Networks:
+        """What the solver's steps evaluate."""
+        return Networks(self.autoencoder, self.prior, self.degradation, precision=self.precision)
+
     def restore(
         self, measurements: Iterable[Measurement], truth: Callable[[Measurement], Latents] | None = None
     ) -> Iterator[Restored]:
@@ -111,8 +115,7 @@ class Restorer:
         Args:
             truth: gives the clean latents; only oracle start rules look at them.
         """
-        networks = Networks(self.autoencoder, self.prior, self.degradation, precision=self.precision)
-        engine = Engine(networks, self.solver, self.sampler, self.seed, self.num_slots, self.say)
+        engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
         begun: dict[int, dict[str, Tensor]] = {}
         tasks = (self._begin(m, engine.grid, truth(m) if truth else None, begun) for m in measurements)
         for finished in engine.run(tasks):
