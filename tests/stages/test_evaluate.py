@@ -31,6 +31,7 @@ COLUMNS = {
     "start_seconds",
     "start_variance",
     "distrusted",
+    "diverged",
     "var_hat",
     "s2",
     "bias",

@@ -27,6 +27,8 @@ from workbench.tensors import Ids, Latents
 LOOKAHEAD = 3
 """Images that wait, as a multiple of the slots: the longest is chosen from so many. What waits is a measurement and a
 latent, small beside what a step needs."""
+LARGEST_RMS = 100.0
+"""Root mean square beyond which an image's latent is none any more: at every noise level it should be about 1."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Finished:
         z0: their latents, (n, channel, height, width).
         evaluations: per image, how often each network was evaluated for it.
         seconds: per image, its share of the wall time of the steps that it took part in.
+        diverged: per image, whether its latent left all bounds; z0 is then the latent before that step.
     """
 
     ids: Ids
     z0: Latents
     evaluations: list[Counter[str]]
     seconds: list[float]
+    diverged: list[bool]
 
 
 @dataclass
@@ -67,6 +71,7 @@ class _Account:
     generator: torch.Generator
     evaluations: Counter[str]
     seconds: float = 0.0
+    diverged: bool = False
 
 
 @dataclass
@@ -165,16 +170,22 @@ class Engine:
         return _Pool(task.measurement, task.z, task.position.clone(), accounts)
 
     def _finished(self, pool: _Pool) -> Finished:
-        evaluations = [account.evaluations for account in pool.accounts]
-        return Finished(pool.measurement.ids, pool.z.detach(), evaluations, [a.seconds for a in pool.accounts])
+        accounts = pool.accounts
+        return Finished(
+            ids=pool.measurement.ids,
+            z0=pool.z.detach(),
+            evaluations=[account.evaluations for account in accounts],
+            seconds=[account.seconds for account in accounts],
+            diverged=[account.diverged for account in accounts],
+        )
 
     def _advance(self, pool: _Pool) -> None:
         """One reverse step of every image."""
         started = time.perf_counter()
+        accounts = pool.accounts
         z, position = pool.z, pool.position
-        noise = torch.zeros_like(z)
-        if self.sampler.eta:
-            noise = noise_for(z, [account.generator for account in pool.accounts])
+        generators = [account.generator for account in accounts]
+        noise = noise_for(z, generators) if self.sampler.eta else torch.zeros_like(z)
         step = Step(
             z=z,
             position=position,
@@ -182,15 +193,23 @@ class Engine:
             timestep_next=timestep_at(self.grid, position + 1).to(z.device),
             noise=noise,
             measurement=pool.measurement,
-            networks=self.networks.charging([account.evaluations for account in pool.accounts]),
+            networks=self.networks.charging([account.evaluations for account in accounts]),
             sampler=self.sampler,
+            solver_noise=noise_for(z, generators) if self.solver.draws_noise else None,
         )
-        pool.z, pool.position = self._in_parts(step), position + 1
+        advanced = self._in_parts(step)
         if z.is_cuda:
             torch.cuda.synchronize()
         share = (time.perf_counter() - started) / len(pool)
-        for account in pool.accounts:
+        for account in accounts:
             account.seconds += share
+        # written so that a latent that is not finite fails it too
+        sound = (advanced.flatten(1).square().mean(1).sqrt() <= LARGEST_RMS).cpu()
+        if not bool(sound.all()):
+            for i in (~sound).nonzero().flatten().tolist():
+                accounts[i].diverged = True
+            advanced = torch.where(sound.to(z.device).reshape(-1, 1, 1, 1), advanced, z)
+        pool.z, pool.position = advanced, torch.where(sound, position + 1, len(self.grid))
 
     def _in_parts(self, step: Step) -> Latents:
         """The solver's step of all images: at once, or, where memory has run out, as many at a time as fit.
