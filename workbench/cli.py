@@ -253,6 +253,22 @@ def sync(runs: Runs = Path("runs")) -> None:
         raise typer.Exit(1) from None
 
 
+@app.command(context_settings=OVERRIDES)
+def bench(
+    context: typer.Context,
+    images: Annotated[int, typer.Option("--images", min=2, help="test images restored at each batch size")] = 256,
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+) -> None:
+    """Time the method here: images a second by batch size, what full batches cost, where the time goes."""
+    from workbench.reporting.bench import print_bench
+    from workbench.stages.evaluate import Evaluate
+
+    cell = Evaluate().replace({**UNIVERSAL, **_overrides(context), "num_images": images})
+    with _runtime(runs, device, 1, False, group=None) as runtime:
+        print_bench(cell, runtime)
+
+
 @app.command()
 def doctor(runs: Runs = Path("runs")) -> None:
     """Print what the workbench finds here: versions, device, threads, data, weights, W&B."""

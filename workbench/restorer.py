@@ -17,7 +17,7 @@ from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.fusion import Fusion
 from workbench.severity.start import Situation, Start, StartRule, timestep_at
-from workbench.solvers.base import Networks, Solver
+from workbench.solvers.base import Networks, Precision, Solver
 from workbench.solvers.engine import Engine, Finished, Task
 from workbench.tensors import Ids, Images, Latents, Measurements
 
@@ -43,6 +43,7 @@ class Restored:
         distrusted: whether the residual contradicted the severity encoder, where the start rule asks.
         start_timestep: timestep of the first network evaluation; -1 where there was none.
         fell_back: whether the chain began from pure noise because the start rule could not use z_hat.
+        diverged: whether the latent left all bounds; x_hat is then what it was before that step, decoded.
         nfe, decoder_evals, encoder_evals: evaluations of the prior, of D and of E (severity encoder included).
         flops: of all networks, gradients included; the operator's own are not counted.
         seconds: the image's share of the wall time.
@@ -57,6 +58,7 @@ class Restored:
     distrusted: Tensor
     start_timestep: Tensor
     fell_back: Tensor
+    diverged: Tensor
     nfe: Tensor
     decoder_evals: Tensor
     encoder_evals: Tensor
@@ -77,6 +79,8 @@ class Restorer:
         solver, sampler: how to go on.
         seed: keys every draw.
         num_slots: images worked on at once.
+        precision: of prior and autoencoder in the solver's steps; bf16: autocast. Start and last decoding are float32.
+        say: told, in a line, when memory does not hold so many images.
         fusion: what is usual for the severity encoder, for start rules that doubt it.
         guess: what the estimator reads: the image-domain view of y, or its pseudo-inverse.
     """
@@ -92,10 +96,16 @@ class Restorer:
     num_slots: int = 64
     fusion: Fusion | None = None
     guess: Literal["view", "pseudo_inverse"] = "view"
+    precision: Precision = "float32"
+    say: Callable[[str], None] = lambda line: None
     _unit_flops: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.solver.check(self.degradation)
+
+    def networks(self) -> Networks:
+        """What the solver's steps evaluate."""
+        return Networks(self.autoencoder, self.prior, self.degradation, precision=self.precision)
 
     def restore(
         self, measurements: Iterable[Measurement], truth: Callable[[Measurement], Latents] | None = None
@@ -107,8 +117,7 @@ class Restorer:
         Args:
             truth: gives the clean latents; only oracle start rules look at them.
         """
-        networks = Networks(self.autoencoder, self.prior, self.degradation)
-        engine = Engine(networks, self.solver, self.sampler, self.seed, self.num_slots)
+        engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
         begun: dict[int, dict[str, Tensor]] = {}
         tasks = (self._begin(m, engine.grid, truth(m) if truth else None, begun) for m in measurements)
         for finished in engine.run(tasks):
@@ -189,6 +198,7 @@ class Restorer:
             ids=finished.ids,
             x_hat=x_hat,
             **joined,
+            diverged=torch.tensor(finished.diverged),
             nfe=_total(spent, "prior"),
             decoder_evals=_total(spent, "decoder"),
             encoder_evals=_total(spent, "encoder") + _total(spent, "severity_encoder"),

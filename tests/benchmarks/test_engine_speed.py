@@ -1,94 +1,73 @@
-"""What continuous batching gains: images a second with 64 slots against 1, same weights and same evaluations."""
+"""What the slot engine gains and costs, as ratios within one run: Flash(LDPS), shipped weights, Fashion-MNIST.
+
+The figures are those of `python -m workbench bench`. They need a machine that does nothing else.
+"""
 
 import os
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-from stubs import StubEstimator
-from torch import Tensor
 
+from workbench.bench import Bench, Timed
+from workbench.cli import UNIVERSAL
 from workbench.config import UserError
-from workbench.diffusion import DDIM
-from workbench.measurement import Measurement
-from workbench.metrics import psnr
-from workbench.restorer import Restorer
-from workbench.severity.start import Fixed
-from workbench.solvers import LDPS
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
-from workbench.stages.train_severity import degrade
 
-NUM_IMAGES = 64
+NUM_IMAGES = 256
 NUM_SLOTS = 64
-SAMPLER = DDIM(num_steps=100)
-START = Fixed(timestep=99)
-"""Ten steps of the grid: 99, 89 ... 9."""
-EXPECTED_NFE = 10
-MIN_RATIO = 5.0
-MAX_PSNR_DIFFERENCE = 0.01  # dB
+MIN_SPEED_UP = 5.0
+MAX_OVERHEAD = 1.10
+MAX_PSNR_CHANGE = 0.01  # dB
+MAX_GROWTH = 0.05
 
 
-@pytest.fixture
-def problem(tmp_path: Path) -> tuple[Callable[[int], Restorer], Measurement, Tensor]:
-    """Makes a restorer with the shipped networks for a number of slots; measurements of Fashion-MNIST; the truth."""
-    cell = Evaluate()
-    if cell.autoencoder_stage().shipped() is None or cell.prior_stage().shipped() is None:
-        pytest.skip("no shipped pair in data/zoo")
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    cell = Evaluate(num_images=NUM_IMAGES).replace(UNIVERSAL)
+    if any(stage is None or stage.shipped() is None for stage in (cell.prior_stage(), cell.severity_stage())):
+        pytest.skip("no shipped weights in data/zoo")
     try:
-        split = cell.data.split("test").first(NUM_IMAGES)
+        cell.data.split("test")
     except UserError as error:
         pytest.skip(str(error))
     # tests run with one thread; a benchmark takes what users have
     torch.set_num_threads(os.cpu_count() or 1)
-    runtime = Runtime(root=tmp_path)
-    autoencoder, prior = cell.autoencoder_stage().load(runtime), cell.prior_stage().load(runtime)
-    index = torch.arange(NUM_IMAGES)
-
-    def restorer(num_slots: int) -> Restorer:
-        return Restorer(
-            autoencoder=autoencoder,
-            prior=prior,
-            estimator=StubEstimator(autoencoder),
-            degradation=cell.degradation,
-            start=START,
-            solver=LDPS(),
-            sampler=SAMPLER,
-            num_slots=num_slots,
-        )
-
-    return restorer, degrade(cell.degradation, split, index, seed=0), split.batch(index)
+    return Bench(cell, Runtime(tmp_path_factory.mktemp("runs")))
 
 
-def images_per_second(restorer: Restorer, parts: list[Measurement]) -> tuple[float, dict[int, Tensor], set[int]]:
-    """The rate, the restored images by id and the evaluations that an image took; after a warm-up."""
-    list(restorer.restore(parts[:4]))  # counts the operations of the networks too, once
-    started = time.perf_counter()
-    finished = list(restorer.restore(parts))
-    seconds = time.perf_counter() - started
-    x_hat = {key: part.x_hat[i] for part in finished for i, key in enumerate(part.ids.tolist())}
-    return len(x_hat) / seconds, x_hat, {n for part in finished for n in part.nfe.tolist()}
+@pytest.fixture(scope="module")
+def full(bench: Bench) -> Timed:
+    return bench.restore(NUM_SLOTS)
 
 
-def test_many_slots_are_faster_and_restore_the_same(
-    problem: tuple[Callable[[int], Restorer], Measurement, Tensor], capsys: pytest.CaptureFixture[str]
+def test_full_batches_are_faster_than_single_images_and_restore_the_same(
+    bench: Bench, full: Timed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    restorer, measurement, x = problem
-    singles = [measurement.take([i]) for i in range(NUM_IMAGES)]
-    slow, one_by_one, slow_nfe = images_per_second(restorer(1), singles)
-    fast, in_slots, fast_nfe = images_per_second(restorer(NUM_SLOTS), [measurement])
-    ratio = fast / slow
+    single = bench.restore(1)
+    speed_up = full.images_per_second / single.images_per_second
     with capsys.disabled():
         print(
-            f"\n{NUM_IMAGES} images, {EXPECTED_NFE} NFE, {torch.get_num_threads()} threads: "
-            f"{slow:.2f} images/s in 1 slot, {fast:.2f} in {NUM_SLOTS}, ratio {ratio:.2f}"
+            f"\n{NUM_IMAGES} images, {full.nfe / NUM_IMAGES:.1f} NFE, {torch.get_num_threads()} threads: "
+            f"{single.images_per_second:.2f} images/s one by one, {full.images_per_second:.2f} in {NUM_SLOTS} slots, "
+            f"ratio {speed_up:.2f}"
         )
-    assert slow_nfe == fast_nfe == {EXPECTED_NFE}
-    mean_psnr = [
-        float(psnr(torch.stack([x_hat[key] for key in measurement.ids.tolist()]), x).mean())
-        for x_hat in (one_by_one, in_slots)
-    ]
-    assert abs(mean_psnr[0] - mean_psnr[1]) < MAX_PSNR_DIFFERENCE
-    assert ratio >= MIN_RATIO
+    assert full.nfe == pytest.approx(single.nfe, rel=1e-3)
+    assert abs(full.psnr - single.psnr) < MAX_PSNR_CHANGE
+    assert speed_up >= MIN_SPEED_UP
+
+
+def test_a_data_set_costs_little_more_than_its_steps_in_full_batches(
+    full: Timed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with capsys.disabled():
+        print(f"\nwall time / steps in full batches: {full.overhead:.3f}")
+    assert full.overhead <= MAX_OVERHEAD
+
+
+def test_time_grows_as_the_number_of_images(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    few, many = bench.restore(NUM_SLOTS, NUM_IMAGES // 2), bench.restore(NUM_SLOTS, NUM_IMAGES // 2, 8)
+    growth = many.images_per_second / few.images_per_second
+    with capsys.disabled():
+        print(f"\nimages/s with {many.num_images} images beside {few.num_images}: {growth:.3f}")
+    assert growth == pytest.approx(1, abs=MAX_GROWTH)

@@ -1,8 +1,10 @@
 """The engine: an image's result and account are its own, whatever shares the slots with it."""
 
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,11 +12,12 @@ from stubs import LinearAutoencoder, LinearPrior, StubDegradation, images
 from torch import Tensor
 
 from workbench import randomness
+from workbench.config import UserError
 from workbench.diffusion import DDIM, DDPM, Sampler
 from workbench.measurement import Measurement
 from workbench.severity.start import timestep_at
 from workbench.solvers import LDPS, Networks, NoGuidance, Solver, Step
-from workbench.solvers.engine import Engine, Finished, Task
+from workbench.solvers.engine import LOOKAHEAD, Engine, Finished, Task
 
 NUM_STEPS = 12
 NUM_IMAGES = 23
@@ -42,9 +45,24 @@ def tasks(sizes: list[int], order: list[int] | None = None) -> list[Task]:
     return cut
 
 
-def engine(num_slots: int, solver: Solver | None = None, sampler: DDIM | None = None, seed: int = 0) -> Engine:
+def engine(
+    num_slots: int, solver: Solver | None = None, sampler: DDIM | None = None, seed: int = 0, **more: Any
+) -> Engine:
     networks = Networks(LinearAutoencoder(), LinearPrior(), StubDegradation())
-    return Engine(networks, solver or LDPS(), sampler or DDIM(num_steps=NUM_STEPS, eta=0.5), seed, num_slots)
+    return Engine(networks, solver or LDPS(), sampler or DDIM(num_steps=NUM_STEPS, eta=0.5), seed, num_slots, **more)
+
+
+class Cramped(LDPS):
+    """LDPS on a device whose memory ends, after the networks were evaluated, with more than `capacity` images."""
+
+    kind: Literal["cramped"] = "cramped"  # type: ignore[assignment]
+    capacity: int
+
+    def step(self, step: Step) -> Tensor:
+        advanced = super().step(step)
+        if len(step.z) > self.capacity:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return advanced
 
 
 def by_id(finished: Iterator[Finished]) -> dict[int, tuple[Tensor, Counter[str], float]]:
@@ -136,8 +154,8 @@ def test_tasks_are_pulled_as_slots_become_free(num_slots: int, size: int) -> Non
 
     done = 0
     for some in engine(num_slots).run(watched()):
-        # those that wait behind full slots are of the task that was pulled last
-        assert pulled - done <= num_slots + size - 1
+        # beyond the slots and those from which the longest is chosen: of the task that was pulled last
+        assert pulled - done <= num_slots * (1 + LOOKAHEAD) + size - 1
         done += len(some.ids)
     assert done == pulled == NUM_IMAGES
 
@@ -149,9 +167,48 @@ def test_slots_stay_full_while_images_wait(num_slots: int) -> None:
     sizes = test_engine.networks.prior.unet.num_images
     assert sum(sizes) == sum(NUM_STEPS - position for position in POSITIONS)
     assert max(sizes) <= num_slots
-    tail = sizes.index(next((n for n in sizes if n < num_slots), sizes[-1]))
+    tail = next((i for i, n in enumerate(sizes) if n < num_slots), len(sizes))
     assert len(sizes) - tail <= NUM_STEPS, "once a slot is empty, only images that are already in remain"
     assert sizes[tail:] == sorted(sizes[tail:], reverse=True)
+
+
+def test_the_longest_enters_first() -> None:
+    measurement, z, _ = problem()
+    steps = torch.tensor([4, 4, 4, 4, 4, 4, 4, 12])
+    task = Task(measurement.take(slice(0, 8)), z[:8], NUM_STEPS - steps)
+    test_engine = engine(2)
+    order = [key for some in test_engine.run([task]) for key in some.ids.tolist()]
+    # one slot takes the last image and two others, the other slot five: 20 steps each. In order of arrival: 24
+    assert test_engine.networks.prior.unet.num_images == [2] * 20
+    assert order == [1, 2, 8, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("capacity", [1, 3, 5])
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_else_changes(capacity: int) -> None:
+    lines: list[str] = []
+    test_engine = engine(16, Cramped(capacity=capacity), say=lines.append)
+    results, expected = by_id(test_engine.run(tasks([5]))), by_id(engine(16).run(tasks([5])))
+    assert results.keys() == expected.keys()
+    for image, (z0, evaluations, _) in expected.items():
+        torch.testing.assert_close(results[image][0], z0, rtol=1e-4, atol=1e-4)
+        assert results[image][1] == evaluations
+    assert test_engine.num_slots == {1: 1, 3: 2, 5: 4}[capacity]
+    halvings = {1: [16, 8, 4, 2], 3: [16, 8, 4], 5: [16, 8]}[capacity]
+    assert lines == [
+        f"{n} images at once do not fit into the device's memory: going on with {n // 2}" for n in halvings
+    ]
+
+
+def test_one_image_that_does_not_fit_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(UserError, match="does not hold a step of one image"):
+        by_id(engine(4, Cramped(capacity=0)).run(tasks([5])))
+
+
+def test_no_graph_outlives_its_step() -> None:
+    for some in engine(7).run(tasks([5])):
+        assert not some.z0.requires_grad
+        graphs = [t for t in gc.get_objects() if issubclass(type(t), Tensor) and t.grad_fn is not None]
+        assert graphs == []
 
 
 def test_positions_of_a_task_are_not_changed_in_place() -> None:

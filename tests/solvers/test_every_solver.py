@@ -1,6 +1,7 @@
 """What holds for every solver, and the controls."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -139,3 +140,16 @@ def test_a_part_of_a_step_is_that_of_its_images_and_charges_only_them() -> None:
 def test_accounts_of_other_images_than_those_evaluated_are_refused() -> None:
     with pytest.raises(ValueError, match="3 images evaluated, 2 accounts to charge"):
         counted(2).decode(torch.zeros(3, 4, 4, 4))
+
+
+@every
+def test_bf16_rounds_the_networks_and_nothing_else(member: Any) -> None:
+    step = step_of()
+    rounded = member().step(replace(step, networks=replace(step.networks, precision="bf16")))
+    exact = member().step(step)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
+    assert torch.equal(rounded, exact) != member.diffuses
+    x = images(2)[0]
+    assert replace(step.networks, precision="bf16").encode(x).dtype == torch.float32
+    assert replace(step.networks, precision="bf16").decode(step.z).dtype == torch.float32

@@ -31,6 +31,7 @@ COLUMNS = {
     "start_seconds",
     "start_variance",
     "distrusted",
+    "diverged",
     "var_hat",
     "s2",
     "bias",
@@ -179,6 +180,17 @@ def test_the_measurement_set_is_that_of_images_degradation_and_seed(cell: Evalua
     assert {cell.replace(overrides).measurement_set() for overrides in same} == {cell.measurement_set()}
     names = [cell.replace(overrides).measurement_set() for overrides in other]
     assert len({cell.measurement_set(), *names}) == len(other) + 1
+
+
+def test_precision_is_part_of_the_identity_and_the_default_as_before_there_was_one(
+    cell: Evaluate, runtime: Runtime, frame: pd.DataFrame
+) -> None:
+    assert "precision" not in cell.canonical()
+    low = cell.replace({"precision": "bf16"})
+    assert low.identity != cell.identity
+    found = rows(low, runtime)
+    assert found["psnr"].to_numpy() == pytest.approx(frame["psnr"].to_numpy(), abs=0.5)
+    assert found["psnr"].tolist() != frame["psnr"].tolist()
 
 
 def test_a_moved_file_is_the_same_cell(cell: Evaluate, images: Path, tmp_path: Path) -> None:

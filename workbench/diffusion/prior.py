@@ -44,9 +44,10 @@ class Prior(nn.Module):
 
     def predict(self, z: Latents, timestep: Timesteps) -> tuple[Latents, Latents]:
         """The posterior mean of the clean latent and of the noise, (z0_hat, eps), at per-image timesteps."""
-        output = self.unet(z, timestep).sample.float()
+        # before the network: reading timesteps from a GPU waits for all that it still has to do
         a = self.schedule.alpha_bar_at(timestep).reshape(-1, 1, 1, 1)
         signal, noise = a.sqrt().to(z), (1 - a).sqrt().to(z)
+        output = self.unet(z, timestep).sample.float()
         match self.scheduler.config.prediction_type:
             case "epsilon":
                 return (z - noise * output) / signal, output

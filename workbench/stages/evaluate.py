@@ -12,6 +12,8 @@ from workbench.config import ADDED_LATER, NOT_IDENTITY, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
+from workbench.diffusion.schedule import timestep_grid
+from workbench.files import PARTIAL
 from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
 from workbench.randomness import seed_of
@@ -19,13 +21,14 @@ from workbench.restorer import Restored, Restorer
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.start import AnyStart, Fixed, Matched, OracleVariance, Situation, SNRMatch
 from workbench.severity.untrained import NoEncoder, Untrained
-from workbench.solvers import LDPS, AnySolver
+from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.fit_fusion import FitFusion
+from workbench.stages.rows import RowStream, write_sorted
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity, degrade
-from workbench.tensors import Images, Latents
+from workbench.tensors import Images, Latents, Scalars
 
 AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind")]
 
@@ -33,6 +36,8 @@ ROWS = "per_image.parquet"
 EXAMPLES = "examples.safetensors"
 LPIPS_ABSENT = "lpips_absent.txt"
 NUM_EXAMPLES = 32
+RESIDUAL_GROWTH = 2.0
+"""By what factor guidance, which is there to lower it, may raise the residual before it is said to have diverged."""
 
 
 class Evaluate(Stage):
@@ -63,6 +68,11 @@ class Evaluate(Stage):
         description="which draw of start noise and sampling noise, for the same measurements",
         json_schema_extra=ADDED_LATER,
     )
+    precision: Precision = Field(
+        "float32",
+        description="of prior and autoencoder in the solver's steps; bf16: autocast, faster where the device has it",
+        json_schema_extra=ADDED_LATER,
+    )
     num_examples: int = Field(
         NUM_EXAMPLES, ge=0, description="images kept for the page", json_schema_extra=NOT_IDENTITY
     )
@@ -81,8 +91,8 @@ class Evaluate(Stage):
             raise ValueError(
                 f"sampler.num_steps must be at most T = {self.prior.num_timesteps}, got {self.sampler.num_steps}"
             )
-        if isinstance(self.start, Fixed) and self.start.timestep >= self.prior.num_timesteps:
-            raise ValueError(f"start.timestep must lie below T = {self.prior.num_timesteps}, got {self.start.timestep}")
+        if isinstance(self.start, Fixed):
+            self.start.check(self.prior.num_timesteps, timestep_grid(self.prior.num_timesteps, self.sampler.num_steps))
         return self
 
     def effort(self) -> float:
@@ -169,27 +179,33 @@ class Evaluate(Stage):
             num_slots=runtime.batch_size,
             fusion=None if fusion is None else fusion.load(runtime),
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
+            precision=self.precision,
+            say=runtime.progress.say,
         )
 
     def work(self, folder: Path, runtime: Runtime) -> None:
-        import pandas as pd
-
         restorer = self.restorer(runtime)
         images = self.data.split(self.split).first(self.num_images)
         lpips = runtime.loaded.get(self.lpips.identity) or load_lpips(self.lpips)
         runtime.loaded[self.lpips.identity] = lpips if isinstance(lpips, Absent) else lpips.to(runtime.device)
         scoring = Scoring(self, restorer, images, lpips, runtime)
-        rows: list[dict[str, Any]] = []
-        with runtime.progress.task(f"restoring: {self.label}") as update:
+        stream, num_rows, nfe = folder / f"{ROWS}{PARTIAL}", 0, 0
+        with RowStream(stream) as rows, runtime.progress.task(f"restoring: {self.label}") as update:
             for restored in restorer.restore(scoring.measurements(runtime.batch_size), scoring.clean_latents):
                 rows.extend(scoring.rows(restored))
-                update(len(rows), len(images), f"mean {sum(r['nfe'] for r in rows) / len(rows):.0f} NFE")
-        frame = pd.DataFrame(rows).sort_values("image_id", ignore_index=True)
-        frame.attrs = {}
-        frame.to_parquet(folder / ROWS)
+                num_rows, nfe = num_rows + len(restored.ids), nfe + int(restored.nfe.sum())
+                update(num_rows, len(images), f"mean {nfe / num_rows:.0f} NFE")
+        write_sorted(stream, folder / ROWS, by="image_id")
+        stream.unlink()
         scoring.save_examples(folder / EXAMPLES)
         if isinstance(lpips, Absent):
             (folder / LPIPS_ABSENT).write_text(lpips.reason)
+
+
+def _residual_rms(measurement: Measurement, degradation: AnyDegradation, x: Images) -> Scalars:
+    """Root mean square of y - A(x) over the observed entries, per image."""
+    residual = measurement.residual(degradation.A(x, measurement.params)).flatten(1)
+    return (residual.square().sum(1) / measurement.num_observed()).sqrt()
 
 
 class Scoring:
@@ -228,8 +244,7 @@ class Scoring:
         x = self.clean(restored.ids)
         z0 = autoencoder.encode(x)
         decoded = autoencoder.decode(restored.z_hat)
-        residual = measurement.residual(degradation.A(restored.x_hat, measurement.params)).flatten(1)
-        rms = (residual.square().sum(1) / measurement.num_observed()).sqrt()
+        rms = _residual_rms(measurement, degradation, restored.x_hat)
         error = restored.z_hat - z0
         columns: dict[str, Tensor] = {
             "image_id": restored.ids,
@@ -253,6 +268,7 @@ class Scoring:
             "start_timestep": restored.start_timestep,
             "oracle_timestep": self._oracle_timestep(measurement, restored, z0),
             "fell_back": restored.fell_back,
+            "diverged": self._diverged(measurement, restored, decoded),
         }
         if measurement.severity is not None:
             columns["severity"] = measurement.severity
@@ -264,6 +280,15 @@ class Scoring:
             {name: column[i] for name, column in values.items()} | {"measurement_set": self.measurement_set}
             for i in range(len(restored.ids))
         ]
+
+    def _diverged(self, measurement: Measurement, restored: Restored, decoded: Images) -> Tensor:
+        """Whether the latent left all bounds or, under guidance, x_hat explains y far worse than D(z_hat) does."""
+        if not self.cell.solver.guided:
+            return restored.diverged
+        after, before = (
+            _residual_rms(measurement, self.cell.degradation, x) for x in (restored.x_hat, decoded.clamp(0, 1))
+        )
+        return restored.diverged | (after > RESIDUAL_GROWTH * torch.maximum(before, measurement.noise_std)).cpu()
 
     def _oracle_timestep(self, measurement: Measurement, restored: Restored, z0: Latents) -> Tensor:
         """Where `snr_match`, with the rule's channel and offset if it has them, would begin on the true variance."""

@@ -1,0 +1,90 @@
+"""The tables of `python -m workbench bench`."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from workbench.bench import NUM_COPIES, Bench, Part, Timed
+from workbench.config import UserError
+from workbench.reporting.tables import rich_table
+from workbench.stages.base import Runtime, provenance
+from workbench.stages.evaluate import Evaluate
+
+NUM_SLOTS = 64
+"""Of the runs that show how time grows with the images, and of the parts."""
+DECIMALS = {"change, dB": 4, "GFLOP": 4, "ms": 3, "times": 1, "NFE/s": 0, "NFE": 1}
+
+
+def print_bench(cell: Evaluate, runtime: Runtime) -> None:
+    """Measure and print: batch sizes, what full batches cost beside bare steps, growth with the images, and the parts.
+
+    Raises:
+        UserError: without weights that ship, or without the data.
+    """
+    stages = (cell.autoencoder_stage(), cell.prior_stage(), cell.severity_stage())
+    lacking = [stage.label for stage in stages if stage is not None and stage.shipped() is None]
+    if lacking:
+        raise UserError(f"bench times weights that ship (data/zoo), and none do for: {', '.join(lacking)}")
+    cell.check()
+    say, show = runtime.progress.say, runtime.progress.show
+    with runtime.progress.task("timing") as update:
+        bench = Bench(cell, runtime)
+        slots = list(bench.slots())
+        steps = len(slots) + 2
+        batches: list[Timed] = []
+        for num_slots in slots:
+            update(len(batches), steps, f"{num_slots} at once")
+            batches.append(bench.restore(num_slots))
+        few = max(cell.num_images // 2, 1)
+        update(steps - 2, steps, f"{few} images")
+        short = bench.restore(NUM_SLOTS, few)
+        update(steps - 1, steps, f"{NUM_COPIES * few} images")
+        long = bench.restore(NUM_SLOTS, few, NUM_COPIES)
+        full = next((timed for timed in batches if timed.num_slots == NUM_SLOTS), batches[-1])
+        parts = bench.parts(full)
+    made = provenance(runtime)
+    say(
+        f"{made['device']}, {made['threads']} threads, torch {made['versions']['torch']}, {cell.precision}: "
+        f"{cell.label}, {cell.start.kind}, {cell.solver.kind}, {len(bench.x)} images"
+    )
+    show(rich_table(batch_table(batches), "Images at once", DECIMALS))
+    show(rich_table(growth_table(short, long), f"More images, {NUM_SLOTS} at once", DECIMALS))
+    show(rich_table(part_table(parts), f"Where the time goes, {full.num_slots} at once", DECIMALS))
+
+
+def batch_table(batches: Sequence[Timed]) -> pd.DataFrame:
+    """A row for each number of images at once; speed and PSNR beside the first, wall time beside bare, full steps."""
+    first = batches[0]
+    columns = {
+        "images/s": [timed.images_per_second for timed in batches],
+        "NFE/s": [timed.nfe_per_second for timed in batches],
+        "NFE": [timed.nfe / timed.num_images for timed in batches],
+        "speed-up": [timed.images_per_second / first.images_per_second for timed in batches],
+        "wall / steps": [timed.overhead for timed in batches],
+        "PSNR, dB": [timed.psnr for timed in batches],
+        "change, dB": [timed.psnr - first.psnr for timed in batches],
+    }
+    return pd.DataFrame(columns, pd.Index([timed.num_slots for timed in batches], name="at once"))
+
+
+def growth_table(short: Timed, long: Timed) -> pd.DataFrame:
+    """The rate with few and with many images; the many are the few under other ids, so one costs the same in both."""
+    both = (short, long)
+    columns = {
+        "images/s": [timed.images_per_second for timed in both],
+        "NFE": [timed.nfe / timed.num_images for timed in both],
+        "rate / first": [timed.images_per_second / short.images_per_second for timed in both],
+    }
+    return pd.DataFrame(columns, pd.Index([timed.num_images for timed in both], name="images"))
+
+
+def part_table(parts: Mapping[str, Part]) -> pd.DataFrame:
+    """Time and compute of each part of a restoration, and its share of the whole one's time."""
+    whole = parts["whole restoration"].milliseconds
+    columns = {
+        "times": [part.times for part in parts.values()],
+        "ms": [part.milliseconds for part in parts.values()],
+        "GFLOP": [part.flops / 1e9 for part in parts.values()],
+        "% of the time": [100 * part.times * part.milliseconds / whole for part in parts.values()],
+    }
+    return pd.DataFrame(columns, pd.Index(list(parts), name="part of an image"))
