@@ -171,6 +171,8 @@ def _reach(sweep: Sweep, sign: int) -> str:
 
 
 def _regret_sentence(sweeps: dict[str, Sweep]) -> str:
+    # both figures over the same degradations
+    sweeps = {name: sweep for name, sweep in sweeps.items() if OTHER_NOISE in sweep.oracles} or sweeps
     bounds = {name: _mean_regret(sweeps, MATCH, name) for name in (HINDSIGHT, OTHER_NOISE)}
     text = f"snr_match loses {spoken(bounds[HINDSIGHT], 2)} dB to the best start of each image, chosen in hindsight"
     fair = bounds[OTHER_NOISE]

@@ -6,7 +6,7 @@ them stand the authors' rule (official), the same timestep for all images (fixed
 variance. Each image's best start of the sweep, oracle_quality, is what they are measured against; every encoder is
 the one that was trained for the degradation. Expected: a broad optimum; few tenths of a dB lie beyond the match.
 
-Cost: about 40 minutes on one core (desk), seconds (smoke), twice as long as desk and encoders of hours (full).
+Cost: about an hour on one core (desk), seconds (smoke), twice as long as desk and encoders of hours (full).
 Run: python -m workbench study snr_matching
 """
 
