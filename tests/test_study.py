@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import shlex
 import shutil
 from pathlib import Path
@@ -70,6 +71,12 @@ def test_cells_are_the_product_of_the_axes(study: Study) -> None:
     assert len({cell.stage.identity for cell in cells}) == 8
     for cell in cells:
         assert study_module.value_at(cell.stage, ENCODER).kind == cell.labels["encoder"]
+
+
+def test_an_axis_that_follows_from_others_is_in_no_table(study: Study) -> None:
+    hidden = dataclasses.replace(study, columns={ENCODER: None})
+    assert {tuple(cell.labels) for cell in hidden.cells("desk")} == {("degradation", "start.offset_db")}
+    assert len(hidden.cells("desk")) == 8
 
 
 def test_presets_change_the_cell_and_replace_axes(study: Study) -> None:

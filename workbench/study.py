@@ -46,7 +46,8 @@ class Study:
     Attributes:
         cell: the stage that every cell is a variation of.
         axes: dotted path into the cell -> the values that it takes; the cells are their product.
-        columns: names of the axes in tables, where the path is not the best name.
+        columns: names of the axes in tables, where the path is not the best name; None for an axis that follows from
+            the others and is in no table.
         support: given the cells, further stages by name on whose artifacts the report rests.
         evidence: what the report needs of those artifacts, as JSON, from their folders by name.
         search: dotted path -> Optuna distribution, for tuning and sweeps.
@@ -59,7 +60,7 @@ class Study:
 
     cell: Stage
     axes: Axes
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | None] = field(default_factory=dict)
     support: Callable[[Sequence["Cell"]], Mapping[str, Stage]] | None = None
     evidence: Callable[[Mapping[str, Path]], dict[str, Any]] | None = None
     search: Mapping[str, Any] = field(default_factory=dict)
@@ -106,7 +107,8 @@ class Study:
                     if axes is grids[0] or not _touches(overrides or {}, axes):
                         raise
                     continue  # what only this further grid asks does not go with the override
-                labels = {self.columns.get(path, path): label(value_at(stage, path)) for path in columns}
+                named = ((self.columns.get(path, path), path) for path in columns)
+                labels = {name: label(value_at(stage, path)) for name, path in named if name is not None}
                 found.setdefault(stage.identity, Cell(stage, labels))
         unused.refuse()
         return list(found.values())

@@ -1,0 +1,303 @@
+"""What the solvers study says: whether the claim holds for each pair, curves of equal cost, tables and examples."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from markupsafe import Markup
+
+from studies._rows import has_column
+from studies._solvers_runs import (
+    DECODED,
+    FEWER_NFE,
+    LESS_TIME,
+    STARTS,
+    Claim,
+    Pair,
+    Run,
+    claim_of,
+    read_pairs,
+    read_runs,
+    speed_up,
+)
+from workbench.metrics import Estimate
+from workbench.reporting import (
+    QUANTITIES,
+    Card,
+    Line,
+    Picture,
+    Section,
+    Strip,
+    column_estimate,
+    curves,
+    gallery,
+    html_table,
+    listed,
+    number,
+    paragraph,
+    png,
+    readable,
+    side_by_side,
+    spoken,
+    svg,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from workbench.results import StudyResults
+
+_TABLE = ("psnr", "ssim", "lpips", "residual_ratio", "nfe", "flops", "seconds")
+NUM_EXAMPLES = 4
+
+
+def answer(results: "StudyResults") -> list[str]:
+    """Over all pairs, then a sentence or two a pair."""
+    pairs = read_pairs(results)
+    claims = {f"{pair.solver} {pair.degradation}": claim for pair in pairs if (claim := claim_of(pair)) is not None}
+    if not claims:
+        return ["These results hold no solver both from pure noise and from an SNR-matched start, so they cannot say."]
+    holds = sum(not claim.failures for claim in claims.values())
+    verdict = "Yes" if holds == len(claims) else "No" if holds == 0 else "In part"
+    first = (
+        f"{verdict}: for {holds} of {len(claims)} pairs of solver and degradation, SNR matching loses no measurable "
+        f"quality against the same solver from pure noise, with at least {FEWER_NFE} times fewer network evaluations "
+        f"and {LESS_TIME} times less time."
+    )
+    return [first, *(_pair_sentences(pair) for pair in pairs if claim_of(pair) is not None)]
+
+
+def claim_section(results: "StudyResults") -> Section:
+    """Each pair's gain and speed-up."""
+    import pandas as pd
+
+    rows = {}
+    for pair in read_pairs(results):
+        if (claim := claim_of(pair)) is None:
+            continue
+        equal = speed_up(pair)
+        rows[_title(pair)] = {
+            "pure noise, PSNR": column_estimate(claim.baseline.rows, "psnr"),
+            "SNR match, PSNR": column_estimate(claim.flash.rows, "psnr"),
+            **{f"{QUANTITIES[name].label} gained": gain for name, gain in claim.gains.items()},
+            "times fewer NFE": claim.fewer_nfe,
+            "times less time": claim.less_time,
+            "speed-up at equal PSNR": "n/a" if equal is None else _times(equal),
+            "claim": "does not hold" if claim.failures else "holds",
+        }
+    title = "Does the claim hold?"
+    if not rows:
+        return Section(title, paragraph("These results hold no pair of runs to compare."))
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver on degradation")
+    decimals = {"SSIM gained": 3, "LPIPS gained": 3, "times fewer NFE": 1, "times less time": 1}
+    text = paragraph(
+        f"Of the SNR-matched runs with at most 1/{FEWER_NFE} of the baseline's network evaluations, the one with the "
+        "best PSNR on validation images stands against the same solver from pure noise on its published grid, image by "
+        "image; a gain in LPIPS is a lower LPIPS. The claim holds where no quality's whole interval is a loss, NFE are "
+        f"at least {FEWER_NFE} times fewer and time is at least {LESS_TIME} times less."
+    )
+    text += paragraph(
+        "The speed-up at equal PSNR counts the NFE that the solver needs from pure noise, on the line through its "
+        'grids, to reach the PSNR of the SNR-matched run; "never" where no grid does.'
+    )
+    device = results.provenance.get("device")
+    caption = "Means over the same test images" + (f"; times were taken on {device}" if device else "")
+    return Section(title, text + html_table(table, decimals, caption))
+
+
+def pareto_section(results: "StudyResults") -> Section:
+    """PSNR against cost."""
+    pairs = read_pairs(results)
+    figures = []
+    for solver in dict.fromkeys(pair.solver for pair in pairs):
+        mine = [pair for pair in pairs if pair.solver == solver]
+        for column in ("nfe", "flops"):
+            description = f"{readable(solver)}: PSNR against {QUANTITIES[column].title}, a line a start"
+            figures.append(svg(_pareto_figure(mine, column), description))
+    text = paragraph(
+        "Each point is a run; runs of one start differ in their number of steps (fixed starts: in the timestep). Of "
+        "two runs above each other the upper is the better one at that cost. Costs are means of an image; compute "
+        "counts prior, decoder and encoders, with their gradients."
+    )
+    return Section("What does quality cost?", text + side_by_side(figures))
+
+
+def tables_section(results: "StudyResults") -> Section:
+    """All runs."""
+    import pandas as pd
+
+    runs = read_runs(results)
+    parts = []
+    for degradation in dict.fromkeys(run.degradation for run in runs):
+        mine = [run for run in runs if run.degradation == degradation]
+        shown = [column for column in _TABLE if all(has_column(run.rows, column) for run in mine)]
+        rows = {}
+        for run in sorted(mine, key=lambda run: run.solver == DECODED):
+            name = run.name if run.solver == DECODED else f"{readable(run.solver)}: {run.name}"
+            estimates = {QUANTITIES[column].title: column_estimate(run.rows, column) for column in shown}
+            rows[name] = estimates | {"step size": _tuned(run), "diverged": _diverged(run)}
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
+        decimals = {QUANTITIES[column].title: QUANTITIES[column].decimals for column in shown}
+        parts.append(Markup("<h3>{}</h3>").format(readable(degradation).capitalize()) + html_table(table, decimals))
+    text = paragraph(
+        'A run is named by its solver, its start and the steps of the whole grid. "Step size" is the value of the '
+        "solver's guidance scale (ReSample: its resampling's gamma) that was chosen on validation images, and the "
+        "number of trials."
+    )
+    return Section("All runs", text + _edges(runs) + Markup().join(parts))
+
+
+def examples_section(results: "StudyResults") -> Section | None:
+    """The same images by every pair's two runs."""
+    pairs = read_pairs(results)
+    parts = []
+    for degradation in dict.fromkeys(pair.degradation for pair in pairs):
+        claims = [claim for pair in pairs if pair.degradation == degradation and (claim := claim_of(pair)) is not None]
+        strips = _strips(results, claims)
+        if strips:
+            parts.append(Markup("<h3>{}</h3>").format(readable(degradation).capitalize()) + gallery(strips))
+    if not parts:
+        return None
+    text = paragraph(
+        "Images are chosen by severity alone, lowest to highest of those whose pictures are kept. Figures under images "
+        "are PSNR in dB and network evaluations."
+    )
+    return Section("Restored examples", text + Markup().join(parts))
+
+
+SECTIONS = (claim_section, pareto_section, tables_section, examples_section)
+"""The page's sections, in order."""
+
+
+def picture(results: "StudyResults") -> bytes:
+    """The first solver's PSNR against NFE, as PNG."""
+    pairs = read_pairs(results)
+    return png(_pareto_figure([pair for pair in pairs if pair.solver == pairs[0].solver], "nfe"))
+
+
+def _pair_sentences(pair: Pair) -> str:
+    claim, equal = claim_of(pair), speed_up(pair)
+    assert claim is not None
+    changes = [
+        f"{QUANTITIES[name].label} {_signed(gain.scaled(QUANTITIES[name].better), QUANTITIES[name].decimals)}"
+        + (" dB" if name == "psnr" else "")
+        for name, gain in claim.gains.items()
+    ]
+    verdict = f"the claim does not hold ({listed(claim.failures)})" if claim.failures else "the claim holds"
+    text = (
+        f"{_title(pair)}: {verdict}. {claim.flash.name}, against {claim.baseline.name}: {listed(changes)}, with "
+        f"{number(claim.flash.nfe, 1)} instead of {number(claim.baseline.nfe, 0)} NFE ({spoken(claim.fewer_nfe, 1)} "
+        f"times fewer) in {spoken(claim.less_time, 1)} times less time."
+    )
+    if equal is None:
+        return text
+    if math.isinf(equal.mean):
+        return f"{text} From pure noise no grid reaches its PSNR."
+    return f"{text} For the same PSNR, pure noise needs {_times(equal)} times its NFE."
+
+
+def _pareto_figure(pairs: Sequence[Pair], column: str) -> "Figure":
+    """A panel a degradation, a line a start."""
+    quantity = QUANTITIES[column]
+    panels = {}
+    for pair in pairs:
+        lines = {}
+        for start, name in STARTS.items():
+            points = [(float(run.rows[column].mean()) * quantity.scale, run) for run in pair.of(start) if run.nfe > 0]
+            points.sort(key=lambda point: point[0])
+            if points:
+                lines[name] = Line([x for x, _ in points], [column_estimate(run.rows, "psnr") for _, run in points])
+        panels[pair.degradation] = lines
+    return curves(
+        panels,
+        title=f"{readable(pairs[0].solver)}: PSNR against {quantity.label}",
+        x_label=f"{quantity.title} of an image, log scale",
+        y_label="PSNR, dB",
+        log_x=True,
+        order=list(STARTS.values()),
+    )
+
+
+def _edges(runs: Sequence[Run]) -> Markup:
+    """Which runs' step size is still at an end of what was tried."""
+    at_edge = [f"{run.solver} on {run.degradation}, {run.name}" for run in runs if _flag(run, "at_edge")]
+    if not at_edge:
+        return paragraph("No chosen value lies at an end of what was tried.")
+    return paragraph(f"At an end of what was tried lie still: {readable('; '.join(at_edge))}.")
+
+
+def _flag(run: Run, column: str) -> bool:
+    return column in run.rows and bool(run.rows[column].any())
+
+
+def _tuned(run: Run) -> str:
+    if "tuned_value" not in run.rows or math.isnan(run.rows["tuned_value"].iloc[0]):
+        return "\N{EN DASH}"
+    return f"{run.rows['tuned_value'].iloc[0]:.4g} of {run.rows['num_trials'].iloc[0]}"
+
+
+def _diverged(run: Run) -> str:
+    return str(int(run.rows["diverged"].sum())) if has_column(run.rows, "diverged") else "\N{EN DASH}"
+
+
+def _strips(results: "StudyResults", claims: Sequence[Claim]) -> list[Strip]:
+    """The measurement and the truth, then each solver's two runs."""
+    runs = [run for claim in claims for run in (claim.baseline, claim.flash)]
+    stores = {id(run): results.examples.get(str(run.rows["cell"].iloc[0]), {}) for run in runs}
+    kept = [set(store["image_id"].tolist()) for store in stores.values() if len(store.get("image_id", ()))]
+    if len(kept) < len(runs) or not runs:
+        return []
+    severity = runs[0].rows["severity"]
+    ordered = sorted(set.intersection(*kept), key=lambda image: (severity[image], image))
+    chosen = dict.fromkeys(ordered[round(i)] for i in np.linspace(0, len(ordered) - 1, NUM_EXAMPLES)) if ordered else {}
+
+    def shown(run: Run, name: str, image: int, line: str) -> Picture:
+        store = stores[id(run)]
+        return Picture(store[name][store["image_id"].tolist().index(image)], (line,))
+
+    given = [
+        Card(
+            [
+                shown(runs[0], "degraded", image, f"degraded {number(runs[0].rows['psnr_degraded'][image], 1)}"),
+                shown(runs[0], "clean", image, "clean"),
+            ],
+            2,
+            (f"severity {severity[image]:.2f}",),
+        )
+        for image in chosen
+    ]
+    strips = [Strip("Measurement and truth", given)]
+    for claim in claims:
+        cards = [
+            Card(
+                [
+                    shown(run, "restored", image, f"{name} {number(run.rows['psnr'][image], 1)}")
+                    for name, run in (("noise", claim.baseline), ("match", claim.flash))
+                ],
+                2,
+                (f"{claim.baseline.rows['nfe'][image]:.0f} and {claim.flash.rows['nfe'][image]:.0f} NFE",),
+            )
+            for image in chosen
+        ]
+        note = f"Left: {claim.baseline.name}. Right: {claim.flash.name}."
+        strips.append(Strip(readable(claim.flash.solver), cards, note))
+    return strips
+
+
+def _title(pair: Pair) -> str:
+    return f"{readable(pair.solver)} on {readable(pair.degradation)}"
+
+
+def _signed(estimate: Estimate, decimals: int) -> str:
+    return ("+" if estimate.mean >= 0 else "") + spoken(estimate, decimals)
+
+
+def _times(estimate: Estimate) -> str:
+    """A speed-up, whose interval may reach to infinity."""
+
+    def said(value: float) -> str:
+        return "never" if math.isinf(value) else number(value, 1)
+
+    interval = "" if math.isnan(estimate.low) else f" [{said(estimate.low)}, {said(estimate.high)}]"
+    return said(estimate.mean) + (interval if estimate.low != estimate.high else "")

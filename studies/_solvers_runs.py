@@ -1,0 +1,213 @@
+"""The solvers study's results as runs: one solver on one degradation from one start on one grid, a row an image."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies._rows import has_column, lost
+from workbench.config import UserError
+from workbench.metrics import Estimate, mean_interval, ratio_of_means, statistics
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from workbench.results import StudyResults
+
+AXES = ("solver", "degradation", "start", "timestep", "num_steps")
+DECODED = "decode_only"
+FULL, FIXED, OFFICIAL, MATCHED = "full", "fixed", "official", "snr_match"
+STARTS = {FULL: "pure noise", FIXED: "fixed (CCDF)", OFFICIAL: "official", MATCHED: "SNR match"}
+FEWER_NFE, LESS_TIME = 10, 7
+"""What the claim asks for: how many times fewer network evaluations, how many times less time."""
+QUALITIES = ("psnr", "ssim", "lpips")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell; its rows are indexed by image id, in its order."""
+
+    solver: str
+    degradation: str
+    start: str
+    timestep: str
+    num_steps: int
+    rows: "DataFrame"
+
+    @property
+    def name(self) -> str:
+        """The start and its grid in words."""
+        if self.solver == DECODED:
+            return "decoded, no diffusion"
+        at = f" at {self.timestep}" if self.start == FIXED else ""
+        return f"{STARTS.get(self.start, self.start)}{at}, {self.num_steps} steps"
+
+    @property
+    def nfe(self) -> float:
+        return float(self.rows["nfe"].mean())
+
+    @property
+    def val_psnr(self) -> float:
+        """Mean PSNR on validation images, dB; -inf for runs that were not tuned."""
+        score = float(self.rows["val_psnr"].iloc[0]) if "val_psnr" in self.rows else math.nan
+        return -math.inf if math.isnan(score) else score
+
+
+@dataclass(frozen=True)
+class Pair:
+    """All runs of a solver on a degradation."""
+
+    solver: str
+    degradation: str
+    runs: Sequence[Run]
+
+    def of(self, start: str) -> list[Run]:
+        """The runs from that start, by their network evaluations."""
+        return sorted((run for run in self.runs if run.start == start), key=lambda run: run.nfe)
+
+    @property
+    def baseline(self) -> Run | None:
+        """From pure noise, on the published, longest grid."""
+        return max(self.of(FULL), key=lambda run: run.num_steps, default=None)
+
+    @property
+    def flash(self) -> Run | None:
+        """The SNR-matched run that is judged: of those that are cheap enough for the claim, the best on validation.
+
+        The cheapest where none is cheap enough.
+        """
+        runs = self.of(MATCHED)
+        if self.baseline is None or not runs:
+            return None
+        cheap = [run for run in runs if FEWER_NFE * run.nfe <= self.baseline.nfe]
+        return max(cheap, key=lambda run: run.val_psnr) if cheap else runs[0]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The SNR-matched run against the same solver from pure noise, image by image.
+
+    Attributes:
+        gains: by quality, how much better the SNR-matched run is; LPIPS only where both have it.
+        fewer_nfe, less_time: mean NFE and seconds of the baseline over those of the run.
+    """
+
+    baseline: Run
+    flash: Run
+    gains: dict[str, Estimate]
+    fewer_nfe: Estimate
+    less_time: Estimate
+
+    @property
+    def failures(self) -> list[str]:
+        """What of the claim does not hold, in words; a quality fails where its whole interval is a loss."""
+        failed = [f"{name.upper()} is lower" if name != "lpips" else "LPIPS is higher" for name in self.below]
+        if self.fewer_nfe.mean < FEWER_NFE:
+            failed.append(f"NFE are not {FEWER_NFE} times fewer")
+        if self.less_time.mean < LESS_TIME:
+            failed.append(f"time is not {LESS_TIME} times less")
+        return failed
+
+    @property
+    def below(self) -> list[str]:
+        """The qualities that were lost measurably."""
+        return [name for name, gain in self.gains.items() if (gain.mean if math.isnan(gain.high) else gain.high) < 0]
+
+
+def read_pairs(results: "StudyResults") -> list[Pair]:
+    """Every solver on every degradation, in the axes' order.
+
+    Raises:
+        UserError: without one of the axes, or with others of several values that cannot be told apart.
+    """
+    runs = read_runs(results)
+    keys = dict.fromkeys((run.solver, run.degradation) for run in runs if run.solver != DECODED)
+    return [Pair(*key, [run for run in runs if (run.solver, run.degradation) == key]) for key in keys]
+
+
+def read_runs(results: "StudyResults") -> list[Run]:
+    """Every cell.
+
+    Raises:
+        UserError: as `read_pairs`.
+    """
+    if lacking := [axis for axis in AXES if axis not in results.axes]:
+        raise UserError(f"this report needs the axes {', '.join(AXES)}; the results lack {', '.join(lacking)}")
+    runs = {}
+    for _, rows in results.frame.groupby("cell", sort=False):
+        solver, degradation, start, timestep, num_steps = (str(rows[axis].iloc[0]) for axis in AXES)
+        key = (solver, degradation, start, timestep, num_steps)
+        if key in runs:
+            raise UserError(f"two cells are called {', '.join(key)}: this report cannot tell them apart")
+        by_image = rows.set_index("image_id").sort_index()
+        runs[key] = Run(solver, degradation, start, timestep, int(num_steps), by_image)
+    return list(runs.values())
+
+
+def claim_of(pair: Pair) -> Claim | None:
+    """The pair's runs compared; None where it lacks one of them.
+
+    Raises:
+        UserError: if they are of different images.
+    """
+    baseline, flash = pair.baseline, pair.flash
+    if baseline is None or flash is None:
+        return None
+    shared = [q for q in QUALITIES if has_column(baseline.rows, q) and has_column(flash.rows, q)]
+    names = f"{pair.solver} on {pair.degradation}: two runs"
+    gains = {q: mean_interval(-lost(flash.rows, baseline.rows, q, names)) for q in shared}
+    ratios = (ratio_of_means(baseline.rows[column], flash.rows[column]) for column in ("nfe", "seconds"))
+    return Claim(baseline, flash, gains, *ratios)
+
+
+def speed_up(pair: Pair) -> Estimate | None:
+    """How many times more NFE the solver from pure noise needs for the PSNR of the SNR-matched run.
+
+    Its NFE are read from the line through its grids, PSNR against log NFE, where it first reaches that PSNR; never:
+    infinite. The interval resamples images, the same ones for every run. None where runs are missing.
+
+    Raises:
+        UserError: if runs are of different images.
+    """
+    flash, grids = pair.flash, pair.of(FULL)
+    if flash is None or not grids:
+        return None
+    psnr = np.stack([-lost(run.rows, flash.rows, "psnr", f"runs of {pair.solver}").to_numpy() for run in grids])
+    baseline_nfe = np.array([run.nfe for run in grids])
+    nfe = flash.rows["nfe"].to_numpy(dtype=float)
+    if not nfe.mean() > 0:
+        return None
+    found = nfe_to_reach(baseline_nfe, psnr.mean(1)) / float(nfe.mean())
+    num_images = len(nfe)
+    if num_images < 2:
+        return Estimate(found, math.nan, math.nan, num_images)
+    drawn = np.random.default_rng(0).integers(num_images, size=(statistics.NUM_RESAMPLES, num_images))
+    means = psnr[:, drawn].mean(2).T
+    resampled = [
+        nfe_to_reach(baseline_nfe, gain) / cost for gain, cost in zip(means, nfe[drawn].mean(1), strict=True) if cost
+    ]
+    tail = (1 - statistics.CONFIDENCE) / 2
+    # no interpolation: between a number and infinity there is nothing
+    low, high = np.quantile(resampled, [tail, 1 - tail], method="nearest")
+    return Estimate(found, float(low), float(high), num_images)
+
+
+def nfe_to_reach(nfe: NDArray[np.float64], gain: NDArray[np.float64]) -> float:
+    """The fewest NFE at which the line through (log NFE, gain) is at 0 or above; infinite where it never is.
+
+    Args:
+        nfe: ascending.
+        gain: over what is to be reached, dB.
+    """
+    (reached,) = np.nonzero(gain >= 0)
+    if len(reached) == 0:
+        return math.inf
+    first = int(reached[0])
+    if first == 0:
+        return float(nfe[0])
+    before, after = gain[first - 1], gain[first]
+    part = -before / (after - before)
+    return float(nfe[first - 1] * (nfe[first] / nfe[first - 1]) ** part)

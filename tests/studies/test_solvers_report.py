@@ -1,0 +1,241 @@
+import dataclasses
+import math
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studies import _solvers_report as report
+from studies._solvers_runs import DECODED, FIXED, FULL, MATCHED, OFFICIAL, claim_of, nfe_to_reach, read_pairs, speed_up
+from workbench.config import UserError
+from workbench.metrics import statistics
+from workbench.results import StudyResults
+
+GAIN = 0.5
+"""What SNR matching gains over pure noise on the longest grid, dB."""
+SOLVERS, DEGRADATIONS = ("ldps", "psld"), ("gaussian_blur", "random_inpainting")
+PER_OCTAVE = 0.25
+"""By how much PSNR grows with each doubling of the baseline's steps, dB."""
+EVALUATIONS = {MATCHED: 25.0, OFFICIAL: 25.0, FIXED: 50.0}
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "NUM_RESAMPLES", 200)
+
+
+def make_results(num_images: int = 24, gain: float = GAIN, lpips: bool = True) -> StudyResults:
+    """Pure noise at 800, 200 and 50 steps; the other starts at 1/2 of their evaluations too, 1 dB worse."""
+    rng = np.random.default_rng(0)
+    image_ids = rng.integers(2**40, size=num_images)
+    severity = rng.uniform(size=num_images)
+    base = 27 - 6 * severity
+    frames: list[pd.DataFrame] = []
+    examples: dict[str, dict[str, np.ndarray]] = {}
+
+    def add(psnr: float, nfe: float, val: float | None, **labels: Any) -> None:
+        cell = f"{len(frames):012x}"
+        noise = rng.normal(0, 0.05, num_images)
+        own = base + psnr + noise - noise.mean()
+        columns = {
+            "cell": cell,
+            "image_id": image_ids,
+            "psnr": own,
+            "ssim": 0.9 - (30 - own) / 50,
+            "residual_ratio": 1.0,
+            "psnr_degraded": base - 6,
+            "nfe": nfe,
+            "flops": 2e8 * nfe,
+            "seconds": 0.004 * nfe,
+            "severity": severity,
+            "tuned_value": math.nan if val is None else 2.0,
+            "num_trials": 0 if val is None else 3,
+            "val_psnr": math.nan if val is None else val,
+            "at_edge": False,
+            "diverged": False,
+        }
+        if lpips:
+            columns["lpips"] = 0.1 + (30 - own) / 80
+        frames.append(pd.DataFrame(columns).assign(**{"timestep": labels["start"], **labels}))
+        pictures = rng.uniform(size=(min(8, num_images), 8, 8, 1)).astype(np.float32)
+        names = ("clean", "degraded", "decoded", "restored")
+        examples[cell] = dict.fromkeys(names, pictures) | {"image_id": image_ids[:8]}
+
+    for degradation in DEGRADATIONS:
+        for solver in SOLVERS:
+            labels = {"degradation": degradation, "solver": solver}
+            for steps in (800, 200, 50):
+                psnr = PER_OCTAVE * math.log2(steps / 800)
+                add(psnr, steps, 25 + psnr, **labels, start=FULL, num_steps=str(steps))
+            for start, nfe in EVALUATIONS.items():
+                for steps, share in ((500, 1.0), (250, 0.5)):
+                    psnr = gain - 2 * (1 - share)
+                    add(psnr, share * nfe, 25 + psnr, **labels, start=start, num_steps=str(steps))
+        add(-1, 0, None, degradation=degradation, solver=DECODED, start=MATCHED, num_steps="500")
+    frame = pd.concat(frames, ignore_index=True)
+    frame.loc[frame["start"] == FIXED, "timestep"] = "100"
+    axes = {name: list(frame[name].unique()) for name in ("degradation", "solver", "start", "timestep", "num_steps")}
+    return StudyResults("solvers", "desk", "Fast?", "command", axes, frame, examples, {"device": "CPU"}, [])
+
+
+@pytest.fixture(scope="module")
+def results() -> StudyResults:
+    return make_results()
+
+
+def changed(results: StudyResults, where: pd.Series, **columns: Any) -> StudyResults:
+    frame = results.frame.copy()
+    for name, value in columns.items():
+        frame.loc[where, name] = value(frame.loc[where, name])
+    return dataclasses.replace(results, frame=frame)
+
+
+def test_the_claim_holds_with_the_known_figures(results: StudyResults) -> None:
+    pairs = read_pairs(results)
+    assert [(pair.solver, pair.degradation) for pair in pairs] == [(s, d) for d in DEGRADATIONS for s in SOLVERS]
+    for pair in pairs:
+        claim = claim_of(pair)
+        assert claim is not None
+        assert claim.failures == []
+        assert claim.baseline.num_steps == 800
+        assert claim.gains["psnr"].mean == pytest.approx(GAIN)
+        assert claim.gains["ssim"].mean == pytest.approx(GAIN / 50)
+        assert claim.gains["lpips"].mean == pytest.approx(GAIN / 80)
+        assert claim.fewer_nfe.mean == claim.less_time.mean == pytest.approx(800 / 25)
+    first, *others = report.answer(results)
+    assert first.startswith("Yes: for 4 of 4 pairs")
+    assert len(others) == 4
+    assert "ldps on gaussian blur: the claim holds. SNR match, 500 steps" in others[0]
+    assert f"PSNR +{GAIN:.2f}" in others[0]
+    assert "LPIPS \N{MINUS SIGN}0.006" in others[0], "lower is better"
+    assert "From pure noise no grid reaches its PSNR." in others[0]
+
+
+def test_the_run_that_is_judged_is_chosen_on_validation_and_not_on_test(results: StudyResults) -> None:
+    better = (results.frame["start"] == MATCHED) & (results.frame["num_steps"] == "250")
+    runs = [read_pairs(r)[0].flash for r in (results, changed(results, better, val_psnr=lambda column: column + 5))]
+    assert [run.num_steps for run in runs if run is not None] == [500, 250]
+    test = read_pairs(changed(results, better, psnr=lambda column: column + 5))[0].flash
+    assert test is not None
+    assert test.num_steps == 500
+
+
+def test_a_run_that_is_not_cheap_enough_is_not_judged(results: StudyResults) -> None:
+    matched = (results.frame["start"] == MATCHED) & (results.frame["num_steps"] == "500")
+    flash = read_pairs(changed(results, matched, nfe=lambda column: column + 60))[0].flash
+    assert flash is not None
+    assert flash.num_steps == 250
+    both = read_pairs(changed(results, results.frame["start"] == MATCHED, nfe=lambda column: 100 + column))[0]
+    assert both.flash is not None
+    assert claim_of(both).failures == ["NFE are not 10 times fewer"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "failure"),
+    [
+        ("psnr", -1.0, "PSNR is lower"),
+        ("ssim", -0.1, "SSIM is lower"),
+        ("lpips", 0.1, "LPIPS is higher"),
+        ("seconds", 1.0, "time is not 7 times less"),
+    ],
+)
+def test_what_fails_is_named(column: str, change: float, failure: str, results: StudyResults) -> None:
+    mine = (results.frame["start"] == MATCHED) & (results.frame["solver"] == "ldps")
+    worse = changed(results, mine, **{column: lambda values: values + change})
+    assert claim_of(read_pairs(worse)[0]).failures == [failure]  # type: ignore[union-attr]
+    first, *others = report.answer(worse)
+    assert first.startswith("In part: for 2 of 4")
+    assert f"the claim does not hold ({failure})" in others[0]
+    assert report.claim_section(worse).html.count("does not hold") == 2
+
+
+def test_a_loss_within_its_interval_is_no_failure(results: StudyResults) -> None:
+    rng = np.random.default_rng(3)
+    mine = results.frame["start"] == MATCHED
+    noisy = changed(results, mine, psnr=lambda column: column - GAIN - 0.01 + rng.normal(0, 1, len(column)))
+    claim = claim_of(read_pairs(noisy)[0])
+    assert claim is not None
+    assert claim.gains["psnr"].low < 0 < claim.gains["psnr"].high
+    assert claim.failures == []
+
+
+def test_nfe_are_read_from_the_line_on_a_logarithmic_axis() -> None:
+    nfe = np.array([10.0, 100.0, 1000.0])
+    assert nfe_to_reach(nfe, np.array([-1.0, 1.0, 2.0])) == pytest.approx(10**1.5)
+    assert nfe_to_reach(nfe, np.array([-2.0, -1.0, 0.0])) == pytest.approx(1000)
+    assert nfe_to_reach(nfe, np.array([0.5, -1.0, 2.0])) == 10
+    assert nfe_to_reach(nfe, np.array([-3.0, -2.0, -1.0])) == math.inf
+
+
+def test_the_speed_up_is_that_of_the_known_line() -> None:
+    # half an octave of steps below the longest grid
+    results = make_results(gain=-PER_OCTAVE / 2)
+    found = speed_up(read_pairs(results)[0])
+    assert found is not None
+    assert found.mean == pytest.approx(800 / 2**0.5 / 25, rel=1e-6)
+    assert found.low < found.mean < found.high
+    assert found.high / found.low < 1.5
+    assert re.search(r"For the same PSNR, pure noise needs 22\.6 \[\d+\.\d, \d+\.\d\] times", report.answer(results)[1])
+
+
+def test_a_speed_up_that_may_be_infinite_says_so() -> None:
+    found = speed_up(read_pairs(make_results(gain=0.0))[0])
+    assert found is not None
+    assert math.isfinite(found.low)
+    assert math.isinf(found.high)
+    assert "never]" in report.claim_section(make_results(gain=0.0)).html
+
+
+@pytest.mark.parametrize("section", report.SECTIONS)
+def test_every_section_names_every_pair(results: StudyResults, section: Any) -> None:
+    html = section(results).html
+    for words in ("gaussian blur", "random inpainting", "ldps", "psld"):
+        assert words in html.lower()
+    assert "nan" not in re.sub(r'base64,[^"]*|data-value="nan"', "", html).lower()
+
+
+def test_tables_state_step_sizes_trials_edges_and_divergence(results: StudyResults) -> None:
+    html = report.tables_section(results).html
+    assert "2 of 3" in html
+    assert "No chosen value lies at an end" in html
+    mine = (results.frame["start"] == MATCHED) & (results.frame["solver"] == "psld")
+    html = report.tables_section(changed(results, mine, at_edge=lambda _: True)).html
+    assert "psld on random inpainting, SNR match, 500 steps" in html
+    assert "ldps on" not in html
+
+
+@pytest.mark.parametrize("num_images", [1, 4])
+def test_small_results_are_reported_without_warnings(num_images: int) -> None:
+    small = make_results(num_images, lpips=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert all(section(small).html for section in report.SECTIONS)
+        assert all(report.answer(small))
+
+
+def test_unfinished_results_are_reported(results: StudyResults) -> None:
+    for lacking in (FULL, MATCHED):
+        frame = results.frame[results.frame["start"] != lacking].reset_index(drop=True)
+        partial = dataclasses.replace(results, frame=frame)
+        assert "cannot say" in report.answer(partial)[0]
+        drawn = [section(partial) for section in report.SECTIONS]
+        assert drawn[-1] is None
+        assert all(section.html for section in drawn[:-1])
+
+
+def test_other_images_and_other_axes_are_refused(results: StudyResults) -> None:
+    other = results.frame["start"] == MATCHED
+    with pytest.raises(UserError, match="different images"):
+        report.answer(changed(results, other, image_id=lambda ids: ids + 1))
+    with pytest.raises(UserError, match="lack start"):
+        read_pairs(dataclasses.replace(results, axes={n: v for n, v in results.axes.items() if n != "start"}))
+    frame = results.frame.assign(num_steps="500")
+    with pytest.raises(UserError, match="two cells are called"):
+        read_pairs(dataclasses.replace(results, frame=frame))
+
+
+def test_picture_is_a_png(results: StudyResults) -> None:
+    assert report.picture(results).startswith(b"\x89PNG")
