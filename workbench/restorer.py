@@ -43,6 +43,7 @@ class Restored:
         distrusted: whether the residual contradicted the severity encoder, where the start rule asks.
         start_timestep: timestep of the first network evaluation; -1 where there was none.
         fell_back: whether the chain began from pure noise because the start rule could not use z_hat.
+        diverged: whether the latent left all bounds; x_hat is then what it was before that step, decoded.
         nfe, decoder_evals, encoder_evals: evaluations of the prior, of D and of E (severity encoder included).
         flops: of all networks, gradients included; the operator's own are not counted.
         seconds: the image's share of the wall time.
@@ -57,6 +58,7 @@ class Restored:
     distrusted: Tensor
     start_timestep: Tensor
     fell_back: Tensor
+    diverged: Tensor
     nfe: Tensor
     decoder_evals: Tensor
     encoder_evals: Tensor
@@ -189,6 +191,7 @@ class Restorer:
             ids=finished.ids,
             x_hat=x_hat,
             **joined,
+            diverged=torch.tensor(finished.diverged),
             nfe=_total(spent, "prior"),
             decoder_evals=_total(spent, "decoder"),
             encoder_evals=_total(spent, "encoder") + _total(spent, "severity_encoder"),

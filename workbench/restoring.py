@@ -78,6 +78,7 @@ def restore_folder(
                             "distrusted": bool(restored.distrusted[i]),
                             "start_timestep": int(restored.start_timestep[i]),
                             "nfe": int(restored.nfe[i]),
+                            "diverged": bool(restored.diverged[i]),
                             "seconds": round(float(restored.seconds[i]), 3),
                         }
                     )

@@ -44,12 +44,20 @@ class Schedule:
         return padded[timestep.cpu()]
 
     def grid(self, num_steps: int) -> Tensor:
-        """num_steps timesteps from T - 1 downwards, evenly spaced: (num_steps,) int64, descending.
+        """`timestep_grid` of its T."""
+        return timestep_grid(self.num_timesteps, num_steps)
 
-        Raises:
-            UserError: unless 1 <= num_steps <= T.
-        """
-        if not 1 <= num_steps <= self.num_timesteps:
-            raise UserError(f"num_steps must be 1 ... {self.num_timesteps}, got {num_steps}")
-        steps = torch.arange(num_steps, dtype=torch.float64)
-        return (self.num_timesteps * (1 - steps / num_steps)).round().long() - 1
+
+def timestep_grid(num_timesteps: int, num_steps: int) -> Tensor:
+    """num_steps timesteps from T - 1 downwards, evenly spaced: (num_steps,) int64, descending.
+
+    Args:
+        num_timesteps: T.
+
+    Raises:
+        UserError: unless 1 <= num_steps <= T.
+    """
+    if not 1 <= num_steps <= num_timesteps:
+        raise UserError(f"num_steps must be 1 ... {num_timesteps}, got {num_steps}")
+    steps = torch.arange(num_steps, dtype=torch.float64)
+    return (num_timesteps * (1 - steps / num_steps)).round().long() - 1

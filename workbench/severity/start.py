@@ -118,11 +118,18 @@ class Fixed(StartRule):
     kind: Literal["fixed"] = "fixed"
     timestep: int = Field(200, ge=0, description="where to begin; the first grid timestep at or below it is taken")
 
-    def __call__(self, situation: Situation) -> Start:
-        if self.timestep >= situation.schedule.num_timesteps:
+    def check(self, num_timesteps: int, grid: Tensor) -> None:
+        """Refuse, before compute is spent, a timestep outside the schedule or one below which the grid has no step."""
+        if self.timestep >= num_timesteps:
+            raise UserError(f"start.timestep must lie below T = {num_timesteps}, got {self.timestep}")
+        if self.timestep < grid[-1]:
             raise UserError(
-                f"start.timestep must lie below T = {situation.schedule.num_timesteps}, got {self.timestep}"
+                f"start.timestep = {self.timestep} lies below {int(grid[-1])}, the last timestep of the grid of "
+                f"{len(grid)} steps: no step would be taken; begin earlier, or raise sampler.num_steps"
             )
+
+    def __call__(self, situation: Situation) -> Start:
+        self.check(situation.schedule.num_timesteps, situation.grid)
         batch = len(situation.noise)
         position = _first_at_or_below(situation.grid, torch.full((batch,), self.timestep))
         a = situation.schedule.alpha_bar_at(timestep_at(situation.grid, position))

@@ -6,8 +6,25 @@ from pydantic import Field
 
 from workbench.solvers.base import Guided, Networks, Solver, Step
 from workbench.solvers.controls import DecodeOnly, NoGuidance
+from workbench.solvers.gml_dps import GMLDPS
 from workbench.solvers.ldps import LDPS
+from workbench.solvers.ldps_few import LDPSFew
+from workbench.solvers.psld import PSLD
+from workbench.solvers.resample import ReSample
 
-AnySolver = Annotated[LDPS | NoGuidance | DecodeOnly, Field(discriminator="kind")]
+AnySolver = Annotated[LDPS | GMLDPS | PSLD | ReSample | LDPSFew | NoGuidance | DecodeOnly, Field(discriminator="kind")]
 
-__all__ = ["LDPS", "AnySolver", "DecodeOnly", "Guided", "Networks", "NoGuidance", "Solver", "Step"]
+__all__ = [
+    "GMLDPS",
+    "LDPS",
+    "PSLD",
+    "AnySolver",
+    "DecodeOnly",
+    "Guided",
+    "LDPSFew",
+    "Networks",
+    "NoGuidance",
+    "ReSample",
+    "Solver",
+    "Step",
+]

@@ -48,9 +48,17 @@ class Networks:
         self._count("decoder", z)
         return self.autoencoder.decode(z)
 
+    def measure(self, x: Images, measurement: Measurement) -> Measurements:
+        """A(x), what the measurement's operator would make of x."""
+        return self.degradation.A(x, dict(measurement.params))
+
+    def adjoint(self, y: Measurements, measurement: Measurement) -> Images:
+        """A^T y, of a linear operator."""
+        return self.degradation.A_adjoint(y, dict(measurement.params))
+
     def forward(self, z: Latents, measurement: Measurement) -> Measurements:
         """A(D(z)), what the measurement's operator would make of z."""
-        return self.degradation.A(self.decode(z), dict(measurement.params))
+        return self.measure(self.decode(z), measurement)
 
     def encode(self, x: Images) -> Latents:
         """E(x)."""
@@ -75,8 +83,9 @@ class Step:
         z: the latents now.
         position: of each image in the sampler's grid, (batch,) int64 on the CPU.
         timestep, timestep_next: of each image; -1 is the clean end.
-        noise: standard normal, like z, from each image's own generator.
+        noise: standard normal, like z, from each image's own generator: the sampler's.
         measurement: what was measured, for the same images.
+        solver_noise: as `noise`, and independent of it; for solvers with `draws_noise`.
     """
 
     z: Latents
@@ -87,6 +96,7 @@ class Step:
     measurement: Measurement
     networks: Networks
     sampler: DDIM
+    solver_noise: Latents | None = None
 
     def reverse(self, z0_hat: Latents, eps: Latents) -> Latents:
         """The sampler's unconditional step from these estimates."""
@@ -107,12 +117,21 @@ class Step:
             noise=self.noise[on_device],
             measurement=self.measurement.take(on_device),
             networks=self.networks.charging(None if accounts is None else [accounts[i] for i in index.tolist()]),
+            solver_noise=None if self.solver_noise is None else self.solver_noise[on_device],
         )
+
+    def residual(self, x0_hat: Images) -> Measurements:
+        """y - A(x0_hat), zero where y was not observed, on the scale of [0, 1] images."""
+        return self.measurement.residual(self.networks.measure(x0_hat, self.measurement))
 
     def residual_norm(self, z0_hat: Latents) -> Scalars:
         """||y - A(D(z0_hat))||_2 over the observed entries, per image, on the scale of [0, 1] images."""
-        prediction = self.networks.forward(z0_hat, self.measurement)
-        return self.measurement.residual(prediction).flatten(1).norm(dim=1)
+        return norms(self.residual(self.networks.decode(z0_hat)))
+
+
+def norms(values: Tensor) -> Scalars:
+    """The Euclidean norm of each image's values, (batch,)."""
+    return values.flatten(1).norm(dim=1)
 
 
 class Solver(Config):
@@ -126,6 +145,8 @@ class Solver(Config):
     """Whether gradients through the operator are taken."""
     linear_only: ClassVar[bool] = False
     """Whether the operator must be linear."""
+    draws_noise: ClassVar[bool] = False
+    """Whether a step needs noise of its own beside the sampler's (`Step.solver_noise`)."""
 
     @abstractmethod
     def step(self, step: Step) -> Latents:

@@ -20,6 +20,9 @@ from workbench.severity.start import timestep_at
 from workbench.solvers.base import Networks, Solver, Step
 from workbench.tensors import Ids, Latents
 
+LARGEST_RMS = 100.0
+"""Root mean square beyond which an image's latent is none any more: at every noise level it should be about 1."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -44,12 +47,14 @@ class Finished:
         z0: their latents, (n, channel, height, width).
         evaluations: per image, how often each network was evaluated for it.
         seconds: per image, its share of the wall time of the steps that it took part in.
+        diverged: per image, whether its latent left all bounds; z0 is then the latent before that step.
     """
 
     ids: Ids
     z0: Latents
     evaluations: list[Counter[str]]
     seconds: list[float]
+    diverged: list[bool]
 
 
 @dataclass
@@ -59,6 +64,7 @@ class _Account:
     generator: torch.Generator
     evaluations: Counter[str]
     seconds: float = 0.0
+    diverged: bool = False
 
 
 @dataclass
@@ -136,17 +142,22 @@ class Engine:
         return pool
 
     def _finished(self, pool: _Pool) -> Finished:
-        evaluations = [account.evaluations for account in pool.accounts]
-        return Finished(pool.measurement.ids, pool.z.detach(), evaluations, [a.seconds for a in pool.accounts])
+        accounts = pool.accounts
+        return Finished(
+            ids=pool.measurement.ids,
+            z0=pool.z.detach(),
+            evaluations=[account.evaluations for account in accounts],
+            seconds=[account.seconds for account in accounts],
+            diverged=[account.diverged for account in accounts],
+        )
 
     def _advance(self, pool: _Pool, active: int) -> None:
         """One reverse step of the first `active` images."""
         started = time.perf_counter()
         accounts = pool.accounts[:active]
         z, position = pool.z[:active], pool.position[:active]
-        noise = torch.zeros_like(z)
-        if self.sampler.eta:
-            noise = noise_for(z, [account.generator for account in accounts])
+        generators = [account.generator for account in accounts]
+        noise = noise_for(z, generators) if self.sampler.eta else torch.zeros_like(z)
         step = Step(
             z=z,
             position=position,
@@ -156,6 +167,7 @@ class Engine:
             measurement=pool.measurement.take(slice(0, active)),
             networks=self.networks.charging([account.evaluations for account in accounts]),
             sampler=self.sampler,
+            solver_noise=noise_for(z, generators) if self.solver.draws_noise else None,
         )
         advanced = self.solver.step(step)
         if z.is_cuda:
@@ -163,5 +175,12 @@ class Engine:
         share = (time.perf_counter() - started) / active
         for account in accounts:
             account.seconds += share
+        # written so that a latent that is not finite fails it too
+        sound = (advanced.flatten(1).square().mean(1).sqrt() <= LARGEST_RMS).cpu()
+        if not bool(sound.all()):
+            for i in (~sound).nonzero().flatten().tolist():
+                accounts[i].diverged = True
+            advanced = torch.where(sound.to(z.device).reshape(-1, 1, 1, 1), advanced, z)
+        position = torch.where(sound, position + 1, len(self.grid))
         pool.z = torch.cat([advanced, pool.z[active:]])
-        pool.position = torch.cat([position + 1, pool.position[active:]])
+        pool.position = torch.cat([position, pool.position[active:]])

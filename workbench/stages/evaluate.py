@@ -12,6 +12,7 @@ from workbench.config import NOT_IDENTITY, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
+from workbench.diffusion.schedule import timestep_grid
 from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
 from workbench.restorer import Restored, Restorer
@@ -24,7 +25,7 @@ from workbench.stages.fit_fusion import FitFusion
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity, degrade
-from workbench.tensors import Images, Latents
+from workbench.tensors import Images, Latents, Scalars
 
 AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind")]
 
@@ -32,6 +33,8 @@ ROWS = "per_image.parquet"
 EXAMPLES = "examples.safetensors"
 LPIPS_ABSENT = "lpips_absent.txt"
 NUM_EXAMPLES = 32
+RESIDUAL_GROWTH = 2.0
+"""By what factor guidance, which is there to lower it, may raise the residual before it is said to have diverged."""
 
 
 class Evaluate(Stage):
@@ -74,8 +77,8 @@ class Evaluate(Stage):
             raise ValueError(
                 f"sampler.num_steps must be at most T = {self.prior.num_timesteps}, got {self.sampler.num_steps}"
             )
-        if isinstance(self.start, Fixed) and self.start.timestep >= self.prior.num_timesteps:
-            raise ValueError(f"start.timestep must lie below T = {self.prior.num_timesteps}, got {self.start.timestep}")
+        if isinstance(self.start, Fixed):
+            self.start.check(self.prior.num_timesteps, timestep_grid(self.prior.num_timesteps, self.sampler.num_steps))
         return self
 
     def effort(self) -> float:
@@ -180,6 +183,12 @@ class Evaluate(Stage):
             (folder / LPIPS_ABSENT).write_text(lpips.reason)
 
 
+def _residual_rms(measurement: Measurement, degradation: AnyDegradation, x: Images) -> Scalars:
+    """Root mean square of y - A(x) over the observed entries, per image."""
+    residual = measurement.residual(degradation.A(x, measurement.params)).flatten(1)
+    return (residual.square().sum(1) / measurement.num_observed()).sqrt()
+
+
 class Scoring:
     """The measurements of a cell, and the comparison of what comes back with the truth."""
 
@@ -216,8 +225,7 @@ class Scoring:
         x = self.clean(restored.ids)
         z0 = autoencoder.encode(x)
         decoded = autoencoder.decode(restored.z_hat)
-        residual = measurement.residual(degradation.A(restored.x_hat, measurement.params)).flatten(1)
-        rms = (residual.square().sum(1) / measurement.num_observed()).sqrt()
+        rms = _residual_rms(measurement, degradation, restored.x_hat)
         error = restored.z_hat - z0
         columns: dict[str, Tensor] = {
             "image_id": restored.ids,
@@ -241,6 +249,7 @@ class Scoring:
             "start_timestep": restored.start_timestep,
             "oracle_timestep": self._oracle_timestep(measurement, restored, z0),
             "fell_back": restored.fell_back,
+            "diverged": self._diverged(measurement, restored, decoded),
         }
         if measurement.severity is not None:
             columns["severity"] = measurement.severity
@@ -252,6 +261,15 @@ class Scoring:
             {name: column[i] for name, column in values.items()} | {"measurement_set": self.measurement_set}
             for i in range(len(restored.ids))
         ]
+
+    def _diverged(self, measurement: Measurement, restored: Restored, decoded: Images) -> Tensor:
+        """Whether the latent left all bounds or, under guidance, x_hat explains y far worse than D(z_hat) does."""
+        if not self.cell.solver.guided:
+            return restored.diverged
+        after, before = (
+            _residual_rms(measurement, self.cell.degradation, x) for x in (restored.x_hat, decoded.clamp(0, 1))
+        )
+        return restored.diverged | (after > RESIDUAL_GROWTH * torch.maximum(before, measurement.noise_std)).cpu()
 
     def _oracle_timestep(self, measurement: Measurement, restored: Restored, z0: Latents) -> Tensor:
         """Where `snr_match`, with the rule's channel and offset if it has them, would begin on the true variance."""

@@ -1,0 +1,26 @@
+"""GML-DPS: LDPS with a pull towards latents that the autoencoder keeps (arXiv 2307.00619, section 3.1, eq. 6)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from workbench.solvers.base import Guided, Step, norms
+from workbench.tensors import Latents, Scalars
+
+
+class GMLDPS(Guided):
+    """z <- z' - grad_z (guidance_scale * ||y - A(D(z0_hat))||_2 + weight * ||z0_hat - E(D(z0_hat))||_2).
+
+    z' is the unconditional reverse step and z0_hat = z0_hat(z). The second term makes z0_hat a fixed point of decoding
+    and encoding ("goodness modified latents"). Neither norm is squared. The first is on [0, 1] images: published values
+    of its scale, for [-1, 1], are to be doubled. The second is on latents of unit variance: its weight is as published.
+    """
+
+    kind: Literal["gml_dps"] = "gml_dps"
+    guidance_scale: float = Field(2.0, ge=0, description="step size, for residuals on [0, 1] images")
+    weight: float = Field(0.1, ge=0, description="of the distance of z0_hat from E(D(z0_hat)), on latents")
+
+    def energy(self, step: Step, z: Latents, z0_hat: Latents) -> Scalars:
+        x0_hat = step.networks.decode(z0_hat)
+        distance = norms(z0_hat - step.networks.encode(x0_hat))
+        return self.guidance_scale * norms(step.residual(x0_hat)) + self.weight * distance

@@ -1,0 +1,101 @@
+"""LDPS for few steps: data consistency by conjugate gradients through the decoder alone, at every step of a short grid.
+
+LDPS (arXiv 2307.00619; DPS, arXiv 2209.14687) adds one short gradient step through the prior to each of many reverse
+steps. With few of them each must do more. Here z0_hat becomes the most probable clean latent given z_t and y, under
+z0 | z_t ~ N(z0_hat, r^2 I). For latents of unit variance r^2 is about 1 - alpha_bar (exactly, where z0 ~ N(0, I)).
+That takes the place of the prior's Jacobian in LDPS's gradient: d z0_hat / d z = sqrt(a) / (1 - a) Cov(z0 | z_t), the
+derivative of Tweedie's formula.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workbench.solvers.base import Solver, Step
+from workbench.tensors import Latents, Variances
+
+LEAST_NOISE = 1e-3
+"""Standard deviation on [0, 1] that a measurement without noise is given, so that the balance is defined."""
+
+
+class LDPSFew(Solver):
+    """z0(y) = argmin ||y - A(D(z0))||^2 / (2 noise_std^2) + ||z0 - z0_hat||^2 / (2 r^2), then the reverse step from it.
+
+    r^2 = guidance_scale * (1 - alpha_bar), so guidance follows the noise that is left, not the number of steps: no
+    scale needs tuning again for another grid. `decoder_steps` of conjugate gradients approach the minimum, each of a
+    length found per image from the decoder's own slope. A reverse step costs one evaluation of the prior without
+    gradient, and 2 of the decoder for each decoder step, one of them with gradient.
+    """
+
+    kind: Literal["ldps_few"] = "ldps_few"
+    guidance_scale: float = Field(1.0, gt=0, description="variance of z0 given z, in units of 1 - alpha_bar")
+    decoder_steps: int = Field(2, ge=1, description="conjugate gradient steps through the decoder at a reverse step")
+    direction: Literal["kept", "matched"] = Field(
+        "kept",
+        description="the noise that the reverse step goes on from: the prior's, so that z moves with z0 by all of the "
+        "correction (kept), or that which z is made of with the corrected z0 (matched): the conditional "
+        "probability flow, exact as steps grow where z0 is Gaussian",
+    )
+
+    def step(self, step: Step) -> Latents:
+        with torch.no_grad():
+            z0_hat, eps = step.networks.predict(step.z, step.timestep)
+        a = step.networks.prior.schedule.alpha_bar_at(step.timestep).reshape(-1, 1, 1, 1)
+        z0 = most_probable(step, z0_hat, (self.guidance_scale * (1 - a)).to(z0_hat), self.decoder_steps)
+        if self.direction == "matched":
+            eps = (step.z - a.sqrt().to(z0) * z0) / (1 - a).sqrt().to(z0)
+        return step.reverse(z0, eps)
+
+
+def most_probable(step: Step, z0_hat: Latents, variance: Variances, num_steps: int) -> Latents:
+    """argmin over z of ||y - A(D(z))||^2 / (2 noise_std^2) + ||z - z0_hat||^2 / (2 variance), per image.
+
+    Nonlinear conjugate gradients (Polak-Ribiere+) from z0_hat, each step of the length that is exact where A and D
+    are linear; then latents of n elements take at most n steps.
+
+    Args:
+        variance: of z0 about z0_hat, (batch, 1, 1, 1).
+    """
+    noise_variance = step.measurement.noise_std.clamp(min=LEAST_NOISE).square().reshape(-1, 1, 1, 1)
+    z, last = z0_hat, None
+    for _ in range(num_steps):
+        with torch.enable_grad():
+            z = z.detach().requires_grad_(True)
+            residual = step.residual(step.networks.decode(z))
+            (pull,) = torch.autograd.grad(residual.square().sum() / 2, z)
+        z, residual = z.detach(), residual.detach()
+        gradient = pull / noise_variance + (z - z0_hat) / variance
+        direction = -gradient
+        if last is not None:
+            direction = direction + last.conjugacy(gradient) * last.direction
+        last = _Conjugate(gradient, direction)
+        with torch.no_grad():
+            # over one standard deviation of z0: where A is rounded (JPEG), a smaller move shows no slope
+            size = (variance * direction[0].numel() / _inner(direction, direction).clamp(min=1e-30)).sqrt()
+            moved = step.residual(step.networks.decode(z + size * direction))
+        # slope of the residual along the direction, and of the gradient: the curvature
+        slope = (moved - residual) / size.reshape(-1, *[1] * (residual.ndim - 1))
+        curvature = _inner(slope, slope) / noise_variance + _inner(direction, direction) / variance
+        z = z - _inner(gradient, direction) / curvature.clamp(min=1e-30) * direction
+    return z
+
+
+@dataclass(frozen=True)
+class _Conjugate:
+    """The last conjugate gradient step's gradient and direction."""
+
+    gradient: Latents
+    direction: Latents
+
+    def conjugacy(self, gradient: Latents) -> Variances:
+        """Polak-Ribiere's share of the last direction in the next, 0 where it would be negative (a restart)."""
+        change = _inner(gradient, gradient - self.gradient)
+        return (change / _inner(self.gradient, self.gradient).clamp(min=1e-30)).clamp(min=0)
+
+
+def _inner(u: Tensor, v: Tensor) -> Variances:
+    """The inner product of each image's values, (batch, 1, 1, 1)."""
+    return (u * v).flatten(1).sum(1).reshape(-1, 1, 1, 1)

@@ -1,0 +1,139 @@
+"""ReSample: hard data consistency by optimisation, then stochastic resampling (arXiv 2307.08123, algorithm 1)."""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from workbench.solvers.base import Networks, Solver, Step, norms
+from workbench.tensors import Images, Latents
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+"""Adam's usual constants (arXiv 1412.6980)."""
+
+
+class ReSample(Solver):
+    """The unconditional reverse step; at every k-th one a z0 that explains y takes part in it.
+
+    Three stages by timestep t, as fractions of T: none above `image_below`, where z0_hat says little yet; below it
+    z0(y) = E(x) with x = argmin ||y - A(x)||, from D(z0_hat); below `latent_below`, where details matter,
+    z0(y) = argmin ||y - A(D(z))||, from z0_hat. Either ends, for each image, where the residual is at the noise level.
+    Then z' is drawn anew between itself and z0(y) at its noise level (`resampled`).
+
+    As published for 256 px: 500 DDIM steps, every 10th, gamma 40; their learning rate of images, 1e-2, is of [-1, 1]
+    and halved here, since Adam's steps are lengths.
+    """
+
+    kind: Literal["resample"] = "resample"
+    every: int = Field(10, ge=1, description="consistency at each step that leaves a multiple of this many to go")
+    image_below: float = Field(2 / 3, ge=0, le=1, description="part of T below which consistency is sought, on images")
+    latent_below: float = Field(1 / 3, ge=0, le=1, description="part of T below which it is sought on latents")
+    gamma: float = Field(40.0, ge=0, description="how far resampling trusts the consistent z0")
+    tau: float = Field(1.0, ge=0, description="residual at which an image stops, in standard deviations of its noise")
+    image_learning_rate: float = Field(5e-3, gt=0, description="Adam's, on [0, 1] images")
+    latent_learning_rate: float = Field(5e-3, gt=0, description="Adam's, on latents of unit variance")
+    max_iterations: int = Field(200, ge=1, description="of Adam, at one step of one image")
+
+    draws_noise: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "ReSample":
+        if self.latent_below > self.image_below:
+            raise ValueError(f"latent_below ({self.latent_below:g}) must not exceed image_below ({self.image_below:g})")
+        return self
+
+    def step(self, step: Step) -> Latents:
+        with torch.no_grad():
+            z0_hat, eps = step.networks.predict(step.z, step.timestep)
+        advanced = step.reverse(z0_hat, eps)
+        level = step.timestep.cpu() / step.networks.prior.schedule.num_timesteps
+        due = (step.sampler.num_steps - step.position) % self.every == 0
+        stages = {
+            self._through_images: due & (level < self.image_below) & (level >= self.latent_below),
+            self._through_latents: due & (level < self.latent_below),
+        }
+        for consistent, chosen in stages.items():
+            if bool(chosen.any()):
+                index = chosen.nonzero().flatten()
+                on_device = index.to(advanced.device)
+                part = step.take(index)
+                z0 = consistent(part, z0_hat[on_device])
+                advanced[on_device] = resampled(part, advanced[on_device], z0, self.gamma)
+        return advanced
+
+    def _through_images(self, step: Step, z0_hat: Latents) -> Latents:
+        with torch.no_grad():
+            x0_hat = step.networks.decode(z0_hat)
+        x = least_residual(step, x0_hat, lambda _, x: x, self.tau, self.image_learning_rate, self.max_iterations)
+        with torch.no_grad():
+            return step.networks.encode(x)
+
+    def _through_latents(self, step: Step, z0_hat: Latents) -> Latents:
+        return least_residual(step, z0_hat, Networks.decode, self.tau, self.latent_learning_rate, self.max_iterations)
+
+
+def least_residual(
+    step: Step,
+    start: Tensor,
+    image_of: Callable[[Networks, Tensor], Images],
+    tau: float,
+    learning_rate: float,
+    max_iterations: int,
+) -> Tensor:
+    """argmin over v of ||y - A(image_of(v))||^2, per image, by Adam from `start`.
+
+    An image stops, and costs no more, when its residual's root mean square over observed entries is at most tau times
+    its noise_std: what remains is noise.
+
+    Args:
+        start: (batch, ...): latents or images.
+        image_of: the image that v stands for; given the networks, which charge the images that are still at work.
+
+    Returns:
+        v of each image where it stopped, like `start`.
+    """
+    found = start.clone()
+    target = tau * step.measurement.noise_std * step.measurement.num_observed().sqrt()
+    working = torch.arange(len(start))
+    v, mean, square = start, torch.zeros_like(start), torch.zeros_like(start)
+    for iteration in range(1, max_iterations + 1):
+        with torch.enable_grad():
+            v = v.detach().requires_grad_(True)
+            residual = step.residual(image_of(step.networks, v))
+            (gradient,) = torch.autograd.grad(residual.square().sum() / 2, v)
+        v = v.detach()
+        stays = norms(residual.detach()) > target
+        if not bool(stays.all()):
+            stays = stays.cpu()
+            found[working[~stays].to(v.device)] = v[(~stays).to(v.device)]
+            left = stays.nonzero().flatten()
+            if len(left) == 0:
+                return found
+            step, working = step.take(left), working[left]
+            kept = left.to(v.device)
+            v, mean, square, gradient, target = (t[kept] for t in (v, mean, square, gradient, target))
+        mean = BETA_1 * mean + (1 - BETA_1) * gradient
+        square = BETA_2 * square + (1 - BETA_2) * gradient.square()
+        unbiased = mean / (1 - BETA_1**iteration), square / (1 - BETA_2**iteration)
+        v = v - learning_rate * unbiased[0] / (unbiased[1].sqrt() + EPSILON)
+    found[working.to(v.device)] = v
+    return found
+
+
+def resampled(step: Step, advanced: Latents, z0: Latents, gamma: float) -> Latents:
+    """Stochastic resampling: z ~ N((s^2 sqrt(a') z0 + (1 - a') z') / (s^2 + 1 - a'), s^2 (1 - a') / (s^2 + 1 - a') I).
+
+    z' is `advanced`, at level a', one step below a, and s^2 = gamma (1 - a') / a (1 - a / a'). With r = s^2 / (1 - a')
+    this is N((r sqrt(a') z0 + z') / (r + 1), (1 - a') r / (r + 1) I), which is defined at the clean end, a' = 1, too.
+    """
+    if step.solver_noise is None:
+        raise ValueError("stochastic resampling needs step.solver_noise")
+    schedule = step.networks.prior.schedule
+    a, a_next = (schedule.alpha_bar_at(t).reshape(-1, 1, 1, 1) for t in (step.timestep, step.timestep_next))
+    r = gamma / a * (1 - a / a_next)
+    signal, rest, spread = (
+        c.to(advanced) for c in (r * a_next.sqrt() / (r + 1), 1 / (r + 1), ((1 - a_next) * r / (r + 1)).sqrt())
+    )
+    return signal * z0 + rest * advanced + spread * step.solver_noise
