@@ -88,16 +88,18 @@ def linear_gaussian(
     degradation: Degradation | None = None,
     severity: float = 0.5,
     image_size: int = 4,
+    latents: Gaussian | None = None,
     encoder_error: float = 0.2,
     schedule: Schedule | None = None,
     prediction: Prediction = "v_prediction",
 ) -> LinearGaussian:
-    """A problem whose latents have unit variance on average, a mean that is not 0, and elements that are correlated.
+    """A problem with one measurement of a latent drawn from the prior.
 
     Args:
         degradation: a linear operator; as it comes, half of the pixels of an image are dropped.
         severity: its level.
         image_size: of the grey images; latents have image_size^2 elements.
+        latents: their distribution; correlated, with a mean that is not 0 and unit variance on average, unless given.
         encoder_error: how far E(D(z)) is from z.
         schedule: the noise schedule; latent diffusion's unless given.
         prediction: what the network behind the prior answers.
@@ -109,7 +111,7 @@ def linear_gaussian(
     if not degradation.linear:
         raise UserError(f"the linear-Gaussian problem needs a linear operator, {degradation.kind} is not")
     latent_shape = (CHANNELS, image_size // 2, image_size // 2)
-    latents = correlated_latents(image_size**2)
+    latents = correlated_latents(image_size**2) if latents is None else latents
     autoencoder = LinearAutoencoder(encoder_error=encoder_error)
     z0 = latents.draw(1, randomness.generator("truth")).float().reshape(1, *latent_shape)
     measurement = degradation.measure(autoencoder.decode(z0), torch.tensor([severity]), torch.tensor([0]), 0)
