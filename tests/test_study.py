@@ -114,6 +114,19 @@ def test_an_override_is_on_the_cells_that_have_its_field(study: Study) -> None:
         study.cells("joined", {"severity_encoder.num_images": 7})
 
 
+def test_cells_that_an_override_of_their_grids_axis_makes_impossible_are_left_out(study: Study) -> None:
+    encoders = at(study, "joined", "severity_encoder.kind", {"start.variance": "max"})
+    assert len(encoders) == 9  # the product of the axes, and the grid without guidance
+    assert "none" not in encoders
+    with pytest.raises(UserError, match=r"start\.variance=residual"):
+        # in the first grid it is an error
+        Study(study.cell, {"severity_encoder": (NoEncoder(),)}, presets={"desk": Preset()}).cells(
+            "desk", {"start.variance": "max"}
+        )
+    with pytest.raises(UserError, match="num_steps"):
+        study.cells("joined", {"sampler.num_steps": 5000})
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

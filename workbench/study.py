@@ -82,7 +82,9 @@ class Study:
     def cells(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list["Cell"]:
         """The cells of a preset, with the user's overrides on each; cells that come out equal are one.
 
-        Members of a family differ in their fields: an override is on the cells that have its field.
+        Members of a family differ in their fields: an override is on the cells that have its field. Cells of a further
+        grid on whose own axis an override makes them impossible (a start that trusts a severity encoder, where there is
+        none) are left out.
 
         Raises:
             UserError: for an unknown preset, a field or kind that no cell has, or a cell that cannot work.
@@ -96,11 +98,23 @@ class Study:
             for values in itertools.product(*axes.values()):
                 # in one, so that a preset's field of what an axis puts in place lands in what it puts there
                 stage = unused.replace(self.cell, chosen.overrides, dict(zip(axes, values, strict=True)))
-                stage = unused.replace(stage, overrides or {}, {})
+                try:
+                    stage = unused.replace(stage, overrides or {}, {})
+                except UnknownFieldError:
+                    raise
+                except UserError:
+                    if axes is grids[0] or not _touches(overrides or {}, axes):
+                        raise
+                    continue  # what only this further grid asks does not go with the override
                 labels = {self.columns.get(path, path): label(value_at(stage, path)) for path in columns}
                 found.setdefault(stage.identity, Cell(stage, labels))
         unused.refuse()
         return list(found.values())
+
+
+def _touches(overrides: Mapping[str, Any], axes: Axes) -> bool:
+    """Whether an override changes what an axis has put in place."""
+    return any(path == axis or path.startswith(f"{axis}.") for path in overrides for axis in axes)
 
 
 def _columns(grids: Sequence[Axes]) -> list[str]:
