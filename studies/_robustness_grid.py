@@ -4,14 +4,13 @@ A rule of the start is the variance that it matches ("encoder": the encoder's ow
 cells; an encoder that was trained with several seeds is the mean over them, image by image.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from studies._rows import ABSENT, has_column, lost, over_images
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval
-from workbench.reporting import QUANTITIES
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -56,7 +55,7 @@ class Grid:
 
     def has(self, column: str) -> bool:
         """Whether all cells hold that column, without gaps."""
-        return all(column in cell and bool(cell[column].notna().all()) for cell in self.frames.values())
+        return all(has_column(cell, column) for cell in self.frames.values())
 
     def rows(self) -> "DataFrame":
         """All cells in one table, with the columns encoder, degradation and image_id."""
@@ -98,12 +97,7 @@ class Grid:
         mine, matched = self.cell(encoder, degradation), self.cell(degradation, degradation)
         if mine is None or matched is None:
             return None
-        if not mine.index.equals(matched.index):
-            raise UserError(
-                f"{encoder} and {degradation} were tested on different images of {degradation}; run the study again"
-            )
-        lost: Series = (matched[column] - mine[column]) * QUANTITIES[column].better
-        return lost
+        return lost(mine, matched, column, names=f"the {encoder} and the matched encoder on {degradation}")
 
     def loss(self, column: str, encoder: str, degradation: str) -> Estimate:
         """The mean of `lost`."""
@@ -118,10 +112,6 @@ class Grid:
             if cells:
                 losses.append(over_images([cell for cell in cells if cell is not None]))
         return over_images(losses)
-
-
-ABSENT = Estimate(math.nan, math.nan, math.nan, 0)
-"""No results."""
 
 
 def read_grid(results: "StudyResults", rule: str = OWN, seed: str | None = None) -> Grid:
@@ -161,16 +151,6 @@ def seeds_of(results: "StudyResults") -> list[str]:
 def first_seed(results: "StudyResults") -> str | None:
     """The seed that all encoders and rules have."""
     return next(iter(seeds_of(results)), None)
-
-
-def over_images(cells: "Sequence[Series]") -> "Series":
-    """One value an image, its mean over the cells that hold it: intervals over images count no image twice."""
-    import pandas as pd
-
-    if not cells:
-        return pd.Series(dtype=float)
-    means: Series = pd.concat(cells).groupby(level=0).mean()
-    return means
 
 
 def _grid(labels: tuple[str, ...], degradations: tuple[str, ...], rows: "DataFrame") -> Grid:

@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from studies._robustness_figures import grid_map
 from studies._robustness_grid import (
-    ABSENT,
     NO_ENCODER,
     OWN,
     TRUE,
@@ -23,10 +22,10 @@ from studies._robustness_grid import (
     Grid,
     Pair,
     first_seed,
-    over_images,
     read_grid,
     seeds_of,
 )
+from studies._rows import ABSENT, over_images
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import (
     Section,

@@ -15,10 +15,11 @@ from markupsafe import Markup
 from studies import _robustness_likeness
 from studies._robustness_examples import examples_section
 from studies._robustness_figures import grid_figure, grid_map
-from studies._robustness_grid import ABSENT, UNSEEN, Grid, Pair, over_images, read_grid, seeds_of
+from studies._robustness_grid import UNSEEN, Grid, Pair, read_grid, seeds_of
 from studies._robustness_likeness import answer_sentences, read_likeness
 from studies._robustness_remedy import read_remedy, remedy_section, remedy_sentences
 from studies._robustness_severity import severity_matrix, severity_sentence
+from studies._rows import ABSENT, over_images
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import (
     QUANTITIES,

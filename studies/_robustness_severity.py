@@ -8,7 +8,8 @@ import numpy as np
 from markupsafe import Markup
 
 from studies._robustness_figures import grid_map
-from studies._robustness_grid import Grid, Pair, over_images, read_grid
+from studies._robustness_grid import Grid, Pair, read_grid
+from studies._rows import over_images
 from workbench.metrics import Estimate, mean_interval, paired_difference, spearman
 from workbench.reporting import Section, number, paragraph, readable, side_by_side, spoken
 

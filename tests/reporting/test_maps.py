@@ -10,13 +10,12 @@ from matplotlib.transforms import Bbox
 
 from workbench.config import UserError
 from workbench.metrics import Estimate
-from workbench.reporting import dendrogram, labelled_scatter, point_map, readable, severity_lines, svg
-from workbench.reporting.maps import _colour, _label_points, _marker
+from workbench.reporting import dendrogram, labelled_scatter, point_map, readable, svg
+from workbench.reporting.maps import _label_points
 
 DISTANCES = np.array([[0, 1, 4, 5], [1, 0, 4, 5], [4, 4, 0, 6], [5, 5, 6, 0.0]])
 NAMES = ["first_one", "second", "third", "fourth"]
 LINE = [Estimate(1.0, 0.5, 1.5, 9), Estimate(2.0, math.nan, math.nan, 1), Estimate(math.nan, math.nan, math.nan, 0)]
-EDGES = [0, 1 / 3, 2 / 3, 1]
 
 
 def texts(figure) -> list[str]:
@@ -90,47 +89,16 @@ def test_labels_avoid_each_other() -> None:
             assert min(across, up) < 0.3 * a.height
 
 
-@pytest.mark.parametrize(
-    "panels",
-    [
-        {"": {"mean": LINE}},
-        {"one": {"a": LINE, "b": LINE}, "two": {"b": LINE}, "three": {"c": LINE}},
-        {"": {"nothing": [Estimate(math.nan, math.nan, math.nan, 0)] * 3}},
-    ],
-)
-def test_lines_over_severity_are_drawn_with_what_there_is(panels) -> None:
-    words = texts(severity_lines(panels, EDGES, title="A title", y_label="dB", threshold=0.5))
-    assert {"A title", "dB", "severity"} <= set(words)
-    assert {panel for panel in panels if panel} <= set(words)
-    assert not any("nan" in word.lower() for word in words)
-
-
 def test_small_text_is_never_smaller_than_ten_pixels() -> None:
-    panels = {"one": {"a": LINE, "b": LINE}, "two": {"b": LINE}}
     for figure in (
         dendrogram(DISTANCES, NAMES, title="t", unit="u"),
         point_map(np.eye(2), NAMES[:2], title="t", unit="u"),
         labelled_scatter([0, 1, 2], LINE[:1] * 3, ["a", "b", "c"], title="t", x_label="x", y_label="y"),
-        severity_lines(panels, EDGES, title="t", y_label="y"),
     ):
         sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg(figure, "d"))]
         assert min(sizes) >= 10
 
 
 def test_how_many_images_is_said() -> None:
-    assert "n = 1 to 9 images a bin" in texts(severity_lines({"": {"mean": LINE}}, EDGES, title="t", y_label="y"))
     figure = labelled_scatter([0, 1], LINE[:2], ["a", "b"], title="t", x_label="x", y_label="loss")
     assert "loss, n = 1 to 9 images" in texts(figure)
-
-
-def test_a_name_keeps_its_colour_between_figures() -> None:
-    order = ["a", "b", "c"]
-    for names in (["b"], ["c", "b"]):
-        panels = {"": dict.fromkeys(names, LINE)}
-        lines = severity_lines(panels, EDGES, title="t", y_label="y", order=order).axes[-1].lines
-        drawn = {line.get_color() for line in lines if line.get_marker() == _marker(1)}
-        assert drawn == {_colour(1)}
-
-
-def test_many_names_are_told_apart() -> None:
-    assert len({(_colour(i), _marker(i)) for i in range(64)}) == 64

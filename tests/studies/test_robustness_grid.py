@@ -13,7 +13,8 @@ from synthetic_study import (
     make_results,
 )
 
-from studies._robustness_grid import OWN, UNSEEN, first_seed, over_images, read_grid, seeds_of
+from studies._robustness_grid import OWN, UNSEEN, first_seed, read_grid, seeds_of
+from studies._rows import over_images
 from workbench.config import UserError
 from workbench.results import StudyResults
 

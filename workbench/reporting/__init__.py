@@ -1,7 +1,8 @@
 """Reports of a study: tables, figures and one self-contained page."""
 
+from workbench.reporting.curves import Line, curves, severity_lines
 from workbench.reporting.figures import distributions, heat_map, png, svg
-from workbench.reporting.maps import dendrogram, labelled_scatter, point_map, severity_lines
+from workbench.reporting.maps import dendrogram, labelled_scatter, point_map
 from workbench.reporting.page import Section, paragraph, render, side_by_side
 from workbench.reporting.pictures import Card, Picture, Strip, data_uri, examples, gallery
 from workbench.reporting.quantities import QUANTITIES, Quantity, image_count, listed, number, percent, readable, spoken
@@ -10,11 +11,13 @@ from workbench.reporting.tables import column_estimate, html_table, rich_table, 
 __all__ = [
     "QUANTITIES",
     "Card",
+    "Line",
     "Picture",
     "Quantity",
     "Section",
     "Strip",
     "column_estimate",
+    "curves",
     "data_uri",
     "dendrogram",
     "distributions",

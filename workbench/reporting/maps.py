@@ -1,11 +1,11 @@
-"""Figures of how things lie to each other: a dendrogram, a map, a labelled scatter plot, lines over severity.
+"""Figures of how things lie to each other: a dendrogram, a map, a labelled scatter plot.
 
 Laid out like those of `figures`: in pixels of the page, in its text colour, no text below 10 pixels.
 """
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.config import UserError
 from workbench.metrics import Estimate, average_linkage
+from workbench.reporting.curves import _FOOTER, _colour, _marker, _plain
 from workbench.reporting.figures import _INK, _LABEL, _POINTS, _SMALL, _TITLE, _WIDTH, _canvas, _text, _wrapped
 from workbench.reporting.quantities import image_count, readable
 
@@ -20,11 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# after Okabe & Ito (2008), told apart by colour-blind readers and seen on white and on black; markers say it again
-_COLOURS = ("#3b82c4", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#999999")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_BLUE = _COLOURS[0]
-_FOOTER = 36.0
+_BLUE = _colour(0)
 
 
 def dendrogram(distances: NDArray[np.floating], names: Sequence[str], *, title: str, unit: str) -> "Figure":
@@ -87,70 +84,6 @@ def labelled_scatter(
     return figure
 
 
-def severity_lines(
-    panels: Mapping[str, Mapping[str, Sequence[Estimate]]],
-    edges: Sequence[float],
-    *,
-    title: str,
-    y_label: str,
-    order: Sequence[str] = (),
-    threshold: float | None = None,
-) -> "Figure":
-    """Lines over bins of severity, an interval at each point; one panel a group of lines, on common axes.
-
-    `panels` maps a panel's title to its lines, each a name and an estimate for each bin between `edges`. A name's
-    colour and marker are those of its place in `order`, so that they can be the same in several figures. `threshold`
-    is drawn as a dashed line.
-    """
-    found = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    order = list(order) or found
-    names = sorted(found, key=order.index) if len(found) > 1 else []
-    everything = [estimate for lines in panels.values() for line in lines.values() for estimate in line]
-    low, high = _range(everything, threshold)
-    middles = (np.array(edges[1:]) + edges[:-1]) / 2
-    # neighbours step aside, so that their intervals can be told apart
-    aside = 0.0 if all(math.isnan(estimate.low) for estimate in everything) else 0.5 * float(np.diff(edges).min())
-    num_columns = 2 if len(panels) > 1 else 1
-    num_rows = math.ceil(len(panels) / num_columns)
-    plot_height, panel_header, gap = (110.0, 24.0, 12.0) if len(panels) > 1 else (185.0, 4.0, 0.0)
-    gutter, right, line_height = 34.0, 8.0, 1.4 * _SMALL
-    counts = image_count(everything)
-    notes = [y_label, *([f"{counts} a bin"] if counts else [])]
-    legend_top = 4 + 1.3 * _TITLE
-    notes_top = legend_top + line_height * math.ceil(len(names) / 2) + (6 if names else 0)
-    header = notes_top + line_height * len(notes) + 6
-    height = header + num_rows * (plot_height + panel_header) + _FOOTER
-    panel_width = (_WIDTH - gutter - right - gap * (num_columns - 1)) / num_columns
-
-    figure, canvas = _canvas(_WIDTH, height)
-    _text(canvas, (0, 2), [title], _TITLE, va="top", weight="bold")
-    _legend(canvas, names, order, legend_top)
-    _text(canvas, (0, notes_top), notes, _SMALL, va="top", alpha=0.75)
-    for index, (panel, lines) in enumerate(panels.items()):
-        row, column = divmod(index, num_columns)
-        left = gutter + column * (panel_width + gap)
-        bottom = height - header - (row + 1) * (plot_height + panel_header)
-        axes = figure.add_axes((left / _WIDTH, bottom / height, panel_width / _WIDTH, plot_height / height))
-        for place, (name, line) in enumerate(lines.items()):
-            shift = aside * ((place + 0.5) / len(lines) - 0.5)
-            _line(axes, middles + shift, line, order.index(name), thin=len(lines) > 1)
-        _plain(axes)
-        axes.set(xlim=(edges[0], edges[-1]), ylim=(low, high))
-        # the labels of the ends of two panels would meet
-        inner = range(1, len(middles)) if num_columns > 1 else range(len(edges))
-        axes.set_xticks(edges, [f"{edge:.2g}" if i in inner else "" for i, edge in enumerate(edges)])
-        last_in_column = index + num_columns >= len(panels)
-        axes.tick_params(labelbottom=last_in_column, labelleft=column == 0)
-        axes.axhline(0, color=_INK, alpha=0.4, linewidth=0.8)
-        if threshold is not None:
-            axes.axhline(threshold, color=_INK, alpha=0.7, linewidth=0.9, linestyle=(0, (4, 3)))
-        if len(panels) > 1:
-            axes.set_title(readable(panel), size=_LABEL, color=_INK, pad=3)
-        if last_in_column:
-            axes.set_xlabel("severity", size=_SMALL, color=_INK, labelpad=2)
-    return figure
-
-
 def _framed(
     title: str, note: str, plot_height: float, gutter: float, width: float = _WIDTH
 ) -> "tuple[Figure, Axes, Axes, float]":
@@ -165,62 +98,6 @@ def _framed(
     axes = figure.add_axes((gutter / width, _FOOTER / height, 1 - (gutter + 8) / width, plot_height / height))
     _plain(axes)
     return figure, canvas, axes, top
-
-
-def _plain(axes: "Axes") -> None:
-    """No frame and no ticks, a faint grid."""
-    axes.spines[:].set_visible(False)
-    axes.tick_params(colors=_INK, length=0, labelsize=_SMALL, pad=3)
-    axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
-
-
-def _line(axes: "Axes", x: NDArray[np.float64], line: Sequence[Estimate], style: int, *, thin: bool) -> None:
-    colour = _colour(style)
-    for position, value in zip(x, line, strict=True):
-        if not math.isnan(value.low):
-            axes.plot([position] * 2, [value.low, value.high], color=colour, linewidth=1.0 if thin else 1.6, alpha=0.8)
-    axes.plot(
-        x,
-        [value.mean for value in line],
-        color=colour,
-        marker=_marker(style),
-        markersize=3.4 if thin else 5,
-        linewidth=1.0 if thin else 1.8,
-    )
-
-
-def _legend(canvas: "Axes", names: Sequence[str], order: Sequence[str], top: float) -> None:
-    """Names in two columns, each behind a piece of its line."""
-    for i, name in enumerate(names):
-        style, left, middle = order.index(name), 0.5 * _WIDTH * (i % 2), top + 1.4 * _SMALL * (i // 2 + 0.5)
-        canvas.plot(
-            [left + 2, left + 11, left + 20],
-            [middle] * 3,
-            color=_colour(style),
-            marker=_marker(style),
-            markevery=[1],
-            markersize=4.5,
-            linewidth=1.4,
-        )
-        _text(canvas, (left + 25, middle), [readable(name)], _SMALL, va="center")
-
-
-def _range(values: Sequence[Estimate], threshold: float | None) -> tuple[float, float]:
-    """Limits that hold all means, intervals, 0 and the threshold."""
-    ends = [end for value in values for end in (value.mean, value.low, value.high) if not math.isnan(end)]
-    ends += [0.0] if threshold is None else [0.0, threshold]
-    low, high = min(ends), max(ends)
-    margin = 0.05 * (high - low) or 1.0
-    return low - margin, high + margin
-
-
-def _colour(place: int) -> str:
-    return _COLOURS[place % len(_COLOURS)]
-
-
-def _marker(place: int) -> str:
-    # after one round of colours each gets another marker
-    return _MARKERS[(place + place // len(_MARKERS)) % len(_MARKERS)]
 
 
 def _extent(axes: "Axes") -> NDArray[np.float64]:

@@ -1,0 +1,113 @@
+import math
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from workbench.config import UserError
+from workbench.metrics import Estimate
+from workbench.reporting import Line, curves, severity_lines, svg
+from workbench.reporting.curves import _colour, _marker
+
+LINE = [Estimate(1.0, 0.5, 1.5, 9), Estimate(2.0, math.nan, math.nan, 1), Estimate(math.nan, math.nan, math.nan, 0)]
+EDGES = [0, 1 / 3, 2 / 3, 1]
+
+
+def texts(figure) -> list[str]:
+    root = ElementTree.fromstring(svg(figure, "what it shows"))
+    return ["".join(node.itertext()).strip() for node in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def drawn(panels, **settings):
+    return curves(panels, **{"title": "A title", "x_label": "NFE", "y_label": "dB", **settings})
+
+
+@pytest.mark.parametrize(
+    "panels",
+    [
+        {"": {"mean": LINE}},
+        {"one": {"a": LINE, "b": LINE}, "two": {"b": LINE}, "three": {"c": LINE}},
+        {"": {"nothing": [Estimate(math.nan, math.nan, math.nan, 0)] * 3}},
+    ],
+)
+def test_lines_are_drawn_with_what_there_is(panels) -> None:
+    placed = {
+        panel: {name: Line([1, 20, 300], line) for name, line in lines.items()} for panel, lines in panels.items()
+    }
+    for figure, axis in (
+        (severity_lines(panels, EDGES, title="A title", y_label="dB", threshold=0.5), "severity"),
+        (drawn(placed), "NFE"),
+        (drawn(placed, log_x=True), "NFE"),
+    ):
+        words = texts(figure)
+        assert {"A title", "dB", axis} <= set(words)
+        assert {panel for panel in panels if panel} <= set(words)
+        assert not any("nan" in word.lower() for word in words)
+
+
+def test_small_text_is_never_smaller_than_ten_pixels() -> None:
+    panels = {"one": {"a": LINE, "b": LINE}, "two": {"b": LINE}}
+    placed = {panel: {name: Line([1, 2, 3], line) for name, line in lines.items()} for panel, lines in panels.items()}
+    for figure in (
+        severity_lines(panels, EDGES, title="t", y_label="y"),
+        drawn(placed, x_marks={"here": 2}, y_marks={"there": 1}),
+    ):
+        sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg(figure, "d"))]
+        assert min(sizes) >= 10
+
+
+def test_how_many_images_is_said() -> None:
+    assert "n = 1 to 9 images a bin" in texts(severity_lines({"": {"mean": LINE}}, EDGES, title="t", y_label="y"))
+    assert "n = 1 to 9 images" in texts(drawn({"": {"a": Line([0, 1, 2], LINE)}}))
+
+
+def test_a_name_keeps_its_colour_between_figures() -> None:
+    order = ["a", "b", "c"]
+    for names in (["b"], ["c", "b"]):
+        placed = {"": dict.fromkeys(names, Line([1, 2, 3], LINE))}
+        for figure in (
+            severity_lines({"": dict.fromkeys(names, LINE)}, EDGES, title="t", y_label="y", order=order),
+            drawn(placed, order=order),
+        ):
+            found = {line.get_color() for line in figure.axes[-1].lines if line.get_marker() == _marker(1)}
+            assert found == {_colour(1)}
+
+
+def test_many_names_are_told_apart() -> None:
+    assert len({(_colour(i), _marker(i)) for i in range(64)}) == 64
+
+
+def test_points_stand_at_their_positions_with_their_intervals() -> None:
+    axes = drawn({"": {"a": Line([2, 50, 900], LINE)}}, log_x=True).axes[-1]
+    interval, points = axes.lines
+    assert (list(interval.get_xdata()), list(interval.get_ydata())) == ([2, 2], [0.5, 1.5])
+    assert list(points.get_xdata()) == [2, 50, 900]
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlim()[0] < 2
+    assert axes.get_xlim()[1] > 900
+
+
+def test_panels_share_their_axes_and_hold_the_marks() -> None:
+    panels = {"one": {"a": Line([1, 2, 3], LINE)}, "two": {"a": Line([10, 20, 30], LINE)}}
+    figure = drawn(panels, x_marks={"the match": 40}, y_marks={"the_ceiling": 9, "": 8}, zero=True)
+    one, two = figure.axes[1:]
+    assert one.get_xlim() == two.get_xlim()
+    assert one.get_ylim() == two.get_ylim()
+    assert one.get_xlim()[1] > 40
+    assert one.get_ylim()[0] < 0
+    assert one.get_ylim()[1] > 9
+    assert {"the match", "the ceiling"} <= set(texts(figure))
+
+
+def test_numbers_on_the_axes_are_plain() -> None:
+    words = texts(drawn({"": {"a": Line([-9, 0, 15], LINE)}}))
+    assert {"\N{MINUS SIGN}8", "0", "8"} <= set(words)
+    words = texts(drawn({"": {"a": Line([1, 30, 1000], LINE)}}, log_x=True))
+    assert {"1", "10", "100", "1000"} <= set(words)
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
+    with pytest.raises(UserError, match="positive positions, got 0"):
+        drawn({"": {"a": Line([0, 1, 2], LINE)}}, log_x=True)
+    with pytest.raises(UserError, match="got 2 and 3"):
+        Line([1, 2], LINE)
