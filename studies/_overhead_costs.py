@@ -87,9 +87,8 @@ def reconstruction(costs: Costs, nfe: float, quantity: str = "seconds", *, start
         start: what the start consists of, the severity encoding alone or the rule that includes it.
         quantity: "seconds" or "flops".
     """
-    return float(
-        sum(times * getattr(costs[name], quantity) for name, times in ((start, 1), (STEP, nfe), (DECODING, 1)))
-    )
+    times = {start: 1.0, STEP: nfe, DECODING: 1.0}
+    return float(sum(number * getattr(costs[name], quantity) for name, number in times.items()))
 
 
 def share(costs: Costs, nfe: float, quantity: str = "seconds", *, start: str = ENCODING) -> float:

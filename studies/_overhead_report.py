@@ -47,22 +47,27 @@ def answer(results: "StudyResults") -> list[str]:
     largest = max(costs, key=lambda setting: share(costs[setting], nfe))
     shares = [share(one, nfe) for one in costs.values()]
     meets = max(shares) <= BAR
-    said = [
-        f"{'Little' if meets else 'More than hoped for'}: severity encoding takes {_range(shares)} of the time of a "
+    steps = [_steps(one) for one in costs.values()]
+    time, compute = _range(shares), _range([share(one, nfe, "flops") for one in costs.values()])
+    rule = _range([share(one, nfe, start=START) for one in costs.values()])
+    encoding = (
+        f"{'Little' if meets else 'More than hoped for'}: severity encoding takes {time} of the time of a "
         f"reconstruction with {number(nfe, 0)} network evaluations, most for {_words(largest)} "
-        f"({'at most' if meets else 'beyond'} the {number(100 * BAR, 0)} % that were hoped for), and "
-        f"{_range([share(one, nfe, 'flops') for one in costs.values()])} of its compute. One reverse step takes "
-        f"{number(min(_steps(one) for one in costs.values()), 0)} to "
-        f"{number(max(_steps(one) for one in costs.values()), 0)} times as long as the encoding.",
+        f"({'at most' if meets else 'beyond'} the {number(100 * BAR, 0)} % that were hoped for), and {compute} of its "
+        f"compute. One reverse step takes {number(min(steps), 0)} to {number(max(steps), 0)} times as long as the "
+        "encoding."
+    )
+    correction = (
         "The start rule that corrects the encoder by the measurement's residual costs more: with it the start is "
-        f"{_range([share(one, nfe, start=START) for one in costs.values()])} of the time.",
-    ]
+        f"{rule} of the time."
+    )
+    said = [encoding, correction]
     if (measured := measured_shares(results)) is not None:
         start, seconds = measured
+        part = percent(ratio_of_means(start, seconds), 1)
         said.append(
             f"In restorations at the default setting with the pretrained pair, {len(seconds)} images with "
-            f"{number(nfe, 1)} evaluations on average, the whole start took {percent(ratio_of_means(start, seconds), 1)} "
-            "of the time."
+            f"{number(nfe, 1)} evaluations on average, the whole start took {part} of the time."
         )
     return [*said, f"Times were taken on {listed(machines(results))}, weights are random."]
 
@@ -96,8 +101,8 @@ def share_section(results: "StudyResults") -> Section:
         "the mean of the default setting, measured with the pretrained pair" if results.evidence else "an assumption"
     )
     text = paragraph(
-        f"One image's reconstruction is the start, {number(nfe, 1)} reverse steps ({source}) and the decoder. The start "
-        "is the severity encoding alone, or the rule that also asks the measurement's residual and contains it."
+        f"One image's reconstruction is the start, {number(nfe, 1)} reverse steps ({source}) and the decoder. The "
+        "start is the severity encoding alone, or the rule that also asks the measurement's residual and contains it."
     )
     figures = [
         svg(share_map(costs, nfe, start), f"Heat map of the part of a reconstruction's time: {start}")
@@ -113,9 +118,9 @@ def parts_section(results: "StudyResults") -> Section:
     costs = read_costs(results)
     text = paragraph(
         "Each operation alone, in the batch that is named. Time is the median of the repeats, their quartiles below, "
-        "compute is that of the networks and their gradients by torch's counter, both of one image. Peak memory is that "
-        "of the whole batch beyond networks and measurements: on a CPU the rise of a fresh process's resident set, on "
-        "a GPU what torch allocates."
+        "compute is that of the networks and their gradients by torch's counter, both of one image. Peak memory is "
+        "that of the whole batch beyond networks and measurements: on a CPU the rise of a fresh process's resident "
+        "set, on a GPU what torch allocates."
     )
     tables = [
         _table(costs, "Time of one image, ms (quartiles)", _timing),

@@ -4,8 +4,8 @@ The paper gives no figure. Here the parts of a restoration are measured alone, f
 several image sizes, one image at a time and 64 together: the severity encoder, the start rule that corrects it by the
 measurement's residual, one reverse step of LDPS with its gradient, and the decoder; time, floating-point operations of
 the networks, and peak memory. Weights are random, which does not change a cost. A reconstruction is the start, as many
-steps as the default setting takes, and the decoder. How many those are, and how a whole restoration's time is divided, is
-measured with the pretrained pair. Expected: encoding is less than one reverse step, and below 2 % of a reconstruction.
+steps as the default setting takes, and the decoder. How many those are, and how a whole restoration's time is divided,
+is measured with the pretrained pair. Expected: encoding is less than a reverse step, and below 2 % of a reconstruction.
 
 Times are of the machine and the number of threads that the page names, and of nothing else running there.
 

@@ -15,6 +15,7 @@ from workbench.autoencoders import AnyAutoencoder, Tiny
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
 from workbench.restorer import Restorer
+from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import AnyStart, Situation, SNRMatch, timestep_at
 from workbench.solvers import LDPS, AnySolver
 from workbench.solvers.base import Networks, Step
@@ -22,7 +23,7 @@ from workbench.stages.base import Runtime, Stage, place, provenance
 from workbench.stages.evaluate import ROWS
 from workbench.stages.peak_memory import peak_memory
 from workbench.stages.train_severity import new_encoder
-from workbench.tensors import Measurements
+from workbench.tensors import Images, Latents, Measurements
 
 ENCODING, START, STEP, DECODING = OPERATIONS = ("severity encoding", "start rule", "reverse step", "decoding")
 """The start rule's cost includes the severity encoding that it begins with."""
@@ -79,7 +80,7 @@ class MeasureCost(Stage):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channel, height, width)"""
+        """(channel, height, width) of the images."""
         return self.channels, self.image_size, self.image_size
 
     def work(self, folder: Path, runtime: Runtime) -> None:
@@ -115,17 +116,16 @@ class Parts:
             self.latent_shape = autoencoder.latent_shape(stage.image_shape)
             prior = stage.prior.build(self.latent_shape)
         encoder = new_encoder(autoencoder, stage.image_shape, seed=0)
-        autoencoder, prior, self.encoder = (
-            place(network.eval().requires_grad_(False), device) for network in (autoencoder, prior, encoder)
-        )
+        for network in (autoencoder, prior, encoder):
+            place(network.eval().requires_grad_(False), device)
         ids = torch.arange(stage.batch_size)
         x = randomness.uniform(ids, ("cost", "image"), stage.image_shape)
-        self.stage, self.ids = stage, ids
+        self.stage, self.ids, self.encoder = stage, ids, encoder
         self.measurement = stage.degradation.measure(x, stage.degradation.draw_severity(ids, 0), ids, 0).to(device)
         self.z = randomness.normal(ids, ("cost", "latent"), self.latent_shape).to(device)
         self.networks = Networks(autoencoder, prior, stage.degradation)
         self.restorer = Restorer(
-            autoencoder, prior, self.encoder, stage.degradation, stage.start, stage.solver, stage.sampler
+            autoencoder, prior, encoder, stage.degradation, stage.start, stage.solver, stage.sampler
         )
 
     def operation(self, name: str) -> Callable[[], object]:
@@ -151,13 +151,13 @@ class Parts:
                 case _:
                     return networks.decode(self.z)
 
-    def _encode(self, view: torch.Tensor, networks: Networks) -> object:
+    def _encode(self, view: Images, networks: Networks) -> SeverityEstimate:
         for account in networks.accounts or ():
             account["severity_encoder"] += 1
         return self.encoder.estimate(view)
 
     def _start(self, networks: Networks) -> object:
-        def encode(y: Measurements, _: object) -> torch.Tensor:
+        def encode(y: Measurements, _: object) -> Latents:
             view = self.stage.degradation.view(y, self.measurement.params)
             return self._encode(y if view is None else view, networks).z_hat
 
