@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
     from workbench.results import StudyResults
 
+_NAMES = {"ldps": "LDPS", "gml_dps": "GML-DPS", "psld": "PSLD", "resample": "ReSample"}
+"""Solvers as their papers call them."""
 _TABLE = ("psnr", "ssim", "lpips", "residual_ratio", "nfe", "flops", "seconds")
 NUM_EXAMPLES = 4
 
@@ -78,13 +80,13 @@ def claim_section(results: "StudyResults") -> Section:
             continue
         equal = speed_up(pair)
         rows[_title(pair)] = {
+            "claim": "does not hold" if claim.failures else "holds",
             "pure noise, PSNR": column_estimate(claim.baseline.rows, "psnr"),
             "SNR match, PSNR": column_estimate(claim.flash.rows, "psnr"),
             **{f"{QUANTITIES[name].label} gained": gain for name, gain in claim.gains.items()},
             "times fewer NFE": claim.fewer_nfe,
             "times less time": claim.less_time,
-            "speed-up at equal PSNR": "n/a" if equal is None else _times(equal),
-            "claim": "does not hold" if claim.failures else "holds",
+            "NFE at equal PSNR, times": "n/a" if equal is None else _times(equal),
         }
     title = "Does the claim hold?"
     if not rows:
@@ -98,7 +100,7 @@ def claim_section(results: "StudyResults") -> Section:
         f"at least {FEWER_NFE} times fewer and time is at least {LESS_TIME} times less."
     )
     text += paragraph(
-        "The speed-up at equal PSNR counts the NFE that the solver needs from pure noise, on the line through its "
+        "NFE at equal PSNR: how many times its NFE the solver needs from pure noise, on the line through its "
         'grids, to reach the PSNR of the SNR-matched run; "never" where no grid does.'
     )
     device = results.provenance.get("device")
@@ -113,7 +115,7 @@ def pareto_section(results: "StudyResults") -> Section:
     for solver in dict.fromkeys(pair.solver for pair in pairs):
         mine = [pair for pair in pairs if pair.solver == solver]
         for column in ("nfe", "flops"):
-            description = f"{readable(solver)}: PSNR against {QUANTITIES[column].title}, a line a start"
+            description = f"{_named(solver)}: PSNR against {QUANTITIES[column].title}, a line a start"
             figures.append(svg(_pareto_figure(mine, column), description))
     text = paragraph(
         "Each point is a run; runs of one start differ in their number of steps (fixed starts: in the timestep). Of "
@@ -130,18 +132,21 @@ def tables_section(results: "StudyResults") -> Section:
     runs = read_runs(results)
     parts = []
     for degradation in dict.fromkeys(run.degradation for run in runs):
-        mine = [run for run in runs if run.degradation == degradation]
-        shown = [column for column in _TABLE if all(has_column(run.rows, column) for run in mine)]
-        rows = {}
-        for run in sorted(mine, key=lambda run: run.solver == DECODED):
-            name = run.name if run.solver == DECODED else f"{readable(run.solver)}: {run.name}"
-            estimates = {QUANTITIES[column].title: column_estimate(run.rows, column) for column in shown}
-            rows[name] = estimates | {"step size": _tuned(run), "diverged": _diverged(run)}
-        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
+        here = [run for run in runs if run.degradation == degradation]
+        shown = [column for column in _TABLE if all(has_column(run.rows, column) for run in here)]
         decimals = {QUANTITIES[column].title: QUANTITIES[column].decimals for column in shown}
-        parts.append(Markup("<h3>{}</h3>").format(readable(degradation).capitalize()) + html_table(table, decimals))
+        parts.append(Markup("<h3>{}</h3>").format(readable(degradation).capitalize()))
+        for solver in dict.fromkeys(run.solver for run in here if run.solver != DECODED):
+            rows = {
+                run.name: {QUANTITIES[column].title: column_estimate(run.rows, column) for column in shown}
+                | {"step size": _tuned(run), "diverged": _diverged(run)}
+                for run in here
+                if run.solver in (solver, DECODED)
+            }
+            table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
+            parts.append(html_table(table, decimals, _named(solver)))
     text = paragraph(
-        'A run is named by its solver, its start and the steps of the whole grid. "Step size" is the value of the '
+        'A run is named by its start and the steps of the whole grid. "Step size" is the value of the '
         "solver's guidance scale (ReSample: its resampling's gamma) that was chosen on validation images, and the "
         "number of trials."
     )
@@ -211,8 +216,8 @@ def _pareto_figure(pairs: Sequence[Pair], column: str) -> "Figure":
         panels[pair.degradation] = lines
     return curves(
         panels,
-        title=f"{readable(pairs[0].solver)}: PSNR against {quantity.label}",
-        x_label=f"{quantity.title} of an image, log scale",
+        title=f"{_named(pairs[0].solver)}: PSNR against {quantity.label}",
+        x_label=quantity.title,
         y_label="PSNR, dB",
         log_x=True,
         order=list(STARTS.values()),
@@ -221,7 +226,7 @@ def _pareto_figure(pairs: Sequence[Pair], column: str) -> "Figure":
 
 def _edges(runs: Sequence[Run]) -> Markup:
     """Which runs' step size is still at an end of what was tried."""
-    at_edge = [f"{run.solver} on {run.degradation}, {run.name}" for run in runs if _flag(run, "at_edge")]
+    at_edge = [f"{_named(run.solver)} on {run.degradation}, {run.name}" for run in runs if _flag(run, "at_edge")]
     if not at_edge:
         return paragraph("No chosen value lies at an end of what was tried.")
     return paragraph(f"At an end of what was tried lie still: {readable('; '.join(at_edge))}.")
@@ -281,12 +286,16 @@ def _strips(results: "StudyResults", claims: Sequence[Claim]) -> list[Strip]:
             for image in chosen
         ]
         note = f"Left: {claim.baseline.name}. Right: {claim.flash.name}."
-        strips.append(Strip(readable(claim.flash.solver), cards, note))
+        strips.append(Strip(_named(claim.flash.solver), cards, note))
     return strips
 
 
+def _named(solver: str) -> str:
+    return _NAMES.get(solver, readable(solver))
+
+
 def _title(pair: Pair) -> str:
-    return f"{readable(pair.solver)} on {readable(pair.degradation)}"
+    return f"{_named(pair.solver)} on {readable(pair.degradation)}"
 
 
 def _signed(estimate: Estimate, decimals: int) -> str:
