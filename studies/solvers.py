@@ -23,6 +23,10 @@ from workbench.study import Axes, Preset, Study
 
 FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
 SOLVERS = (LDPS(), GMLDPS(), PSLD(), ReSample())
+PUBLISHED_RESAMPLE = ReSample(
+    every=10, gamma=40.0, image_learning_rate=5e-3, latent_learning_rate=5e-3, max_iterations=200
+)
+"""As its authors run it from pure noise: the defaults are for chains that begin with a few steps to go."""
 Pair = tuple[Solver, Degradation]
 
 
@@ -31,8 +35,8 @@ class Grids:
     """Numbers of steps, of the whole grid from T - 1 to the clean end, for each kind of start.
 
     Attributes:
-        baseline: from pure noise, the published one first.
-        resample: the same for ReSample, which is published with 500.
+        baseline: from pure noise, the longest as published.
+        resample: the same for ReSample, the first as published and with the published settings.
         fixed: the grid for fixed starts, and the timesteps at which they begin.
         matched: for starts that follow the severity encoder.
     """
@@ -46,12 +50,15 @@ class Grids:
 def cells_of(pair: Pair, grids: Grids) -> list[Axes]:
     """All runs of one solver on one degradation."""
     solver, degradation = pair
-    strength = "solver.gamma" if isinstance(solver, ReSample) else "solver.guidance_scale"
+    resample = isinstance(solver, ReSample)
+    strength = "solver.gamma" if resample else "solver.guidance_scale"
     common = {**matched_encoder(degradation), "solver": (solver,), "tuned": (strength,)}
     num_steps, timesteps = grids.fixed
-    baseline = grids.resample if isinstance(solver, ReSample) else grids.baseline
+    published, *shorter = grids.resample if resample else grids.baseline
+    original = PUBLISHED_RESAMPLE if resample else solver
     return [
-        {**common, "start.kind": ("full",), "sampler.num_steps": baseline},
+        {**common, "solver": (original,), "start.kind": ("full",), "sampler.num_steps": (published,)},
+        {**common, "start.kind": ("full",), "sampler.num_steps": shorter},
         {**common, "start.kind": ("fixed",), "start.timestep": timesteps, "sampler.num_steps": (num_steps,)},
         {**common, "start.kind": ("official", "snr_match"), "sampler.num_steps": grids.matched},
     ]
@@ -102,13 +109,14 @@ study = Study(
     },
     presets={
         "smoke": preset(
-            pairs((LDPS(), ReSample(max_iterations=3)), FAMILIES[:1]),
-            Grids(baseline=(20, 5), resample=(20,), fixed=(20, (200,)), matched=(20, 10)),
+            pairs((LDPS(), ReSample()), FAMILIES[:1]),
+            Grids(baseline=(20, 5), resample=(20, 10), fixed=(20, (200,)), matched=(20, 10)),
             {
                 "num_images": 4,
                 "num_val_images": 2,
                 "num_values": 3,
                 "max_extensions": 1,
+                "solver.max_iterations": 3,
                 "severity_encoder.num_train_images": 128,
                 "severity_encoder.batch_size": 32,
             },

@@ -58,6 +58,9 @@ def test_the_full_study_has_every_pair_from_every_start() -> None:
         assert max(baseline) == (500 if solver == "resample" else 1000)
         assert len(baseline) > 1
     assert {cell.degradation.kind for cell in found if cell.solver.kind == "decode_only"} == {d for _, d in PAIRS}
+    resample = [cell for _, degradation in PAIRS for cell in of(found, "resample", degradation, "full")]
+    published = [cell.solver for cell in resample if cell.sampler.num_steps == 500]
+    assert {(solver.every, solver.gamma) for solver in published} == {(10, 40.0)}  # type: ignore[union-attr]
     assert {cell.num_images for cell in found} == {128}
 
 
