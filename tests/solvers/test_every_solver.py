@@ -15,6 +15,7 @@ from workbench.config import UserError, kind_of, members
 from workbench.diffusion import DDPM
 from workbench.measurement import Measurement
 from workbench.solvers import AnySolver, DecodeOnly, Networks, NoGuidance, Solver, Step
+from workbench.solvers.base import middle_step
 
 every = pytest.mark.parametrize("member", members(AnySolver), ids=kind_of)
 
@@ -188,3 +189,12 @@ def test_bf16_rounds_the_networks_and_nothing_else(member: Any) -> None:
     x = images(2)[0]
     assert replace(step.networks, precision="bf16").encode(x).dtype == torch.float32
     assert replace(step.networks, precision="bf16").decode(step.z).dtype == torch.float32
+
+
+@every
+def test_a_step_in_the_middle_of_the_grid_can_be_taken_of_every_solver(member: Any) -> None:
+    step = step_of()
+    middle = middle_step(step.z, step.measurement, step.networks, DDPM(num_steps=10))
+    assert middle.position.tolist() == [5, 5]
+    assert (middle.timestep.tolist(), middle.timestep_next.tolist()) == ([499, 499], [399, 399])
+    assert member().step(middle).isfinite().all()

@@ -28,7 +28,9 @@ class ReSample(Solver):
     """
 
     kind: Literal["resample"] = "resample"
-    every: int = Field(2, ge=1, description="consistency at each step that leaves a multiple of this many to go")
+    every: int = Field(
+        2, ge=1, description="consistency where a multiple of this many steps is left, this one included"
+    )
     image_below: float = Field(2 / 3, ge=0, le=1, description="part of T below which consistency is sought, on images")
     latent_below: float = Field(1 / 3, ge=0, le=1, description="part of T below which it is sought on latents")
     gamma: float = Field(400.0, ge=0, description="how far resampling trusts the consistent z0")

@@ -16,9 +16,9 @@ from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
 from workbench.restorer import Restorer
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.start import AnyStart, Situation, SNRMatch, timestep_at
+from workbench.severity.start import AnyStart, Situation, SNRMatch
 from workbench.solvers import LDPS, AnySolver
-from workbench.solvers.base import Networks, Step
+from workbench.solvers.base import Networks, middle_step
 from workbench.stages.base import Runtime, Stage, place, provenance
 from workbench.stages.evaluate import ROWS
 from workbench.stages.peak_memory import peak_memory
@@ -175,19 +175,7 @@ class Parts:
         return self.stage.start(situation)
 
     def _step(self, networks: Networks) -> object:
-        grid = self.stage.sampler.grid(networks.prior.schedule)
-        position = torch.full_like(self.ids, len(grid) // 2)
-        step = Step(
-            z=self.z,
-            position=position,
-            timestep=timestep_at(grid, position).to(self.z.device),
-            timestep_next=timestep_at(grid, position + 1).to(self.z.device),
-            noise=torch.zeros_like(self.z),
-            measurement=self.measurement,
-            networks=networks,
-            sampler=self.stage.sampler,
-        )
-        return self.stage.solver.step(step)
+        return self.stage.solver.step(middle_step(self.z, self.measurement, networks, self.stage.sampler))
 
 
 def seconds_of(work: Callable[[], object], device: str, num_repeats: int) -> list[float]:

@@ -56,13 +56,14 @@ def _peak_of_process(prepare: Callable[[], Work], num_threads: int) -> float:
     work = prepare()
     try:
         CLEAR_PEAK.write_text("5")  # the peak so far, that of the imports, becomes what is resident now
-        before = _kilobytes("VmRSS")
-        work()
-        return 1024.0 * (_kilobytes("VmHWM") - before)
     except OSError:
         return math.nan
+    before = _kilobytes("VmRSS")
+    work()
+    return 1024.0 * (_kilobytes("VmHWM") - before)
 
 
-def _kilobytes(name: str) -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1])
+def _kilobytes(name: str) -> float:
+    """A figure of this process's status; NaN where the system does not tell."""
+    lines = (line.split() for line in STATUS.read_text().splitlines())
+    return next((float(words[1]) for words in lines if words[:1] == [f"{name}:"]), math.nan)
