@@ -23,7 +23,8 @@ FULL, FIXED, OFFICIAL, MATCHED = "full", "fixed", "official", "snr_match"
 STARTS = {FULL: "pure noise", FIXED: "fixed (CCDF)", OFFICIAL: "official", MATCHED: "SNR match"}
 FEWER_NFE, LESS_TIME = 10, 7
 """What the claim asks for: how many times fewer network evaluations, how many times less time."""
-QUALITIES = ("psnr", "ssim", "lpips")
+MARGINS = {"psnr": 0.1, "ssim": 0.005, "lpips": 0.01}
+"""Qualities, and the losses of them that count: an interval must exclude these before "no worse" is said."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,19 @@ class Claim:
         return failed
 
     @property
+    def undecided(self) -> list[str]:
+        """The qualities of which the interval holds both a gain and a loss that counts."""
+        known = {name: gain for name, gain in self.gains.items() if not math.isnan(gain.low)}
+        return [name for name, gain in known.items() if gain.low < -MARGINS[name] and gain.high >= 0]
+
+    @property
+    def verdict(self) -> str:
+        """Whether the claim holds, in words."""
+        if self.failures:
+            return "does not hold"
+        return "cannot be told" if self.undecided else "holds"
+
+    @property
     def below(self) -> list[str]:
         """The qualities that were lost measurably."""
         return [name for name, gain in self.gains.items() if (gain.mean if math.isnan(gain.high) else gain.high) < 0]
@@ -156,7 +170,7 @@ def claim_of(pair: Pair) -> Claim | None:
     baseline, flash = pair.baseline, pair.flash
     if baseline is None or flash is None:
         return None
-    shared = [q for q in QUALITIES if has_column(baseline.rows, q) and has_column(flash.rows, q)]
+    shared = [q for q in MARGINS if has_column(baseline.rows, q) and has_column(flash.rows, q)]
     names = f"{pair.solver} on {pair.degradation}: two runs"
     gains = {q: mean_interval(-lost(flash.rows, baseline.rows, q, names)) for q in shared}
     ratios = (ratio_of_means(baseline.rows[column], flash.rows[column]) for column in ("nfe", "seconds"))

@@ -159,8 +159,23 @@ def test_a_loss_within_its_interval_is_no_failure(results: StudyResults) -> None
     noisy = changed(results, mine, psnr=lambda column: column - GAIN - 0.01 + rng.normal(0, 1, len(column)))
     claim = claim_of(read_pairs(noisy)[0])
     assert claim is not None
-    assert claim.gains["psnr"].low < 0 < claim.gains["psnr"].high
+    assert claim.gains["psnr"].low < -0.1 < 0 < claim.gains["psnr"].high
     assert claim.failures == []
+    assert claim.undecided == ["psnr"]
+    assert claim.verdict == "cannot be told", "neither is it a proof that nothing was lost"
+    first, *others = report.answer(noisy)
+    assert first.endswith("the images are too few to tell.")
+    assert "the claim cannot be told (PSNR from so few images)" in others[0]
+
+
+def test_a_loss_too_small_to_count_leaves_the_claim_standing(results: StudyResults) -> None:
+    rng = np.random.default_rng(3)
+    mine = results.frame["start"] == MATCHED
+    slight = changed(results, mine, psnr=lambda column: column - GAIN - 0.01 + rng.normal(0, 0.01, len(column)))
+    claim = claim_of(read_pairs(slight)[0])
+    assert claim is not None
+    assert claim.gains["psnr"].low > -0.1
+    assert claim.undecided == []
 
 
 def test_nfe_are_read_from_the_line_on_a_logarithmic_axis() -> None:
