@@ -97,10 +97,10 @@ def test_where_the_value_does_not_matter_it_stays(
 def test_where_it_levels_off_nothing_is_sought_further_out(
     cell: EvaluateTuned, evaluated: list[Evaluate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EvaluateTuned, "_score", lambda self, power, runtime: 25 - 0.5 ** (power + 6))
+    monkeypatch.setattr(EvaluateTuned, "_score", lambda self, power, runtime: 25 - 0.5 ** (power + 4))
     found = rows(cell.replace(tolerance=0.01), Runtime(tmp_path))
-    assert set(found["tuned_value"]) == {4.0}, "25 - 1/128, and the limit is 25"
-    assert set(found["num_trials"]) == {4}
+    assert set(found["tuned_value"]) == {8.0}, "1/64 below the limit; the next is only 1/128 better"
+    assert set(found["num_trials"]) == {5}
     assert not found["at_edge"].any()
 
 

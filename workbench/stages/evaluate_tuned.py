@@ -25,7 +25,8 @@ class EvaluateTuned(Evaluate):
 
     Tried are values around the field's own, each `ratio` times the last. While the best one is at an end of what was
     tried, another is tried beyond it. Of values that are as good, up to `tolerance`, the one nearest to the field's own
-    counts as best: where PSNR levels off there is nothing to be found further out. Rows are those of Evaluate with these columns more:
+    counts as best: where PSNR levels off there is nothing to be found further out. Rows are those of
+    Evaluate with these columns more:
 
         tuned_value: the value that was chosen.
         num_trials: how many were tried.
