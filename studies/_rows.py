@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from workbench.config import UserError
 from workbench.metrics import Estimate
 from workbench.reporting import QUANTITIES
@@ -36,8 +38,11 @@ def cell_rows(results: "StudyResults", **labels: str) -> "DataFrame | None":
 
 
 def has_column(rows: "DataFrame", column: str) -> bool:
-    """Whether the rows hold that column, without gaps: older results lack newer columns, and metrics can be absent."""
-    return column in rows and bool(rows[column].notna().all())
+    """Whether the rows hold that column, without gaps: older results lack newer columns, and metrics can be absent.
+
+    A residual beside a noise of 0 is infinite, which no mean survives: such a column counts as absent too.
+    """
+    return column in rows and bool(np.isfinite(rows[column].to_numpy(dtype=float)).all())
 
 
 def difference(a: "DataFrame", b: "DataFrame", column: str, names: str = "two cells") -> "Series":

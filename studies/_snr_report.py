@@ -75,7 +75,8 @@ class Sweep:
         if not costs[0] <= nfe <= costs[-1]:
             return None
         above = max(int(np.searchsorted(costs, nfe)), 1)
-        share = (nfe - costs[above - 1]) / (costs[above] - costs[above - 1])
+        apart = costs[above] - costs[above - 1]
+        share = (nfe - costs[above - 1]) / apart if apart else 0.0
         psnr: Series = (1 - share) * cells[above - 1]["psnr"] + share * cells[above]["psnr"]
         return psnr
 

@@ -11,59 +11,16 @@ from workbench import randomness
 from workbench.autoencoders import Autoencoder
 from workbench.degradations import Degradation
 from workbench.degradations.base import Params
-from workbench.diffusion import Prior, Schedule
+from workbench.diffusion import Prior
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
+from workbench.testing import LinearAutoencoder, latent_diffusion_schedule
+from workbench.testing.linear import BETA_END, BETA_START, CHANNELS, NUM_TIMESTEPS, orthogonal
+from workbench.testing.linear import ModelConfig as Config
 
-BETA_START, BETA_END, NUM_TIMESTEPS = 0.0015, 0.0195, 1000
-CHANNELS = 4
+__all__ = ["LinearAutoencoder"]
 
-
-class LinearModel(nn.Module):
-    """Images on [-1, 1] to raw latents: each 2 x 2 block of pixels, turned by an orthogonal matrix."""
-
-    def __init__(self, scale: float, shift: float) -> None:
-        super().__init__()
-        self.turn = nn.Parameter(orthogonal(CHANNELS, "autoencoder"))
-        self.config = Config(
-            in_channels=1,
-            latent_channels=CHANNELS,
-            block_out_channels=(8, 8),
-            scaling_factor=scale,
-            shift_factor=shift,
-        )
-
-
-class Config(dict):
-    """A dictionary whose entries are attributes too, as diffusers' configs are."""
-
-    __getattr__ = dict.__getitem__
-
-
-class LinearAutoencoder(Autoencoder):
-    """An exact, linear autoencoder: decode(encode(x)) = x."""
-
-    def __init__(self, scale: float = 1.0, shift: float = 0.0) -> None:
-        super().__init__(LinearModel(scale, shift))
-        self.requires_grad_(False)
-
-    def _encode(self, x: Tensor) -> Tensor:
-        return torch.einsum("ij,bjhw->bihw", self.model.turn, nn.functional.pixel_unshuffle(x, 2))
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        return nn.functional.pixel_shuffle(torch.einsum("ij,bihw->bjhw", self.model.turn, latents), 2)
-
-    def decode_adjoint(self, g: Tensor) -> Tensor:
-        """The transpose of the derivative of `decode`."""
-        return self._encode(g) / (2 * self.scale)
-
-    def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
-        projection = nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False)
-        projection.weight.data = self.model.turn.data[:, :, None, None].clone()
-        return nn.PixelUnshuffle(2), projection
-
-    def training_loss(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        return (self.decode(self.encode(x)) - x).square().mean(), {}
+schedule = latent_diffusion_schedule
 
 
 class LinearUNet(nn.Module):
@@ -143,17 +100,6 @@ class CurvedDegradation(StubDegradation):
 
     def A(self, x: Tensor, params: Params) -> Tensor:
         return params["gain"] * x.square()
-
-
-def schedule() -> Schedule:
-    """The default schedule: latent diffusion's scaled_linear betas."""
-    betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, NUM_TIMESTEPS, dtype=torch.float64) ** 2
-    return Schedule((1 - betas).cumprod(0))
-
-
-def orthogonal(size: int, key: str) -> Tensor:
-    """An orthogonal matrix, the same at every call."""
-    return torch.linalg.qr(torch.randn(size, size, generator=randomness.generator(key)))[0]
 
 
 def images(num: int, size: int = 8, first: int = 1) -> tuple[Tensor, Tensor]:

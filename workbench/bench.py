@@ -14,8 +14,8 @@ from torch import Tensor
 
 from workbench.metrics import psnr
 from workbench.restorer import Restored
-from workbench.severity.start import timestep_at
 from workbench.solvers import Step
+from workbench.solvers.base import middle_step
 from workbench.stages.base import Runtime, ensure_all
 from workbench.stages.evaluate import Evaluate
 from workbench.stages.train_severity import degrade
@@ -165,21 +165,9 @@ class Bench:
         """A step of so many images, from start latents of the middle of the grid."""
         index = torch.arange(num_images) % len(self.measurement)
         measurement = self.measurement.take(index.to(self.device))
-        sampler, networks = self.cell.sampler, self.restorer.networks()
-        grid = sampler.grid(networks.prior.schedule)
-        position = torch.full((num_images,), len(grid) // 2)
         with torch.no_grad():
             z = self.restorer.autoencoder.encode(measurement.encoder_input())
-        return Step(
-            z=z,
-            position=position,
-            timestep=timestep_at(grid, position).to(z.device),
-            timestep_next=timestep_at(grid, position + 1).to(z.device),
-            noise=torch.zeros_like(z),
-            measurement=measurement,
-            networks=networks,
-            sampler=sampler,
-        )
+        return middle_step(z, measurement, self.restorer.networks(), self.cell.sampler)
 
     def _median(self, call: Callable[[], object]) -> float:
         """Seconds of a call, after one that warms up."""

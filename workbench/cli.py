@@ -64,8 +64,10 @@ def study(
 ) -> None:
     """Run the cells of a study that are missing, then write and print what they say."""
     if list_studies or name is None:
-        for study_name, question in _questions().items():
-            typer.echo(f"{study_name:<14}{question}")
+        questions = _questions()
+        width = max(map(len, questions)) + 2
+        for study_name, question in questions.items():
+            typer.echo(f"{study_name:<{width}}{question}")
         return
     from workbench.reporting.publish import publish
     from workbench.running import run_study

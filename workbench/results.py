@@ -29,8 +29,9 @@ class StudyResults:
         question: the study's docstring.
         command: how to reproduce.
         axes: axis column -> its labels in order.
-        frame: a row an image and cell, with the axes' columns and `cell`.
-        examples: cell id -> arrays by name, (n, height, width, channel) on [0, 1], and "image_id".
+        frame: a row an image and cell, with the axes' columns and `cell`; of cells that measure no images ("image_id"
+            is no column) whatever their stage writes.
+        examples: cell id -> arrays by name, (n, height, width, channel) on [0, 1], and "image_id"; none of such cells.
         provenance: how it was made.
         notes: what a reader should know (what is absent, and why).
         evidence: what the report needs beside rows, as JSON.
@@ -46,6 +47,11 @@ class StudyResults:
     provenance: dict[str, Any]
     notes: list[str]
     evidence: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_images(self) -> int:
+        """How many different images the rows are of; 0 where they are not of images."""
+        return int(self.frame["image_id"].nunique()) if "image_id" in self.frame else 0
 
     @property
     def identity(self) -> str:

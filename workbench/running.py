@@ -223,7 +223,8 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
             if (absent := folder / LPIPS_ABSENT).is_file():
                 notes.add(absent.read_text())
         frames.append(rows.assign(cell=identity, **cell.labels))
-        measured.setdefault(digest(value_at(cell.stage, "degradation")), set()).update(rows["measurement_set"])
+        if "measurement_set" in rows:
+            measured.setdefault(digest(value_at(cell.stage, "degradation")), set()).update(rows["measurement_set"])
         examples[identity] = _on_unit_range(pictures)
     if plan.shipped:
         assert plan.reference is not None
@@ -263,6 +264,7 @@ def _made(plan: _Plan, made: Sequence[Mapping[str, Any]], runtime: Runtime) -> d
         return there
     first = plan.cells[0].stage
     commits = {str(m.get("commit")) for m in made} | set(there.get("commits of the cells", ()))
+    data = getattr(first, "data", None)  # not every stage is about images
     seconds = sum(m.get("wall_seconds", 0.0) for m in made) + there.get("seconds of the cells", 0.0)
     shipped = {"cells from the reference": len(plan.shipped)} if plan.shipped else {}
     return (
@@ -270,7 +272,7 @@ def _made(plan: _Plan, made: Sequence[Mapping[str, Any]], runtime: Runtime) -> d
         | {
             "commits of the cells": sorted(commits),
             "seconds of the cells": round(seconds, 1),
-            "data fingerprint": value_at(first, "data").fingerprint,
+            **({} if data is None else {"data fingerprint": data.fingerprint}),
             "weights": {s.name: s.identity for s in first.upstream()[:2]},
             "cell": first.model_dump(mode="json"),
         }
@@ -283,7 +285,8 @@ def _read_examples(folder: Path) -> dict[str, "np.ndarray"]:
 
     from workbench.stages.evaluate import EXAMPLES
 
-    return load_file(folder / EXAMPLES)
+    path = folder / EXAMPLES
+    return load_file(path) if path.is_file() else {}
 
 
 def _on_unit_range(arrays: Mapping[str, "np.ndarray"]) -> dict[str, "np.ndarray"]:

@@ -115,7 +115,7 @@ def test_full_begins_from_pure_noise_at_the_first_timestep() -> None:
 
 @pytest.mark.parametrize(
     ("timestep", "num_steps", "begins"),
-    [(200, 1000, 200), (0, 1000, 0), (999, 10, 999), (998, 10, 899), (200, 10, 199), (98, 10, -1), (200, 1, -1)],
+    [(200, 1000, 200), (0, 1000, 0), (999, 10, 999), (998, 10, 899), (200, 10, 199), (99, 10, 99)],
 )
 def test_fixed_begins_at_the_first_grid_timestep_at_or_below_its_own(
     timestep: int, num_steps: int, begins: int
@@ -132,6 +132,13 @@ def test_fixed_begins_at_the_first_grid_timestep_at_or_below_its_own(
 def test_fixed_refuses_a_timestep_that_the_schedule_has_not() -> None:
     with pytest.raises(UserError, match="below T = 1000, got 1000"):
         Fixed(timestep=1000)(situation([0.1]))
+
+
+@pytest.mark.parametrize(("timestep", "num_steps", "last"), [(98, 10, 99), (0, 500, 1), (200, 1, 999)])
+def test_fixed_refuses_a_timestep_below_which_the_grid_has_no_step(timestep: int, num_steps: int, last: int) -> None:
+    message = f"start.timestep = {timestep} lies below {last}, the last timestep of the grid of {num_steps} steps"
+    with pytest.raises(UserError, match=message):
+        Fixed(timestep=timestep)(situation([0.1], num_steps))
 
 
 # official

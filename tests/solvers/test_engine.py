@@ -4,7 +4,7 @@ import gc
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -243,3 +243,78 @@ def test_it_neither_reads_nor_changes_the_global_generator() -> None:
     again = by_id(engine(7).run(tasks([5])))
     for image in first:
         torch.testing.assert_close(first[image][0], again[image][0], rtol=0, atol=0)
+
+
+class Astray(NoGuidance):
+    """Sends the latents of image 3 and image 8 off at their seventh timestep."""
+
+    kind: Literal["astray"] = "astray"  # type: ignore[assignment]
+    to: float = 0.0
+
+    def step(self, step: Step) -> Tensor:
+        advanced = super().step(step)
+        gone = ((step.measurement.ids == 3) | (step.measurement.ids == 8)) & (step.position == 6)
+        return torch.where(gone.reshape(-1, 1, 1, 1), 1 / torch.tensor(self.to), advanced)
+
+
+def after_six_steps(measurement: Measurement, z: Tensor) -> Tensor:
+    """The latent of one image after the first six unguided steps."""
+    seen: list[Tensor] = []
+
+    class Watching(NoGuidance):
+        def step(self, step: Step) -> Tensor:
+            seen.append(step.z)
+            return super().step(step)
+
+    by_id(engine(1, Watching()).run([Task(measurement, z[None], torch.tensor([0]))]))
+    return seen[6][0]
+
+
+@pytest.mark.parametrize("num_slots", [1, 7, 64])
+@pytest.mark.parametrize("to", [0.0, 1e-3], ids=["infinite", "a thousand"])
+def test_an_image_that_diverges_leaves_with_its_last_sound_latent(num_slots: int, to: float) -> None:
+    measurement, z, _ = problem()
+    begin = torch.zeros(NUM_IMAGES, dtype=torch.int64)
+    finished = list(engine(num_slots, Astray(to=to)).run([Task(measurement, z, begin)]))
+    diverged = {k: d for some in finished for k, d in zip(some.ids.tolist(), some.diverged, strict=True)}
+    assert {key for key, flag in diverged.items() if flag} == {3, 8}
+    results = by_id(iter(finished))
+    free = by_id(engine(num_slots, NoGuidance()).run([Task(measurement, z, begin)]))
+    for key in diverged:
+        # the step that led astray has been paid for
+        assert results[key][1] == {"prior": 7 if diverged[key] else NUM_STEPS}
+        expected = after_six_steps(measurement.take([key - 1]), z[key - 1]) if diverged[key] else free[key][0]
+        torch.testing.assert_close(results[key][0], expected, rtol=1e-4, atol=1e-4)
+
+
+class Drawing(NoGuidance):
+    """Adds noise of its own."""
+
+    kind: Literal["drawing"] = "drawing"  # type: ignore[assignment]
+    draws_noise: ClassVar[bool] = True
+
+    def step(self, step: Step) -> Tensor:
+        assert step.solver_noise is not None
+        assert not torch.equal(step.solver_noise, step.noise)
+        return super().step(step) + 0.1 * step.solver_noise
+
+
+@pytest.mark.parametrize("sampler", [DDIM(num_steps=NUM_STEPS), DDPM(num_steps=NUM_STEPS)], ids=lambda s: s.kind)
+def test_a_solvers_own_noise_is_each_images_own(sampler: Sampler) -> None:
+    one, many = (by_id(engine(slots, Drawing(), sampler).run(tasks([5]))) for slots in (1, 7))
+    other = by_id(engine(7, Drawing(), sampler, seed=1).run(tasks([5])))
+    for key in one:
+        torch.testing.assert_close(one[key][0], many[key][0], rtol=1e-4, atol=1e-4)
+        assert torch.equal(one[key][0], other[key][0]) == (POSITIONS[key - 1] >= NUM_STEPS)
+
+
+def test_noise_is_drawn_only_where_it_is_used() -> None:
+    seen: list[Step] = []
+
+    class Watching(NoGuidance):
+        def step(self, step: Step) -> Tensor:
+            seen.append(step)
+            return super().step(step)
+
+    by_id(engine(64, Watching(), DDIM(num_steps=NUM_STEPS)).run(tasks([64])))
+    assert all(step.solver_noise is None and not step.noise.any() for step in seen)

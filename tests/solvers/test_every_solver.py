@@ -15,6 +15,7 @@ from workbench.config import UserError, kind_of, members
 from workbench.diffusion import DDPM
 from workbench.measurement import Measurement
 from workbench.solvers import AnySolver, DecodeOnly, Networks, NoGuidance, Solver, Step
+from workbench.solvers.base import middle_step
 
 every = pytest.mark.parametrize("member", members(AnySolver), ids=kind_of)
 
@@ -35,13 +36,15 @@ def counted(num_images: int) -> Networks:
 def step_of(y_offset: float = 0.0) -> Step:
     x, ids = images(2)
     measurement = StubDegradation().measure(x, torch.tensor([0.2, 0.9]), ids, 0)
-    z, noise = torch.randn(2, 2, 4, 4, 4, generator=randomness.generator("z"))
+    z, noise, solver_noise = torch.randn(3, 2, 4, 4, 4, generator=randomness.generator("z"))
     return Step(
         z=z,
-        position=torch.tensor([499, 999]),
-        timestep=torch.tensor([500, 0]),
-        timestep_next=torch.tensor([499, -1]),
+        # multiples of ten to go, so that solvers which act at every tenth step do
+        position=torch.tensor([500, 990]),
+        timestep=torch.tensor([499, 9]),
+        timestep_next=torch.tensor([498, 8]),
         noise=noise,
+        solver_noise=solver_noise,
         measurement=Measurement(
             y=measurement.y + y_offset, ids=ids, noise_std=measurement.noise_std, params=measurement.params
         ),
@@ -60,6 +63,39 @@ def test_a_step_keeps_shape_and_type_and_leaves_its_input_alone(member: Any) -> 
     assert advanced.isfinite().all()
     assert not advanced.requires_grad
     torch.testing.assert_close(step.z, before, rtol=0, atol=0)
+
+
+@every
+def test_an_images_step_and_cost_do_not_depend_on_its_neighbours(member: Any) -> None:
+    step, solver = step_of(), member()
+    together = solver.step(step)
+    assert step.networks.accounts is not None
+    spent = [account.copy() for account in step.networks.accounts]
+    for i in range(2):
+        alone = step_of().take(torch.tensor([i]))
+        torch.testing.assert_close(solver.step(alone)[0], together[i], rtol=1e-4, atol=1e-5)
+        assert alone.networks.accounts == [spent[i]]
+
+
+@every
+def test_the_last_step_ends_in_latents_without_noise(member: Any) -> None:
+    """At the clean end nothing random is added, by the sampler or by the solver."""
+    solver = member()
+    ends = [
+        solver.step(
+            replace(
+                step_of(),
+                position=torch.full((2,), 1000 - getattr(solver, "every", 1)),
+                timestep=torch.tensor([0, 3]),
+                timestep_next=torch.tensor([-1, -1]),
+                noise=noise,
+                solver_noise=noise,
+            )
+        )
+        for noise in (torch.zeros(2, 4, 4, 4), torch.ones(2, 4, 4, 4))
+    ]
+    assert ends[0].isfinite().all()
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
 
 
 @every
@@ -133,7 +169,7 @@ def test_a_part_of_a_step_is_that_of_its_images_and_charges_only_them() -> None:
     last = step.take(torch.tensor([1]))
     torch.testing.assert_close(NoGuidance().step(last), NoGuidance().step(step)[1:])
     assert last.measurement.ids.tolist() == step.measurement.ids[1:].tolist()
-    assert (last.position.tolist(), last.timestep_next.tolist()) == ([999], [-1])
+    assert (last.position.tolist(), last.timestep_next.tolist()) == ([990], [8])
     assert accounts == [{"prior": 1}, {"prior": 2}]
 
 
@@ -153,3 +189,12 @@ def test_bf16_rounds_the_networks_and_nothing_else(member: Any) -> None:
     x = images(2)[0]
     assert replace(step.networks, precision="bf16").encode(x).dtype == torch.float32
     assert replace(step.networks, precision="bf16").decode(step.z).dtype == torch.float32
+
+
+@every
+def test_a_step_in_the_middle_of_the_grid_can_be_taken_of_every_solver(member: Any) -> None:
+    step = step_of()
+    middle = middle_step(step.z, step.measurement, step.networks, DDPM(num_steps=10))
+    assert middle.position.tolist() == [5, 5]
+    assert (middle.timestep.tolist(), middle.timestep_next.tolist()) == ([499, 499], [399, 399])
+    assert member().step(middle).isfinite().all()

@@ -286,3 +286,39 @@ def test_a_distance_needs_no_residual(cell: Evaluate, runtime: Runtime) -> None:
     found = rows(cell.replace({"start.variance": "mahalanobis"}), runtime)
     assert (found["encoder_evals"] == 1).all()
     assert (found["start_variance"] >= found["var_hat"] * (1 - 1e-5)).all()
+
+
+def test_guidance_that_diverges_is_flagged_and_the_rest_go_on(cell: Evaluate, runtime: Runtime) -> None:
+    wild = rows(cell.replace({"solver.guidance_scale": 1e6}), runtime)
+    assert wild["diverged"].dtype == bool
+    assert wild["diverged"].all()
+    assert np.isfinite(wild.select_dtypes("number").to_numpy()).all()
+
+
+def test_a_residual_that_grows_is_flagged_under_guidance_only(
+    cell: Evaluate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workbench.stages import evaluate
+
+    monkeypatch.setattr(evaluate, "RESIDUAL_GROWTH", 0.0)
+    assert rows(cell.replace({"seed": 5}), runtime)["diverged"].all()
+    assert not rows(cell.replace({"seed": 5, "solver.kind": "no_guidance"}), runtime)["diverged"].any()
+
+
+def test_psld_refuses_an_operator_that_is_not_linear(cell: Evaluate) -> None:
+    with pytest.raises(UserError, match="solver psld needs a linear operator, jpeg is not; use ldps"):
+        cell.replace({"solver.kind": "psld", "degradation.kind": "jpeg"})
+
+
+@pytest.mark.parametrize("num_steps", [0, -3])
+def test_a_grid_without_steps_is_refused(num_steps: int, cell: Evaluate) -> None:
+    with pytest.raises(UserError, match=r"sampler\.num_steps"):
+        cell.replace({"sampler.num_steps": num_steps})
+
+
+def test_a_start_below_which_the_grid_has_no_step_is_refused(cell: Evaluate) -> None:
+    with pytest.raises(
+        UserError, match=r"start\.timestep = 0 lies below 49, the last timestep of the grid of 20 steps"
+    ):
+        cell.replace({"start.kind": "fixed", "start.timestep": 0})
+    assert cell.replace({"start.kind": "fixed", "start.timestep": 49}).start.kind == "fixed"

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from workbench.degradations.at_severity import AtSeverity
 from workbench.degradations.base import Degradation
 from workbench.degradations.compose import Compose
 from workbench.degradations.deepinv_physics import DeepinvPhysics
@@ -28,13 +29,15 @@ AnyDegradation = Annotated[
     | Haze
     | Compose
     | DeepinvPhysics
-    | Mixture,
+    | Mixture
+    | AtSeverity,
     Field(discriminator="kind"),
 ]
 
 __all__ = [
     "JPEG",
     "AnyDegradation",
+    "AtSeverity",
     "Compose",
     "DeepinvPhysics",
     "Degradation",

@@ -11,6 +11,7 @@ from workbench.metrics.likeness import (
     spectral_matrix,
 )
 from workbench.metrics.mantel import MantelResult, mantel_test
+from workbench.metrics.ordering import ordering_accuracy, own_ordering_accuracy, spearman_across, spearman_within
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
 from workbench.metrics.reconstruction import psnr, ssim
 from workbench.metrics.scaling import Map, average_linkage, classical_map
@@ -39,6 +40,8 @@ __all__ = [
     "load_lpips",
     "mantel_test",
     "mean_interval",
+    "ordering_accuracy",
+    "own_ordering_accuracy",
     "paired_difference",
     "psnr",
     "radial_counts",
@@ -46,6 +49,8 @@ __all__ = [
     "ratio_of_means",
     "sampling_distance",
     "spearman",
+    "spearman_across",
+    "spearman_within",
     "spectral_distance",
     "spectral_matrix",
     "ssim",

@@ -83,7 +83,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
     Raises:
         UserError: for different lengths, NaN or infinite values.
     """
-    return _estimate(_rank_correlation, [*_checked_pair(x, y)])
+    return _estimate(rank_correlation, [*_checked_pair(x, y)])
 
 
 def first_crossing(x: ArrayLike, values: ArrayLike, level: float) -> Estimate:
@@ -113,11 +113,8 @@ def first_crossing(x: ArrayLike, values: ArrayLike, level: float) -> Estimate:
     return _estimate(crossing, samples)
 
 
-def _mean(values: Values, axis: int) -> Values:
-    return np.asarray(values.mean(axis=axis))
-
-
-def _rank_correlation(x: Values, y: Values, axis: int) -> Values:
+def rank_correlation(x: Values, y: Values, axis: int) -> Values:
+    """Spearman's rank correlation along an axis, ties at their average rank; NaN where either is constant."""
     from scipy.stats import rankdata
 
     x_rank, y_rank = rankdata(x, axis=axis), rankdata(y, axis=axis)
@@ -127,6 +124,23 @@ def _rank_correlation(x: Values, y: Values, axis: int) -> Values:
     undefined = np.full_like(scale, np.nan)
     correlation: Values = np.divide((x_rank * y_rank).sum(axis=axis), scale, out=undefined, where=scale > 0)
     return correlation
+
+
+def joint_interval(statistic: Callable[[NDArray[np.int64]], Values], num_images: int) -> Estimate:
+    """A figure of images taken together, where one value an image does not do: what is resampled is whole images.
+
+    Args:
+        statistic: gives (...) figures of (..., n) image numbers, in which an image may stand more than once.
+    """
+
+    def figure(numbers: Values, **_: int) -> Values:
+        return statistic(numbers.astype(np.int64))
+
+    return _estimate(figure, [np.arange(num_images, dtype=np.float64)])
+
+
+def _mean(values: Values, axis: int) -> Values:
+    return np.asarray(values.mean(axis=axis))
 
 
 def _checked(values: ArrayLike) -> Values:

@@ -25,6 +25,8 @@ def print_bench(cell: Evaluate, runtime: Runtime) -> None:
     lacking = [stage.label for stage in stages if stage is not None and stage.shipped() is None]
     if lacking:
         raise UserError(f"bench times weights that ship (data/zoo), and none do for: {', '.join(lacking)}")
+    if not cell.solver.diffuses:
+        raise UserError(f"solver {cell.solver.kind} takes no steps that could be timed: choose another")
     cell.check()
     say, show = runtime.progress.say, runtime.progress.show
     with runtime.progress.task("timing") as update:

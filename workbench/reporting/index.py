@@ -45,7 +45,7 @@ def write_summary(results: "StudyResults", answer: Sequence[str], folder: Path) 
         command=results.command,
         answer=tuple(answer),
         num_cells=int(results.frame["cell"].nunique()),
-        num_images=int(results.frame["image_id"].nunique()),
+        num_images=results.num_images,
     )
     write_whole(folder / SUMMARY, summary.model_dump_json(indent=2))
 

@@ -62,7 +62,6 @@ def render(results: "StudyResults", sections: Sequence[Section], path: Path, ans
         axes=[(readable(name), [readable(label) for label in labels]) for name, labels in results.axes.items()],
         settings=settings,
         provenance=_listing(provenance),
-        num_images=int(results.frame["image_id"].nunique()),
         num_cells=int(results.frame["cell"].nunique()),
     )
 

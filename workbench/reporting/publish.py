@@ -29,7 +29,7 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
         if study.picture is not None:
             with whole(folder / PICTURE) as partial:
                 partial.write_bytes(study.picture(results))
-    if len(results.examples) <= MOST_SHOWN:  # more are for the page
+    if results.num_images and len(results.examples) <= MOST_SHOWN:  # more are for the page
         runtime.progress.show(terminal_table(results))
     for sentence in answer:
         runtime.progress.say(f"- {sentence}")
@@ -89,6 +89,9 @@ def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:
     if not (folder / ROWS).is_file():
         return
     frame = pd.read_parquet(folder / ROWS)
+    if "image_id" not in frame:
+        progress.say(f"  {len(frame)} rows in {folder / ROWS}")
+        return
     for name in MEANS:
         if name in frame and np.isfinite(frame[name]).all():
             progress.say(f"  {name:<16}{mean_interval(frame[name])}")
@@ -144,7 +147,7 @@ def _record(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
 def _means(results: "StudyResults") -> Table:
     """A row a cell: its labels, the number of images and the means."""
     axes = list(results.axes)
-    present = [name for name in MEANS if name in results.frame]
+    present = [name for name in MEANS if name in results.frame] if results.num_images else []
     grouped = results.frame.groupby(axes, sort=False)
     rows = tuple((*key, len(frame), *(float(frame[name].mean()) for name in present)) for key, frame in grouped)
     return Table(columns=(*axes, "num_images", *present), rows=rows)

@@ -14,6 +14,7 @@ from workbench.config import Config, UserError
 from workbench.degradations import Degradation
 from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
+from workbench.severity.start import timestep_at
 from workbench.tensors import Images, Latents, Measurements, Scalars, Timesteps
 
 Precision = Literal["float32", "bf16"]
@@ -167,6 +168,15 @@ class Solver(Config):
         """Refuse, before compute is spent, an operator that the solver cannot handle."""
         if self.linear_only and not degradation.linear:
             raise UserError(f"solver {self.kind} needs a linear operator, {degradation.kind} is not; use ldps")
+
+
+def middle_step(z: Latents, measurement: Measurement, networks: Networks, sampler: DDIM) -> Step:
+    """A step from z in the middle of the grid, with no noise to add: what is timed as one step of any solver."""
+    grid = sampler.grid(networks.prior.schedule)
+    position = torch.full((len(z),), len(grid) // 2)
+    timestep, timestep_next = (timestep_at(grid, p).to(z.device) for p in (position, position + 1))
+    nothing = torch.zeros_like(z)
+    return Step(z, position, timestep, timestep_next, nothing, measurement, networks, sampler, solver_noise=nothing)
 
 
 class Guided(Solver):

@@ -22,19 +22,22 @@ class ReSample(Solver):
     z0(y) = argmin ||y - A(D(z))||, from z0_hat. Either ends, for each image, where the residual is at the noise level.
     Then z' is drawn anew between itself and z0(y) at its noise level (`resampled`).
 
-    As published for 256 px: 500 DDIM steps, every 10th, gamma 40; their learning rate of images, 1e-2, is of [-1, 1]
-    and halved here, since Adam's steps are lengths.
+    As published for 256 px: 500 DDIM steps, every 10th, gamma 40. A learning rate for [-1, 1] images is to be halved
+    for [0, 1], since Adam's steps are lengths. The defaults are for chains that begin with a few steps to go: there
+    consistency is sought at every other step, and weighs more.
     """
 
     kind: Literal["resample"] = "resample"
-    every: int = Field(10, ge=1, description="consistency at each step that leaves a multiple of this many to go")
+    every: int = Field(
+        2, ge=1, description="consistency where a multiple of this many steps is left, this one included"
+    )
     image_below: float = Field(2 / 3, ge=0, le=1, description="part of T below which consistency is sought, on images")
     latent_below: float = Field(1 / 3, ge=0, le=1, description="part of T below which it is sought on latents")
-    gamma: float = Field(40.0, ge=0, description="how far resampling trusts the consistent z0")
+    gamma: float = Field(400.0, ge=0, description="how far resampling trusts the consistent z0")
     tau: float = Field(1.0, ge=0, description="residual at which an image stops, in standard deviations of its noise")
-    image_learning_rate: float = Field(5e-3, gt=0, description="Adam's, on [0, 1] images")
-    latent_learning_rate: float = Field(5e-3, gt=0, description="Adam's, on latents of unit variance")
-    max_iterations: int = Field(200, ge=1, description="of Adam, at one step of one image")
+    image_learning_rate: float = Field(2e-2, gt=0, description="Adam's, on [0, 1] images")
+    latent_learning_rate: float = Field(2e-2, gt=0, description="Adam's, on latents of unit variance")
+    max_iterations: int = Field(20, ge=1, description="of Adam, at one step of one image")
 
     draws_noise: ClassVar[bool] = True
 

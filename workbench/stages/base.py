@@ -77,10 +77,15 @@ class Runtime:
             raise UserError(f"the batch size must be at least 1, got {self.batch_size}")
 
     def place(self, network: Network) -> Network:
-        """Move a network to the device, its weights in channels-last order: convolutions run 10 to 20 % faster so."""
-        import torch
+        """Move a network to the device, as `place` does."""
+        return place(network, self.device)
 
-        return network.to(self.device).to(memory_format=torch.channels_last)
+
+def place(network: Network, device: str) -> Network:
+    """Move a network to a device, its weights in channels-last order: convolutions run 10 to 20 % faster so."""
+    import torch
+
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 class Stage(Config):

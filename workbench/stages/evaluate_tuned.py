@@ -58,7 +58,7 @@ class EvaluateTuned(Evaluate):
             value = attrgetter(self.tuned)(self)
         except AttributeError:
             raise ValueError(f"there is no {self.tuned} to tune with solver {self.solver.kind}") from None
-        if not isinstance(value, int | float) or not value > 0:
+        if not isinstance(value, float) or not value > 0:
             raise ValueError(f"{self.tuned} is tuned in ratios and must be a positive number, got {value!r}")
         return self
 

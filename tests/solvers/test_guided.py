@@ -1,69 +1,109 @@
-"""LDPS guidance in closed form: with D, A and the prior linear, grad_z ||y - A D z0_hat(z)|| = -J^T r / ||r||."""
+"""Guidance in closed form: with D, E, A and the prior linear, gradients of the energies are products of transposes."""
 
-from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
-from stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation, images
+from linear_steps import NUM, step_of
+from stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation
 from torch import Tensor, nn
 
-from workbench import randomness
+from workbench.config import members
 from workbench.degradations import Degradation, GaussianBlur, RandomInpainting
 from workbench.diffusion import DDIM, DDPM
 from workbench.measurement import Measurement
-from workbench.solvers import LDPS, Networks, NoGuidance, Step
+from workbench.solvers import GMLDPS, LDPS, PSLD, AnySolver, Guided, Networks, NoGuidance, Step
 
+KEPT = 0.8
+"""What a lossy encoder keeps."""
 LINEAR = [StubDegradation(), GaussianBlur(), RandomInpainting()]
-NUM = 3
 
 every_linear = pytest.mark.parametrize("degradation", LINEAR, ids=lambda degradation: degradation.kind)
 
 
-def step_of(degradation: Degradation, **changes: Any) -> Step:
-    """A step of three images at timesteps of their own, on 8 x 8 images and linear networks."""
-    x, ids = images(NUM)
-    z, noise = torch.randn(2, NUM, 4, 4, 4, generator=randomness.generator("z"))
-    given = {
-        "z": z,
-        "position": torch.tensor([299, 879, 996]),
-        "timestep": torch.tensor([700, 120, 3]),
-        "timestep_next": torch.tensor([690, 119, -1]),
-        "noise": noise,
-        "measurement": degradation.measure(x, torch.tensor([0.2, 0.5, 0.9]), ids, 0),
-        "networks": Networks(
-            LinearAutoencoder(scale=1.6, shift=0.3), LinearPrior(), degradation, [Counter() for _ in range(NUM)]
-        ),
-        "sampler": DDPM(num_steps=1000),
-    }
-    return Step(**(given | changes))
-
-
-def guidance(step: Step, scale: float = 1.0) -> Tensor:
+def guidance(step: Step, solver: Guided | None = None) -> Tensor:
     """What the data term adds to a step, without its minus sign."""
-    return NoGuidance().step(step) - LDPS(guidance_scale=scale).step(step)
+    return NoGuidance().step(step) - (solver or LDPS(guidance_scale=1.0)).step(step)
 
 
-def closed_form(step: Step) -> Tensor:
+class Lossy(LinearAutoencoder):
+    """An encoder that forgets a part, so that E(D(z)) is not z."""
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return KEPT * super()._encode(x)
+
+    def decode_adjoint(self, g: Tensor) -> Tensor:
+        return super()._encode(g) / (2 * self.scale)
+
+    def encode_adjoint(self, g: Tensor) -> Tensor:
+        """The transpose of the derivative of `encode`."""
+        return 2 * self.scale * KEPT * self._decode(g)
+
+
+def lossy_step(degradation: Degradation) -> Step:
+    return step_of(degradation, networks=Networks(Lossy(scale=1.6, shift=0.3), LinearPrior(), degradation))
+
+
+def closed_form(step: Step, solver: Guided | None = None) -> Tensor:
+    """grad_z of guidance_scale ||r|| + weight ||d||, by the transposes of D, E, A and the prior.
+
+    r = y - A D z0; d = z0 - E D z0 (gml_dps) or z0 - E(D z0 + A^T r) (psld).
+    """
+    solver = solver or LDPS(guidance_scale=1.0)
     networks, measurement = step.networks, step.measurement
-    assert isinstance(networks.autoencoder, LinearAutoencoder)
-    assert isinstance(networks.prior, LinearPrior)
-    params: Mapping[str, Tensor] = measurement.params
-    z0_hat = networks.prior.unet(step.z, step.timestep).sample
-    residual = measurement.y - networks.degradation.A(networks.autoencoder.decode(z0_hat), params)
-    if measurement.observed is not None:
-        residual = residual * measurement.observed
-    back = networks.degradation.A_adjoint(residual, params)
-    gradient = -networks.prior.predict_adjoint(networks.autoencoder.decode_adjoint(back))
-    return gradient / residual.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+    autoencoder, prior = networks.autoencoder, networks.prior
+    assert isinstance(autoencoder, LinearAutoencoder)
+    assert isinstance(prior, LinearPrior)
+
+    def operator(x: Tensor) -> Tensor:
+        prediction = networks.degradation.A(x, measurement.params)
+        return prediction if measurement.observed is None else prediction * measurement.observed
+
+    def adjoint(y: Tensor) -> Tensor:
+        return networks.degradation.A_adjoint(y, measurement.params)
+
+    z0_hat = prior.unet(step.z, step.timestep).sample
+    decoded = autoencoder.decode(z0_hat)
+    residual = measurement.residual(networks.degradation.A(decoded, measurement.params))
+    on_image = -solver.guidance_scale * adjoint(unit(residual))
+    on_latent = torch.zeros_like(z0_hat)
+    if isinstance(solver, GMLDPS | PSLD):
+        assert isinstance(autoencoder, Lossy)
+        seen = decoded if isinstance(solver, GMLDPS) else decoded + adjoint(residual)
+        apart = solver.weight * unit(z0_hat - autoencoder.encode(seen))
+        back = autoencoder.encode_adjoint(apart)
+        on_image = on_image - (back if isinstance(solver, GMLDPS) else back - adjoint(operator(back)))
+        on_latent = apart
+    return prior.predict_adjoint(on_latent + autoencoder.decode_adjoint(on_image))
+
+
+def unit(values: Tensor) -> Tensor:
+    """Each image's values divided by their norm."""
+    return values / values.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
 
 
 @every_linear
-@pytest.mark.parametrize("scale", [0.0, 0.7, 3.0])
-def test_guidance_is_the_gradient_of_the_residual_norm(degradation: Degradation, scale: float) -> None:
-    step = step_of(degradation)
-    torch.testing.assert_close(guidance(step, scale), scale * closed_form(step), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize(
+    "solver",
+    [
+        LDPS(guidance_scale=0.0),
+        LDPS(guidance_scale=0.7),
+        GMLDPS(guidance_scale=0.7, weight=0.0),
+        GMLDPS(guidance_scale=0.0, weight=0.4),
+        GMLDPS(guidance_scale=0.7, weight=0.4),
+        PSLD(guidance_scale=0.7, weight=0.0),
+        PSLD(guidance_scale=0.0, weight=0.4),
+        PSLD(guidance_scale=0.7, weight=0.4),
+    ],
+    ids=str,
+)
+def test_guidance_is_the_gradient_of_the_energy(degradation: Degradation, solver: Guided) -> None:
+    step = lossy_step(degradation)
+    torch.testing.assert_close(guidance(step, solver), closed_form(step, solver), rtol=1e-4, atol=1e-5)
+
+
+def test_every_guided_solver_is_tried_here() -> None:
+    assert {m for m in members(AnySolver) if issubclass(m, Guided)} == {LDPS, GMLDPS, PSLD}
 
 
 @every_linear
@@ -133,16 +173,8 @@ def test_the_residual_norm_is_on_zero_to_one() -> None:
     torch.testing.assert_close(step.residual_norm(autoencoder.encode(white)), torch.full((NUM,), 8.0))
 
 
-@every_linear
-def test_an_images_step_does_not_depend_on_its_neighbours(degradation: Degradation) -> None:
-    step = step_of(degradation)
-    whole = LDPS(guidance_scale=2.0).step(step)
-    for i in range(NUM):
-        alone = step.take(torch.tensor([i]))
-        torch.testing.assert_close(LDPS(guidance_scale=2.0).step(alone)[0], whole[i], rtol=1e-4, atol=1e-5)
-
-
-def test_what_was_not_observed_does_not_matter() -> None:
+@pytest.mark.parametrize("solver", [LDPS(), GMLDPS(), PSLD()], ids=lambda solver: solver.kind)
+def test_what_was_not_observed_does_not_matter(solver: Guided) -> None:
     step = step_of(RandomInpainting())
     m = step.measurement
     assert m.observed is not None
@@ -152,7 +184,7 @@ def test_what_was_not_observed_does_not_matter() -> None:
         RandomInpainting(),
         measurement=Measurement(y=nonsense, ids=m.ids, noise_std=m.noise_std, params=m.params, observed=m.observed),
     )
-    torch.testing.assert_close(guidance(other), guidance(step), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(guidance(other, solver), guidance(step, solver), rtol=1e-5, atol=1e-6)
 
 
 def test_a_residual_of_zero_gives_no_guidance_and_no_nan() -> None:
@@ -219,12 +251,24 @@ def test_without_guidance_it_is_the_samplers_step(sampler: DDIM) -> None:
     torch.testing.assert_close(NoGuidance().step(step), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_one_step_costs_one_evaluation_of_prior_and_decoder_with_gradient() -> None:
+@pytest.mark.parametrize(
+    ("solver", "encoder"), [(LDPS(), {}), (GMLDPS(), {"encoder_grad": 1}), (PSLD(), {"encoder_grad": 1})]
+)
+def test_one_step_costs_one_evaluation_of_each_network_with_gradient(solver: Guided, encoder: dict[str, int]) -> None:
     step = step_of(StubDegradation())
-    LDPS().step(step)
-    assert step.networks.accounts == [{"prior_grad": 1, "decoder_grad": 1}] * NUM
+    solver.step(step)
+    assert step.networks.accounts == [{"prior_grad": 1, "decoder_grad": 1} | encoder] * NUM
 
 
-def test_a_negative_guidance_scale_is_refused() -> None:
+@pytest.mark.parametrize("member", [LDPS, GMLDPS, PSLD])
+def test_a_negative_guidance_scale_is_refused(member: Any) -> None:
     with pytest.raises(ValueError, match="guidance_scale"):
-        LDPS(guidance_scale=-0.1)
+        member(guidance_scale=-0.1)
+
+
+def test_a_latent_that_the_autoencoder_keeps_is_not_pulled() -> None:
+    """With E(D(z)) = z GML-DPS is LDPS: what is left of the second norm is rounding, and its gradient too."""
+    step = step_of(GaussianBlur())
+    torch.testing.assert_close(
+        guidance(step, GMLDPS(guidance_scale=1.0, weight=0.5)), guidance(step), rtol=1e-3, atol=1e-5
+    )

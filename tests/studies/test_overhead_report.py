@@ -1,0 +1,108 @@
+"""What the overhead study says of made-up costs."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studies import _overhead_report as report
+from studies._overhead_costs import ASSUMED_NFE, Setting, nfe_of, read_costs, reconstruction, share
+from studies.overhead import restoration, study
+from workbench.config import UserError
+from workbench.results import StudyResults
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.measure_cost import START
+
+MILLISECONDS = {"severity encoding": 2.0, "start rule": 20.0, "reverse step": 10.0, "decoding": 3.0}
+"""Of one image with the tiny autoencoder; kl costs twice as much, its encoding ten times."""
+NFE = 20
+TINY, SLOW = Setting("tiny", 32, 64), Setting("kl", 32, 64)
+
+
+def make_results(evidence: bool = True) -> StudyResults:
+    frames = []
+    for autoencoder in ("tiny", "kl"):
+        rows = [
+            {
+                "operation": name,
+                # median 1, whatever the outlier does
+                "seconds": 64 * cost * times / 1e3 * factor,
+                "flops": 64 * cost * 1e9 * factor,
+                "peak_bytes": 5e6,
+                "repeat": repeat,
+            }
+            for name, cost in MILLISECONDS.items()
+            for factor in [(10 if name == "severity encoding" else 2) if autoencoder == "kl" else 1]
+            for repeat, times in enumerate((0.9, 1.0, 9.0))
+        ]
+        frame = pd.DataFrame(rows).assign(autoencoder=autoencoder, cell=autoencoder, device="CPU x86_64", threads=2)
+        frames.append(frame.assign(**{"image size": "32", "batch": "64"}))
+    axes = {"autoencoder": ["tiny", "kl"], "image size": ["32"], "batch": ["64"]}
+    measured = {"nfe": [NFE - 1, NFE + 1], "seconds": [0.2, 0.2], "start_seconds": [0.02, 0.02]}
+    return StudyResults(
+        "overhead", "desk", "What does it cost?", "command", axes, pd.concat(frames, ignore_index=True),
+        {"tiny": {}, "kl": {}}, {}, [], measured if evidence else {},
+    )  # fmt: skip
+
+
+def test_shares_are_those_of_the_made_up_costs() -> None:
+    costs = read_costs(make_results())
+    assert list(costs) == [TINY, SLOW]
+    one = costs[TINY]["reverse step"]
+    assert one.seconds == pytest.approx(0.01)
+    assert one.quartiles == pytest.approx((0.0095, 0.05))
+    assert one.flops == pytest.approx(1e10)
+    assert reconstruction(costs[TINY], NFE) == pytest.approx(2e-3 + 20 * 10e-3 + 3e-3)
+    assert share(costs[TINY], NFE) == pytest.approx(2 / 205)
+    assert share(costs[TINY], NFE, start=START) == pytest.approx(20 / 223)
+    assert share(costs[SLOW], NFE) == pytest.approx(20 / 426)
+
+
+def test_the_answer_says_whether_the_bar_is_met() -> None:
+    over, rule, measured, machine = report.answer(make_results())
+    assert over.startswith("More than hoped for: severity encoding takes 1.0 to 4.7 % of the time")
+    assert "20 network evaluations, most for kl, 32 px, batch 64 (beyond the 2 %" in over
+    assert "One reverse step takes 1 to 5 times as long" in over
+    assert "9.0 %" in rule
+    assert "2 images with 20.0 evaluations on average, the whole start took 10.0 % " in measured
+    assert "CPU x86_64 with 2 threads" in machine
+    results = make_results()
+    tiny = results.frame[results.frame["autoencoder"] == "tiny"]
+    met = report.answer(dataclasses.replace(results, frame=tiny))[0]
+    assert met.startswith("Little: severity encoding takes 1.0 % of the time")
+    assert "(at most the 2 %" in met
+
+
+def test_without_measured_restorations_evaluations_are_assumed() -> None:
+    results = make_results(evidence=False)
+    assert nfe_of(results) == ASSUMED_NFE
+    assert len(report.answer(results)) == 3
+    assert "an assumption" in report.share_section(results).html
+
+
+def test_sections_show_every_setting_and_operation() -> None:
+    results = make_results()
+    html = "".join(section(results).html for section in report.SECTIONS)
+    for words in ("tiny, 32 px, batch 64", "kl, 32 px, batch 64", *MILLISECONDS, "Peak", "quartiles"):
+        assert words in html
+    assert report.picture(results).startswith(b"\x89PNG")
+
+
+def test_memory_that_is_not_told_is_not_available() -> None:
+    results = make_results()
+    unknown = dataclasses.replace(results, frame=results.frame.assign(peak_bytes=np.nan))
+    assert "n/a" in report.parts_section(unknown).html
+
+
+def test_another_axis_is_refused() -> None:
+    results = make_results()
+    with pytest.raises(UserError, match="several values of solver"):
+        read_costs(dataclasses.replace(results, axes={**results.axes, "solver": ["ldps", "psld"]}))
+
+
+@pytest.mark.parametrize(("preset", "num_cells", "restores"), [("smoke", 4, False), ("desk", 18, True)])
+def test_cells_of_the_presets(preset: str, num_cells: int, restores: bool) -> None:
+    cells = study.cells(preset)
+    assert len(cells) == num_cells
+    assert restoration(cells) == ({"restoration": Evaluate()} if restores else {})

@@ -1,0 +1,152 @@
+"""What the severity study says of made-up encoders whose effects are known."""
+
+import dataclasses
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from studies import _severity_report as report
+from studies._severity_levels import Key, read_series
+from studies.severity import study
+from workbench.config import UserError
+from workbench.metrics import statistics
+from workbench.results import StudyResults
+
+LEVELS = ("0.1", "0.2", "0.4", "0.8", "1.0")
+NOISES = ("0.0", "0.05", "0.1")
+BLUR, UNIVERSAL = "gaussian_blur", "mixture"
+OWN = Key(BLUR, "0.05", BLUR, "0.05")
+SPREAD = 0.3
+"""Standard deviation of log var_hat among images at one level; its mean is the level."""
+OVER_CONFIDENCE = {"0.0": 0.5, "0.05": 1.0, "0.1": 3.0}
+"""True over predicted variance of the blur encoder that was trained at 0.05, by the noise of the measurements."""
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "NUM_RESAMPLES", 100)
+
+
+def make_results(keys: list[Key], num_images: int = 60) -> StudyResults:
+    """log var_hat = level + SPREAD x normal; s2 is var_hat times the encoder's over-confidence."""
+    rng = np.random.default_rng(0)
+    image_ids = rng.integers(2**40, size=num_images)
+    frames = []
+    for key in keys:
+        over = OVER_CONFIDENCE[key.noise] if key.encoder == BLUR and key.trained_noise == "0.05" else 1.0
+        for level in LEVELS:
+            var_hat = np.exp(float(level) + SPREAD * rng.normal(size=num_images))
+            labels = dict(zip(("encoder", "trained noise", "degradation", "noise"), key, strict=True))
+            columns = {"image_id": image_ids, "var_hat": var_hat, "s2": over * var_hat, "level": level, **labels}
+            frames.append(pd.DataFrame(columns).assign(cell=f"{len(frames):012x}").sample(frac=1, random_state=1))
+    frame = pd.concat(frames, ignore_index=True)
+    axes = {"encoder": 0, "trained noise": 1, "degradation": 2, "noise": 3}
+    labels = {axis: list(dict.fromkeys(key[place] for key in keys)) for axis, place in axes.items()}
+    return StudyResults(
+        "severity", "desk", "Does it?", "command", {**labels, "level": list(LEVELS)}, frame, {}, {}, []
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def results() -> StudyResults:
+    return make_results(
+        [
+            *[OWN._replace(noise=noise) for noise in NOISES],
+            *[Key(BLUR, noise, BLUR, noise) for noise in ("0.0", "0.1")],
+            *[Key(UNIVERSAL, "0.05", BLUR, noise) for noise in NOISES],
+            Key("jpeg", "0.05", "jpeg", "0.05"),
+        ]
+    )
+
+
+def figures(sentence: str) -> list[float]:
+    return [float(text) for text in re.findall(r"−?\d+(?:\.\d+)?", sentence.replace("−", "-"))]
+
+
+def in_order() -> float:
+    """The closed form of the share of pairs in order."""
+    levels = [float(level) for level in LEVELS]
+    gaps = [b - a for i, a in enumerate(levels) for b in levels[i + 1 :]]
+    return float(np.mean([norm.cdf(gap / (SPREAD * math.sqrt(2))) for gap in gaps]))
+
+
+def test_series_hold_the_same_images_at_every_level(results: StudyResults) -> None:
+    series = read_series(results)
+    assert len(series) == 9
+    one = series[OWN]
+    assert one.levels.tolist() == [0.1, 0.2, 0.4, 0.8, 1.0]
+    rows = results.frame.query("encoder == degradation == 'gaussian_blur' and noise == `trained noise` == '0.05'")
+    image = rows[rows["image_id"] == rows["image_id"].min()].set_index("level")["var_hat"]
+    assert one.var_hat[0] == pytest.approx([image[level] for level in LEVELS])
+    assert [c.mean for c in series[OWN._replace(noise="0.1")].calibration] == pytest.approx([3.0] * 5)
+
+
+def test_the_answer_states_the_known_effects(results: StudyResults) -> None:
+    order, error, noise, others = report.answer(results)
+    assert order.startswith("Largely:")
+    assert figures(order)[1] == pytest.approx(100 * in_order(), abs=4)
+    assert "honest about its own error: the true variance is 1.00 [1.00, 1.00] times" in error
+    assert "1.00 [1.00, 1.00] over all levels and of 1.00 [1.00, 1.00] among images at one level" in error
+    assert "becomes 0.50 [0.50, 0.50] (noise 0.0) and 3.00 [3.00, 3.00] (noise 0.1) times the predicted one" in noise
+    assert "trained with that noise: 1.00 [1.00, 1.00] (noise 0.0) and 1.00 [1.00, 1.00] (noise 0.1)" in noise
+    assert "universal encoder: 1.00" in noise
+    assert "jpeg (true over predicted 1.00 [1.00, 1.00])" in others
+
+
+@pytest.mark.parametrize(("noise", "words"), [("0.1", "trusts itself too much"), ("0.0", "trusts itself too little")])
+def test_a_dishonest_encoder_is_called_so(results: StudyResults, noise: str, words: str) -> None:
+    changed = results.frame.assign(s2=results.frame["s2"] * OVER_CONFIDENCE[noise])
+    assert words in report.answer(dataclasses.replace(results, frame=changed))[1]
+
+
+def test_without_other_noise_or_degradations_nothing_is_said_of_them() -> None:
+    assert len(report.answer(make_results([OWN]))) == 2
+
+
+def test_without_a_matched_encoder_it_cannot_say() -> None:
+    (said,) = report.answer(make_results([OWN._replace(noise="0.1")]))
+    assert "cannot say" in said
+
+
+def test_views_put_side_by_side_what_differs_in_one_thing(results: StudyResults) -> None:
+    views = {view.title: list(view.columns) for view in report.views(read_series(results))}
+    assert views == {
+        "gaussian blur encoder, trained at noise 0.05, on gaussian blur": ["noise 0.0", "noise 0.05", "noise 0.1"],
+        "universal encoder, on gaussian blur": ["noise 0.0", "noise 0.05", "noise 0.1"],
+        "gaussian blur encoders, each at the noise it was trained at": ["noise 0.0", "noise 0.05", "noise 0.1"],
+        "each degradation's own encoder, noise 0.05": ["gaussian blur", "jpeg"],
+    }
+
+
+def test_sections_are_drawn(results: StudyResults) -> None:
+    for section in report.SECTIONS:
+        html = section(results).html
+        assert html.count("<svg") == 4
+        assert "nan" not in html.lower().replace("finance", "")
+    assert report.picture(results).startswith(b"\x89PNG")
+
+
+def test_levels_of_other_images_are_refused(results: StudyResults) -> None:
+    frame = results.frame.copy()
+    frame.loc[0, "image_id"] = 1
+    with pytest.raises(UserError, match="tested on different images"):
+        read_series(dataclasses.replace(results, frame=frame))
+
+
+def test_another_axis_is_refused(results: StudyResults) -> None:
+    axes = {**results.axes, "seed": ["0", "1"]}
+    with pytest.raises(UserError, match="needs the axes encoder"):
+        read_series(dataclasses.replace(results, axes=axes))
+
+
+@pytest.mark.parametrize(("preset", "num_cells"), [("smoke", 8), ("desk", 130), ("full", 510)])
+def test_cells_of_the_presets(preset: str, num_cells: int) -> None:
+    cells = study.cells(preset)
+    assert len(cells) == num_cells
+    assert len({tuple(cell.labels.values()) for cell in cells}) == num_cells
+    assert len({cell.stage.identity for cell in cells}) == num_cells
+    assert sum(cell.labels["encoder"] == UNIVERSAL for cell in cells) == {"smoke": 0, "desk": 40, "full": 240}[preset]

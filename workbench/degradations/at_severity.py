@@ -1,0 +1,122 @@
+"""A degradation at one given level, for studies that ask for levels."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor
+
+from workbench.degradations.base import Degradation, Params
+from workbench.degradations.compose import Compose
+from workbench.degradations.deepinv_physics import DeepinvPhysics
+from workbench.degradations.gaussian_blur import GaussianBlur
+from workbench.degradations.gaussian_noise import GaussianNoise
+from workbench.degradations.haze import Haze
+from workbench.degradations.jpeg import JPEG
+from workbench.degradations.mixture import Mixture
+from workbench.degradations.motion_blur_crf import MotionBlurCRF
+from workbench.degradations.random_inpainting import RandomInpainting
+from workbench.degradations.super_resolution import SuperResolution
+from workbench.measurement import Measurement
+from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
+
+AnyMember = Annotated[
+    GaussianBlur
+    | RandomInpainting
+    | MotionBlurCRF
+    | GaussianNoise
+    | SuperResolution
+    | JPEG
+    | Haze
+    | Compose
+    | DeepinvPhysics
+    | Mixture,
+    Field(discriminator="kind"),
+]
+
+
+class AtSeverity(Degradation):
+    """`member`, where the severities that are drawn are all `severity`.
+
+    Operators and noise are the member's own draws, keyed by (seed, id) as ever: at another severity the same image has
+    the same mask, motion path and noise. `noise_std` holds for the member, in place of its own.
+    """
+
+    kind: Literal["at_severity"] = "at_severity"
+    member: AnyMember = Field(GaussianBlur(), description="the degradation")
+    severity: float = Field(0.5, ge=0, le=1, description="its level, the same for every image")
+
+    # a class's own numbers must hold for every member
+    identity_db: ClassVar[float] = 0.0
+    noise_error: ClassVar[float] = 0.2
+    severity_range: ClassVar[str] = "as for the member"
+
+    @field_validator("member")
+    @classmethod
+    def _with_this_noise(cls, member: Degradation, info: ValidationInfo) -> Degradation:
+        # absent when noise_std itself was refused
+        noise_std = info.data.get("noise_std")
+        return member if noise_std is None else member.replace(noise_std=noise_std)
+
+    @property
+    def label(self) -> str:
+        """The member's kind and the level: "gaussian_blur 0.50"."""
+        return f"{getattr(self.member, 'label', self.member.kind)} {self.severity:.2f}"
+
+    @property
+    def linear(self) -> bool:
+        """Whether the member is."""
+        return self.member.linear
+
+    @property
+    def draws_parameters(self) -> bool:
+        """Whether the member does."""
+        return self.member.draws_parameters
+
+    @property
+    def surrogate_gradient(self) -> bool:
+        """Whether the member's gradient is a stand-in's."""
+        return self.member.surrogate_gradient
+
+    def draw_severity(self, ids: Ids, seed: int) -> Severities:
+        """`severity`, whatever the draw would have been."""
+        return torch.full((len(ids),), self.severity)
+
+    def check(self, image_shape: tuple[int, int, int], gradient: bool) -> None:
+        self.member.check(image_shape, gradient)
+
+    def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
+        """The member's."""
+        return self.member.parameters(severity, ids, seed, image_shape)
+
+    def A(self, x: Images, params: Params) -> Measurements:
+        """The member's."""
+        return self.member.A(x, params)
+
+    def A_adjoint(self, y: Measurements, params: Params) -> Images:
+        """The member's."""
+        return self.member.A_adjoint(y, params)
+
+    def noise_level(self, severity: Severities, params: Params | None = None) -> Scalars:
+        """The member's."""
+        return self.member.noise_level(severity, params)
+
+    def observed(self, params: Params) -> Tensor | None:
+        """The member's."""
+        return self.member.observed(params)
+
+    def view(self, y: Measurements, params: Params) -> Images | None:
+        """The member's."""
+        return self.member.view(y, params)
+
+    def before_noise(self, x: Images, ids: Ids, seed: int, params: Params) -> Measurements:
+        """The member's."""
+        return self.member.before_noise(x, ids, seed, params)
+
+    def received(self, y: Measurements, severity: Severities, ids: Ids, params: Params) -> Measurement:
+        """The member's."""
+        return self.member.received(y, severity, ids, params)
+
+    def describe(self, severity: float) -> str:
+        """The member's level."""
+        return self.member.describe(severity)

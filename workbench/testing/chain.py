@@ -1,0 +1,65 @@
+"""Mean and covariance of a discrete chain, in closed form and from the engine.
+
+With normal latents the exact estimate z0_hat is affine in z, so is each reverse step, and a chain that starts from a
+normal distribution ends in one. Its mean and covariance follow a recursion: that of the *discrete* chain, which any
+number of steps must meet, not of the continuous limit that many steps approach.
+"""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+from workbench import randomness
+from workbench.diffusion import DDIM, Schedule
+from workbench.solvers import Solver
+from workbench.solvers.engine import Engine, Task
+from workbench.tensors import Latents
+from workbench.testing.gaussian import Gaussian
+from workbench.testing.problem import LinearGaussian
+
+
+def closed_chain(
+    target: Gaussian, schedule: Schedule, sampler: DDIM, start: Gaussian | None = None, position: int = 0
+) -> Gaussian:
+    """What a chain of reverse steps with the exact score of diffused `target` ends in.
+
+    z0_hat = K z + k with K = sqrt(a) C (a C + (1 - a) I)^-1 and k = (I - sqrt(a) K) m, eps = (z - sqrt(a) z0_hat) /
+    sqrt(1 - a), and DDIM's step (arXiv 2010.02502, eq. 12 and 16) makes of them z' = M z + c + sigma noise.
+
+    Args:
+        target: N(m, C); the prior for a chain without a measurement. Since the prior's score plus that of the exact
+            likelihood is the posterior's, the posterior for a chain with the exact likelihood.
+        start: where the chain begins; N(0, I) unless given.
+        position: of the first step in the sampler's grid.
+    """
+    state = Gaussian.standard(len(target.mean)) if start is None else start
+    eye = torch.eye(len(target.mean)).double()
+    levels = [*schedule.alpha_bar_at(sampler.grid(schedule)[position:]).tolist(), 1.0]
+    for a, a_next in itertools.pairwise(levels):
+        sigma = sampler.eta * math.sqrt((1 - a_next) / (1 - a) * (1 - a / a_next))
+        direction = math.sqrt(1 - a_next - sigma**2)
+        gain = math.sqrt(a) * torch.linalg.solve(a * target.covariance + (1 - a) * eye, target.covariance)
+        of_z0_hat = math.sqrt(a_next) - direction * math.sqrt(a / (1 - a))
+        slope = of_z0_hat * gain + direction / math.sqrt(1 - a) * eye
+        state = state.moved(slope, of_z0_hat * (target.mean - math.sqrt(a) * gain @ target.mean), sigma**2)
+    return state
+
+
+def final_latents(
+    problem: LinearGaussian, solver: Solver, sampler: DDIM, z: Latents, position: int = 0, seed: int = 0
+) -> Tensor:
+    """Where the engine brings each of these latents, all of them with the problem's measurement: (n, d) float64."""
+    engine = Engine(problem.networks, solver, sampler, seed, num_slots=len(z))
+    task = Task(problem.repeated(len(z)), z, torch.full((len(z),), position))
+    ends = {key: z0 for some in engine.run([task]) for key, z0 in zip(some.ids.tolist(), some.z0, strict=True)}
+    return torch.stack([ends[key] for key in range(len(z))]).flatten(1).double()
+
+
+def sampled_chain(
+    problem: LinearGaussian, solver: Solver, sampler: DDIM, num_draws: int = 4096, seed: int = 0
+) -> Tensor:
+    """Where the engine ends from pure noise: (num_draws, d) float64."""
+    z = randomness.normal(torch.arange(num_draws), (seed, "start"), problem.latent_shape)
+    return final_latents(problem, solver, sampler, z, seed=seed)

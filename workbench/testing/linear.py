@@ -1,0 +1,136 @@
+"""Linear networks of the workbench's own classes, for which everything can be said in closed form."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench import randomness
+from workbench.autoencoders import Autoencoder
+from workbench.diffusion import Prior, Schedule
+from workbench.diffusion.prior import Prediction
+from workbench.tensors import Images, Latents, Timesteps
+from workbench.testing.gaussian import Gaussian
+
+CHANNELS = 4
+"""Of a latent: the pixels of a 2 x 2 block."""
+
+
+class ModelConfig(dict[str, Any]):
+    """A dictionary whose entries are attributes too, as diffusers' configs are."""
+
+    __getattr__ = dict.__getitem__
+
+
+class LinearModel(nn.Module):
+    """Images on [-1, 1] to raw latents and back: each 2 x 2 block of pixels, turned by an orthogonal matrix.
+
+    The encoder is off by `encoder_error` times another orthogonal matrix.
+    """
+
+    def __init__(self, scale: float, shift: float, encoder_error: float) -> None:
+        super().__init__()
+        turn = orthogonal(CHANNELS, "autoencoder")
+        self.turn = nn.Parameter(turn)
+        self.encoder = nn.Parameter(turn + encoder_error * orthogonal(CHANNELS, "encoder"))
+        self.config = ModelConfig(
+            in_channels=1,
+            latent_channels=CHANNELS,
+            block_out_channels=(8, 8),
+            scaling_factor=scale,
+            shift_factor=shift,
+        )
+
+
+class LinearAutoencoder(Autoencoder):
+    """A linear autoencoder of grey images.
+
+    Args:
+        scale, shift: of the latents, as in every autoencoder.
+        encoder_error: 0: decode(encode(x)) = x and encode(decode(z)) = z; above, a trained autoencoder's lack of both.
+    """
+
+    def __init__(self, scale: float = 1.0, shift: float = 0.0, encoder_error: float = 0.0) -> None:
+        super().__init__(LinearModel(scale, shift, encoder_error))
+        self.requires_grad_(False)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return _mix(self.model.encoder, nn.functional.pixel_unshuffle(x, 2))
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(_mix(self.model.turn.T, latents), 2)
+
+    def decode_adjoint(self, x: Images) -> Latents:
+        """The transpose of the derivative of `decode`."""
+        return _mix(self.model.turn, nn.functional.pixel_unshuffle(x, 2)) / (2 * self.scale)
+
+    def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
+        projection = nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False)
+        projection.weight.data = self.model.encoder.data[:, :, None, None].clone()
+        return nn.PixelUnshuffle(2), projection
+
+    def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        return (self.decode(self.encode(x)) - x).square().mean(), {}
+
+
+class GaussianNetwork(nn.Module):
+    """What a perfectly trained UNet answers if clean latents are normal; of a UNet's interface, what a Prior uses.
+
+    E[z0 | z_t] = m + sqrt(a) C (a C + (1 - a) I)^-1 (z_t - sqrt(a) m) for z0 ~ N(m, C), a = alpha_bar_t.
+
+    Args:
+        latents: the distribution of clean latents, flattened.
+        latent_shape: (channel, height, width).
+        schedule: the noise schedule.
+        prediction: what it answers: the noise, the clean latent, or v.
+    """
+
+    def __init__(
+        self, latents: Gaussian, latent_shape: tuple[int, int, int], schedule: Schedule, prediction: Prediction
+    ) -> None:
+        super().__init__()
+        self.config = ModelConfig(in_channels=latent_shape[0], sample_size=latent_shape[1])
+        self.latents, self.schedule, self.prediction = latents, schedule, prediction
+        self.variances, self.directions = torch.linalg.eigh(latents.covariance)
+
+    def forward(self, z: Latents, timestep: Timesteps) -> SimpleNamespace:
+        """`sample`: the answer at per-image timesteps, computed in float64."""
+        a = self.schedule.alpha_bar_at(timestep)[:, None]
+        signal, noise = a.sqrt(), (1 - a).sqrt()
+        z_t, mean = z.flatten(1).double(), self.latents.mean
+        gain = signal * self.variances / (a * self.variances + 1 - a)
+        z0_hat = mean + (gain * ((z_t - signal * mean) @ self.directions)) @ self.directions.T
+        eps = (z_t - signal * z0_hat) / noise
+        answers = {"epsilon": eps, "sample": z0_hat, "v_prediction": signal * eps - noise * z0_hat}
+        return SimpleNamespace(sample=answers[self.prediction].reshape(z.shape).to(z))
+
+
+def gaussian_prior(
+    latents: Gaussian,
+    latent_shape: tuple[int, int, int],
+    schedule: Schedule | None = None,
+    prediction: Prediction = "v_prediction",
+) -> Prior:
+    """The exact prior of normal latents; the schedule is latent diffusion's unless another is given."""
+    schedule = latent_diffusion_schedule() if schedule is None else schedule
+    scheduler = SimpleNamespace(config=SimpleNamespace(prediction_type=prediction), alphas_cumprod=schedule.alpha_bar)
+    return Prior(GaussianNetwork(latents, latent_shape, schedule, prediction), scheduler)
+
+
+BETA_START, BETA_END, NUM_TIMESTEPS = 0.0015, 0.0195, 1000
+
+
+def latent_diffusion_schedule() -> Schedule:
+    """The default schedule: latent diffusion's scaled_linear betas (arXiv 2112.10752)."""
+    betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, NUM_TIMESTEPS, dtype=torch.float64) ** 2
+    return Schedule((1 - betas).cumprod(0))
+
+
+def orthogonal(size: int, key: str) -> Tensor:
+    """An orthogonal matrix, (size, size), the same at every call."""
+    return torch.linalg.qr(torch.randn(size, size, generator=randomness.generator(key)))[0]
+
+
+def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
+    return torch.einsum("ij,bjhw->bihw", matrix, channels)
