@@ -15,7 +15,7 @@ from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
 from workbench.stages.evaluate_tuned import TRIALS, EvaluateTuned
 
 BEST = 8.0
-OWN = {"tuned", "ratio", "num_values", "num_val_images", "max_extensions"}
+OWN = {"tuned", "ratio", "num_values", "num_val_images", "tolerance", "max_extensions"}
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,16 @@ def test_where_the_value_does_not_matter_it_stays(
     assert set(found["num_trials"]) == {3}
 
 
+def test_where_it_levels_off_nothing_is_sought_further_out(
+    cell: EvaluateTuned, evaluated: list[Evaluate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EvaluateTuned, "_score", lambda self, power, runtime: 25 - 0.5 ** (power + 4))
+    found = rows(cell.replace(tolerance=0.01), Runtime(tmp_path))
+    assert set(found["tuned_value"]) == {8.0}, "1/64 below the limit; the next is only 1/128 better"
+    assert set(found["num_trials"]) == {5}
+    assert not found["at_edge"].any()
+
+
 def test_trials_and_the_final_run_are_shared(cell: EvaluateTuned, evaluated: list[Evaluate], tmp_path: Path) -> None:
     runtime = Runtime(tmp_path)
     cell.plain(2).ensure(runtime)
@@ -154,7 +164,9 @@ def test_its_cells_are_those_of_other_studies(cell: EvaluateTuned, images: Path)
     assert set(EvaluateTuned.model_fields) - set(Evaluate.model_fields) == OWN
 
 
-@pytest.mark.parametrize("change", [{"ratio": 3.0}, {"num_values": 5}, {"num_val_images": 5}, {"max_extensions": 2}])
+@pytest.mark.parametrize(
+    "change", [{"ratio": 3.0}, {"num_values": 5}, {"num_val_images": 5}, {"tolerance": 0.1}, {"max_extensions": 2}]
+)
 def test_what_can_change_the_choice_is_identity(change: dict[str, Any], cell: EvaluateTuned) -> None:
     assert cell.replace(change).identity != cell.identity
     assert cell.replace(num_examples=1).identity == cell.identity

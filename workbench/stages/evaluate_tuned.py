@@ -7,6 +7,7 @@ has had as many trials. Trials and the final run are Evaluate cells of their own
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import ClassVar
@@ -23,7 +24,9 @@ class EvaluateTuned(Evaluate):
     """The evaluation at the value of one field that has the best mean PSNR on the first images of the split `val`.
 
     Tried are values around the field's own, each `ratio` times the last. While the best one is at an end of what was
-    tried, another is tried beyond it. Rows are those of Evaluate with these columns more:
+    tried, another is tried beyond it. Of values that are as good, up to `tolerance`, the one nearest to the field's own
+    counts as best: where PSNR levels off there is nothing to be found further out. Rows are those of
+    Evaluate with these columns more:
 
         tuned_value: the value that was chosen.
         num_trials: how many were tried.
@@ -40,6 +43,7 @@ class EvaluateTuned(Evaluate):
     ratio: float = Field(2.0, gt=1, description="between neighbouring values")
     num_values: int = Field(5, ge=3, description="values tried at first, odd: the field's own is in the middle")
     num_val_images: int = Field(64, ge=1, description="validation images of a trial, from the beginning of the split")
+    tolerance: float = Field(0.02, ge=0, description="difference in mean validation PSNR that does not count, dB")
     max_extensions: int = Field(6, ge=0, description="further trials while the best value is at an end")
 
     @model_validator(mode="after")
@@ -90,13 +94,13 @@ class EvaluateTuned(Evaluate):
         import pandas as pd
 
         scores = self._tune(runtime) if self.tuned else {}
-        best = _best(scores) if scores else 0
+        best = self._best(scores) if scores else 0
         made = self.plain(best).ensure(runtime)
         rows = pd.read_parquet(made / ROWS).assign(
             tuned_value=self.value(best) if scores else math.nan,
             num_trials=len(scores),
             val_psnr=scores.get(best, math.nan),
-            at_edge=_at_edge(scores),
+            at_edge=self._at_edge(scores),
         )
         rows.to_parquet(folder / ROWS)
         shutil.copyfile(made / EXAMPLES, folder / EXAMPLES)
@@ -110,9 +114,9 @@ class EvaluateTuned(Evaluate):
         half = self.num_values // 2
         scores = {power: self._score(power, runtime) for power in range(-half, half + 1)}
         for _ in range(self.max_extensions):
-            if not _at_edge(scores):
+            if not self._at_edge(scores):
                 break
-            best = _best(scores)
+            best = self._best(scores)
             beyond = best - 1 if best == min(scores) else best + 1
             scores[beyond] = self._score(beyond, runtime)
         return scores
@@ -123,11 +127,9 @@ class EvaluateTuned(Evaluate):
         mean = float(pd.read_parquet(self.trial(power).ensure(runtime) / ROWS, columns=["psnr"])["psnr"].mean())
         return mean if math.isfinite(mean) else -math.inf
 
+    def _best(self, scores: Mapping[int, float]) -> int:
+        highest = max(scores.values())
+        return min((power for power, score in scores.items() if score >= highest - self.tolerance), key=abs)
 
-def _best(scores: dict[int, float]) -> int:
-    """The power with the highest score; of equals the nearest to the field's own value, so that no edge wins a tie."""
-    return max(scores, key=lambda power: (scores[power], -abs(power)))
-
-
-def _at_edge(scores: dict[int, float]) -> bool:
-    return bool(scores) and _best(scores) in (min(scores), max(scores))
+    def _at_edge(self, scores: Mapping[int, float]) -> bool:
+        return bool(scores) and self._best(scores) in (min(scores), max(scores))
