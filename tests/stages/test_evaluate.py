@@ -295,7 +295,7 @@ def test_guidance_that_diverges_is_flagged_and_the_rest_go_on(cell: Evaluate, ru
     assert np.isfinite(wild.select_dtypes("number").to_numpy()).all()
 
 
-def test_a_residual_that_grows_is_flagged_under_guidance_only(
+def test_a_residual_that_grows_is_flagged_where_guidance_began_at_z_hat(
     cell: Evaluate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from workbench.stages import evaluate
@@ -303,6 +303,8 @@ def test_a_residual_that_grows_is_flagged_under_guidance_only(
     monkeypatch.setattr(evaluate, "RESIDUAL_GROWTH", 0.0)
     assert rows(cell.replace({"seed": 5}), runtime)["diverged"].all()
     assert not rows(cell.replace({"seed": 5, "solver.kind": "no_guidance"}), runtime)["diverged"].any()
+    from_noise = rows(cell.replace({"seed": 5, "start.kind": "full"}), runtime)
+    assert not from_noise["diverged"].any(), "there is no residual at its start to compare with"
 
 
 def test_psld_refuses_an_operator_that_is_not_linear(cell: Evaluate) -> None:

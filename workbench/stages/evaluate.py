@@ -19,7 +19,7 @@ from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
 from workbench.randomness import seed_of
 from workbench.restorer import Restored, Restorer
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.start import AnyStart, Fixed, Matched, OracleVariance, Situation, SNRMatch
+from workbench.severity.start import AnyStart, Fixed, Full, Matched, OracleVariance, Situation, SNRMatch
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Runtime, Stage
@@ -282,13 +282,17 @@ class Scoring:
         ]
 
     def _diverged(self, measurement: Measurement, restored: Restored, decoded: Images) -> Tensor:
-        """Whether the latent left all bounds or, under guidance, x_hat explains y far worse than D(z_hat) does."""
-        if not self.cell.solver.guided:
+        """Whether the latent left all bounds or, under guidance, x_hat explains y far worse than D(z_hat) does.
+
+        The latter only of chains that began from z_hat: from pure noise a residual has to fall first, and may not.
+        """
+        if not self.cell.solver.guided or isinstance(self.cell.start, Full):
             return restored.diverged
         after, before = (
             _residual_rms(measurement, self.cell.degradation, x) for x in (restored.x_hat, decoded.clamp(0, 1))
         )
-        return restored.diverged | (after > RESIDUAL_GROWTH * torch.maximum(before, measurement.noise_std)).cpu()
+        grew = (after > RESIDUAL_GROWTH * torch.maximum(before, measurement.noise_std)).cpu()
+        return restored.diverged | grew & ~restored.fell_back
 
     def _oracle_timestep(self, measurement: Measurement, restored: Restored, z0: Latents) -> Tensor:
         """Where `snr_match`, with the rule's channel and offset if it has them, would begin on the true variance."""
