@@ -5,9 +5,9 @@ compares finished reconstructions with the truth, so as a rule it would have to 
 at a cost that no row counts, although the cells of the sweep are in the cache already.
 
 The best of several noisy figures is better than any start can promise: PSNR varies with the noise that a start adds,
-and the maximum picks lucky draws. So the start is chosen twice: in hindsight, on the very draw that is scored (no rule
-can do better: an upper bound), and on another draw of that noise for the same measurement (what knowing the truth is
-worth without the luck; a noisy choice, so not an upper bound). The regret that matters lies between the two.
+and the maximum picks lucky draws. So the start is chosen twice: in hindsight, on the very draw that is scored (no start
+of the sweep does better: an upper bound), and on another draw of that noise for the same measurement (what knowing the
+truth is worth without the luck; a noisy choice, so not an upper bound). The regret that matters lies between the two.
 """
 
 from collections.abc import Sequence

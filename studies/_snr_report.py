@@ -178,7 +178,7 @@ def _regret_sentence(sweeps: dict[str, Sweep]) -> str:
     text = f"snr_match loses {spoken(bounds[HINDSIGHT], 2)} dB to the best start of each image, chosen in hindsight"
     fair = bounds[OTHER_NOISE]
     if np.isnan(fair.mean):
-        return text + ", which no rule can reach, since the best of several draws is also the luckiest."
+        return text + ", which flatters the oracle, since the best of several draws is also the luckiest."
     if fair.high <= TOLERATED:
         verdict = f"it is within {TOLERATED} dB of it"
     elif fair.low > TOLERATED:
@@ -330,9 +330,9 @@ def regret_section(results: "StudyResults") -> Section:
     text = paragraph(
         "Regret is the PSNR that a rule loses to oracle_quality: each image's best start of the forward sweep, which "
         "takes the truth and a reconstruction from every start. In hindsight the best is chosen on the draw that is "
-        "scored, so it is also the luckiest of several draws and no rule can reach it. On other noise, the start is "
-        "chosen on a second draw of the noise for the same measurements: what knowing the best start is worth without "
-        "the luck. A negative regret means that the rule does better than a start chosen so."
+        "scored, so it is also the luckiest of several draws: an upper bound for starts of the sweep. On other noise, "
+        "the start is chosen on a second draw of the noise for the same measurements: what knowing the best start is "
+        "worth without the luck. A negative regret means that the rule does better than a start chosen so."
     )
     figures = [_bins_figure(sweeps), _cost_figure(sweeps)]
     return Section("What would a better start gain?", text + html_table(table, 2) + side_by_side(figures))
