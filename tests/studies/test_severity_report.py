@@ -143,7 +143,7 @@ def test_another_axis_is_refused(results: StudyResults) -> None:
         read_series(dataclasses.replace(results, axes=axes))
 
 
-@pytest.mark.parametrize(("preset", "num_cells"), [("smoke", 8), ("desk", 130), ("full", 510)])
+@pytest.mark.parametrize(("preset", "num_cells"), [("smoke", 8), ("desk", 130), ("full", 450)])
 def test_cells_of_the_presets(preset: str, num_cells: int) -> None:
     cells = study.cells(preset)
     assert len(cells) == num_cells
