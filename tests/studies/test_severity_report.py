@@ -149,4 +149,4 @@ def test_cells_of_the_presets(preset: str, num_cells: int) -> None:
     assert len(cells) == num_cells
     assert len({tuple(cell.labels.values()) for cell in cells}) == num_cells
     assert len({cell.stage.identity for cell in cells}) == num_cells
-    assert sum(cell.labels["encoder"] == UNIVERSAL for cell in cells) == {"smoke": 0, "desk": 40, "full": 240}[preset]
+    assert sum(cell.labels["encoder"] == UNIVERSAL for cell in cells) == {"smoke": 0, "desk": 40, "full": 210}[preset]
