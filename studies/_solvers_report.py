@@ -10,14 +10,17 @@ from markupsafe import Markup
 from studies._rows import has_column
 from studies._solvers_runs import (
     DECODED,
+    FEW,
     FEWER_NFE,
     LESS_TIME,
     MARGINS,
     STARTS,
     Claim,
+    FewSteps,
     Pair,
     Run,
     claim_of,
+    few_steps,
     read_pairs,
     read_runs,
     speed_up,
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
 
     from workbench.results import StudyResults
 
-_NAMES = {"ldps": "LDPS", "gml_dps": "GML-DPS", "psld": "PSLD", "resample": "ReSample"}
+_NAMES = {"ldps": "LDPS", "gml_dps": "GML-DPS", "psld": "PSLD", "resample": "ReSample", FEW: "LDPS in few steps"}
 """Solvers as their papers call them."""
 _TABLE = ("psnr", "ssim", "lpips", "residual_ratio", "nfe", "flops", "seconds")
 NUM_EXAMPLES = 4
@@ -70,7 +73,8 @@ def answer(results: "StudyResults") -> list[str]:
         f"evaluations and {LESS_TIME} times less time"
         + (f"; for {undecided} the images are too few to tell." if undecided else ".")
     )
-    return [first, *(_pair_sentences(pair) for pair in pairs if claim_of(pair) is not None)]
+    sentences = [_pair_sentences(pair) for pair in pairs if claim_of(pair) is not None]
+    return [first, *sentences, *(_few_sentence(name, few) for name, few in few_steps(pairs).items())]
 
 
 def claim_section(results: "StudyResults") -> Section:
@@ -206,6 +210,16 @@ def _pair_sentences(pair: Pair) -> str:
     if math.isinf(equal.mean):
         return f"{text} From pure noise no grid reaches its PSNR."
     return f"{text} For the same PSNR, pure noise needs {_times(equal)} times its NFE."
+
+
+def _few_sentence(degradation: str, few: FewSteps) -> str:
+    compute = float(few.cheap.rows["flops"].mean() / few.best.rows["flops"].mean())
+    return (
+        f"Few steps on {readable(degradation)}: within {number(MARGINS['psnr'], 1)} dB of the best SNR-matched LDPS "
+        f"({few.best.num_steps} steps, {number(few.best.nfe, 1)} NFE) on validation images, the fewest NFE are "
+        f"{number(few.cheap.nfe, 1)}, of {_named(few.cheap.solver)} with {few.cheap.num_steps} steps and "
+        f"{number(100 * compute, 0)} % of the FLOPs; on test images its PSNR is {_signed(few.gain, 2)} dB."
+    )
 
 
 def _pareto_figure(pairs: Sequence[Pair], column: str) -> "Figure":

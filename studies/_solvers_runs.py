@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 AXES = ("solver", "degradation", "start", "timestep", "num_steps")
 DECODED = "decode_only"
+LONG, FEW = "ldps", "ldps_few"
 FULL, FIXED, OFFICIAL, MATCHED = "full", "fixed", "official", "snr_match"
 STARTS = {FULL: "pure noise", FIXED: "fixed (CCDF)", OFFICIAL: "official", MATCHED: "SNR match"}
 FEWER_NFE, LESS_TIME = 10, 7
@@ -129,6 +130,41 @@ class Claim:
     def below(self) -> list[str]:
         """The qualities that were lost measurably."""
         return [name for name, gain in self.gains.items() if (gain.mean if math.isnan(gain.high) else gain.high) < 0]
+
+
+@dataclass(frozen=True)
+class FewSteps:
+    """The cheapest SNR-matched run of LDPS that is as good on validation images as the best one.
+
+    Attributes:
+        best: of LDPS proper, on validation images.
+        cheap: the fewest NFE, of LDPS or LDPS in few steps, within MARGINS of `best` there.
+        gain: in PSNR on test images, of `cheap` over `best`.
+    """
+
+    best: Run
+    cheap: Run
+    gain: Estimate
+
+
+def few_steps(pairs: Sequence[Pair]) -> dict[str, FewSteps]:
+    """By degradation; without those that lack either solver.
+
+    Raises:
+        UserError: if runs are of different images.
+    """
+    found = {}
+    by_key = {(pair.solver, pair.degradation): pair.of(MATCHED) for pair in pairs}
+    for (solver, degradation), long in by_key.items():
+        few = by_key.get((FEW, degradation), [])
+        if solver != LONG or not long or not few:
+            continue
+        best = max(long, key=lambda run: run.val_psnr)
+        good = [run for run in (*long, *few) if run.val_psnr >= best.val_psnr - MARGINS["psnr"]]
+        cheap = min(good, key=lambda run: run.nfe)
+        gain = -lost(cheap.rows, best.rows, "psnr", f"runs on {degradation}")
+        found[degradation] = FewSteps(best, cheap, mean_interval(gain))
+    return found
 
 
 def read_pairs(results: "StudyResults") -> list[Pair]:

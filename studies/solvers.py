@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from studies import _solvers_report as report
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.severity.start import SNRMatch
-from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, ReSample, Solver
+from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, LDPSFew, ReSample, Solver
 from workbench.stages.evaluate_tuned import EvaluateTuned
 from workbench.study import Axes, Preset, Study
 
@@ -39,12 +39,14 @@ class Grids:
         resample: the same for ReSample, the first as published and with the published settings.
         fixed: the grid for fixed starts, and the timesteps at which they begin.
         matched: for starts that follow the severity encoder.
+        few: the same for LDPS in few steps, which is made for such starts and runs from no other.
     """
 
     baseline: Sequence[int]
     resample: Sequence[int]
     fixed: tuple[int, Sequence[int]]
     matched: Sequence[int]
+    few: Sequence[int]
 
 
 def cells_of(pair: Pair, grids: Grids) -> list[Axes]:
@@ -70,6 +72,12 @@ def decoded(degradation: Degradation, num_steps: int) -> Axes:
     return {**matched_encoder(degradation), **control, "sampler.num_steps": (num_steps,)}
 
 
+def in_few_steps(degradation: Degradation, grids: Grids) -> Axes:
+    """LDPS in few steps, from where the severity encoder says."""
+    solver = {"solver": (LDPSFew(),), "tuned": ("solver.guidance_scale",), "start.kind": ("snr_match",)}
+    return {**matched_encoder(degradation), **solver, "sampler.num_steps": grids.few}
+
+
 def matched_encoder(degradation: Degradation) -> Axes:
     """The degradation and the encoder that was trained for it."""
     return {"severity_encoder.degradation": (degradation,), "degradation": (degradation,)}
@@ -81,20 +89,28 @@ def pairs(solvers: Sequence[Solver], degradations: Sequence[Degradation]) -> lis
 
 
 def preset(chosen: Sequence[Pair], grids: Grids, overrides: Mapping[str, object]) -> Preset:
-    """Every run of these pairs, and the decoded estimate of every degradation."""
+    """Every run of these pairs; LDPS in few steps and the decoded estimate of every degradation."""
     degradations = dict.fromkeys(degradation.kind for _, degradation in chosen)
     of_kind = {degradation.kind: degradation for _, degradation in chosen}
     first, *others = [axes for pair in chosen for axes in cells_of(pair, grids)]
     controls = [decoded(of_kind[kind], max(grids.matched)) for kind in degradations]
-    return Preset(overrides=overrides, axes=first, grids=[*others, *controls])
+    few = [in_few_steps(degradation, grids) for degradation in of_kind.values()]
+    return Preset(overrides=overrides, axes=first, grids=[*others, *few, *controls])
 
 
-DESK = Grids(baseline=(1000, 100, 20), resample=(500, 100), fixed=(500, (100,)), matched=(500, 250, 100))
+DESK = Grids(
+    baseline=(1000, 100, 20),
+    resample=(500, 100),
+    fixed=(500, (100,)),
+    matched=(500, 250, 100),
+    few=(250, 125, 60),
+)
 FULL = Grids(
     baseline=(1000, 200, 100, 50, 20),
     resample=(500, 200, 100, 50),
     fixed=(500, (40, 100, 200)),
     matched=(1000, 500, 250, 100, 50),
+    few=(250, 125, 60, 30),
 )
 
 study = Study(
@@ -110,7 +126,7 @@ study = Study(
     presets={
         "smoke": preset(
             pairs((LDPS(), ReSample()), FAMILIES[:1]),
-            Grids(baseline=(20, 5), resample=(20, 10), fixed=(20, (200,)), matched=(20, 10)),
+            Grids(baseline=(20, 5), resample=(20, 10), fixed=(20, (200,)), matched=(20, 10), few=(10,)),
             {
                 "num_images": 4,
                 "num_val_images": 2,

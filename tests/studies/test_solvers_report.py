@@ -9,7 +9,19 @@ import pandas as pd
 import pytest
 
 from studies import _solvers_report as report
-from studies._solvers_runs import DECODED, FIXED, FULL, MATCHED, OFFICIAL, claim_of, nfe_to_reach, read_pairs, speed_up
+from studies._solvers_runs import (
+    DECODED,
+    FEW,
+    FIXED,
+    FULL,
+    MATCHED,
+    OFFICIAL,
+    claim_of,
+    few_steps,
+    nfe_to_reach,
+    read_pairs,
+    speed_up,
+)
 from workbench.config import UserError
 from workbench.metrics import statistics
 from workbench.results import StudyResults
@@ -255,3 +267,24 @@ def test_other_images_and_other_axes_are_refused(results: StudyResults) -> None:
 
 def test_picture_is_a_png(results: StudyResults) -> None:
     assert report.picture(results).startswith(b"\x89PNG")
+
+
+def test_the_cheapest_run_of_equal_quality_is_found_on_validation(results: StudyResults) -> None:
+    where = (results.frame["solver"] == "ldps") & (results.frame["start"] == MATCHED)
+    copies = results.frame[where].assign(solver=FEW)
+    copies["cell"] = "few" + copies["cell"]
+    copies["nfe"], copies["flops"] = copies["nfe"] / 5, copies["flops"] / 4
+    # the longer grid is 0.05 dB below LDPS on validation images, the shorter one 1 dB; on test images 0.02 dB
+    copies["val_psnr"] -= 0.05
+    copies["psnr"] -= 0.02
+    axes = {**results.axes, "solver": [*results.axes["solver"], FEW]}
+    both = dataclasses.replace(results, frame=pd.concat([results.frame, copies], ignore_index=True), axes=axes)
+    found = few_steps(read_pairs(both))
+    assert list(found) == list(DEGRADATIONS)
+    for few in found.values():
+        assert (few.best.solver, few.best.num_steps) == ("ldps", 500)
+        assert (few.cheap.solver, few.cheap.num_steps, few.cheap.nfe) == (FEW, 500, 5.0)
+        assert few.gain.mean == pytest.approx(-0.02)
+    sentence = next(line for line in report.answer(both) if line.startswith("Few steps on gaussian blur"))
+    assert "the fewest NFE are 5.0, of LDPS in few steps with 500 steps and 25 % of the FLOPs" in sentence
+    assert few_steps(read_pairs(results)) == {}
