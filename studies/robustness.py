@@ -7,7 +7,7 @@ reconstruction begins is decided by the encoder's own variance, by that variance
 universal encoders that have not seen the degradation tested. Expected: a mismatched encoder is over-confident and loses
 several dB; a universal one loses little; the residual makes good most of what a wrong start costs.
 
-Cost: tens of minutes on two cores (desk), 20 seconds (smoke), hours (full; its results ship).
+Cost: 20 minutes on two cores (desk), 20 seconds (smoke), hours (full; its results ship).
 Run: python -m workbench study robustness
 """
 
