@@ -14,6 +14,7 @@ Run: python -m workbench study data_consistency
 from collections.abc import Sequence
 
 from studies import _consistency_report as report
+from studies._cells import SMOKE, matched
 from studies.robustness import FAMILIES
 from workbench.degradations import Degradation
 from workbench.severity.start import SNRMatch
@@ -26,16 +27,12 @@ SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 def guided(degradation: Degradation, scales: Sequence[float] = SCALES) -> Axes:
     """LDPS at each scale, with the encoder that was trained for the degradation."""
-    return {**_matched(degradation), "solver.guidance_scale": scales}
+    return matched(degradation, solver__guidance_scale=scales)
 
 
 def unguided(degradation: Degradation) -> Axes:
     """The same starts without guidance."""
-    return {**_matched(degradation), "solver": (NoGuidance(),)}
-
-
-def _matched(degradation: Degradation) -> Axes:
-    return {"severity_encoder.degradation": (degradation,), "degradation": (degradation,)}
+    return matched(degradation, solver=(NoGuidance(),))
 
 
 _OTHERS = [*map(guided, FAMILIES[1:]), *map(unguided, FAMILIES)]
@@ -46,12 +43,7 @@ study = Study(
     columns={"severity_encoder.degradation": "encoder", "solver.guidance_scale": "guidance"},
     presets={
         "smoke": Preset(
-            overrides={
-                "num_images": 4,
-                "sampler.num_steps": 50,
-                "severity_encoder.num_train_images": 128,
-                "severity_encoder.batch_size": 32,
-            },
+            overrides=SMOKE,
             axes=guided(FAMILIES[0], (0.5, 2.0, 8.0)),
             grids=(unguided(FAMILIES[0]),),
         ),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from studies import _robustness_report as report
+from studies._cells import SMOKE
 from studies._likeness_inputs import likeness_evidence
 from workbench.degradations import (
     JPEG,
@@ -106,12 +107,7 @@ study = Study(
     evidence=evidence,
     presets={
         "smoke": Preset(
-            overrides={
-                "num_images": 4,
-                "sampler.num_steps": 50,
-                "severity_encoder.num_train_images": 128,
-                "severity_encoder.batch_size": 32,
-            },
+            overrides=SMOKE,
             grids=(
                 {TRAINED_ON: FOUR[:1], "degradation": FOUR[:2], "start": (FUSED, TRUE)},
                 without_encoder(FOUR[:1]),

@@ -13,6 +13,7 @@ Run: python -m workbench study snr_matching
 from collections.abc import Sequence
 
 from studies import _snr_report as report
+from studies._cells import SMOKE, matched
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.severity.start import SNRMatch
 from workbench.stages.evaluate import Evaluate
@@ -20,12 +21,6 @@ from workbench.study import Axes, Preset, Study
 
 FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
 OFFSETS = tuple(3.0 * step for step in range(-3, 6))
-
-
-def matched(degradation: Degradation, **axes: Sequence[object]) -> Axes:
-    """Cells of the encoder that was trained for the degradation; `__` in a name stands for a dot."""
-    pair = {"severity_encoder.degradation": (degradation,), "degradation": (degradation,)}
-    return {**pair, **{name.replace("__", "."): values for name, values in axes.items()}}
 
 
 def rules(degradation: Degradation, timesteps: Sequence[int]) -> list[Axes]:
@@ -63,12 +58,7 @@ study = Study(
     },
     presets={
         "smoke": Preset(
-            overrides={
-                "num_images": 4,
-                "sampler.num_steps": 50,
-                "severity_encoder.num_train_images": 128,
-                "severity_encoder.batch_size": 32,
-            },
+            overrides=SMOKE,
             axes=sweep(FAMILIES[0], (-6.0, 0.0, 6.0)),
             grids=(
                 matched(FAMILIES[0], start__offset_db=(-6.0, 0.0, 6.0), sample=(1,)),

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from studies import _solvers_report as report
+from studies._cells import matched
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.severity.start import SNRMatch
 from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, LDPSFew, ReSample, Solver
@@ -54,7 +55,7 @@ def cells_of(pair: Pair, grids: Grids) -> list[Axes]:
     solver, degradation = pair
     resample = isinstance(solver, ReSample)
     strength = "solver.gamma" if resample else "solver.guidance_scale"
-    common = {**matched_encoder(degradation), "solver": (solver,), "tuned": (strength,)}
+    common = {**matched(degradation), "solver": (solver,), "tuned": (strength,)}
     num_steps, timesteps = grids.fixed
     published, *shorter = grids.resample if resample else grids.baseline
     original = PUBLISHED_RESAMPLE if resample else solver
@@ -69,18 +70,13 @@ def cells_of(pair: Pair, grids: Grids) -> list[Axes]:
 def decoded(degradation: Degradation, num_steps: int) -> Axes:
     """The severity encoder's estimate, without diffusion: nothing to tune, and no step of the grid is taken."""
     control = {"solver": (DecodeOnly(),), "tuned": (None,), "start.kind": ("snr_match",)}
-    return {**matched_encoder(degradation), **control, "sampler.num_steps": (num_steps,)}
+    return {**matched(degradation), **control, "sampler.num_steps": (num_steps,)}
 
 
 def in_few_steps(degradation: Degradation, grids: Grids) -> Axes:
     """LDPS in few steps, from where the severity encoder says."""
     solver = {"solver": (LDPSFew(),), "tuned": ("solver.guidance_scale",), "start.kind": ("snr_match",)}
-    return {**matched_encoder(degradation), **solver, "sampler.num_steps": grids.few}
-
-
-def matched_encoder(degradation: Degradation) -> Axes:
-    """The degradation and the encoder that was trained for it."""
-    return {"severity_encoder.degradation": (degradation,), "degradation": (degradation,)}
+    return {**matched(degradation), **solver, "sampler.num_steps": grids.few}
 
 
 def pairs(solvers: Sequence[Solver], degradations: Sequence[Degradation]) -> list[Pair]:

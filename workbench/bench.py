@@ -4,10 +4,10 @@ Flash-Diffusion with the cell's solver restores the same images with few and wit
 at hand; scoring and data are not timed. Ratios are of one run, so they hold on a machine of any speed.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from workbench.solvers import Step
 from workbench.solvers.base import middle_step
 from workbench.stages.base import Runtime, ensure_all
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.measure_cost import seconds_of, seconds_once
 from workbench.stages.train_severity import degrade
 
 CPU_SLOTS = (1, 8, 64)
@@ -114,10 +115,10 @@ class Bench:
         seen = self.measurement.take(slice(0, num_images))
         copies = [replace(seen, ids=seen.ids + copy) for copy in range(num_copies)]
         batches = [m.take(slice(i, i + num_slots)) for m in copies for i in range(0, len(m), num_slots)]
-        self._timed(lambda: list(restorer.restore([seen.take(slice(0, min(num_slots, 4)))])))  # a warm-up
+        list(restorer.restore([seen.take(slice(0, min(num_slots, 4)))]))  # a warm-up
         step_seconds = self.step_seconds(num_slots)
         finished: list[Restored] = []
-        seconds = self._timed(lambda: finished.extend(restorer.restore(batches)))
+        seconds = seconds_once(lambda: finished.extend(restorer.restore(batches)), self.device)
         image_of = {key: i for m in copies for i, key in enumerate(m.ids.tolist())}
         truths = [self.x[[image_of[key] for key in part.ids.tolist()]] for part in finished]
         return Timed(
@@ -170,21 +171,8 @@ class Bench:
         return middle_step(z, measurement, self.restorer.networks(), self.cell.sampler)
 
     def _median(self, call: Callable[[], object]) -> float:
-        """Seconds of a call, after one that warms up."""
-        call()
-        return sorted(self._timed(call) for _ in range(NUM_REPEATS))[NUM_REPEATS // 2]
-
-    def _timed(self, call: Callable[[], object]) -> float:
-        self._finish()
-        started = time.perf_counter()
-        call()
-        self._finish()
-        return time.perf_counter() - started
-
-    def _finish(self) -> None:
-        """Until the device has done all that it was given."""
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize()
+        """Seconds of a call, after some that warm up."""
+        return median(seconds_of(call, self.device, NUM_REPEATS))
 
 
 def _joined(parts: Iterable[Tensor]) -> Tensor:

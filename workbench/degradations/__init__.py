@@ -13,26 +13,14 @@ from workbench.degradations.gaussian_noise import GaussianNoise
 from workbench.degradations.given_physics import GivenPhysics
 from workbench.degradations.haze import Haze
 from workbench.degradations.jpeg import JPEG
+from workbench.degradations.members import Member
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
 
-AnyDegradation = Annotated[
-    GaussianBlur
-    | RandomInpainting
-    | MotionBlurCRF
-    | GaussianNoise
-    | SuperResolution
-    | JPEG
-    | Haze
-    | Compose
-    | DeepinvPhysics
-    | Mixture
-    | AtSeverity,
-    Field(discriminator="kind"),
-]
+AnyDegradation = Annotated[Member | AtSeverity, Field(discriminator="kind")]
 
 __all__ = [
     "JPEG",

@@ -7,32 +7,10 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from workbench.degradations.base import Degradation, Params
-from workbench.degradations.compose import Compose
-from workbench.degradations.deepinv_physics import DeepinvPhysics
 from workbench.degradations.gaussian_blur import GaussianBlur
-from workbench.degradations.gaussian_noise import GaussianNoise
-from workbench.degradations.haze import Haze
-from workbench.degradations.jpeg import JPEG
-from workbench.degradations.mixture import Mixture
-from workbench.degradations.motion_blur_crf import MotionBlurCRF
-from workbench.degradations.random_inpainting import RandomInpainting
-from workbench.degradations.super_resolution import SuperResolution
+from workbench.degradations.members import Member
 from workbench.measurement import Measurement
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
-
-AnyMember = Annotated[
-    GaussianBlur
-    | RandomInpainting
-    | MotionBlurCRF
-    | GaussianNoise
-    | SuperResolution
-    | JPEG
-    | Haze
-    | Compose
-    | DeepinvPhysics
-    | Mixture,
-    Field(discriminator="kind"),
-]
 
 
 class AtSeverity(Degradation):
@@ -43,7 +21,7 @@ class AtSeverity(Degradation):
     """
 
     kind: Literal["at_severity"] = "at_severity"
-    member: AnyMember = Field(GaussianBlur(), description="the degradation")
+    member: Annotated[Member, Field(discriminator="kind")] = Field(GaussianBlur(), description="the degradation")
     severity: float = Field(0.5, ge=0, le=1, description="its level, the same for every image")
 
     # a class's own numbers must hold for every member

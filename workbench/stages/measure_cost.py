@@ -182,14 +182,16 @@ def seconds_of(work: Callable[[], object], device: str, num_repeats: int) -> lis
     """Wall seconds of each of `num_repeats` calls, after a warm-up, with the device idle before and after each."""
     for _ in range(NUM_WARM_UP):
         work()
-    timings = []
-    for _ in range(num_repeats):
-        _wait_for(device)
-        started = time.perf_counter()
-        work()
-        _wait_for(device)
-        timings.append(time.perf_counter() - started)
-    return timings
+    return [seconds_once(work, device) for _ in range(num_repeats)]
+
+
+def seconds_once(work: Callable[[], object], device: str) -> float:
+    """Wall seconds of one call, with the device idle before and after."""
+    _wait_for(device)
+    started = time.perf_counter()
+    work()
+    _wait_for(device)
+    return time.perf_counter() - started
 
 
 def _wait_for(device: str) -> None:

@@ -1,0 +1,25 @@
+"""The degradations that draw a severity for each image: all but `at_severity`, which holds one of them at a level."""
+
+from workbench.degradations.compose import Compose
+from workbench.degradations.deepinv_physics import DeepinvPhysics
+from workbench.degradations.gaussian_blur import GaussianBlur
+from workbench.degradations.gaussian_noise import GaussianNoise
+from workbench.degradations.haze import Haze
+from workbench.degradations.jpeg import JPEG
+from workbench.degradations.mixture import Mixture
+from workbench.degradations.motion_blur_crf import MotionBlurCRF
+from workbench.degradations.random_inpainting import RandomInpainting
+from workbench.degradations.super_resolution import SuperResolution
+
+Member = (
+    GaussianBlur
+    | RandomInpainting
+    | MotionBlurCRF
+    | GaussianNoise
+    | SuperResolution
+    | JPEG
+    | Haze
+    | Compose
+    | DeepinvPhysics
+    | Mixture
+)
