@@ -8,6 +8,7 @@ from workbench.config import UserError
 from workbench.metrics import Estimate
 from workbench.reporting import Line, curves, severity_lines, svg
 from workbench.reporting.curves import _colour, _marker
+from workbench.reporting.figures import _TITLE, _WIDTH
 
 LINE = [Estimate(1.0, 0.5, 1.5, 9), Estimate(2.0, math.nan, math.nan, 1), Estimate(math.nan, math.nan, math.nan, 0)]
 EDGES = [0, 1 / 3, 2 / 3, 1]
@@ -54,6 +55,14 @@ def test_small_text_is_never_smaller_than_ten_pixels() -> None:
     ):
         sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg(figure, "d"))]
         assert min(sizes) >= 10
+
+
+def test_a_long_title_is_broken_into_lines_that_fit() -> None:
+    title = "Gaussian blur encoder, trained at noise 0.05, on gaussian blur with noise of several strengths"
+    words = texts(drawn({"": {"a": Line([1, 2, 3], LINE)}}, title=title))
+    lines = [word for word in words if len(word) > 1 and word in title]
+    assert " ".join(lines) == title
+    assert max(len(line) for line in lines) * 0.62 * _TITLE <= _WIDTH
 
 
 def test_how_many_images_is_said() -> None:

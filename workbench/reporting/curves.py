@@ -12,7 +12,7 @@ import numpy as np
 
 from workbench.config import UserError
 from workbench.metrics import Estimate
-from workbench.reporting.figures import _INK, _LABEL, _SMALL, _TITLE, _WIDTH, _canvas, _text
+from workbench.reporting.figures import _INK, _LABEL, _SMALL, _TITLE, _WIDTH, _canvas, _text, _title_lines
 from workbench.reporting.quantities import image_count, readable
 
 if TYPE_CHECKING:
@@ -152,14 +152,15 @@ def _panels(
     num_rows = math.ceil(len(panels) / num_columns)
     plot_height, panel_header, gap = (110.0, 24.0, 12.0) if len(panels) > 1 else (185.0, 4.0, 0.0)
     gutter, right, line_height = 34.0, 8.0, 1.4 * _SMALL
-    legend_top = 4 + 1.3 * _TITLE
+    title_lines = _title_lines(title, _WIDTH)
+    legend_top = 4 + 1.3 * _TITLE * len(title_lines)
     notes_top = legend_top + line_height * math.ceil(len(names) / 2) + (6 if names else 0)
     header = notes_top + line_height * len(notes) + 6
     height = header + num_rows * (plot_height + panel_header) + _FOOTER
     panel_width = (_WIDTH - gutter - right - gap * (num_columns - 1)) / num_columns
 
     figure, canvas = _canvas(_WIDTH, height)
-    _text(canvas, (0, 2), [title], _TITLE, va="top", weight="bold")
+    _text(canvas, (0, 2), title_lines, _TITLE, va="top", weight="bold")
     _legend(canvas, names, order, legend_top)
     _text(canvas, (0, notes_top), notes, _SMALL, va="top", alpha=0.75)
     drawn = []

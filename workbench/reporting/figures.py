@@ -67,7 +67,7 @@ def heat_map(
     gutter, cell_height = 62.0, 42.0
     cell_width = max((_WIDTH - gutter) / len(columns), 0.5 * _SMALL * longest + 4, 56.0)
     width = gutter + cell_width * len(columns)
-    title_lines = textwrap.wrap(title, int(width / (0.62 * _TITLE)))
+    title_lines = _title_lines(title, width)
     note = image_count(cell for line in matrix for cell in line)
     column_labels = [_wrapped(column, 11) for column in columns]
     label_lines = max(map(len, column_labels))
@@ -217,6 +217,11 @@ def _rectangle(axes: "Axes", box: tuple[float, float, float, float], **style: An
     style = {"linewidth": 0, **style}
     left, top, width, height = box
     axes.add_patch(Rectangle((left, top), width, height, fill="facecolor" in style, **style))
+
+
+def _title_lines(title: str, width: float) -> list[str]:
+    """A title in lines of at most `width` pixels, by what bold letters take in the page's font, which is not known."""
+    return textwrap.wrap(title, int(width / (0.62 * _TITLE)))
 
 
 def _text(

@@ -4,7 +4,6 @@ Laid out like those of `figures`: in pixels of the page, in its text colour, no 
 """
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from workbench.config import UserError
 from workbench.metrics import Estimate, average_linkage
 from workbench.reporting.curves import _FOOTER, _colour, _marker, _plain
-from workbench.reporting.figures import _INK, _LABEL, _POINTS, _SMALL, _TITLE, _WIDTH, _canvas, _text, _wrapped
+from workbench.reporting.figures import (
+    _INK,
+    _LABEL,
+    _POINTS,
+    _SMALL,
+    _TITLE,
+    _WIDTH,
+    _canvas,
+    _text,
+    _title_lines,
+    _wrapped,
+)
 from workbench.reporting.quantities import image_count, readable
 
 if TYPE_CHECKING:
@@ -88,7 +98,7 @@ def _framed(
     title: str, note: str, plot_height: float, gutter: float, width: float = _WIDTH
 ) -> "tuple[Figure, Axes, Axes, float]":
     """A titled figure with one plot: figure, canvas, the plot's axes, and the pixels above the plot."""
-    title_lines = textwrap.wrap(title, int(width / (0.62 * _TITLE)))
+    title_lines = _title_lines(title, width)
     top = 10 + 1.3 * _TITLE * len(title_lines) + (1.6 * _SMALL if note else 0)
     height = top + plot_height + _FOOTER
     figure, canvas = _canvas(width, height)
