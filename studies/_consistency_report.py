@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from studies._rows import difference, has_column
+from studies._rows import difference, has_column, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, first_crossing, mean_interval
 from workbench.reporting import (
@@ -90,9 +90,10 @@ def read_guidance(results: "StudyResults") -> dict[str, Guidance]:
     """
     found = {}
     for degradation, rows in results.frame.groupby("degradation", sort=False):
-        cells = {
-            str(cell["guidance"].iloc[0]): cell.set_index("image_id").sort_index() for _, cell in rows.groupby("cell")
-        }
+        cells: dict[str, DataFrame] = {}
+        for _, cell in rows.groupby("cell"):
+            label = str(cell["guidance"].iloc[0])
+            put(cells, label, cell.set_index("image_id").sort_index(), f"guidance {label} on {degradation}")
         unguided = cells.pop(UNGUIDED, None)
         if unguided is None or not cells:
             raise UserError(f"{degradation} needs cells with and without guidance")

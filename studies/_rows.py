@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
     from workbench.results import StudyResults
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 ABSENT = Estimate(math.nan, math.nan, math.nan, 0)
 """No results."""
@@ -35,6 +38,17 @@ def cell_rows(results: "StudyResults", **labels: str) -> "DataFrame | None":
     if rows["cell"].nunique() > 1:
         raise UserError(f"{rows['cell'].nunique()} cells are called {', '.join(labels.values())}: name more axes")
     return rows.set_index("image_id").sort_index()
+
+
+def put(found: dict[Key, Value], key: Key, value: Value, name: str) -> None:
+    """Add a cell's value under what the report knows the cell by.
+
+    Raises:
+        UserError: if another cell goes by the same key; `name` says which.
+    """
+    if key in found:
+        raise UserError(f"two cells are called {name}: this report cannot tell them apart; give other axes one value")
+    found[key] = value
 
 
 def has_column(rows: "DataFrame", column: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from studies._oracle_quality import oracle_quality
-from studies._rows import ABSENT, difference, has_column, over_images
+from studies._rows import ABSENT, difference, has_column, over_images, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, first_crossing, mean_interval
 from workbench.reporting import (
@@ -98,12 +98,12 @@ def read_sweeps(results: "StudyResults") -> dict[str, Sweep]:
         for _, cell in rows.groupby("cell", sort=False):
             one = cell.iloc[0]
             cell = cell.set_index("image_id").sort_index()
-            if one["rule"] == "snr_match" and one["sample"] != "0":
-                again[float(one["offset_db"])] = cell
-            elif one["rule"] == "snr_match":
-                swept[one["channel"]][float(one["offset_db"])] = cell
-            else:
-                rules[_rule_name(one)] = cell
+            if one["rule"] != "snr_match":
+                put(rules, _rule_name(one), cell, f"{_rule_name(one)} on {degradation}")
+                continue
+            offset, first_draw = float(one["offset_db"]), one["sample"] == "0"
+            name = f"{one['channel']} at {offset:g} dB on {degradation}"
+            put(swept[one["channel"]] if first_draw else again, offset, cell, name)
         swept = {channel: dict(sorted(cells.items())) for channel, cells in swept.items() if cells}
         if 0.0 not in swept.get("forward", {}):
             raise UserError(f"no start matches the SNR on {degradation}: sweep start.offset_db through 0")

@@ -25,6 +25,7 @@ from studies._solvers_runs import (
     read_runs,
     speed_up,
 )
+from workbench.config import UserError
 from workbench.metrics import Estimate
 from workbench.reporting import (
     QUANTITIES,
@@ -185,8 +186,14 @@ SECTIONS = (claim_section, pareto_section, tables_section, examples_section)
 
 
 def picture(results: "StudyResults") -> bytes:
-    """The first solver's PSNR against NFE, as PNG."""
+    """The first solver's PSNR against NFE, as PNG.
+
+    Raises:
+        UserError: for results of the decoded estimate alone.
+    """
     pairs = read_pairs(results)
+    if not pairs:
+        raise UserError("these results hold no solver that diffuses, so there is no curve to draw")
     return png(_pareto_figure([pair for pair in pairs if pair.solver == pairs[0].solver], "nfe"))
 
 

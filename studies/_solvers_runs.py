@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from studies._rows import has_column, lost
+from studies._rows import has_column, lost, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, ratio_of_means, statistics
 
@@ -186,14 +186,11 @@ def read_runs(results: "StudyResults") -> list[Run]:
     """
     if lacking := [axis for axis in AXES if axis not in results.axes]:
         raise UserError(f"this report needs the axes {', '.join(AXES)}; the results lack {', '.join(lacking)}")
-    runs = {}
+    runs: dict[tuple[str, ...], Run] = {}
     for _, rows in results.frame.groupby("cell", sort=False):
-        solver, degradation, start, timestep, num_steps = (str(rows[axis].iloc[0]) for axis in AXES)
-        key = (solver, degradation, start, timestep, num_steps)
-        if key in runs:
-            raise UserError(f"two cells are called {', '.join(key)}: this report cannot tell them apart")
+        key = solver, degradation, start, timestep, num_steps = tuple(str(rows[axis].iloc[0]) for axis in AXES)
         by_image = rows.set_index("image_id").sort_index()
-        runs[key] = Run(solver, degradation, start, timestep, int(num_steps), by_image)
+        put(runs, key, Run(solver, degradation, start, timestep, int(num_steps), by_image), ", ".join(key))
     return list(runs.values())
 
 

@@ -14,6 +14,7 @@ Run: python -m workbench study solvers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from studies import _solvers_paper as paper
 from studies import _solvers_report as report
 from studies._cells import matched
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
@@ -118,6 +119,7 @@ study = Study(
         "start.kind": "start",
         "start.timestep": "timestep",
         "sampler.num_steps": "num_steps",
+        "sampler.eta": None,  # the preset's
     },
     presets={
         "smoke": preset(
@@ -141,6 +143,7 @@ study = Study(
         "full": preset(
             pairs(SOLVERS, FAMILIES), FULL, {"num_val_images": 32, "severity_encoder.num_train_images": 100_000}
         ),
+        "paper": paper.preset(),
     },
     answer=report.answer,
     picture=report.picture,

@@ -77,6 +77,14 @@ def test_cells_without_a_counterpart_are_refused() -> None:
         read_guidance(results)
 
 
+def test_cells_that_cannot_be_told_apart_are_refused() -> None:
+    results = made_up()
+    again = results.frame[results.frame["guidance"] == "2.0"].assign(cell="again")
+    results = dataclasses.replace(results, frame=pd.concat([results.frame, again]))
+    with pytest.raises(UserError, match=r"two cells are called guidance 2\.0 on jpeg"):
+        read_guidance(results)
+
+
 def test_the_default_scale_is_a_cell_of_other_studies_too() -> None:
     identities = {cell.stage.identity for cell in study.cells("desk")}
     assert Evaluate(start=SNRMatch(variance="encoder")).identity in identities

@@ -87,6 +87,14 @@ def test_a_sweep_without_the_match_is_refused() -> None:
         read_sweeps(results)
 
 
+def test_cells_that_cannot_be_told_apart_are_refused() -> None:
+    results = made_up()
+    again = results.frame[results.frame["rule"] == "official"].assign(cell="f" * 12)
+    results = dataclasses.replace(results, frame=pd.concat([results.frame, again]))
+    with pytest.raises(UserError, match=r"two cells are called official, c = 1\.2 on gaussian_blur"):
+        read_sweeps(results)
+
+
 def test_the_match_is_a_cell_of_other_studies_too() -> None:
     identities = {cell.stage.identity for cell in study.cells("desk")}
     assert Evaluate(start=SNRMatch(variance="encoder")).identity in identities

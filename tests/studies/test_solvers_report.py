@@ -267,6 +267,9 @@ def test_other_images_and_other_axes_are_refused(results: StudyResults) -> None:
 
 def test_picture_is_a_png(results: StudyResults) -> None:
     assert report.picture(results).startswith(b"\x89PNG")
+    decoded = dataclasses.replace(results, frame=results.frame.query("solver == 'decode_only'"))
+    with pytest.raises(UserError, match="no solver that diffuses"):
+        report.picture(decoded)
 
 
 def test_the_cheapest_run_of_equal_quality_is_found_on_validation(results: StudyResults) -> None:
