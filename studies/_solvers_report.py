@@ -234,20 +234,21 @@ def _pareto_figure(pairs: Sequence[Pair], column: str) -> "Figure":
     quantity = QUANTITIES[column]
     panels = {}
     for pair in pairs:
-        lines = {}
-        for start, name in STARTS.items():
-            points = [(float(run.rows[column].mean()) * quantity.scale, run) for run in pair.of(start) if run.nfe > 0]
-            points.sort(key=lambda point: point[0])
-            if points:
-                lines[name] = Line([x for x, _ in points], [column_estimate(run.rows, "psnr") for _, run in points])
-        panels[pair.degradation] = lines
+        runs = sorted((run for run in pair.runs if run.nfe > 0), key=lambda run: float(run.rows[column].mean()))
+        panels[pair.degradation] = {
+            kind: Line(
+                [float(run.rows[column].mean()) * quantity.scale for run in runs if run.kind == kind],
+                [column_estimate(run.rows, "psnr") for run in runs if run.kind == kind],
+            )
+            for kind in sorted({run.kind for run in runs})
+        }
     return curves(
         panels,
         title=f"{_named(pairs[0].solver)}: PSNR against {quantity.label}",
         x_label=quantity.title,
         y_label="PSNR, dB",
         log_x=True,
-        order=list(STARTS.values()),
+        order=[name + sampler for name in STARTS.values() for sampler in ("", ", DDPM")],
     )
 
 

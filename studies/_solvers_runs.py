@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from workbench.results import StudyResults
 
-AXES = ("solver", "degradation", "start", "timestep", "num_steps")
+AXES = ("solver", "degradation", "start", "timestep", "num_steps", "eta")
 DECODED = "decode_only"
 LONG, FEW = "ldps", "ldps_few"
 FULL, FIXED, OFFICIAL, MATCHED = "full", "fixed", "official", "snr_match"
@@ -37,7 +37,13 @@ class Run:
     start: str
     timestep: str
     num_steps: int
+    eta: float
     rows: "DataFrame"
+
+    @property
+    def kind(self) -> str:
+        """The start in words, and DDPM where the reverse step draws noise as it does."""
+        return STARTS.get(self.start, self.start) + (", DDPM" if self.eta == 1 else "")
 
     @property
     def name(self) -> str:
@@ -45,7 +51,7 @@ class Run:
         if self.solver == DECODED:
             return "decoded, no diffusion"
         at = f" at {self.timestep}" if self.start == FIXED else ""
-        return f"{STARTS.get(self.start, self.start)}{at}, {self.num_steps} steps"
+        return f"{self.kind}{at}, {self.num_steps} steps"
 
     @property
     def nfe(self) -> float:
@@ -72,8 +78,8 @@ class Pair:
 
     @property
     def baseline(self) -> Run | None:
-        """From pure noise, on the published, longest grid."""
-        return max(self.of(FULL), key=lambda run: run.num_steps, default=None)
+        """From pure noise, on the published, longest grid; of several samplers the better one on validation images."""
+        return max(self.of(FULL), key=lambda run: (run.num_steps, run.val_psnr), default=None)
 
     @property
     def flash(self) -> Run | None:
@@ -188,9 +194,11 @@ def read_runs(results: "StudyResults") -> list[Run]:
         raise UserError(f"this report needs the axes {', '.join(AXES)}; the results lack {', '.join(lacking)}")
     runs: dict[tuple[str, ...], Run] = {}
     for _, rows in results.frame.groupby("cell", sort=False):
-        key = solver, degradation, start, timestep, num_steps = tuple(str(rows[axis].iloc[0]) for axis in AXES)
+        key = tuple(str(rows[axis].iloc[0]) for axis in AXES)
+        solver, degradation, start, timestep, num_steps, eta = key
         by_image = rows.set_index("image_id").sort_index()
-        put(runs, key, Run(solver, degradation, start, timestep, int(num_steps), by_image), ", ".join(key))
+        run = Run(solver, degradation, start, timestep, int(num_steps), float(eta), by_image)
+        put(runs, key, run, ", ".join(key))
     return list(runs.values())
 
 

@@ -37,8 +37,8 @@ class Grids:
     """Numbers of steps, of the whole grid from T - 1 to the clean end, for each kind of start.
 
     Attributes:
-        baseline: from pure noise, the longest as published.
-        resample: the same for ReSample, the first as published and with the published settings.
+        baseline: from pure noise, the first as published, by DDPM; shorter ones by DDIM, which is made for them.
+        resample: the same for ReSample, the first with the published settings, by DDIM.
         fixed: the grid for fixed starts, and the timesteps at which they begin.
         matched: for starts that follow the severity encoder.
         few: the same for LDPS in few steps, which is made for such starts and runs from no other.
@@ -58,10 +58,11 @@ def cells_of(pair: Pair, grids: Grids) -> list[Axes]:
     strength = "solver.gamma" if resample else "solver.guidance_scale"
     common = {**matched(degradation), "solver": (solver,), "tuned": (strength,)}
     num_steps, timesteps = grids.fixed
-    published, *shorter = grids.resample if resample else grids.baseline
+    longest, *shorter = grids.resample if resample else grids.baseline
+    published = {"sampler.num_steps": (longest,), "sampler.eta": (0.0 if resample else 1.0,)}
     original = PUBLISHED_RESAMPLE if resample else solver
     return [
-        {**common, "solver": (original,), "start.kind": ("full",), "sampler.num_steps": (published,)},
+        {**common, **published, "solver": (original,), "start.kind": ("full",)},
         {**common, "start.kind": ("full",), "sampler.num_steps": shorter},
         {**common, "start.kind": ("fixed",), "start.timestep": timesteps, "sampler.num_steps": (num_steps,)},
         {**common, "start.kind": ("official", "snr_match"), "sampler.num_steps": grids.matched},
@@ -119,7 +120,7 @@ study = Study(
         "start.kind": "start",
         "start.timestep": "timestep",
         "sampler.num_steps": "num_steps",
-        "sampler.eta": None,  # the preset's
+        "sampler.eta": "eta",
     },
     presets={
         "smoke": preset(

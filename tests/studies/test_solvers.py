@@ -57,10 +57,12 @@ def test_the_full_study_has_every_pair_from_every_start() -> None:
         baseline = [cell.sampler.num_steps for cell in of(found, solver, degradation, "full")]
         assert max(baseline) == (500 if solver == "resample" else 1000)
         assert len(baseline) > 1
+        published = max(of(found, solver, degradation, "full"), key=lambda cell: cell.sampler.num_steps)
+        assert published.sampler.eta == (0 if solver == "resample" else 1)
     assert {cell.degradation.kind for cell in found if cell.solver.kind == "decode_only"} == {d for _, d in PAIRS}
     resample = [cell for _, degradation in PAIRS for cell in of(found, "resample", degradation, "full")]
-    published = [cell.solver for cell in resample if cell.sampler.num_steps == 500]
-    assert {(solver.every, solver.gamma) for solver in published} == {(10, 40.0)}  # type: ignore[union-attr]
+    originals = [cell.solver for cell in resample if cell.sampler.num_steps == 500]
+    assert {(solver.every, solver.gamma) for solver in originals} == {(10, 40.0)}  # type: ignore[union-attr]
     assert {cell.num_images for cell in found} == {128}
     few = [cell for cell in found if cell.solver.kind == "ldps_few"]
     assert {cell.degradation.kind for cell in few} == {degradation for _, degradation in PAIRS}

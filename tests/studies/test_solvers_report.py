@@ -10,6 +10,7 @@ import pytest
 
 from studies import _solvers_report as report
 from studies._solvers_runs import (
+    AXES,
     DECODED,
     FEW,
     FIXED,
@@ -71,7 +72,7 @@ def make_results(num_images: int = 24, gain: float = GAIN, lpips: bool = True) -
         }
         if lpips:
             columns["lpips"] = 0.1 + (30 - own) / 80
-        frames.append(pd.DataFrame(columns).assign(**{"timestep": labels["start"], **labels}))
+        frames.append(pd.DataFrame(columns).assign(**{"timestep": labels["start"], "eta": "0.0", **labels}))
         pictures = rng.uniform(size=(min(8, num_images), 8, 8, 1)).astype(np.float32)
         names = ("clean", "degraded", "decoded", "restored")
         examples[cell] = dict.fromkeys(names, pictures) | {"image_id": image_ids[:8]}
@@ -81,7 +82,15 @@ def make_results(num_images: int = 24, gain: float = GAIN, lpips: bool = True) -
             labels = {"degradation": degradation, "solver": solver}
             for steps in (800, 200, 50):
                 psnr = PER_OCTAVE * math.log2(steps / 800)
-                add(psnr, steps, 25 + psnr, **labels, start=FULL, num_steps=str(steps))
+                add(
+                    psnr,
+                    steps,
+                    25 + psnr,
+                    **labels,
+                    start=FULL,
+                    num_steps=str(steps),
+                    eta="1.0" if steps == 800 else "0.0",
+                )
             for start, nfe in EVALUATIONS.items():
                 for steps, share in ((500, 1.0), (250, 0.5)):
                     psnr = gain - 2 * (1 - share)
@@ -89,7 +98,9 @@ def make_results(num_images: int = 24, gain: float = GAIN, lpips: bool = True) -
         add(-1, 0, None, degradation=degradation, solver=DECODED, start=MATCHED, num_steps="500")
     frame = pd.concat(frames, ignore_index=True)
     frame.loc[frame["start"] == FIXED, "timestep"] = "100"
-    axes = {name: list(frame[name].unique()) for name in ("degradation", "solver", "start", "timestep", "num_steps")}
+    axes = {
+        name: list(frame[name].unique()) for name in ("degradation", "solver", "start", "timestep", "num_steps", "eta")
+    }
     return StudyResults("solvers", "desk", "Fast?", "command", axes, frame, examples, {"device": "CPU"}, [])
 
 
