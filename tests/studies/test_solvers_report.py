@@ -98,9 +98,7 @@ def make_results(num_images: int = 24, gain: float = GAIN, lpips: bool = True) -
         add(-1, 0, None, degradation=degradation, solver=DECODED, start=MATCHED, num_steps="500")
     frame = pd.concat(frames, ignore_index=True)
     frame.loc[frame["start"] == FIXED, "timestep"] = "100"
-    axes = {
-        name: list(frame[name].unique()) for name in ("degradation", "solver", "start", "timestep", "num_steps", "eta")
-    }
+    axes = {name: list(frame[name].unique()) for name in AXES}
     return StudyResults("solvers", "desk", "Fast?", "command", axes, frame, examples, {"device": "CPU"}, [])
 
 
