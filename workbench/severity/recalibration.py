@@ -4,9 +4,9 @@ s2 is an image's true error variance. A var_hat is right where E[s2 | var_hat] =
 Gaussian negative log-likelihood, mean of s2 / v + log v, is least. All methods here minimise it, each over its own
 increasing functions log v = m(log var_hat):
 
-    factor         m(l) = l + b                closed form: exp(b) = mean of s2 / var_hat
-    temperature    m(l) = a l + b, a >= 0      one scalar search; Levi et al., arXiv 1905.11659, for a = 1 in sigma
-    isotonic       any increasing m            pool adjacent violators on s2; Kuleshov et al., arXiv 1807.00263
+    factor         m(l) = l + b              closed form, exp(b) = mean of s2 / var_hat; Levi et al., arXiv 1905.11659
+    temperature    m(l) = a l + b, a >= 0    one scalar search; Guo et al., arXiv 1706.04599, of logits
+    isotonic       any increasing m          pool adjacent violators on s2; Zadrozny and Elkan, KDD 2002, of scores
 
 That pooling averages s2 itself, and not log s2, is no approximation: for every likelihood of the exponential family
 whose parameter is the mean, the least-squares solution is the likeliest (Barlow and Brunk, JASA 67, 1972). A fit in

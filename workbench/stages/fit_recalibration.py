@@ -78,9 +78,7 @@ class FitRecalibration(Stage):
         self.check()
         autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
         images, rows = self.images(), []
-        batches = estimates(
-            autoencoder, encoder, self.severity_encoder.degradation, images, self.seed, runtime.device
-        )
+        batches = estimates(autoencoder, encoder, self.severity_encoder.degradation, images, self.seed, runtime.device)
         with runtime.progress.task(f"fitting {self.label}") as update:
             for _, estimate, z0 in batches:
                 z_hat = estimate.z_hat
