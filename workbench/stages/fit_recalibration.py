@@ -25,14 +25,14 @@ class FitRecalibration(Stage):
     name: ClassVar[str] = "fit_recalibration"
     artifact_type: ClassVar[str] = "model"
     version: ClassVar[int] = 1
-    seconds_per_effort: ClassVar[float] = 0.002
+    seconds_per_effort: ClassVar[float] = 0.0015
 
     data: Source
     autoencoder: AnyAutoencoder
     severity_encoder: SeverityRecipe
     recalibration: AnyRecalibration
     num_images: int = Field(
-        2000, ge=2 * MIN_IMAGES, description="validation images from the beginning of the split, or all"
+        4000, ge=2 * MIN_IMAGES, description="validation images from the beginning of the split, or all"
     )
     seed: int = Field(0, description="keys severities, operators and noise")
 
