@@ -17,6 +17,8 @@ from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 
 RECALIBRATION = "recalibration.json"
+FEWEST = 2 * MIN_IMAGES - 1
+"""Images of which every second one is enough for a map."""
 
 
 class FitRecalibration(Stage):
@@ -31,9 +33,7 @@ class FitRecalibration(Stage):
     autoencoder: AnyAutoencoder
     severity_encoder: SeverityRecipe
     recalibration: AnyRecalibration
-    num_images: int = Field(
-        4000, ge=2 * MIN_IMAGES, description="validation images from the beginning of the split, or all"
-    )
+    num_images: int = Field(4000, ge=FEWEST, description="validation images from the beginning of the split, or all")
     seed: int = Field(0, description="keys severities, operators and noise")
 
     def effort(self) -> float:
@@ -65,9 +65,9 @@ class FitRecalibration(Stage):
 
     def check(self) -> None:
         """Refuse too few validation images, before compute is spent. Raises UserError."""
-        if self.num_scores() < MIN_IMAGES:
+        if len(self.images()) < FEWEST:
             raise UserError(
-                f"recalibration needs at least {2 * MIN_IMAGES} validation images, the data has {len(self.images())}"
+                f"recalibration needs {FEWEST} validation images or more, the data has {len(self.images())}"
             )
 
     def load(self, runtime: Runtime) -> Recalibration:
