@@ -17,7 +17,7 @@ from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.fusion import Fusion
 from workbench.severity.recalibration import Recalibration
-from workbench.severity.start import Situation, Start, StartRule, timestep_at
+from workbench.severity.situation import Situation, Start, StartRule, timestep_at
 from workbench.solvers.base import Networks, Precision, Solver
 from workbench.solvers.engine import Engine, Finished, Task
 from workbench.tensors import Ids, Images, Latents, Measurements

@@ -15,7 +15,8 @@ from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.fusion import Fusion
 from workbench.severity.recalibration import Factor, Isotonic, LogMap, Recalibration, Unchanged
-from workbench.severity.start import Channel, Situation, SNRMatch, Start
+from workbench.severity.situation import Situation, Start
+from workbench.severity.start import Channel, SNRMatch
 
 DOUBLES = LogMap(x=(0.0,), y=(math.log(2),))
 SCORES = tuple(torch.linspace(-1, 1, 99).tolist())

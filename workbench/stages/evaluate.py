@@ -20,7 +20,8 @@ from workbench.randomness import seed_of
 from workbench.restorer import Restored, Restorer
 from workbench.severity.conformal import check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.start import AnyStart, Fixed, Full, Matched, OracleVariance, Situation, SNRMatch
+from workbench.severity.situation import Situation
+from workbench.severity.start import AnyStart, Fixed, Full, Matched, OracleVariance, SNRMatch
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Runtime, Stage
