@@ -23,7 +23,8 @@ from workbench.config import UserError
 from workbench.diffusion import DDIM
 from workbench.measurement import Measurement
 from workbench.restorer import Restored, Restorer
-from workbench.severity.start import Fixed, Full, Official, OracleVariance, SNRMatch, StartRule
+from workbench.severity.situation import StartRule
+from workbench.severity.start import Fixed, Full, Official, OracleVariance, SNRMatch
 from workbench.solvers import LDPS, DecodeOnly, NoGuidance, Solver
 from workbench.solvers.engine import LOOKAHEAD
 

@@ -352,3 +352,29 @@ def test_shares_spare_the_parameters_of_a_composition(
     said = cli(*arguments, "--degradation.shares=[1,0.2,0.5]")
     assert said.code == 0, said.err
     assert len(table(tmp_path / "output")) == NUM_IMAGES
+
+
+def test_a_recalibrated_start_with_a_risk_is_fitted_and_used(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    own = ["--start.variance=encoder", "--start.recalibration.kind=isotonic", "--start.risk=0.2"]
+    said = cli(*words(trained, degraded, tmp_path / "output"), *own)
+    assert said.code == 0, said.err
+    rows = table(tmp_path / "output")
+    factors = {round(float(row["start_sigma"]) / float(row["sigma_hat"]), 3) for row in rows}
+    assert factors != {1.0}
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("--start.risk=10", "start.risk: give a probability between 0 and 1, such as 0.1, got 10"),
+        ("--start.risk=0.01", "risk=0.01 needs 99 validation images to compare with, and there are 7: give more"),
+        ("--start.recalibration.kind=platt", "there are: none, factor, temperature, isotonic"),
+    ],
+)
+def test_a_recalibration_that_cannot_be_is_refused_in_a_line(
+    start: str, message: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    said = cli.refuses(*words(trained, degraded, tmp_path / "output"), "--start.variance=encoder", start)
+    assert message in said

@@ -16,7 +16,8 @@ from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.fusion import Fusion
-from workbench.severity.start import Situation, Start, StartRule, timestep_at
+from workbench.severity.recalibration import Recalibration
+from workbench.severity.situation import Situation, Start, StartRule, timestep_at
 from workbench.solvers.base import Networks, Precision, Solver
 from workbench.solvers.engine import Engine, Finished, Task
 from workbench.tensors import Ids, Images, Latents, Measurements
@@ -82,6 +83,7 @@ class Restorer:
         precision: of prior and autoencoder in the solver's steps; bf16: autocast. Start and last decoding are float32.
         say: told, in a line, when memory does not hold so many images.
         fusion: what is usual for the severity encoder, for start rules that doubt it.
+        recalibration: how its variance is made right, for start rules that ask.
         guess: what the estimator reads: the image-domain view of y, or its pseudo-inverse.
     """
 
@@ -95,6 +97,7 @@ class Restorer:
     seed: int = 0
     num_slots: int = 64
     fusion: Fusion | None = None
+    recalibration: Recalibration | None = None
     guess: Literal["view", "pseudo_inverse"] = "view"
     precision: Precision = "float32"
     say: Callable[[str], None] = lambda line: None
@@ -146,6 +149,7 @@ class Restorer:
             forward=networks.forward,
             encode=lambda y, m: self._encode(y, m, accounts),
             fusion=self.fusion,
+            recalibration=self.recalibration,
             seed=self.seed,
         )
         if self.solver.diffuses:

@@ -55,6 +55,7 @@ def restore_folder(
         )
     measurement = cell.degradation.received(y, level, ids, given)
     cell.prior_stage().check()
+    cell.check_recalibration()
     make_output(output_folder, input_folder)
     restorer = cell.restorer(runtime)
     names_of: dict[int, list[str]] = {}

@@ -15,19 +15,8 @@ from workbench.config import UserError
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.fusion import Fusion
-from workbench.severity.start import (
-    AnyStart,
-    Channel,
-    Fixed,
-    Full,
-    Official,
-    OracleVariance,
-    Situation,
-    SNRMatch,
-    Start,
-    StartRule,
-    timestep_at,
-)
+from workbench.severity.situation import Situation, Start, StartRule, timestep_at
+from workbench.severity.start import AnyStart, Channel, Fixed, Full, Official, OracleVariance, SNRMatch
 
 SHAPE = (4, 4, 4)
 GRIDS = [1, 10, 500, 1000]

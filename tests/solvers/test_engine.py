@@ -15,7 +15,7 @@ from workbench import randomness
 from workbench.config import UserError
 from workbench.diffusion import DDIM, DDPM, Sampler
 from workbench.measurement import Measurement
-from workbench.severity.start import timestep_at
+from workbench.severity.situation import timestep_at
 from workbench.solvers import LDPS, Networks, NoGuidance, Solver, Step
 from workbench.solvers.engine import LOOKAHEAD, Engine, Finished, Task
 

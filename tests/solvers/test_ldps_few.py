@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from workbench.degradations import Degradation, GaussianBlur, RandomInpainting
 from workbench.diffusion import DDIM
 from workbench.measurement import Measurement
-from workbench.severity.start import timestep_at
+from workbench.severity.situation import timestep_at
 from workbench.solvers import LDPSFew, Networks, Step
 from workbench.solvers.ldps_few import most_probable
 

@@ -17,7 +17,8 @@ from workbench.diffusion.prior import Prediction
 from workbench.diffusion.schedule import Schedule
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.start import Channel, Situation, SNRMatch
+from workbench.severity.situation import Situation
+from workbench.severity.start import Channel, SNRMatch
 from workbench.solvers import GMLDPS, LDPS, PSLD, AnySolver, Guided, LDPSFew, NoGuidance, Solver, Step
 from workbench.solvers.engine import Engine, Task
 from workbench.testing import (

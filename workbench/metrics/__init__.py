@@ -1,5 +1,6 @@
 """Metrics: one number an image, statistics over images, and how alike two sets of latents are."""
 
+from workbench.metrics.coverage import violation_rate, violation_rates
 from workbench.metrics.likeness import (
     Moments,
     frechet_distance,
@@ -54,4 +55,6 @@ __all__ = [
     "spectral_distance",
     "spectral_matrix",
     "ssim",
+    "violation_rate",
+    "violation_rates",
 ]

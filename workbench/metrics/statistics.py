@@ -58,7 +58,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
     Raises:
         UserError: for different lengths, NaN or infinite values.
     """
-    first, second = _checked_pair(a, b)
+    first, second = checked_pair(a, b)
     return mean_interval(first - second)
 
 
@@ -74,7 +74,7 @@ def ratio_of_means(numerator: ArrayLike, denominator: ArrayLike) -> Estimate:
         quotient: Values = np.divide(_mean(a, axis), below, out=np.full_like(below, np.nan), where=below != 0)
         return quotient
 
-    return _estimate(ratio, [*_checked_pair(numerator, denominator)])
+    return _estimate(ratio, [*checked_pair(numerator, denominator)])
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
@@ -83,7 +83,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
     Raises:
         UserError: for different lengths, NaN or infinite values.
     """
-    return _estimate(rank_correlation, [*_checked_pair(x, y)])
+    return _estimate(rank_correlation, [*checked_pair(x, y)])
 
 
 def first_crossing(x: ArrayLike, values: ArrayLike, level: float) -> Estimate:
@@ -153,7 +153,12 @@ def _checked(values: ArrayLike) -> Values:
     return array
 
 
-def _checked_pair(a: ArrayLike, b: ArrayLike) -> tuple[Values, Values]:
+def checked_pair(a: ArrayLike, b: ArrayLike) -> tuple[Values, Values]:
+    """Both as float64, one value an image.
+
+    Raises:
+        UserError: for different lengths, NaN or infinite values.
+    """
     first, second = _checked(a), _checked(b)
     if first.size != second.size:
         raise UserError(f"paired statistics need the same images on both sides, got {first.size} and {second.size}")

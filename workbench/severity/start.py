@@ -5,101 +5,24 @@ A chain visits the timesteps of a descending grid; a start is a position in that
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from workbench.config import Config, UserError
+from workbench.config import ADDED_LATER, UserError
 from workbench.diffusion import Schedule, diffuse
-from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.fusion import Fusion
-from workbench.severity.residual import Encode, Forward, residual_variance
+from workbench.severity.recalibration import AnyRecalibration, Recalibration, Unchanged
+from workbench.severity.residual import residual_variance
+from workbench.severity.situation import Situation, Start, StartRule, timestep_at
 from workbench.tensors import Latents, Scalars
 
 Channel = Literal["forward", "mmse"]
 MatchedVariance = Literal["encoder", "residual", "max", "fused", "mahalanobis"]
-
-
-@dataclass(frozen=True)
-class Situation:
-    """All that a start rule may look at.
-
-    Attributes:
-        estimate: z_hat and var_hat.
-        measurement: what was measured.
-        schedule: the prior's noise schedule.
-        grid: the timesteps that the chain visits, descending, (num_steps,).
-        noise: standard normal, like z_hat, keyed by image.
-        truth: the clean latent; for oracles only, None on a user's images.
-        forward: A(D(z)), for rules that look at the residual.
-        encode: z_hat of other measured values, for the same rules.
-        fusion: what is usual for the severity encoder, for rules that doubt it.
-        seed: keys the probes.
-    """
-
-    estimate: SeverityEstimate
-    measurement: Measurement
-    schedule: Schedule
-    grid: Tensor
-    noise: Latents
-    truth: Latents | None = None
-    forward: Forward | None = None
-    encode: Encode | None = None
-    fusion: Fusion | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where the chain begins, per image.
-
-    Attributes:
-        z: the latent to begin from.
-        position: index into the grid of the first network evaluation, (batch,) int64; an image costs
-            len(grid) - position evaluations.
-        fell_back: the rule could not use z_hat and began from pure noise, (batch,) bool.
-        variance: the error variance that was matched, (batch,); None where the rule matches none.
-        distrusted: the residual contradicted the severity encoder, (batch,) bool; None where the rule does not ask.
-    """
-
-    z: Latents
-    position: Tensor
-    fell_back: Tensor
-    variance: Scalars | None = None
-    distrusted: Tensor | None = None
-
-    def timestep(self, grid: Tensor) -> Tensor:
-        """The timestep of the first network evaluation, (batch,) int64; -1 where there is none."""
-        return timestep_at(grid, self.position)
-
-
-def timestep_at(grid: Tensor, position: Tensor) -> Tensor:
-    """The grid's timestep at each position; -1, the clean end, past its last."""
-    return torch.cat([grid, torch.tensor([-1])])[position]
-
-
-class StartRule(Config):
-    """Chooses a start for each image."""
-
-    kind: str
-
-    @property
-    def fitted(self) -> bool:
-        """Whether the rule needs to know what is usual for the severity encoder."""
-        return False
-
-    @property
-    def trusts_encoder(self) -> bool:
-        """Whether the severity encoder's var_hat decides the start."""
-        return False
-
-    @abstractmethod
-    def __call__(self, situation: Situation) -> Start:
-        """The start of each image of the situation."""
+MissingNoise = Literal["white", "channel"]
 
 
 class Full(StartRule):
@@ -186,28 +109,38 @@ class Matched(StartRule):
     def matched_variance(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
         """The variance that is matched, and whether the encoder is distrusted (None: not asked), per image."""
 
+    def channel_profile(self, situation: Situation) -> Tensor:
+        """The variance of each latent channel over the mean, (channel,); (1,) where all are taken to have the mean."""
+        return torch.ones(1, dtype=torch.float64)
+
     def __call__(self, situation: Situation) -> Start:
         variance, distrusted = self.matched_variance(situation)
         v = variance.double().cpu()
+        by_channel = v[:, None] * self.channel_profile(situation)
         # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain
-        gain = torch.ones_like(v) if self.channel == "forward" else 1 / (1 - v).clamp(min=1e-12)
-        noise_variance = v * gain
-        target = 10 ** (-self.offset_db / 10) / noise_variance
+        gain = torch.ones_like(by_channel) if self.channel == "forward" else 1 / (1 - by_channel).clamp(min=1e-12)
+        noise_variance = by_channel * gain
+        # noise can be added to a channel and not taken away: the noisiest one says where to begin
+        target = 10 ** (-self.offset_db / 10) / noise_variance.amax(1)
         noisy_enough = situation.schedule.snr[situation.grid][None] <= target[:, None]
         # the grid descends in timestep, so SNR ascends along it: the last position that is noisy enough
         position = noisy_enough.sum(1) - 1
-        fell_back = (position < 0) | (v >= 1) & (self.channel == "mmse")
+        fell_back = (position < 0) | (by_channel.amax(1) >= 1) & (self.channel == "mmse")
         position = position.clamp(min=0)
-        a = situation.schedule.alpha_bar[situation.grid[position]]
+        a = situation.schedule.alpha_bar[situation.grid[position]][:, None]
         missing = (1 - a - a * noise_variance).clamp(min=0)
-        signal, noise = (c.sqrt().reshape(-1, 1, 1, 1).to(situation.noise) for c in (a * gain.square(), missing))
+        signal, noise = (c.sqrt()[:, :, None, None].to(situation.noise) for c in (a * gain.square(), missing))
         z = signal * situation.estimate.z_hat + noise * situation.noise
         start = _with_fallback(z, position, fell_back, situation)
         return replace(start, variance=v, distrusted=None if distrusted is None else distrusted.cpu())
 
 
 class SNRMatch(Matched):
-    """The SNR of z_hat is read from the severity encoder's variance, from the measurement's residual, or from both."""
+    """The SNR of z_hat is read from the severity encoder's variance, from the measurement's residual, or from both.
+
+    Where `variance` raises var_hat by a factor (fused, mahalanobis), the factor is that of var_hat as it was predicted
+    and applies to the recalibrated one. It is at least 1, so what `risk` promises is kept.
+    """
 
     kind: Literal["snr_match"] = "snr_match"
     variance: MatchedVariance = Field(
@@ -216,6 +149,39 @@ class SNRMatch(Matched):
         "measurement; the larger of the two (max); the encoder's until the residual contradicts it (fused); the "
         "encoder's, raised with the distance of its features from the usual (mahalanobis)",
     )
+    recalibration: AnyRecalibration = Field(
+        Unchanged(),
+        description="how the encoder's variance is made right, as fitted on validation images of its own degradation",
+        json_schema_extra=ADDED_LATER,
+    )
+    risk: float | None = Field(
+        None,
+        description="match a variance that the true one exceeds with at most this probability (split conformal)",
+        json_schema_extra=ADDED_LATER,
+    )
+    noise: MissingNoise = Field(
+        "white",
+        description="the noise that z_hat lacks is the same in all latent channels (white), or each channel gets what "
+        "its own error lacks (channel), whose share in the variance was fitted on validation images",
+        json_schema_extra=ADDED_LATER,
+    )
+
+    @field_validator("risk")
+    @classmethod
+    def _probability(cls, risk: float | None) -> float | None:
+        if risk is not None and not 0 < risk < 1:
+            raise ValueError(f"give a probability between 0 and 1, such as 0.1, got {risk:g}")
+        return risk
+
+    @model_validator(mode="after")
+    def _recalibrates_the_encoder(self) -> "SNRMatch":
+        if self.changes_encoder and self.variance in ("residual", "max"):
+            field = "recalibration" if self.risk is None else "risk"
+            raise ValueError(
+                f"{field} is about the severity encoder's variance, not the residual's: "
+                f"set variance=encoder, fused or mahalanobis instead of {self.variance}"
+            )
+        return self
 
     @property
     def label(self) -> str:
@@ -228,11 +194,44 @@ class SNRMatch(Matched):
         return self.variance in ("fused", "mahalanobis")
 
     @property
+    def changes_encoder(self) -> bool:
+        """Whether what stands in for var_hat is a recalibrated variance or a bound."""
+        return self.recalibration != Unchanged() or self.risk is not None
+
+    @property
+    def recalibrated(self) -> bool:
+        """Whether the rule needs the severity encoder's recalibration, or the channel profile fitted with it."""
+        return self.changes_encoder or self.noise == "channel"
+
+    @property
     def trusts_encoder(self) -> bool:
         """Whether var_hat enters the result."""
         return self.variance != "residual"
 
     def matched_variance(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
+        variance, distrusted = self._predicted(situation)
+        if self.changes_encoder:
+            fit, own = self._fit(situation), _per_image(situation.estimate)
+            variance = variance * (fit.apply(own) if self.risk is None else fit.bound(own, self.risk)) / own
+        return variance, distrusted
+
+    def channel_profile(self, situation: Situation) -> Tensor:
+        if self.noise == "white":
+            return super().channel_profile(situation)
+        profile = torch.tensor(self._fit(situation).channel_profile, dtype=torch.float64)
+        if len(profile) != situation.noise.shape[1]:
+            raise UserError(f"start.noise=channel was fitted to {len(profile)} channels of another autoencoder")
+        return profile
+
+    def _fit(self, situation: Situation) -> Recalibration:
+        if situation.recalibration is None:
+            asked = f"recalibration={self.recalibration.kind}" if self.risk is None else f"risk={self.risk:g}"
+            asked = "noise=channel" if self.noise == "channel" else asked
+            raise UserError(f"start.{asked} needs a fit on validation images of the severity encoder's degradation")
+        return situation.recalibration
+
+    def _predicted(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
+        """The variance, and whether the encoder is distrusted, before recalibration."""
         own = _per_image(situation.estimate)
         if self.variance == "encoder":
             return own, None

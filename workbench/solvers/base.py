@@ -14,7 +14,7 @@ from workbench.config import Config, UserError
 from workbench.degradations import Degradation
 from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
-from workbench.severity.start import timestep_at
+from workbench.severity.situation import timestep_at
 from workbench.tensors import Images, Latents, Measurements, Scalars, Timesteps
 
 Precision = Literal["float32", "bf16"]

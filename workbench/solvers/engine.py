@@ -20,7 +20,7 @@ from workbench.config import UserError
 from workbench.diffusion import DDIM
 from workbench.diffusion.sampler import noise_for
 from workbench.measurement import Measurement
-from workbench.severity.start import timestep_at
+from workbench.severity.situation import timestep_at
 from workbench.solvers.base import Networks, Solver, Step
 from workbench.tensors import Ids, Latents
 

@@ -18,12 +18,15 @@ from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
 from workbench.randomness import seed_of
 from workbench.restorer import Restored, Restorer
+from workbench.severity.conformal import check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.start import AnyStart, Fixed, Full, Matched, OracleVariance, Situation, SNRMatch
+from workbench.severity.situation import Situation
+from workbench.severity.start import AnyStart, Fixed, Full, Matched, OracleVariance, SNRMatch
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.fit_fusion import FitFusion
+from workbench.stages.fit_recalibration import FitRecalibration
 from workbench.stages.rows import RowStream, write_sorted
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
@@ -87,6 +90,10 @@ class Evaluate(Stage):
                     "without a severity encoder there is no variance of its own to start from: "
                     "set start.variance=residual, or another start"
                 )
+            if self.start.recalibrated:
+                raise ValueError(
+                    "start.noise=channel is fitted to a severity encoder, and there is none: set start.noise=white"
+                )
         if self.sampler.num_steps > self.prior.num_timesteps:
             raise ValueError(
                 f"sampler.num_steps must be at most T = {self.prior.num_timesteps}, got {self.sampler.num_steps}"
@@ -124,9 +131,23 @@ class Evaluate(Stage):
             return None
         return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
 
+    def recalibration_stage(self) -> FitRecalibration | None:
+        """The stage that recalibrates the severity encoder, where the start rule asks."""
+        if not isinstance(self.start, SNRMatch) or not self.start.recalibrated:
+            return None
+        if isinstance(self.severity_encoder, NoEncoder):
+            return None
+        return FitRecalibration(
+            data=self.data,
+            autoencoder=self.autoencoder,
+            severity_encoder=self.severity_encoder,
+            recalibration=self.start.recalibration,
+        )
+
     def upstream(self) -> tuple[Stage, ...]:
-        stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage(), self.fusion_stage())
-        return tuple(stage for stage in stages if stage is not None)
+        stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage())
+        fits = (self.fusion_stage(), self.recalibration_stage())
+        return tuple(stage for stage in (*stages, *fits) if stage is not None)
 
     def check(self) -> None:
         """Look at the data and the given weights and refuse what cannot work, before compute is spent.
@@ -140,8 +161,17 @@ class Evaluate(Stage):
         self.prior_stage().check()
         if (trained := self.severity_stage()) is not None:
             trained.check()
+        self.check_recalibration()
         if self.lpips.backbone is not None:
             load_lpips(self.lpips)
+
+    def check_recalibration(self) -> None:
+        """Refuse too few validation images to recalibrate with, or to promise the start rule's risk with."""
+        if (stage := self.recalibration_stage()) is None:
+            return
+        stage.check()
+        if isinstance(self.start, SNRMatch) and self.start.risk is not None:
+            check_sample(stage.num_scores(), self.start.risk)
 
     def check_operators(self) -> None:
         """Refuse operators that cannot measure the images, or be differentiated where the solver needs it."""
@@ -166,7 +196,7 @@ class Evaluate(Stage):
     def restorer(self, runtime: Runtime) -> Restorer:
         """Everything loaded and joined."""
         autoencoder = self.autoencoder_stage().load(runtime)
-        trained, fusion = self.severity_stage(), self.fusion_stage()
+        trained, fusion, recalibration = self.severity_stage(), self.fusion_stage(), self.recalibration_stage()
         return Restorer(
             autoencoder=autoencoder,
             prior=self.prior_stage().load(runtime),
@@ -178,6 +208,7 @@ class Evaluate(Stage):
             seed=self.sampling_seed,
             num_slots=runtime.batch_size,
             fusion=None if fusion is None else fusion.load(runtime),
+            recalibration=None if recalibration is None else recalibration.load(runtime),
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
             precision=self.precision,
             say=runtime.progress.say,

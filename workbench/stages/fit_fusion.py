@@ -22,11 +22,11 @@ from workbench.severity.estimate import error_variance
 from workbench.severity.fusion import Fusion
 from workbench.severity.residual import residual_variance
 from workbench.stages.base import Runtime, Stage
+from workbench.stages.estimates import estimates
 from workbench.stages.train_autoencoder import TrainAutoencoder
-from workbench.stages.train_severity import SeverityRecipe, TrainSeverity, degrade
+from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 from workbench.tensors import Latents, Measurements
 
-BATCH_SIZE = 128
 FUSION = "fusion.safetensors"
 OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG())
 """What the gain of the features' distance is fitted to. To change it is to raise the stage's version."""
@@ -88,8 +88,7 @@ class FitFusion(Stage):
         self, degradation: Degradation, runtime: Runtime, *, residuals: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """var_hat, the residual's variance (NaN unless asked for), features and s2 of each image."""
-        autoencoder = self.autoencoder_stage().load(runtime)
-        encoder = self.severity_stage().load(runtime)
+        autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
         images = self.data.split("val")
         images = images.first(min(self.num_images, len(images)))
 
@@ -101,14 +100,12 @@ class FitFusion(Stage):
             return encoder.estimate(y if view is None else view).z_hat
 
         found = []
-        for index in torch.arange(len(images)).split(BATCH_SIZE):
-            measurement = degrade(degradation, images, index, self.seed).to(runtime.device)
-            estimate = encoder.estimate(measurement.encoder_input())
+        batches = estimates(autoencoder, encoder, degradation, images, self.seed, runtime.device)
+        for measurement, estimate, z0 in batches:
             own = estimate.var_hat.flatten()
             residual = torch.full_like(own, torch.nan)
             if residuals:
                 residual = residual_variance(estimate.z_hat, measurement, forward, encode, own, seed=self.seed)
-            z0 = autoencoder.encode(images.batch(index).to(runtime.device))
             assert estimate.features is not None
             row = (own, residual, estimate.features, error_variance(estimate.z_hat, z0))
             found.append(tuple(tensor.cpu() for tensor in row))

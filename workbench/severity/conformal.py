@@ -1,0 +1,59 @@
+"""Split conformal prediction: an upper bound that holds for any encoder and any distribution of errors.
+
+Let scores of n images and that of a new one be exchangeable. With q the ceil((n + 1)(1 - risk))-th smallest of the n,
+
+    P(new score > q)  <=  risk        and, without ties,  >  risk - 1 / (n + 1)
+
+(Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005; Romano, Patterson and Candes, arXiv
+1905.03222; Angelopoulos and Bates, arXiv 2107.07511, appendix D). Here the score is log(s2 / v), so v exp(q) bounds s2.
+
+The probability is over all images, those of the fit included: nothing is promised at one severity, nor for images that
+are not exchangeable with those of the fit, such as those of another degradation.
+"""
+
+import math
+from collections.abc import Sequence
+
+from workbench.config import UserError
+from workbench.metrics.statistics import CONFIDENCE
+
+ROUNDING = 1e-9
+"""So that 29 % of 100 is 29, and not 28 for a sum of 28.999999999999996."""
+
+
+def num_above(num_scores: int, risk: float) -> int:
+    """How many of the n + 1 scores may lie above the bound: all but ceil((n + 1)(1 - risk)). At 0 there is no bound."""
+    return math.floor((num_scores + 1) * risk + ROUNDING)
+
+
+def check_sample(num_scores: int, risk: float) -> None:
+    """Refuse a risk that so many scores cannot promise: the bound would be infinite. Raises UserError."""
+    if num_above(num_scores, risk) == 0:
+        raise UserError(
+            f"risk={risk:g} needs {math.ceil(1 / risk - ROUNDING) - 1} validation images to compare with, and there "
+            f"are {num_scores}: give more, or allow a risk of 1/{num_scores + 1}"
+        )
+
+
+def upper_quantile(scores: Sequence[float], risk: float) -> float:
+    """q: the ceil((n + 1)(1 - risk))-th smallest of n ascending scores.
+
+    Raises:
+        UserError: if there are too few.
+    """
+    check_sample(len(scores), risk)
+    return scores[len(scores) - num_above(len(scores), risk)]
+
+
+def promised_range(risk: float, num_scores: int, num_images: int) -> tuple[float, float]:
+    """Where 95 % of measured violation rates lie if the promise is kept and scores have no ties.
+
+    A rate on `num_images` images varies with these and with the `num_scores` that the bound was taken from: the number
+    of violations is beta-binomial (arXiv 2107.07511, section 3.2 and appendix C).
+    """
+    from scipy.stats import betabinom
+
+    check_sample(num_scores, risk)
+    above = num_above(num_scores, risk)
+    low, high = betabinom(num_images, above, num_scores + 1 - above).ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low) / num_images, float(high) / num_images

@@ -1,0 +1,90 @@
+"""Fit how a severity encoder's variance is made right, on validation images of its own training degradation."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from workbench.autoencoders import AnyAutoencoder
+from workbench.config import UserError
+from workbench.data import ImageSplit, Source
+from workbench.severity.estimate import error_variance
+from workbench.severity.recalibration import MIN_IMAGES, AnyRecalibration, Recalibration, channel_error_variance
+from workbench.stages.base import Runtime, Stage
+from workbench.stages.estimates import estimates
+from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
+
+RECALIBRATION = "recalibration.json"
+FEWEST = 2 * MIN_IMAGES - 1
+"""Images of which every second one is enough for a map."""
+
+
+class FitRecalibration(Stage):
+    """Validation images -> `Recalibration`: every second image for the map, the others for the bound."""
+
+    name: ClassVar[str] = "fit_recalibration"
+    artifact_type: ClassVar[str] = "model"
+    version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.0015
+
+    data: Source
+    autoencoder: AnyAutoencoder
+    severity_encoder: SeverityRecipe
+    recalibration: AnyRecalibration
+    num_images: int = Field(4000, ge=FEWEST, description="validation images from the beginning of the split, or all")
+    seed: int = Field(0, description="keys severities, operators and noise")
+
+    def effort(self) -> float:
+        return self.num_images
+
+    @property
+    def label(self) -> str:
+        return f"recalibration ({self.recalibration.kind}) of the {self.severity_encoder.degradation.kind} encoder"
+
+    def autoencoder_stage(self) -> TrainAutoencoder:
+        """The stage that gives the autoencoder."""
+        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
+
+    def severity_stage(self) -> TrainSeverity:
+        """The stage that gives the severity encoder."""
+        return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (self.autoencoder_stage(), self.severity_stage())
+
+    def images(self) -> ImageSplit:
+        """The validation images that are used."""
+        images = self.data.split("val")
+        return images.first(min(self.num_images, len(images)))
+
+    def num_scores(self) -> int:
+        """How many images the bound is taken from."""
+        return len(self.images()) // 2
+
+    def check(self) -> None:
+        """Refuse too few validation images, before compute is spent. Raises UserError."""
+        if len(self.images()) < FEWEST:
+            raise UserError(
+                f"recalibration needs {FEWEST} validation images or more, the data has {len(self.images())}"
+            )
+
+    def load(self, runtime: Runtime) -> Recalibration:
+        """What was fitted."""
+        return Recalibration.model_validate_json((self.ensure(runtime) / RECALIBRATION).read_text())
+
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        self.check()
+        autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
+        images, rows = self.images(), []
+        batches = estimates(autoencoder, encoder, self.severity_encoder.degradation, images, self.seed, runtime.device)
+        with runtime.progress.task(f"fitting {self.label}") as update:
+            for _, estimate, z0 in batches:
+                z_hat = estimate.z_hat
+                row = (estimate.var_hat.flatten(), error_variance(z_hat, z0), channel_error_variance(z_hat, z0))
+                rows.append(tuple(tensor.cpu() for tensor in row))
+                update(sum(len(own) for own, *_ in rows), len(images))
+        own, s2, channel_variance = (torch.cat(column) for column in zip(*rows, strict=True))
+        fitted = Recalibration.fit(self.recalibration, own, s2, channel_variance)
+        (folder / RECALIBRATION).write_text(fitted.model_dump_json())
