@@ -31,8 +31,9 @@ class Section:
     def _repr_html_(self) -> str:
         """What a notebook shows of it: the same, in the notebook's own colours."""
         style = "\n".join(Path(__file__).with_name(name).read_text() for name in ("notebook.css", "parts.css"))
-        html = '<div class="workbench"><style>.workbench {{\n{}\n}}</style><h3>{}</h3>{}</div>'
-        return str(Markup(html).format(Markup(style), self.title, Markup(self.html)))
+        html = '<div class="workbench"><style>.workbench {{\n{}\n}}</style>{}{}</div>'
+        heading = Markup("<h3>{}</h3>").format(self.title) if self.title else Markup()
+        return str(Markup(html).format(Markup(style), heading, Markup(self.html)))
 
 
 def paragraph(text: str) -> Markup:

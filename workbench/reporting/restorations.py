@@ -1,5 +1,6 @@
 """Restorations of images whose truth is known, as pictures, figures and a table: what a notebook looks at."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from workbench.metrics import Estimate, mean_interval, psnr
 from workbench.reporting.curves import Line, curves
 from workbench.reporting.figures import svg
 from workbench.reporting.page import Section, paragraph, side_by_side
-from workbench.reporting.pictures import Card, Picture, Strip, examples, gallery
+from workbench.reporting.pictures import Card, Picture, Strip, gallery
 from workbench.reporting.quantities import number
 from workbench.restorer import Restored, Restorer
 from workbench.severity.estimate import error_variance
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 NUM_POINTS = 25
 """Of the curve of a schedule."""
+NUM_COLUMNS = 5
+"""Pictures that a row has room for."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Restorations:
             "psnr_decoded": psnr(self.decoded, self.x),
             "psnr": psnr(self.restored.x_hat, self.x),
         }
-        frame = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
+        frame = pd.DataFrame({name: _widened(values).cpu().numpy() for name, values in columns.items()})
         frame.insert(1, "severity", self.severity)
         return frame
 
@@ -89,14 +92,11 @@ def restore_known(restorer: Restorer, x: Images, ids: Ids, severity: float, seed
     return Restorations(x, severity, measurement, decoded, restored, error_variance(restored.z_hat, z0))
 
 
-def pictures_section(title: str, pictures: Mapping[str, Images]) -> Section:
-    """Batches of images by caption, (batch, channel, height, width) on [0, 1], a card an image."""
-    num_images = min(map(len, pictures.values()))
-    cards = [
-        Card([Picture(_array(images[i]), (caption,)) for caption, images in pictures.items()], len(pictures))
-        for i in range(num_images)
-    ]
-    return Section(title, examples(cards))
+def pictures_section(title: str, pictures: Mapping[str, Images], note: str = "") -> Section:
+    """An image's stages by caption, each (1, channel, height, width) on [0, 1], in a row beside the title and a note."""
+    shown = [Picture(_array(image[0]), (caption,)) for caption, image in pictures.items()]
+    room = Card((), max(NUM_COLUMNS - len(shown), 0))  # so that pictures are of one size, however many there are
+    return Section("", gallery([Strip(title, [Card(shown, len(shown)), room], note)]))
 
 
 def start_section(schedule: Schedule, start: Matched, restored: Restored, image: int = 0) -> Section:
@@ -108,19 +108,20 @@ def start_section(schedule: Schedule, start: Matched, restored: Restored, image:
     variance, timestep = float(restored.start_variance[image]), int(restored.start_timestep[image])
     if not variance > 0 or bool(restored.fell_back[image]):
         raise UserError("this image's start matches no variance, so there is no SNR to draw")
-    num_timesteps = schedule.num_timesteps
-    timesteps = torch.linspace(0, num_timesteps - 1, NUM_POINTS).round().long()
+    # the axis is logarithmic, since starts are many where timesteps are few; so 0 is drawn at 1
+    timesteps = torch.logspace(0, math.log10(schedule.num_timesteps - 1), NUM_POINTS).round().long().unique()
     line = [_point(value) for value in (10 * schedule.snr[timesteps].log10()).tolist()]
     # as `Matched` does it: whether the error is independent of z0 or of z_hat
     noise_variance = variance if start.channel == "forward" else variance / (1 - variance)
-    target = -10 * float(torch.tensor(noise_variance).log10()) - start.offset_db
+    target = -10 * math.log10(noise_variance) - start.offset_db
     figure = curves(
         {"": {"schedule": Line(timesteps.tolist(), line)}},
         title="The start is where the schedule is as noisy as ẑ",
-        x_label="timestep (0 is free of noise; reverse diffusion goes from right to left)",
+        x_label="timestep; reverse diffusion goes to the left, to images free of noise",
         y_label="signal-to-noise ratio, dB",
-        x_marks={f"start, {timestep}": timestep},
-        y_marks={f"ẑ: {number(target, 1)} dB": target},
+        log_x=True,
+        x_marks={f"start {timestep}": max(timestep, 1)},
+        y_marks={f"ẑ {number(target, 1)} dB": target},
     )
     text = paragraph(
         f"The error of ẑ is taken to have a standard deviation of {number(variance**0.5, 3)} (latents have 1), an SNR "
@@ -175,9 +176,14 @@ def severity_section(runs: Sequence[Restorations]) -> Section:
     return Section("Over severity", side_by_side(drawn))
 
 
+def _widened(values: Tensor) -> Tensor:
+    """Floats in double precision: rounded to decimals, single precision shows more of them than were asked for."""
+    return values.double() if values.is_floating_point() else values
+
+
 def _point(value: float) -> Estimate:
     """A number without an interval."""
-    return Estimate(value, float("nan"), float("nan"), 0)
+    return Estimate(value, math.nan, math.nan, 0)
 
 
 def _array(image: Tensor) -> NDArray[np.floating]:
