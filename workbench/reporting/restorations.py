@@ -93,7 +93,7 @@ def restore_known(restorer: Restorer, x: Images, ids: Ids, severity: float, seed
 
 
 def pictures_section(title: str, pictures: Mapping[str, Images], note: str = "") -> Section:
-    """An image's stages by caption, each (1, channel, height, width) on [0, 1], in a row beside the title and a note."""
+    """An image's stages by caption, each (1, channel, height, width) on [0, 1], in a row beside title and note."""
     shown = [Picture(_array(image[0]), (caption,)) for caption, image in pictures.items()]
     room = Card((), max(NUM_COLUMNS - len(shown), 0))  # so that pictures are of one size, however many there are
     return Section("", gallery([Strip(title, [Card(shown, len(shown)), room], note)]))
@@ -116,7 +116,7 @@ def start_section(schedule: Schedule, start: Matched, restored: Restored, image:
     target = -10 * math.log10(noise_variance) - start.offset_db
     figure = curves(
         {"": {"schedule": Line(timesteps.tolist(), line)}},
-        title="The start is where the schedule is as noisy as ẑ",
+        title="The start: as noisy as ẑ",
         x_label="timestep; reverse diffusion goes to the left, to images free of noise",
         y_label="signal-to-noise ratio, dB",
         log_x=True,
@@ -125,7 +125,7 @@ def start_section(schedule: Schedule, start: Matched, restored: Restored, image:
     )
     text = paragraph(
         f"The error of ẑ is taken to have a standard deviation of {number(variance**0.5, 3)} (latents have 1), an SNR "
-        f"of {number(target, 1)} dB. Timestep {timestep} is the first on the grid that is at least as noisy: "
+        f"of {number(target, 1)} dB. Timestep {timestep} is the smallest on the grid that is at least as noisy: "
         f"{int(restored.nfe[image])} evaluations of the prior are left from there."
     )
     return Section("Where does reverse diffusion start?", text + svg(figure, "SNR over timesteps, and the start"))
