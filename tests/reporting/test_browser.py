@@ -303,3 +303,17 @@ def test_index_leads_to_each_page(visit) -> None:
     page.locator("article h2 a").first.click()
     page.wait_for_url("**/robustness/four/report/index.html")
     assert page.locator("h1").text_content().startswith("Does a severity encoder")
+
+
+def test_a_section_in_a_notebook_takes_its_colours_and_leaves_the_rest_alone(browser) -> None:
+    table = "<table><tbody><tr><td>1</td></tr></tbody></table>"
+    section = report.psnr_matrix(make_results(4))._repr_html_()
+    page = browser.new_page()
+    page.set_content(f'<body style="color: rgb(250, 240, 230)">{table}{section}</body>')
+    colour = "document.querySelector('svg.figure text').computedStyleMap().get('fill').toString()"
+    assert page.evaluate(colour) == "rgb(250, 240, 230)"
+    padding = "[...document.querySelectorAll('td')].map(cell => getComputedStyle(cell).paddingLeft)"
+    outside, inside, *_ = page.evaluate(padding)
+    assert outside == "1px"
+    assert inside == "12.8px"
+    page.close()
