@@ -48,7 +48,11 @@ class OpenStudy:
     question: str
 
     def results(
-        self, preset: str = DEFAULT_PRESET, overrides: Mapping[str, Any] | None = None, *, runs: Path | None = None
+        self,
+        preset: str = DEFAULT_PRESET,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        runs: str | Path | None = None,
     ) -> StudyResults:
         """What the study found; `results.frame` is a DataFrame with a row an image and cell.
 
@@ -62,7 +66,11 @@ class OpenStudy:
         return cached_results(self.name, preset, overrides or {}, _runtime(runs))[1]
 
     def stages(
-        self, preset: str = DEFAULT_PRESET, overrides: Mapping[str, Any] | None = None, *, runs: Path | None = None
+        self,
+        preset: str = DEFAULT_PRESET,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        runs: str | Path | None = None,
     ) -> "pd.DataFrame":
         """What the study rests on, a row a stage: stage, label, identity, state, folder, seconds.
 
@@ -70,7 +78,7 @@ class OpenStudy:
         here or, where it is needed, an estimate.
 
         >>> from workbench.notebook import open_study
-        >>> stages = open_study("severity").stages("smoke", runs=Path("no runs yet"))
+        >>> stages = open_study("severity").stages("smoke", runs="no_runs_yet")
         >>> stages.loc[stages["state"] == "ships", "stage"].tolist()
         ['train_autoencoder', 'train_prior']
         """
@@ -128,7 +136,7 @@ def load_restorer(
     encoder: str = EncoderChoice.UNIVERSAL,
     preset: str = DEFAULT_PRESET,
     overrides: Mapping[str, Any] | None = None,
-    runs: Path | None = None,
+    runs: str | Path | None = None,
     device: str = "auto",
     batch_size: int = 64,
 ) -> "Restorer":
@@ -185,5 +193,5 @@ def load_restorer(
     return dataclasses.replace(restorer, degradation=operator) if isinstance(operator, GivenPhysics) else restorer
 
 
-def _runtime(runs: Path | None, device: str = "cpu", batch_size: int = 64) -> Runtime:
-    return Runtime(runs or runs_root(), choose_device(device), batch_size, progress=Bars())
+def _runtime(runs: str | Path | None, device: str = "cpu", batch_size: int = 64) -> Runtime:
+    return Runtime(runs_root() if runs is None else Path(runs), choose_device(device), batch_size, progress=Bars())
