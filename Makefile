@@ -25,7 +25,7 @@ help:
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make bench      the benchmarks"
 	@echo "make lint       style, types and import layers"
-	@echo "make lab        JupyterLab in notebooks/"
+	@echo "make lab        install, get Fashion-MNIST, JupyterLab in notebooks/"
 	@echo "make clean      remove caches and .venv; runs/ and data/ stay"
 
 install: $(INSTALLED)
@@ -60,8 +60,8 @@ lint: install
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports --no-logo
 
-lab: install
-	$(RUN) -m jupyter lab --notebook-dir=notebooks
+lab: data
+	$(RUN) -m jupyter lab --notebook-dir=notebooks $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks build dist *.egg-info

@@ -1,6 +1,7 @@
 """Every encoder's restorations of the same images, and the worst and best cases."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from studies._robustness_figures import anchor
-from studies._robustness_grid import UNSEEN, Grid, first_seed, read_grid, seeds_of
+from studies._robustness_grid import UNSEEN, Grid, Pair, first_seed, read_grid, seeds_of
 from studies._robustness_remedy import Remedy, read_remedy, rule_name
 from workbench.reporting import (
     Card,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Store:
+class Store:
     """The pictures that a cell keeps: arrays (n, height, width, channel) by name, and image id -> place in them."""
 
     arrays: dict[str, np.ndarray]
@@ -46,12 +47,12 @@ def examples_section(results: "StudyResults", num_images: int = 3) -> Section:
     grid = read_grid(results, seed=seed)
     parts = []
     for degradation in grid.degradations:
-        stores = {e: _stored(results, cell) for e in grid.encoders if (cell := grid.cell(e, degradation)) is not None}
+        stores = stores_of(results, grid, degradation)
         if not stores:
             continue
         parts.append(Markup("<h3>Tested on {}</h3>").format(readable(degradation)))
         parts.append(gallery(_strips(grid, degradation, stores, num_images)))
-        mended = _mended(results, remedy, degradation)
+        mended = mended_cells(results, remedy, degradation)
         parts.append(_chosen_by_result(grid, degradation, stores, mended))
     text = paragraph(
         "The images of the first rows are chosen by severity alone (lowest, middle, highest of those whose pictures "
@@ -69,13 +70,20 @@ def examples_section(results: "StudyResults", num_images: int = 3) -> Section:
     return Section("Restored examples", text + Markup().join(parts))
 
 
-def _stored(results: "StudyResults", cell: "DataFrame") -> _Store:
+def stores_of(results: "StudyResults", grid: Grid, degradation: str) -> dict[str, Store]:
+    """Encoder -> the pictures that its cell on the degradation keeps."""
+    return {e: _stored(results, cell) for e in grid.encoders if (cell := grid.cell(e, degradation)) is not None}
+
+
+def _stored(results: "StudyResults", cell: "DataFrame") -> Store:
     """The pictures of a cell."""
     pictures = results.examples.get(str(cell["cell"].iloc[0]), {})
-    return _Store(pictures, {int(image): i for i, image in enumerate(pictures.get("image_id", ()))})
+    return Store(pictures, {int(image): i for i, image in enumerate(pictures.get("image_id", ()))})
 
 
-def _mended(results: "StudyResults", remedy: Remedy | None, degradation: str) -> "dict[str, tuple[_Store, DataFrame]]":
+def mended_cells(
+    results: "StudyResults", remedy: Remedy | None, degradation: str
+) -> "dict[str, tuple[Store, DataFrame]]":
     """Encoder -> pictures and rows of the rule that the report speaks about."""
     if remedy is None:
         return {}
@@ -83,7 +91,7 @@ def _mended(results: "StudyResults", remedy: Remedy | None, degradation: str) ->
     return {encoder: (_stored(results, cell), cell) for encoder, cell in cells.items()}
 
 
-def _strips(grid: Grid, degradation: str, stores: dict[str, _Store], num_images: int) -> list[Strip]:
+def _strips(grid: Grid, degradation: str, stores: dict[str, Store], num_images: int) -> list[Strip]:
     """The measurement, then each encoder's restorations of it, the matched one first."""
     encoders = sorted(stores, key=lambda encoder: encoder != degradation)
     severity = grid.frames[encoders[0], degradation]["severity"]
@@ -121,7 +129,7 @@ def _strips(grid: Grid, degradation: str, stores: dict[str, _Store], num_images:
 
 
 def _chosen_by_result(
-    grid: Grid, degradation: str, stores: dict[str, _Store], mended: "dict[str, tuple[_Store, DataFrame]]"
+    grid: Grid, degradation: str, stores: dict[str, Store], mended: "dict[str, tuple[Store, DataFrame]]"
 ) -> Markup:
     """The kept images on which an encoder loses most and gains most PSNR against the matched one."""
     lost: dict[tuple[str, Any], float] = {
@@ -141,23 +149,7 @@ def _chosen_by_result(
     for worst, pair in ((True, max(kept, key=lambda p: kept[p])), (False, min(kept, key=lambda p: kept[p]))):
         (encoder, image), value = pair, kept[pair]
         size, kind = "Largest" if worst == (value > 0) else "Smallest", "loss" if value > 0 else "gain"
-        mine, matched = (grid.frames[e, degradation].loc[image] for e in (encoder, degradation))
-        change = f"{number(abs(value), 1)} dB {'lost' if value > 0 else 'gained'}"
-        note = (
-            f"{change} by the {_named(encoder)} at severity {mine['severity']:.2f}; it starts at "
-            f"{mine['start_timestep']:.0f}, the matched one at {matched['start_timestep']:.0f}"
-        )
-        pictures = [
-            stores[degradation].picture("degraded", image, f"degraded {number(matched['psnr_degraded'], 1)}"),
-            stores[encoder].picture("restored", image, f"this encoder {number(mine['psnr'], 1)}"),
-            stores[degradation].picture("restored", image, f"matched {number(matched['psnr'], 1)}"),
-            stores[degradation].picture("clean", image, "clean"),
-        ]
-        if encoder in mended and image in mended[encoder][0].places:
-            store, rows = mended[encoder]
-            pictures.insert(2, store.picture("restored", image, f"corrected {number(rows['psnr'][image], 1)}"))
-            note += f", this one corrected at {rows['start_timestep'][image]:.0f}"
-        strips.append(Strip(f"{size} {kind}", [Card(pictures, len(pictures)), Card((), 6 - len(pictures))], note))
+        strips.append(case_strip(f"{size} {kind}", grid, (encoder, degradation), image, stores, mended))
     num_kept, num_all = len({image for _, image in kept}), len({image for _, image in lost})
     text = (
         f"Chosen by result: the largest loss and the largest gain in PSNR against the matched encoder, of all other "
@@ -165,6 +157,36 @@ def _chosen_by_result(
         f"from {number(min(lost.values()), 1)} to {number(max(lost.values()), 1)} dB."
     )
     return Markup("<h4>Worst and best case</h4>") + paragraph(text) + gallery(strips)
+
+
+def case_strip(
+    heading: str,
+    grid: Grid,
+    pair: Pair,
+    image: Any,
+    stores: Mapping[str, Store],
+    mended: "Mapping[str, tuple[Store, DataFrame]]",
+) -> Strip:
+    """One image restored by an encoder and by the matched one, and by the encoder corrected where there is that."""
+    encoder, degradation = pair
+    mine, matched = (grid.frames[e, degradation].loc[image] for e in (encoder, degradation))
+    value = float(matched["psnr"] - mine["psnr"])
+    change = f"{number(abs(value), 1)} dB {'lost' if value > 0 else 'gained'}"
+    note = (
+        f"{change} by the {_named(encoder)} at severity {mine['severity']:.2f}; it starts at "
+        f"{mine['start_timestep']:.0f}, the matched one at {matched['start_timestep']:.0f}"
+    )
+    pictures = [
+        stores[degradation].picture("degraded", image, f"degraded {number(matched['psnr_degraded'], 1)}"),
+        stores[encoder].picture("restored", image, f"this encoder {number(mine['psnr'], 1)}"),
+        stores[degradation].picture("restored", image, f"matched {number(matched['psnr'], 1)}"),
+        stores[degradation].picture("clean", image, "clean"),
+    ]
+    if encoder in mended and image in mended[encoder][0].places:
+        store, rows = mended[encoder]
+        pictures.insert(2, store.picture("restored", image, f"corrected {number(rows['psnr'][image], 1)}"))
+        note += f", this one corrected at {rows['start_timestep'][image]:.0f}"
+    return Strip(heading, [Card(pictures, len(pictures)), Card((), 6 - len(pictures))], note)
 
 
 def _named(encoder: str) -> str:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from studies import _robustness_likeness
 from studies._robustness_examples import examples_section
+from studies._robustness_failures import failures_section
 from studies._robustness_figures import grid_figure, grid_map
 from studies._robustness_grid import UNSEEN, Grid, Pair, read_grid, seeds_of
 from studies._robustness_likeness import answer_sentences, read_likeness
@@ -203,6 +204,7 @@ SECTIONS = (
     remedy_section,
     cost_section,
     *_robustness_likeness.SECTIONS,
+    failures_section,
     examples_section,
 )
 """The page's sections, in order; those for which the results hold nothing are None."""

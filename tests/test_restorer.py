@@ -100,6 +100,16 @@ def test_images_come_out_as_they_finish_and_each_with_what_is_its_own() -> None:
         torch.testing.assert_close(part.var_hat, variance(own.y))
 
 
+def test_all_of_one_measurement_come_back_in_its_order() -> None:
+    order = [7, 2, 10, 0, 5]
+    m = measurement().take(order)
+    restored = restorer().restore_all(m)
+    assert restored.ids.tolist() == m.ids.tolist()
+    expected = joined(restorer().restore([m]))
+    place = expected["ids"].tolist()
+    torch.testing.assert_close(restored.x_hat, expected["x_hat"][[place.index(key) for key in m.ids.tolist()]])
+
+
 @pytest.mark.parametrize("num_slots", [1, 64])
 @pytest.mark.parametrize("size", [1, NUM_IMAGES])
 def test_results_do_not_depend_on_slots_batches_or_order(num_slots: int, size: int) -> None:

@@ -1,11 +1,12 @@
 """The verbs. Only light things are imported here; each verb imports what it needs when it runs."""
 
 import ast
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from workbench.encoder_choice import EncoderChoice
 
 app = typer.Typer(
     add_completion=False,
@@ -31,23 +32,6 @@ UseReference = Annotated[
 Rerun = Annotated[
     bool, typer.Option("--rerun", help="recompute cache entries that are damaged, or lack LPIPS now found")
 ]
-
-
-UNIVERSAL: dict[str, Any] = {
-    "severity_encoder.source": "auto",
-    "severity_encoder.degradation.kind": "mixture",
-    "severity_encoder.num_train_images": 100_000,
-    "severity_encoder.batch_size": 64,
-}
-"""The recipe of the universal severity encoder that ships."""
-
-
-class RestoreWith(StrEnum):
-    """Where the estimate of a restoration comes from."""
-
-    MATCHED = "matched"
-    UNIVERSAL = "universal"
-    NONE = "none"
 
 
 @app.command(context_settings=OVERRIDES)
@@ -113,9 +97,9 @@ def restore(
         Path | None, typer.Option("--params", help="masks or kernels (.npz), for operators that draw them at random")
     ] = None,
     encoder: Annotated[
-        RestoreWith,
+        EncoderChoice,
         typer.Option(help="matched: trained here for the operator; universal: it ships; none: the residual alone"),
-    ] = RestoreWith.MATCHED,
+    ] = EncoderChoice.MATCHED,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
     device: Device = "auto",
@@ -123,25 +107,9 @@ def restore(
     rerun: Rerun = False,
 ) -> None:
     """Restore your own degraded images."""
-    from workbench.config import UserError
-    from workbench.restoring import restore_folder
-    from workbench.stages.evaluate import Evaluate
-    from workbench.study import base_cell
+    from workbench.restoring import restore_folder, restoring_cell
 
-    given = _overrides(context)
-    if encoder is RestoreWith.NONE:
-        chosen = {"severity_encoder.kind": "none"} | ({} if "start.kind" in given else {"start.variance": "residual"})
-    elif encoder is RestoreWith.UNIVERSAL:
-        chosen = UNIVERSAL
-    else:  # trained for the very operator, noise included
-        same = {f"severity_encoder.{name}": value for name, value in given.items() if name.startswith("degradation.")}
-        chosen = {"severity_encoder.degradation.kind": operator, **same}
-    overrides = {"degradation.kind": operator, **chosen, **given}
-    cell = base_cell("robustness", preset, overrides)
-    assert isinstance(cell, Evaluate)
-    trained = cell.severity_stage()
-    if encoder is RestoreWith.UNIVERSAL and (trained is None or trained.shipped() is None):
-        raise UserError("no universal encoder ships for this data and autoencoder: use --encoder=matched or none")
+    cell = restoring_cell(operator, encoder, preset, _overrides(context))
     with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:
         restore_folder(cell, input_folder, output_folder, severity, params, runtime)
 
@@ -264,6 +232,7 @@ def bench(
 ) -> None:
     """Time the method here: images a second by batch size, what full batches cost, where the time goes."""
     from workbench.reporting.bench import print_bench
+    from workbench.restoring import UNIVERSAL
     from workbench.stages.evaluate import Evaluate
 
     cell = Evaluate().replace({**UNIVERSAL, **_overrides(context), "num_images": images})

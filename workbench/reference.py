@@ -51,6 +51,11 @@ def find_reference(name: str, preset: str) -> "Reference | None":
     return Reference(folder) if (folder / CELLS).is_file() else None
 
 
+def shipped_presets(name: str) -> list[str]:
+    """The presets of a study that have reference results."""
+    return sorted(path.parent.name for path in (reference_root() / name).glob(f"*/{CELLS}"))
+
+
 @dataclass(frozen=True)
 class Reference:
     """Reference results in a folder.

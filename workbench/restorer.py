@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, Protocol
 
 import torch
@@ -125,6 +125,14 @@ class Restorer:
         tasks = (self._begin(m, engine.grid, truth(m) if truth else None, begun) for m in measurements)
         for finished in engine.run(tasks):
             yield self._end(finished, begun)
+
+    def restore_all(self, measurement: Measurement, truth: Callable[[Measurement], Latents] | None = None) -> Restored:
+        """Restore every image of one measurement, and wait for all: they come back in its order."""
+        parts = list(self.restore([measurement], truth))
+        joined = {field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Restored)}
+        place = {image_id: i for i, image_id in enumerate(joined["ids"].tolist())}
+        order = [place[image_id] for image_id in measurement.ids.tolist()]
+        return Restored(**{name: values[order] for name, values in joined.items()})
 
     @torch.no_grad()
     def _begin(

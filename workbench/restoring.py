@@ -2,8 +2,9 @@
 
 import csv
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +16,56 @@ from workbench.data.image_folder import SUFFIXES, read_image
 from workbench.data.preparation import prepare
 from workbench.degradations import Degradation
 from workbench.degradations.base import check_severity
+from workbench.encoder_choice import EncoderChoice
 from workbench.measurement import Measurement
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.study import base_cell
 from workbench.tensors import Ids, Images, Severities
 
 REPORT = "restored.csv"
+UNIVERSAL: Mapping[str, Any] = {
+    "severity_encoder.source": "auto",
+    "severity_encoder.degradation.kind": "mixture",
+    "severity_encoder.num_train_images": 100_000,
+    "severity_encoder.batch_size": 64,
+}
+"""The recipe of the universal severity encoder that ships."""
+
+
+def restoring_cell(
+    operator: str | Degradation, encoder: EncoderChoice, preset: str, overrides: Mapping[str, Any]
+) -> Evaluate:
+    """The cell that names what restores: networks, operator, start rule and solver, with the user's overrides.
+
+    Args:
+        operator: the degradation that the images suffered, or its kind with its other fields as they come.
+        preset: of the robustness study, whose cell it is.
+
+    Raises:
+        UserError: for an unknown operator, preset or field, or where no universal encoder ships for the data and the
+            autoencoder.
+    """
+    named = "degradation.kind" if isinstance(operator, str) else "degradation"
+    chosen: Mapping[str, Any]
+    match encoder:
+        case EncoderChoice.NONE:
+            residual = {} if "start.kind" in overrides else {"start.variance": "residual"}
+            chosen = {"severity_encoder.kind": "none", **residual}
+        case EncoderChoice.UNIVERSAL:
+            chosen = UNIVERSAL
+        case EncoderChoice.MATCHED:  # trained for the very operator, noise included
+            same = {f"severity_encoder.{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
+            chosen = {f"severity_encoder.{named}": operator, **same}
+    cell = base_cell("robustness", preset, {named: operator, **chosen, **overrides})
+    assert isinstance(cell, Evaluate)
+    trained = cell.severity_stage()
+    if encoder is EncoderChoice.UNIVERSAL and (trained is None or trained.shipped() is None):
+        raise UserError(
+            "no universal encoder ships for this data and autoencoder: take another encoder, matched or none"
+        )
+    return cell
 
 
 def restore_folder(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.config import UserError, digest
 from workbench.files import locked, whole, write_whole
-from workbench.reference import Reference, find_reference, reference_root, write_reference
+from workbench.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
 from workbench.study import Study, command_of, load_study, value_at
@@ -63,10 +63,10 @@ def _write_rows(results: StudyResults, folder: Path) -> None:
         results.frame.to_parquet(partial)
 
 
-def gather_cached(
+def cached_results(
     name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, *, use_reference: bool = True
-) -> tuple[Study, StudyResults, Path]:
-    """The results of a study that has been run, or ship; (study, results, folder).
+) -> tuple[Study, StudyResults]:
+    """The results of a study that has been run, or ship; computes and writes nothing.
 
     Raises:
         UserError: if a cell is missing or damaged, or the study's cells have no rows.
@@ -85,11 +85,23 @@ def gather_cached(
     results = gather(plan, runtime)
     if results is None:
         raise UserError(f"the cells of {name} have no rows to report")
+    return plan.study, results
+
+
+def gather_cached(
+    name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, *, use_reference: bool = True
+) -> tuple[Study, StudyResults, Path]:
+    """The same, with the rows written to the study's folder; (study, results, folder).
+
+    Raises:
+        UserError: if a cell is missing or damaged, or the study's cells have no rows.
+    """
+    study, results = cached_results(name, preset, overrides, runtime, use_reference=use_reference)
     folder = study_folder(runtime, name, preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         _write_rows(results, folder)
-    return plan.study, results, folder
+    return study, results, folder
 
 
 def ship(name: str, preset: str, runtime: Runtime, folder: Path) -> tuple[StudyResults, int]:
@@ -181,6 +193,8 @@ class _Plan:
 
     def why_not_reference(self) -> str:
         """What keeps the reference from holding all cells, to be appended to a sentence."""
+        if self.reference is None and (others := [p for p in shipped_presets(self.name) if p != self.preset]):
+            return f" (results that ship: preset {', '.join(others)})"
         if self.reference is None or not (differences := self.reference.differences(self.cells)):
             return ""
         return f" (the reference in {self.reference.folder} does not hold them: {'; '.join(differences)})"

@@ -24,7 +24,7 @@ def open_runtime(
             way while the runtime is open.
     """
     with Bars() as progress:
-        runtime = Runtime(runs, _device(device), batch_size, rerun, progress)
+        runtime = Runtime(runs, choose_device(device), batch_size, rerun, progress)
         if group is not None and stated_mode() != "disabled":
             runtime = replace(runtime, tracker=Recorder(runs, group, tags, progress.say))
         try:
@@ -37,7 +37,12 @@ def open_runtime(
             runtime.tracker.close()
 
 
-def _device(name: str) -> str:
+def choose_device(name: str) -> str:
+    """The torch device of that name; "auto": a GPU if there is one.
+
+    Raises:
+        UserError: if it cannot be used.
+    """
     import torch
 
     if name == "auto":

@@ -231,9 +231,7 @@ def test_an_object_restores_what_it_measured(cell: Evaluate, trained: Trained) -
     def restored(scale: float) -> Tensor:
         solver = cell.solver.replace(guidance_scale=scale)
         restorer = replace(cell.restorer(Runtime(trained.runs)), degradation=operator, solver=solver)
-        parts = list(restorer.restore([measurement]))
-        order = torch.cat([part.ids for part in parts]).argsort()
-        return torch.cat([part.x_hat for part in parts])[order]
+        return restorer.restore_all(measurement).x_hat
 
     def misfit(x_hat: Tensor) -> float:
         return float((physics.A(x_hat) - measurement.y).norm())

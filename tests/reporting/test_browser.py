@@ -123,7 +123,7 @@ TEXTS = """() => [...document.querySelectorAll("svg.figure")].map(figure => {
 })"""
 
 
-@pytest.mark.parametrize(("name", "count"), [("four", 11), ("seven", 11), ("full", 11 + 7 + 6 + 3 + 4)])
+@pytest.mark.parametrize(("name", "count"), [("four", 12), ("seven", 12), ("full", 12 + 7 + 6 + 3 + 4)])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_figures_are_visible_and_their_labels_readable(visit, name: str, count: int, size: tuple[int, int]) -> None:
     page = visit(name, size)
@@ -155,7 +155,7 @@ def test_labels_do_not_run_into_each_other(visit, name: str) -> None:
     assert visit(name, PHONE).evaluate(OVERLAPS) == []
 
 
-@pytest.mark.parametrize(("name", "cells"), [("seven", 10 * 8 * 7), ("full", 13 * 8 * 6)])
+@pytest.mark.parametrize(("name", "cells"), [("seven", 11 * 8 * 7), ("full", 14 * 8 * 6)])
 def test_ids_are_unique_and_links_lead_to_them(visit, name: str, cells: int) -> None:
     page = visit(name)
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)")
@@ -303,3 +303,17 @@ def test_index_leads_to_each_page(visit) -> None:
     page.locator("article h2 a").first.click()
     page.wait_for_url("**/robustness/four/report/index.html")
     assert page.locator("h1").text_content().startswith("Does a severity encoder")
+
+
+def test_a_section_in_a_notebook_takes_its_colours_and_leaves_the_rest_alone(browser) -> None:
+    table = "<table><tbody><tr><td>1</td></tr></tbody></table>"
+    section = report.psnr_matrix(make_results(4))._repr_html_()
+    page = browser.new_page()
+    page.set_content(f'<body style="color: rgb(250, 240, 230)">{table}{section}</body>')
+    colour = "document.querySelector('svg.figure text').computedStyleMap().get('fill').toString()"
+    assert page.evaluate(colour) == "rgb(250, 240, 230)"
+    padding = "[...document.querySelectorAll('td')].map(cell => getComputedStyle(cell).paddingLeft)"
+    outside, inside, *_ = page.evaluate(padding)
+    assert outside == "1px"
+    assert inside == "12.8px"
+    page.close()

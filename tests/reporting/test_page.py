@@ -111,3 +111,14 @@ def test_text_of_sections_is_escaped_and_figures_are_not() -> None:
     assert side_by_side([paragraph("1"), paragraph("2")]) == (
         '<div class="figures"><div><p>1</p></div><div><p>2</p></div></div>'
     )
+
+
+def test_a_notebook_shows_a_section_with_its_own_style() -> None:
+    shown = Section("A & B", "<p>raw</p>")._repr_html_()
+    assert type(shown) is str
+    assert "<h3>A &amp; B</h3><p>raw</p>" in shown
+    assert "<h3>" not in Section("", "<p>raw</p>")._repr_html_()
+    style = shown[shown.index("<style>") : shown.index("</style>")]
+    assert style.count("{") == style.count("}")
+    assert style.startswith("<style>.workbench {"), "rules are nested: they hold for nothing else"
+    Balance().feed(shown)

@@ -12,6 +12,7 @@ from synthetic_study import (
     MISMATCH_LOSS,
     OVER_CONFIDENCE,
     SEED_STEP,
+    SIX,
     UNIVERSAL_LOSS,
     UNSEEN_LOSS,
     make_full_results,
@@ -19,6 +20,7 @@ from synthetic_study import (
 )
 
 from studies import _robustness_report as report
+from studies._robustness_failures import FAILURE_DB, failures_section
 from workbench.config import UserError
 from workbench.metrics import statistics
 from workbench.results import StudyResults
@@ -264,3 +266,20 @@ def test_worst_cases_are_shown_corrected_too(full: StudyResults, results: StudyR
     expected = psnr["this encoder"] + GAP * CLOSED["fused"] * (psnr["matched"] - psnr["this encoder"])
     assert psnr["corrected"] == pytest.approx(expected, abs=0.15)
     assert "corrected" not in report.examples_section(results).html.lower()
+
+
+def test_failures_are_counted_and_the_worst_are_shown(full: StudyResults) -> None:
+    section = failures_section(full, num_images=3)
+    assert section is not None
+    assert section.html.count('class="strip"') == 3
+    assert section.html.count("<figcaption>corrected") == 3
+    frame = full.frame.query("variance == 'encoder' and seed == '0'")
+    psnr = frame.set_index(["encoder", "degradation", "image_id"])["psnr"].sort_index()
+    failed = [
+        float(psnr[degradation, degradation][image] - psnr[encoder, degradation][image] > FAILURE_DB)
+        for encoder in SIX
+        for degradation in SIX
+        if encoder != degradation
+        for image in psnr[encoder, degradation].index
+    ]
+    assert figures(section.html)[0] == round(100 * sum(failed) / len(failed))

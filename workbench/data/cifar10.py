@@ -8,8 +8,9 @@ from pydantic import Field
 
 from workbench.config import UserError
 from workbench.data.base import ImageSource
-from workbench.data.obtaining import data_root, patience
+from workbench.data.obtaining import patience
 from workbench.data.preparation import prepare
+from workbench.places import data_root
 
 
 class CIFAR10(ImageSource):

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from workbench.config import UserError
 from workbench.data.base import ImageSource
-from workbench.data.obtaining import data_root, debian_files, patience, staged
+from workbench.data.obtaining import debian_files, patience, staged
 from workbench.data.preparation import prepare
+from workbench.places import data_root
 
 TRAIN_FILE = "train-images-idx3-ubyte.gz"
 TEST_FILE = "t10k-images-idx3-ubyte.gz"

@@ -1,4 +1,4 @@
-"""Obtaining files: where data lies, and how a Debian package's files are had without root."""
+"""Obtaining files: whole or not at all, and how a Debian package's files are had without root."""
 
 import os
 import shutil
@@ -15,11 +15,6 @@ APT_TIMEOUT = 300
 """Seconds that one apt-get command may take."""
 NETWORK_TIMEOUT = 10
 """Seconds without an answer after which a download is given up."""
-
-
-def data_root() -> Path:
-    """The folder that data is put into: $WORKBENCH_DATA, else ./data."""
-    return Path(os.environ.get("WORKBENCH_DATA") or "data")
 
 
 @contextmanager

@@ -18,19 +18,14 @@ class GivenPhysics(UserPhysics):
 
     In a notebook or a script:
 
-        from dataclasses import replace
-        from pathlib import Path
         from workbench.degradations import GivenPhysics
-        from workbench.stages.base import Runtime
-        from workbench.stages.evaluate import Evaluate
+        from workbench.notebook import load_restorer
 
         operator = GivenPhysics(physics=physics, noise_std=0.05)
-        restorer = replace(Evaluate().restorer(Runtime(Path("runs"))), degradation=operator)
-        for restored in restorer.restore([operator.measurement(y, image_shape=(1, 32, 32))]):
-            show(restored.x_hat)
+        restorer = load_restorer(operator)
+        x_hat = restorer.restore_all(operator.measurement(y, image_shape=(1, 32, 32))).x_hat
 
-    Images come back as they finish; `restored.ids` says which of y each is. An object cannot be named in a
-    study's cache: there, use DeepinvPhysics with the function that makes it.
+    An object cannot be named in a study's cache: there, use DeepinvPhysics with the function that makes it.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)

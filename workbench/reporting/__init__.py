@@ -3,7 +3,7 @@
 from workbench.reporting.curves import Line, curves, severity_lines
 from workbench.reporting.figures import distributions, heat_map, png, svg
 from workbench.reporting.maps import dendrogram, labelled_scatter, point_map
-from workbench.reporting.page import Section, paragraph, render, side_by_side
+from workbench.reporting.page import Section, answer_box, paragraph, render, side_by_side
 from workbench.reporting.pictures import Card, Picture, Strip, data_uri, examples, gallery
 from workbench.reporting.quantities import QUANTITIES, Quantity, image_count, listed, number, percent, readable, spoken
 from workbench.reporting.tables import column_estimate, html_table, rich_table, terminal_table
@@ -16,6 +16,7 @@ __all__ = [
     "Quantity",
     "Section",
     "Strip",
+    "answer_box",
     "column_estimate",
     "curves",
     "data_uri",

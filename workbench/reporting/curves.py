@@ -236,7 +236,7 @@ def _number_ticks(axes: "Axes", log_x: bool, *, few: bool) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=steps))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=most, prune=prune))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=most, prune=prune, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("-", "\N{MINUS SIGN}")))
 
 

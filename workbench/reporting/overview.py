@@ -1,13 +1,17 @@
 """What is there and what is left: a study's cells, and what the workbench finds on this machine."""
 
+import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.files import PARTIAL
 from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, read_provenance, unfinished
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> None:
@@ -41,6 +45,59 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
         runtime.progress.say(f"{len(todo)} stages are left, about {seconds / 60:.0f} min on this machine")
     else:
         runtime.progress.say("all cached")
+
+
+def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> "pd.DataFrame":
+    """A row a stage that the study's cells and statistics rest on, each after those that it needs.
+
+    Columns: `stage`, its kind; `label`; `identity`; `state`; `folder`, where its artifact is or will be; `seconds`,
+    what it took here, or is estimated to take where it is needed, else NaN. States:
+
+    - "cached": made here
+    - "ships": weights of the zoo or given ones
+    - "in the reference": its results ship
+    - "needed": `study` would make it
+    - "not needed": all that rests on it is there
+    """
+    import pandas as pd
+
+    from workbench.reference import find_reference
+    from workbench.study import load_study
+
+    study, _ = load_study(name)
+    study_cells = study.cells(preset, overrides)
+    cells = [cell.stage for cell in study_cells]
+    support = study.support(study_cells) if study.support is not None else {}
+    reference = find_reference(name, preset)
+    in_reference = {stage.identity for stage in cells if reference is not None and stage in reference}
+    if reference is not None and reference.supports(support):
+        in_reference |= {stage.identity for stage in support.values()}
+    stages: dict[str, Stage] = {}
+    needed: set[str] = set()
+    for top in (*cells, *support.values()):
+        stages |= {stage.identity: stage for stage in _upward(top)}
+        if top.identity not in in_reference:
+            needed |= {stage.identity for stage in top.missing(runtime)}
+    rows = []
+    for identity, stage in stages.items():
+        folder, seconds = stage.folder(runtime), math.nan
+        if stage.shipped() is not None:
+            state = "ships"
+        elif stage.is_cached(runtime):
+            state, seconds = "cached", read_provenance(folder)["wall_seconds"]
+        elif identity in needed:
+            state, seconds = "needed", estimated_seconds(stage, runtime)
+        else:
+            state = "in the reference" if identity in in_reference else "not needed"
+        rows.append((stage.name, stage.label, identity, state, str(folder), seconds))
+    return pd.DataFrame(rows, columns=["stage", "label", "identity", "state", "folder", "seconds"])
+
+
+def _upward(stage: Stage) -> Iterator[Stage]:
+    """A stage after all that it rests on; what ships rests on nothing."""
+    for needed in stage.upstream() if stage.shipped() is None else ():
+        yield from _upward(needed)
+    yield stage
 
 
 def estimated_seconds(stage: Stage, runtime: Runtime) -> float:

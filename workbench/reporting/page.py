@@ -28,10 +28,22 @@ class Section:
         """The section's id on the page: its title in lower case, words joined by hyphens."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it: the same, in the notebook's own colours."""
+        style = "\n".join(Path(__file__).with_name(name).read_text() for name in ("notebook.css", "parts.css"))
+        html = '<div class="workbench"><style>.workbench {{\n{}\n}}</style>{}{}</div>'
+        heading = Markup("<h3>{}</h3>").format(self.title) if self.title else Markup()
+        return str(Markup(html).format(Markup(style), heading, Markup(self.html)))
+
 
 def paragraph(text: str) -> Markup:
     """Text as a paragraph of a section."""
     return Markup("<p>{}</p>").format(text)
+
+
+def answer_box(title: str, sentences: Sequence[str]) -> Section:
+    """An answer as a section of its own, set off as at the top of a page."""
+    return Section(title, Markup('<div class="answer">{}</div>').format(Markup().join(map(paragraph, sentences))))
 
 
 def side_by_side(figures: Sequence[Markup]) -> Markup:

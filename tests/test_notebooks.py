@@ -1,0 +1,73 @@
+"""The notebooks run from top to bottom, in this very interpreter, and are committed without what they made."""
+
+import doctest
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client import KernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient import NotebookClient
+
+from workbench import notebook
+from workbench.data import FashionMNIST
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+SECONDS = 300
+"""For the slowest cell on a busy machine: on an idle one a whole notebook takes seconds."""
+
+needs_data = pytest.mark.skipif(
+    not FashionMNIST().is_present(), reason="needs Fashion-MNIST: `data fetch fashion_mnist`"
+)
+
+
+def execute(cells: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+    """The notebook with its outputs; its working folder is its own, as in JupyterLab.
+
+    Without any folder of kernels there is one left: that of the interpreter that runs this.
+    """
+    manager = KernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    client = NotebookClient(cells, km=manager, timeout=SECONDS, resources={"metadata": {"path": str(folder)}})
+    return client.execute()
+
+
+def test_there_are_notebooks() -> None:
+    assert {"quickstart", "robustness"} <= {path.stem for path in NOTEBOOKS}
+
+
+def test_the_kernel_is_this_interpreter(tmp_path: Path) -> None:
+    asks = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import sys; sys.executable")])
+    (answer,) = execute(asks, tmp_path).cells[0].outputs
+    assert answer["data"]["text/plain"] == repr(sys.executable)
+
+
+@needs_data
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_runs(path: Path) -> None:
+    done = execute(nbformat.read(path, as_version=4), FOLDER)
+    code = [cell for cell in done.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    shown = [output for cell in code for output in cell.outputs if "text/html" in output.get("data", {})]
+    assert any("<svg" in output["data"]["text/html"] for output in shown)
+    said = [output for cell in code for output in cell.outputs if output.get("name") == "stderr"]
+    assert not said, said
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_without_what_they_made(path: Path) -> None:
+    read = nbformat.read(path, as_version=4)
+    nbformat.validate(read)
+    for cell in read.cells:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+    assert "widgets" not in read.metadata
+
+
+@needs_data
+def test_examples_in_docstrings_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = doctest.testmod(notebook)
+    assert done.attempted > 0
+    assert done.failed == 0
