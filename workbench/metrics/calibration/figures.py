@@ -161,6 +161,7 @@ def curves(means: Means, counts: NDArray[np.int64]) -> Means:
     autocorrelation = independence.autocorrelation(_centred(means)[0])
     lags = autocorrelation.shape[-2]
     power = means["spectrum"]
+    each_channel = SecondMoments.of({name: values[..., None] for name, values in means.items()})
     return {
         "reliability": np.sqrt(quotient(means["member_square"], means["member"])),
         "calibration": at_level[..., :: NUM_LEVELS // CURVE_LEVELS],
@@ -169,9 +170,7 @@ def curves(means: Means, counts: NDArray[np.int64]) -> Means:
         "qq": quantiles(cdf, QQ_LEVELS),
         "channel_bias": means["channel_mean"],
         "channel_variance": channels,
-        "channel_forward_share": SecondMoments.of(
-            {name: values[..., None] for name, values in means.items()}
-        ).forward_share,
+        "channel_forward_share": each_channel.forward_share,
         "position_bias": means["position"].reshape(len(power), -1),
         "position_variance": positions,
         "spectrum": power / (power @ counts / counts.sum())[:, None],

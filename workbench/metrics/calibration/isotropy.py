@@ -25,4 +25,4 @@ def relative_excess(variance: Array) -> Array:
 
 def root_mean_square(excess: Array) -> Array:
     """Along the last axis; of a `relative_excess`, the coefficient of variation. NaN for vectors of no elements."""
-    return np.sqrt(quotient((excess**2).sum(axis=-1), excess.shape[-1]))
+    return np.asarray(np.sqrt(quotient((excess**2).sum(axis=-1), excess.shape[-1])))

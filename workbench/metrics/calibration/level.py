@@ -32,7 +32,7 @@ def gaussian_crps(error: Array, variance: Array) -> Array:
 
 def sharpness(mean_variance: Array) -> Array:
     """The root of the mean predicted variance: the error that is claimed, in latent units."""
-    return np.sqrt(mean_variance)
+    return np.asarray(np.sqrt(mean_variance))
 
 
 def equal_mass_bins(var_hat: Array, num_bins: int) -> NDArray[np.int64]:
@@ -61,7 +61,7 @@ def normalised_excess(mean_variance: Array, mean_square: Array) -> Array:
         mean_variance: the mean of var_hat over a bin (RMV is its root).
         mean_square: the mean of e^2 over the bin's images and elements (RMSE is its root).
     """
-    return np.sqrt(mean_square / mean_variance) - 1
+    return np.asarray(np.sqrt(mean_square / mean_variance) - 1)
 
 
 def ence(excess: Array) -> Array:
@@ -82,7 +82,7 @@ def uce(excess: Array) -> Array:
     Args:
         excess: (share of images) (mean e^2 - mean var_hat) of each bin, (..., bins).
     """
-    return np.abs(excess).sum(axis=-1)
+    return np.asarray(np.abs(excess).sum(axis=-1))
 
 
 def miscalibration_area(excess: Array) -> Array:

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 def central_moments(raw: Array) -> tuple[Array, Array, Array, Array]:
     """(mean, variance, third, fourth central moment) of raw moments m1 ... m4, (..., 4)."""
-    m1, m2, m3, m4 = np.moveaxis(raw, -1, 0)
+    m1, m2, m3, m4 = (raw[..., power] for power in range(4))
     return m1, m2 - m1**2, m3 - 3 * m1 * m2 + 2 * m1**3, m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
 
 
@@ -47,7 +47,7 @@ def excess_over_gaussian(cdf: Array, edges: Array) -> Array:
 
 def kolmogorov_smirnov(excess: Array) -> Array:
     """sup |F - Phi| over the grid, (...)."""
-    return np.abs(excess).max(axis=-1)
+    return np.asarray(np.abs(excess).max(axis=-1))
 
 
 def cramer_von_mises(excess: Array, edges: Array) -> Array:

@@ -85,8 +85,8 @@ def summarise(rows: Rows, num_bins: int = NUM_BINS) -> Calibration:
 
     Curves (x): `reliability` RMSE of each bin (its root mean var_hat); `calibration` (probability), `coverage` of
     central intervals (probability), `pit` density (PIT); `qq` quantiles of z (level); `channel_bias`,
-    `channel_variance` of z, `channel_forward_share` (channel); `position_bias`, `position_variance` of z (cell, row by row);
-    `spectrum` in units of its mean (cycles a latent pixel); `autocorrelation` (distance along either axis).
+    `channel_variance` of z, `channel_forward_share` (channel); `position_bias`, `position_variance` of z (cell, row by
+    row); `spectrum` in units of its mean (cycles a latent pixel); `autocorrelation` (distance along either axis).
 
     Raises:
         UserError: for fewer than 2 images a bin, or latents of different shapes.
@@ -145,8 +145,8 @@ def _axes(averaged: Means, latent_shape: tuple[int, int, int]) -> Means:
         "coverage": figures.COVERAGES,
         "pit": (np.arange(figures.PIT_BINS) + 0.5) / figures.PIT_BINS,
         "qq": figures.QQ_LEVELS,
-        **dict.fromkeys(("channel_bias", "channel_variance", "channel_forward_share"), np.arange(channels)),
-        **dict.fromkeys(("position_bias", "position_variance"), np.arange(cells)),
+        **dict.fromkeys(("channel_bias", "channel_variance", "channel_forward_share"), np.arange(float(channels))),
+        **dict.fromkeys(("position_bias", "position_variance"), np.arange(float(cells))),
         "spectrum": np.arange(averaged["spectrum"].shape[1]) / max(height, width),
-        "autocorrelation": np.arange(averaged["autocovariance"].shape[1]),
+        "autocorrelation": np.arange(float(averaged["autocovariance"].shape[1])),
     }
