@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -206,35 +206,6 @@ def figures_of_means(figures: Callable[[Means], Means], rows: Mapping[str, Array
         _split(found, estimates),
         dict(zip(found, np.split(draws.T, np.cumsum(sizes)[:-1], axis=1), strict=True)),
     )
-
-
-def reflected_interval(value: float, draws: Values, num_images: int) -> Estimate:
-    """A figure that sampling moves to one side, corrected, with its basic interval (Davison & Hinkley 1997, ch. 5).
-
-    A resample is moved twice, and often so far that BCa finds no draw on the other side of the figure. Reflected about
-    the figure, draws are moved back: the estimate is 2 value - mean draw, the interval 2 value - their quantiles.
-    """
-    defined = draws[np.isfinite(draws)]
-    if defined.size == 0 or math.isnan(value):
-        return Estimate(value, math.nan, math.nan, num_images)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = 2 * value - np.quantile(defined, [1 - tail, tail])
-    return Estimate(2 * value - float(defined.mean()), float(low), float(high), num_images)
-
-
-def norm_interval(value: float, draws: Values, num_images: int, power: Literal[1, 2]) -> Estimate:
-    """A norm of a noisy vector as it stands, with the interval of the true vector's.
-
-    Noise makes norms larger: where the true one is small, the interval ends at or below the figure, and at the figure
-    it is cut off, so that it always holds it.
-
-    Args:
-        power: the power of the norm to which noise adds on average, and in which draws are reflected (see
-            `reflected_interval`): 2, or 1 for norms that are squares themselves.
-    """
-    squared = reflected_interval(value**power, draws**power, num_images)
-    low, high = max(squared.low, 0.0) ** (1 / power), max(squared.high, value**power) ** (1 / power)
-    return Estimate(value, low, high, num_images)
 
 
 def _split(found: Means, estimates: Sequence[Estimate]) -> dict[str, tuple[Estimate, ...]]:

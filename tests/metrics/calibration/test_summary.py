@@ -8,6 +8,8 @@ from scipy.special import log_ndtr, ndtr
 
 from workbench.metrics import Estimate
 from workbench.metrics.calibration import summarise
+from workbench.metrics.calibration.independence import effective_elements
+from workbench.metrics.statistics import figures_of_means
 
 IDEAL = {
     "ratio": 1,
@@ -18,8 +20,7 @@ IDEAL = {
     "image_mean_power": 1,
     "forward_share": 1,
     "neighbour_correlation": 0,
-    "effective_channels": 4,
-    "effective_positions": 64,
+    "effective_share": 1,
 }
 DISTANCES = ("ence", "ks", "cvm", "ad", "shape_ks", "shape_cvm", "shape_ad", "channel_spread", "position_spread")
 DISTANCES += ("channel_correlation", "miscalibration_area", "uce")
@@ -102,14 +103,14 @@ CASES = {
         {"noise": autoregressive(0.6)},
         {
             "neighbour_correlation": 0.6,
-            "effective_positions": (64 / (kernel(0.6, 8) ** 2).sum()) ** 2,
+            "effective_share": (8 / (kernel(0.6, 8) ** 2).sum()) ** 2,
             "image_mean_power": (kernel(0.6, 8).sum() / 8) ** 2,
         },
         set(),
     ),
     "correlated channels": (
         {"flaw": mixed},
-        {"channel_correlation": np.sqrt(2 * 0.36 / 12), "effective_channels": 16 / (4 + 2 * 0.36)},
+        {"channel_correlation": np.sqrt(2 * 0.36 / 12), "effective_share": 4 / (4 + 2 * 0.36)},
         {"image_mean_power"},
     ),
     "biased": (
@@ -120,12 +121,12 @@ CASES = {
     "shrunk": ({"channel": mmse}, {"forward_share": 0, "slope_on_estimate": 1}, set()),
     "loud channel": (
         {"flaw": loud_channel},
-        {"channel_spread": np.sqrt(0.75), "effective_channels": 16 / (2.5**2 + 3 * 0.25), "kurtosis": 3 * 1.75},
+        {"channel_spread": np.sqrt(0.75), "effective_share": 4 / (2.5**2 + 3 * 0.25), "kurtosis": 3 * 1.75},
         PREDICTED - {"ence", "uce"} | OWN,
     ),
     "loud half": (
         {"flaw": loud_half},
-        {"position_spread": 0.5, "kurtosis": MIXTURE},
+        {"position_spread": 0.5, "effective_share": 1 / 1.25, "kurtosis": MIXTURE},
         PREDICTED - {"ence", "uce"} | OWN,
     ),
     "scattered level": (
@@ -185,7 +186,7 @@ def drawn(seed: int, num: int = 40):
 
 def test_correlated_elements_raise_no_false_alarm() -> None:
     """A test that took elements for independent would reject most of these."""
-    found = [drawn(seed) for seed in range(25)]
+    found = [drawn(seed) for seed in range(16)]
     naive = np.array([stats.kstest(noise.ravel(), "norm").pvalue for noise, _ in found])
     honest = np.array([summarise(rows, num_bins=2).p_values["ks"] for _, rows in found])
     assert (naive < 0.05).mean() > 0.5
@@ -194,23 +195,21 @@ def test_correlated_elements_raise_no_false_alarm() -> None:
 
 
 def test_intervals_cover_under_correlation() -> None:
-    from workbench.metrics.statistics import figures_of_means
-
-    names = {"z2": 1.0, "neighbour": 0.8}
+    names = {"z2": 1.0, "neighbour": 0.8, "effective": (6 * 6 / (kernel(0.8, 6) ** 2).sum()) ** 2}
     covered = {name: [] for name in [*names, "naive"]}
     for seed in range(150):
         noise, rows = drawn(seed)
-        lagged, zero = rows["autocovariance"][:, 0, 6], rows["autocovariance"][:, 0, 5]
         found = figures_of_means(
-            lambda means: {"z2": means["zero"], "neighbour": means["lagged"] / means["zero"]},
-            {"zero": zero, "lagged": lagged},
-        ).estimates
+            lambda means: {"z2": means["lags"][:, 0], "neighbour": means["lags"][:, 1] / means["lags"][:, 0]},
+            {"lags": rows["autocovariance"]},
+        ).estimates | {"effective": (effective_elements(rows["z"]),)}
         for name, truth in names.items():
             covered[name].append(found[name][0].low <= truth <= found[name][0].high)
         square = noise.ravel() ** 2
         covered["naive"].append(abs(square.mean() - 1) < 1.96 * square.std() / np.sqrt(square.size))
     assert 0.87 <= np.mean(covered["z2"]) <= 0.99
     assert 0.85 <= np.mean(covered["neighbour"]) <= 0.99
+    assert 0.85 <= np.mean(covered["effective"]) <= 0.99
     assert np.mean(covered["naive"]) < 0.7
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +27,16 @@ class Distance:
     Attributes:
         vector: which of `excesses`.
         norm: (batch,) of that vector (batch, k) and the grid's edges as the group's own Gaussian sees them.
-        power: the power of the norm to which noise adds its own, on average.
+        squared: whether it is the square of a norm.
     """
 
     vector: str
     norm: Callable[[Array, Array], Array]
-    power: Literal[1, 2]
+    squared: bool = False
 
 
 def _plain(vector: str, norm: Callable[[Array], Array]) -> Distance:
-    return Distance(vector, lambda excess, edges: norm(excess), 2)
+    return Distance(vector, lambda excess, edges: norm(excess))
 
 
 DISTANCES = {
@@ -45,18 +44,15 @@ DISTANCES = {
     "uce": _plain("bin_squares", level.uce),
     "miscalibration_area": _plain("levels", level.miscalibration_area),
     "ks": _plain("predicted", shape.kolmogorov_smirnov),
-    "cvm": Distance("predicted", lambda excess, edges: shape.cramer_von_mises(excess, EDGES), 1),
-    "ad": Distance("predicted", lambda excess, edges: shape.anderson_darling(excess, EDGES), 1),
+    "cvm": Distance("predicted", lambda excess, edges: shape.cramer_von_mises(excess, EDGES), squared=True),
+    "ad": Distance("predicted", lambda excess, edges: shape.anderson_darling(excess, EDGES), squared=True),
     "shape_ks": _plain("own", shape.kolmogorov_smirnov),
-    "shape_cvm": Distance("own", shape.cramer_von_mises, 1),
-    "shape_ad": Distance("own", shape.anderson_darling, 1),
+    "shape_cvm": Distance("own", shape.cramer_von_mises, squared=True),
+    "shape_ad": Distance("own", shape.anderson_darling, squared=True),
     "channel_spread": _plain("channels", isotropy.root_mean_square),
     "position_spread": _plain("positions", isotropy.root_mean_square),
     "channel_correlation": _plain("channel_pairs", isotropy.root_mean_square),
 }
-
-BIASED = ("effective_channels", "effective_positions", "effective_elements", "effective_share")
-"""Figures that the noise of correlations, squared, always makes smaller."""
 
 _AS_COLLECTED = (
     *("crps", "error", "estimate", "error_square", "estimate_square", "product"),
@@ -109,17 +105,13 @@ def excesses(means: Means) -> Means:
     }
 
 
-def figures(means: Means, excess: Means, latent_shape: tuple[int, int, int]) -> Means:
+def figures(means: Means, excess: Means, num_elements: int) -> Means:
     """One number each, (batch,): see `summarise`."""
     edges = own_edges(means)
     distance = {name: found.norm(excess[found.vector], edges) for name, found in DISTANCES.items()}
     raw = means["moments"]
     joint = SecondMoments.of(means)
-    autocovariance, covariance = _centred(means)
-    correlation = independence.autocorrelation(autocovariance)
-    effective_channels = independence.effective_channels(covariance)
-    effective_positions = independence.effective_positions(correlation, *latent_shape[1:])
-    size = np.prod(latent_shape)
+    correlation = independence.autocorrelation(_centred(means)[0])
     return {
         "ratio": means["ratio"],
         "ratio_db": np.sqrt(means["square_db"]),
@@ -133,19 +125,15 @@ def figures(means: Means, excess: Means, latent_shape: tuple[int, int, int]) -> 
         "within_kurtosis": means["within_kurtosis"],
         **_chosen(distance, "ks", "cvm", "ad", "shape_ks", "shape_cvm", "shape_ad"),
         "bias": raw[..., 0],
-        "image_mean_power": size * quotient(means["image_mean_square"], raw[..., 1]),
+        "image_mean_power": num_elements * quotient(means["image_mean_square"], raw[..., 1]),
         "forward_share": joint.forward_share,
         "corr_estimate": joint.corr_estimate,
         "corr_clean": joint.corr_clean,
         "slope_on_clean": joint.slope_on_clean,
         "slope_on_estimate": joint.slope_on_estimate,
         **_chosen(distance, "channel_spread", "position_spread"),
-        "neighbour_correlation": independence.neighbour_correlation(correlation),
+        "neighbour_correlation": correlation[:, 1] if correlation.shape[1] > 1 else np.full(len(raw), np.nan),
         **_chosen(distance, "channel_correlation"),
-        "effective_channels": effective_channels,
-        "effective_positions": effective_positions,
-        "effective_elements": effective_channels * effective_positions,
-        "effective_share": effective_channels * effective_positions / size,
     }
 
 
@@ -158,8 +146,6 @@ def curves(means: Means, counts: NDArray[np.int64]) -> Means:
     cdf = distribution(means["shares"])
     at_level = at_levels(cdf)
     channels, positions = _variances(means)
-    autocorrelation = independence.autocorrelation(_centred(means)[0])
-    lags = autocorrelation.shape[-2]
     power = means["spectrum"]
     each_channel = SecondMoments.of({name: values[..., None] for name, values in means.items()})
     return {
@@ -174,7 +160,7 @@ def curves(means: Means, counts: NDArray[np.int64]) -> Means:
         "position_bias": means["position"].reshape(len(power), -1),
         "position_variance": positions,
         "spectrum": power / (power @ counts / counts.sum())[:, None],
-        "autocorrelation": (autocorrelation[:, 0, lags - 1 :] + autocorrelation[:, :, lags - 1]) / 2,
+        "autocorrelation": independence.autocorrelation(_centred(means)[0]),
     }
 
 
@@ -192,5 +178,5 @@ def _variances(means: Means) -> tuple[Array, Array]:
 def _centred(means: Means) -> tuple[Array, Array]:
     """The autocovariance and the channels' covariance of z, about each channel's mean."""
     mean = means["channel_mean"]
-    autocovariance = means["autocovariance"] - (mean**2).sum(-1)[:, None, None]
+    autocovariance = means["autocovariance"] - (mean**2).mean(-1, keepdims=True)
     return autocovariance, means["channel_covariance"] - mean[:, :, None] * mean[:, None, :]

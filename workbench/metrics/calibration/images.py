@@ -33,7 +33,8 @@ def collect(z_hat: Latents, z0: Latents, var_hat: Scalars) -> Rows:
         moments: (n, 4) means of z, z^2, z^3, z^4. counts: (n, bins) elements of z in the bins of `grid.EDGES`.
         error, estimate, error_square, estimate_square, product: (n, channel) means of e, z_hat, e^2, z_hat^2, e z_hat.
         position, position_square: (n, rows, columns) means over channels of z, z^2. spectrum: (n, frequency) of z.
-        autocovariance, channel_covariance: of z, see `independence`. latent_shape: (n, 3), the same in every row.
+        autocovariance, channel_covariance: of z, see `independence`. z: (n, d) itself, float32, for the effective
+        number of elements. latent_shape: (n, 3), the same in every row.
 
     Raises:
         UserError: for a var_hat that is not positive and finite, errors that are not finite, or none in some image.
@@ -59,6 +60,7 @@ def collect(z_hat: Latents, z0: Latents, var_hat: Scalars) -> Rows:
         "position": by_position(z),
         "position_square": by_position(z**2),
         "spectrum": radial_spectra(z),
+        "z": flat.astype(np.float32),
         "autocovariance": autocovariance(z),
         "channel_covariance": channel_covariance(z),
         "latent_shape": np.tile(np.array(z.shape[1:], dtype=np.int64), (len(z), 1)),

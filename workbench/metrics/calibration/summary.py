@@ -1,11 +1,12 @@
 """All figures of calibration of a group of images, with intervals and tests from resamples of whole images.
 
-Elements of one image are correlated, so p-values of pooled elements mean nothing. Here nothing is pooled but means over
-images: an interval is BCa's over resampled images, and a distance F that chance alone keeps above zero stands beside
-its floor, the mean of the same norm of D* - D, where D is the vector whose norm the distance is and D* that of a
-resample. How often that norm reaches the distance is the test's p-value. Under the hypothesis D* - D is spread as D is
-about zero (for distances to a fitted Gaussian: Babu & Rao 2004, "Goodness-of-fit tests when parameters are estimated"),
-whatever the dependence within images.
+Elements of one image are correlated, so p-values of pooled elements mean nothing. Here images are resampled, whole:
+- An interval is BCa's over resampled images (of `effective_elements`: the jackknife's).
+- A distance is the norm of a vector D that is 0 where all is well; chance alone keeps it above 0. With D* of a
+  resample, |D* - D| is spread as is |D - true D|, whatever the dependence within images (with a fitted Gaussian too:
+  Babu & Rao 2004, "Goodness-of-fit tests when parameters are estimated"). Its mean is the distance's floor, what a
+  calibrated prediction would show; how often it reaches the distance is the p-value; and its 95 % quantile to either
+  side is the interval of the true distance, which by the triangle inequality covers it at least so often.
 """
 
 import math
@@ -18,8 +19,9 @@ from workbench.config import UserError
 from workbench.metrics.calibration import figures
 from workbench.metrics.calibration.families import Family, Fit, fit_all
 from workbench.metrics.calibration.images import Rows
+from workbench.metrics.calibration.independence import effective_elements
 from workbench.metrics.likeness import radial_counts
-from workbench.metrics.statistics import Estimate, Means, figures_of_means, norm_interval, reflected_interval
+from workbench.metrics.statistics import CONFIDENCE, Estimate, Means, figures_of_means
 
 Array = NDArray[np.float64]
 
@@ -80,8 +82,8 @@ def summarise(rows: Rows, num_bins: int = NUM_BINS) -> Calibration:
     - orthogonality: `forward_share` (0 mmse, 1 forward), `corr_estimate`, `corr_clean`, `slope_on_clean`,
       `slope_on_estimate` (see `SecondMoments`).
     - isotropy: `channel_spread`, `position_spread`: coefficients of variation of the variance (0), distances.
-    - independence: `neighbour_correlation`, `channel_correlation` (0), `effective_channels`, `effective_positions`,
-      their product `effective_elements` (d) and its share of d, `effective_share` (1).
+    - independence: `neighbour_correlation` along either axis (0); `channel_correlation`, the root mean square between
+      channels (0), a distance; `effective_elements` (d) and its share of d, `effective_share` (1).
 
     Curves (x): `reliability` RMSE of each bin (its root mean var_hat); `calibration` (probability), `coverage` of
     central intervals (probability), `pit` density (PIT); `qq` quantiles of z (level); `channel_bias`,
@@ -97,7 +99,7 @@ def summarise(rows: Rows, num_bins: int = NUM_BINS) -> Calibration:
 
     def everything(means: Means) -> Means:
         excess = figures.excesses(means)
-        return figures.figures(means, excess, latent_shape) | excess | figures.curves(means, counts)
+        return figures.figures(means, excess, math.prod(latent_shape)) | excess | figures.curves(means, counts)
 
     found = figures_of_means(everything, averaged)
     estimates, draws = found.estimates, found.draws
@@ -106,14 +108,13 @@ def summarise(rows: Rows, num_bins: int = NUM_BINS) -> Calibration:
     num_images = len(averaged["var_hat"])
     floors, p_values = {}, {}
     for name, distance in figures.DISTANCES.items():
-        value = values[name].mean
-        values[name] = norm_interval(value, draws[name][:, 0], num_images, distance.power)
         sample = [estimate.mean for estimate in estimates[distance.vector]]
         chance = distance.norm(draws[distance.vector] - sample, edges)
+        values[name] = _norm_interval(values[name], chance, distance.squared)
         floors[name] = float(chance.mean())
-        p_values[name] = math.nan if math.isnan(value) else (1 + int((chance >= value).sum())) / (1 + len(chance))
-    for name in figures.BIASED:
-        values[name] = reflected_interval(values[name].mean, draws[name][:, 0], num_images)
+        p_values[name] = _p_value(values[name].mean, chance)
+    values["effective_elements"] = effective_elements(np.asarray(rows["z"], dtype=np.float64))
+    values["effective_share"] = values["effective_elements"].scaled(1 / math.prod(latent_shape))
     axes = _axes(averaged, latent_shape)
     vectors = {distance.vector for distance in figures.DISTANCES.values()}
     return Calibration(
@@ -124,6 +125,17 @@ def summarise(rows: Rows, num_bins: int = NUM_BINS) -> Calibration:
         curves={name: Curve(x, estimates[name]) for name, x in axes.items()},
         fits=fit_all(rows["counts"].sum(0)),
     )
+
+
+def _norm_interval(value: Estimate, chance: Array, squared: bool) -> Estimate:
+    """The true vector's norm differs from the sample's by no more than the norm of the vectors' difference."""
+    power = 2 if squared else 1
+    norm, reach = value.mean ** (1 / power), float(np.quantile(chance, CONFIDENCE)) ** (1 / power)
+    return Estimate(value.mean, max(norm - reach, 0.0) ** power, (norm + reach) ** power, value.num_images)
+
+
+def _p_value(value: float, chance: Array) -> float:
+    return math.nan if math.isnan(value) else (1 + int((chance >= value).sum())) / (1 + len(chance))
 
 
 def _latent_shape(rows: Rows) -> tuple[int, int, int]:
