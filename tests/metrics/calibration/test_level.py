@@ -43,7 +43,7 @@ def test_scores_of_elements_are_scoringrules(flat) -> None:
     mean, std, truth = flat
     error = mean - truth
     np.testing.assert_allclose(gaussian_crps(error, std**2), scoringrules.crps_normal(truth, mean, std), atol=1e-9)
-    np.testing.assert_allclose(gaussian_nll(error, std**2), scoringrules.logs_normal(truth, mean, std), atol=1e-9)
+    np.testing.assert_allclose(gaussian_nll(error**2, std**2), scoringrules.logs_normal(truth, mean, std), atol=1e-9)
 
 
 def test_scores_of_images_are_uncertainty_toolboxes(found, flat) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.optimize import minimize
 
 from workbench.config import UserError
 from workbench.metrics.calibration.grid import EDGES
@@ -52,8 +53,6 @@ def fit(family: Family, counts: NDArray[np.number]) -> Fit:
     Raises:
         UserError: for counts that all lie in one bin: there is no scale to fit.
     """
-    from scipy.optimize import minimize
-
     shares = np.asarray(counts, dtype=np.float64) / np.sum(counts)
     if np.count_nonzero(shares) < 2:
         raise UserError("no law can be fitted: all standardised errors lie in one bin; is var_hat far too large?")

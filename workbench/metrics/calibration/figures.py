@@ -72,7 +72,7 @@ def averaged(rows: Rows, num_bins: int) -> Means:
         "moments": moments,
         "ratio": s2 / var_hat,
         "square_db": (10 * np.log10(s2 / var_hat)) ** 2,
-        "nll": 0.5 * (moments[:, 1] + np.log(2 * np.pi * var_hat)),
+        "nll": level.gaussian_nll(square, var_hat),
         "within_kurtosis": shape.kurtosis(moments),
         "image_mean_square": moments[:, 0] ** 2,
         "channel_mean": np.asarray(rows["error"], np.float64) / np.sqrt(var_hat)[:, None],

@@ -14,9 +14,13 @@ from workbench.config import UserError
 Array = NDArray[np.float64]
 
 
-def gaussian_nll(error: Array, variance: Array) -> Array:
-    """-log N(error; 0, variance) = 1/2 (error^2 / variance + log(2 pi variance)), in nats an element."""
-    return np.asarray(0.5 * (error**2 / variance + np.log(2 * math.pi * variance)))
+def gaussian_nll(square: Array, variance: Array) -> Array:
+    """-log N(error; 0, variance) = 1/2 (error^2 / variance + log(2 pi variance)), in nats an element.
+
+    Args:
+        square: error^2, or its mean over elements of the same variance.
+    """
+    return np.asarray(0.5 * (square / variance + np.log(2 * math.pi * variance)))
 
 
 def gaussian_crps(error: Array, variance: Array) -> Array:
