@@ -7,6 +7,7 @@ import pytest
 
 from workbench.config import UserError
 from workbench.metrics import Estimate, first_crossing, mean_interval, paired_difference, ratio_of_means, spearman
+from workbench.metrics.statistics import MAX_DRAWN, figures_of_means
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +167,55 @@ def test_the_interval_of_a_crossing_covers_it() -> None:
 def test_a_crossing_needs_values_at_each_position() -> None:
     with pytest.raises(UserError, match="got 2"):
         first_crossing([0, 1, 2], np.zeros((2, 4)), 1.0)
+
+
+def test_figures_of_means_are_those_of_one_value_an_image() -> None:
+    rng = np.random.default_rng(8)
+    a, b = rng.exponential(size=(60, 2)), rng.normal(3, 1, size=60)
+    found = figures_of_means(
+        lambda means: {"mean": means["a"], "ratio": means["a"][:, 0] / means["b"]}, {"a": a, "b": b}
+    )
+    for estimate, expected in zip(
+        [*found.estimates["mean"], *found.estimates["ratio"]],
+        [mean_interval(a[:, 0]), mean_interval(a[:, 1]), ratio_of_means(a[:, 0], b)],
+        strict=True,
+    ):
+        assert (estimate.mean, estimate.low, estimate.high) == pytest.approx(
+            (expected.mean, expected.low, expected.high), rel=0.02
+        )
+        assert estimate.num_images == 60
+    assert found.draws["mean"].shape == (2000, 2)
+    assert np.quantile(found.draws["ratio"], 0.5) == pytest.approx(found.estimates["ratio"][0].mean, rel=0.02)
+
+
+def test_images_drawn_at_once_do_not_change_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"a": np.random.default_rng(9).normal(size=(30, 3))}
+    at_once = figures_of_means(lambda means: means, rows)
+    monkeypatch.setattr("workbench.metrics.statistics.MAX_DRAWN", 210)
+    piecewise = figures_of_means(lambda means: means, rows)
+    assert MAX_DRAWN > 30 * 2000
+    for one, other in zip(at_once.estimates["a"], piecewise.estimates["a"], strict=True):
+        assert (one.mean, one.low, one.high) == pytest.approx((other.mean, other.low, other.high))
+
+
+def test_a_figure_undefined_in_some_resamples_has_an_interval_from_the_others() -> None:
+    values = np.array([0.0, 0.0, 0.0, 1.0])
+    found = figures_of_means(
+        lambda means: {"inverse": np.where(means["x"] > 0, 1 / np.maximum(means["x"], 0.1), np.nan)}, {"x": values}
+    ).estimates["inverse"][0]
+    assert found.mean == 4
+    assert 1 <= found.low < 4 <= found.high
+
+
+def test_figures_of_one_image_have_no_interval() -> None:
+    found = figures_of_means(lambda means: {"x": 2 * means["x"]}, {"x": np.array([3.0])})
+    assert found.estimates["x"][0].mean == 6
+    assert math.isnan(found.estimates["x"][0].low)
+    assert found.draws["x"].shape == (0, 1)
+
+
+def test_figures_need_the_same_sound_images() -> None:
+    with pytest.raises(UserError, match=r"\[2, 3\] images"):
+        figures_of_means(lambda means: means, {"a": np.ones(3), "b": np.ones(2)})
+    with pytest.raises(UserError, match="1 of 3 values of a"):
+        figures_of_means(lambda means: means, {"a": np.array([1, math.nan, 2])})

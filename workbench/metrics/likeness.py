@@ -111,12 +111,16 @@ def radial_spectrum(errors: NDArray[np.floating]) -> Array:
     Raises:
         UserError: for another shape.
     """
-    if errors.ndim != 4 or not errors.size:
-        raise UserError(f"a spectrum needs (num, channel, height, width) errors, got {errors.shape}")
-    height, width = errors.shape[2:]
-    power = (np.abs(np.fft.fft2(errors.astype(np.float64))) ** 2).mean((0, 1)) / (height * width)
-    bins = _radial_bins(height, width)
-    return np.asarray(np.bincount(bins.ravel(), power.ravel()) / np.bincount(bins.ravel()))
+    return _radial_mean(_power(errors).mean((0, 1)))
+
+
+def radial_spectra(errors: NDArray[np.floating]) -> Array:
+    """`radial_spectrum` of each error, (num, frequencies).
+
+    Raises:
+        UserError: for another shape.
+    """
+    return np.stack([_radial_mean(power) for power in _power(errors).mean(1)])
 
 
 def radial_counts(height: int, width: int) -> NDArray[np.int64]:
@@ -183,6 +187,19 @@ def _require_one_size(sets: Sequence[Moments]) -> None:
                 f"vectors of different sizes cannot be compared: {len(sets[0].mean)} and {d}, "
                 f"covariance {moments.covariance.shape}"
             )
+
+
+def _power(errors: NDArray[np.floating]) -> Array:
+    """|FFT|^2 of each channel of each error."""
+    if errors.ndim != 4 or not errors.size:
+        raise UserError(f"a spectrum needs (num, channel, height, width) errors, got {errors.shape}")
+    return np.asarray(np.abs(np.fft.fft2(errors.astype(np.float64))) ** 2)
+
+
+def _radial_mean(power: Array) -> Array:
+    """(height, width) power averaged over angle, normalised so that white noise of variance v has v everywhere."""
+    bins = _radial_bins(*power.shape).ravel()
+    return np.asarray(np.bincount(bins, power.ravel() / power.size) / np.bincount(bins))
 
 
 def _radial_bins(height: int, width: int) -> NDArray[np.int64]:

@@ -2,8 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,11 @@ from workbench.config import UserError
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 2000
 
+MAX_DRAWN = 2_000_000
+"""Image numbers that are drawn at once for figures of means: bounds the memory, and changes no result."""
+
 Values = NDArray[np.float64]
+Means = dict[str, Values]
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,7 @@ def ratio_of_means(numerator: ArrayLike, denominator: ArrayLike) -> Estimate:
     """
 
     def ratio(a: Values, b: Values, axis: int) -> Values:
-        below = _mean(b, axis)
-        quotient: Values = np.divide(_mean(a, axis), below, out=np.full_like(below, np.nan), where=below != 0)
-        return quotient
+        return quotient(_mean(a, axis), _mean(b, axis))
 
     return _estimate(ratio, [*checked_pair(numerator, denominator)])
 
@@ -121,9 +124,13 @@ def rank_correlation(x: Values, y: Values, axis: int) -> Values:
     x_rank = x_rank - x_rank.mean(axis=axis, keepdims=True)
     y_rank = y_rank - y_rank.mean(axis=axis, keepdims=True)
     scale = np.sqrt((x_rank**2).sum(axis=axis) * (y_rank**2).sum(axis=axis))
-    undefined = np.full_like(scale, np.nan)
-    correlation: Values = np.divide((x_rank * y_rank).sum(axis=axis), scale, out=undefined, where=scale > 0)
-    return correlation
+    return quotient((x_rank * y_rank).sum(axis=axis), scale)
+
+
+def quotient(numerator: ArrayLike, denominator: ArrayLike) -> Values:
+    """numerator / denominator, NaN where the latter is 0."""
+    above, below = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
+    return np.asarray(np.divide(above, below, out=np.full(below.shape, np.nan), where=below != 0))
 
 
 def joint_interval(statistic: Callable[[NDArray[np.int64]], Values], num_images: int) -> Estimate:
@@ -137,6 +144,92 @@ def joint_interval(statistic: Callable[[NDArray[np.int64]], Values], num_images:
         return statistic(numbers.astype(np.int64))
 
     return _estimate(figure, [np.arange(num_images, dtype=np.float64)])
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Figures of means over images.
+
+    Attributes:
+        estimates: by name, one for each of a figure's k numbers.
+        draws: by name, (resamples, k): the figure in each resample of the images. Empty below 2 images.
+    """
+
+    estimates: dict[str, tuple[Estimate, ...]]
+    draws: Means
+
+
+def figures_of_means(figures: Callable[[Means], Means], rows: Mapping[str, ArrayLike]) -> Resampled:
+    """Figures that depend on the images through means over images alone, all from the same resamples of whole images.
+
+    The images' elements may depend on each other as they like: what is taken for independent is images. All resamples'
+    means are one product of matrices, so that thousands of numbers an image stay cheap.
+
+    Args:
+        figures: gives figures (batch, k) or (batch,), by name, of means (batch, ...), by name.
+        rows: by name, (n, ...): what is averaged over the n images.
+
+    Raises:
+        UserError: for rows of different numbers of images, NaN or infinite values.
+    """
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in rows.items()}
+    num_images = _common_length(arrays)
+    matrix = np.concatenate([values.reshape(num_images, -1) for values in arrays.values()], axis=1)
+    ends = np.cumsum([values[:1].size for values in arrays.values()])[:-1]
+
+    def of_means(means: Values) -> Means:
+        parts = np.split(means, ends, axis=1)
+        named = {
+            name: part.reshape(len(means), *array.shape[1:])
+            for (name, array), part in zip(arrays.items(), parts, strict=True)
+        }
+        return {name: figure.reshape(len(means), -1) for name, figure in figures(named).items()}
+
+    def stacked(numbers: Values, **_: int) -> Values:
+        """(figures, batch) of (batch, m) image numbers, or (figures,) of (m,)."""
+        means = _multiplicities(np.atleast_2d(numbers).astype(np.int64), num_images) @ matrix / numbers.shape[-1]
+        result = np.concatenate(list(of_means(means).values()), axis=1).T
+        return result if numbers.ndim > 1 else result[:, 0]
+
+    found = of_means(matrix.mean(0, keepdims=True))
+    sizes = [figure.shape[1] for figure in found.values()]
+    means = np.concatenate(list(found.values()), axis=1)[0]
+    if num_images < 2:
+        alone = [Estimate(float(mean), math.nan, math.nan, num_images) for mean in means]
+        empty = {name: np.zeros((0, size)) for name, size in zip(found, sizes, strict=True)}
+        return Resampled(_split(found, alone), empty)
+    result = _bootstrap(stacked, [np.arange(num_images, dtype=np.float64)], max(MAX_DRAWN // num_images, 1))
+    low, high = result.confidence_interval
+    draws = result.bootstrap_distribution
+    estimates = [_interval(*numbers, num_images) for numbers in zip(means, low, high, draws, strict=True)]
+    return Resampled(
+        _split(found, estimates),
+        dict(zip(found, np.split(draws.T, np.cumsum(sizes)[:-1], axis=1), strict=True)),
+    )
+
+
+def _split(found: Means, estimates: Sequence[Estimate]) -> dict[str, tuple[Estimate, ...]]:
+    remaining = iter(estimates)
+    return {name: tuple(next(remaining) for _ in range(figure.shape[1])) for name, figure in found.items()}
+
+
+def _common_length(arrays: Mapping[str, Values]) -> int:
+    lengths = {len(values) for values in arrays.values()}
+    if len(lengths) != 1 or lengths == {0}:
+        raise UserError(f"figures need the same images, at least one, in all rows; got {sorted(lengths)} images")
+    for name, values in arrays.items():
+        bad = int((~np.isfinite(values)).sum())
+        if bad:
+            raise UserError(f"{bad} of {values.size} values of {name} are NaN or infinite; statistics refuse them")
+    return lengths.pop()
+
+
+def _multiplicities(numbers: NDArray[np.int64], num_images: int) -> Values:
+    """How often each image stands in each row of image numbers, (rows, images)."""
+    rows = len(numbers)
+    offset = num_images * np.arange(rows)[:, None]
+    counts = np.bincount((numbers + offset).ravel(), minlength=rows * num_images)
+    return counts.reshape(rows, num_images).astype(np.float64)
 
 
 def _mean(values: Values, axis: int) -> Values:
@@ -167,8 +260,6 @@ def checked_pair(a: ArrayLike, b: ArrayLike) -> tuple[Values, Values]:
 
 def _estimate(statistic: Callable[..., Values], samples: Sequence[Values]) -> Estimate:
     """`statistic(*samples, axis)` with its interval; resamples draw images, the same ones for every sample."""
-    from scipy.stats import DegenerateDataWarning, bootstrap
-
     num_images = samples[0].size
     if num_images == 0:
         return Estimate(math.nan, math.nan, math.nan, 0)
@@ -177,26 +268,39 @@ def _estimate(statistic: Callable[..., Values], samples: Sequence[Values]) -> Es
         return Estimate(mean, math.nan, math.nan, num_images)
     if all(np.ptp(sample) == 0 for sample in samples):
         return Estimate(mean, mean, mean, num_images)
+    result = _bootstrap(statistic, samples)
+    low, high = result.confidence_interval
+    return _interval(mean, low, high, result.bootstrap_distribution, num_images)
+
+
+def _bootstrap(statistic: Callable[..., Values], samples: Sequence[Values], batch: int | None = None) -> Any:
+    """scipy's result, for one seed; `batch` resamples are drawn at once (None: all)."""
+    from scipy.stats import DegenerateDataWarning, bootstrap
+
     with warnings.catch_warnings():
-        # a degenerate sample (all resamples nearly alike) has no BCa interval; the percentile below stands in
+        # a degenerate sample (all resamples nearly alike) has no BCa interval; `_interval` gives another
         warnings.simplefilter("ignore", DegenerateDataWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
-        result = bootstrap(
+        return bootstrap(
             samples,
             statistic,
             paired=len(samples) > 1,
             vectorized=True,
             n_resamples=NUM_RESAMPLES,
+            batch=batch,
             confidence_level=CONFIDENCE,
             method="BCa",
             rng=np.random.default_rng(0),
         )
-    low, high = map(float, result.confidence_interval)
+
+
+def _interval(mean: float, low: float, high: float, draws: Values, num_images: int) -> Estimate:
+    """BCa's interval or, where there is none, the percentiles of those draws in which the figure is defined."""
     if math.isnan(low) or math.isnan(high):
         # resamples in which the statistic is undefined (constant ranks) say nothing and are left out
-        defined = result.bootstrap_distribution[np.isfinite(result.bootstrap_distribution)]
-        if defined.size == 0:
-            return Estimate(mean, math.nan, math.nan, num_images)
+        defined = draws[np.isfinite(draws)]
+        if defined.size == 0 or math.isnan(mean):
+            return Estimate(float(mean), math.nan, math.nan, num_images)
         tail = (1 - CONFIDENCE) / 2
-        low, high = map(float, np.quantile(defined, [tail, 1 - tail]))
-    return Estimate(mean, low, high, num_images)
+        low, high = np.quantile(defined, [tail, 1 - tail])
+    return Estimate(float(mean), float(low), float(high), num_images)

@@ -1,0 +1,42 @@
+"""Is the latent error zero-mean, independent and Gaussian with the predicted variance? Instruments, with intervals.
+
+`collect` turns batches of (z_hat, z0, var_hat) into rows of statistics, one an image; `summarise` turns a group of rows
+into figures with intervals over images, distances with what chance alone gives, curves and fitted laws.
+"""
+
+from workbench.metrics.calibration.families import Family, Fit, fit, fit_all
+from workbench.metrics.calibration.images import Rows, collect, join, take
+from workbench.metrics.calibration.level import (
+    ence,
+    equal_mass_bins,
+    gaussian_crps,
+    gaussian_nll,
+    miscalibration_area,
+    sharpness,
+    uce,
+)
+from workbench.metrics.calibration.orthogonality import SecondMoments, holding_channel
+from workbench.metrics.calibration.summary import Calibration, Curve, summarise
+
+__all__ = [
+    "Calibration",
+    "Curve",
+    "Family",
+    "Fit",
+    "Rows",
+    "SecondMoments",
+    "collect",
+    "ence",
+    "equal_mass_bins",
+    "fit",
+    "fit_all",
+    "gaussian_crps",
+    "gaussian_nll",
+    "holding_channel",
+    "join",
+    "miscalibration_area",
+    "sharpness",
+    "summarise",
+    "take",
+    "uce",
+]

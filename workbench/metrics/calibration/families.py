@@ -1,0 +1,93 @@
+"""Which law do standardised errors follow? Gaussian, Student t and Laplace, fitted to counts on the grid."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.optimize import minimize
+
+from workbench.config import UserError
+from workbench.metrics.calibration.grid import EDGES
+
+if TYPE_CHECKING:
+    from scipy.stats._distn_infrastructure import rv_continuous_frozen
+
+Array = NDArray[np.float64]
+Family = Literal["gaussian", "student_t", "laplace"]
+
+_DF_RANGE = (1.0, 1000.0)
+"""Beyond it, a Student t is a Gaussian for any number of elements that one can have."""
+_SMALLEST = 1e-300
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A law fitted by maximum likelihood.
+
+    Attributes:
+        family: which law.
+        location: its centre, in units of z.
+        scale: its scale, in units of z (of a Gaussian: the standard deviation).
+        df: the degrees of freedom of a Student t; None for the others.
+        log_likelihood: of the counts, in nats an element. Differences between families count.
+        distance: sup |F - fitted| over the grid.
+    """
+
+    family: Family
+    location: float
+    scale: float
+    df: float | None
+    log_likelihood: float
+    distance: float
+
+    def quantile(self, levels: NDArray[np.floating]) -> Array:
+        """z at each level in (0, 1): the abscissas of a QQ plot against this law."""
+        return np.asarray(self.location + self.scale * _standard(self.family, self.df).ppf(levels))
+
+
+def fit(family: Family, counts: NDArray[np.number]) -> Fit:
+    """Fit a law to counts (k + 1,) on the grid by maximum likelihood of the bins (of grouped data).
+
+    Raises:
+        UserError: for counts that all lie in one bin: there is no scale to fit.
+    """
+    shares = np.asarray(counts, dtype=np.float64) / np.sum(counts)
+    if np.count_nonzero(shares) < 2:
+        raise UserError("no law can be fitted: all standardised errors lie in one bin; is var_hat far too large?")
+    quartiles = np.interp([0.25, 0.5, 0.75], np.cumsum(shares)[:-1], EDGES)
+    start = [quartiles[1], np.log(max(quartiles[2] - quartiles[0], 1e-3) / 1.35)]
+    bounds: list[tuple[float | None, float | None]] = [(None, None), (-12, 12)]
+    if family == "student_t":
+        start, bounds = [*start, np.log(8.0)], [*bounds, tuple(np.log(_DF_RANGE))]
+
+    def loss(parameters: Array) -> float:
+        return -float(shares @ np.log(np.maximum(_masses(family, parameters), _SMALLEST)))
+
+    best = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12})
+    df = float(np.exp(best.x[2])) if family == "student_t" else None
+    misses = np.cumsum(shares)[:-1] - np.cumsum(_masses(family, best.x))[:-1]
+    return Fit(family, float(best.x[0]), float(np.exp(best.x[1])), df, -float(best.fun), float(np.abs(misses).max()))
+
+
+def fit_all(counts: NDArray[np.number]) -> dict[Family, Fit]:
+    """All families' fits, best (by likelihood) first."""
+    fits = [fit(family, counts) for family in get_args(Family)]
+    return {found.family: found for found in sorted(fits, key=lambda found: -found.log_likelihood)}
+
+
+def _standard(family: Family, df: float | None) -> "rv_continuous_frozen[Any, Any]":
+    if family == "gaussian":
+        return stats.norm()
+    return stats.laplace() if df is None else stats.t(df)
+
+
+def _masses(family: Family, parameters: Array) -> Array:
+    """The law's probability of each bin of the grid."""
+    df = float(np.exp(parameters[2])) if family == "student_t" else None
+    law = _standard(family, df)
+    ends = np.concatenate([[-np.inf], (EDGES - parameters[0]) / np.exp(parameters[1]), [np.inf]])
+    left, right = ends[:-1], ends[1:]
+    # the laws are symmetric: above the centre the upper tail is taken, which loses no digits
+    return np.where(left >= 0, law.sf(left) - law.sf(right), law.cdf(right) - law.cdf(left))
