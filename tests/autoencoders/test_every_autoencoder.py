@@ -2,31 +2,23 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 import torch
+from small_autoencoders import RECIPES
 from torch import Tensor, nn
 
 from workbench import randomness
-from workbench.autoencoders import KL, VQ, AnyAutoencoder, Autoencoder, AutoencoderRecipe, Tiny
-from workbench.config import UserError, kind_of, members
+from workbench.autoencoders import KL, VQ, Autoencoder, AutoencoderRecipe, DescentRecipe, Tiny
+from workbench.config import UserError
 from workbench.stages.train_autoencoder import normalise
 
-SMALL: dict[str, dict[str, Any]] = {
-    "tiny": {"width": 8, "num_stages": 2, "num_blocks": 1},
-    "kl": {"block_out_channels": (16, 16)},
-    "vq": {"block_out_channels": (16, 16), "num_codes": 32},
-}
-"""What makes a family's network small; a family that is not named is tested at its defaults."""
-
-RECIPES = [
-    cast(AutoencoderRecipe, member.parse({"latent_channels": 4, **SMALL.get(kind_of(member), {})}))
-    for member in members(AnyAutoencoder)
-]
 SIZE = 16
 
 every = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
+trained = pytest.mark.parametrize(
+    "recipe", [r for r in RECIPES if isinstance(r, DescentRecipe)], ids=lambda recipe: recipe.kind
+)
 grey_and_colour = pytest.mark.parametrize("channels", [1, 3])
 
 
@@ -62,7 +54,7 @@ def test_shapes(recipe: AutoencoderRecipe, channels: int) -> None:
     z = autoencoder.encode(x)
     assert autoencoder.image_channels == channels
     assert z.shape == (2, *autoencoder.latent_shape((channels, SIZE, SIZE)))
-    assert z.shape[1] == autoencoder.latent_channels == recipe.latent_channels
+    assert z.shape[1] == autoencoder.latent_channels
     assert z.shape[2] * autoencoder.downscale == SIZE
     assert autoencoder.decode(z).shape == x.shape
     assert autoencoder.encode(x[..., : SIZE // 2]).shape[2:] == (z.shape[2], z.shape[3] // 2)
@@ -100,6 +92,7 @@ class WatchedModel(nn.Module):
             scaling_factor=1.0, in_channels=1, latent_channels=4, block_out_channels=(8, 8), get=lambda name: 0.0
         )
         self.config.vq_embed_dim = 4
+        self.config.patch_size, self.config.num_levels = 2, 1
         self.seen = torch.empty(0)
 
     def encode(self, x: Tensor) -> SimpleNamespace:
@@ -175,7 +168,7 @@ def test_every_parameter_of_the_encoder_copy_learns(recipe: AutoencoderRecipe) -
     assert all(parameter.grad is not None for parameter in trunk.parameters())
 
 
-@every
+@trained
 @grey_and_colour
 def test_a_few_steps_lower_the_training_loss(recipe: AutoencoderRecipe, channels: int) -> None:
     autoencoder, x = build(recipe, channels).train(), images(16, channels)
@@ -186,12 +179,13 @@ def test_a_few_steps_lower_the_training_loss(recipe: AutoencoderRecipe, channels
 
     before, parts = loss()
     assert before.isfinite()
-    assert "mse" in parts
+    assert all(part.isfinite() for part in parts.values())
     for _ in range(8):
         optimiser.zero_grad()
         loss()[0].backward()
         optimiser.step()
-    assert float(loss()[0].detach()) < 0.9 * float(before.detach())
+    # bits, unlike squared errors, start far from zero
+    assert float(loss()[0].detach()) < (0.99 if recipe.kind == "flow" else 0.9) * float(before.detach())
 
 
 @every

@@ -3,7 +3,7 @@
 import copy
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -123,8 +123,18 @@ class EncoderTrunk(nn.Module):
         return features, (self.projection(features) - self.shift) * self.scale
 
 
+class ImageBatches(Protocol):
+    """Of an image split, what fitting needs: its length, and the images at some indices."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: slice) -> Images:
+        """The images at these indices."""
+        ...
+
+
 class AutoencoderRecipe(Config):
-    """The architecture of an autoencoder and how it is trained."""
+    """The architecture of an autoencoder and how it is made."""
 
     kind: str
     source: str = Field(
@@ -133,18 +143,25 @@ class AutoencoderRecipe(Config):
         "'train': always train; anything else: a diffusers folder to load",
         json_schema_extra=NOT_IDENTITY,
     )
-    latent_channels: int = Field(8, ge=1, description="channels of the latent")
-    num_train_images: int = Field(400_000, ge=1, description="training images seen")
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1.5e-3, gt=0)
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
-    seed: int = 0
 
     adapter: ClassVar[type[Autoencoder]]
 
     @abstractmethod
     def build(self, image_channels: int) -> Autoencoder:
         """A new autoencoder with random weights (from torch's current generator)."""
+
+    @abstractmethod
+    def effort(self) -> float:
+        """How much work it is to make, in images that the default recipe is trained on."""
+
+    def fit(self, image_channels: int, train: ImageBatches) -> Autoencoder | None:
+        """The autoencoder of a family that needs no descent; None: it is trained on its adapter's `training_loss`.
+
+        Args:
+            image_channels: 1 for grey and 3 for colour images.
+            train: the training images.
+        """
+        return None
 
     def load(self, folder: Path) -> Autoencoder:
         """Read a diffusers folder.
@@ -158,6 +175,19 @@ class AutoencoderRecipe(Config):
     @abstractmethod
     def model_class(cls) -> Any:
         """The diffusers class behind the family."""
+
+
+class DescentRecipe(AutoencoderRecipe):
+    """An autoencoder that is trained by descent on its `training_loss`."""
+
+    num_train_images: int = Field(400_000, ge=1, description="training images seen")
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1.5e-3, gt=0)
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
+    seed: int = 0
+
+    def effort(self) -> float:
+        return self.num_train_images
 
 
 def moment_penalty(raw: Tensor) -> Tensor:

@@ -67,7 +67,11 @@ class LPIPSMetric:
         """
         if x_hat.shape != x.shape:
             raise ValueError(f"the two batches must have one shape, got {tuple(x_hat.shape)} and {tuple(x.shape)}")
-        distance: Tensor = self._network(_to_network_range(x_hat.clamp(0, 1)), _to_network_range(x))
+        return self.distance(x_hat.clamp(0, 1), x)
+
+    def distance(self, x_hat: Images, x: Images) -> Scalars:
+        """The same with gradients, for training; `x_hat` is not clamped, which would stop them outside [0, 1]."""
+        distance: Tensor = self._network(_to_network_range(x_hat), _to_network_range(x))
         return distance.reshape(x.shape[0])
 
 
