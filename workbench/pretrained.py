@@ -1,5 +1,7 @@
 """Saving and loading in diffusers' folder format, strictly: nothing is left at random values, nothing is unpickled."""
 
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,39 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
             f"the weights in {folder} do not fit its config.json: {len(wrong)} keys differ, e.g. {wrong[0]}"
         )
     return model.eval()
+
+
+def read_state_dict(path: Path) -> dict[str, Any]:
+    """A state dict in torch's own format, on the CPU; tensors only, no code in it is run.
+
+    Raises:
+        UserError: if the file is missing, cut, or holds anything else.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # torch.load has no error of its own: a cut, foreign or pickled file shows as any of these
+    except (RuntimeError, ValueError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is not a readable state dict ({_first_line(error)}); replace the file") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path} holds a {type(state).__name__}, not a state dict")
+    return state
+
+
+def class_name(folder: Path) -> str:
+    """Which diffusers class the config.json of a folder names.
+
+    Raises:
+        UserError: if there is none, or it cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no model: it needs config.json and safetensors in diffusers' folder format")
+    try:
+        return str(json.loads(path.read_text())["_class_name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} does not say of which class the model is ({_first_line(error)})") from None
 
 
 def _first_line(error: BaseException) -> str:

@@ -134,21 +134,17 @@ class ImageBatches(Protocol):
 
 
 class AutoencoderRecipe(Config):
-    """The architecture of an autoencoder and how it is made."""
+    """What an autoencoder is, and how it is made."""
 
     kind: str
-    source: str = Field(
-        "auto",
-        description="'auto': the shipped weights if they were made by this very recipe on these data, else train; "
-        "'train': always train; anything else: a diffusers folder to load",
-        json_schema_extra=NOT_IDENTITY,
-    )
-
-    adapter: ClassVar[type[Autoencoder]]
 
     @abstractmethod
     def build(self, image_channels: int) -> Autoencoder:
-        """A new autoencoder with random weights (from torch's current generator)."""
+        """The autoencoder as it is before anything is learnt: random weights come from torch's current generator.
+
+        Args:
+            image_channels: 1 for grey and 3 for colour images.
+        """
 
     @abstractmethod
     def effort(self) -> float:
@@ -163,22 +159,47 @@ class AutoencoderRecipe(Config):
         """
         return None
 
+    @property
+    def normalises(self) -> bool:
+        """Whether latents are brought to zero mean and unit variance over the training images."""
+        return True
+
+    def save(self, autoencoder: Autoencoder, folder: Path) -> None:
+        """Write what `load` reads."""
+        autoencoder.save(folder)
+
+    @abstractmethod
     def load(self, folder: Path) -> Autoencoder:
-        """Read a diffusers folder.
+        """Read what `save` wrote.
 
         Raises:
-            UserError: if it does not hold sound weights of this family.
+            UserError: if the folder does not hold sound weights of this family.
         """
+
+
+class ArchitectureRecipe(AutoencoderRecipe):
+    """An architecture whose weights are made here, or given as a folder."""
+
+    source: str = Field(
+        "auto",
+        description="'auto': the shipped weights if they were made by this very recipe on these data, else train; "
+        "'train': always train; anything else: a diffusers folder to load",
+        json_schema_extra=NOT_IDENTITY,
+    )
+
+    adapter: ClassVar[type[Autoencoder]]
+
+    def load(self, folder: Path) -> Autoencoder:
         return self.adapter(load_strictly(self.model_class(), folder)).eval()
 
     @classmethod
     @abstractmethod
     def model_class(cls) -> Any:
-        """The diffusers class behind the family."""
+        """The class behind the family, diffusers' or one that keeps to diffusers' folder format."""
 
 
-class DescentRecipe(AutoencoderRecipe):
-    """An autoencoder that is trained by descent on its `training_loss`."""
+class DescentRecipe(ArchitectureRecipe):
+    """An architecture that is trained by descent on its `training_loss`."""
 
     num_train_images: int = Field(400_000, ge=1, description="training images seen")
     batch_size: int = Field(64, ge=1)

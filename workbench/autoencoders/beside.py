@@ -1,4 +1,4 @@
-"""A severity encoder's trunk for autoencoders whose own encoder has no features to read or no capacity to learn with."""
+"""A severity encoder's trunk for autoencoders whose own encoder has no features to read, or no capacity to learn."""
 
 import math
 
@@ -9,7 +9,7 @@ WIDTH = 32
 
 
 class Beside(nn.Module):
-    """Raw latents by a given encoder, and behind them, as further channels, the features of a new convolutional network.
+    """Raw latents by a given encoder, then, as further channels, the features of a new convolutional network.
 
     Args:
         encoder: images on [-1, 1] to raw latents.
@@ -37,5 +37,6 @@ def latents_alone(latent_channels: int) -> nn.Conv2d:
     """A projection that begins by passing on the raw latents of `Beside`, and learns what the features correct."""
     projection = nn.Conv2d(latent_channels + WIDTH, latent_channels, 3, padding=1)
     nn.init.dirac_(projection.weight)
+    assert projection.bias is not None
     nn.init.zeros_(projection.bias)
     return projection

@@ -2,16 +2,16 @@
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
 from diffusers.models.autoencoders.vae import DecoderOutput
 from normflows.flows import AffineConstFlow, AffineCouplingBlock, Flow, Invertible1x1Conv
 from normflows.nets import ConvNet2d
 from torch import Tensor, nn
 
+from workbench.autoencoders.folder_model import FolderModel
 
-class Glow(ModelMixin, ConfigMixin):
+
+class Glow(FolderModel):
     """Images to as many latent numbers, invertibly, with the log-determinant of the Jacobian.
 
     A new one has scales of one, and couplings that look at nothing yet. (Glow sets its scales by the first batch
@@ -24,7 +24,6 @@ class Glow(ModelMixin, ConfigMixin):
         width: channels in the networks of the couplings.
     """
 
-    @register_to_config
     def __init__(
         self,
         in_channels: int = 1,
@@ -34,7 +33,14 @@ class Glow(ModelMixin, ConfigMixin):
         scaling_factor: float = 1.0,
         shift_factor: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            in_channels=in_channels,
+            num_levels=num_levels,
+            num_steps=num_steps,
+            width=width,
+            scaling_factor=scaling_factor,
+            shift_factor=shift_factor,
+        )
         self.level = Level(in_channels, num_levels, num_steps, width)
 
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,6 +74,7 @@ class Level(nn.Module):
         """(latents, log-determinant) of this level's input."""
         x, log_det = F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
         for flow in self.steps:
+            assert isinstance(flow, Flow)
             x, change = flow.inverse(x)  # to normflows, from data to latents is backward
             log_det = log_det + change
         if self.below is None:

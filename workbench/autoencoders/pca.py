@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.autoencoders.base import Autoencoder, AutoencoderRecipe, ImageBatches
+from workbench.autoencoders.base import ArchitectureRecipe, Autoencoder, ImageBatches
 from workbench.autoencoders.beside import Beside, latents_alone
 from workbench.config import UserError
 from workbench.tensors import Images
@@ -91,7 +91,7 @@ class PCAAutoencoder(Autoencoder):
         self.model.mean.copy_(mean.reshape(self.model.mean.shape))
 
 
-class PCA(AutoencoderRecipe):
+class PCA(ArchitectureRecipe):
     """Principal components of patches: linear, in closed form, no training; the floor."""
 
     kind: Literal["pca"] = "pca"

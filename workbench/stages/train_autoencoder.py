@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from workbench.autoencoders import AnyAutoencoder, Autoencoder, DescentRecipe
+from workbench.autoencoders import AnyAutoencoder, Autoencoder, DescentRecipe, Pretrained
 from workbench.autoencoders.vqgan import Distance, VQGANAutoencoder
 from workbench.config import UserError
 from workbench.data import Source
@@ -43,6 +43,10 @@ class TrainAutoencoder(Stage):
     def shipped(self) -> Path | None:
         from workbench import zoo
 
+        if isinstance(
+            self.autoencoder, Pretrained
+        ):  # gives weights, not the scale and shift that are made of these data
+            return None
         match self.autoencoder.source:
             case "train":
                 return None
@@ -86,8 +90,9 @@ class TrainAutoencoder(Stage):
             assert isinstance(self.autoencoder, DescentRecipe)
             autoencoder = self._descend(self.autoencoder, folder, runtime)
         autoencoder = autoencoder.cpu().eval()
-        normalise(autoencoder, train)
-        autoencoder.save(folder / "autoencoder")
+        if self.autoencoder.normalises:
+            normalise(autoencoder, train)
+        self.autoencoder.save(autoencoder, folder / "autoencoder")
 
     def _descend(self, recipe: DescentRecipe, folder: Path, runtime: Runtime) -> Autoencoder:
         from workbench.data.module import StepDataModule
