@@ -23,8 +23,7 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
     Raises:
         UserError: if the folder, its config or its weights are missing, cut, of another class or another shape.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no model: it needs config.json and safetensors in diffusers' folder format")
+    stated = class_name(folder)
     found = {path.name for path in folder.glob("*.safetensors")}
     if not found:
         raise UserError(f"{folder} has a config.json but no weights (*.safetensors); restore them or train anew")
@@ -32,10 +31,6 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
 
     # AutoencoderTiny saves a config entry that it then warns about at every load
     logging.set_verbosity_error()
-    try:
-        stated = model_class.load_config(folder).get("_class_name")
-    except OSError as error:  # so diffusers calls a file that is no JSON
-        raise UserError(f"cannot load {folder}: {_first_line(error)}") from error
     if stated != model_class.__name__:
         raise UserError(f"{folder} holds a {stated}, not a {model_class.__name__}")
     variant = "fp16" if any(".fp16." in name for name in found) else None
