@@ -14,6 +14,8 @@ from workbench.config import UserError
 from workbench.stages.train_autoencoder import normalise
 
 SIZE = 16
+IDENTITIES = ["4d2edf61d52b", "844cbfa38936", "67575f7ea07b"]
+"""Of the defaults of tiny, kl and vq, since the first release: a new field must not change them."""
 
 every = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
 trained = pytest.mark.parametrize(
@@ -292,3 +294,13 @@ def test_vq_gradients_pass_straight_through_the_quantiser() -> None:
     (at_code,) = torch.autograd.grad(decoded.square().sum(), code)
     assert grad.abs().sum() > 0
     torch.testing.assert_close(grad, at_code / autoencoder.scale, rtol=1e-3, atol=1e-5)
+
+
+def test_recipes_have_the_identities_by_which_what_they_made_is_found() -> None:
+    assert [recipe.identity for recipe in (Tiny(), KL(), VQ())] == IDENTITIES
+
+
+def test_new_codes_are_as_wide_as_asked() -> None:
+    recipe = VQ(latent_channels=4, block_out_channels=(16, 16), codebook_std=1.0)
+    assert float(build(recipe).model.quantize.embedding.weight.std()) == pytest.approx(1, rel=0.05)
+    assert recipe.identity != recipe.replace(codebook_std=0.0).identity
