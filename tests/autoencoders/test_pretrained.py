@@ -143,17 +143,19 @@ def test_a_config_that_names_no_class_is_one_line(content: str, tmp_path: Path) 
 
 def test_a_hub_id_is_downloaded_once_and_only_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(RECIPES[0], tmp_path / "vae")
-    asked: list[tuple[str, str | None, list[str]]] = []
+    asked: list[tuple[Any, ...]] = []
 
-    def download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
-        asked.append((name, revision, allow_patterns))
+    def download(name: str, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str] | None) -> str:
+        asked.append((name, revision, allow_patterns, ignore_patterns))
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     recipe = Pretrained(source="somebody/model", subfolder="vae", revision="v1")
     assert recipe.build(3).latent_channels == 4
     assert recipe.identity == Pretrained(source=str(tmp_path / "vae")).identity
-    assert asked == [("somebody/model", "v1", ["vae/*.json", "vae/*.safetensors"])]
+    assert asked == [("somebody/model", "v1", ["vae/*.json", "vae/*.safetensors"], None)]
+    Pretrained(source="somebody/vae").folder()
+    assert asked[1:] == [("somebody/vae", None, ["*.json", "*.safetensors"], ["*/*"])]
 
 
 @pytest.mark.parametrize("source", ["somebody/model", "/no/such/folder", "a b c"])

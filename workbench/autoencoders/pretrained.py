@@ -188,10 +188,11 @@ def _download(name: str, subfolder: str, revision: str | None) -> Path:
     from huggingface_hub.errors import RevisionResolutionError
 
     inside = f"{subfolder}/" if subfolder else ""
+    wanted = [f"{inside}*.json", f"{inside}*.safetensors"]
+    # a star stands for slashes too: without a subfolder, a whole latent diffusion model would come
+    unwanted = None if subfolder else ["*/*"]
     try:
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=[f"{inside}*.json", f"{inside}*.safetensors"])
-        )
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=unwanted))
     except (OSError, ValueError, RevisionResolutionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

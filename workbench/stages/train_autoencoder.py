@@ -43,9 +43,8 @@ class TrainAutoencoder(Stage):
     def shipped(self) -> Path | None:
         from workbench import zoo
 
-        if isinstance(
-            self.autoencoder, Pretrained
-        ):  # gives weights, not the scale and shift that are made of these data
+        # whose folder has the weights, but not the scale and shift that are made of these data
+        if isinstance(self.autoencoder, Pretrained):
             return None
         match self.autoencoder.source:
             case "train":
