@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from workbench import randomness, zoo
+from workbench.autoencoders import DescentRecipe
 from workbench.degradations import Mixture
 from workbench.metrics import mean_interval, psnr, spearman, ssim
 from workbench.severity.estimate import error_variance
@@ -18,7 +19,7 @@ from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SHIPPED, WEIGHTS, SeverityRecipe, TrainSeverity, degrade
 
 if TYPE_CHECKING:
-    from workbench.autoencoders import Autoencoder
+    from workbench.autoencoders import Autoencoder, AutoencoderRecipe
     from workbench.diffusion import Prior
     from workbench.results import Cell
     from workbench.tensors import Images
@@ -83,16 +84,21 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
         ssim=mean_interval(ssim(x_hat, x)),
         mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
         std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
-        autoencoder_minutes=minutes["autoencoder"],
+        autoencoder=made(stage.autoencoder, minutes["autoencoder"]),
         prior_minutes=minutes["prior"],
-        autoencoder_images=stage.autoencoder.num_train_images,
         prior_images=stage.prior.num_train_images,
         prediction=stage.prior.prediction_type,
-        autoencoder_seed=stage.autoencoder.seed,
         prior_seed=stage.prior.seed,
         num_steps=NUM_STEPS,
     )
     (target / "README.md").write_text(card)
+
+
+def made(recipe: "AutoencoderRecipe", minutes: float) -> str:
+    """How an autoencoder was made, in words."""
+    if not isinstance(recipe, DescentRecipe):
+        return "fitted without descent"
+    return f"{recipe.num_train_images} training images seen, seed {recipe.seed}, {minutes:.0f} minutes"
 
 
 @torch.no_grad()
@@ -173,7 +179,7 @@ exact configuration that made them; `python -m workbench study zoo` makes them a
 | reconstruction on {num_test} test images | PSNR {psnr} dB, SSIM {ssim} |
 | latent channel means | {mean} |
 | latent channel standard deviations | {std} |
-| autoencoder | {autoencoder_images} training images seen, seed {autoencoder_seed}, {autoencoder_minutes:.0f} minutes |
+| autoencoder | {autoencoder} |
 | prior | {prior_images} training latents seen, seed {prior_seed}, {prior_minutes:.0f} minutes, predicts {prediction} |
 
 Figures are means over images with 95 % bootstrap intervals, measured on test images when this card was written.

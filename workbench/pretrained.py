@@ -1,5 +1,7 @@
 """Saving and loading in diffusers' folder format, strictly: nothing is left at random values, nothing is unpickled."""
 
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,7 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
     Raises:
         UserError: if the folder, its config or its weights are missing, cut, of another class or another shape.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no model: it needs config.json and safetensors in diffusers' folder format")
+    stated = class_name(folder)
     found = {path.name for path in folder.glob("*.safetensors")}
     if not found:
         raise UserError(f"{folder} has a config.json but no weights (*.safetensors); restore them or train anew")
@@ -30,10 +31,6 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
 
     # AutoencoderTiny saves a config entry that it then warns about at every load
     logging.set_verbosity_error()
-    try:
-        stated = model_class.load_config(folder).get("_class_name")
-    except OSError as error:  # so diffusers calls a file that is no JSON
-        raise UserError(f"cannot load {folder}: {_first_line(error)}") from error
     if stated != model_class.__name__:
         raise UserError(f"{folder} holds a {stated}, not a {model_class.__name__}")
     variant = "fp16" if any(".fp16." in name for name in found) else None
@@ -60,6 +57,39 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
             f"the weights in {folder} do not fit its config.json: {len(wrong)} keys differ, e.g. {wrong[0]}"
         )
     return model.eval()
+
+
+def read_state_dict(path: Path) -> dict[str, Any]:
+    """A state dict in torch's own format, on the CPU; tensors only, no code in it is run.
+
+    Raises:
+        UserError: if the file is missing, cut, or holds anything else.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # torch.load has no error of its own: a cut, foreign or pickled file shows as any of these
+    except (RuntimeError, ValueError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is not a readable state dict ({_first_line(error)}); replace the file") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path} holds a {type(state).__name__}, not a state dict")
+    return state
+
+
+def class_name(folder: Path) -> str:
+    """Which diffusers class the config.json of a folder names.
+
+    Raises:
+        UserError: if there is none, or it cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no model: it needs config.json and safetensors in diffusers' folder format")
+    try:
+        return str(json.loads(path.read_text())["_class_name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} does not say of which class the model is ({_first_line(error)})") from None
 
 
 def _first_line(error: BaseException) -> str:

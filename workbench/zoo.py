@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,11 @@ def weights_digest(*folders: Path) -> str:
     files = [(str(path.relative_to(folder)), path) for folder in folders for path in weight_files(folder)]
     if not any(path.suffix == ".safetensors" for _, path in files):
         raise UserError(f"{' and '.join(map(str, folders))} holds no weights (*.safetensors)")
+    return contents_digest(files)
+
+
+def contents_digest(files: Iterable[tuple[str, Path]]) -> str:
+    """12 hex digits over names and the contents of the files that go by them."""
     total = hashlib.sha256()
     for name, path in files:
         total.update(name.encode())

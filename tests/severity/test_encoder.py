@@ -1,30 +1,21 @@
 """The severity encoder begins as the autoencoder's own encoder, and can learn."""
 
-from typing import Any, cast
-
 import pytest
 import torch
+from small_autoencoders import RECIPES
 from stubs import LinearAutoencoder, images
 from torch import nn
 
 from workbench import randomness
-from workbench.autoencoders import AnyAutoencoder, Autoencoder, AutoencoderRecipe
-from workbench.config import kind_of, members
+from workbench.autoencoders import Autoencoder, AutoencoderRecipe
 from workbench.severity.encoder import INITIAL_VARIANCE, SeverityEncoder, VarianceHead
 from workbench.severity.estimate import error_variance
 from workbench.severity.loss import SeverityLoss
 
-SMALL: dict[str, dict[str, Any]] = {
-    "tiny": {"width": 8, "num_stages": 2, "num_blocks": 1},
-    "kl": {"block_out_channels": (16, 16)},
-    "vq": {"block_out_channels": (16, 16), "num_codes": 32},
-}
-
-every_autoencoder = pytest.mark.parametrize("member", members(AnyAutoencoder), ids=kind_of)
+every_autoencoder = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
 
 
-def build(member: Any) -> tuple[Autoencoder, SeverityEncoder]:
-    recipe = cast(AutoencoderRecipe, member(latent_channels=4, **SMALL.get(kind_of(member), {})))
+def build(recipe: AutoencoderRecipe) -> tuple[Autoencoder, SeverityEncoder]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         autoencoder = recipe.build(1).eval().requires_grad_(False)
@@ -35,8 +26,8 @@ def build(member: Any) -> tuple[Autoencoder, SeverityEncoder]:
 
 
 @every_autoencoder
-def test_it_begins_at_the_autoencoders_own_encoding(member: Any) -> None:
-    autoencoder, encoder = build(member)
+def test_it_begins_at_the_autoencoders_own_encoding(recipe: AutoencoderRecipe) -> None:
+    autoencoder, encoder = build(recipe)
     x, _ = images(3, 16)
     estimate = encoder.estimate(x)
     torch.testing.assert_close(estimate.z_hat, autoencoder.encode(x), rtol=1e-5, atol=1e-5)
@@ -46,8 +37,8 @@ def test_it_begins_at_the_autoencoders_own_encoding(member: Any) -> None:
 
 
 @every_autoencoder
-def test_a_few_steps_lower_its_loss_and_leave_the_autoencoder_alone(member: Any) -> None:
-    autoencoder, encoder = build(member)
+def test_a_few_steps_lower_its_loss_and_leave_the_autoencoder_alone(recipe: AutoencoderRecipe) -> None:
+    autoencoder, encoder = build(recipe)
     before = {name: value.clone() for name, value in autoencoder.state_dict().items()}
     x, ids = images(8, 16)
     y = x + 0.2 * randomness.normal(ids, ("noise",), (1, 16, 16))

@@ -8,26 +8,31 @@ from pair import SIZE, source, source_overrides
 from PIL import Image
 
 from studies import _zoo_card
+from studies._autoencoders import AUTOENCODERS
 from studies.zoo import study
 from workbench import zoo
-from workbench.autoencoders import KL, VQ, AutoencoderRecipe, Tiny
+from workbench.autoencoders import KL, ArchitectureRecipe, Tiny
 from workbench.config import UserError
 from workbench.diffusion import load_prior
 from workbench.running import run_study
 from workbench.stages.base import Runtime
 from workbench.stages.train_prior import TrainPrior
 
-RECIPES = (Tiny(), KL(), VQ())
-LATENT_CHANNELS = 2
+LATENTS = {
+    "tiny": "8 x 4 x 4",
+    "kl": "8 x 4 x 4",
+    "vq": "4 x 8 x 8",
+    "vqgan": "4 x 8 x 8",
+    "pca": "8 x 4 x 4",
+    "flow": "16 x 4 x 4",
+}
 
 
 @pytest.fixture(scope="module")
 def overrides(images: Path) -> dict[str, Any]:
     return {
         **source_overrides(images),
-        "autoencoder.latent_channels": LATENT_CHANNELS,
         "autoencoder.num_train_images": 96,
-        "autoencoder.batch_size": 32,
         "prior.block_out_channels": (16, 32),
         "prior.num_train_images": 96,
         "prior.batch_size": 32,
@@ -49,11 +54,11 @@ def exported(overrides: dict[str, Any], runtime: Runtime) -> Path:
     return folder
 
 
-def folder_of(recipe: AutoencoderRecipe, exported: Path) -> Path:
+def folder_of(recipe: ArchitectureRecipe, exported: Path) -> Path:
     return exported / f"npy_{SIZE}_{recipe.kind}"
 
 
-def stage_of(recipe: AutoencoderRecipe, overrides: dict[str, Any], **fields: Any) -> TrainPrior:
+def stage_of(recipe: ArchitectureRecipe, overrides: dict[str, Any], **fields: Any) -> TrainPrior:
     """The prior stage of a user who leaves the source of both at "auto"."""
     assert isinstance(study.cell, TrainPrior)
     own = {"autoencoder": recipe, "prior.source": "auto"}
@@ -61,12 +66,12 @@ def stage_of(recipe: AutoencoderRecipe, overrides: dict[str, Any], **fields: Any
 
 
 def test_every_family_gets_a_folder(exported: Path) -> None:
-    expected = {folder_of(recipe, exported).name for recipe in RECIPES}
+    expected = {folder_of(recipe, exported).name for recipe in AUTOENCODERS}
     assert {path.name for path in exported.iterdir() if path.is_dir()} == expected
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
-def test_the_folder_holds_all_that_ships(recipe: AutoencoderRecipe, exported: Path) -> None:
+@pytest.mark.parametrize("recipe", AUTOENCODERS, ids=lambda recipe: recipe.kind)
+def test_the_folder_holds_all_that_ships(recipe: ArchitectureRecipe, exported: Path) -> None:
     folder = folder_of(recipe, exported)
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert files == {
@@ -85,17 +90,17 @@ def test_the_folder_holds_all_that_ships(recipe: AutoencoderRecipe, exported: Pa
     }
     card = (folder / "README.md").read_text()
     assert f"npy, {SIZE} px, {recipe.kind} autoencoder" in card
-    assert f"{LATENT_CHANNELS} x 4 x 4" in card
-    assert "96 training images seen" in card
+    assert LATENTS[recipe.kind] in card
+    assert ("fitted without descent" if recipe.kind == "pca" else "96 training images seen") in card
     assert "nan" not in card
     for name, pictures in (("reconstructions", 32), ("samples", 64)):
         with Image.open(folder / f"{name}.png") as picture:
             assert picture.size == (8 * (SIZE + 2) + 2, pictures // 8 * (SIZE + 2) + 2)
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
+@pytest.mark.parametrize("recipe", AUTOENCODERS, ids=lambda recipe: recipe.kind)
 def test_the_weights_load_and_are_those_that_were_trained(
-    recipe: AutoencoderRecipe, exported: Path, images: Path, overrides: dict[str, Any], runtime: Runtime
+    recipe: ArchitectureRecipe, exported: Path, images: Path, overrides: dict[str, Any], runtime: Runtime
 ) -> None:
     folder = folder_of(recipe, exported)
     trained = stage_of(recipe, {**overrides, "autoencoder.source": "train", "prior.source": "train"})
@@ -114,9 +119,9 @@ def test_the_weights_load_and_are_those_that_were_trained(
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
+@pytest.mark.parametrize("recipe", AUTOENCODERS, ids=lambda recipe: recipe.kind)
 def test_a_zoo_with_the_folder_ships_its_weights(
-    recipe: AutoencoderRecipe,
+    recipe: ArchitectureRecipe,
     exported: Path,
     overrides: dict[str, Any],
     tmp_path: Path,
@@ -131,7 +136,7 @@ def test_a_zoo_with_the_folder_ships_its_weights(
     assert stage.identity != trained
     fresh = Runtime(tmp_path)
     assert stage.missing(fresh) == []
-    assert stage.load(fresh).latent_channels == LATENT_CHANNELS
+    assert f"{stage.load(fresh).latent_channels} x " == LATENTS[recipe.kind][:-5]
     assert not (tmp_path / "stages").exists(), "nothing is trained"
 
 
@@ -191,7 +196,7 @@ def test_exporting_again_gives_the_same_folder(exported: Path, overrides: dict[s
 
 def test_the_smoke_preset_trains_every_family_little(images: Path) -> None:
     cells = study.cells("smoke", source_overrides(images))
-    assert [cell.labels["autoencoder"] for cell in cells] == [recipe.kind for recipe in RECIPES]
+    assert [cell.labels["autoencoder"] for cell in cells] == [recipe.kind for recipe in AUTOENCODERS]
     for cell in cells:
         assert isinstance(cell.stage, TrainPrior)
         assert cell.stage.autoencoder.num_train_images == cell.stage.prior.num_train_images == 512

@@ -4,11 +4,29 @@ from typing import Annotated
 
 from pydantic import Field
 
-from workbench.autoencoders.base import Autoencoder, AutoencoderRecipe, EncoderTrunk
+from workbench.autoencoders.base import ArchitectureRecipe, Autoencoder, AutoencoderRecipe, DescentRecipe, EncoderTrunk
+from workbench.autoencoders.flow import Flow
 from workbench.autoencoders.kl import KL
+from workbench.autoencoders.pca import PCA
+from workbench.autoencoders.pretrained import Pretrained
 from workbench.autoencoders.tiny import Tiny
 from workbench.autoencoders.vq import VQ
+from workbench.autoencoders.vqgan import VQGAN
 
-AnyAutoencoder = Annotated[Tiny | KL | VQ, Field(discriminator="kind")]
+AnyAutoencoder = Annotated[Tiny | KL | VQ | VQGAN | PCA | Flow | Pretrained, Field(discriminator="kind")]
 
-__all__ = ["KL", "VQ", "AnyAutoencoder", "Autoencoder", "AutoencoderRecipe", "EncoderTrunk", "Tiny"]
+__all__ = [
+    "KL",
+    "PCA",
+    "VQ",
+    "VQGAN",
+    "AnyAutoencoder",
+    "ArchitectureRecipe",
+    "Autoencoder",
+    "AutoencoderRecipe",
+    "DescentRecipe",
+    "EncoderTrunk",
+    "Flow",
+    "Pretrained",
+    "Tiny",
+]

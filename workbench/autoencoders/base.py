@@ -3,7 +3,7 @@
 import copy
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -123,41 +123,92 @@ class EncoderTrunk(nn.Module):
         return features, (self.projection(features) - self.shift) * self.scale
 
 
+class ImageBatches(Protocol):
+    """Of an image split, what fitting needs: its length, and the images at some indices."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: slice) -> Images:
+        """The images at these indices."""
+        ...
+
+
 class AutoencoderRecipe(Config):
-    """The architecture of an autoencoder and how it is trained."""
+    """What an autoencoder is, and how it is made."""
 
     kind: str
+
+    @abstractmethod
+    def build(self, image_channels: int) -> Autoencoder:
+        """The autoencoder as it is before anything is learnt: random weights come from torch's current generator.
+
+        Args:
+            image_channels: 1 for grey and 3 for colour images.
+        """
+
+    @abstractmethod
+    def effort(self) -> float:
+        """How much work it is to make, in images that the default recipe is trained on."""
+
+    def fit(self, image_channels: int, train: ImageBatches) -> Autoencoder | None:
+        """The autoencoder of a family that needs no descent; None: it is trained on its adapter's `training_loss`.
+
+        Args:
+            image_channels: 1 for grey and 3 for colour images.
+            train: the training images.
+        """
+        return None
+
+    @property
+    def normalises(self) -> bool:
+        """Whether latents are brought to zero mean and unit variance over the training images."""
+        return True
+
+    def save(self, autoencoder: Autoencoder, folder: Path) -> None:
+        """Write what `load` reads."""
+        autoencoder.save(folder)
+
+    @abstractmethod
+    def load(self, folder: Path) -> Autoencoder:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: if the folder does not hold sound weights of this family.
+        """
+
+
+class ArchitectureRecipe(AutoencoderRecipe):
+    """An architecture whose weights are made here, or given as a folder."""
+
     source: str = Field(
         "auto",
         description="'auto': the shipped weights if they were made by this very recipe on these data, else train; "
         "'train': always train; anything else: a diffusers folder to load",
         json_schema_extra=NOT_IDENTITY,
     )
-    latent_channels: int = Field(8, ge=1, description="channels of the latent")
+
+    adapter: ClassVar[type[Autoencoder]]
+
+    def load(self, folder: Path) -> Autoencoder:
+        return self.adapter(load_strictly(self.model_class(), folder)).eval()
+
+    @classmethod
+    @abstractmethod
+    def model_class(cls) -> Any:
+        """The class behind the family, diffusers' or one that keeps to diffusers' folder format."""
+
+
+class DescentRecipe(ArchitectureRecipe):
+    """An architecture that is trained by descent on its `training_loss`."""
+
     num_train_images: int = Field(400_000, ge=1, description="training images seen")
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(1.5e-3, gt=0)
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
     seed: int = 0
 
-    adapter: ClassVar[type[Autoencoder]]
-
-    @abstractmethod
-    def build(self, image_channels: int) -> Autoencoder:
-        """A new autoencoder with random weights (from torch's current generator)."""
-
-    def load(self, folder: Path) -> Autoencoder:
-        """Read a diffusers folder.
-
-        Raises:
-            UserError: if it does not hold sound weights of this family.
-        """
-        return self.adapter(load_strictly(self.model_class(), folder)).eval()
-
-    @classmethod
-    @abstractmethod
-    def model_class(cls) -> Any:
-        """The diffusers class behind the family."""
+    def effort(self) -> float:
+        return self.num_train_images
 
 
 def moment_penalty(raw: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.autoencoders.base import Autoencoder, AutoencoderRecipe, moment_penalty
+from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penalty
 from workbench.tensors import Images
 
 
@@ -52,10 +52,11 @@ class KLAutoencoder(Autoencoder):
         return loss, {"mse": mse, "kl": kl, "moments": penalty}
 
 
-class KL(AutoencoderRecipe):
+class KL(DescentRecipe):
     """AutoencoderKL: a variational autoencoder with group norms and one attention layer."""
 
     kind: Literal["kl"] = "kl"
+    latent_channels: int = Field(8, ge=1, description="channels of the latent")
     block_out_channels: tuple[Annotated[int, Field(ge=16, multiple_of=16)], ...] = Field(
         (32, 32, 64), min_length=1, description="channels at each resolution, multiples of 16"
     )

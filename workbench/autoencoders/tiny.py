@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.autoencoders.base import Autoencoder, AutoencoderRecipe, moment_penalty
+from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penalty
 from workbench.tensors import Images
 
 
@@ -46,10 +46,11 @@ class TinyAutoencoder(Autoencoder):
         return mse + self.moment_weight * penalty, {"mse": mse, "moments": penalty}
 
 
-class Tiny(AutoencoderRecipe):
+class Tiny(DescentRecipe):
     """AutoencoderTiny: no attention, the fastest; the default."""
 
     kind: Literal["tiny"] = "tiny"
+    latent_channels: int = Field(8, ge=1, description="channels of the latent")
     width: int = Field(32, ge=8, description="channels of every hidden layer")
     num_stages: int = Field(3, ge=1, le=6, description="resolutions; latents are 2^(num_stages - 1) smaller a side")
     num_blocks: int = Field(

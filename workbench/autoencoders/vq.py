@@ -7,7 +7,8 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.autoencoders.base import Autoencoder, AutoencoderRecipe, moment_penalty
+from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penalty
+from workbench.config import ADDED_LATER
 from workbench.tensors import Images
 
 
@@ -42,24 +43,37 @@ class VQAutoencoder(Autoencoder):
         return features, projection
 
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        _, loss, parts = self.reconstruct(x)
+        return loss, parts
+
+    def reconstruct(self, x: Images) -> tuple[Images, Tensor, dict[str, Tensor]]:
+        """The reconstruction of images, what training pays for it, and the parts of that."""
         raw = self._encode(2 * x - 1)
         decoded = self.model.decode(raw)
-        mse = F.mse_loss((decoded.sample + 1) / 2, x)
+        x_hat = (decoded.sample + 1) / 2
+        mse = F.mse_loss(x_hat, x)
         commitment = decoded.commit_loss.mean()
         penalty = moment_penalty(raw)
         loss = mse + 0.25 * commitment + self.moment_weight * penalty
-        return loss, {"mse": mse, "commitment": commitment, "moments": penalty}
+        return x_hat, loss, {"mse": mse, "commitment": commitment, "moments": penalty}
 
 
-class VQ(AutoencoderRecipe):
-    """VQModel: a codebook of latent vectors; latents are taken before quantisation."""
+class VQRecipe(DescentRecipe):
+    """The architecture that quantised autoencoders share."""
 
-    kind: Literal["vq"] = "vq"
+    latent_channels: int = Field(8, ge=1, description="channels of the latent")
     block_out_channels: tuple[Annotated[int, Field(ge=16, multiple_of=16)], ...] = Field(
         (32, 32, 64), min_length=1, description="channels at each resolution, multiples of 16"
     )
     layers_per_block: int = Field(1, ge=1)
     num_codes: int = Field(1024, ge=2, description="vectors in the codebook")
+    codebook_std: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation of the elements of new codes; 1: that of the latents that the moment penalty "
+        "asks for, so that most codes are used; 0: diffusers' own, within 1/num_codes",
+        json_schema_extra=ADDED_LATER,
+    )
     moment_weight: float = Field(0.01, ge=0, description="weight of the penalty on channel means and variances")
 
     adapter: ClassVar[type[Autoencoder]] = VQAutoencoder
@@ -83,4 +97,12 @@ class VQ(AutoencoderRecipe):
             num_vq_embeddings=self.num_codes,
             norm_num_groups=16,
         )
+        if self.codebook_std > 0:
+            nn.init.normal_(model.quantize.embedding.weight, std=self.codebook_std)
         return VQAutoencoder(model, self.moment_weight)
+
+
+class VQ(VQRecipe):
+    """VQModel: a codebook of latent vectors; latents are taken before quantisation."""
+
+    kind: Literal["vq"] = "vq"

@@ -6,7 +6,6 @@ hand, from a file, torch's cache or a download. Where it cannot be had the metri
 
 import hashlib
 import os
-import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.config import NOT_IDENTITY, Config, UserError
+from workbench.pretrained import read_state_dict
 from workbench.tensors import Images, Scalars
 
 BACKBONE_VARIABLE = "WORKBENCH_LPIPS_BACKBONE"
@@ -67,7 +67,11 @@ class LPIPSMetric:
         """
         if x_hat.shape != x.shape:
             raise ValueError(f"the two batches must have one shape, got {tuple(x_hat.shape)} and {tuple(x.shape)}")
-        distance: Tensor = self._network(_to_network_range(x_hat.clamp(0, 1)), _to_network_range(x))
+        return self.distance(x_hat.clamp(0, 1), x)
+
+    def distance(self, x_hat: Images, x: Images) -> Scalars:
+        """The same with gradients, for training; `x_hat` is not clamped, which would stop them outside [0, 1]."""
+        distance: Tensor = self._network(_to_network_range(x_hat), _to_network_range(x))
         return distance.reshape(x.shape[0])
 
 
@@ -91,7 +95,7 @@ def load_lpips(config: LPIPSConfig) -> LPIPSMetric | Absent:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         network = lpips.LPIPS(net=config.net, pretrained=False, pnet_rand=True, verbose=False)
-    linear = _read_state(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{config.net}.pth")
+    linear = read_state_dict(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{config.net}.pth")
     features = _read_features(path)
     network.load_state_dict(_whole_state(network, linear, features, config, path), strict=True)
     return LPIPSMetric(network)
@@ -147,21 +151,9 @@ def _download(url: str, target: Path) -> None:
     partial.replace(target)
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    # torch.load has no error of its own: a cut, foreign or pickled file shows as any of these
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a readable state dict ({reason}); replace the file") from None
-    if not isinstance(state, dict):
-        raise UserError(f"{path} holds a {type(state).__name__}, not a state dict")
-    return state
-
-
 def _read_features(path: Path) -> Features:
     """The state of the network's `.features`, from a file of these alone or of the whole network."""
-    state = _read_state(path)
+    state = read_state_dict(path)
     if any(key.startswith("features.") for key in state):
         return {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
     return state

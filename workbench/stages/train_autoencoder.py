@@ -6,8 +6,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from workbench.autoencoders import AnyAutoencoder, Autoencoder
+from workbench.autoencoders import AnyAutoencoder, Autoencoder, DescentRecipe, Pretrained
+from workbench.autoencoders.vqgan import Distance, VQGANAutoencoder
+from workbench.config import UserError
 from workbench.data import Source
+from workbench.metrics import Absent, LPIPSConfig, load_lpips
 from workbench.stages.base import Runtime, Stage
 from workbench.tensors import Ids
 
@@ -27,7 +30,7 @@ class TrainAutoencoder(Stage):
     autoencoder: AnyAutoencoder
 
     def effort(self) -> float:
-        return self.autoencoder.num_train_images
+        return self.autoencoder.effort()
 
     @property
     def label(self) -> str:
@@ -40,6 +43,9 @@ class TrainAutoencoder(Stage):
     def shipped(self) -> Path | None:
         from workbench import zoo
 
+        # whose folder has the weights, but not the scale and shift that are made of these data
+        if isinstance(self.autoencoder, Pretrained):
+            return None
         match self.autoencoder.source:
             case "train":
                 return None
@@ -77,12 +83,22 @@ class TrainAutoencoder(Stage):
         return loaded
 
     def work(self, folder: Path, runtime: Runtime) -> None:
+        train = self.data.split("train")
+        autoencoder = self.autoencoder.fit(self.data.channels, train)
+        if autoencoder is None:
+            assert isinstance(self.autoencoder, DescentRecipe)
+            autoencoder = self._descend(self.autoencoder, folder, runtime)
+        autoencoder = autoencoder.cpu().eval()
+        if self.autoencoder.normalises:
+            normalise(autoencoder, train)
+        self.autoencoder.save(autoencoder, folder / "autoencoder")
+
+    def _descend(self, recipe: DescentRecipe, folder: Path, runtime: Runtime) -> Autoencoder:
         from workbench.data.module import StepDataModule
         from workbench.metrics import psnr
         from workbench.training.fit import fit
         from workbench.training.modules import TrainingModule
 
-        recipe = self.autoencoder
         train = self.data.split("train")
         val_x = self.data.split("val").batch(slice(0, NUM_VALIDATION_IMAGES)).to(runtime.device)
         with torch.random.fork_rng(devices=[]):
@@ -90,6 +106,8 @@ class TrainAutoencoder(Stage):
             autoencoder = recipe.build(self.data.channels)
         autoencoder.latent_shape(self.data.image_shape)
         autoencoder = autoencoder.to(memory_format=torch.channels_last)
+        if isinstance(autoencoder, VQGANAutoencoder) and autoencoder.perceptual_weight > 0:
+            autoencoder.distance = _perceptual_distance(runtime.device)
 
         def make_batch(index: Ids, _: int) -> dict[str, Any]:
             return {"x": train.batch(index).contiguous(memory_format=torch.channels_last)}
@@ -112,14 +130,12 @@ class TrainAutoencoder(Stage):
                 module,
                 data,
                 folder,
-                precision=self.autoencoder.precision,
+                precision=recipe.precision,
                 device=runtime.device,
                 validate=validate,
                 progress=lambda done, total, row: update(done, total, f"val {row['val/psnr']:.2f} dB"),
             )
-        autoencoder = autoencoder.cpu().eval()
-        normalise(autoencoder, train)
-        autoencoder.save(folder / "autoencoder")
+        return autoencoder
 
 
 @functools.lru_cache(maxsize=16)
@@ -137,6 +153,13 @@ def _read(recipe: AnyAutoencoder, folder: Path) -> Autoencoder:
     """The autoencoder in a stage's or zoo folder, or in a plain diffusers folder."""
     inner = folder / "autoencoder"
     return recipe.load(inner if inner.is_dir() else folder)
+
+
+def _perceptual_distance(device: str) -> Distance:
+    lpips = load_lpips(LPIPSConfig())
+    if isinstance(lpips, Absent):
+        raise UserError(f"{lpips.reason}; or train without it: --autoencoder.perceptual_weight=0")
+    return lpips.to(device).distance
 
 
 @torch.no_grad()

@@ -1,0 +1,95 @@
+"""A normalising flow (Kingma and Dhariwal, arXiv 1807.03039): an invertible autoencoder, so nothing is lost."""
+
+import math
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from workbench.autoencoders.base import Autoencoder, DescentRecipe
+from workbench.autoencoders.beside import Beside, latents_alone
+from workbench.tensors import Images
+
+GREY_LEVEL = 2 / 255
+"""The distance of two grey levels of 8 bits, on [-1, 1]."""
+
+
+class _Encode(nn.Module):
+    """A flow's way from images to latents as a module."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.level = model.level
+
+    def forward(self, x: Tensor) -> Tensor:
+        latents: Tensor = self.level(x)[0]
+        return latents
+
+
+class FlowAutoencoder(Autoencoder):
+    """A Glow with latents of as many numbers as the image has; decoding is the exact inverse of encoding.
+
+    Args:
+        model: the flow.
+        dequantisation: width of the uniform noise on training images, in grey levels. A flow spreads whatever its
+            images hold to unit variance: the less noise, the more it magnifies what is nearly constant.
+    """
+
+    def __init__(self, model: Any, dequantisation: float = 1.0) -> None:
+        super().__init__(model)
+        self.dequantisation = dequantisation
+
+    @property
+    def downscale(self) -> int:
+        return int(2**self.model.config.num_levels)
+
+    @property
+    def latent_channels(self) -> int:
+        return self.image_channels * self.downscale**2
+
+    def _encode(self, x: Tensor) -> Tensor:
+        latents: Tensor = self.model.encode(x).latents
+        return latents
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        images: Tensor = self.model.decode(latents).sample
+        return images
+
+    def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
+        # an invertible map has no features to read, and cannot learn to answer less than it is shown
+        beside = Beside(_Encode(self.model), self.image_channels, self.downscale)
+        return beside, latents_alone(self.latent_channels)
+
+    def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Bits per dimension: the negative log-likelihood of images with dequantisation noise, in grey levels."""
+        noise = torch.rand(x.shape, generator=generator).to(x) - 0.5
+        z, log_det = self.model.transform(2 * x - 1 + self.dequantisation * GREY_LEVEL * noise)
+        size = x[0].numel()
+        log_density = -0.5 * z.square().flatten(1).sum(1) - 0.5 * size * math.log(2 * math.pi) + log_det
+        bits = -(log_density / size + math.log(GREY_LEVEL)).mean() / math.log(2)
+        return bits, {"bits_per_dim": bits}
+
+
+class Flow(DescentRecipe):
+    """A normalising flow: invertible, trained by maximum likelihood; its reconstructions are exact."""
+
+    kind: Literal["flow"] = "flow"
+    num_levels: int = Field(2, ge=1, le=6, description="halvings of the resolution; latents have 4^num_levels channels")
+    num_steps: int = Field(8, ge=1, description="steps of flow at each level")
+    width: int = Field(64, ge=1, description="channels in the networks of the couplings")
+    dequantisation: float = Field(
+        1.0, gt=0, description="width of the uniform noise on training images, in grey levels (1/255)"
+    )
+
+    adapter: ClassVar[type[Autoencoder]] = FlowAutoencoder
+
+    @classmethod
+    def model_class(cls) -> Any:
+        from workbench.autoencoders.glow import Glow
+
+        return Glow
+
+    def build(self, image_channels: int) -> FlowAutoencoder:
+        model = self.model_class()(image_channels, self.num_levels, self.num_steps, self.width)
+        return FlowAutoencoder(model, self.dequantisation)

@@ -1,0 +1,19 @@
+"""Models of ours that are saved and loaded as diffusers' own are: a folder with config.json and safetensors."""
+
+from typing import Any
+
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.models.modeling_utils import ModelMixin
+
+
+# diffusers builds all of its models from this pair, although the two disagree on the type of a class attribute
+class FolderModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A network whose constructor's arguments are kept in its config.json.
+
+    Args:
+        config: every argument of the subclass's constructor, `scaling_factor` and `shift_factor` among them.
+    """
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.register_to_config(**config)  # type: ignore[no-untyped-call]
