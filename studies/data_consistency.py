@@ -6,8 +6,8 @@ restored image contradicts its measurement: noise alone makes it 1 noise standar
 was fitted. The sweep is the report: no scale is chosen on test images for use elsewhere. Expected: guidance helps up to
 a few times its default and ruins the image beyond; the best scale leaves a residual near the noise.
 
-Cost: about 15 minutes on one core and 2 more for each encoder that is not there yet (desk), seconds (smoke), encoders
-of hours (full).
+Cost: 10 minutes on one core and 2 more for each encoder that is not there yet (desk), seconds (smoke), encoders of
+hours (full).
 Run: python -m workbench study data_consistency
 """
 

@@ -9,7 +9,7 @@ is measured with the pretrained pair. Expected: encoding is less than a reverse 
 
 Times are of the machine and the number of threads that the page names, and of nothing else running there.
 
-Cost: about half an hour on two cores (desk), half a minute (smoke). Run: python -m workbench study overhead
+Cost: a quarter of an hour on one core (desk), half a minute (smoke). Run: python -m workbench study overhead
 """
 
 from collections.abc import Mapping, Sequence

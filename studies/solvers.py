@@ -7,7 +7,7 @@ Compared are runs of equal cost (curves of PSNR against network evaluations and 
 Expected: SNR matching is at least as good as pure noise at a tenth of its evaluations; where it must be cheaper still,
 inpainting loses first.
 
-Cost: about 35 minutes on two cores (desk), seconds (smoke), a night (full).
+Cost: about an hour on one core, half of that on two (desk), seconds (smoke), a night (full).
 Run: python -m workbench study solvers
 """
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from workbench.bench import Bench
-from workbench.cli import UNIVERSAL
 from workbench.config import UserError
+from workbench.restoring import UNIVERSAL
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 
