@@ -51,7 +51,7 @@ class MeasureCalibration(Stage):
     """One cell: one severity encoder on measurements of one degradation, a row an image.
 
     A row holds what the encoder predicts (var_hat), the truth (s2; `square`, the mean of e^2, which contains the bias),
-    the recalibrated variances, conformal bounds on s2, and where `snr_match` would begin on each. Beside the rows lies
+    the recalibrated variances, conformal bounds on s2 and how many images they were taken from, and where `snr_match` would begin on each. Beside the rows lies
     the calibration of all images together and of each bin of severity (see `metrics.calibration.summarise`).
     """
 
@@ -193,6 +193,7 @@ class MeasureCalibration(Stage):
             "square": np.asarray(rows["error_square"]).mean(1),
             **variances,
             **bounds,
+            "num_scores": len(fits[-1].scores),
             **{name: rule(situation).timestep(situation.grid).numpy() for name, rule in starts.items()},
             "measurement_set": self.measurement_set(),
         }
