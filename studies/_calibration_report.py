@@ -5,7 +5,7 @@ one, and z = e / σ̂.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
@@ -421,27 +421,55 @@ def _promised(pair: Pair, risk: float) -> tuple[float, float]:
 
 
 def _stranger_maps(pairs: Sequence[Pair]) -> list[Markup]:
-    """Violations and level of every encoder on every degradation, a map each for every autoencoder."""
+    """Violations and level of every encoder on every degradation, two maps for each autoencoder."""
     maps = []
-    risk = sorted(_risks(pairs[0]))[len(_risks(pairs[0])) // 2]
+    risk = _middle_risk(pairs)
     for autoencoder in dict.fromkeys(pair.autoencoder for pair in pairs):
-        mine = {(p.encoder, p.degradation): p for p in pairs if p.autoencoder == autoencoder}
-        encoders, degradations = (list(dict.fromkeys(key[i] for key in mine)) for i in (0, 1))
-        among = "" if len({pair.autoencoder for pair in pairs}) == 1 else f", {readable(autoencoder)}"
-        framed = [(i, j) for i, e in enumerate(encoders) for j, d in enumerate(degradations) if e == d]
-
-        def matrix(estimate: Callable[[Pair], Estimate], mine: Mapping = mine) -> list[list[Estimate]]:
-            return [[estimate(mine[e, d]) if (e, d) in mine else ABSENT for d in degradations] for e in encoders]
-
-        shown = {"row_title": "encoder", "column_title": "tested on", "outlined": framed}
-        violations = matrix(lambda pair: _violations(pair, risk).scaled(100))
-        levels = matrix(lambda pair: pair.ratio(ISOTONIC))
-        titles = f"Violations at a promised {100 * risk:g} %{among}, %", f"s² over recalibrated variance{among}"
+        mine = [pair for pair in pairs if pair.autoencoder == autoencoder]
+        among = "" if len(mine) == len(pairs) else f", {readable(autoencoder)}"
         maps += [
-            svg(heat_map(violations, encoders, degradations, title=titles[0], decimals=1, **shown), titles[0]),
-            svg(heat_map(levels, encoders, degradations, title=titles[1], scale="ratio", **shown), titles[1]),
+            _stranger_map(
+                mine,
+                lambda pair: _violations(pair, risk).scaled(100),
+                f"Violations at a promised {100 * risk:g} %{among}, %",
+                decimals=1,
+            ),
+            _stranger_map(
+                mine, lambda pair: pair.ratio(ISOTONIC), f"s² over recalibrated variance{among}", scale="ratio"
+            ),
         ]
     return maps
+
+
+def _stranger_map(
+    pairs: Sequence[Pair],
+    estimate: Callable[[Pair], Estimate],
+    title: str,
+    *,
+    decimals: int = 2,
+    scale: Literal["sequential", "ratio"] = "sequential",
+) -> Markup:
+    """Encoders x degradations, with frames around the matched."""
+    found = {(pair.encoder, pair.degradation): pair for pair in pairs}
+    encoders, degradations = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
+    figure = heat_map(
+        [[estimate(found[e, d]) if (e, d) in found else ABSENT for d in degradations] for e in encoders],
+        encoders,
+        degradations,
+        title=title,
+        row_title="encoder",
+        column_title="tested on",
+        decimals=decimals,
+        scale=scale,
+        outlined=[(i, j) for i, e in enumerate(encoders) for j, d in enumerate(degradations) if e == d],
+    )
+    return svg(figure, f"Heat map, encoders by degradations: {title}")
+
+
+def _middle_risk(pairs: Sequence[Pair]) -> float:
+    """The risk that is spoken of where one has to do."""
+    risks = sorted(_risks(pairs[0]))
+    return risks[len(risks) // 2]
 
 
 def _gaussian_sentence(own: Sequence[Pair]) -> str:
@@ -500,7 +528,7 @@ def _promise_sentence(own: Sequence[Pair]) -> str:
 
 
 def _stranger_sentence(strangers: Sequence[Pair]) -> str:
-    risk = sorted(_risks(strangers[0]))[len(_risks(strangers[0])) // 2]
+    risk = _middle_risk(strangers)
     rates = [_violations(pair, risk) for pair in strangers]
     broken = [rate.low > risk for rate in rates]
     worst = max(zip(rates, strangers, strict=True), key=lambda both: both[0].mean)

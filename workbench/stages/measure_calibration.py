@@ -51,8 +51,9 @@ class MeasureCalibration(Stage):
     """One cell: one severity encoder on measurements of one degradation, a row an image.
 
     A row holds what the encoder predicts (var_hat), the truth (s2; `square`, the mean of e^2, which contains the bias),
-    the recalibrated variances, conformal bounds on s2 and how many images they were taken from, and where `snr_match` would begin on each. Beside the rows lies
-    the calibration of all images together and of each bin of severity (see `metrics.calibration.summarise`).
+    the recalibrated variances, conformal bounds on s2 and how many images these were taken from, and where `snr_match`
+    would begin on var_hat and on s2. Beside the rows lies the calibration of all images together and of each bin of
+    severity (see `metrics.calibration.summarise`).
     """
 
     name: ClassVar[str] = "measure_calibration"
