@@ -124,24 +124,32 @@ def level_section(results: "StudyResults") -> Section:
         "Of ten bins of images by σ̂², ENCE averages by what part their error differs from the predicted one; chance "
         "alone would give what stands beside it. Coverage is the share of elements inside the central 90 % interval."
     )
-    table = _table(
+    level = _table(
         own,
         {
             "s² / σ̂²": lambda found: found.figures["ratio"],
             "wrong by, dB": lambda found: found.figures["ratio_db"],
             "mean z²": lambda found: found.figures["z2"],
             "ENCE": lambda found: found.figures["ence"],
-            "by chance": lambda found: found.floors["ence"],
-            "UCE": lambda found: found.figures["uce"],
-            "NLL, nats": lambda found: found.figures["nll"],
-            "CRPS": lambda found: found.figures["crps"],
-            "miscalibration area": lambda found: found.figures["miscalibration_area"],
+            "ENCE by chance": lambda found: found.floors["ence"],
             "coverage of 90 %": lambda found: found.curves["coverage"].estimates[2],
         },
         3,
         "Level of the prediction, all severities",
     )
-    return Section("Is the predicted variance right?", text + _figures(own, "reliability") + table)
+    scores = _table(
+        own,
+        {
+            "NLL, nats an element": lambda found: found.figures["nll"],
+            "CRPS": lambda found: found.figures["crps"],
+            "sharpness": lambda found: found.figures["sharpness"],
+            "UCE": lambda found: found.figures["uce"],
+            "miscalibration area": lambda found: found.figures["miscalibration_area"],
+        },
+        4,
+        "Scores of N(0, σ̂²) as a prediction of the error; latent units, of standard deviation 1",
+    )
+    return Section("Is the predicted variance right?", text + _reliability(own) + level + scores)
 
 
 def shape_section(results: "StudyResults") -> Section:
@@ -154,28 +162,37 @@ def shape_section(results: "StudyResults") -> Section:
         "images are resampled, which gives what chance alone would show, and p, how often it shows as much. Kurtosis "
         "within images is not raised by predictions that are wrong from image to image."
     )
-    table = _table(
+    moments = _table(
         own,
         {
             "skewness (0)": lambda found: found.figures["skewness"],
             "kurtosis (3)": lambda found: found.figures["kurtosis"],
-            "within images": lambda found: found.figures["within_kurtosis"],
+            "kurtosis within images": lambda found: found.figures["within_kurtosis"],
+            "likeliest law": lambda found: readable(next(iter(found.fits.values())).family),
+            "KS from that law": lambda found: f"{next(iter(found.fits.values())).distance:.4f}",
+            "KS from a Gaussian": lambda found: f"{found.fits['gaussian'].distance:.4f}",
+        },
+        2,
+        "Moments of z and laws fitted to it, all severities",
+    )
+    distances = _table(
+        own,
+        {
             "KS": lambda found: found.figures["shape_ks"],
-            "by chance": lambda found: found.floors["shape_ks"],
-            "p": lambda found: found.p_values["shape_ks"],
+            "KS by chance": lambda found: found.floors["shape_ks"],
+            "KS, p": lambda found: found.p_values["shape_ks"],
             "AD": lambda found: found.figures["shape_ad"],
             "AD by chance": lambda found: found.floors["shape_ad"],
-            "likeliest law": lambda found: readable(next(iter(found.fits.values())).family),
-            "KS from it": lambda found: next(iter(found.fits.values())).distance,
+            "AD, p": lambda found: found.p_values["shape_ad"],
         },
         4,
-        "Shape of z, all severities",
+        "Distances of z from the Gaussian of its mean and variance, all severities",
     )
     bins = {_name(pair, own): {f"severity {name}": one for name, one in pair.bins.items()} for pair in own}
     figures = [
         svg(draw(bins), f"{TITLES[name]} by severity") for name, draw in (("pit", pit_figure), ("qq", qq_figure))
     ]
-    return Section("Is the error Gaussian?", text + side_by_side(figures) + table)
+    return Section("Is the error Gaussian?", text + side_by_side(figures) + moments + distances)
 
 
 def channel_section(results: "StudyResults") -> Section:
@@ -190,7 +207,7 @@ def channel_section(results: "StudyResults") -> Section:
         own,
         {
             "cov(e, ẑ) / var(e)": lambda found: found.figures["forward_share"],
-            "holds": lambda found: holding_channel(found.figures["forward_share"]),
+            "what holds": lambda found: holding_channel(found.figures["forward_share"]),
             "corr(e, ẑ)": lambda found: found.figures["corr_estimate"],
             "corr(e, z0)": lambda found: found.figures["corr_clean"],
             "slope of z0 on ẑ": lambda found: found.figures["slope_on_estimate"],
@@ -398,9 +415,9 @@ def _table(
     return html_table(pd.DataFrame.from_dict(rows, orient="index", columns=list(columns)), decimals, caption)
 
 
-def _figures(pairs: Sequence[Pair], name: str) -> Markup:
+def _reliability(pairs: Sequence[Pair]) -> Markup:
     panels = {_name(pair, pairs): {"as predicted": pair.whole} for pair in pairs}
-    return side_by_side([svg(reliability_figure(panels), f"{TITLES[name]} of each encoder")])
+    return side_by_side([svg(reliability_figure(panels), f"{TITLES['reliability']} of each encoder")])
 
 
 def _ence(pair: Pair, column: str) -> Estimate:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from studies._rows import ABSENT
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, paired_difference
-from workbench.metrics.calibration import Calibration, from_plain
-from workbench.stages.measure_calibration import ALL
+from workbench.metrics.calibration import ALL, Calibration, from_plain
 
 if TYPE_CHECKING:
     from pandas import DataFrame

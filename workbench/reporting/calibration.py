@@ -31,8 +31,8 @@ def reliability_figure(panels: Groups) -> "Figure":
     return curves(
         {panel: {IDEAL: _diagonal(groups), **groups} for panel, groups in lines.items()},
         title="Reliability",
-        x_label="predicted error, root of the mean variance of a bin",
-        y_label="true error, root mean square of the bin",
+        x_label="predicted error",
+        y_label="true error, root mean square of a bin",
     )
 
 
@@ -41,7 +41,7 @@ def pit_figure(panels: Groups) -> "Figure":
     return curves(
         {panel: {name: _curve(one, "pit") for name, one in groups.items()} for panel, groups in panels.items()},
         title="Probability integral transform of the errors",
-        x_label="Φ(z), the predicted probability of a smaller error",
+        x_label="Φ(z)",
         y_label="density",
         y_marks={IDEAL: 1.0},
     )
@@ -62,7 +62,7 @@ def qq_figure(panels: Groups) -> "Figure":
         {panel: {IDEAL: ideal[panel], **groups} for panel, groups in lines.items()},
         title="Quantiles of the standardised errors",
         x_label="Gaussian quantile",
-        y_label="quantile of z = e / σ̂",
+        y_label="quantile of z, true over predicted error",
     )
 
 

@@ -29,8 +29,6 @@ from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 from workbench.tensors import Latents
 
-ALL = "all"
-"""The group of all images in the calibration that is left."""
 FEWEST_IN_BIN = 2 * calibration.NUM_BINS
 """Images in each bin of severity, on average: two for each bin by var_hat within it."""
 
@@ -202,8 +200,10 @@ class MeasureCalibration(Stage):
     def _groups(self, rows: Rows, severity: np.ndarray) -> dict[str, calibration.Calibration]:
         """All images, and those of each bin of severity that holds two or more, by `bin_name`."""
         place = np.minimum((severity * self.num_severity_bins).astype(int), self.num_severity_bins - 1)
-        members = {bin_name(i, self.num_severity_bins): np.flatnonzero(place == i) for i in range(max(place) + 1)}
-        groups = {ALL: np.arange(len(severity)), **{name: index for name, index in members.items() if len(index) > 1}}
+        groups = {calibration.ALL: np.arange(len(severity))}
+        for i in range(self.num_severity_bins):
+            if len(members := np.flatnonzero(place == i)) > 1:
+                groups[bin_name(i, self.num_severity_bins)] = members
         return {
             name: calibration.summarise(calibration.take(rows, index), calibration.bins_for(len(index)))
             for name, index in groups.items()

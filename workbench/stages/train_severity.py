@@ -162,7 +162,7 @@ class TrainSeverity(Stage):
             )
         calibrated = self._calibration(autoencoder, encoder.eval(), runtime)
         if calibrated is not None:
-            (folder / calibration.FILE).write_text(calibration.as_json({"all": calibrated}))
+            (folder / calibration.FILE).write_text(calibration.as_json({calibration.ALL: calibrated}))
         save_file({name: t.contiguous() for name, t in encoder.cpu().state_dict().items()}, folder / WEIGHTS)
 
     def _calibration(

@@ -16,10 +16,11 @@ from workbench.metrics.calibration.level import (
     uce,
 )
 from workbench.metrics.calibration.orthogonality import SecondMoments, holding_channel
-from workbench.metrics.calibration.stored import FILE, as_json, from_json, from_plain
+from workbench.metrics.calibration.stored import ALL, FILE, as_json, from_json, from_plain
 from workbench.metrics.calibration.summary import NUM_BINS, Calibration, Curve, bins_for, ence_of, summarise
 
 __all__ = [
+    "ALL",
     "FILE",
     "NUM_BINS",
     "Calibration",

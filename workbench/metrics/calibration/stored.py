@@ -13,6 +13,8 @@ from workbench.metrics.statistics import Estimate
 
 FILE = "calibration.json"
 """What a stage calls the file that it leaves."""
+ALL = "all"
+"""The group of all images."""
 DIGITS = 6
 """Significant ones that are kept."""
 
