@@ -20,8 +20,9 @@ from studies._calibration_rows import (
     read_pairs,
 )
 from studies._rows import ABSENT
+from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, violation_rate, violation_rates
-from workbench.metrics.calibration import Calibration, bins_for, ence_of, holding_channel
+from workbench.metrics.calibration import ALL, Calibration, bins_for, ence_of, holding_channel
 from workbench.reporting import (
     Section,
     heat_map,
@@ -41,8 +42,6 @@ from workbench.severity.conformal import promised_range
 from workbench.stages.measure_calibration import bin_name
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from workbench.results import StudyResults
 
 OWN, FACTOR, ISOTONIC = "var_hat", "var_factor", "var_isotonic"
@@ -355,6 +354,35 @@ def cost_section(results: "StudyResults") -> Section | None:
     return Section("What does it cost?", text + html_table(table, 2, caption))
 
 
+def closer_section(
+    results: "StudyResults", degradation: str | None = None, severity: str = ALL, autoencoder: str | None = None
+) -> Section | None:
+    """One encoder on its own degradation: the verdict, reliability, PIT, QQ and spectrum at one bin of severity.
+
+    For notebooks, which ask for a degradation; the page has it all in its other sections.
+
+    Args:
+        severity: a bin as in the tables, "0.2 to 0.4", or "all".
+        autoencoder: by default the first.
+
+    Raises:
+        UserError: for an encoder or a bin that the results do not hold.
+    """
+    if degradation is None:
+        return None
+    pairs = [pair for pair in _own(results) if autoencoder in (None, pair.autoencoder)]
+    groups = next((pair.groups for pair in pairs if pair.degradation == degradation), None)
+    if groups is None:
+        raise UserError(f"no encoder of {degradation}; there are: {', '.join(pair.degradation for pair in pairs)}")
+    if severity not in groups:
+        raise UserError(f"no severity {severity!r}; there are: {', '.join(groups)}")
+    panel = {"": {f"severity {severity}": groups[severity]}}
+    draws = {"reliability": reliability_figure, "pit": pit_figure, "qq": qq_figure, "spectrum": spectrum_figure}
+    figures = [svg(draw(panel), f"{TITLES[name]} at severity {severity}") for name, draw in draws.items()]
+    title = f"{readable(degradation)}, severity {severity}"
+    return Section(title, paragraph(verdict(groups[severity])) + side_by_side(figures))
+
+
 SECTIONS = (
     verdict_section,
     level_section,
@@ -364,6 +392,7 @@ SECTIONS = (
     recalibration_section,
     promise_section,
     cost_section,
+    closer_section,
 )
 
 
@@ -371,26 +400,6 @@ def picture(results: "StudyResults") -> bytes:
     """The reliability diagrams."""
     own = _own(results)
     return png(reliability_figure({_name(pair, own): {"as predicted": pair.whole} for pair in own}))
-
-
-def explore(results: "StudyResults", degradation: str, severity: str, autoencoder: str | None = None) -> Section:
-    """One encoder on its own degradation: reliability, PIT, QQ and spectrum at one bin of severity, and the verdict.
-
-    Args:
-        severity: a bin as in the tables, "0.2 to 0.4", or "all".
-        autoencoder: needed where there are several.
-    """
-    chosen = [
-        pair for pair in _own(results) if pair.degradation == degradation and autoencoder in (None, pair.autoencoder)
-    ]
-    found = chosen[0].groups[severity]
-    panel = {"": {f"severity {severity}": found}}
-    draws: Mapping[str, Callable[..., Figure]] = {
-        "reliability": reliability_figure, "pit": pit_figure, "qq": qq_figure, "spectrum": spectrum_figure
-    }  # fmt: skip
-    figures = [svg(draw(panel), f"{TITLES[name]} at severity {severity}") for name, draw in draws.items()]
-    title = f"{readable(degradation)}, severity {severity}"
-    return Section(title, paragraph(verdict(found)) + side_by_side(figures))
 
 
 def _own(results: "StudyResults") -> list[Pair]:
