@@ -33,7 +33,7 @@ def from_json(text: str) -> dict[str, Calibration]:
     return {name: from_plain(group) for name, group in json.loads(text).items()}
 
 
-def from_plain(group: Mapping[str, Any]) -> Calibration:
+def from_plain(group: Any) -> Calibration:
     """A calibration of what stands for it in the JSON.
 
     Raises:
