@@ -192,7 +192,7 @@ def _shared_pictures(results: StudyResults) -> dict[str, np.ndarray]:
     """Each different picture once, and for each kept image of a cell the places of its pictures."""
     stacks, cells, ids = [], [], []
     for cell, arrays in results.examples.items():
-        if not len(arrays["image_id"]):
+        if not len(arrays.get("image_id", ())):
             continue
         rows = results.frame[results.frame["cell"] == cell].set_index("image_id")
         order = np.argsort(rows.loc[arrays["image_id"], "severity"].to_numpy(), kind="stable")

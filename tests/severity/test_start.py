@@ -16,7 +16,16 @@ from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.fusion import Fusion
 from workbench.severity.situation import Situation, Start, StartRule, timestep_at
-from workbench.severity.start import AnyStart, Channel, Fixed, Full, Official, OracleVariance, SNRMatch
+from workbench.severity.start import (
+    AnyStart,
+    Channel,
+    Fixed,
+    Full,
+    Official,
+    OracleGaussian,
+    OracleVariance,
+    SNRMatch,
+)
 
 SHAPE = (4, 4, 4)
 GRIDS = [1, 10, 500, 1000]
@@ -296,9 +305,29 @@ def test_the_oracle_is_snr_match_with_the_true_variance(channel: Channel, offset
     assert oracle.position.tolist() != SNRMatch(channel=channel, offset_db=offset_db)(here).position.tolist()
 
 
-def test_the_oracle_without_the_truth_is_refused() -> None:
-    with pytest.raises(UserError, match="oracle_variance needs the clean images") as raised:
-        OracleVariance()(situation([0.1]))
+def test_the_gaussian_oracle_starts_there_too_from_another_error() -> None:
+    draws = randomness.generator("gaussian oracle")
+    z0 = torch.randn(400, *SHAPE, generator=draws)
+    variance = torch.linspace(0.02, 0.3, 400)
+    # an error that is one number an image and channel, and repeats what it should be independent of
+    error = variance.sqrt()[:, None, None, None] * (0.8 * z0 + torch.randn(400, 4, 1, 1, generator=draws))
+    here = situation([0.9] * 400, 500, z0 + error, truth=z0)
+    real, ideal = OracleVariance()(here), OracleGaussian()(here)
+    torch.testing.assert_close(ideal.variance, real.variance)
+    assert ideal.position.tolist() == real.position.tolist()
+    a = here.schedule.alpha_bar[here.grid[ideal.position]].reshape(-1, 1, 1, 1)
+    noise = (ideal.z - a.sqrt() * z0) / (1 - a).sqrt()
+    assert noise.std().item() == pytest.approx(1, abs=0.02), "what the prior was trained on, at every start"
+    assert (noise * z0).mean().item() == pytest.approx(0, abs=0.02)
+    assert (noise[..., 1:] * noise[..., :-1]).mean().item() == pytest.approx(0, abs=0.03)
+    again = OracleGaussian()(here)
+    torch.testing.assert_close(again.z, ideal.z, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["oracle_variance", "oracle_gaussian"])
+def test_the_oracle_without_the_truth_is_refused(kind: str) -> None:
+    with pytest.raises(UserError, match=f"{kind} needs the clean images") as raised:
+        TypeAdapter(AnyStart).validate_python({"kind": kind})(situation([0.1]))
     assert "\n" not in str(raised.value)
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from wandb_runs import LEVELS, Kept, Taught, all_of, history, offline_runs, only, read_run, summary, values
 
+from workbench.metrics.calibration import ALL, FILE, Calibration, as_json, collect, summarise
 from workbench.stages.base import Runtime
 from workbench.tracking import run as run_module
 from workbench.tracking.record import Record, Records, Table
@@ -108,5 +110,42 @@ def test_a_table_and_a_picture_of_a_study(
 def test_half_a_run_is_not_kept(record: Record, tmp_path: Path) -> None:
     (tmp_path / record.folder / "per_image.parquet").write_bytes(b"no parquet")
     with pytest.raises(ValueError, match="Parquet"):
+        run_module.make_run(record, tmp_path)
+    assert offline_runs(tmp_path) == []
+
+
+def calibrated_stage(folder: Path) -> Calibration:
+    """Leave the calibration of Gaussian errors of the predicted variance; what it is."""
+    generator = torch.Generator().manual_seed(0)
+    z0, noise = torch.randn(2, 64, 2, 4, 4, generator=generator)
+    var_hat = torch.linspace(0.1, 0.4, 64)
+    found = summarise(collect(z0 + var_hat.sqrt().reshape(-1, 1, 1, 1) * noise, z0, var_hat))
+    (folder / FILE).write_text(as_json({ALL: found, "mild": found}))
+    return found
+
+
+def test_calibration_is_in_the_summary_a_table_and_diagrams(
+    record: Record, make: Callable[[Record], tuple[Path, list[Any]]], tmp_path: Path
+) -> None:
+    found = calibrated_stage(tmp_path / record.folder)
+    folder, written = make(record)
+    kept = {name: value for name, value in summary(written).items() if name.startswith("calibration/")}
+    figures = {name: kept[f"calibration/{name}"] for name in ("ence", "nll", "z2", "ks", "kurtosis")}
+    assert figures == pytest.approx({name: found.figures[name].mean for name in figures}, rel=1e-5)
+    logged = {name: value for row in history(written) for name, value in row.items()}
+    for name in ("reliability", "pit", "qq"):
+        picture = Image.open(folder / "files" / logged[f"calibration/{name}.path"])
+        assert min(picture.size) > 200
+        assert len(np.unique(np.asarray(picture))) > 2, "it is not blank"
+    assert sum("_chart" in name and name.endswith(".path") for name in logged) == 3
+    table = json.loads((folder / "files" / logged["calibration/table.path"]).read_text())
+    rows = {(row[0], row[1]): row[2] for row in table["data"]}
+    assert rows["mild", "kurtosis"] == pytest.approx(found.figures["kurtosis"].mean, rel=1e-5)
+    assert len(rows) == len(table["data"]) == 2 * len(found.figures)
+
+
+def test_half_a_calibration_leaves_no_run(record: Record, tmp_path: Path) -> None:
+    (tmp_path / record.folder / FILE).write_text('{"all": {"num_images": 3}}')
+    with pytest.raises(ValueError, match="no calibration"):
         run_module.make_run(record, tmp_path)
     assert offline_runs(tmp_path) == []

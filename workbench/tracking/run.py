@@ -7,6 +7,8 @@ from typing import Any
 
 import wandb
 
+from workbench.metrics import calibration
+from workbench.tracking.calibration import log_calibration
 from workbench.tracking.pictures import PER_IMAGE, means, per_image_table
 from workbench.tracking.record import Record
 
@@ -48,6 +50,8 @@ def _log(run: Any, record: Record, folder: Path) -> None:
     if (folder / PER_IMAGE).is_file():
         run.summary.update(means(folder, record.config.get("split", "test")))
         run.log({"per_image": per_image_table(folder)})
+    if (found := folder / calibration.FILE).is_file():
+        log_calibration(run, found)
     if record.table is not None:
         run.log({"table": wandb.Table(columns=list(record.table.columns), data=[list(r) for r in record.table.rows])})
     if record.picture is not None:
