@@ -15,8 +15,9 @@ from workbench.degradations import Mixture
 from workbench.metrics import mean_interval, psnr, spearman, ssim
 from workbench.severity.estimate import error_variance
 from workbench.stages.base import Runtime, read_provenance
+from workbench.stages.estimates import degrade
 from workbench.stages.train_prior import TrainPrior
-from workbench.stages.train_severity import SHIPPED, WEIGHTS, SeverityRecipe, TrainSeverity, degrade
+from workbench.stages.train_severity import SHIPPED, WEIGHTS, SeverityRecipe, TrainSeverity
 
 if TYPE_CHECKING:
     from workbench.autoencoders import Autoencoder, AutoencoderRecipe

@@ -17,9 +17,9 @@ from workbench.restorer import Restored
 from workbench.solvers import Step
 from workbench.solvers.base import middle_step
 from workbench.stages.base import Runtime, ensure_all
+from workbench.stages.estimates import degrade
 from workbench.stages.evaluate import Evaluate
 from workbench.stages.measure_cost import seconds_of, seconds_once
-from workbench.stages.train_severity import degrade
 
 CPU_SLOTS = (1, 8, 64)
 GPU_SLOTS = (*CPU_SLOTS, 256, 1024)

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
+from workbench import randomness
 from workbench.config import ADDED_LATER, UserError
 from workbench.diffusion import Schedule, diffuse
 from workbench.severity.estimate import SeverityEstimate, error_variance
@@ -258,10 +259,10 @@ class SNRMatch(Matched):
         return residual if self.variance == "residual" else torch.maximum(own, residual), None
 
 
-class OracleVariance(Matched):
-    """`snr_match` with the true error variance s2: what a perfect severity encoder would do."""
+class _TrueVariance(Matched):
+    """Matches the true error variance s2."""
 
-    kind: Literal["oracle_variance"] = "oracle_variance"
+    kind: str
 
     @property
     def label(self) -> str:
@@ -270,11 +271,43 @@ class OracleVariance(Matched):
 
     def matched_variance(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
         if situation.truth is None:
-            raise UserError("oracle_variance needs the clean images: use it in studies, not to restore")
+            raise UserError(f"{self.kind} needs the clean images: use it in studies, not to restore")
         return error_variance(situation.estimate.z_hat, situation.truth), None
 
 
-AnyStart = Annotated[SNRMatch | Official | Fixed | Full | OracleVariance, Field(discriminator="kind")]
+class OracleVariance(_TrueVariance):
+    """`snr_match` with the true error variance s2: what a perfect severity encoder would do."""
+
+    kind: Literal["oracle_variance"] = "oracle_variance"
+
+
+class OracleGaussian(_TrueVariance):
+    """`oracle_variance` from an error as the theory has it: z0 plus white Gaussian noise of variance s2, for z_hat.
+
+    It starts where `oracle_variance` does. What restoration from it is better tells what the real error costs by
+    being neither Gaussian nor white nor independent of z0.
+    """
+
+    kind: Literal["oracle_gaussian"] = "oracle_gaussian"
+
+    @property
+    def label(self) -> str:
+        """Whose variance is matched, and what the error is."""
+        return "true, Gaussian error"
+
+    def __call__(self, situation: Situation) -> Start:
+        variance, _ = self.matched_variance(situation)
+        assert situation.truth is not None  # else there would be no variance
+        z0, ids = situation.truth, situation.measurement.ids
+        noise = randomness.normal(ids, (situation.seed, "gaussian error"), tuple(z0.shape[1:])).to(z0)
+        # of each image to the letter, so that the starts are the same
+        noise = noise - noise.mean((1, 2, 3), keepdim=True)
+        scale = (variance / error_variance(noise, torch.zeros_like(noise))).sqrt()
+        z_hat = z0 + scale.reshape(-1, 1, 1, 1) * noise
+        return super().__call__(replace(situation, estimate=replace(situation.estimate, z_hat=z_hat)))
+
+
+AnyStart = Annotated[SNRMatch | Official | Fixed | Full | OracleVariance | OracleGaussian, Field(discriminator="kind")]
 
 
 def _per_image(estimate: SeverityEstimate) -> Scalars:

@@ -1,4 +1,4 @@
-"""A severity encoder beside the truth: its estimates of the measurements of known images."""
+"""A severity encoder beside the truth: measurements of known images, and its estimates of them."""
 
 from collections.abc import Iterator
 
@@ -10,8 +10,7 @@ from workbench.degradations import Degradation
 from workbench.measurement import Measurement
 from workbench.severity.encoder import SeverityEncoder
 from workbench.severity.estimate import SeverityEstimate
-from workbench.stages.train_severity import degrade
-from workbench.tensors import Latents
+from workbench.tensors import Ids, Latents
 
 BATCH_SIZE = 128
 
@@ -30,3 +29,9 @@ def estimates(
         measurement = degrade(degradation, images, index, seed).to(device)
         z0 = autoencoder.encode(images.batch(index).to(device))
         yield measurement, encoder.estimate(measurement.encoder_input()), z0
+
+
+def degrade(degradation: Degradation, images: ImageSplit, index: Ids, seed: int) -> Measurement:
+    """Measurements of the images at `index` at severities uniform on [0, 1], all keyed by (seed, id)."""
+    ids = images.ids[index]
+    return degradation.measure(images.batch(index), degradation.draw_severity(ids, seed), ids, seed)

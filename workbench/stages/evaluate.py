@@ -25,12 +25,13 @@ from workbench.severity.start import AnyStart, Fixed, Full, Matched, OracleVaria
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Runtime, Stage
+from workbench.stages.estimates import degrade
 from workbench.stages.fit_fusion import FitFusion
 from workbench.stages.fit_recalibration import FitRecalibration
 from workbench.stages.rows import RowStream, write_sorted
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
-from workbench.stages.train_severity import SeverityRecipe, TrainSeverity, degrade
+from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 from workbench.tensors import Images, Latents, Scalars
 
 AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind")]

@@ -17,8 +17,9 @@ from workbench.degradations import AnyDegradation
 from workbench.metrics import Moments, radial_spectrum
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.encode_latents import EncodeLatents
+from workbench.stages.estimates import degrade
 from workbench.stages.train_autoencoder import TrainAutoencoder
-from workbench.stages.train_severity import SeverityRecipe, TrainSeverity, degrade
+from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 
 BATCH_SIZE = 250
 NUM_BINS = 10

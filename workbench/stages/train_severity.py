@@ -9,19 +9,21 @@ from pydantic import Field
 from workbench import zoo
 from workbench.autoencoders import AnyAutoencoder, Autoencoder
 from workbench.config import NOT_IDENTITY, Config, UserError
-from workbench.data import ImageSplit, Source
-from workbench.degradations import AnyDegradation, Degradation
-from workbench.measurement import Measurement
+from workbench.data import Source
+from workbench.degradations import AnyDegradation
+from workbench.metrics import calibration
 from workbench.severity.encoder import SeverityEncoder
 from workbench.severity.estimate import error_variance
 from workbench.severity.loss import SeverityLoss
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.encode_latents import EncodeLatents
+from workbench.stages.estimates import degrade, estimates
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.tensors import Ids
 
 STEPS_PER_EPOCH = 50
 NUM_VALIDATION_IMAGES = 256
+NUM_CALIBRATION_IMAGES = 512
 WEIGHTS = "weights.safetensors"
 SHIPPED = "severity_encoder"
 """The folder beside a shipped autoencoder."""
@@ -158,7 +160,24 @@ class TrainSeverity(Stage):
                     done, total, f"val rank {row['val/spearman_s2']:.2f}, s2/var_hat {row['val/s2_over_var_hat']:.2f}"
                 ),
             )
+        calibrated = self._calibration(autoencoder, encoder.eval(), runtime)
+        if calibrated is not None:
+            (folder / calibration.FILE).write_text(calibration.as_json({"all": calibrated}))
         save_file({name: t.contiguous() for name, t in encoder.cpu().state_dict().items()}, folder / WEIGHTS)
+
+    def _calibration(
+        self, autoencoder: Autoencoder, encoder: SeverityEncoder, runtime: Runtime
+    ) -> calibration.Calibration | None:
+        """How the finished encoder is calibrated on validation images; None where that cannot be said."""
+        images, recipe = self.data.split("val"), self.severity_encoder
+        images = images.first(min(NUM_CALIBRATION_IMAGES, len(images)))
+        batches = estimates(autoencoder, encoder, recipe.degradation, images, recipe.seed, runtime.device)
+        try:
+            rows = [calibration.collect(e.z_hat, z0, e.var_hat.flatten()) for _, e, z0 in batches]
+            return calibration.summarise(calibration.join(rows), num_bins=calibration.bins_for(len(images)))
+        except UserError as error:  # the encoder is what was asked for: a figure about it may lack
+            runtime.progress.say(f"no calibration of the {self.label}: {error}")
+            return None
 
 
 class Validation:
@@ -186,12 +205,6 @@ class Validation:
             "val/s2_over_var_hat": float((s2 / var_hat).mean()),
             "val/nll": float(0.5 * (s2 / var_hat + var_hat.log()).mean()),
         }
-
-
-def degrade(degradation: Degradation, images: ImageSplit, index: Ids, seed: int) -> Measurement:
-    """Measurements of the images at `index` at severities uniform on [0, 1], all keyed by (seed, id)."""
-    ids = images.ids[index]
-    return degradation.measure(images.batch(index), degradation.draw_severity(ids, seed), ids, seed)
 
 
 def new_encoder(autoencoder: Autoencoder, image_shape: tuple[int, int, int], seed: int) -> SeverityEncoder:

@@ -16,20 +16,28 @@ from workbench.metrics.calibration.level import (
     uce,
 )
 from workbench.metrics.calibration.orthogonality import SecondMoments, holding_channel
-from workbench.metrics.calibration.summary import Calibration, Curve, summarise
+from workbench.metrics.calibration.stored import FILE, as_json, from_json, from_plain
+from workbench.metrics.calibration.summary import NUM_BINS, Calibration, Curve, bins_for, ence_of, summarise
 
 __all__ = [
+    "FILE",
+    "NUM_BINS",
     "Calibration",
     "Curve",
     "Family",
     "Fit",
     "Rows",
     "SecondMoments",
+    "as_json",
+    "bins_for",
     "collect",
     "ence",
+    "ence_of",
     "equal_mass_bins",
     "fit",
     "fit_all",
+    "from_json",
+    "from_plain",
     "gaussian_crps",
     "gaussian_nll",
     "holding_channel",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.config import UserError
-from workbench.metrics.calibration import figures
+from workbench.metrics.calibration import figures, level
 from workbench.metrics.calibration.families import Family, Fit, fit_all
 from workbench.metrics.calibration.images import Rows
 from workbench.metrics.calibration.independence import effective_elements
@@ -26,6 +26,11 @@ from workbench.metrics.statistics import CONFIDENCE, Estimate, Means, figures_of
 Array = NDArray[np.float64]
 
 NUM_BINS = 10
+
+
+def bins_for(num_images: int) -> int:
+    """Bins by var_hat for so many images: `NUM_BINS`, or fewer where there are not two images for each."""
+    return max(1, min(NUM_BINS, num_images // 2))
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,27 @@ def summarise(rows: Rows, num_bins: int = NUM_BINS) -> Calibration:
         curves={name: Curve(x, estimates[name]) for name, x in axes.items()},
         fits=fit_all(rows["counts"].sum(0)),
     )
+
+
+def ence_of(variance: Array, square: Array, num_bins: int = NUM_BINS) -> Estimate:
+    """ENCE of any variances, such as recalibrated ones, with the interval of a distance.
+
+    Args:
+        variance: the predicted error variance of each image, (n,).
+        square: the mean over its elements of e^2, (n,).
+
+    Raises:
+        UserError: for fewer than 2 images a bin.
+    """
+    member = np.eye(num_bins)[level.equal_mass_bins(variance, num_bins)]
+
+    def excess(means: Means) -> Means:
+        return {"bins": level.normalised_excess(means["variance"], means["square"])}
+
+    found = figures_of_means(excess, {"variance": member * variance[:, None], "square": member * square[:, None]})
+    sample = np.array([estimate.mean for estimate in found.estimates["bins"]])
+    value = Estimate(float(level.ence(sample)), math.nan, math.nan, len(variance))
+    return _norm_interval(value, level.ence(found.draws["bins"] - sample), squared=False)
 
 
 def _norm_interval(value: Estimate, chance: Array, squared: bool) -> Estimate:
