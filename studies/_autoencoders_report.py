@@ -216,9 +216,10 @@ BESIDE = ("pca", "flow")
 """Autoencoders whose severity encoders get a network beside (see `autoencoders.beside`)."""
 REMOVED = (
     "Three columns keep the prior apart. What is decoded without diffusion has no prior in it; a start from the true "
-    "error has no predicted variance in it, so that the gain over it is the prediction's alone; and from pure noise only "
-    "prior and guidance are at work. What a network beside reads cannot be told from the autoencoder. Errors count in latents of unit variance: the same s² is another error in the image for each "
-    "autoencoder, so s² ranks images of one autoencoder and not autoencoders."
+    "error has no predicted variance in it, so that the gain over it is the prediction's alone; and from pure noise "
+    "only prior and guidance are at work. What a network beside reads cannot be told from the autoencoder. Errors "
+    "count in latents of unit variance: the same s² is another error in the image for each autoencoder, so it ranks "
+    "images of one autoencoder, and not autoencoders."
 )
 
 

@@ -71,11 +71,10 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
     for cell in cells:
         stage, autoencoder = cell.stage, cell.labels["autoencoder"]
         assert isinstance(stage, EvaluateTuned)
-        small = stage.num_images < 64  # a trial run
+        wanted = (64, 64) if stage.num_images < 64 else (NUM_MEASURED, NUM_FIT)  # fewer for a trial run
+        sizes = [min(num, len(stage.data.split(split))) for num, split in zip(wanted, ("test", "val"), strict=True)]
         own = {"data": stage.data, "autoencoder": stage.autoencoder}
-        stages[f"{autoencoder}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(
-            **own, num_images=64 if small else NUM_MEASURED
-        )
+        stages[f"{autoencoder}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own, num_images=sizes[0])
         if not isinstance(stage.autoencoder, Pretrained):
             stages[f"{autoencoder}{SEPARATOR}{COST}"] = MeasureCost(
                 autoencoder=stage.autoencoder,
@@ -93,8 +92,8 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
                 degradation=stage.degradation,
                 recalibrations=(Factor(),),
                 risks=(0.1,),
-                num_images=64 if small else NUM_MEASURED,
-                num_fit_images=64 if small else NUM_FIT,
+                num_images=sizes[0],
+                num_fit_images=sizes[1],
                 num_severity_bins=1,
             )
     return stages

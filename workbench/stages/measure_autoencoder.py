@@ -9,7 +9,6 @@ from pydantic import Field
 from torch import nn
 
 from workbench.autoencoders import AnyAutoencoder, Tiny
-from workbench.config import UserError
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.metrics import calibration, psnr, ssim
 from workbench.stages.base import Runtime, Stage
@@ -20,7 +19,6 @@ LATENTS = "latents"
 """The group of the clean latents in the calibration that is left."""
 SIZES = "sizes.json"
 BATCH_SIZE = 250
-FEWEST = 2
 
 
 class MeasureAutoencoder(Stage):
@@ -38,7 +36,7 @@ class MeasureAutoencoder(Stage):
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
     split: Split = "test"
-    num_images: int = Field(1024, ge=FEWEST, description="images measured, from the beginning of the split, or all")
+    num_images: int = Field(1024, ge=2, description="images measured, from the beginning of the split, or all")
 
     def effort(self) -> float:
         return self.num_images
@@ -60,9 +58,8 @@ class MeasureAutoencoder(Stage):
         return split.first(min(self.num_images, len(split)))
 
     def check(self) -> None:
-        """Refuse what cannot work, before compute is spent. Raises UserError."""
-        if len(self.images()) < FEWEST:
-            raise UserError(f"statistics of latents need {FEWEST} images or more; the split {self.split} has fewer")
+        """Refuse images and weights that cannot work, before compute is spent. Raises UserError."""
+        self.images()
         self.autoencoder_stage().check()
 
     @torch.no_grad()
