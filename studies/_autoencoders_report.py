@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from studies._autoencoders_rows import FULL, MATCHED, ORACLE, Found, Itself, Pair, ceiling_of, read
 from studies._rows import ABSENT, over_images
 from workbench.metrics import Estimate, mean_interval
@@ -40,7 +42,7 @@ def answer(results: "StudyResults") -> list[str]:
     return [*(sentence for sentence in said if sentence), _confounds(found)]
 
 
-def readable_section(results: "StudyResults") -> Section:
+def readable_section(results: "StudyResults") -> Section | None:
     """Does the predicted variance follow the error and the level, and is it right?"""
     found = read(results)
     rows = {}
@@ -61,6 +63,8 @@ def readable_section(results: "StudyResults") -> Section:
             figures["effective_elements"],
             figures["effective_share"],
         ]
+    if not rows:
+        return None
     heads = [
         "rank, error",
         "rank, level",
@@ -93,7 +97,7 @@ def readable_section(results: "StudyResults") -> Section:
     return Section("Which autoencoder makes severity readable?", text + side_by_side([figure]) + table)
 
 
-def itself_section(results: "StudyResults") -> Section:
+def itself_section(results: "StudyResults") -> Section | None:
     """What each autoencoder loses, and what its latents look like."""
     rows = {}
     for name, one in read(results).itself.items():
@@ -111,6 +115,8 @@ def itself_section(results: "StudyResults") -> Section:
             figures["channel_correlation"],
             figures["effective_share"],
         ]
+    if not rows:
+        return None
     heads = [
         "ceiling, PSNR in dB",
         "ceiling, SSIM",
@@ -236,9 +242,13 @@ def _scatter(found: Found) -> "Figure":
     ]
     # an infinite ceiling has no place on an axis
     points = [point for point in points if point[0] < float("inf")]
-    ceilings, restored, names = zip(*points, strict=True) if points else ((), (), ())
     return labelled_scatter(
-        ceilings, restored, names, title="Restored against the ceiling", x_label="ceiling, dB", y_label="restored, dB"
+        np.array([ceiling for ceiling, _, _ in points]),
+        [restored for _, restored, _ in points],
+        [name for _, _, name in points],
+        title="Restored against the ceiling",
+        x_label="ceiling, dB",
+        y_label="restored, dB",
     )
 
 
