@@ -1,0 +1,382 @@
+"""What the autoencoders study says: its answer, and the sections of its page."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from studies._autoencoders_rows import FULL, MATCHED, ORACLE, Found, Itself, Pair, ceiling_of, read
+from studies._rows import ABSENT, over_images
+from workbench.metrics import Estimate, mean_interval
+from workbench.reporting import (
+    Section,
+    column_estimate,
+    html_table,
+    labelled_scatter,
+    listed,
+    number,
+    paragraph,
+    png,
+    readable,
+    side_by_side,
+    spoken,
+    svg,
+)
+from workbench.reporting.calibration import reliability_figure
+from workbench.stages.measure_cost import DECODING, ENCODING, STEP
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from workbench.results import StudyResults
+
+TOLERANCE = 0.1
+"""By how much s2 / var_hat may part from 1 where a prediction is called right."""
+
+
+def answer(results: "StudyResults") -> list[str]:
+    """A few paragraphs, each with the figures that it rests on."""
+    found = read(results)
+    said = [_readable_sentence(found), _level_sentence(found), _ceiling_sentence(found), _blame_sentence(found)]
+    return [*(sentence for sentence in said if sentence), _confounds(found)]
+
+
+def readable_section(results: "StudyResults") -> Section | None:
+    """Does the predicted variance follow the error and the level, and is it right?"""
+    found = read(results)
+    rows = {}
+    for pair in found.pairs:
+        if pair.reading is None:
+            continue
+        figures, floors = pair.reading.calibration.figures, pair.reading.calibration.floors
+        rows[_name(pair)] = [
+            pair.reading.rank("s2"),
+            pair.reading.rank("severity"),
+            mean_interval(pair.reading.columns["s2"]),
+            figures["ratio"],
+            mean_interval(pair.reading.columns["s2"] / pair.reading.columns["var_factor"]),
+            figures["ence"],
+            floors["ence"],
+            figures["kurtosis"],
+            figures["neighbour_correlation"],
+            figures["effective_elements"],
+            figures["effective_share"],
+        ]
+    if not rows:
+        return None
+    heads = [
+        "rank, error",
+        "rank, level",
+        "s² of ẑ",
+        "s² / σ̂² (1)",
+        "after one factor",
+        "ENCE (0)",
+        "by chance",
+        "kurtosis (3)",
+        "neighbours' correlation (0)",
+        "effective elements",
+        "share (1)",
+    ]
+    text = paragraph(
+        "σ̂² is what the severity encoder predicts, s² the true variance of its latent's error, in latents of unit "
+        "variance. Rank is Spearman's correlation of σ̂² with the true error, which is what a start has to know, and "
+        "with the level of the degradation, from which content takes away. One factor is fitted on validation images. "
+        "In brackets stands what it would be for the error that SNR matching assumes."
+    )
+    lines = {
+        degradation: {
+            pair.autoencoder: pair.reading.calibration
+            for pair in found.pairs
+            if pair.degradation == degradation and pair.reading is not None
+        }
+        for degradation in found.degradations
+    }
+    figure = svg(reliability_figure(lines), "Predicted over true error of each bin, by autoencoder and degradation")
+    table = html_table(_frame(rows, heads, "autoencoder, degradation"), {"effective elements": 0, "ENCE (0)": 3})
+    return Section("Which autoencoder makes severity readable?", text + side_by_side([figure]) + table)
+
+
+def itself_section(results: "StudyResults") -> Section | None:
+    """What each autoencoder loses, and what its latents look like."""
+    rows = {}
+    for name, one in read(results).itself.items():
+        figures = one.latents.figures
+        variance = one.latents.curves["channel_variance"].mean
+        rows[readable(name)] = [
+            ceiling_of(one.psnr),
+            mean_interval(one.ssim),
+            " x ".join(map(str, one.latent_shape)),
+            f"{number(variance.min(), 2)} to {number(variance.max(), 2)}",
+            figures["channel_spread"],
+            figures["position_spread"],
+            figures["kurtosis"],
+            figures["neighbour_correlation"],
+            figures["channel_correlation"],
+            figures["effective_share"],
+        ]
+    if not rows:
+        return None
+    heads = [
+        "ceiling, PSNR in dB",
+        "ceiling, SSIM",
+        "latent",
+        "variance of channels (1)",
+        "spread over channels (0)",
+        "over positions (0)",
+        "kurtosis (3)",
+        "neighbours' correlation (0)",
+        "correlation of channels (0)",
+        "effective share (1)",
+    ]
+    text = paragraph(
+        "The ceiling is what a clean image loses through encoder and decoder: no restoration can be expected above it. "
+        "Latents are those of clean images; in brackets stands what they would be for pure noise, from which the prior "
+        "begins. Effective share: as few independent elements, for their number, would leave an image's variance as "
+        "uncertain as it is."
+    )
+    table = html_table(_frame(rows, heads, "autoencoder"), {"ceiling, SSIM": 3})
+    return Section("What are the autoencoders by themselves?", text + table)
+
+
+def restoration_section(results: "StudyResults") -> Section:
+    """Restorations from each start, beside the ceiling and what is decoded without diffusion."""
+    found = read(results)
+    rows = {}
+    for pair in found.pairs:
+        run = pair.runs.get(MATCHED)
+        if run is None:
+            continue
+        rows[_name(pair)] = [
+            column_estimate(run, "psnr_degraded"),
+            column_estimate(run, "psnr_decoded"),
+            column_estimate(run, "psnr"),
+            column_estimate(run, "ssim"),
+            _gain(pair, ORACLE),
+            _gain(pair, FULL),
+            ceiling_of(run["psnr_ceiling"]),
+            column_estimate(run, "nfe"),
+            mean_interval(run["start_timestep"]),
+            mean_interval(run["oracle_timestep"]),
+            f"{float(run['tuned_value'].iloc[0]):g}{' (edge)' if bool(run['at_edge'].any()) else ''}",
+        ]
+    heads = [
+        "degraded, dB",
+        "decoded, no diffusion, dB",
+        "restored, dB",
+        "SSIM",
+        "gain over the true error's start, dB",
+        "gain over pure noise, dB",
+        "ceiling, dB",
+        "NFE",
+        "start timestep",
+        "by the true error",
+        "guidance",
+    ]
+    text = paragraph(
+        "Flash(LDPS), guidance chosen on validation images for each run; (edge) where the best was the last one tried. "
+        "Gains are paired, image by image: of the start that the severity encoder says over one that knows the true "
+        "error (what reading costs; negative: it costs) and over pure noise, which no encoder steers. What is decoded "
+        "has no prior in it. Starts tell of severity in each autoencoder's own latents."
+    )
+    figure = svg(_scatter(found), "Restored PSNR over the ceiling, by autoencoder and degradation")
+    table = html_table(
+        _frame(rows, heads, "autoencoder, degradation"),
+        {"SSIM": 3, "NFE": 1, "start timestep": 0, "by the true error": 0},
+    )
+    contests = {
+        f"{readable(one.higher)} over {readable(one.lower)}, {readable(one.degradation)}": [one.gain]
+        for one in found.contests()
+    }
+    if contests:
+        caption = "The one with the higher ceiling over the other, same images"
+        table += html_table(_frame(contests, ["gain, dB"], "two autoencoders"), 2, caption)
+    return Section("Does a higher ceiling help restoration?", text + side_by_side([figure]) + table)
+
+
+def cost_section(results: "StudyResults") -> Section | None:
+    """Parameters, time and compute of the parts, and of a whole restoration."""
+    found = read(results)
+    if not found.itself:
+        return None
+    rows = {name: _costs(found, name, one) for name, one in found.itself.items()}
+    parts = [f"{part}, {unit}" for part in (ENCODING, STEP, DECODING) for unit in ("ms", "GFLOP")]
+    heads = ["parameters", "of its encoder", *parts, "restoration, NFE", "restoration, GFLOP", "restoration, ms"]
+    where = listed(list(dict.fromkeys(one.where for one in found.itself.values() if one.where)) or ["no machine"])
+    text = paragraph(
+        f"Parts an image, medians, on {where}; parts of random weights, which does not change a cost. A restoration's "
+        "figures are means over the images above, all degradations, from where the severity encoder says."
+    )
+    decimals = dict.fromkeys(["parameters", "of its encoder"], 0) | dict.fromkeys(parts, 3) | {"restoration, ms": 0}
+    table = html_table(_frame({readable(name): row for name, row in rows.items()}, heads, "autoencoder"), decimals)
+    return Section("What do they cost?", text + table)
+
+
+def confound_section(results: "StudyResults") -> Section:
+    """What else differs between autoencoders."""
+    found = read(results)
+    return Section("What else differs?", paragraph(_confounds(found)) + paragraph(REMOVED))
+
+
+BESIDE = ("pca", "flow")
+"""Autoencoders whose severity encoders get a network beside (see `autoencoders.beside`)."""
+REMOVED = (
+    "Three columns keep the prior apart. What is decoded without diffusion has no prior in it; a start from the true "
+    "error has no predicted variance in it, so that the gain over it is the prediction's alone; and from pure noise "
+    "only prior and guidance are at work. What a network beside reads cannot be told from the autoencoder. Errors "
+    "count in latents of unit variance: the same s² is another error in the image for each autoencoder, so it ranks "
+    "images of one autoencoder, and not autoencoders."
+)
+
+
+def picture(results: "StudyResults") -> bytes:
+    """Restored PSNR over the ceiling."""
+    return png(_scatter(read(results)))
+
+
+def _scatter(found: Found) -> "Figure":
+    points = [
+        (ceiling_of(found.itself[pair.autoencoder].psnr).mean, column_estimate(pair.runs[MATCHED], "psnr"), _name(pair))
+        for pair in found.pairs
+        if pair.autoencoder in found.itself and MATCHED in pair.runs
+    ]
+    # an infinite ceiling has no place on an axis
+    points = [point for point in points if point[0] < float("inf")]
+    return labelled_scatter(
+        np.array([ceiling for ceiling, _, _ in points]),
+        [restored for _, restored, _ in points],
+        [name for _, _, name in points],
+        title="Restored against the ceiling",
+        x_label="ceiling, dB",
+        y_label="restored, dB",
+    )
+
+
+def _costs(found: Found, name: str, one: Itself) -> list[object]:
+    parts = [
+        one.costs[part][quantity] * scale if one.costs else float("nan")
+        for part in (ENCODING, STEP, DECODING)
+        for quantity, scale in (("seconds", 1e3), ("flops", 1e-9))
+    ]
+    runs = [pair.runs[MATCHED] for pair in found.pairs if pair.autoencoder == name and MATCHED in pair.runs]
+    whole = [
+        mean_interval(over_images([run[column] * scale for run in runs])) if runs else ABSENT
+        for column, scale in (("nfe", 1.0), ("flops", 1e-9), ("seconds", 1e3))
+    ]
+    return [one.parameters, one.encoder_parameters, *parts, *whole]
+
+
+def _gain(pair: Pair, over: str) -> Estimate:
+    return pair.gain(MATCHED, over) if over in pair.runs else ABSENT
+
+
+def _name(pair: Pair) -> str:
+    return f"{readable(pair.autoencoder)}, {readable(pair.degradation)}"
+
+
+def _frame(rows: dict[str, list[object]] | dict[str, list[Estimate]], heads: Sequence[str], index: str) -> "DataFrame":
+    import pandas as pd
+
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(heads))
+    frame.index.name = index
+    return frame
+
+
+def _readable_sentence(found: Found) -> str:
+    names = [name for name in found.names if found.readings(name)]
+    if not names:
+        return ""
+    ranks = {name: found.readability(name) for name in names}
+    order = sorted(names, key=lambda name: -ranks[name].mean)
+    figures = listed([f"{readable(name)} {spoken(ranks[name], 2)}" for name in order])
+    levels = listed([f"{readable(name)} {spoken(found.readability(name, 'severity'), 2)}" for name in order])
+    text = (
+        f"How well the predicted variance ranks images by the true error of their latents (Spearman, mean over "
+        f"degradations): {figures}; by the level of the degradation: {levels}."
+    )
+    if len(order) < 2:
+        return text
+    best, worst = order[0], order[-1]
+    apart = found.more_readable(best, worst)
+    verdict = (
+        f"Severity is most readable from {readable(best)} and least from {readable(worst)}"
+        if apart.low > 0
+        else "From none is severity measurably more readable than from another"
+    )
+    return f"{verdict} ({readable(best)} above {readable(worst)} by {spoken(apart, 2)}). {text}"
+
+
+def _level_sentence(found: Found) -> str:
+    parts = []
+    for name in found.names:
+        readings = found.readings(name).values()
+        if not readings:
+            continue
+        ratios = [reading.calibration.figures["ratio"] for reading in readings]
+        right = all(abs(ratio.mean - 1) <= TOLERANCE for ratio in ratios)
+        kurtosis = [reading.calibration.figures["kurtosis"].mean for reading in readings]
+        parts.append(
+            f"{readable(name)} {_range([ratio.mean for ratio in ratios], 2)} "
+            f"({'right' if right else 'not right'} within {100 * TOLERANCE:.0f} %; kurtosis {_range(kurtosis, 1)})"
+        )
+    return f"True over predicted variance, by degradation: {listed(parts)}." if parts else ""
+
+
+def _ceiling_sentence(found: Found) -> str:
+    contests = found.contests()
+    if not contests:
+        return ""
+    better, worse = (sum(c.gain.low > 0 for c in contests), sum(c.gain.high < 0 for c in contests))
+    verdict = (
+        "A higher ceiling helps restoration"
+        if better == len(contests)
+        else "A higher ceiling does not help restoration"
+        if not better
+        else "A higher ceiling does not help restoration by itself"
+    )
+    ceilings = sorted(
+        ((ceiling_of(one.psnr), name) for name, one in found.itself.items()), key=lambda both: -both[0].mean
+    )
+    said = listed([f"{readable(name)} {number(ceiling.mean, 1)} dB" for ceiling, name in ceilings])
+    return (
+        f"{verdict}: of {len(contests)} comparisons of two autoencoders on one degradation, the one with the higher "
+        f"ceiling restores measurably better in {better} and measurably worse in {worse}. Ceilings: {said}."
+    )
+
+
+def _blame_sentence(found: Found) -> str:
+    """What is lost to a start that knows the true error: the severity encoder's part."""
+    losses = {}
+    for name in found.names:
+        mine = [pair for pair in found.pairs if pair.autoencoder == name and {MATCHED, ORACLE} <= pair.runs.keys()]
+        if mine:
+            losses[name] = mean_interval(
+                over_images([pair.runs[ORACLE]["psnr"] - pair.runs[MATCHED]["psnr"] for pair in mine])
+            )
+    if not losses:
+        return ""
+    parts = listed([f"{readable(name)} {spoken(loss, 2)} dB" for name, loss in losses.items()])
+    return f"To a start that knows each image's true error, the predicted one loses (PSNR): {parts}."
+
+
+def _confounds(found: Found) -> str:
+    """What differs between autoencoders beside themselves."""
+    text = (
+        "Not all of a difference is the autoencoder's: each has a prior of its own, trained by one recipe on latents "
+        "that may be easier or harder to learn"
+    )
+    if not (beside := [readable(name) for name in found.names if name in BESIDE]):
+        return f"{text}."
+    return (
+        f"{text}; and the severity encoder on {listed(beside)}, whose own encoder cannot learn, is a small network "
+        "beside it, of another size than the others'."
+    )
+
+
+def _range(values: Sequence[float], decimals: int) -> str:
+    """The least and the largest of figures: "0.98 to 1.03"."""
+    low, high = number(min(values), decimals), number(max(values), decimals)
+    return low if low == high else f"{low} to {high}"
+
+
+SECTIONS = (readable_section, itself_section, restoration_section, cost_section, confound_section)

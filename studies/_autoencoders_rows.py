@@ -1,0 +1,230 @@
+"""The autoencoders study's results: each autoencoder by itself, and each on each degradation.
+
+e = z_hat - z0 is the error of the severity encoder's latent, s2 its variance in each image, var_hat the predicted one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from studies._rows import difference, put
+from workbench.config import UserError
+from workbench.metrics import Estimate, mean_interval, spearman
+from workbench.metrics.calibration import Calibration, from_plain
+from workbench.metrics.statistics import Values, joint_interval, rank_correlation
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from workbench.results import StudyResults
+
+AUTOENCODER, DEGRADATION, START = AXES = ("autoencoder", "degradation", "start")
+MATCHED, ORACLE, FULL = "snr_match", "oracle_variance", "full"
+"""The starts: from where the severity encoder says, from where the true error says, from pure noise."""
+ITSELF, COST = "itself", "cost"
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Itself:
+    """An autoencoder without any degradation.
+
+    Attributes:
+        psnr, ssim: of each clean image through it.
+        latents: of the clean latents, as if they were errors of a predicted variance of 1.
+        latent_shape: (channel, height, width).
+        parameters, encoder_parameters: of the autoencoder, and of the encoder that severity encoders start from.
+        costs: by operation, seconds and flops an image; empty where not measured.
+        where: on what machine, and how many images at once.
+    """
+
+    psnr: Array
+    ssim: Array
+    latents: Calibration
+    latent_shape: tuple[int, ...]
+    parameters: int
+    encoder_parameters: int
+    costs: Mapping[str, Mapping[str, float]]
+    where: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a severity encoder reads on the degradation that it was trained on.
+
+    Attributes:
+        columns: one value an image each: image_id, severity, var_hat, s2, var_factor, start_timestep, oracle_timestep.
+        calibration: of its errors over all images.
+    """
+
+    columns: Mapping[str, Array]
+    calibration: Calibration
+
+    def rank(self, truth: str) -> Estimate:
+        """Spearman's correlation of var_hat with the true error (s2) or with the level (severity)."""
+        return spearman(self.columns["var_hat"], self.columns[truth])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One autoencoder on one degradation.
+
+    Attributes:
+        runs: by start; rows are indexed by image id, in its order.
+        reading: None where it was not measured.
+    """
+
+    autoencoder: str
+    degradation: str
+    runs: "Mapping[str, DataFrame]"
+    reading: Reading | None
+
+    def gain(self, start: str, over: str) -> Estimate:
+        """PSNR of one start above that of another, image by image, dB."""
+        names = f"starts of {self.autoencoder} on {self.degradation}"
+        return mean_interval(difference(self.runs[start], self.runs[over], "psnr", names))
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two autoencoders on one degradation, from where their severity encoders say.
+
+    Attributes:
+        higher, lower: by their ceilings.
+        gain: in PSNR, of the one with the higher ceiling over the other, image by image, dB.
+    """
+
+    higher: str
+    lower: str
+    degradation: str
+    gain: Estimate
+
+
+@dataclass(frozen=True)
+class Found:
+    """All of it."""
+
+    itself: Mapping[str, Itself]
+    pairs: Sequence[Pair]
+
+    @property
+    def names(self) -> list[str]:
+        """The autoencoders."""
+        return list(dict.fromkeys(pair.autoencoder for pair in self.pairs))
+
+    @property
+    def degradations(self) -> list[str]:
+        return list(dict.fromkeys(pair.degradation for pair in self.pairs))
+
+    def readings(self, autoencoder: str) -> dict[str, Reading]:
+        """By degradation."""
+        mine = [pair for pair in self.pairs if pair.autoencoder == autoencoder]
+        return {pair.degradation: pair.reading for pair in mine if pair.reading is not None}
+
+    def readability(self, autoencoder: str, truth: str = "s2") -> Estimate:
+        """Spearman's correlation of var_hat with the truth, mean over degradations."""
+        tables = _tables(self.readings(autoencoder), truth)
+        return joint_interval(lambda images: _mean_rank(tables, images), len(tables[0][0]))
+
+    def more_readable(self, a: str, b: str, truth: str = "s2") -> Estimate:
+        """By how much a's correlation is above b's; the same images are resampled for both.
+
+        Raises:
+            UserError: if they were measured on different images or degradations.
+        """
+        first, second = self.readings(a), self.readings(b)
+        ids = [{tuple(reading.columns["image_id"].tolist()) for reading in one.values()} for one in (first, second)]
+        if first.keys() != second.keys() or len(ids[0] | ids[1]) != 1:
+            raise UserError(f"{a} and {b} were measured on different images; run the study again")
+        tables, others = _tables(first, truth), _tables(second, truth)
+        return joint_interval(lambda images: _mean_rank(tables, images) - _mean_rank(others, images), len(tables[0][0]))
+
+    def contests(self) -> list[Contest]:
+        """Every two autoencoders of different ceilings on every degradation.
+
+        Raises:
+            UserError: if they restored different images.
+        """
+        ceiling = {name: ceiling_of(one.psnr).mean for name, one in self.itself.items()}
+        found = []
+        for degradation in self.degradations:
+            mine = [p for p in self.pairs if p.degradation == degradation and MATCHED in p.runs]
+            ranked = sorted((p for p in mine if p.autoencoder in ceiling), key=lambda p: ceiling[p.autoencoder])
+            for place, high in enumerate(ranked):
+                for low in ranked[:place]:
+                    if ceiling[high.autoencoder] == ceiling[low.autoencoder]:
+                        continue
+                    names = f"{high.autoencoder} and {low.autoencoder} on {degradation}"
+                    gain = mean_interval(difference(high.runs[MATCHED], low.runs[MATCHED], "psnr", names))
+                    found.append(Contest(high.autoencoder, low.autoencoder, degradation, gain))
+        return found
+
+
+def ceiling_of(psnr: ArrayLike) -> Estimate:
+    """The mean PSNR; infinite, without an interval, where an image comes back to the letter."""
+    values = np.asarray(psnr, dtype=np.float64)
+    if np.isinf(values).any():
+        return Estimate(math.inf, math.nan, math.nan, values.size)
+    return mean_interval(values)
+
+
+def read(results: "StudyResults") -> Found:
+    """What the results hold.
+
+    Raises:
+        UserError: without one of the axes, or with cells that cannot be told apart.
+    """
+    if lacking := [axis for axis in AXES if axis not in results.axes]:
+        raise UserError(f"this report needs the axes {', '.join(AXES)}; the results lack {', '.join(lacking)}")
+    runs: dict[tuple[str, str, str], DataFrame] = {}
+    for _, rows in results.frame.groupby("cell", sort=False):
+        autoencoder, degradation, start = key = tuple(str(rows[axis].iloc[0]) for axis in AXES)
+        put(runs, (autoencoder, degradation, start), rows.set_index("image_id").sort_index(), ", ".join(key))
+    pairs = [
+        Pair(
+            autoencoder,
+            degradation,
+            {start: rows for (a, d, start), rows in runs.items() if (a, d) == (autoencoder, degradation)},
+            _reading(results.evidence.get(autoencoder, {}).get("encoders", {}).get(degradation)),
+        )
+        for autoencoder, degradation in dict.fromkeys((a, d) for a, d, _ in runs)
+    ]
+    itself = {name: _itself(one) for name, one in results.evidence.items() if one[ITSELF]}
+    return Found(itself, pairs)
+
+
+def _reading(found: Mapping[str, Any] | None) -> Reading | None:
+    if found is None:
+        return None
+    columns = {name: np.array(values) for name, values in found.items() if name != "calibration"}
+    return Reading(columns, from_plain(found["calibration"]))
+
+
+def _itself(found: Mapping[str, Any]) -> Itself:
+    one, costs = found[ITSELF], dict(found[COST])
+    where = costs.pop("where", "")
+    return Itself(
+        psnr=np.array(one["psnr"]),
+        ssim=np.array(one["ssim"]),
+        latents=from_plain(one["latents"]),
+        latent_shape=tuple(one["latent_shape"]),
+        parameters=one["parameters"],
+        encoder_parameters=one["encoder_parameters"],
+        costs=costs,
+        where=where,
+    )
+
+
+def _tables(readings: Mapping[str, Reading], truth: str) -> list[tuple[Array, Array]]:
+    """(var_hat, truth) on each degradation."""
+    return [(reading.columns["var_hat"], reading.columns[truth]) for reading in readings.values()]
+
+
+def _mean_rank(tables: Sequence[tuple[Array, Array]], images: NDArray[np.int64]) -> Values:
+    ranks = [rank_correlation(x[images], y[images], axis=-1) for x, y in tables]
+    return np.asarray(np.mean(ranks, axis=0))
