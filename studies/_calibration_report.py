@@ -207,7 +207,6 @@ def channel_section(results: "StudyResults") -> Section:
         {
             "cov(e, ẑ) / var(e)": lambda found: found.figures["forward_share"],
             "what holds": lambda found: holding_channel(found.figures["forward_share"]),
-            "corr(e, ẑ)": lambda found: found.figures["corr_estimate"],
             "corr(e, z0)": lambda found: found.figures["corr_clean"],
             "slope of z0 on ẑ": lambda found: found.figures["slope_on_estimate"],
             "slope of ẑ on z0": lambda found: found.figures["slope_on_clean"],
@@ -238,7 +237,6 @@ def structure_section(results: "StudyResults") -> Section:
             "neighbours' correlation": lambda found: found.figures["neighbour_correlation"],
             "correlation of channels": lambda found: found.figures["channel_correlation"],
             "effective elements": lambda found: found.figures["effective_elements"],
-            "share": lambda found: found.figures["effective_share"],
         },
         {"effective elements": 0} | dict.fromkeys(["spread over channels", "by chance", "spread over positions"], 3),
         "Isotropy and independence, all severities",
@@ -495,7 +493,7 @@ def _stranger_map(
 def _middle_risk(pairs: Sequence[Pair]) -> float:
     """The risk that is spoken of where one has to do."""
     risks = sorted(_risks(pairs[0]))
-    return risks[len(risks) // 2]
+    return risks[(len(risks) - 1) // 2]
 
 
 def _gaussian_sentence(own: Sequence[Pair]) -> str:

@@ -1,0 +1,201 @@
+"""What the calibration study says of made-up encoders whose errors are known."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import latent_errors
+import numpy as np
+import pandas as pd
+import pytest
+from latent_errors import SHAPE
+
+from studies import _calibration_report as report
+from studies import robustness
+from studies._calibration_rows import CHANNEL, GAUSSIAN, REAL, WHITE, evidence_name, read_pairs
+from studies.calibration import SEPARATOR, evidence, study, support
+from workbench.config import UserError
+from workbench.metrics.calibration import ALL, FILE, Calibration, as_json
+from workbench.results import StudyResults
+
+NUM = 400
+GAIN = 0.25
+"""What a Gaussian error gains, in dB."""
+WORSE = 4.0
+"""By what factor an encoder that meets another degradation underestimates its error's variance."""
+
+
+def calibration_of(noise: Any, channel: Any = latent_errors.mmse, factor: float = 1.0) -> Calibration:
+    """Of errors of this law, `factor` times larger in variance than predicted."""
+    variance = latent_errors.levels(60, seed=0)
+    drawn = noise(np.random.default_rng(0), (60, *SHAPE))
+    return latent_errors.summarise(latent_errors.collected(*channel(drawn, variance, 0), variance / factor))
+
+
+@pytest.fixture(scope="module")
+def laplace() -> Calibration:
+    return calibration_of(latent_errors.laplace)
+
+
+@pytest.fixture(scope="module")
+def results(laplace: Calibration) -> StudyResults:
+    """Two matched encoders with Laplace errors of the right level, and each on the other's degradation."""
+    names = ("gaussian_blur", "jpeg")
+    frames, found = [], {}
+    for i, encoder in enumerate(names):
+        for j, degradation in enumerate(names):
+            rng = np.random.default_rng(10 * i + j)
+            var_hat = rng.uniform(0.05, 0.4, NUM)
+            s2 = var_hat * np.exp(rng.normal(-0.02, 0.2, NUM)) * (1 if i == j else WORSE)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "image_id": np.arange(NUM),
+                        "severity": (np.arange(NUM) + 0.5) / NUM,
+                        "var_hat": var_hat,
+                        "s2": s2,
+                        "square": s2,
+                        "var_factor": var_hat,
+                        "var_isotonic": var_hat,
+                        # of the law above: exceeded in a tenth, and never
+                        "bound_0.1": var_hat * np.exp(-0.02 + 0.2 * 1.2816),
+                        "bound_0.2": 100 * var_hat,
+                        "num_scores": 2000,
+                        "measurement_set": degradation,
+                        "cell": f"{i}{j}",
+                        "encoder": encoder,
+                        "degradation": degradation,
+                        "autoencoder": "tiny",
+                    }
+                )
+            )
+        psnr = np.random.default_rng(i).normal(25, 2, 16)
+        gains = {REAL: 0.0, GAUSSIAN: GAIN, WHITE: -0.1, CHANNEL: -0.1}
+        found[evidence_name("tiny", encoder)] = {
+            "calibration": json.loads(as_json({ALL: laplace, "0 to 0.2": laplace})),
+            "restorations": {
+                start: {
+                    "image_id": list(range(16)),
+                    "psnr": (psnr + gain).tolist(),
+                    "start_timestep": [30] * 16,
+                }
+                for start, gain in gains.items()
+            },
+        }
+    axes = {"encoder": [*names], "degradation": [*names], "autoencoder": ["tiny"]}
+    frame = pd.concat(frames, ignore_index=True)
+    return StudyResults("calibration", "desk", "?", "", axes, frame, {}, {}, [], found)
+
+
+def test_a_verdict_names_what_is_wrong(laplace: Calibration) -> None:
+    said = report.verdict(laplace)
+    assert "level right" in said
+    assert "tails heavier than Gaussian: kurtosis 6" in said
+    assert "likeliest law a Laplace" in said
+    assert "independent of ẑ (mmse)" in said
+    size = int(np.prod(SHAPE))
+    assert f"of {size};" in said
+
+
+def test_a_verdict_stays_quiet_of_what_is_right() -> None:
+    said = report.verdict(calibration_of(latent_errors.gaussian, latent_errors.forward))
+    assert "tails as Gaussian" in said
+    assert "independent of z0 (forward)" in said
+    assert "level right" in said
+    wrong = report.verdict(calibration_of(latent_errors.gaussian, factor=2.0))
+    assert "level wrong: true over predicted variance 2.0" in wrong or "variance 1.9" in wrong
+
+
+def test_the_answer_has_the_figures(results: StudyResults) -> None:
+    shape, level, recalibrated, promise, strangers, cost = report.answer(results)
+    assert shape.startswith("No: tails are heavier than Gaussian for 2 of 2 encoders")
+    assert "mmse for 2 of 2 encoders" in level
+    assert "10 of 10 bins within 10 % of 1" in recalibrated
+    assert promise.startswith("The promised risk is kept in 2 of 4 cases"), (
+        "a bound that is never exceeded promised 20 %"
+    )
+    assert "in 2 of 2 cases" in strangers
+    assert "0.25 dB better" in cost
+    assert "by 0.00 dB: it helps 0 of 2 encoders" in cost
+
+
+def test_every_section_is_drawn_and_says_what_it_should(results: StudyResults) -> None:
+    drawn = {draw.__name__: draw(results) for draw in report.SECTIONS}
+    assert drawn.pop("closer_section") is None, "it is for who asks for a degradation"
+    html = {name: str(section.html) for name, section in drawn.items() if section is not None}
+    assert html.keys() == drawn.keys()
+    kept = re.findall(r">\s*(yes|no)\s*<", html["promise_section"])
+    assert kept == ["yes", "no"] * 2
+    shown = html["cost_section"]
+    assert f"{GAIN:.2f}" in shown
+    assert all("<svg" in html[name] for name in ("level_section", "shape_section", "structure_section"))
+    assert report.picture(results).startswith(b"\x89PNG")
+
+
+def test_one_degradation_and_severity_alone(results: StudyResults) -> None:
+    section = report.closer_section(results, degradation="jpeg", severity="0 to 0.2")
+    assert section is not None
+    assert section.title == "jpeg, severity 0 to 0.2"
+    assert str(section.html).count("<svg") == 4
+    with pytest.raises(UserError, match="no encoder of haze; there are: gaussian_blur, jpeg"):
+        report.closer_section(results, degradation="haze")
+    with pytest.raises(UserError, match=r"no severity '0\.5'; there are: all, 0 to 0\.2"):
+        report.closer_section(results, degradation="jpeg", severity="0.5")
+
+
+def test_without_restorations_the_page_goes_without(results: StudyResults) -> None:
+    bare = {name: {**found, "restorations": {}} for name, found in results.evidence.items()}
+    without = dataclasses.replace(results, evidence=bare)
+    assert report.cost_section(without) is None
+    assert len(report.answer(without)) == 5
+
+
+def test_without_a_matched_encoder_it_cannot_say(results: StudyResults) -> None:
+    (sentence,) = report.answer(dataclasses.replace(results, evidence={}))
+    assert "cannot say" in sentence
+
+
+def test_different_measurements_are_not_compared(results: StudyResults) -> None:
+    frame = results.frame.copy()
+    frame.loc[frame["encoder"] == "jpeg", "measurement_set"] = "another"
+    with pytest.raises(UserError, match="different measurements of gaussian_blur: they cannot be compared"):
+        read_pairs(dataclasses.replace(results, frame=frame))
+
+
+def test_starts_on_different_images_are_not_compared(results: StudyResults) -> None:
+    changed = json.loads(json.dumps(results.evidence))
+    changed[evidence_name("tiny", "jpeg")]["restorations"][GAUSSIAN]["image_id"][0] = 99
+    with pytest.raises(UserError, match="different images"):
+        report.cost_section(dataclasses.replace(results, evidence=changed))
+
+
+def test_another_axis_is_refused(results: StudyResults) -> None:
+    axes = {**results.axes, "seed": ["0", "1"]}
+    with pytest.raises(UserError, match="no other of several values"):
+        read_pairs(dataclasses.replace(results, axes=axes))
+
+
+def test_desk_asks_for_all_pairs_and_shares_its_restorations_with_robustness() -> None:
+    cells = study.cells("desk")
+    families = len(robustness.FAMILIES)
+    assert len(cells) == families**2
+    stages = support(cells)
+    assert len(stages) == families * (1 + 4)
+    shared = {cell.stage.identity for cell in robustness.study.cells("desk")}
+    mine = [stage.identity in shared for name, stage in stages.items() if name.endswith((REAL, WHITE))]
+    assert sum(mine) == 2 * len(robustness.FOUR), "from the true and from the encoder's own variance"
+
+
+def test_evidence_is_read_from_the_folders(laplace: Calibration, tmp_path: Path) -> None:
+    folders = {"tiny, jpeg": tmp_path / "measured", f"tiny, jpeg{SEPARATOR}{REAL}": tmp_path / "restored"}
+    for folder in folders.values():
+        folder.mkdir()
+    (folders["tiny, jpeg"] / FILE).write_text(as_json({ALL: laplace}))
+    rows = {"image_id": [7], "psnr": [25.0], "start_timestep": [30], "nfe": [16]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "restored" / "per_image.parquet")
+    found = evidence(folders)["tiny, jpeg"]
+    assert found["calibration"][ALL]["num_images"] == laplace.num_images
+    assert found["restorations"] == {REAL: {"image_id": [7], "psnr": [25.0], "start_timestep": [30]}}
+    json.dumps(found)
