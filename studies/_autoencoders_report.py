@@ -298,11 +298,12 @@ def _readable_sentence(found: Found) -> str:
         return text
     best, worst = order[0], order[-1]
     apart = found.more_readable(best, worst)
-    verdict = (
-        f"Severity is most readable from {readable(best)} and least from {readable(worst)}"
-        if apart.low > 0
-        else "From none is severity measurably more readable than from another"
-    )
+    if ranks[best].low <= 0:
+        verdict = "From none is severity measurably readable"
+    elif apart.low > 0:
+        verdict = f"Severity is most readable from {readable(best)} and least from {readable(worst)}"
+    else:
+        verdict = "From none is severity measurably more readable than from another"
     return f"{verdict} ({readable(best)} above {readable(worst)} by {spoken(apart, 2)}). {text}"
 
 
