@@ -1,18 +1,18 @@
 """What the autoencoders study says: its answer, and the sections of its page."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from studies._autoencoders_rows import FULL, MATCHED, ORACLE, Found, Itself, Pair, ceiling_of, read
 from studies._rows import ABSENT, over_images
 from workbench.metrics import Estimate, mean_interval
 from workbench.reporting import (
+    Line,
     Section,
     column_estimate,
+    curves,
     html_table,
-    labelled_scatter,
     listed,
     number,
     paragraph,
@@ -179,7 +179,7 @@ def restoration_section(results: "StudyResults") -> Section:
         "error (what reading costs; negative: it costs) and over pure noise, which no encoder steers. What is decoded "
         "has no prior in it. Starts tell of severity in each autoencoder's own latents."
     )
-    figure = svg(_scatter(found), "Restored PSNR over the ceiling, by autoencoder and degradation")
+    figure = svg(_ceiling_figure(found), "PSNR over the ceiling of each autoencoder, by degradation")
     table = html_table(
         _frame(rows, heads, "autoencoder, degradation"),
         {"SSIM": 3, "NFE": 1, "start timestep": 0, "by the true error": 0},
@@ -230,25 +230,36 @@ REMOVED = (
 
 
 def picture(results: "StudyResults") -> bytes:
-    """Restored PSNR over the ceiling."""
-    return png(_scatter(read(results)))
+    """PSNR over the ceiling of the autoencoder."""
+    return png(_ceiling_figure(read(results)))
 
 
-def _scatter(found: Found) -> "Figure":
-    points = [
-        (ceiling_of(found.itself[pair.autoencoder].psnr).mean, column_estimate(pair.runs[MATCHED], "psnr"), _name(pair))
-        for pair in found.pairs
-        if pair.autoencoder in found.itself and MATCHED in pair.runs
-    ]
-    # an infinite ceiling has no place on an axis
-    points = [point for point in points if point[0] < float("inf")]
-    return labelled_scatter(
-        np.array([ceiling for ceiling, _, _ in points]),
-        [restored for _, restored, _ in points],
-        [name for _, _, name in points],
-        title="Restored against the ceiling",
+DRAWN = {"restored": (MATCHED, "psnr"), "from pure noise": (FULL, "psnr"), "decoded": (MATCHED, "psnr_decoded")}
+"""The lines over the ceiling: start and column."""
+
+
+def _ceiling_figure(found: Found) -> "Figure":
+    """PSNR over the ceiling, a panel a degradation; an infinite ceiling has no place on the axis."""
+    ceilings = {name: ceiling_of(one.psnr).mean for name, one in found.itself.items()}
+    finite = sorted((ceiling, name) for name, ceiling in ceilings.items() if math.isfinite(ceiling))
+    pairs = {(pair.degradation, pair.autoencoder): pair for pair in found.pairs}
+    panels: dict[str, dict[str, Line]] = {}
+    for degradation in found.degradations:
+        panels[degradation] = {}
+        for line, (start, column) in DRAWN.items():
+            there = [
+                (ceiling, pairs[degradation, name].runs[start])
+                for ceiling, name in finite
+                if (degradation, name) in pairs and start in pairs[degradation, name].runs
+            ]
+            panels[degradation][line] = Line([x for x, _ in there], [column_estimate(run, column) for _, run in there])
+    return curves(
+        panels,
+        title="PSNR over the ceiling of the autoencoder",
         x_label="ceiling, dB",
-        y_label="restored, dB",
+        y_label="PSNR, dB",
+        x_marks={name: ceiling for ceiling, name in finite},
+        order=tuple(DRAWN),
     )
 
 
@@ -298,11 +309,12 @@ def _readable_sentence(found: Found) -> str:
         return text
     best, worst = order[0], order[-1]
     apart = found.more_readable(best, worst)
-    verdict = (
-        f"Severity is most readable from {readable(best)} and least from {readable(worst)}"
-        if apart.low > 0
-        else "From none is severity measurably more readable than from another"
-    )
+    if ranks[best].low <= 0:
+        verdict = "From none is severity measurably readable"
+    elif apart.low > 0:
+        verdict = f"Severity is most readable from {readable(best)} and least from {readable(worst)}"
+    else:
+        verdict = "From none is severity measurably more readable than from another"
     return f"{verdict} ({readable(best)} above {readable(worst)} by {spoken(apart, 2)}). {text}"
 
 

@@ -142,7 +142,11 @@ class Found:
         if first.keys() != second.keys() or len(ids[0] | ids[1]) != 1:
             raise UserError(f"{a} and {b} were measured on different images; run the study again")
         tables, others = _tables(first, truth), _tables(second, truth)
-        return joint_interval(lambda images: _mean_rank(tables, images) - _mean_rank(others, images), len(tables[0][0]))
+
+        def apart(images: NDArray[np.int64]) -> Values:
+            return np.asarray(_mean_rank(tables, images) - _mean_rank(others, images))
+
+        return joint_interval(apart, len(tables[0][0]))
 
     def contests(self) -> list[Contest]:
         """Every two autoencoders of different ceilings on every degradation.

@@ -1,0 +1,86 @@
+"""The autoencoders study: its cells, and that it runs and does nothing twice."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pair import EVALUATION, NETWORKS, flags, source_overrides, write_images
+from study_process import PROJECT, TIMEOUT
+
+from studies._autoencoders import AUTOENCODERS
+from studies.autoencoders import FAMILIES, study
+from workbench.stages.base import PROVENANCE
+from workbench.stages.evaluate_tuned import EvaluateTuned
+
+NUM_IMAGES = 800
+"""A tenth each are for validation and test: enough for the calibration of a trial run."""
+
+
+def cells(preset: str) -> list[EvaluateTuned]:
+    found = []
+    for cell in study.cells(preset):
+        assert isinstance(cell.stage, EvaluateTuned)
+        found.append(cell.stage)
+    return found
+
+
+@pytest.mark.parametrize("preset", ["smoke", "desk", "full"])
+def test_every_autoencoder_has_the_same_recipe_on_every_degradation(preset: str) -> None:
+    found = cells(preset)
+    for cell in found:
+        assert cell.severity_encoder.degradation == cell.degradation  # type: ignore[union-attr]
+        assert cell.start.kind != "snr_match" or cell.start.variance == "encoder"  # type: ignore[union-attr]
+    starts = {(cell.autoencoder.kind, cell.degradation.kind, cell.start.kind) for cell in found}
+    assert len(starts) == len(found)
+    kinds = [{key[place] for key in starts} for place in range(3)]
+    assert len(found) == len(kinds[0]) * len(kinds[1]) * len(kinds[2])
+    assert kinds[2] == {"snr_match", "oracle_variance", "full"}
+    assert len({cell.severity_encoder.model_dump_json(exclude={"degradation"}) for cell in found}) == 1
+    assert len({(c.num_values, c.ratio, c.num_val_images, c.max_extensions) for c in found}) == 1
+
+
+def test_full_has_all_that_ship_and_desk_those_that_are_quick() -> None:
+    assert {cell.autoencoder for cell in cells("full")} == set(AUTOENCODERS)
+    assert {cell.degradation for cell in cells("full")} == set(FAMILIES)
+    assert [cell.autoencoder.kind for cell in cells("desk")][::6] == ["tiny", "kl", "vq", "pca"]
+    assert {cell.num_images for cell in cells("desk")} == {64}
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    images = write_images(tmp_path_factory.mktemp("images") / "shapes.npy", NUM_IMAGES)
+    few = {name: value for name, value in EVALUATION.items() if name not in ("sampler.num_steps", "num_images")}
+    return {**source_overrides(images), **NETWORKS, **few}
+
+
+def run(runs: Path, overrides: dict[str, Any]) -> str:
+    words = [sys.executable, "-m", "workbench", "study", "autoencoders", "--preset", "smoke", "--runs", str(runs)]
+    done = subprocess.run(
+        [*words, "--device", "cpu", *flags(overrides)],
+        cwd=PROJECT,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_the_smoke_study_runs_and_does_nothing_twice(overrides: dict[str, Any], tmp_path: Path) -> None:
+    num_cells = len(study.cells("smoke"))
+    assert f"{num_cells} cells, 0 cached" in run(tmp_path, overrides)
+    (path,) = tmp_path.glob("studies/autoencoders/*/results.parquet")
+    frame = pd.read_parquet(path)
+    assert frame["cell"].nunique() == num_cells == 12
+    assert (frame["num_trials"] == 3).all()
+    (page,) = tmp_path.glob("studies/autoencoders/*/report/index.html")
+    assert "Which autoencoder makes severity readable?" in page.read_text()
+    assert "What do they cost?" in page.read_text()
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"stages/*/*/{PROVENANCE}")}
+    assert f"{num_cells} cells, {num_cells} cached" in run(tmp_path, overrides)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"stages/*/*/{PROVENANCE}")} == made
