@@ -34,7 +34,7 @@ from workbench.stages.base import Stage
 from workbench.stages.evaluate import ROWS
 from workbench.stages.evaluate_tuned import EvaluateTuned
 from workbench.stages.measure_autoencoder import LATENTS, SIZES, MeasureAutoencoder
-from workbench.stages.measure_calibration import ALL, MeasureCalibration
+from workbench.stages.measure_calibration import MeasureCalibration
 from workbench.stages.measure_cost import MeasureCost
 from workbench.stages.train_severity import SeverityRecipe
 from workbench.study import Axes, Preset, Study
@@ -72,7 +72,8 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
         stage, autoencoder = cell.stage, cell.labels["autoencoder"]
         assert isinstance(stage, EvaluateTuned)
         wanted = (64, 64) if stage.num_images < 64 else (NUM_MEASURED, NUM_FIT)  # fewer for a trial run
-        sizes = [min(num, len(stage.data.split(split))) for num, split in zip(wanted, ("test", "val"), strict=True)]
+        present = (len(stage.data.split("test")), len(stage.data.split("val")))
+        sizes = [min(pair) for pair in zip(wanted, present, strict=True)]
         own = {"data": stage.data, "autoencoder": stage.autoencoder}
         stages[f"{autoencoder}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own, num_images=sizes[0])
         if not isinstance(stage.autoencoder, Pretrained):
@@ -125,7 +126,10 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
             }
         else:
             columns = ("image_id", "severity", "var_hat", "s2", "var_factor", "start_timestep", "oracle_timestep")
-            mine["encoders"][what] = {"calibration": calibrations[ALL], **{c: rows[c].tolist() for c in columns}}
+            mine["encoders"][what] = {
+                "calibration": calibrations[calibration.ALL],
+                **{c: rows[c].tolist() for c in columns},
+            }
     return found
 
 
