@@ -105,27 +105,24 @@ def write_fronts(fronts: Mapping[str, Sequence[Point]], num_trials: Mapping[str,
 
 
 def front_table(name: str, points: Sequence[Point], goal: Goal) -> "Table":
-    """A front for the terminal; values at an edge of their range are starred."""
+    """A front for the terminal, on test images; values at an edge of their range are starred."""
     from rich.table import Table
 
-    table = Table(title=name, title_justify="left", header_style="bold")
+    table = Table(title=name, title_justify="left", header_style="bold", show_lines=True)
     table.add_column("trial")
-    for path in points[0].params:
-        table.add_column(path, justify="right")
-    for column in goal.columns:
-        table.add_column(f"{column} on val", justify="right")
-        table.add_column(f"{column} on test [95 %]", justify="right", no_wrap=True)
-    table.add_column(f"{goal.quality} less default's [95 %]", justify="right", no_wrap=True)
+    table.add_column("setting", overflow="fold")
+    table.add_column(f"{goal.quality} [95 %]", justify="right", no_wrap=True)
+    for column in goal.columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("less default's", justify="right", no_wrap=True)
     for point in points:
-        settings = (f"{_short(v)}{'*' if path in point.at_edge else ''}" for path, v in point.params.items())
-        figures = (
-            text
-            for column in goal.columns
-            for text in (_short(point.validation.get(column, "")), f"{point.test[column]:.4g}")
+        setting = "\n".join(
+            f"{path.rpartition('.')[2]}={_short(value)}{'*' if path in point.at_edge else ''}"
+            for path, value in point.params.items()
         )
-        label = "default" if point.trial is None else str(point.trial)
-        gain = "" if point.trial is None else str(point.gain[goal.quality])
-        table.add_row(label, *settings, *figures, gain)
+        means = [_short(point.test[column].mean) for column in goal.columns[1:]]
+        label, gain = ("default", "") if point.trial is None else (str(point.trial), str(point.gain[goal.quality]))
+        table.add_row(label, setting, str(point.test[goal.quality]), *means, gain)
     return table
 
 
