@@ -2,7 +2,7 @@
 
 import ast
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -84,6 +84,50 @@ def run(
     stage.check()
     with _runtime(runs, device, batch_size, rerun, name, (preset,)) as runtime:
         print_cell(stage, stage.ensure(runtime), runtime.progress)
+
+
+@app.command(context_settings=OVERRIDES)
+def tune(
+    context: typer.Context,
+    name: Name,
+    trials: Annotated[int, typer.Option("--trials", help="for each cell in all, those already done included")] = 40,
+    quality: Annotated[Literal["psnr", "lpips"], typer.Option(help="what is to be best")] = "psnr",
+    cost: Annotated[
+        Literal["nfe", "flops", "none"], typer.Option(help="for the least of it; none: one objective, with pruning")
+    ] = "nfe",
+    sampler: Annotated[Literal["tpe", "nsga2", "gp"], typer.Option(help="Optuna's sampler")] = "tpe",
+    val_images: Annotated[
+        int | None, typer.Option("--val-images", help="validation images of a trial (default: at most 64)")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Optuna's: sqlite:///FILE, postgresql://..., grpc://HOST:PORT, or a journal file "
+            "(default: optuna.journal in the study's folder)"
+        ),
+    ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="say how to look at the trials, and do no more")
+    ] = False,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    rerun: Rerun = False,
+) -> None:
+    """Search the fields that a study's `search` names on validation images; then evaluate what is best on test."""
+    from workbench.study import load_study
+    from workbench.tuning.goal import Goal
+    from workbench.tuning.tune import Options, how_to_look
+    from workbench.tuning.tune import tune as search
+
+    overrides = _overrides(context)
+    if dashboard:
+        typer.echo(how_to_look(name, preset, overrides, storage, runs))
+        return
+    options = Options(trials, val_images, Goal(quality, cost), sampler, storage)
+    with _runtime(runs, device, batch_size, rerun, name, (preset, "tune")) as runtime:
+        search(name, load_study(name)[0], preset, overrides, options, runtime)
 
 
 @app.command(context_settings=OVERRIDES)

@@ -1,7 +1,6 @@
 """Run a study: compute the cells that are missing, take those that ship, and join the results."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from workbench.files import locked, whole, write_whole
 from workbench.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
-from workbench.study import Study, command_of, load_study, value_at
+from workbench.study import Study, command_of, load_study, refuse_namesakes, value_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,7 +173,7 @@ class _Plan:
     def of(cls, name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, use_reference: bool) -> "_Plan":
         study, question = load_study(name)
         cells = study.cells(preset, overrides)
-        _refuse_namesakes(cells)
+        refuse_namesakes(cells)
         support = study.support(cells) if study.support is not None else {}
         reference = find_reference(name, preset) if use_reference else None
         shipped = [
@@ -198,15 +197,6 @@ class _Plan:
         if self.reference is None or not (differences := self.reference.differences(self.cells)):
             return ""
         return f" (the reference in {self.reference.folder} does not hold them: {'; '.join(differences)})"
-
-
-def _refuse_namesakes(cells: Sequence[Cell]) -> None:
-    """Tables tell cells apart by their labels."""
-    counts = Counter(tuple(cell.labels.values()) for cell in cells)
-    if twice := [labels for labels, count in counts.items() if count > 1]:
-        raise UserError(
-            f"several cells are called {', '.join(twice[0])}: put what they differ in on an axis of its own"
-        )
 
 
 def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:

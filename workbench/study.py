@@ -1,20 +1,24 @@
 """A study: a question, and the cells that answer it.
 
-One definition has several readers: `study` runs the cells that are missing and reports; `run` runs one cell; a notebook
-reads the results as a DataFrame.
+One definition has several readers: `study` runs the cells that are missing and reports; `run` runs one cell; `tune`
+searches the fields named in `search`; a notebook reads the results as a DataFrame.
 """
 
 import importlib
 import itertools
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.config import Config, UnknownFieldError, UserError, as_override
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 DEFAULT_PRESET = "desk"
 
@@ -40,6 +44,21 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class Task:
+    """A cell of a study, to be tuned.
+
+    Attributes:
+        name: its labels, without the axes that are searched.
+        cell: the cell, with its own values of what is searched: the default to be beaten.
+        search: dotted path -> Optuna distribution, of those fields of the study's `search` that the cell has.
+    """
+
+    name: str
+    cell: Stage
+    search: Mapping[str, "BaseDistribution"]
+
+
+@dataclass(frozen=True)
 class Study:
     """The definition of a study, one a module of `studies/`.
 
@@ -50,7 +69,8 @@ class Study:
             the others and is in no table.
         support: given the cells, further stages by name on whose artifacts the report rests.
         evidence: what the report needs of those artifacts, as JSON, from their folders by name.
-        search: dotted path -> Optuna distribution, for tuning and sweeps.
+        search: dotted path -> Optuna distribution, for tuning and sweeps: what is searched in each cell that has the
+            field.
         presets: sizes by name; "smoke", "desk" and so on.
         report: functions of StudyResults, a section of the page each; None where the results have nothing for it.
         answer: the answer in sentences, made from the results.
@@ -63,7 +83,7 @@ class Study:
     columns: Mapping[str, str | None] = field(default_factory=dict)
     support: Callable[[Sequence["Cell"]], Mapping[str, Stage]] | None = None
     evidence: Callable[[Mapping[str, Path]], dict[str, Any]] | None = None
-    search: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, "BaseDistribution"] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=dict)
     report: Sequence[Callable[["StudyResults"], Any]] = ()
     answer: Callable[["StudyResults"], list[str]] | None = None
@@ -112,6 +132,72 @@ class Study:
                 found.setdefault(stage.identity, Cell(stage, labels))
         unused.refuse()
         return list(found.values())
+
+    def tasks(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list[Task]:
+        """What is tuned at a preset: every cell, but for axes over fields that are searched.
+
+        A field that the user sets by an override is not searched.
+
+        Raises:
+            UserError: for an unknown preset, nothing to search, a field that no cell has, a distribution that reaches
+                values which the field refuses, or cells that cannot be told apart.
+        """
+        given = overrides or {}
+        search = {path: distribution for path, distribution in self.search.items() if path not in given}
+        if not search:
+            names = f"; overrides set all of it: {', '.join(self.search)}" if self.search else ""
+            raise UserError(f"there is nothing to search: the study's `search` is empty{names}")
+        chosen = self.preset(preset)
+        axes, *grids = (_without(axes, search) for axes in (chosen.axes, *chosen.grids))
+        plain = replace(
+            self, axes=_without(self.axes, search), presets={preset: replace(chosen, axes=axes, grids=grids)}
+        )
+        cells = plain.cells(preset, given)
+        refuse_namesakes(cells)
+        unknown: dict[str, UnknownFieldError] = {}
+        tasks = []
+        for cell in cells:
+            own = {}
+            for path, distribution in search.items():
+                try:
+                    _try_ends(cell.stage, path, distribution)
+                    own[path] = distribution
+                except UnknownFieldError as error:
+                    unknown[path] = error
+            tasks.append(Task(", ".join(cell.labels.values()) or cell.stage.name, cell.stage, own))
+        for path, refusal in unknown.items():
+            if not any(path in task.search for task in tasks):
+                raise UserError(f"search: {refusal}")
+        return [task for task in tasks if task.search]
+
+
+def refuse_namesakes(cells: Sequence[Cell]) -> None:
+    """Tables tell cells apart by their labels.
+
+    Raises:
+        UserError: if two have the same.
+    """
+    counts = Counter(tuple(cell.labels.values()) for cell in cells)
+    if twice := [labels for labels, count in counts.items() if count > 1]:
+        raise UserError(
+            f"several cells are called {', '.join(twice[0])}: put what they differ in on an axis of its own"
+        )
+
+
+def _without(axes: Axes, search: Iterable[str]) -> Axes:
+    return {path: values for path, values in axes.items() if path not in search}
+
+
+def _try_ends(cell: Stage, path: str, distribution: Any) -> None:
+    """Refuse a distribution if the cell refuses one of its choices, or an end of its range."""
+    ends = getattr(distribution, "choices", None) or (distribution.low, distribution.high)
+    for value in ends:
+        try:
+            cell.replace({path: value})
+        except UnknownFieldError:
+            raise
+        except UserError as error:
+            raise UserError(f"the search of {path} reaches {value}, which cannot be: {error}") from None
 
 
 def _touches(overrides: Mapping[str, Any], axes: Axes) -> bool:
@@ -164,7 +250,12 @@ def load_study(name: str) -> tuple[Study, str]:
     names = study_names()
     if name not in names:
         raise UserError(f"unknown study {name!r}; there are: {', '.join(names)}")
-    module = importlib.import_module(f"studies.{name}")
+    try:
+        module = importlib.import_module(f"studies.{name}")
+    except UserError:
+        raise
+    except ValueError as error:  # Optuna refuses a distribution whose bounds are reversed
+        raise UserError(f"study {name!r} is not sound: {str(error).splitlines()[0]}") from error
     return module.study, (module.__doc__ or "").strip()
 
 

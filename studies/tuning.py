@@ -1,0 +1,39 @@
+"""How much better or cheaper does the method get when its settings are tuned for the degradation?
+
+Each degradation's own encoder, with the default settings, is a cell; `tune` searches beside it how much noisier than
+matched to start, LDPS's guidance scale, the number of steps of the grid and the share of DDPM's noise, on validation
+images, and evaluates the front of PSNR against NFE on test images. Expected: as good at a fraction of the evaluations;
+guidance matters most.
+
+Cost: an hour on one core (desk), seconds (smoke), half a day (full).
+Run: python -m workbench tune tuning (python -m workbench study tuning: the default settings alone)
+"""
+
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from studies._cells import SMOKE, matched
+from workbench.degradations import GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.stages.evaluate import Evaluate
+from workbench.study import Preset, Study
+
+FIRST, *OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
+
+study = Study(
+    cell=Evaluate(),
+    axes=matched(FIRST),
+    columns={"severity_encoder.degradation": None},  # the one of the degradation
+    search={
+        "start.offset_db": FloatDistribution(-6.0, 15.0),
+        "solver.guidance_scale": FloatDistribution(0.1, 32.0, log=True),
+        "sampler.num_steps": IntDistribution(10, 1000, log=True),
+        "sampler.eta": FloatDistribution(0.0, 1.0),
+    },
+    presets={
+        "smoke": Preset(overrides=SMOKE),
+        "desk": Preset(grids=[matched(degradation) for degradation in OTHERS]),
+        "full": Preset(
+            overrides={"severity_encoder.num_train_images": 100_000, "num_images": 512},
+            grids=[matched(degradation) for degradation in OTHERS],
+        ),
+    },
+)

@@ -1,0 +1,103 @@
+"""Where Optuna keeps its studies: a journal file, a database, or a gRPC proxy of one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from workbench.config import UserError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+JOURNAL = "optuna.journal"
+HEARTBEAT, GRACE = 60, 180
+"""Seconds between two signs of life of a database's worker, and those without one after which it counts as dead."""
+ANSWER = 10.0
+"""Seconds that a gRPC proxy has to answer."""
+
+
+def open_storage(given: str | None, folder: Path) -> "BaseStorage":
+    """The storage that the user names: a URL of a database, `grpc://HOST:PORT`, or a journal file.
+
+    Args:
+        given: None for the journal in the study's folder.
+
+    Raises:
+        UserError: if it cannot be reached.
+    """
+    address = address_of(given, folder)
+    if "://" not in address:
+        return _journal(Path(address))
+    return _proxy(address) if address.startswith("grpc://") else _database(address)
+
+
+def address_of(given: str | None, folder: Path) -> str:
+    """The storage in words that may be shown to optuna-dashboard."""
+    return given or str(folder / JOURNAL)
+
+
+def shown(address: str) -> str:
+    """An address without its password."""
+    password = urlsplit(address).password if "://" in address else None
+    return address.replace(f":{password}@", ":***@") if password else address
+
+
+def dashboard_command(given: str | None, folder: Path) -> str:
+    """How to look at it."""
+    address = address_of(given, folder)
+    if address.startswith("grpc://"):
+        return "pip install optuna-dashboard; then optuna-dashboard with the storage that the proxy stands before"
+    return f"pip install optuna-dashboard; then optuna-dashboard {shown(address)}"
+
+
+def _journal(path: Path) -> "BaseStorage":
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
+    except OSError as error:
+        raise UserError(f"the Optuna journal {path} cannot be opened: {error.strerror}") from None
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is no Optuna journal ({error})") from None
+
+
+def _database(url: str) -> "BaseStorage":
+    import warnings
+
+    from optuna.exceptions import ExperimentalWarning, StorageInternalError
+    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return RDBStorage(
+                url,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )
+    except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+        raise UserError(f"the Optuna storage {shown(url)} cannot be reached: {_reason(error)}") from None
+
+
+def _proxy(url: str) -> "BaseStorage":
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "localhost", parts.port or 13000
+        from optuna.storages import GrpcStorageProxy
+
+        proxy = GrpcStorageProxy(host=host, port=port)
+        proxy.wait_server_ready(ANSWER)
+        return proxy
+    except (ConnectionError, ImportError, ValueError) as error:
+        raise UserError(f"the Optuna storage {shown(url)} cannot be reached: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause, in its first line: SQLAlchemy's own words wrap the driver's."""
+    while (cause := getattr(error, "orig", None) or error.__cause__) is not None:
+        error = cause
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,302 @@
+"""`tune`: search a study's cells on validation images, then evaluate what was found on test images.
+
+Any number of processes may tune one study: the storage holds the trials, and a lock in the study's folder the moment in
+which one is begun, so that there are never more than were asked for. (Machines that share a database but no runs folder
+may each begin one too many.) A trial is an Evaluate stage: what was evaluated before is a cache hit.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock
+
+from workbench.config import UserError, plain
+from workbench.progress import Update
+from workbench.randomness import seed_of
+from workbench.running import study_folder
+from workbench.stages.base import Runtime
+from workbench.stages.evaluate import Evaluate
+from workbench.study import Study, Task, value_at
+from workbench.tuning.front import Point, evaluate_front, front_table, write_fronts
+from workbench.tuning.goal import Goal, means_of, on_test, on_validation
+from workbench.tuning.storage import address_of, dashboard_command, open_storage, shown
+from workbench.tuning.workers import claim, recover
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+
+SamplerKind = Literal["tpe", "nsga2", "gp"]
+
+VAL_IMAGES = 64
+"""Validation images of a trial, unless the cell has fewer test images."""
+RUNGS = (4, 2, 1)
+"""A trial of one objective is judged on a quarter, a half and all of its images."""
+FEWEST = 4
+"""Images below which nothing is judged."""
+UNPRUNED = 5
+"""Trials that are finished before any is pruned."""
+POPULATION = 16
+"""NSGA-II's: a search of some dozen trials needs several generations."""
+SPACE = "workbench_space"
+"""The attribute of an Optuna study that says what it is a search of."""
+POLL = 0.2
+"""Seconds between two looks at trials that other processes are at work on."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a search is done.
+
+    Attributes:
+        trials: how many for each task in all, those of earlier calls and other processes included.
+        val_images: validation images of a trial; None: `VAL_IMAGES`, or the cell's test images if they are fewer.
+        goal: what for.
+        sampler: Optuna's sampler.
+        storage: a URL, or a journal file; None: the journal in the study's folder.
+    """
+
+    trials: int = 40
+    val_images: int | None = None
+    goal: Goal = field(default_factory=Goal)
+    sampler: SamplerKind = "tpe"
+    storage: str | None = None
+
+    def images(self, cell: Evaluate) -> int:
+        """Validation images of a trial of this cell."""
+        return min(VAL_IMAGES, cell.num_images) if self.val_images is None else self.val_images
+
+
+def tune(
+    name: str, study: Study, preset: str, overrides: Mapping[str, Any], options: Options, runtime: Runtime
+) -> dict[str, list[Point]]:
+    """Tune every task of a study; the fronts by task, each after the default.
+
+    Raises:
+        UserError: before compute is spent, for options, a search or a storage that cannot be used.
+    """
+    import optuna
+    from optuna.storages import RDBStorage
+
+    if options.trials < 1:
+        raise UserError(f"--trials must be at least 1, got {options.trials}")
+    if options.val_images is not None and options.val_images < 1:
+        raise UserError(f"--val-images must be at least 1, got {options.val_images}")
+    searched = [(task, _evaluation(name, task)) for task in study.tasks(preset, overrides)]
+    for _, cell in searched:
+        on_validation(cell, {}, options.images(cell)).check()
+        on_test(cell, {}).check()
+        options.goal.check(cell)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails, fails in our own words
+    folder = study_folder(runtime, name, preset, overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = open_storage(options.storage, folder)
+    lock = FileLock(folder / ".tuning.lock")
+    prefix, has_heartbeat = f"{name}/{folder.name}", isinstance(storage, RDBStorage)
+    searches = [
+        _Search(task, cell, options, runtime, lock, _join(storage, prefix, task, cell, options, lock), has_heartbeat)
+        for task, cell in searched
+    ]
+    for search in searches:
+        search.run()
+    fronts, num_trials = {}, {}
+    for search in searches:
+        task = search.task
+        fronts[task.name] = evaluate_front(task, search.cell, search.study, options.goal, runtime)
+        num_trials[task.name] = len(search.done())
+        runtime.progress.show(front_table(f"{name} ({preset}): {task.name}", fronts[task.name], options.goal))
+    runtime.progress.say(f"fronts: {write_fronts(fronts, num_trials, folder)}")
+    runtime.progress.say(f"trials: {shown(address_of(options.storage, folder))}")
+    return fronts
+
+
+def how_to_look(name: str, preset: str, overrides: Mapping[str, Any], storage: str | None, root: Path) -> str:
+    """How to open optuna-dashboard on a study's trials."""
+    return dashboard_command(storage, study_folder(Runtime(root), name, preset, overrides))
+
+
+def _evaluation(name: str, task: Task) -> Evaluate:
+    if not isinstance(task.cell, Evaluate):
+        raise UserError(f"the cells of {name} restore no images and cannot be tuned")
+    return task.cell
+
+
+def _join(
+    storage: "BaseStorage", prefix: str, task: Task, cell: Evaluate, options: Options, lock: FileLock
+) -> "optuna.Study":
+    """The task's Optuna study, created by whoever comes first.
+
+    Raises:
+        UserError: if the storage has one of that name and another search space.
+    """
+    import optuna
+
+    study_name = f"{prefix}/{task.name}"
+    own = _space(task, cell, options)
+    with lock:
+        study = optuna.create_study(
+            storage=storage, study_name=study_name, directions=options.goal.directions, load_if_exists=True
+        )
+        if SPACE not in study.user_attrs and not study.get_trials(deepcopy=False):
+            study.set_user_attr(SPACE, own)
+            if all(_holds(d, value_at(cell, path)) for path, d in task.search.items()):
+                study.enqueue_trial({path: value_at(cell, path) for path in task.search})  # the default comes first
+    there = study.user_attrs.get(SPACE, {})
+    if differing := [key for key in own if there.get(key) != own[key]]:
+        raise UserError(
+            f"the Optuna study {study_name!r} in {shown(address_of(options.storage, Path()))} is of another search "
+            f"({', '.join(differing)} differ): name another storage by --storage, or delete that study"
+        )
+    return study
+
+
+def _space(task: Task, cell: Evaluate, options: Options) -> dict[str, Any]:
+    """What a search is of, as JSON: trials of one study are comparable only where all of it is the same."""
+    from optuna.distributions import distribution_to_json
+
+    return {
+        "objectives": list(options.goal.columns),
+        "search": {path: json.loads(distribution_to_json(d)) for path, d in task.search.items()},
+        "images": options.images(cell),
+        "cell": plain(on_validation(cell, {}, options.images(cell)).identity),
+    }
+
+
+def _holds(distribution: Any, value: Any) -> bool:
+    """Whether a value is one of those searched."""
+    choices = getattr(distribution, "choices", None)
+    return value in choices if choices else distribution.low <= value <= distribution.high
+
+
+def make_sampler(kind: SamplerKind, seed: int) -> "BaseSampler":
+    """Optuna's sampler of that name."""
+    from optuna.samplers import GPSampler, NSGAIISampler, TPESampler
+
+    match kind:
+        case "tpe":
+            return TPESampler(seed=seed)
+        case "nsga2":
+            return NSGAIISampler(seed=seed, population_size=POPULATION)
+        case "gp":
+            return GPSampler(seed=seed)
+
+
+def rungs(num_images: int, num_objectives: int) -> tuple[int, ...]:
+    """Numbers of images on which a trial is judged, the last its full number; Optuna prunes one objective only."""
+    if num_objectives > 1:
+        return (num_images,)
+    counts = (num_images // part for part in RUNGS)
+    return tuple(dict.fromkeys(count for count in counts if count >= FEWEST or count == num_images))
+
+
+def _suggest(trial: "optuna.Trial", path: str, distribution: Any) -> Any:
+    """The trial's value of a field."""
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(path, distribution.choices)
+    ends = {"low": distribution.low, "high": distribution.high, "log": distribution.log, "step": distribution.step}
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(path, **ends)
+    return trial.suggest_float(path, **ends)
+
+
+@dataclass
+class _Search:
+    """One task's trials."""
+
+    task: Task
+    cell: Evaluate
+    options: Options
+    runtime: Runtime
+    lock: FileLock
+    study: "optuna.Study"
+    has_heartbeat: bool
+
+    def run(self) -> None:
+        """Until all trials that were asked for are done, here or elsewhere."""
+        total = self.options.trials
+        with self.runtime.progress.task(f"tune {self.task.name}") as update:
+            while True:
+                self.lock.acquire()
+                try:
+                    self._revive()
+                    done, begun = len(self.done()), len(self._running())
+                    update(done, total, self._note())
+                    if done >= total:
+                        return
+                    if done + begun < total:
+                        self._run_one(update)
+                        continue
+                finally:
+                    self.lock.release(force=True)
+                time.sleep(POLL)  # the last ones are others'; should their workers die, they are ours
+
+    def done(self) -> "Sequence[optuna.trial.FrozenTrial]":
+        """Trials that were finished or pruned."""
+        from optuna.trial import TrialState
+
+        return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+    def _running(self) -> "Sequence[optuna.trial.FrozenTrial]":
+        from optuna.trial import TrialState
+
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _revive(self) -> None:
+        """See to the trials of dead workers: by the database's heartbeat, else by ourselves."""
+        import warnings
+
+        from optuna.exceptions import ExperimentalWarning
+        from optuna.storages import fail_stale_trials
+
+        if self.has_heartbeat:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                fail_stale_trials(self.study)
+        elif again := recover(self.study):
+            self.runtime.progress.say(f"{self.task.name}: {again} trials of workers that died are enqueued again")
+
+    def _run_one(self, update: Update) -> None:
+        """Begin a trial under the lock, and let the lock go when the trial is seen to be ours."""
+        from optuna.pruners import MedianPruner
+
+        # a sampler keeps nothing but its random state: keyed by the trial, it draws the same again in one process, and
+        # never the same in two
+        number = len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = make_sampler(self.options.sampler, seed_of(self.cell.seed, "tune", number) % 2**32)
+        self.study.pruner = MedianPruner(n_startup_trials=UNPRUNED)
+        self.study.optimize(self._objective(self.lock.release), n_trials=1)
+
+    def _objective(self, begun: Callable[[], None]) -> "Callable[[optuna.Trial], tuple[float, ...]]":
+        import optuna
+
+        def objective(trial: "optuna.Trial") -> tuple[float, ...]:
+            claim(trial)
+            begun()
+            params = {path: _suggest(trial, path, d) for path, d in self.task.search.items()}
+            goal, num_images = self.options.goal, self.options.images(self.cell)
+            for count in rungs(num_images, len(goal.columns)):
+                stage = on_validation(self.cell, params, count)
+                means = means_of(stage, self.runtime)
+                found = {"cell": stage.identity, "num_images": count, **{f"mean_{k}": v for k, v in means.items()}}
+                for attribute, value in found.items():
+                    trial.set_user_attr(attribute, value)
+                if len(goal.columns) == 1 and count < num_images:
+                    trial.report(means[goal.quality], count)
+                    if trial.should_prune():
+                        raise optuna.TrialPruned
+            return tuple(means[name] for name in goal.columns)
+
+        return objective
+
+    def _note(self) -> str:
+        """The best quality so far."""
+        values = [trial.values[0] for trial in self.study.best_trials] if self.done() else []
+        best = max if self.options.goal.quality == "psnr" else min
+        return f"best {self.options.goal.quality} {best(values):.4g}" if values else ""
