@@ -1,5 +1,6 @@
 """Where Optuna keeps its studies: a journal file, a database, or a gRPC proxy of one."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -64,8 +65,6 @@ def _journal(path: Path) -> "BaseStorage":
 
 
 def _database(url: str) -> "BaseStorage":
-    import warnings
-
     from optuna.exceptions import ExperimentalWarning, StorageInternalError
     from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
     from sqlalchemy.exc import SQLAlchemyError
@@ -87,9 +86,12 @@ def _proxy(url: str) -> "BaseStorage":
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "localhost", parts.port or 13000
+        from optuna.exceptions import ExperimentalWarning
         from optuna.storages import GrpcStorageProxy
 
-        proxy = GrpcStorageProxy(host=host, port=port)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            proxy = GrpcStorageProxy(host=host, port=port)
         proxy.wait_server_ready(ANSWER)
         return proxy
     except (ConnectionError, ImportError, ValueError) as error:

@@ -137,6 +137,7 @@ def _join(
     import optuna
 
     study_name = f"{prefix}/{task.name}"
+    folder = Path(lock.lock_file).parent
     own = _space(task, cell, options)
     with lock:
         study = optuna.create_study(
@@ -149,7 +150,7 @@ def _join(
     there = study.user_attrs.get(SPACE, {})
     if differing := [key for key in own if there.get(key) != own[key]]:
         raise UserError(
-            f"the Optuna study {study_name!r} in {shown(address_of(options.storage, Path()))} is of another search "
+            f"the Optuna study {study_name!r} in {shown(address_of(options.storage, folder))} is of another search "
             f"({', '.join(differing)} differ): name another storage by --storage, or delete that study"
         )
     return study
