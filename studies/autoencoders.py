@@ -72,7 +72,7 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
         stage, autoencoder = cell.stage, cell.labels["autoencoder"]
         assert isinstance(stage, EvaluateTuned)
         wanted = (64, 64) if stage.num_images < 64 else (NUM_MEASURED, NUM_FIT)  # fewer for a trial run
-        sizes = [min(num, len(stage.data.split(split))) for num, split in zip(wanted, ("test", "val"), strict=True)]
+        sizes = (min(wanted[0], len(stage.data.split("test"))), min(wanted[1], len(stage.data.split("val"))))
         own = {"data": stage.data, "autoencoder": stage.autoencoder}
         stages[f"{autoencoder}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own, num_images=sizes[0])
         if not isinstance(stage.autoencoder, Pretrained):
@@ -113,7 +113,7 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
             mine[COST] = {
                 operation: {"seconds": one["seconds"].median() / batch, "flops": one["flops"].iloc[0] / batch}
                 for operation, one in rows.groupby("operation")
-            } | {"where": f"{rows['device'].iloc[0]}, {rows['threads'].iloc[0]} threads, {batch} images at once"}
+            } | {"where": f"{rows['device'].iloc[0]}, {rows['threads'].iloc[0]} thread(s), {batch} images at once"}
             continue
         calibrations = json.loads((folder / calibration.FILE).read_text())
         if what == ITSELF:
