@@ -12,7 +12,7 @@ much of a difference is not the severity encoder's, and what is decoded without 
 and the flow have encoders that cannot learn: their severity encoders get a small network beside.
 
 Cost: half an hour on two cores (desk) with the autoencoders and priors that it compares in data/zoo; each that is not
-there is trained first, about an hour. A minute (smoke), a night (full). Run: python -m workbench study autoencoders
+there is trained first, about an hour. Two minutes (smoke), a night (full). Run: python -m workbench study autoencoders
 """
 
 import json
