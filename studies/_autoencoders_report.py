@@ -221,7 +221,7 @@ def confound_section(results: "StudyResults") -> Section:
 BESIDE = ("pca", "flow")
 """Autoencoders whose severity encoders get a network beside (see `autoencoders.beside`)."""
 REMOVED = (
-    "Three columns keep the prior apart. What is decoded without diffusion has no prior in it; a start from the true "
+    "Three columns help to keep the prior apart. What is decoded without diffusion has no prior in it; a start from the true "
     "error has no predicted variance in it, so that the gain over it is the prediction's alone; and from pure noise "
     "only prior and guidance are at work. What a network beside reads cannot be told from the autoencoder. Errors "
     "count in latents of unit variance: the same s² is another error in the image for each autoencoder, so it ranks "
@@ -243,6 +243,8 @@ def _ceiling_figure(found: Found) -> "Figure":
     ceilings = {name: ceiling_of(one.psnr).mean for name, one in found.itself.items()}
     finite = sorted((ceiling, name) for name, ceiling in ceilings.items() if math.isfinite(ceiling))
     pairs = {(pair.degradation, pair.autoencoder): pair for pair in found.pairs}
+    # a place without a figure, so that the last autoencoder's name has room
+    room = [finite[-1][0] + max(0.2 * (finite[-1][0] - finite[0][0]), 0.5)] if finite else []
     panels: dict[str, dict[str, Line]] = {}
     for degradation in found.degradations:
         panels[degradation] = {}
@@ -252,7 +254,8 @@ def _ceiling_figure(found: Found) -> "Figure":
                 for ceiling, name in finite
                 if (degradation, name) in pairs and start in pairs[degradation, name].runs
             ]
-            panels[degradation][line] = Line([x for x, _ in there], [column_estimate(run, column) for _, run in there])
+            places, figures = [x for x, _ in there], [column_estimate(run, column) for _, run in there]
+            panels[degradation][line] = Line([*places, *room], [*figures, *(ABSENT for _ in room)])
     return curves(
         panels,
         title="PSNR over the ceiling of the autoencoder",

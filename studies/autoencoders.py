@@ -12,7 +12,7 @@ much of a difference is not the severity encoder's, and what is decoded without 
 and the flow have encoders that cannot learn: their severity encoders get a small network beside.
 
 Cost: half an hour on two cores (desk) with the autoencoders and priors that it compares in data/zoo; each that is not
-there is trained first, about an hour. A minute (smoke), a night (full). Run: python -m workbench study autoencoders
+there is trained first, about an hour. Two minutes (smoke), a night (full). Run: python -m workbench study autoencoders
 """
 
 import json
@@ -42,7 +42,7 @@ from workbench.study import Axes, Preset, Study
 FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
 DESK = tuple(recipe for recipe in AUTOENCODERS if recipe.kind in ("tiny", "kl", "vq", "pca"))
 NOISE_STEPS = 100
-"""Steps from pure noise; as good as many more, and as cheap as it gets."""
+"""Steps from pure noise: a control that is cheap, not the best that pure noise can do."""
 NUM_MEASURED, NUM_FIT = 1024, 1000
 """Images that a severity encoder is measured on, and validation images for its recalibration, at desk and full."""
 SEPARATOR = "/"
@@ -72,8 +72,7 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
         stage, autoencoder = cell.stage, cell.labels["autoencoder"]
         assert isinstance(stage, EvaluateTuned)
         wanted = (64, 64) if stage.num_images < 64 else (NUM_MEASURED, NUM_FIT)  # fewer for a trial run
-        present = (len(stage.data.split("test")), len(stage.data.split("val")))
-        sizes = [min(pair) for pair in zip(wanted, present, strict=True)]
+        sizes = (min(wanted[0], len(stage.data.split("test"))), min(wanted[1], len(stage.data.split("val"))))
         own = {"data": stage.data, "autoencoder": stage.autoencoder}
         stages[f"{autoencoder}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own, num_images=sizes[0])
         if not isinstance(stage.autoencoder, Pretrained):
@@ -114,7 +113,7 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
             mine[COST] = {
                 operation: {"seconds": one["seconds"].median() / batch, "flops": one["flops"].iloc[0] / batch}
                 for operation, one in rows.groupby("operation")
-            } | {"where": f"{rows['device'].iloc[0]}, {rows['threads'].iloc[0]} threads, {batch} images at once"}
+            } | {"where": f"{rows['device'].iloc[0]}, {rows['threads'].iloc[0]} thread(s), {batch} images at once"}
             continue
         calibrations = json.loads((folder / calibration.FILE).read_text())
         if what == ITSELF:
