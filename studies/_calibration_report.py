@@ -289,31 +289,28 @@ def promise_section(results: "StudyResults") -> Section:
 
     pairs = read_pairs(results)
     own = matched_pairs(pairs)
-    rows = {}
+    rates, by_bin = {}, {}
     for pair in own:
         for risk in _risks(pair):
+            name = f"{_name(pair, own)}, {100 * risk:g} %"
             measured, (low, high) = _violations(pair, risk), _promised(pair, risk)
-            kept = f"{number(100 * low, 1)} to {number(100 * high, 1)}"
-            by_bin = violation_rates(
-                pair.values("s2"), pair.values(f"bound_{risk:g}"), pair.values("severity"), NUM_BINS
-            )
-            rows[f"{_name(pair, own)}, {100 * risk:g} %"] = [
-                measured.scaled(100),
-                kept,
-                "yes" if low <= measured.mean <= high else "no",
-                *(rate.scaled(100) for rate in by_bin),
-            ]
-    heads = ["violated, %", "where 95 % of such rates lie", "kept", *(bin_name(i, NUM_BINS) for i in range(NUM_BINS))]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=heads)
+            kept = "yes" if low <= measured.mean <= high else "no"
+            rates[name] = [measured.scaled(100), f"{number(100 * low, 1)} to {number(100 * high, 1)}", kept]
+            bound = pair.values(f"bound_{risk:g}")
+            in_bins = violation_rates(pair.values("s2"), bound, pair.values("severity"), NUM_BINS)
+            by_bin[name] = [rate.scaled(100) for rate in in_bins]
+    heads = ["violated, %", "by chance in 95 of 100 trials, %", "kept"]
+    whole = pd.DataFrame.from_dict(rates, orient="index", columns=heads)
+    bins = pd.DataFrame.from_dict(by_bin, orient="index", columns=[bin_name(i, NUM_BINS) for i in range(NUM_BINS)])
     text = paragraph(
         "Split conformal prediction promises that s² lies above its bound no more often than the risk, over all "
         "severities together and on the degradation of training. At one severity, or on another degradation, nothing "
-        "is promised: the right half of the table and the map show where it does not hold."
+        "is promised: the second table and the maps show where it does not hold."
     )
-    caption = "Measured against promised violations, and in each bin of severity, %"
-    return Section(
-        "Is the promised risk kept?", text + side_by_side(_stranger_maps(pairs)) + html_table(table, 1, caption)
+    tables = html_table(whole, 1, "Measured violations, and where they lie if the promise is kept") + html_table(
+        bins, 1, "Violations in each bin of severity, %"
     )
+    return Section("Is the promised risk kept?", text + side_by_side(_stranger_maps(pairs)) + tables)
 
 
 def cost_section(results: "StudyResults") -> Section | None:
@@ -343,10 +340,12 @@ def cost_section(results: "StudyResults") -> Section | None:
     table = pd.DataFrame.from_dict(rows, orient="index", columns=heads)
     text = paragraph(
         "The same images restored from the real ẑ at the start that its true variance asks for, and, at the very same "
-        "start, from z0 plus white Gaussian noise of that variance: what the second is better is all that the real "
-        "error costs by its shape, its correlations and by being independent of ẑ and not of z0. Beside it: what the "
-        "true variance gains over the predicted one, and what it gains to add, in each latent channel, the noise that "
-        "this channel lacks, in place of the same noise in all."
+        "start, from z0 plus white Gaussian noise of that variance. What the second is better bounds from above what "
+        "the real error costs by its shape and its correlations: a latent whose noise has nothing to do with the "
+        "measurement also tells of z0 what the measurement does not, which no estimate from the measurement can."
+    ) + paragraph(
+        "Beside it: what the true variance gains over the predicted one, and what it gains to add, in each latent "
+        "channel, the noise that this channel lacks, in place of the same noise in all."
     )
     caption = "PSNR, dB; gains are paired image by image"
     return Section("What does it cost?", text + html_table(table, 2, caption))
@@ -571,8 +570,9 @@ def _cost_sentence(own: Sequence[Pair]) -> str:
     return (
         f"From z0 plus Gaussian noise of the same variance, at the same start, images are restored "
         f"{_range([gain.mean for gain in gains], 2)} dB better, most on {readable(most[1].degradation)} "
-        f"({spoken(most[0], 2, ' dB')}). Adding each channel the noise that it lacks changes PSNR by "
-        f"{_range([gain.mean for gain in channels], 2)} dB: it helps {helped} of {len(own)} encoders."
+        f"({spoken(most[0], 2, ' dB')}): an upper bound of what shape and correlations cost, since such noise, which "
+        f"owes nothing to the measurement, leaves more to know of z0. Adding each channel the noise that it lacks "
+        f"changes PSNR by {_range([gain.mean for gain in channels], 2)} dB: it helps {helped} of {len(own)} encoders."
     )
 
 

@@ -5,8 +5,9 @@ encoder's ẑ is set beside the clean latent on thousands of test images over al
 the true one (level), is the error Gaussian (shape), of what is it independent (orthogonality), is it equally strong in
 all places (isotropy) and are its elements independent? Then the remedies: the variance recalibrated on validation
 images, and a bound on it that holds with a promised probability; both also where the encoder meets a degradation that
-it was not trained on. And what it costs: images restored from the real ẑ, and from a Gaussian error of the same
-variance. Expected: the level is nearly right, tails are heavier than a Gaussian's, and it costs little.
+it was not trained on. And what it costs at most: images restored from the real ẑ, and from a Gaussian error of the same
+variance that owes nothing to the measurement. Expected: the level is nearly right, and tails are heavier than a
+Gaussian's.
 
 Elements of one error depend on each other, so intervals and tests resample whole images, never elements.
 

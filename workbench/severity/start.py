@@ -284,8 +284,9 @@ class OracleVariance(_TrueVariance):
 class OracleGaussian(_TrueVariance):
     """`oracle_variance` from an error as the theory has it: z0 plus white Gaussian noise of variance s2, for z_hat.
 
-    It starts where `oracle_variance` does. What restoration from it is better tells what the real error costs by
-    being neither Gaussian nor white nor independent of z0.
+    It starts where `oracle_variance` does. What restoration from it is better bounds from above what the real error
+    costs by being neither Gaussian nor white: this noise owes nothing to the measurement, so that the latent also tells
+    of z0 what no estimate from the measurement can.
     """
 
     kind: Literal["oracle_gaussian"] = "oracle_gaussian"
