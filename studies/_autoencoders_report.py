@@ -221,11 +221,11 @@ def confound_section(results: "StudyResults") -> Section:
 BESIDE = ("pca", "flow")
 """Autoencoders whose severity encoders get a network beside (see `autoencoders.beside`)."""
 REMOVED = (
-    "Three columns help to keep the prior apart. What is decoded without diffusion has no prior in it; a start from "
-    "the true error has no predicted variance in it, so that the gain over it is the prediction's alone; and from pure noise "
-    "only prior and guidance are at work. What a network beside reads cannot be told from the autoencoder. Errors "
-    "count in latents of unit variance: the same s² is another error in the image for each autoencoder, so it ranks "
-    "images of one autoencoder, and not autoencoders."
+    "Three columns help to keep the prior apart. What is decoded without diffusion has no prior in it; a start "
+    "from the true error has no predicted variance in it, so that the gain over it is the prediction's alone; and "
+    "from pure noise only prior and guidance are at work. What a network beside reads cannot be told from the "
+    "autoencoder. Errors count in latents of unit variance: the same s² is another error in the image for each "
+    "autoencoder, so it ranks images of one autoencoder, and not autoencoders."
 )
 
 
