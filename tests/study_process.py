@@ -1,4 +1,4 @@
-"""The robustness study in processes of their own, as tests of crashes and company need it."""
+"""A study at smoke in processes of their own: robustness, unless another is named."""
 
 import json
 import signal
@@ -19,8 +19,8 @@ PROJECT = Path(study_module.__file__).parents[1]
 TIMEOUT = 300
 
 
-def command(runs: Path, overrides: dict[str, Any], verb: str = "study") -> list[str]:
-    words = [sys.executable, "-m", "workbench", verb, "robustness", "--preset", "smoke", "--runs", str(runs)]
+def command(runs: Path, overrides: dict[str, Any], verb: str = "study", name: str = "robustness") -> list[str]:
+    words = [sys.executable, "-m", "workbench", verb, name, "--preset", "smoke", "--runs", str(runs)]
     return [*words, "--device", "cpu", *flags(overrides)]
 
 
@@ -29,9 +29,11 @@ def log_path(runs: Path, number: int = 0) -> Path:
     return runs.with_name(f"{runs.name}-{number}.log")
 
 
-def begin(runs: Path, overrides: dict[str, Any], number: int = 0, verb: str = "study") -> "subprocess.Popen[str]":
+def begin(
+    runs: Path, overrides: dict[str, Any], number: int = 0, verb: str = "study", name: str = "robustness"
+) -> "subprocess.Popen[str]":
     with log_path(runs, number).open("w") as log:
-        words = command(runs, overrides, verb)
+        words = command(runs, overrides, verb, name)
         # where the tests run in the background, Ctrl-C is ignored, and so it would be in their children
         return subprocess.Popen(
             words,
@@ -54,8 +56,8 @@ def finish(process: "subprocess.Popen[str]", runs: Path, number: int = 0) -> str
     return said
 
 
-def run(runs: Path, overrides: dict[str, Any]) -> str:
-    return finish(begin(runs, overrides), runs)
+def run(runs: Path, overrides: dict[str, Any], name: str = "robustness") -> str:
+    return finish(begin(runs, overrides, name=name), runs)
 
 
 def wait_until(reached: Callable[[], bool], process: "subprocess.Popen[str]") -> None:

@@ -1,15 +1,12 @@
 """The autoencoders study: its cells, and that it runs and does nothing twice."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from pair import EVALUATION, NETWORKS, flags, source_overrides, write_images
-from study_process import PROJECT, TIMEOUT
+from pair import EVALUATION, NETWORKS, source_overrides, write_images
+from study_process import run
 
 from studies._autoencoders import AUTOENCODERS
 from studies.autoencoders import FAMILIES, study
@@ -57,23 +54,9 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {**source_overrides(images), **NETWORKS, **few}
 
 
-def run(runs: Path, overrides: dict[str, Any]) -> str:
-    words = [sys.executable, "-m", "workbench", "study", "autoencoders", "--preset", "smoke", "--runs", str(runs)]
-    done = subprocess.run(
-        [*words, "--device", "cpu", *flags(overrides)],
-        cwd=PROJECT,
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
 def test_the_smoke_study_runs_and_does_nothing_twice(overrides: dict[str, Any], tmp_path: Path) -> None:
     num_cells = len(study.cells("smoke"))
-    assert f"{num_cells} cells, 0 cached" in run(tmp_path, overrides)
+    assert f"{num_cells} cells, 0 cached" in run(tmp_path, overrides, "autoencoders")
     (path,) = tmp_path.glob("studies/autoencoders/*/results.parquet")
     frame = pd.read_parquet(path)
     assert frame["cell"].nunique() == num_cells == 12
@@ -82,5 +65,5 @@ def test_the_smoke_study_runs_and_does_nothing_twice(overrides: dict[str, Any], 
     assert "Which autoencoder makes severity readable?" in page.read_text()
     assert "What do they cost?" in page.read_text()
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"stages/*/*/{PROVENANCE}")}
-    assert f"{num_cells} cells, {num_cells} cached" in run(tmp_path, overrides)
+    assert f"{num_cells} cells, {num_cells} cached" in run(tmp_path, overrides, "autoencoders")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"stages/*/*/{PROVENANCE}")} == made

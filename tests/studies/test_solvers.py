@@ -1,13 +1,10 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from pair import EVALUATION, NETWORKS, flags, source_overrides
-from study_process import PROJECT, TIMEOUT
+from pair import EVALUATION, NETWORKS, source_overrides
+from study_process import run
 
 from studies.solvers import study
 from workbench.severity.start import Full
@@ -94,22 +91,8 @@ def overrides(images: Path) -> dict[str, Any]:
     return {**source_overrides(images), **NETWORKS, **few}
 
 
-def run(runs: Path, overrides: dict[str, Any]) -> str:
-    words = [sys.executable, "-m", "workbench", "study", "solvers", "--preset", "smoke", "--runs", str(runs)]
-    done = subprocess.run(
-        [*words, "--device", "cpu", *flags(overrides)],
-        cwd=PROJECT,
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
 def test_the_smoke_study_runs_and_does_nothing_twice(overrides: dict[str, Any], tmp_path: Path) -> None:
-    said = run(tmp_path, overrides)
+    said = run(tmp_path, overrides, "solvers")
     num_cells = len(study.cells("smoke"))
     assert f"{num_cells} cells, 0 cached" in said
     (path,) = tmp_path.glob("studies/solvers/*/results.parquet")
@@ -121,5 +104,5 @@ def test_the_smoke_study_runs_and_does_nothing_twice(overrides: dict[str, Any], 
     (page,) = tmp_path.glob("studies/solvers/*/report/index.html")
     assert "Does the claim hold?" in page.read_text()
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"stages/*/*/{PROVENANCE}")}
-    assert f"{num_cells} cells, {num_cells} cached" in run(tmp_path, overrides)
+    assert f"{num_cells} cells, {num_cells} cached" in run(tmp_path, overrides, "solvers")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"stages/*/*/{PROVENANCE}")} == made

@@ -6,8 +6,6 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from workbench.autoencoders import AnyAutoencoder
-from workbench.data import Source
 from workbench.degradations import (
     JPEG,
     Degradation,
@@ -21,10 +19,9 @@ from workbench.measurement import Measurement
 from workbench.severity.estimate import error_variance
 from workbench.severity.fusion import Fusion
 from workbench.severity.residual import residual_variance
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Runtime
 from workbench.stages.estimates import estimates
-from workbench.stages.train_autoencoder import TrainAutoencoder
-from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
+from workbench.stages.fit_encoder import FitEncoder
 from workbench.tensors import Latents, Measurements
 
 FUSION = "fusion.safetensors"
@@ -32,37 +29,18 @@ OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), 
 """What the gain of the features' distance is fitted to. To change it is to raise the stage's version."""
 
 
-class FitFusion(Stage):
+class FitFusion(FitEncoder):
     """Validation images -> `Fusion`: the encoder's own degradation for the residual, any for the features' distance."""
 
     name: ClassVar[str] = "fit_fusion"
-    artifact_type: ClassVar[str] = "model"
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.005
 
-    data: Source
-    autoencoder: AnyAutoencoder
-    severity_encoder: SeverityRecipe
     num_images: int = Field(512, ge=8, description="validation images from the beginning of the split, or all")
-    seed: int = Field(0, description="keys severities, operators and noise")
-
-    def effort(self) -> float:
-        return self.num_images
 
     @property
     def label(self) -> str:
         return f"what is usual for the {self.severity_encoder.degradation.kind} encoder"
-
-    def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
-        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
-
-    def severity_stage(self) -> TrainSeverity:
-        """The stage that gives the severity encoder."""
-        return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
-
-    def upstream(self) -> tuple[Stage, ...]:
-        return (self.autoencoder_stage(), self.severity_stage())
 
     def load(self, runtime: Runtime) -> Fusion:
         """What was fitted."""
@@ -89,8 +67,7 @@ class FitFusion(Stage):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """var_hat, the residual's variance (NaN unless asked for), features and s2 of each image."""
         autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
-        images = self.data.split("val")
-        images = images.first(min(self.num_images, len(images)))
+        images = self.images()
 
         def forward(z: Latents, measurement: Measurement) -> Measurements:
             return degradation.A(autoencoder.decode(z), dict(measurement.params))

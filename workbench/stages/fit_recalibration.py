@@ -6,58 +6,31 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from workbench.autoencoders import AnyAutoencoder
 from workbench.config import UserError
-from workbench.data import ImageSplit, Source
 from workbench.severity.estimate import error_variance
 from workbench.severity.recalibration import MIN_IMAGES, AnyRecalibration, Recalibration, channel_error_variance
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Runtime
 from workbench.stages.estimates import estimates
-from workbench.stages.train_autoencoder import TrainAutoencoder
-from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
+from workbench.stages.fit_encoder import FitEncoder
 
 RECALIBRATION = "recalibration.json"
 FEWEST = 2 * MIN_IMAGES - 1
 """Images of which every second one is enough for a map."""
 
 
-class FitRecalibration(Stage):
+class FitRecalibration(FitEncoder):
     """Validation images -> `Recalibration`: every second image for the map, the others for the bound."""
 
     name: ClassVar[str] = "fit_recalibration"
-    artifact_type: ClassVar[str] = "model"
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0015
 
-    data: Source
-    autoencoder: AnyAutoencoder
-    severity_encoder: SeverityRecipe
     recalibration: AnyRecalibration
     num_images: int = Field(4000, ge=FEWEST, description="validation images from the beginning of the split, or all")
-    seed: int = Field(0, description="keys severities, operators and noise")
-
-    def effort(self) -> float:
-        return self.num_images
 
     @property
     def label(self) -> str:
         return f"recalibration ({self.recalibration.kind}) of the {self.severity_encoder.degradation.kind} encoder"
-
-    def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
-        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
-
-    def severity_stage(self) -> TrainSeverity:
-        """The stage that gives the severity encoder."""
-        return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
-
-    def upstream(self) -> tuple[Stage, ...]:
-        return (self.autoencoder_stage(), self.severity_stage())
-
-    def images(self) -> ImageSplit:
-        """The validation images that are used."""
-        images = self.data.split("val")
-        return images.first(min(self.num_images, len(images)))
 
     def num_scores(self) -> int:
         """How many images the bound is taken from."""

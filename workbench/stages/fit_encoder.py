@@ -1,0 +1,42 @@
+"""What every fit to a severity encoder is: validation images, and the encoder that is looked at."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from workbench.autoencoders import AnyAutoencoder
+from workbench.data import ImageSplit, Source
+from workbench.stages.base import Stage
+from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
+
+
+class FitEncoder(Stage):
+    """Validation images -> what is known of a severity encoder once it is trained."""
+
+    artifact_type: ClassVar[str] = "model"
+
+    data: Source
+    autoencoder: AnyAutoencoder
+    severity_encoder: SeverityRecipe
+    num_images: int = Field(ge=1, description="validation images from the beginning of the split, or all")
+    seed: int = Field(0, description="keys severities, operators and noise")
+
+    def effort(self) -> float:
+        return self.num_images
+
+    def autoencoder_stage(self) -> TrainAutoencoder:
+        """The stage that gives the autoencoder."""
+        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
+
+    def severity_stage(self) -> TrainSeverity:
+        """The stage that gives the severity encoder."""
+        return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (self.autoencoder_stage(), self.severity_stage())
+
+    def images(self) -> ImageSplit:
+        """The validation images that are used."""
+        images = self.data.split("val")
+        return images.first(min(self.num_images, len(images)))
