@@ -142,7 +142,9 @@ study = Study(
             {"num_images": 64, "num_val_images": 16, "num_values": 3, "max_extensions": 2},
         ),
         "full": preset(
-            pairs(SOLVERS, FAMILIES), FULL, {"num_val_images": 32, "severity_encoder.num_train_images": 100_000}
+            pairs(SOLVERS, FAMILIES),
+            FULL,
+            {"num_val_images": 16, "num_values": 3, "severity_encoder.num_train_images": 100_000},
         ),
         "paper": paper.preset(),
     },
