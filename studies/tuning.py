@@ -11,12 +11,15 @@ Run: python -m workbench tune tuning (python -m workbench study tuning: the defa
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from studies import _tuning_report as report
 from studies._cells import SMOKE, matched
 from workbench.degradations import GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.solvers import GMLDPS, PSLD
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Preset, Study
 
 FIRST, *OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
+OTHER_SOLVERS = [(GMLDPS(), (FIRST, *OTHERS)), (PSLD(), (FIRST, OTHERS[0]))]
 
 study = Study(
     cell=Evaluate(),
@@ -33,7 +36,13 @@ study = Study(
         "desk": Preset(grids=[matched(degradation) for degradation in OTHERS]),
         "full": Preset(
             overrides={"severity_encoder.num_train_images": 100_000, "num_images": 512},
-            grids=[matched(degradation) for degradation in OTHERS],
+            grids=[
+                *(matched(degradation) for degradation in OTHERS),
+                *(matched(d, solver=(solver,)) for solver, degradations in OTHER_SOLVERS for d in degradations),
+            ],
+            search={"solver.weight": FloatDistribution(0.01, 10.0, log=True)},
         ),
     },
+    answer=report.answer,
+    report=report.SECTIONS,
 )

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from analytic_study import BEST_OFFSET, NUM_IMAGES, SEARCH, Analytic, analytic_study, psnr_of, worked
+from analytic_study import BEST_OFFSET, NOISE_OFFSET, NUM_IMAGES, SEARCH, Analytic, analytic_study, psnr_of, worked
 from cli_support import CommandLine, Trained
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
@@ -21,11 +22,14 @@ from optuna.trial import TrialState
 from workbench import study as study_module
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise
+from workbench.results import TUNING
+from workbench.settings import load_settings, with_settings
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Preset, Study
-from workbench.tuning.front import Point
+from workbench.tuning.found import Tuning, read_tuning, save_settings
+from workbench.tuning.front import Point, at_edge, choose
 from workbench.tuning.goal import Goal, means_of, on_validation
 from workbench.tuning.storage import JOURNAL
 from workbench.tuning.tune import SPACE, Options, rungs, tune
@@ -35,7 +39,8 @@ TIMEOUT = 120
 
 
 def tuned(root: Path, trials: int = 12, study: Study | None = None, **options: Any) -> dict[str, list[Point]]:
-    return tune("analytic", study or analytic_study(), "smoke", {}, Options(trials=trials, **options), Runtime(root))
+    found = tune("analytic", study or analytic_study(), "smoke", {}, Options(trials=trials, **options), Runtime(root))
+    return {name: list(task.points) for name, task in found.tasks.items()}
 
 
 def loaded(root: Path, task: str = "analytic") -> optuna.Study:
@@ -141,6 +146,97 @@ def test_an_optimum_at_an_edge_of_the_range_is_marked(tmp_path: Path) -> None:
     (points,) = tuned(tmp_path, 30, study, goal=SINGLE).values()
     assert points[-1].params == {"sampler.num_steps": 60}
     assert points[-1].at_edge == ("sampler.num_steps",)
+
+
+@pytest.mark.parametrize(
+    ("path", "distribution", "value", "expected"),
+    [
+        ("sampler.eta", FloatDistribution(0.0, 0.5), 0.5, True),
+        ("sampler.eta", FloatDistribution(0.0, 0.5), 0.0, False),  # no eta is below 0
+        ("sampler.eta", FloatDistribution(0.0, 1.0), 1.0, False),
+        ("sampler.eta", FloatDistribution(0.0, 0.5), 0.25, False),
+        ("sampler.num_steps", IntDistribution(1, 100, log=True), 1, False),
+        ("sampler.num_steps", IntDistribution(10, 100, log=True), 10, True),
+        ("solver.guidance_scale", FloatDistribution(0.1, 10.0, log=True), 9.9, True),
+        ("solver.guidance_scale", FloatDistribution(0.1, 10.0, log=True), 1.0, False),
+        ("solver.guidance_scale", FloatDistribution(1.0, 1.0), 1.0, False),
+        ("sampler.num_steps", CategoricalDistribution([10, 20]), 10, False),
+    ],
+)
+def test_the_end_of_a_range_is_no_edge_where_the_field_ends_too(
+    path: str, distribution: Any, value: Any, expected: bool
+) -> None:
+    assert at_edge(analytic_study().cell, path, distribution, value) is expected  # type: ignore[arg-type]
+
+
+def test_chosen_is_the_best_on_validation_that_costs_no_more_than_the_default() -> None:
+    def point(psnr: float, nfe: float) -> Point:
+        return Point(None, {}, "", {"psnr": psnr, "nfe": nfe}, {}, {})
+
+    points = [point(20, 50), point(18, 10), point(22, 50), point(22, 40), point(30, 51)]
+    assert choose(points, Goal()) == 3
+    assert choose(points, SINGLE) == 4
+    assert choose(points[:2], Goal()) == 0
+    lpips = [Point(None, {}, "", {"lpips": value}, {}, {}) for value in (0.3, 0.1, 0.2)]
+    assert choose(lpips, Goal("lpips", "none")) == 1
+
+
+@pytest.fixture(scope="module")
+def two_tasks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tuning]:
+    root = tmp_path_factory.mktemp("two")
+    study = analytic_study(axes={"degradation": (GaussianBlur(), GaussianNoise())}, columns={})
+    return root, tune("analytic", study, "smoke", {}, Options(trials=25), Runtime(root))
+
+
+def test_a_setting_is_tried_on_the_other_task(two_tasks: tuple[Path, Tuning]) -> None:
+    _, tuning = two_tasks
+    assert list(tuning.tasks) == ["gaussian_blur", "gaussian_noise"]
+    best = dict(zip(tuning.tasks, (BEST_OFFSET, NOISE_OFFSET), strict=True))
+    for source, found in tuning.tasks.items():
+        for used, there in found.transfer.items():
+            own, other = (
+                (task.best.params["start.offset_db"], task.best.params["sampler.num_steps"], best[used])
+                for task in (tuning.tasks[used], found)
+            )
+            assert there.quality.mean == pytest.approx(psnr_of(*other) - psnr_of(*own))
+            assert there.cost is not None
+            assert there.cost.mean == pytest.approx(other[1] / own[1])
+        assert found.transfer[source].quality.mean == 0
+    assert tuning.tasks["gaussian_blur"].transfer["gaussian_noise"].quality.mean < -5
+
+
+def test_importance_says_what_trials_differ_by(two_tasks: tuple[Path, Tuning], tmp_path: Path) -> None:
+    _, tuning = two_tasks
+    shares = tuning.tasks["gaussian_blur"].importance
+    assert shares["psnr"]["start.offset_db"] > 0.7  # 36 dB over its range, against 9
+    assert shares["nfe"]["sampler.num_steps"] > 0.95
+    assert sum(shares["psnr"].values()) == pytest.approx(1)
+    few = tune("analytic", analytic_study(), "smoke", {}, Options(trials=3), Runtime(tmp_path))
+    assert few.tasks["analytic"].importance == {}
+
+
+def test_what_was_found_is_kept(two_tasks: tuple[Path, Tuning]) -> None:
+    root, tuning = two_tasks
+    assert read_tuning(json.loads((root / "studies" / "analytic" / "smoke" / TUNING).read_text())) == tuning
+    found = tuning.tasks["gaussian_blur"]
+    assert [trial.number for trial in found.trials] == list(range(25))
+    assert found.best.validation["nfe"] <= 50
+    assert found.best.gain["psnr"].low > 0
+
+
+def test_a_saved_setting_is_chosen_by_its_file(two_tasks: tuple[Path, Tuning], tmp_path: Path) -> None:
+    _, tuning = two_tasks
+    paths = save_settings(tuning, "analytic", "smoke", tmp_path / "found")
+    assert [path.name for path in paths] == ["analytic_gaussian_blur.json", "analytic_gaussian_noise.json"]
+    best = tuning.tasks["gaussian_blur"].best
+    chosen = with_settings({"preset-settings": str(paths[0]), "start.offset_db": 1.0, "seed": 3})
+    assert chosen == {**best.params, "start.offset_db": 1.0, "seed": 3}
+    provenance = load_settings(str(paths[0])).provenance
+    assert provenance["cell"] == best.cell
+    assert provenance["test"]["psnr"]["mean"] == best.test["psnr"].mean  # type: ignore[index, call-overload]
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/analytic_gaussian_blur\.json cannot be written: "):
+        save_settings(tuning, "analytic", "smoke", tmp_path / "file")
 
 
 def test_optuna_reads_every_trial_with_its_cost_and_cell(tmp_path: Path) -> None:
@@ -369,7 +465,7 @@ def test_the_command_tunes_a_trained_cell(
     said = cli(*words, *trained.flags[:-2], "--num_images=6")
     assert said.code == 0, said.err
     assert "default" in said.out
-    assert "fronts: " in said.out
+    assert "found: " in said.out
     assert isinstance(definition.cell, Evaluate)
 
 

@@ -14,7 +14,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Severity-adaptive latent diffusion for inverse problems, as studies. "
-    "Any field of a study's cell can be overridden: --start.offset_db=3 --solver.kind=no_guidance",
+    "Any field of a study's cell can be overridden: --start.offset_db=3 --solver.kind=no_guidance; "
+    "--preset-settings=NAME overrides those that tuning found.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Obtain images, look at them.")
 app.add_typer(data_app, name="data")
@@ -106,6 +107,10 @@ def tune(
             "(default: optuna.journal in the study's folder)"
         ),
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", help="a folder for each task's setting as JSON, to be named by --preset-settings"),
+    ] = None,
     dashboard: Annotated[
         bool, typer.Option("--dashboard", help="say how to look at the trials, and do no more")
     ] = False,
@@ -116,7 +121,9 @@ def tune(
     rerun: Rerun = False,
 ) -> None:
     """Search the fields that a study's `search` names on validation images; then evaluate what is best on test."""
+    from workbench.reporting.publish import publish_cached
     from workbench.study import load_study
+    from workbench.tuning.found import save_settings
     from workbench.tuning.goal import Goal
     from workbench.tuning.tune import Options, how_to_look
     from workbench.tuning.tune import tune as search
@@ -126,8 +133,12 @@ def tune(
         typer.echo(how_to_look(name, preset, overrides, storage, runs))
         return
     options = Options(trials, val_images, Goal(quality, cost), sampler, storage)
+    definition = load_study(name)[0]
     with _runtime(runs, device, batch_size, rerun, name, (preset, "tune")) as runtime:
-        search(name, load_study(name)[0], preset, overrides, options, runtime)
+        tuning = search(name, definition, preset, overrides, options, runtime)
+        for path in save_settings(tuning, name, preset, save) if save else ():
+            runtime.progress.say(f"settings: {path}")
+        publish_cached(name, preset, overrides, runtime)
 
 
 @app.command(context_settings=OVERRIDES)
@@ -304,8 +315,9 @@ def _questions() -> dict[str, str]:
 
 def _overrides(context: typer.Context) -> dict[str, Any]:
     from workbench.config import parse_overrides
+    from workbench.settings import with_settings
 
-    return parse_overrides(context.args)
+    return with_settings(parse_overrides(context.args))
 
 
 def _runtime(

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+TUNING = "tuning.json"
+"""The file in a study's folder that says what `tune` found."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -34,7 +37,7 @@ class StudyResults:
         examples: cell id -> arrays by name, (n, height, width, channel) on [0, 1], and "image_id"; none of such cells.
         provenance: how it was made.
         notes: what a reader should know (what is absent, and why).
-        evidence: what the report needs beside rows, as JSON.
+        evidence: what the report needs beside rows, as JSON; "tuning" is what `tune` found.
     """
 
     name: str

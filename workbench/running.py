@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.config import UserError, digest
 from workbench.files import locked, whole, write_whole
 from workbench.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
-from workbench.results import Cell, StudyResults
+from workbench.results import TUNING, Cell, StudyResults
 from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
 from workbench.study import Study, command_of, load_study, refuse_namesakes, value_at
 
@@ -253,6 +253,13 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
 
 
 def _evidence(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
+    """What the study's support says, and what `tune` found, here or for the reference."""
+    tuning = study_folder(runtime, plan.name, plan.preset, plan.overrides) / TUNING
+    found = {"tuning": json.loads(tuning.read_text())} if tuning.is_file() else {}
+    return _supported(plan, runtime) | found
+
+
+def _supported(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
     if plan.evidence_shipped:
         assert plan.reference is not None
         return plan.reference.evidence

@@ -36,11 +36,13 @@ class Preset:
         axes: axes of the study that it replaces.
         grids: further grids of cells beside that of the axes, each the product of its own axes: for what is asked of
             some cells only.
+        search: further fields that are searched in the cells that have them.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
     axes: Axes = field(default_factory=dict)
     grids: Sequence[Axes] = ()
+    search: Mapping[str, "BaseDistribution"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,11 +145,12 @@ class Study:
                 values which the field refuses, or cells that cannot be told apart.
         """
         given = overrides or {}
-        search = {path: distribution for path, distribution in self.search.items() if path not in given}
-        if not search:
-            names = f"; overrides set all of it: {', '.join(self.search)}" if self.search else ""
-            raise UserError(f"there is nothing to search: the study's `search` is empty{names}")
         chosen = self.preset(preset)
+        whole = {**self.search, **chosen.search}
+        search = {path: distribution for path, distribution in whole.items() if path not in given}
+        if not search:
+            names = f"; overrides set all of it: {', '.join(whole)}" if whole else ""
+            raise UserError(f"there is nothing to search: the study's `search` is empty{names}")
         axes, *grids = (_without(axes, search) for axes in (chosen.axes, *chosen.grids))
         plain = replace(
             self, axes=_without(self.axes, search), presets={preset: replace(chosen, axes=axes, grids=grids)}

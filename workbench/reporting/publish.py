@@ -1,7 +1,8 @@
 """Give a study's results to people: the page, the terminal, W&B."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.config import UserError
 from workbench.files import locked, whole
@@ -46,6 +47,18 @@ def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, l
     render(results, sections, page, answer)
     write_summary(results, answer, page.parent)
     return page, answer
+
+
+def publish_cached(name: str, preset: str, overrides: Mapping[str, Any], runtime: "Runtime") -> None:
+    """Publish a study if all its cells are there; else say what computes them."""
+    from workbench.running import gather_cached
+
+    try:
+        study, results, folder = gather_cached(name, preset, overrides, runtime)
+    except UserError as error:
+        runtime.progress.say(f"no page: {error}")
+    else:
+        publish(study, results, folder, runtime)
 
 
 def report_all(runtime: "Runtime") -> Path:

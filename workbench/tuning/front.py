@@ -1,25 +1,22 @@
 """The settings that no other trial beats, evaluated again on test images beside the default."""
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workbench.files import locked, write_whole
+from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, paired_difference
 from workbench.stages.base import Runtime, ensure_all
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Task, value_at
-from workbench.tuning.goal import Goal, on_test, rows_of
+from workbench.tuning.goal import Goal, means_of, on_test, on_validation, rows_of
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
     from rich.table import Table
 
-FRONT = "front.json"
 EDGE = 0.01
 """The share of a range, on its own scale, within which a value counts as at its edge."""
 
@@ -32,7 +29,7 @@ class Point:
         trial: Optuna's number; None: the default.
         params: the searched fields by path.
         cell: the identity of its evaluation on test images.
-        validation: the objectives' means over the trial's images; none of the default.
+        validation: the objectives' means over the trial's images.
         test: the objectives over test images.
         gain: by how much each differs from the default's, image by image.
         at_edge: fields at an edge of their range: a wider one may hold a better setting.
@@ -47,23 +44,43 @@ class Point:
     at_edge: tuple[str, ...] = ()
 
 
-def evaluate_front(task: Task, cell: Evaluate, study: "Study", goal: Goal, runtime: Runtime) -> list[Point]:
-    """The default, then the front from the cheapest on: each an evaluation on the task's test images."""
+def evaluate_front(
+    task: Task, cell: Evaluate, study: "Study", goal: Goal, num_val_images: int, runtime: Runtime
+) -> list[Point]:
+    """The default, then the rest of the front from the cheapest on: each an evaluation on the task's test images."""
+    default = on_test(cell, {})
     settings: dict[str, tuple[Evaluate, Any]] = {}
     for trial in sorted(study.best_trials, key=lambda trial: (trial.values[-1], trial.number)):
         stage = on_test(cell, trial.params)
-        settings.setdefault(stage.identity, (stage, trial))
-    default = on_test(cell, {})
-    ensure_all([default, *(stage for stage, _ in settings.values())], runtime)
-    base = rows_of(default, runtime)
+        if stage.identity != default.identity:
+            settings.setdefault(stage.identity, (stage, trial))
+    of_default = on_validation(cell, {}, num_val_images)
+    ensure_all([default, of_default, *(stage for stage, _ in settings.values())], runtime)
+    base, means = rows_of(default, runtime), means_of(of_default, runtime)
     own = {path: value_at(cell, path) for path in task.search}
-    points = [_point(None, own, default, {}, base, base, goal)]
+    points = [_point(None, own, default, {name: means[name] for name in goal.columns}, base, base, goal)]
     for stage, trial in settings.values():
         validation = dict(zip(goal.columns, trial.values, strict=True))
-        edges = tuple(path for path, value in trial.params.items() if _at_edge(task.search[path], value))
+        edges = tuple(path for path, value in trial.params.items() if at_edge(cell, path, task.search[path], value))
         rows = rows_of(stage, runtime)
         points.append(_point(trial.number, trial.params, stage, validation, rows, base, goal, edges))
     return points
+
+
+def choose(points: Sequence[Point], goal: Goal) -> int:
+    """The place of the best setting by validation images among those that cost no more than the default, the first."""
+
+    def rank(place: int) -> tuple[float, float]:
+        quality, *cost = (points[place].validation[name] for name in goal.columns)
+        return (quality if goal.directions[0] == "maximize" else -quality, -cost[0] if cost else 0.0)
+
+    cost = goal.columns[-1]
+    affordable = [
+        place
+        for place, point in enumerate(points)
+        if goal.cost == "none" or point.validation[cost] <= points[0].validation[cost]
+    ]
+    return max(affordable, key=rank)
 
 
 def _point(
@@ -81,8 +98,8 @@ def _point(
     return Point(trial, params, stage.identity, validation, test, gain, edges)
 
 
-def _at_edge(distribution: "BaseDistribution", value: Any) -> bool:
-    """Whether a number lies at an edge of its range; a choice has none."""
+def at_edge(cell: Evaluate, path: str, distribution: "BaseDistribution", value: Any) -> bool:
+    """Whether a number lies at an end of its range, and the field could go on beyond; a choice has no ends."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
@@ -90,39 +107,42 @@ def _at_edge(distribution: "BaseDistribution", value: Any) -> bool:
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     ends = (distribution.low, value, distribution.high)
     low, place, high = map(math.log, ends) if distribution.log else map(float, ends)
-    return high > low and min(place - low, high - place) <= EDGE * (high - low)
+    margin = EDGE * (high - low)
+    step = 1 if isinstance(distribution, IntDistribution) else margin
+    near = [(place - low, distribution.low - step)] if distribution.low < distribution.high else []
+    near += [(high - place, distribution.high + step)] if near else []
+    return any(distance <= margin and _allows(cell, path, beyond) for distance, beyond in near)
 
 
-def write_fronts(fronts: Mapping[str, Sequence[Point]], num_trials: Mapping[str, int], folder: Path) -> Path:
-    """All tasks' fronts as JSON, beside the study's results."""
-    tree = {
-        name: {"num_trials": num_trials[name], "points": [asdict(point) for point in points]}
-        for name, points in fronts.items()
-    }
-    with locked(folder):
-        write_whole(folder / FRONT, json.dumps(tree, indent=2))
-    return folder / FRONT
+def _allows(cell: Evaluate, path: str, value: float) -> bool:
+    """Whether the field takes that value: an eta of 1 is the end of all eta, and no edge of what was searched."""
+    try:
+        cell.replace({path: value}).check()
+    except UserError:
+        return False
+    return True
 
 
 def front_table(name: str, points: Sequence[Point], goal: Goal) -> "Table":
-    """A front for the terminal, on test images; values at an edge of their range are starred."""
+    """A front on test images for the terminal: the chosen setting in bold, values at an edge of their range starred."""
     from rich.table import Table
 
     table = Table(title=name, title_justify="left", header_style="bold", show_lines=True)
     table.add_column("trial")
-    table.add_column("setting", overflow="fold")
-    table.add_column(f"{goal.quality} [95 %]", justify="right", no_wrap=True)
-    for column in goal.columns[1:]:
+    table.add_column("setting", no_wrap=True)
+    for column in goal.columns:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("less default's", justify="right", no_wrap=True)
-    for point in points:
+    table.add_column("less the default's", justify="right", no_wrap=True)
+    chosen = choose(points, goal)
+    for place, point in enumerate(points):
         setting = "\n".join(
             f"{path.rpartition('.')[2]}={_short(value)}{'*' if path in point.at_edge else ''}"
             for path, value in point.params.items()
         )
-        means = [_short(point.test[column].mean) for column in goal.columns[1:]]
+        means = [_short(point.test[column].mean) for column in goal.columns]
         label, gain = ("default", "") if point.trial is None else (str(point.trial), str(point.gain[goal.quality]))
-        table.add_row(label, setting, str(point.test[goal.quality]), *means, gain)
+        style = "bold" if place == chosen else None
+        table.add_row(label, setting, *means, gain, style=style)
     return table
 
 

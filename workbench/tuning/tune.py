@@ -21,9 +21,12 @@ from workbench.running import study_folder
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Study, Task, value_at
-from workbench.tuning.front import Point, evaluate_front, front_table, write_fronts
+from workbench.tuning.found import Found, TrialValues, Tuning, write_tuning
+from workbench.tuning.front import choose, evaluate_front, front_table
 from workbench.tuning.goal import Goal, means_of, on_test, on_validation
+from workbench.tuning.importance import importance
 from workbench.tuning.storage import address_of, dashboard_command, open_storage, shown
+from workbench.tuning.transfer import transfer
 from workbench.tuning.workers import claim, recover
 
 if TYPE_CHECKING:
@@ -74,8 +77,8 @@ class Options:
 
 def tune(
     name: str, study: Study, preset: str, overrides: Mapping[str, Any], options: Options, runtime: Runtime
-) -> dict[str, list[Point]]:
-    """Tune every task of a study; the fronts by task, each after the default.
+) -> Tuning:
+    """Tune every task of a study, and write what was found into its folder.
 
     Raises:
         UserError: before compute is spent, for options, a search or a storage that cannot be used.
@@ -104,15 +107,36 @@ def tune(
     ]
     for search in searches:
         search.run()
-    fronts, num_trials = {}, {}
-    for search in searches:
-        task = search.task
-        fronts[task.name] = evaluate_front(task, search.cell, search.study, options.goal, runtime)
-        num_trials[task.name] = len(search.done())
-        runtime.progress.show(front_table(f"{name} ({preset}): {task.name}", fronts[task.name], options.goal))
-    runtime.progress.say(f"fronts: {write_fronts(fronts, num_trials, folder)}")
+    tuning = _found(searches, options, runtime)
+    for task, found in tuning.tasks.items():
+        runtime.progress.show(front_table(f"{name} ({preset}): {task}", found.points, options.goal))
+    runtime.progress.say(f"found: {write_tuning(tuning, folder)}")
     runtime.progress.say(f"trials: {shown(address_of(options.storage, folder))}")
-    return fronts
+    return tuning
+
+
+def _found(searches: "Sequence[_Search]", options: Options, runtime: Runtime) -> Tuning:
+    """The fronts on test images, and what the trials and the chosen settings say."""
+    goal = options.goal
+    fronts = {
+        s.task.name: evaluate_front(s.task, s.cell, s.study, goal, options.images(s.cell), runtime) for s in searches
+    }
+    chosen = {name: choose(points, goal) for name, points in fronts.items()}
+    settings = {name: fronts[name][place].params for name, place in chosen.items()}
+    transfers = transfer([(s.task, s.cell) for s in searches], settings, goal, runtime)
+    tasks = {
+        s.task.name: Found(
+            search=_space(s.task, s.cell, options)["search"],
+            trials=tuple(TrialValues(t.number, t.params, tuple(t.values) if t.values else None) for t in s.done()),
+            points=tuple(fronts[s.task.name]),
+            chosen=chosen[s.task.name],
+            importance=importance(s.study, goal),
+            transfer=transfers[s.task.name],
+        )
+        for s in searches
+    }
+    num_images = max(options.images(s.cell) for s in searches)
+    return Tuning(goal=goal, num_val_images=num_images, sampler=options.sampler, tasks=tasks)
 
 
 def how_to_look(name: str, preset: str, overrides: Mapping[str, Any], storage: str | None, root: Path) -> str:

@@ -1,0 +1,51 @@
+"""Settings that `tune` found and `tune --save` wrote, by name: `--preset-settings=NAME` puts them before overrides."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+
+from workbench.config import Config, UserError
+
+PRESETS = Path(__file__).with_name("presets")
+FLAG = "preset-settings"
+
+
+class Settings(Config):
+    """Settings and how they were found.
+
+    Attributes:
+        settings: dotted path into a cell -> value.
+        provenance: the command, what it was tuned for, and what it gained on how many test images.
+    """
+
+    settings: dict[str, JsonValue]
+    provenance: dict[str, JsonValue]
+
+
+def with_settings(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides in which `preset-settings`, if it is there, is replaced by those settings; the other overrides win.
+
+    Raises:
+        UserError: for a name that there is not, or a file that holds no settings.
+    """
+    given = dict(overrides)
+    name = given.pop(FLAG, None)
+    return given if name is None else {**load_settings(str(name)).settings, **given}
+
+
+def load_settings(name: str) -> Settings:
+    """Those of a name in workbench/presets, or of a JSON file.
+
+    Raises:
+        UserError: as above.
+    """
+    path = Path(name) if name.endswith(".json") else PRESETS / f"{name}.json"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.json")))
+        raise UserError(f"there are no settings {name!r}; there are: {names}; or name a JSON file of `tune --save`")
+    try:
+        return Settings.model_validate_json(path.read_text())
+    except ValidationError as error:
+        raise UserError(f"{path} holds no settings: {error.errors()[0]['msg']}") from None

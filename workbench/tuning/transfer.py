@@ -1,0 +1,49 @@
+"""What a setting that was tuned for one task is worth on another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.metrics import Estimate, paired_difference, ratio_of_means
+from workbench.stages.base import Runtime, ensure_all
+from workbench.stages.evaluate import Evaluate
+from workbench.study import Task
+from workbench.tuning.goal import Goal, on_test, rows_of
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A setting on a task's test images, against the setting that was chosen for that task, image by image.
+
+    Attributes:
+        cell: the identity of the evaluation.
+        quality: by how much it is higher.
+        cost: as a multiple; None where no cost was an objective.
+    """
+
+    cell: str
+    quality: Estimate
+    cost: Estimate | None
+
+
+def transfer(
+    tasks: Sequence[tuple[Task, Evaluate]], chosen: Mapping[str, Mapping[str, Any]], goal: Goal, runtime: Runtime
+) -> dict[str, dict[str, Transfer]]:
+    """task that a setting was tuned for -> task that it is used on -> what came of it.
+
+    Fields that the other task's cell does not search stay its own.
+    """
+    stages = {
+        (source, task.name): on_test(cell, {path: value for path, value in params.items() if path in task.search})
+        for source, params in chosen.items()
+        for task, cell in tasks
+    }
+    ensure_all(list(stages.values()), runtime)
+    found: dict[str, dict[str, Transfer]] = {source: {} for source in chosen}
+    for (source, used), stage in stages.items():
+        rows, own = rows_of(stage, runtime), rows_of(stages[used, used], runtime)
+        own = own.loc[rows.index]
+        cost = None if goal.cost == "none" else ratio_of_means(rows[goal.cost], own[goal.cost])
+        quality = paired_difference(rows[goal.quality], own[goal.quality])
+        found[source][used] = Transfer(stage.identity, quality, cost)
+    return found
