@@ -64,12 +64,14 @@ def worked(root: Path) -> list[list[Any]]:
 
 
 def main() -> None:
-    """`python analytic_study.py RUNS TRIALS`: tune it in a process of its own."""
+    """`python analytic_study.py RUNS TRIALS [STORAGE]`: tune it in a process of its own."""
     import sys
 
     from workbench.tuning.tune import Options, tune
 
-    tune("analytic", analytic_study(), "smoke", {}, Options(trials=int(sys.argv[2])), Runtime(Path(sys.argv[1])))
+    root, trials, *storage = sys.argv[1:]
+    options = Options(trials=int(trials), storage=storage[0] if storage else None)
+    tune("analytic", analytic_study(), "smoke", {}, options, Runtime(Path(root)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from workbench.solvers import LDPS, NoGuidance
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Preset, Study
+from workbench.tuning import storage
 from workbench.tuning.found import Tuning, read_tuning, save_settings
 from workbench.tuning.front import Point, at_edge, choose
 from workbench.tuning.goal import Goal, means_of, on_validation
@@ -307,11 +309,11 @@ def test_one_objective_is_pruned_on_growing_numbers_of_images(tmp_path: Path) ->
     assert seen.count(32) == 30 - len(pruned)  # what was pruned was spared the rest
 
 
-def begin(root: Path, trials: int, seconds: float) -> "subprocess.Popen[bytes]":
+def begin(root: Path, trials: int, seconds: float, *storage: str) -> "subprocess.Popen[bytes]":
     script = Path(__file__).with_name("analytic_study.py")
     project = Path(study_module.__file__).parents[1]
     environment = {**os.environ, "ANALYTIC_SECONDS": str(seconds), "PYTHONPATH": str(project)}
-    return subprocess.Popen([sys.executable, str(script), str(root), str(trials)], env=environment)
+    return subprocess.Popen([sys.executable, str(script), str(root), str(trials), *storage], env=environment)
 
 
 def wait_for(reached: Any) -> None:
@@ -319,6 +321,11 @@ def wait_for(reached: Any) -> None:
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("localhost", port)) == 0
 
 
 def test_two_processes_share_one_study_and_make_no_trial_too_many(tmp_path: Path) -> None:
@@ -385,6 +392,47 @@ def test_a_database_keeps_trials_and_has_a_heartbeat(tmp_path: Path) -> None:
     assert beats == 4
 
 
+def test_the_trial_of_a_worker_without_a_heartbeat_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    process = begin(tmp_path / "runs", 3, 30, url)
+    wait_for(lambda: worked(tmp_path / "runs"))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    monkeypatch.setattr(storage, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage, "GRACE", 2)
+    time.sleep(3)  # the database counts in whole seconds
+    tuned(tmp_path / "runs", 3, storage=url)
+    lost, *others = optuna.load_study(study_name="analytic/smoke/analytic", storage=url).trials
+    assert lost.state == TrialState.FAIL
+    assert sum(trial.state == TrialState.COMPLETE for trial in others) == 3
+    assert any(trial.params == lost.params for trial in others)
+
+
+def test_a_grpc_proxy_serves_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grpc")
+    monkeypatch.setenv("no_grpc_proxy", "localhost")  # tests have a proxy that leads nowhere
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    script = (
+        "import optuna; from optuna.storages import RDBStorage, run_grpc_proxy_server as serve; "
+        f"serve(RDBStorage('sqlite:///{tmp_path}/optuna.db'), host='localhost', port={port})"
+    )
+    server = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        wait_for(lambda: listens(port))
+        other = begin(tmp_path / "runs", 6, 0.1, f"grpc://localhost:{port}")
+        tuned(tmp_path / "runs", 6, storage=f"grpc://localhost:{port}")
+        assert other.wait(TIMEOUT) == 0
+    finally:
+        server.kill()
+        server.wait()
+    study = optuna.load_study(study_name="analytic/smoke/analytic", storage=f"sqlite:///{tmp_path}/optuna.db")
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 6
+
+
 # --- what is refused
 
 
@@ -407,6 +455,7 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, A
     [
         ("sqlite:////nowhere/at/all.db", "storage sqlite:////nowhere/at/all.db cannot be reached: unable to open"),
         ("oracel://me:secret@host/db", r"storage oracel://me:\*\*\*@host/db cannot be reached: "),
+        ("grpc://localhost:1", "storage grpc://localhost:1 cannot be reached: "),
         ("grpc://localhost:99999", "storage grpc://localhost:99999 cannot be reached: Port out of range"),
         ("/proc/optuna.journal", "the Optuna journal /proc/optuna.journal cannot be opened: "),
     ],

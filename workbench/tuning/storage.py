@@ -99,7 +99,10 @@ def _proxy(url: str) -> "BaseStorage":
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause, in its first line: SQLAlchemy's own words wrap the driver's."""
-    while (cause := getattr(error, "orig", None) or error.__cause__) is not None:
-        error = cause
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The innermost cause that has words, in its first line: SQLAlchemy's own words wrap the driver's."""
+    said = type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        said = next(iter(str(cause).splitlines()), said)
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    return said
