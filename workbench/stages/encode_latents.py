@@ -6,16 +6,15 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from workbench.autoencoders import AnyAutoencoder
-from workbench.data import ImageSplit, Source, Split
+from workbench.data import ImageSplit, Split
 from workbench.stages.base import Runtime, Stage
-from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.tensors import Latents
 
 BATCH_SIZE = 250
 
 
-class EncodeLatents(Stage):
+class EncodeLatents(OnAutoencoder):
     """A split's images -> their scaled latents, in the split's order."""
 
     name: ClassVar[str] = "encode_latents"
@@ -23,8 +22,6 @@ class EncodeLatents(Stage):
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0004
 
-    data: Source
-    autoencoder: AnyAutoencoder
     split: Split = "train"
     num_images: int | None = Field(None, ge=1, description="encode the first so many; None: all")
 
@@ -39,10 +36,6 @@ class EncodeLatents(Stage):
         """The images that are encoded."""
         images = self.data.split(self.split)
         return images if self.num_images is None else images.first(self.num_images)
-
-    def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
-        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
 
     def upstream(self) -> tuple[Stage, ...]:
         return (self.autoencoder_stage(),)

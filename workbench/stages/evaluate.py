@@ -28,8 +28,8 @@ from workbench.stages.base import Runtime, Stage
 from workbench.stages.estimates import degrade
 from workbench.stages.fit_fusion import FitFusion
 from workbench.stages.fit_recalibration import FitRecalibration
+from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.rows import RowStream, write_sorted
-from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 from workbench.tensors import Images, Latents, Scalars
@@ -44,7 +44,7 @@ RESIDUAL_GROWTH = 2.0
 """By what factor guidance, which is there to lower it, may raise the residual before it is said to have diverged."""
 
 
-class Evaluate(Stage):
+class Evaluate(OnAutoencoder):
     """One cell: a severity encoder, a start rule and a solver on the measurements of one degradation.
 
     The autoencoder and the data are named once; the prior and the severity encoder are made for them.
@@ -111,10 +111,6 @@ class Evaluate(Stage):
         if isinstance(self.severity_encoder, NoEncoder):
             return f"no encoder on {self.degradation.kind}"
         return f"{self.severity_encoder.degradation.kind} encoder on {self.degradation.kind}"
-
-    def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
-        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
 
     def prior_stage(self) -> TrainPrior:
         """The stage that gives the prior."""

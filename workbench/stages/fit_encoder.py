@@ -4,30 +4,23 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from workbench.autoencoders import AnyAutoencoder
-from workbench.data import ImageSplit, Source
+from workbench.data import ImageSplit
 from workbench.stages.base import Stage
-from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 
 
-class FitEncoder(Stage):
+class FitEncoder(OnAutoencoder):
     """Validation images -> what is known of a severity encoder once it is trained."""
 
     artifact_type: ClassVar[str] = "model"
 
-    data: Source
-    autoencoder: AnyAutoencoder
     severity_encoder: SeverityRecipe
     num_images: int = Field(ge=1, description="validation images from the beginning of the split, or all")
     seed: int = Field(0, description="keys severities, operators and noise")
 
     def effort(self) -> float:
         return self.num_images
-
-    def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
-        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
 
     def severity_stage(self) -> TrainSeverity:
         """The stage that gives the severity encoder."""

@@ -10,15 +10,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from workbench.autoencoders import AnyAutoencoder
 from workbench.config import UserError
-from workbench.data import ImageSplit, Source
+from workbench.data import ImageSplit
 from workbench.degradations import AnyDegradation
 from workbench.metrics import Moments, radial_spectrum
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.estimates import degrade
-from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 
 BATCH_SIZE = 250
@@ -58,15 +57,13 @@ class SetStatistics:
         return range(len(self.bins)) if bins is None else bins
 
 
-class LatentStatistics(Stage):
+class LatentStatistics(OnAutoencoder):
     """Degraded images -> moments of E(y), moments and spectra of E(y) - z0, and of a severity encoder's error."""
 
     name: ClassVar[str] = "latent_statistics"
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0015
 
-    data: Source
-    autoencoder: AnyAutoencoder
     degradation: AnyDegradation = Field(description="what the images suffer; severities are uniform on [0, 1]")
     severity_encoder: SeverityRecipe | None = Field(None, description="also keep the errors of this encoder's z_hat")
     split: Literal["train", "val"] = Field("train", description="whose images; a severity encoder has seen train")
@@ -79,10 +76,6 @@ class LatentStatistics(Stage):
     @property
     def label(self) -> str:
         return f"latent statistics of {self.degradation.kind}"
-
-    def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
-        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
 
     def latents_stage(self) -> EncodeLatents:
         """The stage that gives the clean latents; one for all degradations."""

@@ -13,7 +13,7 @@ from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.metrics import calibration, psnr, ssim
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.evaluate import ROWS
-from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.on_autoencoder import OnAutoencoder
 
 LATENTS = "latents"
 """The group of the clean latents in the calibration that is left."""
@@ -21,7 +21,7 @@ SIZES = "sizes.json"
 BATCH_SIZE = 250
 
 
-class MeasureAutoencoder(Stage):
+class MeasureAutoencoder(OnAutoencoder):
     """Clean images through an autoencoder: psnr and ssim of D(E(x)), a row an image.
 
     Beside the rows lies what the latents look like: a calibration (see `metrics.calibration.summarise`) of z0 as if it
@@ -44,10 +44,6 @@ class MeasureAutoencoder(Stage):
     @property
     def label(self) -> str:
         return f"the {self.autoencoder.kind} autoencoder by itself"
-
-    def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
-        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
 
     def upstream(self) -> tuple[Stage, ...]:
         return (self.autoencoder_stage(),)

@@ -24,7 +24,7 @@ from workbench.stages.base import Runtime, Stage
 from workbench.stages.estimates import estimates
 from workbench.stages.evaluate import ROWS
 from workbench.stages.fit_recalibration import FEWEST, FitRecalibration
-from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 from workbench.tensors import Latents
@@ -45,7 +45,7 @@ def bound_column(risk: float) -> str:
     return f"bound_{risk:g}"
 
 
-class MeasureCalibration(Stage):
+class MeasureCalibration(OnAutoencoder):
     """One cell: one severity encoder on measurements of one degradation, a row an image.
 
     A row holds what the encoder predicts (var_hat), the truth (s2; `square`, the mean of e^2, which contains the bias),
@@ -87,10 +87,6 @@ class MeasureCalibration(Stage):
     def is_matched(self) -> bool:
         """Whether the encoder meets what it was trained on."""
         return bool(self.severity_encoder.degradation == self.degradation)
-
-    def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
-        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
 
     def prior_stage(self) -> TrainPrior:
         """The stage that gives the prior."""

@@ -6,19 +6,17 @@ from typing import Any, ClassVar
 
 import torch
 
-from workbench.autoencoders import AnyAutoencoder
 from workbench.config import UserError
-from workbench.data import Source
 from workbench.diffusion import Prior, PriorRecipe, load_prior
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.encode_latents import EncodeLatents
-from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.tensors import Ids
 
 STEPS_PER_EPOCH = 100
 
 
-class TrainPrior(Stage):
+class TrainPrior(OnAutoencoder):
     """Latents of a source's training images -> a prior that denoises them."""
 
     name: ClassVar[str] = "train_prior"
@@ -26,8 +24,6 @@ class TrainPrior(Stage):
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0065
 
-    data: Source
-    autoencoder: AnyAutoencoder
     prior: PriorRecipe
 
     def effort(self) -> float:
@@ -36,10 +32,6 @@ class TrainPrior(Stage):
     @property
     def label(self) -> str:
         return f"prior over {self.autoencoder.kind} latents"
-
-    def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
-        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
 
     def latents_stage(self) -> EncodeLatents:
         """The stage that gives the training latents."""

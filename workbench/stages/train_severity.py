@@ -7,9 +7,8 @@ import torch
 from pydantic import Field
 
 from workbench import zoo
-from workbench.autoencoders import AnyAutoencoder, Autoencoder
+from workbench.autoencoders import Autoencoder
 from workbench.config import NOT_IDENTITY, Config, UserError
-from workbench.data import Source
 from workbench.degradations import AnyDegradation
 from workbench.metrics import calibration
 from workbench.severity.encoder import SeverityEncoder
@@ -18,7 +17,7 @@ from workbench.severity.loss import SeverityLoss
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.estimates import degrade, estimates
-from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.tensors import Ids
 
 STEPS_PER_EPOCH = 50
@@ -47,7 +46,7 @@ class SeverityRecipe(Config):
     )
 
 
-class TrainSeverity(Stage):
+class TrainSeverity(OnAutoencoder):
     """Degraded training images and their clean latents -> a severity encoder."""
 
     name: ClassVar[str] = "train_severity"
@@ -55,8 +54,6 @@ class TrainSeverity(Stage):
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0022
 
-    data: Source
-    autoencoder: AnyAutoencoder
     severity_encoder: SeverityRecipe
 
     def effort(self) -> float:
@@ -65,10 +62,6 @@ class TrainSeverity(Stage):
     @property
     def label(self) -> str:
         return f"severity encoder for {self.severity_encoder.degradation.kind}"
-
-    def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
-        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
 
     def latents_stage(self) -> EncodeLatents:
         """The stage that gives the clean latents."""

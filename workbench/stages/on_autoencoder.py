@@ -1,0 +1,17 @@
+"""What stages share that rest on an autoencoder of their images."""
+
+from workbench.autoencoders import AnyAutoencoder
+from workbench.data import Source
+from workbench.stages.base import Stage
+from workbench.stages.train_autoencoder import TrainAutoencoder
+
+
+class OnAutoencoder(Stage):
+    """A stage on images and the autoencoder that was trained on them."""
+
+    data: Source
+    autoencoder: AnyAutoencoder
+
+    def autoencoder_stage(self) -> TrainAutoencoder:
+        """The stage that gives the autoencoder."""
+        return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
