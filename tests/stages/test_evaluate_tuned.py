@@ -9,10 +9,12 @@ import pytest
 from pair import tiny_cell
 
 from workbench.config import UserError
-from workbench.stages import evaluate
 from workbench.stages.base import PROVENANCE, Runtime
 from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
 from workbench.stages.evaluate_tuned import TRIALS, EvaluateTuned
+from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.train_prior import TrainPrior
+from workbench.stages.train_severity import TrainSeverity
 
 BEST = 8.0
 OWN = {"tuned", "ratio", "num_values", "num_val_images", "tolerance", "max_extensions"}
@@ -39,7 +41,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Evaluate]:
         (folder / EXAMPLES).write_bytes(b"pictures")
 
     monkeypatch.setattr(Evaluate, "work", work)
-    for upstream in (evaluate.TrainAutoencoder, evaluate.TrainPrior, evaluate.TrainSeverity):
+    for upstream in (TrainAutoencoder, TrainPrior, TrainSeverity):
         monkeypatch.setattr(upstream, "attempt", lambda self, runtime: [])
     return done
 
