@@ -21,12 +21,12 @@ from optuna.trial import TrialState
 from workbench import study as study_module
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise
+from workbench.goal import Goal, means_of, on_validation
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Preset, Study
 from workbench.tuning.front import Point
-from workbench.tuning.goal import Goal, means_of, on_validation
 from workbench.tuning.storage import JOURNAL
 from workbench.tuning.tune import SPACE, Options, rungs, tune
 

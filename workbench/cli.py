@@ -116,8 +116,8 @@ def tune(
     rerun: Rerun = False,
 ) -> None:
     """Search the fields that a study's `search` names on validation images; then evaluate what is best on test."""
+    from workbench.goal import Goal
     from workbench.study import load_study
-    from workbench.tuning.goal import Goal
     from workbench.tuning.tune import Options, how_to_look
     from workbench.tuning.tune import tune as search
 

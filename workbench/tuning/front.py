@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.files import locked, write_whole
+from workbench.goal import Goal, on_test, rows_of
 from workbench.metrics import Estimate, mean_interval, paired_difference
 from workbench.stages.base import Runtime, ensure_all
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Task, value_at
-from workbench.tuning.goal import Goal, on_test, rows_of
 
 if TYPE_CHECKING:
     from optuna import Study
