@@ -1,4 +1,4 @@
-"""A test double of the W&B server on 127.0.0.1: as much of it as the upload of runs and artifacts asks for.
+"""A test double of the W&B server on 127.0.0.1: as much of it as runs, artifacts and the agents of sweeps ask for.
 
 W&B's own client talks to it, as it is installed; a question that it does not know is answered with no data.
 """
@@ -27,6 +27,8 @@ class WandbServer:
         artifacts: artifact id -> what it was created with, and its state.
         files: path -> content of every file uploaded; those of an artifact begin with its id.
         used: (run id, artifact id) for each artifact declared as an input.
+        sweeps: sweep id -> its config, as YAML.
+        trials: run id -> settings, of the runs that agents are to be given, one after another.
     """
 
     rejects: bool = False
@@ -37,6 +39,8 @@ class WandbServer:
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     used: list[tuple[str, str]] = field(default_factory=list)
+    sweeps: dict[str, str] = field(default_factory=dict)
+    trials: dict[str, dict[str, Any]] = field(default_factory=dict)
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def artifact_id(self, name: str) -> str | None:
@@ -94,7 +98,29 @@ class WandbServer:
             case "UseArtifact":
                 self.used.append((given["runName"], given["artifactID"]))
                 return {"useArtifact": {"artifact": {"id": given["artifactID"]}}}
+            case "UpsertSweep":
+                name = f"sweep-{len(self.sweeps)}"
+                self.sweeps[name] = given["config"]
+                project = {"id": "p", "name": given["projectName"], "entity": {"id": "e", "name": ENTITY}}
+                return {"upsertSweep": {"sweep": {"name": name, "project": project}, "configValidationWarnings": []}}
+            case "SweepWithRuns":
+                sweep = {"id": "s", "name": given["sweep"], "config": self.sweeps[given["sweep"]]}
+                return {"project": {"sweep": {**sweep, "runs": {"edges": []}}}}
+            case "CreateAgent":
+                return {"createAgent": {"agent": {"id": "agent"}}}
+            case "Heartbeat":
+                return {"agentHeartbeat": {"agent": {"id": given["id"]}, "commands": json.dumps(self._commands(given))}}
         return {}
+
+    def _commands(self, heartbeat: dict[str, Any]) -> list[dict[str, Any]]:
+        """What an agent is to do next: nothing while it is at work, then the next run, and in the end to leave."""
+        if json.loads(heartbeat["runState"]):
+            return []
+        if not self.trials:
+            return [{"type": "exit"}]
+        run_id = next(iter(self.trials))
+        settings = {path: {"value": value} for path, value in self.trials.pop(run_id).items()}
+        return [{"type": "run", "run_id": run_id, "program": "workbench", "args": settings}]
 
     def _upload(self, path: str) -> dict[str, Any]:
         return {"uploadUrl": f"{self.address}/put/{path}", "uploadHeaders": []}

@@ -31,6 +31,16 @@ def stated_mode() -> Mode | None:
     return MODES[name]
 
 
+def require_online(why: str) -> None:
+    """Refuse to go on where $WANDB_MODE keeps W&B's server out.
+
+    Raises:
+        UserError: if it does.
+    """
+    if stated_mode() in ("offline", "disabled"):
+        raise UserError(f"WANDB_MODE is {os.environ['WANDB_MODE']}, but {why}: unset it, or set it to online")
+
+
 def wandb_mode() -> Mode:
     """What $WANDB_MODE says; else online where the user is logged in; else offline.
 
