@@ -24,6 +24,7 @@ class WandbServer:
         silent: takes requests and never answers, until it is stopped.
         runs: run id -> what it was created with (groupName, jobType, tags, config ...).
         streams: run id -> file -> line number -> line, of history, summary and the like.
+        exits: run id -> the exit code with which it ended.
         artifacts: artifact id -> what it was created with, and its state.
         files: path -> content of every file uploaded; those of an artifact begin with its id.
         used: (run id, artifact id) for each artifact declared as an input.
@@ -36,6 +37,7 @@ class WandbServer:
     address: str = ""
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     streams: dict[str, dict[str, dict[int, str]]] = field(default_factory=dict)
+    exits: dict[str, int] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     used: list[tuple[str, str]] = field(default_factory=list)
@@ -188,8 +190,11 @@ class _Handler(BaseHTTPRequestHandler):
             operation = re.search(r"(?:query|mutation)\s+(\w+)", question["query"])
             answer = {"data": server.answer(operation[1] if operation else "", variables.get("input") or variables)}
         elif self.path.endswith("/file_stream"):
-            streams = server.streams.setdefault(self.path.split("/")[-2], {})
-            for name, chunk in json.loads(body).get("files", {}).items():
+            run_id, told = self.path.split("/")[-2], json.loads(body)
+            if told.get("complete"):
+                server.exits[run_id] = told["exitcode"]
+            streams = server.streams.setdefault(run_id, {})
+            for name, chunk in told.get("files", {}).items():
                 streams.setdefault(name, {}).update(enumerate(chunk["content"], chunk["offset"]))
         elif self.command == "PUT":
             server.files[self.path.removeprefix("/put/")] = body

@@ -76,10 +76,10 @@ def run(
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
     rungs: Annotated[
-        bool, typer.Option("--rungs", help="first on an eighth and a quarter of the images: a sweep may stop it there")
+        bool, typer.Option("--rungs", help="first on a quarter of the images: a sweep may stop it there")
     ] = False,
 ) -> None:
-    """Run one cell of a study: its base cell with your overrides; those of `wandb agent` come before yours."""
+    """Run one cell of a study: its base cell with your overrides; those of `wandb agent` win over yours."""
     from workbench.reporting.publish import print_cell
     from workbench.study import base_cell
     from workbench.sweeps import rungs as parts_of
@@ -89,7 +89,7 @@ def run(
         own = {path: value for path, value in _overrides(context).items() if path not in agent.config}
         stage = base_cell(name, preset, own).replace(agent.config)
         stage.check()
-        with _runtime(runs, device, batch_size, rerun, name, (preset,)) as runtime:
+        with _runtime(runs, device, batch_size, rerun, None if agent.is_live else name, (preset,)) as runtime:
             for part in parts_of(stage) if rungs else [stage]:
                 agent.log(part.ensure(runtime), getattr(part, "split", "test"))
             print_cell(stage, stage.folder(runtime), runtime.progress)
@@ -172,16 +172,16 @@ def sweep(
 
     options, overrides = Options(method, Goal(quality, cost), trials, points, val_images), _overrides(context)
     configs = sweep_configs(name, load_study(name)[0], preset, overrides, options)
-    addresses = {file: register(config) for file, config in configs.items()} if create else {}
     folder = output or study_folder(Runtime(runs), name, preset, overrides) / "sweeps"
-    folder.mkdir(parents=True, exist_ok=True)
     for file, config in configs.items():
+        address = register(config) if create else None
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / file, as_yaml(name, config))
         typer.echo(folder / file)
-        if file in addresses:
-            typer.echo(f"  wandb agent {addresses[file]}")
+        if address is not None:
+            typer.echo(f"  wandb agent {address}")
             if method == "optuna":
-                typer.echo(f"  wandb sweep-scheduler {addresses[file]}")
+                typer.echo(f"  wandb sweep-scheduler {address}")
 
 
 @app.command(context_settings=OVERRIDES)

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from pydantic.fields import FieldInfo
 
+_ABSENT = object()
+
 
 class UserError(ValueError):
     """Something that the user can mend. The command line prints the message as one line, without a traceback."""
@@ -156,12 +158,13 @@ def _changes(path: str, here: Any, there: Any, plain_there: Any) -> Iterator[tup
         yield path, plain_there
         return
     for name, info in type(there).model_fields.items():
-        inner = f"{path}.{name}".removeprefix(".")
-        if name == "kind" and not is_same:
-            yield inner, plain_there[name]
-        else:
-            own = getattr(here, name) if is_same else info.get_default(call_default_factory=True)
-            yield from _changes(inner, own, getattr(there, name), plain_there[name])
+        inner, value = f"{path}.{name}".removeprefix("."), getattr(there, name)
+        if is_same:
+            yield from _changes(inner, getattr(here, name), value, plain_there[name])
+        elif name == "kind":
+            yield inner, value
+        elif value != info.get_default(call_default_factory=True):
+            yield from _changes(inner, _ABSENT, value, plain_there[name])
 
 
 def _counts(info: FieldInfo, value: Any) -> bool:

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 Method = Literal["bayes", "random", "grid", "optuna"]
 
-PARTS = (8, 4, 1)
-"""A run that W&B may stop early is judged on parts of its images: an eighth, a quarter and all."""
+PARTS = (4, 4, 1)
+"""A run that may be stopped early logs the metric on a quarter of its images and then on all. On the quarter twice, for
+W&B judges runs from their second value on, by the best that they had."""
 EARLY_TERMINATE = {"type": "hyperband", "min_iter": 1, "eta": 3}
-"""Counting from 0, the second value decides: the best third of the runs goes on from a quarter of the images."""
+"""The best third of the runs goes on. Not with bayes, whose model takes a run's best value for its result, and so would
+learn from quarters."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def as_yaml(name: str, config: Mapping[str, Any]) -> str:
 
 
 def rungs(cell: Stage) -> list[Stage]:
-    """The cell on parts of its images, the last all of them; the cell alone where a part would be too few to judge."""
+    """The cell on parts of its images, the last all of them; the cell alone where a part is too small to judge by."""
     if not isinstance(cell, Evaluate) or cell.num_images < FEWEST * max(PARTS):
         return [cell]
     return [cell.replace(num_images=cell.num_images // part) for part in PARTS]
@@ -97,15 +99,16 @@ def register(config: Mapping[str, Any]) -> str:
     require_online("a sweep is registered at W&B's server")
     import wandb
 
-    from workbench.tracking.upload import UploadError, log_in
+    from workbench.tracking.upload import UploadError, first_line, log_in
 
     project = os.environ.get("WANDB_PROJECT") or str(config["project"])
     try:
-        entity = os.environ.get("WANDB_ENTITY") or log_in().default_entity
+        api = log_in()
+        entity = os.environ.get("WANDB_ENTITY") or api.default_entity
         with contextlib.redirect_stdout(None):
             return f"{entity}/{project}/{wandb.sweep(dict(config), entity=entity, project=project)}"
     except (UploadError, wandb.errors.Error) as error:
-        raise UserError(str(error).splitlines()[0]) from None
+        raise UserError(first_line(error)) from None
 
 
 def _sweep_config(name: str, preset: str, task: Task, options: Options) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def _sweep_config(name: str, preset: str, task: Task, options: Options) -> dict[
     }
     if options.method == "optuna":
         config["scheduler"] = {"engine": "optuna"}
-    elif len(rungs(trial)) > 1:
+    elif options.method != "bayes" and len(rungs(trial)) > 1:
         config["early_terminate"] = dict(EARLY_TERMINATE)
         command.append("--rungs")
     if options.method != "grid":
@@ -154,11 +157,8 @@ def _parameter(distribution: "BaseDistribution", options: Options) -> dict[str, 
         return {"values": _points(distribution, options.points)}
     is_int, ends = isinstance(distribution, IntDistribution), {"min": low, "max": high}
     if distribution.log:
-        return (
-            {"distribution": "q_log_uniform_values", **ends, "q": 1}
-            if is_int
-            else {"distribution": "log_uniform_values", **ends}
-        )
+        quantised = {"distribution": "q_log_uniform_values", **ends, "q": 1}
+        return quantised if is_int else {"distribution": "log_uniform_values", **ends}
     if step is None:
         return {"distribution": "uniform", **ends}
     if is_int and step == 1:

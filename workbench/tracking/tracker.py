@@ -3,15 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 from workbench.tracking.record import Record, Records
 
 PROJECT = "severity-workbench"
-AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
-"""How `wandb agent` names the run of the process that it starts, its sweep and its settings."""
 
 
 class Tracker:
@@ -85,7 +83,6 @@ def _start(records: Records) -> "subprocess.Popen[bytes] | None":
         with records.log.open("a") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "workbench.tracking", str(records.runs)],
-                env=without_agent(os.environ),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -95,11 +92,6 @@ def _start(records: Records) -> "subprocess.Popen[bytes] | None":
             )
     except OSError:
         return None
-
-
-def without_agent(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what `wandb agent` says of its run, which every run of W&B's would take for its own."""
-    return {name: value for name, value in environment.items() if name not in AGENT}
 
 
 def _kinds(tree: dict[str, Any]) -> Iterator[str]:
