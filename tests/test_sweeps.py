@@ -310,6 +310,16 @@ def test_a_search_that_cannot_be_is_refused(
         analytic(search=search)
 
 
+def test_reversed_bounds_are_said_in_one_line(
+    cli: "CommandLine", monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "upside_down.py").write_text("import optuna\noptuna.distributions.IntDistribution(9, 3)\n")
+    monkeypatch.setattr("studies.__path__", [str(tmp_path)])
+    monkeypatch.setattr("workbench.study.study_names", lambda: ["upside_down"])
+    said = cli.refuses("sweep", "upside_down", "--runs", tmp_path / "runs")
+    assert said.startswith("study 'upside_down' is not sound: `low <= high` must hold")
+
+
 def test_files_go_to_the_studys_folder(cli: "CommandLine", tmp_path: Path) -> None:
     said = cli("sweep", "tuning", "--preset", "smoke", "--runs", tmp_path)
     assert (said.code, said.err) == (0, "")
