@@ -1,4 +1,4 @@
-"""A test double of the W&B server on 127.0.0.1: as much of it as runs, artifacts and the agents of sweeps ask for.
+"""A test double of the W&B server on 127.0.0.1: as much of it as runs, artifacts and sweeps ask for.
 
 W&B's own client talks to it, as it is installed; a question that it does not know is answered with no data.
 """
@@ -30,6 +30,7 @@ class WandbServer:
         used: (run id, artifact id) for each artifact declared as an input.
         sweeps: sweep id -> its config, as YAML.
         trials: run id -> settings, of the runs that agents are to be given, one after another.
+        proposed: settings of the runs that a scheduler has asked for; with the first of them the sweep is at its end.
     """
 
     rejects: bool = False
@@ -43,6 +44,7 @@ class WandbServer:
     used: list[tuple[str, str]] = field(default_factory=list)
     sweeps: dict[str, str] = field(default_factory=dict)
     trials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    proposed: list[dict[str, Any]] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def artifact_id(self, name: str) -> str | None:
@@ -112,6 +114,17 @@ class WandbServer:
                 return {"createAgent": {"agent": {"id": "agent"}}}
             case "Heartbeat":
                 return {"agentHeartbeat": {"agent": {"id": given["id"]}, "commands": json.dumps(self._commands(given))}}
+            case "ServerFeaturesQuery":
+                return {"serverInfo": {"features": [{"name": "SWEEPS_LOCAL_SCHEDULER", "isEnabled": True}]}}
+            case "SweepConfig" | "SweepRunsWithHistory" | "SweepWatchedRuns":
+                runs = {"pageInfo": {"hasNextPage": False, "endCursor": None}, "edges": []}
+                sweep = {"id": "s", "config": self.sweeps[given["sweep"]], "controllerRunName": "scheduler"}
+                state = "FINISHED" if self.proposed else "RUNNING"
+                return {"project": {"sweep": {**sweep, "state": state, "runs": runs}, "runs": runs}}
+            case "EnqueueSweepRun":
+                settings = {path: setting["value"] for path, setting in json.loads(given["config"]).items()}
+                self.proposed.append(settings)
+                return {"enqueueSweepRun": {"id": f"proposed-{len(self.proposed)}", "runQueueItemId": "i"}}
         return {}
 
     def _commands(self, heartbeat: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Sweeps by W&B's own agent, a process that talks to a double of the server and starts `python -m workbench run`."""
+"""Sweeps by W&B's own agent and scheduler: processes that talk to a double of the server, as they are installed."""
 
 import json
 import os
@@ -49,11 +49,11 @@ def started_by_agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("workbench.study.load_study", lambda _: (analytic_study(), ""))
 
 
-def run_agent(folder: Path, runs: Path, sweep: str) -> str:
-    """Run `wandb agent` to its end; what it and the runs said."""
+def run_wandb(verb: str, folder: Path, runs: Path, sweep: str) -> str:
+    """Run `wandb agent`, or `wandb sweep-scheduler`, to its end; what it and the runs said."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
-        [sys.executable, "-m", "wandb", "agent", sweep],
+        [sys.executable, "-m", "wandb", verb, sweep],
         cwd=folder,
         env={**os.environ, "WORKBENCH_RUNS": str(runs), "PATH": path, "PYTHONPATH": str(PROJECT)},
         stdout=subprocess.PIPE,
@@ -90,7 +90,7 @@ def test_wandbs_own_agent_runs_trials_of_the_sweep(
     }
     assert all(set(settings) == set(config["parameters"]) for settings in trials.values())
     server.trials |= trials
-    said_by_all = run_agent(tmp_path, trained.runs, agent.split()[-1])
+    said_by_all = run_wandb("agent", tmp_path, trained.runs, agent.split()[-1])
     ((task,),) = [study_module.load_study("tuning")[0].tasks("smoke", parse_overrides(flags))]
     runtime = Runtime(trained.runs)
     metric = config["metric"]["name"]
@@ -112,7 +112,22 @@ def test_wandbs_own_agent_runs_trials_of_the_sweep(
     assert server.exits == dict.fromkeys(trials, 0)
 
 
-def test_what_the_agent_says_comes_before_flags(
+def test_wandbs_own_scheduler_searches_with_optuna(cli: "CommandLine", tmp_path: Path, server: WandbServer) -> None:
+    said = cli("sweep", "tuning", "--preset", "smoke", "--method=optuna", "--cost=nfe", "--create", "--runs", tmp_path)
+    assert said.code == 0, said.err
+    _, agent, scheduler = said.out.splitlines()
+    address = f"{ENTITY}/severity-workbench/sweep-0"
+    assert (agent.split(), scheduler.split()) == (["wandb", "agent", address], ["wandb", "sweep-scheduler", address])
+    said_by_it = run_wandb("sweep-scheduler", tmp_path, tmp_path, address)
+    assert "the sweep is FINISHED" in said_by_it
+    search = study_module.load_study("tuning")[0].search
+    assert server.proposed, said_by_it
+    for settings in server.proposed:
+        assert set(settings) == set(search)
+        assert all(search[path]._contains(value) for path, value in settings.items())
+
+
+def test_what_the_agent_says_wins_over_flags(
     cli: "CommandLine", tmp_path: Path, server: WandbServer, started_by_agent: None
 ) -> None:
     words = ("run", "analytic", "--preset", "smoke", "--runs", tmp_path / "runs", "--split=val")
