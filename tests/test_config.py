@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, model_validator
 
-from workbench.config import ADDED_LATER, NOT_IDENTITY, Config, UserError, digest, kind_of, members, parse_overrides
+from workbench.config import (
+    ADDED_LATER,
+    NOT_IDENTITY,
+    Config,
+    UserError,
+    as_override,
+    digest,
+    kind_of,
+    members,
+    overrides_between,
+    parse_overrides,
+)
 
 
 class Constant(Config):
@@ -241,3 +252,31 @@ def test_parse_overrides_refuses_what_it_cannot_read(argument: str) -> None:
     with pytest.raises(UserError) as raised:
         parse_overrides(["--seed=1", argument])
     assert str(raised.value) == f"cannot read {argument!r}: write overrides as --a.b=value"
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "expected"),
+    [
+        (Task(), Task(), {}),
+        (Task(), Task(seed=3, num_images=7, folder=Path("there")), {"seed": 3, "num_images": 7, "folder": "there"}),
+        (Task(num_images=7), Task(), {"num_images": None}),
+        (Task(), Task(signal=Ramp()), {"signal.kind": "ramp"}),
+        (Task(), Task(signal=Ramp(slope=0.1)), {"signal.kind": "ramp", "signal.slope": 0.1}),
+        (Task(signal=Ramp(slope=3.0)), Task(signal=Ramp(slope=0.1)), {"signal.slope": 0.1}),
+        (Task(), Task(signal=Filter(source=Constant())), {"signal.kind": "filter", "signal.source.kind": "constant"}),
+        (
+            Task(),
+            Task(signal=Filter(source=Ramp(slope=1.0))),
+            {"signal.kind": "filter", "signal.source.kind": "ramp", "signal.source.slope": 1.0},
+        ),
+        (Task(), Task(second=Ramp(num_steps=5)), {"second.kind": "ramp", "second.num_steps": 5}),
+        (Task(second=Ramp()), Task(), {"second": None}),
+        (Task(), Task(widths=(3,)), {"widths": [3]}),
+        (Task(), Task(blend=(Constant(),)), {"blend": [{"kind": "constant", "value": 1.0}]}),
+    ],
+)
+def test_the_overrides_that_make_one_config_of_another(here: Task, there: Task, expected: dict[str, Any]) -> None:
+    found = overrides_between(here, there)
+    assert found == expected
+    assert here.replace(found) == there
+    assert here.replace(parse_overrides([as_override(path, value) for path, value in found.items()])) == there

@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 from workbench import study as study_module
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise
+from workbench.goal import Goal, means_of, on_validation
 from workbench.results import TUNING
 from workbench.settings import load_settings, with_settings
 from workbench.solvers import LDPS, NoGuidance
@@ -32,7 +33,6 @@ from workbench.study import Preset, Study
 from workbench.tuning import storage
 from workbench.tuning.found import Tuning, read_tuning, save_settings
 from workbench.tuning.front import Point, at_edge, choose
-from workbench.tuning.goal import Goal, means_of, on_validation
 from workbench.tuning.storage import JOURNAL
 from workbench.tuning.tune import SPACE, Options, rungs, tune
 

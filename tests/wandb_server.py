@@ -1,4 +1,4 @@
-"""A test double of the W&B server on 127.0.0.1: as much of it as the upload of runs and artifacts asks for.
+"""A test double of the W&B server on 127.0.0.1: as much of it as runs, artifacts and sweeps ask for.
 
 W&B's own client talks to it, as it is installed; a question that it does not know is answered with no data.
 """
@@ -24,9 +24,13 @@ class WandbServer:
         silent: takes requests and never answers, until it is stopped.
         runs: run id -> what it was created with (groupName, jobType, tags, config ...).
         streams: run id -> file -> line number -> line, of history, summary and the like.
+        exits: run id -> the exit code with which it ended.
         artifacts: artifact id -> what it was created with, and its state.
         files: path -> content of every file uploaded; those of an artifact begin with its id.
         used: (run id, artifact id) for each artifact declared as an input.
+        sweeps: sweep id -> its config, as YAML.
+        trials: run id -> settings, of the runs that agents are to be given, one after another.
+        proposed: settings of the runs that a scheduler has asked for; with the first of them the sweep is at its end.
     """
 
     rejects: bool = False
@@ -34,9 +38,13 @@ class WandbServer:
     address: str = ""
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     streams: dict[str, dict[str, dict[int, str]]] = field(default_factory=dict)
+    exits: dict[str, int] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     used: list[tuple[str, str]] = field(default_factory=list)
+    sweeps: dict[str, str] = field(default_factory=dict)
+    trials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    proposed: list[dict[str, Any]] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def artifact_id(self, name: str) -> str | None:
@@ -94,7 +102,40 @@ class WandbServer:
             case "UseArtifact":
                 self.used.append((given["runName"], given["artifactID"]))
                 return {"useArtifact": {"artifact": {"id": given["artifactID"]}}}
+            case "UpsertSweep":
+                name = f"sweep-{len(self.sweeps)}"
+                self.sweeps[name] = given["config"]
+                project = {"id": "p", "name": given["projectName"], "entity": {"id": "e", "name": ENTITY}}
+                return {"upsertSweep": {"sweep": {"name": name, "project": project}, "configValidationWarnings": []}}
+            case "SweepWithRuns":
+                sweep = {"id": "s", "name": given["sweep"], "config": self.sweeps[given["sweep"]]}
+                return {"project": {"sweep": {**sweep, "runs": {"edges": []}}}}
+            case "CreateAgent":
+                return {"createAgent": {"agent": {"id": "agent"}}}
+            case "Heartbeat":
+                return {"agentHeartbeat": {"agent": {"id": given["id"]}, "commands": json.dumps(self._commands(given))}}
+            case "ServerFeaturesQuery":
+                return {"serverInfo": {"features": [{"name": "SWEEPS_LOCAL_SCHEDULER", "isEnabled": True}]}}
+            case "SweepConfig" | "SweepRunsWithHistory" | "SweepWatchedRuns":
+                runs = {"pageInfo": {"hasNextPage": False, "endCursor": None}, "edges": []}
+                sweep = {"id": "s", "config": self.sweeps[given["sweep"]], "controllerRunName": "scheduler"}
+                state = "FINISHED" if self.proposed else "RUNNING"
+                return {"project": {"sweep": {**sweep, "state": state, "runs": runs}, "runs": runs}}
+            case "EnqueueSweepRun":
+                settings = {path: setting["value"] for path, setting in json.loads(given["config"]).items()}
+                self.proposed.append(settings)
+                return {"enqueueSweepRun": {"id": f"proposed-{len(self.proposed)}", "runQueueItemId": "i"}}
         return {}
+
+    def _commands(self, heartbeat: dict[str, Any]) -> list[dict[str, Any]]:
+        """What an agent is to do next: nothing while it is at work, then the next run, and in the end to leave."""
+        if json.loads(heartbeat["runState"]):
+            return []
+        if not self.trials:
+            return [{"type": "exit"}]
+        run_id = next(iter(self.trials))
+        settings = {path: {"value": value} for path, value in self.trials.pop(run_id).items()}
+        return [{"type": "run", "run_id": run_id, "program": "workbench", "args": settings}]
 
     def _upload(self, path: str) -> dict[str, Any]:
         return {"uploadUrl": f"{self.address}/put/{path}", "uploadHeaders": []}
@@ -162,8 +203,11 @@ class _Handler(BaseHTTPRequestHandler):
             operation = re.search(r"(?:query|mutation)\s+(\w+)", question["query"])
             answer = {"data": server.answer(operation[1] if operation else "", variables.get("input") or variables)}
         elif self.path.endswith("/file_stream"):
-            streams = server.streams.setdefault(self.path.split("/")[-2], {})
-            for name, chunk in json.loads(body).get("files", {}).items():
+            run_id, told = self.path.split("/")[-2], json.loads(body)
+            if told.get("complete"):
+                server.exits[run_id] = told["exitcode"]
+            streams = server.streams.setdefault(run_id, {})
+            for name, chunk in told.get("files", {}).items():
                 streams.setdefault(name, {}).update(enumerate(chunk["content"], chunk["offset"]))
         elif self.command == "PUT":
             server.files[self.path.removeprefix("/put/")] = body

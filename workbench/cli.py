@@ -76,15 +76,24 @@ def run(
     device: Device = "auto",
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
+    rungs: Annotated[
+        bool, typer.Option("--rungs", help="first on a quarter of the images: a sweep may stop it there")
+    ] = False,
 ) -> None:
-    """Run one cell of a study: its base cell with your overrides."""
+    """Run one cell of a study: its base cell with your overrides; those of `wandb agent` win over yours."""
     from workbench.reporting.publish import print_cell
     from workbench.study import base_cell
+    from workbench.sweeps import rungs as parts_of
+    from workbench.tracking.agent import agent_run
 
-    stage = base_cell(name, preset, _overrides(context))
-    stage.check()
-    with _runtime(runs, device, batch_size, rerun, name, (preset,)) as runtime:
-        print_cell(stage, stage.ensure(runtime), runtime.progress)
+    with agent_run() as agent:
+        own = {path: value for path, value in _overrides(context).items() if path not in agent.config}
+        stage = base_cell(name, preset, own).replace(agent.config)
+        stage.check()
+        with _runtime(runs, device, batch_size, rerun, None if agent.is_live else name, (preset,)) as runtime:
+            for part in parts_of(stage) if rungs else [stage]:
+                agent.log(part.ensure(runtime), getattr(part, "split", "test"))
+            print_cell(stage, stage.folder(runtime), runtime.progress)
 
 
 @app.command(context_settings=OVERRIDES)
@@ -121,10 +130,10 @@ def tune(
     rerun: Rerun = False,
 ) -> None:
     """Search the fields that a study's `search` names on validation images; then evaluate what is best on test."""
+    from workbench.goal import Goal
     from workbench.reporting.publish import publish_cached
     from workbench.study import load_study
     from workbench.tuning.found import save_settings
-    from workbench.tuning.goal import Goal
     from workbench.tuning.tune import Options, how_to_look
     from workbench.tuning.tune import tune as search
 
@@ -139,6 +148,51 @@ def tune(
         for path in save_settings(tuning, name, preset, save) if save else ():
             runtime.progress.say(f"settings: {path}")
         publish_cached(name, preset, overrides, runtime)
+
+
+@app.command(context_settings=OVERRIDES)
+def sweep(
+    context: typer.Context,
+    name: Name,
+    method: Annotated[
+        Literal["bayes", "random", "grid", "optuna"], typer.Option(help="W&B's own, or its Optuna scheduler")
+    ] = "bayes",
+    quality: Annotated[Literal["psnr", "lpips"], typer.Option(help="what is to be best")] = "psnr",
+    cost: Annotated[
+        Literal["nfe", "flops", "none"], typer.Option(help="for the least of it: --method optuna only")
+    ] = "none",
+    trials: Annotated[int, typer.Option("--trials", help="runs of a sweep, unless it is a grid")] = 40,
+    points: Annotated[int, typer.Option("--points", help="of a grid along each range, even on its own scale")] = 4,
+    val_images: Annotated[
+        int | None, typer.Option("--val-images", help="validation images of a run (default: at most 64)")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="the folder to write to (default: sweeps in the study's)", show_default=False)
+    ] = None,
+    create: Annotated[bool, typer.Option("--create", help="register the sweeps at W&B")] = False,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write W&B's sweep files, one a cell, of the fields that a study's `search` names; `wandb agent` runs trials."""
+    from workbench.files import write_whole
+    from workbench.goal import Goal
+    from workbench.running import study_folder
+    from workbench.stages.base import Runtime
+    from workbench.study import load_study
+    from workbench.sweeps import Options, as_yaml, register, sweep_configs
+
+    options, overrides = Options(method, Goal(quality, cost), trials, points, val_images), _overrides(context)
+    configs = sweep_configs(name, load_study(name)[0], preset, overrides, options)
+    folder = output or study_folder(Runtime(runs), name, preset, overrides) / "sweeps"
+    for file, config in configs.items():
+        address = register(config) if create else None
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / file, as_yaml(name, config))
+        typer.echo(folder / file)
+        if address is not None:
+            typer.echo(f"  wandb agent {address}")
+            if method == "optuna":
+                typer.echo(f"  wandb sweep-scheduler {address}")
 
 
 @app.command(context_settings=OVERRIDES)

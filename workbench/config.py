@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from pydantic.fields import FieldInfo
 
+_ABSENT = object()
+
 
 class UserError(ValueError):
     """Something that the user can mend. The command line prints the message as one line, without a traceback."""
@@ -127,6 +129,11 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     return overrides
 
 
+def overrides_between(config: Config, other: Config) -> dict[str, Any]:
+    """The overrides, as plain data, that make `other` of `config`, both of one class; {} where they are equal."""
+    return dict(_changes("", config, other, other.model_dump(mode="json")))
+
+
 def as_override(path: str, value: Any) -> str:
     """The argument that `parse_overrides` reads as this value at this path."""
     return f"--{path}={value if isinstance(value, str) else json.dumps(value)}"
@@ -140,6 +147,24 @@ def members(family: Any) -> tuple[type[Config], ...]:
 def kind_of(member: type[Config]) -> str:
     """The `kind` by which a member of a family is chosen."""
     return str(member.model_fields["kind"].default)
+
+
+def _changes(path: str, here: Any, there: Any, plain_there: Any) -> Iterator[tuple[str, Any]]:
+    """(path, value) of what `replace` must put in place: of another member its kind and what is not its default."""
+    if here == there:
+        return
+    is_same = type(here) is type(there)
+    if not isinstance(there, Config) or not (is_same or "kind" in type(there).model_fields):
+        yield path, plain_there
+        return
+    for name, info in type(there).model_fields.items():
+        inner, value = f"{path}.{name}".removeprefix("."), getattr(there, name)
+        if is_same:
+            yield from _changes(inner, getattr(here, name), value, plain_there[name])
+        elif name == "kind":
+            yield inner, value
+        elif value != info.get_default(call_default_factory=True):
+            yield from _changes(inner, _ABSENT, value, plain_there[name])
 
 
 def _counts(info: FieldInfo, value: Any) -> bool:

@@ -1,7 +1,7 @@
 """A study: a question, and the cells that answer it.
 
 One definition has several readers: `study` runs the cells that are missing and reports; `run` runs one cell; `tune`
-searches the fields named in `search`; a notebook reads the results as a DataFrame.
+searches the fields named in `search`, and `sweep` has W&B search them; a notebook reads the results as a DataFrame.
 """
 
 import importlib

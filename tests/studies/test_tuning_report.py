@@ -9,10 +9,10 @@ from analytic_study import analytic_study
 from studies._tuning_report import SECTIONS, answer
 from studies.tuning import study
 from workbench.degradations import GaussianBlur, GaussianNoise
+from workbench.goal import Goal
 from workbench.results import StudyResults
 from workbench.stages.base import Runtime
 from workbench.tuning.found import write_tuning
-from workbench.tuning.goal import Goal
 from workbench.tuning.tune import Options, tune
 
 

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-NAMES = ("MODE", "API_KEY", "BASE_URL", "PROJECT", "ENTITY", "DATA_DIR", "DIR")
+NAMES = (
+    "MODE",
+    "API_KEY",
+    "BASE_URL",
+    "PROJECT",
+    "ENTITY",
+    "DATA_DIR",
+    "DIR",
+    "SWEEP_ID",
+    "RUN_ID",
+    "SWEEP_PARAM_PATH",
+)
 
 
 @pytest.fixture(autouse=True)

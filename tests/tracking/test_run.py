@@ -14,6 +14,7 @@ from wandb_runs import LEVELS, Kept, Taught, all_of, history, offline_runs, only
 from workbench.metrics.calibration import ALL, FILE, Calibration, as_json, collect, summarise
 from workbench.stages.base import Runtime
 from workbench.tracking import run as run_module
+from workbench.tracking.pictures import means
 from workbench.tracking.record import Record, Records, Table
 
 
@@ -57,6 +58,11 @@ def test_the_curve_and_the_means(record: Record, make: Callable[[Record], tuple[
     assert curve == [(2, 0.75), (4, 0.25)]
     means = {name: value for name, value in summary(written).items() if name.startswith("val/")}
     assert means == {"val/psnr": 21.0, "val/fell_back": 0.5}
+
+
+def test_an_image_without_quality_counts_as_the_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Taught, "psnr", (20.0, float("nan")))
+    assert means(Taught().ensure(Runtime(tmp_path)), "val")["val/psnr"] == 10.0
 
 
 def test_a_row_an_image_with_its_pictures(record: Record, make: Callable[[Record], tuple[Path, list[Any]]]) -> None:

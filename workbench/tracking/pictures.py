@@ -9,14 +9,16 @@ import pandas as pd
 import wandb
 from safetensors.numpy import load_file
 
+from workbench.metrics.worst import with_worst
+
 PER_IMAGE = "per_image.parquet"
 EXAMPLES = "examples.safetensors"
 PICTURES = ("degraded", "restored", "clean")
 
 
 def means(folder: Path, split: str) -> dict[str, float]:
-    """The mean of every numeric column of the rows, by split and column."""
-    frame = _rows(folder).select_dtypes(["number", "bool"])
+    """The mean of every numeric column of the rows, by split and column; images that diverged count as the worst."""
+    frame = with_worst(_rows(folder)).select_dtypes(["number", "bool"])
     return {f"{split}/{name}": float(value) for name, value in frame.mean().items()}
 
 

@@ -26,6 +26,11 @@ class NoKeyError(UploadError):
     """Nobody is logged in."""
 
 
+def first_line(error: BaseException) -> str:
+    """What W&B says is wrong, without what it adds."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def log_in() -> wandb.Api:
     """W&B's server, which is there and takes the user's key.
 
@@ -41,8 +46,9 @@ def log_in() -> wandb.Api:
         _reach(host)
         return wandb.Api(timeout=ANSWER_SECONDS)
     except wandb.errors.AuthenticationError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UploadError(f"W&B does not take the key ({reason}): name another by `wandb login --relogin`") from None
+        raise UploadError(
+            f"W&B does not take the key ({first_line(error)}): name another by `wandb login --relogin`"
+        ) from None
 
 
 def _reach(host: str) -> None:

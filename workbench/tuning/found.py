@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 
 from workbench.config import UserError
 from workbench.files import locked, write_whole
+from workbench.goal import Goal
 from workbench.results import TUNING
 from workbench.settings import Settings
 from workbench.tuning.front import Point
-from workbench.tuning.goal import Goal
 from workbench.tuning.transfer import Transfer
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import UserError
+from workbench.goal import Goal, means_of, on_test, on_validation, rows_of
 from workbench.metrics import Estimate, mean_interval, paired_difference
 from workbench.stages.base import Runtime, ensure_all
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Task, value_at
-from workbench.tuning.goal import Goal, means_of, on_test, on_validation, rows_of
 
 if TYPE_CHECKING:
     from optuna import Study

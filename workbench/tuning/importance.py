@@ -4,7 +4,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from workbench.tuning.goal import Goal
+from workbench.goal import Goal
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.goal import Goal, on_test, rows_of
 from workbench.metrics import Estimate, paired_difference, ratio_of_means
 from workbench.stages.base import Runtime, ensure_all
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Task
-from workbench.tuning.goal import Goal, on_test, rows_of
 
 
 @dataclass(frozen=True)

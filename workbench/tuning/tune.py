@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock
 
 from workbench.config import UserError, plain
+from workbench.goal import FEWEST, Goal, evaluation_of, images_of, means_of, on_test, on_validation
 from workbench.progress import Update
 from workbench.randomness import seed_of
 from workbench.running import study_folder
@@ -23,7 +24,6 @@ from workbench.stages.evaluate import Evaluate
 from workbench.study import Study, Task, value_at
 from workbench.tuning.found import Found, TrialValues, Tuning, write_tuning
 from workbench.tuning.front import choose, evaluate_front, front_table
-from workbench.tuning.goal import Goal, means_of, on_test, on_validation
 from workbench.tuning.importance import importance
 from workbench.tuning.storage import address_of, dashboard_command, open_storage, shown
 from workbench.tuning.transfer import transfer
@@ -36,12 +36,8 @@ if TYPE_CHECKING:
 
 SamplerKind = Literal["tpe", "nsga2", "gp"]
 
-VAL_IMAGES = 64
-"""Validation images of a trial, unless the cell has fewer test images."""
 RUNGS = (4, 2, 1)
 """A trial of one objective is judged on a quarter, a half and all of its images."""
-FEWEST = 4
-"""Images below which nothing is judged."""
 UNPRUNED = 5
 """Trials that are finished before any is pruned."""
 POPULATION = 16
@@ -58,7 +54,7 @@ class Options:
 
     Attributes:
         trials: how many for each task in all, those of earlier calls and other processes included.
-        val_images: validation images of a trial; None: `VAL_IMAGES`, or the cell's test images if they are fewer.
+        val_images: validation images of a trial; None: as `images_of` says.
         goal: what for.
         sampler: Optuna's sampler.
         storage: a URL, or a journal file; None: the journal in the study's folder.
@@ -72,7 +68,7 @@ class Options:
 
     def images(self, cell: Evaluate) -> int:
         """Validation images of a trial of this cell."""
-        return min(VAL_IMAGES, cell.num_images) if self.val_images is None else self.val_images
+        return images_of(cell, self.val_images)
 
 
 def tune(
@@ -88,9 +84,7 @@ def tune(
 
     if options.trials < 1:
         raise UserError(f"--trials must be at least 1, got {options.trials}")
-    if options.val_images is not None and options.val_images < 1:
-        raise UserError(f"--val-images must be at least 1, got {options.val_images}")
-    searched = [(task, _evaluation(name, task)) for task in study.tasks(preset, overrides)]
+    searched = [(task, evaluation_of(name, task)) for task in study.tasks(preset, overrides)]
     for _, cell in searched:
         on_validation(cell, {}, options.images(cell)).check()
         on_test(cell, {}).check()
@@ -142,12 +136,6 @@ def _found(searches: "Sequence[_Search]", options: Options, runtime: Runtime) ->
 def how_to_look(name: str, preset: str, overrides: Mapping[str, Any], storage: str | None, root: Path) -> str:
     """How to open optuna-dashboard on a study's trials."""
     return dashboard_command(storage, study_folder(Runtime(root), name, preset, overrides))
-
-
-def _evaluation(name: str, task: Task) -> Evaluate:
-    if not isinstance(task.cell, Evaluate):
-        raise UserError(f"the cells of {name} restore no images and cannot be tuned")
-    return task.cell
 
 
 def _join(

@@ -1,4 +1,4 @@
-"""What is tuned for, and what a cell on validation images is worth."""
+"""What is searched for, by `tune` here and by sweeps at W&B: quality, at what cost, on which validation images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.config import UserError
 from workbench.metrics import Absent, load_lpips
+from workbench.metrics.worst import with_worst
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.study import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Quality = Literal["psnr", "lpips"]
 Cost = Literal["nfe", "flops", "none"]
+Direction = Literal["maximize", "minimize"]
 
-WORST: Mapping[str, float] = {"psnr": 0.0, "lpips": 1.0}
-"""What an image whose chain diverged counts for: on [0, 1] no PSNR is below 0 dB."""
+VAL_IMAGES = 64
+"""Validation images of a trial, unless the cell has fewer test images."""
+FEWEST = 4
+"""Images below which nothing is judged."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Goal:
         return (self.quality,) if self.cost == "none" else (self.quality, self.cost)
 
     @property
-    def directions(self) -> list[Literal["maximize", "minimize"]]:
+    def directions(self) -> list[Direction]:
         """Optuna's directions, one an objective."""
         return ["maximize" if name == "psnr" else "minimize" for name in self.columns]
 
@@ -46,6 +51,31 @@ class Goal:
             raise UserError(f"LPIPS cannot be tuned for: {lpips.reason}")
 
 
+def evaluation_of(name: str, task: Task) -> Evaluate:
+    """The task's cell.
+
+    Raises:
+        UserError: if it restores nothing.
+    """
+    if not isinstance(task.cell, Evaluate):
+        raise UserError(f"the cells of {name} restore no images and cannot be tuned")
+    return task.cell
+
+
+def images_of(cell: Evaluate, val_images: int | None) -> int:
+    """Validation images of a trial of this cell.
+
+    Args:
+        val_images: as asked for; None: `VAL_IMAGES`, or the cell's test images if they are fewer.
+
+    Raises:
+        UserError: for less than one.
+    """
+    if val_images is not None and val_images < 1:
+        raise UserError(f"--val-images must be at least 1, got {val_images}")
+    return min(VAL_IMAGES, cell.num_images) if val_images is None else val_images
+
+
 def means_of(cell: Evaluate, runtime: Runtime) -> dict[str, float]:
     """Mean quality and cost over a cell's images, made now if it is not cached; quality counts diverged images."""
     rows = rows_of(cell, runtime)
@@ -54,12 +84,9 @@ def means_of(cell: Evaluate, runtime: Runtime) -> dict[str, float]:
 
 def rows_of(cell: Evaluate, runtime: Runtime) -> "pd.DataFrame":
     """A cell's rows by image id, where images that diverged have the worst quality instead of none."""
-    import numpy as np
     import pandas as pd
 
-    rows = pd.read_parquet(cell.ensure(runtime) / ROWS).set_index("image_id")
-    present = {name: worst for name, worst in WORST.items() if name in rows}
-    return rows.assign(**{name: rows[name].where(np.isfinite(rows[name]), worst) for name, worst in present.items()})
+    return with_worst(pd.read_parquet(cell.ensure(runtime) / ROWS).set_index("image_id"))
 
 
 def on_validation(cell: Evaluate, params: Mapping[str, Any], num_images: int) -> Evaluate:
