@@ -232,6 +232,8 @@ def _collect(job: "Job[list[Record]]", folder: Path, queue: _Queue, runtime: Run
         # submitit quotes the traceback between two rules
         problem = str(error).rsplit(f"\n{'-' * 22}\n", 1)[0].rstrip().splitlines()[-1]
         problem = problem.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")
+        if "timed-out" in problem:  # submitit heard SLURM's warning
+            problem = "its time ran out: give it more by --cluster.minutes"
     else:
         for record in job.result():
             runtime.tracker.record(record)

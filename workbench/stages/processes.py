@@ -34,32 +34,34 @@ def ensure_in_processes(
         UserError: as `ensure_all` does, or if a process is killed.
     """
     tell = update or (lambda done, total, note="": None)
-    plan, errors = Plan(stages, runtime), list[BaseException]()
+    plan, errors, waited = Plan(stages, runtime), list[BaseException](), False
     try:
         with _workers(num_processes, runtime) as pool:
-            at_work: dict[Future[tuple[list[str], list[Record]]], Path] = {}
+            at_work: dict[Future[tuple[list[Stage], list[Record]]], Path] = {}
             ready = plan.ready()
             while ready or at_work:
                 with _without_interrupt():
                     at_work |= {pool.submit(_attempt, plan.missing[folder]): folder for folder in ready}
-                tell(plan.num_there(), len(stages), f"{min(len(at_work), num_processes)} at work")
+                tell(plan.num_there(), len(stages))
                 ready = []
                 for future in wait(at_work, return_when=FIRST_COMPLETED).done:
                     folder = at_work.pop(future)
-                    if (error := future.exception()) is None:
-                        busy, records = future.result()
-                        for record in records:
-                            runtime.tracker.record(record)
-                        if busy:  # after what is free
-                            tell(plan.num_there(), len(stages), f"waiting for another process: {busy[0]}")
-                            ready.append(folder)
-                        else:
-                            plan.made(folder)
-                    elif isinstance(error, BrokenProcessPool):
+                    if isinstance(error := future.exception(), BrokenProcessPool):
                         raise error
-                    else:
+                    if error is not None:
                         errors.append(error)
                         runtime.progress.say(f"failed, the others go on: {plan.missing[folder].label}")
+                        continue
+                    busy, records = future.result()
+                    for record in records:
+                        runtime.tracker.record(record)
+                    if not busy:
+                        plan.made(folder)
+                        continue
+                    ready.append(folder)  # after what is free
+                    if not waited:
+                        runtime.progress.say(f"waiting for another process: {busy[0].label}")
+                    waited = True
                 ready += plan.ready()
     except BrokenProcessPool:
         raise UserError(
@@ -120,9 +122,9 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _attempt(stage: Stage) -> tuple[list[str], list[Record]]:
-    """(what other processes are working on and is in the way, by label; records for W&B)."""
+def _attempt(stage: Stage) -> tuple[list[Stage], list[Record]]:
+    """(what other processes are working on and is in the way, records for W&B)."""
     busy = stage.attempt(_runtime)
     if busy:
         time.sleep(POLL)
-    return [other.label for other in busy], _runtime.tracker.take()
+    return busy, _runtime.tracker.take()
