@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Piece(Stage):
 
     number: int = 0
     above: tuple["Piece", ...] = ()
-    action: Literal["work", "raise", "refuse", "die", "threads", "inner", "meet", "stay"] = "work"
+    action: Literal["work", "raise", "refuse", "die", "threads", "inner", "meet", "stay", "late"] = "work"
 
     def upstream(self) -> Sequence[Stage]:
         return self.above
@@ -61,6 +62,8 @@ class Piece(Stage):
             case "meet":
                 (runtime.root / f"meeting-{self.number}").touch()
                 wait_until(lambda: len(list(runtime.root.glob("meeting-*"))) == 2)
+            case "late":
+                os.kill(os.getpid(), signal.SIGUSR2)  # as SLURM does when the time is nearly up
             case "stay":
                 time.sleep(3600)
 

@@ -68,16 +68,21 @@ def test_without_slurm_it_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         Cluster("slurm")
 
 
-def test_jobs_make_the_stages_and_where_one_fails_the_others_go_on(runtime: Runtime, heard: Heard) -> None:
+def test_jobs_make_the_stages_and_where_one_fails_the_others_go_on(
+    runtime: Runtime, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     first, failing = Piece(number=1), Piece(number=2, action="refuse")
     last, below = Kinded(number=3, above=(first,), action="threads"), Kinded(number=4, above=(failing,))
-    cluster = Cluster("local", "cpu", {"cluster.kinded.cpus": 3})
+    late = Kinded(number=5, action="late")
+    cluster = Cluster("local", "cpu", {"cluster.kinded.cpus": 3, "cluster.kinded.minutes": 1})
     updates: list[Any] = []
     with pytest.raises(UserError) as caught:
-        ensure_on_cluster([last, below], runtime, lambda *update: updates.append(update), cluster=cluster)
-    message, log = str(caught.value), next(line for line in heard.lines if "failed" in line)
+        ensure_on_cluster([last, below, late], runtime, lambda *update: updates.append(update), cluster=cluster)
+    message, (log, other) = str(caught.value), [line for line in heard.lines if "failed" in line]
     assert message.startswith("piece 2: piece 2 is refused (job ")
-    assert message.endswith("); run the same command again, it goes on where it stopped")
+    assert message.endswith(") (1 more failed, see above); run the same command again, it goes on where it stopped")
+    assert "piece 5: its time ran out: give it more by --cluster.minutes (job " in other
     path = Path(log.rpartition("log ")[2].removesuffix(")"))
     assert path.parent == runtime.root / "cluster"
     assert "UserError: piece 2 is refused" in path.read_text()
@@ -85,7 +90,7 @@ def test_jobs_make_the_stages_and_where_one_fails_the_others_go_on(runtime: Runt
     assert (last.folder(runtime) / "threads").read_text() == "3"
     assert read_provenance(last.folder(runtime))["process"] != os.getpid()
     assert not below.is_cached(runtime)
-    assert (0, 2, "2 running") in updates
+    assert (0, 3, "2 running") in updates
     assert isinstance(runtime.tracker, Kept)
     assert sorted(record.name.split()[1] for record in runtime.tracker.records.values()) == ["1", "3"]
 
@@ -120,7 +125,10 @@ def test_a_job_asks_for_its_resources(slurm: Path, runtime: Runtime) -> None:
     given = {"cluster.gpus": 1, "cluster.minutes": 90, "cluster.memory_gb": 2.5, "cluster.partition": "long"}
     with pytest.raises(UserError, match="GONE"):
         ensure_on_cluster([Piece(number=n) for n in range(3)], runtime, cluster=Cluster("slurm", given=given))
-    flags = {line.removeprefix("#SBATCH --") for line in (slurm / "submitted").read_text().splitlines()}
+    lines = (slurm / "submitted").read_text().splitlines()
+    (srun,) = [line for line in lines if line.startswith("srun ")]
+    assert "--cpus-per-task=2" in srun.split()
+    flags = {line.removeprefix("#SBATCH --") for line in lines}
     assert {"gpus-per-node=1", "cpus-per-task=2", "time=90", "mem=2560MB", "partition=long"} < flags
     assert {"job-name=piece", "array=0-2%3"} < flags
 

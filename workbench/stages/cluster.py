@@ -159,6 +159,7 @@ def _submit(name: str, stages: Mapping[Path, Stage], runtime: Runtime, cluster: 
         stderr_to_stdout=True,
         slurm_partition=wanted.partition,
         slurm_signal_delay_s=WARNING,
+        slurm_srun_args=[f"--cpus-per-task={wanted.cpus}"],  # from SLURM 22.05 on, srun does not ask the job for it
     )
     try:
         with executor.batch():
@@ -167,7 +168,7 @@ def _submit(name: str, stages: Mapping[Path, Stage], runtime: Runtime, cluster: 
                 for target, stage in stages.items()
             }
     except FailedJobError as error:
-        raise UserError(f"SLURM takes no {name} jobs: {str(error).strip().splitlines()[-1]}") from None
+        raise UserError(f"SLURM takes no {name} jobs: {' '.join(str(error).split())}") from None
     ids = [job.job_id for job in jobs.values()]
     span = " to ".join(dict.fromkeys((ids[0], ids[-1])))
     runtime.progress.say(f"{name}: {len(ids)} submitted ({span}), logs in {folder}")
