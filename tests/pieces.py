@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -91,12 +92,44 @@ class Heard(Silent):
         self.lines.append(line)
 
 
+def endless(kind: str, runs: Path) -> tuple["subprocess.Popen[str]", list[int]]:
+    """A process that runs `main`, and those in which its two stages are at work."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pieces", str(runs), kind],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": str(Path(base.__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # where the tests run in the background, Ctrl-C is ignored, and so it would be in their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    wait_until(lambda: len(list(runs.glob("at-*"))) == 2)
+    return process, [int(path.name.removeprefix("at-")) for path in runs.glob("at-*")]
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process, and no mere zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def main() -> None:
-    """`python -m pieces RUNS`: two processes that do not end."""
+    """`python -m pieces RUNS processes|jobs`: two of them that do not end, until Ctrl-C."""
+    from workbench.stages.cluster import Cluster, ensure_on_cluster
     from workbench.stages.processes import ensure_in_processes
 
     endless = [Piece(number=number, action="stay") for number in range(2)]
-    ensure_in_processes(endless, Runtime(Path(sys.argv[1])), num_processes=2)
+    runtime = Runtime(Path(sys.argv[1]))
+    try:
+        if sys.argv[2] == "processes":
+            ensure_in_processes(endless, runtime, num_processes=2)
+        else:
+            ensure_on_cluster(endless, runtime, cluster=Cluster("local"))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
 
 
 if __name__ == "__main__":

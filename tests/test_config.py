@@ -1,13 +1,24 @@
 """Overrides change what they name and nothing else, identities hold what counts, and errors are one line that helps."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field, model_validator
 
-from workbench.config import ADDED_LATER, NOT_IDENTITY, Config, UserError, digest, kind_of, members, parse_overrides
+from workbench.config import (
+    ADDED_LATER,
+    NOT_IDENTITY,
+    Config,
+    UnknownFieldError,
+    UserError,
+    digest,
+    kind_of,
+    members,
+    parse_overrides,
+)
 
 
 class Constant(Config):
@@ -241,3 +252,8 @@ def test_parse_overrides_refuses_what_it_cannot_read(argument: str) -> None:
     with pytest.raises(UserError) as raised:
         parse_overrides(["--seed=1", argument])
     assert str(raised.value) == f"cannot read {argument!r}: write overrides as --a.b=value"
+
+
+def test_errors_pass_from_process_to_process() -> None:
+    error = pickle.loads(pickle.dumps(UnknownFieldError("a.b", "unknown field 'a.b'")))
+    assert (type(error), error.path, str(error)) == (UnknownFieldError, "a.b", "unknown field 'a.b'")

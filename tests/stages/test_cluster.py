@@ -1,12 +1,13 @@
 """Stages as jobs: of submitit's own processes here, and of a SLURM that only says what a test tells it to."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pieces import Heard, Kinded, Piece
-from wandb_runs import Kept
+from pieces import Heard, Kinded, Piece, endless, lives
+from wandb_runs import Kept, wait_until
 
 from workbench.config import UserError
 from workbench.stages import cluster as cluster_module
@@ -93,6 +94,13 @@ def test_jobs_make_the_stages_and_where_one_fails_the_others_go_on(
     assert (0, 3, "2 running") in updates
     assert isinstance(runtime.tracker, Kept)
     assert sorted(record.name.split()[1] for record in runtime.tracker.records.values()) == ["1", "3"]
+
+
+def test_ctrl_c_ends_jobs_here_without_a_traceback(tmp_path: Path) -> None:
+    process, workers = endless("jobs", tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == "stopped\n"
+    wait_until(lambda: not any(map(lives, workers)))
 
 
 SQUEUE = """#!/bin/sh

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
-from pieces import Heard, Kinded, Piece
+from pieces import Heard, Kinded, Piece, endless, lives
 from wandb_runs import Kept, wait_until
 
 from workbench.config import UserError
@@ -120,30 +118,12 @@ def test_what_is_damaged_is_made_again_when_asked(runtime: Runtime, monkeypatch:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_its_processes_end_with_it(number: signal.Signals, tmp_path: Path) -> None:
-    tests = Path(__file__).parents[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pieces", str(tmp_path)],
-        cwd=tests,
-        env=os.environ | {"PYTHONPATH": str(Path(base.__file__).parents[2])},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    wait_until(lambda: len(list(tmp_path.glob("at-*"))) == 2)
-    workers = [int(path.name.removeprefix("at-")) for path in tmp_path.glob("at-*")]
-    assert process.pid not in workers
+    process, workers = endless("processes", tmp_path)
     if number == signal.SIGINT:  # as a terminal does
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
-    process.wait(timeout=60)
-    wait_until(lambda: not any(map(_lives, workers)))
-
-
-def _lives(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+    said = process.communicate(timeout=60)[1]
+    wait_until(lambda: not any(map(lives, workers)))
+    if number == signal.SIGINT:
+        assert said == "stopped\n"

@@ -8,10 +8,12 @@ timed out leaves, the next one goes on from.
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +23,7 @@ from pydantic import Field
 from workbench.config import Config, UserError
 from workbench.progress import Bars, Update
 from workbench.stages.base import Runtime, Stage, choose_device, ensure_all
-from workbench.stages.plan import Plan, elsewhere
+from workbench.stages.plan import Plan, elsewhere, without_interrupt
 from workbench.tracking.record import Record
 
 if TYPE_CHECKING:
@@ -133,9 +135,7 @@ def ensure_on_cluster(
                         failures.append(f"{plan.missing[folder].label}: {problem}")
                         runtime.progress.say(f"failed, the others go on: {failures[-1]}")
         except BaseException:
-            for job in jobs.values():
-                if not job.paths.result_pickle.is_file():
-                    job.cancel(check=False)
+            _cancel(jobs, cluster.kind)
             raise
     if failures:
         more = f" ({len(failures) - 1} more failed, see above)" if failures[1:] else ""
@@ -162,7 +162,7 @@ def _submit(name: str, stages: Mapping[Path, Stage], runtime: Runtime, cluster: 
         slurm_srun_args=[f"--cpus-per-task={wanted.cpus}"],  # from SLURM 22.05 on, srun does not ask the job for it
     )
     try:
-        with executor.batch():
+        with without_interrupt(), executor.batch():
             jobs = {
                 target: executor.submit(_make, stage, away, cluster.device, wanted.cpus)
                 for target, stage in stages.items()
@@ -179,10 +179,22 @@ def _make(stage: Stage, runtime: Runtime, device: str, threads: int) -> list[Rec
     """What a job does; returns the records for W&B."""
     import torch
 
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit lets it pass, and SLURM then waits before it kills
     torch.set_num_threads(threads)
     with Bars() as progress:
         stage.ensure(replace(runtime, device=choose_device(device), progress=progress))
     return runtime.tracker.take()
+
+
+def _cancel(jobs: "Jobs", kind: Kind) -> None:
+    for job in jobs.values():
+        if job.paths.result_pickle.is_file():
+            continue
+        if kind == "slurm":
+            job.cancel(check=False)
+        else:  # submitit's own way ends in a traceback
+            with suppress(ProcessLookupError):
+                os.kill(int(job.job_id), signal.SIGTERM)
 
 
 class _Queue:

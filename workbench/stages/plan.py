@@ -1,6 +1,8 @@
 """What is missing of a study, in the order in which it can be made, for whoever makes it elsewhere than here."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -48,3 +50,13 @@ def elsewhere(runtime: Runtime) -> Runtime:
     """The runtime for another process: it says nothing, and its tracker's records are to be taken back here."""
     tracker = Collector(runtime.root) if runtime.tracker.is_recording else Tracker()
     return replace(runtime, progress=Silent(), tracker=tracker, loaded={})
+
+
+@contextmanager
+def without_interrupt() -> Iterator[None]:
+    """Processes begun in here never see Ctrl-C, which a terminal sends to all of them: this one ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

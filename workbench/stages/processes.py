@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from workbench.config import UserError
 from workbench.progress import Relay, Update, relayed
 from workbench.stages.base import POLL, Runtime, Stage, ensure_all
-from workbench.stages.plan import Plan, elsewhere
+from workbench.stages.plan import Plan, elsewhere, without_interrupt
 from workbench.tracking.record import Record
 
 
@@ -40,7 +39,7 @@ def ensure_in_processes(
             at_work: dict[Future[tuple[list[Stage], list[Record]]], Path] = {}
             ready = plan.ready()
             while ready or at_work:
-                with _without_interrupt():
+                with without_interrupt():
                     at_work |= {pool.submit(_attempt, plan.missing[folder]): folder for folder in ready}
                 tell(plan.num_there(), len(stages))
                 ready = []
@@ -90,16 +89,6 @@ def _workers(num_processes: int, runtime: Runtime) -> Iterator[ProcessPoolExecut
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _without_interrupt() -> Iterator[None]:
-    """Processes begun in here never see Ctrl-C, which a terminal sends to all of them: this one ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # in the processes
