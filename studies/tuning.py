@@ -26,8 +26,8 @@ study = Study(
     axes=matched(FIRST),
     columns={"severity_encoder.degradation": None},  # the one of the degradation
     search={
-        "start.offset_db": FloatDistribution(-6.0, 15.0),
-        "solver.guidance_scale": FloatDistribution(0.1, 32.0, log=True),
+        "start.offset_db": FloatDistribution(-6.0, 9.0),
+        "solver.guidance_scale": FloatDistribution(0.25, 16.0, log=True),
         "sampler.num_steps": IntDistribution(10, 1000, log=True),
         "sampler.eta": FloatDistribution(0.0, 1.0),
     },

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from cli_support import CommandLine, Trained, tiny_flags
 from PIL import Image
+from study_process import assert_nothing_is_left_over, assert_same_results, records, results
 
 from workbench import zoo
 
@@ -131,6 +132,14 @@ WORDS = {
     "device_number": (("study", "robustness", "--device=cuda:99"), "device 'cuda:99' cannot be used"),
     "device_meta": (("study", "robustness", "--device=meta"), "device 'meta' cannot be used"),
     "batch_size": (("study", "robustness", "--batch-size=0"), "the batch size must be at least 1"),
+    "jobs": (("study", "robustness", "--jobs=0"), "--jobs must be at least 1, got 0"),
+    "jobs_and_cluster": (("study", "robustness", "--jobs=2", "--cluster=local"), "give one of them"),
+    "resource": (
+        ("study", "robustness", "--cluster=local", "--cluster.gpu=1"),
+        "unknown field 'cluster.gpu'; Resources",
+    ),
+    "resource_alone": (("study", "robustness", "--cluster.gpus=1"), "--cluster.gpus is for jobs on a cluster: add"),
+    "resource_of": (("study", "robustness", "--cluster=local", "--cluster.a.gpus=1"), "--cluster.a: there is no such"),
     "fetch": (("data", "fetch", "nonsense"), "unknown kind 'nonsense' for data; there are: fashion_mnist, cifar10"),
     "fetch_own": (("data", "fetch", "npy"), "npy reads your own files"),
     "show_kind": (("data", "show", "nonsense"), "unknown kind 'nonsense' for data"),
@@ -391,6 +400,29 @@ def test_cached_cells_are_not_computed_again(cli: CommandLine, trained: Trained)
         assert said.code == 0, said.err
         assert f"5 cells, {cached} cached" in said.out
         assert ("... restoring" in said.out) == (cached == 1)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_cluster_where_there_is_none_is_one_line(
+    cli: CommandLine, trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    line = cli.refuses("study", "robustness", "--preset=smoke", *trained.flags, "--cluster=slurm")
+    assert line == "there is no SLURM here (no sbatch on the PATH): run it here, with --jobs N"
+
+
+def test_several_processes_find_what_one_does(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    found = []
+    for number in (1, 2):
+        own = trained.copy(tmp_path / str(number))
+        words = ("study", "robustness", "--preset=smoke", *own.flags, *ONE_CELL, f"--runs={own.runs}", "--device=cpu")
+        said = cli(*words, f"--jobs={number}")
+        assert said.code == 0, said.err
+        assert said.out.count("... restoring") == 4, "what the processes do is told here"
+        found.append(results(own.runs))
+    assert_same_results(*found)
+    assert {record["process"] for record in records(own.runs)} - {os.getpid()}
+    assert_nothing_is_left_over(own.runs)
 
 
 CORRUPT = {

@@ -1,6 +1,7 @@
 """Overrides change what they name and nothing else, identities hold what counts, and errors are one line that helps."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from workbench.config import (
     ADDED_LATER,
     NOT_IDENTITY,
     Config,
+    UnknownFieldError,
     UserError,
     as_override,
     digest,
@@ -280,3 +282,8 @@ def test_the_overrides_that_make_one_config_of_another(here: Task, there: Task, 
     assert found == expected
     assert here.replace(found) == there
     assert here.replace(parse_overrides([as_override(path, value) for path, value in found.items()])) == there
+
+
+def test_errors_pass_from_process_to_process() -> None:
+    error = pickle.loads(pickle.dumps(UnknownFieldError("a.b", "unknown field 'a.b'")))
+    assert (type(error), error.path, str(error)) == (UnknownFieldError, "a.b", "unknown field 'a.b'")

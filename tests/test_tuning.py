@@ -30,7 +30,7 @@ from workbench.solvers import LDPS, NoGuidance
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Preset, Study
-from workbench.tuning import storage
+from workbench.tuning import storage, workers
 from workbench.tuning.found import Tuning, read_tuning, save_settings
 from workbench.tuning.front import Point, at_edge, choose
 from workbench.tuning.storage import JOURNAL
@@ -323,6 +323,11 @@ def wait_for(reached: Any) -> None:
         time.sleep(0.02)
 
 
+def num_beats(url: str) -> int:
+    with optuna.storages.RDBStorage(url).engine.connect() as connection:
+        return connection.exec_driver_sql("SELECT COUNT(*) FROM trial_heartbeats").scalar() or 0
+
+
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("localhost", port)) == 0
@@ -386,28 +391,29 @@ def test_a_database_keeps_trials_and_has_a_heartbeat(tmp_path: Path) -> None:
     study = optuna.load_study(study_name="analytic/smoke/analytic", storage=url)
     assert len(study.trials) == 4
     assert not (tmp_path / "runs" / "studies" / "analytic" / "smoke" / JOURNAL).exists()
-    storage = optuna.storages.RDBStorage(url)
-    with storage.engine.connect() as connection:
-        beats = connection.exec_driver_sql("SELECT COUNT(*) FROM trial_heartbeats").scalar()
-    assert beats == 4
+    assert num_beats(url) == 4
 
 
-def test_the_trial_of_a_worker_without_a_heartbeat_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_trial_of_a_killed_worker_of_a_database_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
 ) -> None:
+    """One on this host is seen to be dead; one elsewhere has no heartbeat any more."""
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
     process = begin(tmp_path / "runs", 3, 30, url)
-    wait_for(lambda: worked(tmp_path / "runs"))
+    wait_for(lambda: worked(tmp_path / "runs") and num_beats(url))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    monkeypatch.setattr(storage, "HEARTBEAT", 1)
-    monkeypatch.setattr(storage, "GRACE", 2)
-    time.sleep(3)  # the database counts in whole seconds
+    if elsewhere:
+        monkeypatch.setattr(workers.socket, "gethostname", lambda: "elsewhere")
+        monkeypatch.setattr(storage, "HEARTBEAT", 1)
+        monkeypatch.setattr(storage, "GRACE", 2)
+        time.sleep(3)  # the database counts in whole seconds
     tuned(tmp_path / "runs", 3, storage=url)
     lost, *others = optuna.load_study(study_name="analytic/smoke/analytic", storage=url).trials
     assert lost.state == TrialState.FAIL
-    assert sum(trial.state == TrialState.COMPLETE for trial in others) == 3
-    assert any(trial.params == lost.params for trial in others)
+    assert [trial.state for trial in others] == [TrialState.COMPLETE] * 3
+    assert sum(trial.params == lost.params for trial in others) == 1
 
 
 def test_a_grpc_proxy_serves_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

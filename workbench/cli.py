@@ -1,6 +1,7 @@
 """The verbs. Only light things are imported here; each verb imports what it needs when it runs."""
 
 import ast
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,6 +47,18 @@ def study(
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
     reference: UseReference = True,
+    jobs: Annotated[
+        int, typer.Option("--jobs", help="stages worked on at once, each in a process with its share of the threads")
+    ] = 1,
+    cluster: Annotated[
+        Literal["slurm", "local"] | None,
+        typer.Option(
+            help="submit stages as jobs, with --cluster.gpus=1 --cluster.cpus=2 --cluster.minutes=60 "
+            "--cluster.memory_gb=8 --cluster.partition=NAME, for one kind of stage --cluster.train_prior.minutes=600 "
+            "(local: as processes here, to try it)",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run the cells of a study that are missing, then write and print what they say."""
     if list_studies or name is None:
@@ -59,8 +72,10 @@ def study(
     from workbench.study import load_study
 
     overrides = _overrides(context)
-    with _runtime(runs, device, batch_size, rerun, name, (preset,)) as runtime:
-        results, folder = run_study(name, preset, overrides, runtime, use_reference=reference)
+    resources = {path: overrides.pop(path) for path in list(overrides) if path.startswith("cluster.")}
+    ensure = _ensure(jobs, cluster, device, resources)
+    with _runtime(runs, device if cluster is None else "cpu", batch_size, rerun, name, (preset,)) as runtime:
+        results, folder = run_study(name, preset, overrides, runtime, use_reference=reference, ensure=ensure)
         if results is None:
             runtime.progress.say(f"{name}: done, in {folder}")
         else:
@@ -372,6 +387,24 @@ def _overrides(context: typer.Context) -> dict[str, Any]:
     from workbench.settings import with_settings
 
     return with_settings(parse_overrides(context.args))
+
+
+def _ensure(jobs: int, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:
+    """What makes the missing stages: this process, several, or jobs on a cluster."""
+    from workbench.config import UserError
+    from workbench.stages.base import ensure_all
+    from workbench.stages.cluster import Cluster, ensure_on_cluster
+    from workbench.stages.processes import ensure_in_processes
+
+    if jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {jobs}")
+    if cluster is None:
+        if resources:
+            raise UserError(f"--{min(resources)} is for jobs on a cluster: add --cluster slurm")
+        return ensure_all if jobs == 1 else partial(ensure_in_processes, num_processes=jobs)
+    if jobs > 1:
+        raise UserError("--jobs is for processes here, --cluster for jobs elsewhere: give one of them")
+    return partial(ensure_on_cluster, cluster=Cluster(cluster, device, resources))
 
 
 def _runtime(

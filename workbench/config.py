@@ -26,6 +26,9 @@ class UnknownFieldError(UserError):
         super().__init__(message)
         self.path = path
 
+    def __reduce__(self) -> tuple[Any, ...]:  # from process to process
+        return type(self), (self.path, str(self))
+
 
 NOT_IDENTITY: dict[str, JsonValue] = {"identity": False}
 """`json_schema_extra` of a field that cannot change a result (a path, a batch size) and stays out of the identity."""

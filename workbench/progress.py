@@ -1,7 +1,10 @@
 """Telling people what is going on: a bar a task with its remaining time, and what was cached."""
 
+import itertools
+import os
+import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
 
@@ -90,3 +93,59 @@ class Bars:
 
     def show(self, table: Any) -> None:
         self.console.print(table)
+
+
+class Relay:
+    """What a process of several says and does, for the one that shows it all.
+
+    Args:
+        queue: a multiprocessing queue, read by `relayed`.
+    """
+
+    def __init__(self, queue: Any) -> None:
+        self.queue, self.numbers = queue, itertools.count()
+
+    @contextmanager
+    def task(self, description: str) -> Iterator[Update]:
+        key = (os.getpid(), next(self.numbers))
+        self.queue.put(("begin", key, description))
+        try:
+            yield lambda done, total, note="": self.queue.put(("update", key, done, total, note))
+        finally:
+            self.queue.put(("end", key))
+
+    def say(self, line: str) -> None:
+        self.queue.put(("say", line))
+
+    def show(self, table: Any) -> None:
+        self.queue.put(("show", table))
+
+
+@contextmanager
+def relayed(queue: Any, progress: Progress) -> Iterator[Any]:
+    """Shows what the Relays of this queue say, until the end; all of it, if that is no error."""
+    thread = threading.Thread(target=_show_all, args=(queue, progress), daemon=True)
+    thread.start()
+    try:
+        yield queue
+        queue.put(None)
+        thread.join()
+    finally:
+        queue.cancel_join_thread()  # a process that was killed may have left it locked
+
+
+def _show_all(queue: Any, progress: Progress) -> None:
+    bars: dict[Any, tuple[ExitStack, Update]] = {}
+    for kind, *message in iter(queue.get, None):
+        match kind, message:
+            case "begin", (key, description):
+                stack = ExitStack()
+                bars[key] = stack, stack.enter_context(progress.task(description))
+            case "update", (key, done, total, note):
+                bars[key][1](done, total, note)
+            case "end", (key,):
+                bars.pop(key)[0].close()
+            case "say", (line,):
+                progress.say(line)
+            case "show", (table,):
+                progress.show(table)

@@ -1,13 +1,14 @@
 """Run a study: compute the cells that are missing, take those that ship, and join the results."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import UserError, digest
 from workbench.files import locked, whole, write_whole
+from workbench.progress import Update
 from workbench.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.results import TUNING, Cell, StudyResults
 from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
@@ -25,7 +26,13 @@ def study_folder(runtime: Runtime, name: str, preset: str, overrides: Mapping[st
 
 
 def run_study(
-    name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, *, use_reference: bool = True
+    name: str,
+    preset: str,
+    overrides: Mapping[str, Any],
+    runtime: Runtime,
+    *,
+    use_reference: bool = True,
+    ensure: Callable[[Sequence[Stage], Runtime, Update], None] = ensure_all,
 ) -> tuple[StudyResults | None, Path]:
     """Run the cells that are missing, then gather the results and write them; (results, folder).
 
@@ -33,6 +40,7 @@ def run_study(
 
     Args:
         use_reference: take cells that are not here from the reference results that ship, where those hold them.
+        ensure: makes the artifacts that are missing: here, in several processes, or on a cluster.
     """
     plan = _Plan.of(name, preset, overrides, runtime, use_reference)
     missing = [cell for cell in plan.cells if cell not in plan.shipped]
@@ -45,7 +53,7 @@ def run_study(
     runtime.progress.say(f"{name} ({preset}): {len(plan.cells)} cells, {cached} cached{plan.from_reference()}")
     stages = [cell.stage for cell in missing] + ([] if plan.evidence_shipped else list(plan.support.values()))
     with runtime.progress.task(f"study {name}") as update:
-        ensure_all(stages, runtime, update)
+        ensure(stages, runtime, update)
     index = [{"cell": c.stage.identity, **c.labels, "config": c.stage.model_dump(mode="json")} for c in plan.cells]
     with locked(folder):
         write_whole(folder / "cells.json", json.dumps(index, indent=2))

@@ -8,7 +8,7 @@ from pathlib import Path
 from workbench.config import UserError
 from workbench.files import disk_refusal
 from workbench.progress import Bars
-from workbench.stages.base import Runtime
+from workbench.stages.base import Runtime, choose_device
 from workbench.tracking.mode import stated_mode
 from workbench.tracking.tracker import Recorder
 
@@ -35,21 +35,3 @@ def open_runtime(
             raise UserError(refusal) from error
         finally:
             runtime.tracker.close()
-
-
-def choose_device(name: str) -> str:
-    """The torch device of that name; "auto": a GPU if there is one.
-
-    Raises:
-        UserError: if it cannot be used.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device {name!r} cannot be used: {reason}") from None
-    return name

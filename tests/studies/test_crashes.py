@@ -110,6 +110,20 @@ def test_four_processes_share_the_work(undisturbed: Path, overrides: dict[str, A
     assert at_once > 1.5
 
 
+@pytest.mark.slow
+def test_one_command_of_several_processes_finds_the_same(
+    undisturbed: Path, overrides: dict[str, Any], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    said = run(runs, {**overrides, "jobs": 3})
+    assert_same_results(results(runs), results(undisturbed))
+    assert_nothing_is_left_over(runs)
+    made = records(runs)
+    assert len(made) == len(stages(undisturbed)) == num_opened(said)
+    assert len({record["process"] for record in made}) == 3
+
+
 # what is written in turn: config.json, rows, pictures
 @pytest.mark.parametrize("num_bytes", [100, 5_000])
 def test_without_room_it_ends_with_one_line_and_goes_on_when_there_is(

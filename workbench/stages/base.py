@@ -88,6 +88,24 @@ def place(network: Network, device: str) -> Network:
     return network.to(device).to(memory_format=torch.channels_last)
 
 
+def choose_device(name: str) -> str:
+    """The torch device of that name; "auto": a GPU if there is one.
+
+    Raises:
+        UserError: if it cannot be used.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device {name!r} cannot be used: {reason}") from None
+    return name
+
+
 class Stage(Config):
     """A frozen description of a piece of work, and the method that does it."""
 

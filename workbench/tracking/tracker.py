@@ -24,8 +24,32 @@ class Tracker:
     def record(self, record: Record) -> None:
         """Leave a record of a run, unless there is the same."""
 
+    def take(self) -> list[Record]:
+        """The records that it keeps for another process, once."""
+        return []
+
     def close(self) -> None:
         """Say where the runs are."""
+
+
+class Collector(Tracker):
+    """Keeps records of what is made in a process elsewhere, for the study's own process to write."""
+
+    is_recording: ClassVar[bool] = True
+
+    def __init__(self, runs: Path) -> None:
+        self.written = Records(runs)
+        self.collected: dict[str, Record] = {}
+
+    def knows(self, run_id: str) -> bool:
+        return run_id in self.collected or self.written.has(run_id)
+
+    def record(self, record: Record) -> None:
+        self.collected[record.run_id] = record
+
+    def take(self) -> list[Record]:
+        taken, self.collected = list(self.collected.values()), {}
+        return taken
 
 
 class Recorder(Tracker):

@@ -196,7 +196,7 @@ def make_sampler(kind: SamplerKind, seed: int) -> "BaseSampler":
         case "nsga2":
             return NSGAIISampler(seed=seed, population_size=POPULATION)
         case "gp":
-            return GPSampler(seed=seed)
+            return GPSampler(seed=seed, deterministic_objective=True)  # the same draws in every trial
 
 
 def rungs(num_images: int, num_objectives: int) -> tuple[int, ...]:
@@ -262,17 +262,18 @@ class _Search:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def _revive(self) -> None:
-        """See to the trials of dead workers: by the database's heartbeat, else by ourselves."""
+        """See to the trials of dead workers: by the database's heartbeat, and by ourselves."""
         import warnings
 
         from optuna.exceptions import ExperimentalWarning
         from optuna.storages import fail_stale_trials
 
-        if self.has_heartbeat:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            if self.has_heartbeat:
                 fail_stale_trials(self.study)
-        elif again := recover(self.study):
+            again = recover(self.study, has_heartbeat=self.has_heartbeat)
+        if again:
             self.runtime.progress.say(f"{self.task.name}: {again} trials of workers that died are enqueued again")
 
     def _run_one(self, update: Update) -> None:
