@@ -1,15 +1,15 @@
 """How much better or cheaper does the method get when its settings are tuned for the degradation?
 
-Each degradation's own encoder, with the default settings, is a cell; `tune` searches beside it how much noisier than
-matched to start, LDPS's guidance scale, the number of steps of the grid and the share of DDPM's noise, on validation
-images, and evaluates the front of PSNR against NFE on test images. Expected: as good at a fraction of the evaluations;
-guidance matters most.
+Each degradation's own encoder, with the default settings, is a cell; tuning searches beside it which variance and which
+reading of the error the start goes by, how much noisier than matched it is, LDPS's guidance scale, the number of steps
+of the grid and the share of DDPM's noise, on validation images, and evaluates the front of PSNR against NFE on test
+images. Expected: as good at a fraction of the evaluations; guidance matters most.
 
-Cost: an hour on one core (desk), seconds (smoke), half a day (full).
+Cost: half an hour on two cores (desk), seconds (smoke), half a day (full).
 Run: python -m workbench tune tuning (python -m workbench study tuning: the default settings alone)
 """
 
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from studies import _tuning_report as report
 from studies._cells import SMOKE, matched
@@ -26,9 +26,11 @@ study = Study(
     axes=matched(FIRST),
     columns={"severity_encoder.degradation": None},  # the one of the degradation
     search={
-        "start.offset_db": FloatDistribution(-6.0, 9.0),
-        "solver.guidance_scale": FloatDistribution(0.25, 16.0, log=True),
-        "sampler.num_steps": IntDistribution(10, 1000, log=True),
+        "start.variance": CategoricalDistribution(("fused", "encoder")),
+        "start.channel": CategoricalDistribution(("forward", "mmse")),
+        "start.offset_db": FloatDistribution(-9.0, 6.0),
+        "solver.guidance_scale": FloatDistribution(0.5, 12.0, log=True),
+        "sampler.num_steps": IntDistribution(30, 1000, log=True),
         "sampler.eta": FloatDistribution(0.0, 1.0),
     },
     presets={

@@ -70,7 +70,7 @@ def main() -> None:
     from workbench.tuning.tune import Options, tune
 
     root, trials, *storage = sys.argv[1:]
-    options = Options(trials=int(trials), storage=storage[0] if storage else None)
+    options = Options(trials=int(trials), sampler="tpe", storage=storage[0] if storage else None)
     tune("analytic", analytic_study(), "smoke", {}, options, Runtime(Path(root)))
 
 

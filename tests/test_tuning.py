@@ -41,7 +41,8 @@ TIMEOUT = 120
 
 
 def tuned(root: Path, trials: int = 12, study: Study | None = None, **options: Any) -> dict[str, list[Point]]:
-    found = tune("analytic", study or analytic_study(), "smoke", {}, Options(trials=trials, **options), Runtime(root))
+    chosen = Options(trials=trials, **{"sampler": "tpe"} | options)
+    found = tune("analytic", study or analytic_study(), "smoke", {}, chosen, Runtime(root))
     return {name: list(task.points) for name, task in found.tasks.items()}
 
 
@@ -187,7 +188,7 @@ def test_chosen_is_the_best_on_validation_that_costs_no_more_than_the_default() 
 def two_tasks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tuning]:
     root = tmp_path_factory.mktemp("two")
     study = analytic_study(axes={"degradation": (GaussianBlur(), GaussianNoise())}, columns={})
-    return root, tune("analytic", study, "smoke", {}, Options(trials=25), Runtime(root))
+    return root, tune("analytic", study, "smoke", {}, Options(trials=25, sampler="tpe"), Runtime(root))
 
 
 def test_a_setting_is_tried_on_the_other_task(two_tasks: tuple[Path, Tuning]) -> None:
@@ -213,7 +214,7 @@ def test_importance_says_what_trials_differ_by(two_tasks: tuple[Path, Tuning], t
     assert shares["psnr"]["start.offset_db"] > 0.7  # 36 dB over its range, against 9
     assert shares["nfe"]["sampler.num_steps"] > 0.95
     assert sum(shares["psnr"].values()) == pytest.approx(1)
-    few = tune("analytic", analytic_study(), "smoke", {}, Options(trials=3), Runtime(tmp_path))
+    few = tune("analytic", analytic_study(), "smoke", {}, Options(trials=3, sampler="tpe"), Runtime(tmp_path))
     assert few.tasks["analytic"].importance == {}
 
 

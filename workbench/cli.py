@@ -115,12 +115,12 @@ def run(
 def tune(
     context: typer.Context,
     name: Name,
-    trials: Annotated[int, typer.Option("--trials", help="for each cell in all, those already done included")] = 40,
+    trials: Annotated[int, typer.Option("--trials", help="for each cell in all, those already done included")] = 60,
     quality: Annotated[Literal["psnr", "lpips"], typer.Option(help="what is to be best")] = "psnr",
     cost: Annotated[
         Literal["nfe", "flops", "none"], typer.Option(help="for the least of it; none: one objective, with pruning")
     ] = "nfe",
-    sampler: Annotated[Literal["tpe", "nsga2", "gp"], typer.Option(help="Optuna's sampler")] = "tpe",
+    sampler: Annotated[Literal["gp", "tpe", "nsga2"], typer.Option(help="Optuna's sampler")] = "gp",
     val_images: Annotated[
         int | None, typer.Option("--val-images", help="validation images of a trial (default: at most 64)")
     ] = None,
@@ -176,7 +176,7 @@ def sweep(
     cost: Annotated[
         Literal["nfe", "flops", "none"], typer.Option(help="for the least of it: --method optuna only")
     ] = "none",
-    trials: Annotated[int, typer.Option("--trials", help="runs of a sweep, unless it is a grid")] = 40,
+    trials: Annotated[int, typer.Option("--trials", help="runs of a sweep, unless it is a grid")] = 60,
     points: Annotated[int, typer.Option("--points", help="of a grid along each range, even on its own scale")] = 4,
     val_images: Annotated[
         int | None, typer.Option("--val-images", help="validation images of a run (default: at most 64)")

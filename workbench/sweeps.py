@@ -48,7 +48,7 @@ class Options:
 
     method: Method = "bayes"
     goal: Goal = field(default_factory=lambda: Goal(cost="none"))
-    trials: int = 40
+    trials: int = 60
     points: int = 4
     val_images: int | None = None
 

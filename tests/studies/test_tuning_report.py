@@ -20,7 +20,9 @@ def found(root: Path, goal: Goal | None = None, trials: int = 20) -> StudyResult
     import json
 
     definition = analytic_study(axes={"degradation": (GaussianBlur(), GaussianNoise())}, columns={})
-    tuning = tune("analytic", definition, "smoke", {}, Options(trials=trials, goal=goal or Goal()), Runtime(root))
+    tuning = tune(
+        "analytic", definition, "smoke", {}, Options(trials=trials, sampler="tpe", goal=goal or Goal()), Runtime(root)
+    )
     evidence = {"tuning": json.loads(write_tuning(tuning, root).read_text())}
     return StudyResults("tuning", "smoke", "How much?", "run", {}, pd.DataFrame(), {}, {}, [], evidence)
 

@@ -60,10 +60,10 @@ class Options:
         storage: a URL, or a journal file; None: the journal in the study's folder.
     """
 
-    trials: int = 40
+    trials: int = 60
     val_images: int | None = None
     goal: Goal = field(default_factory=Goal)
-    sampler: SamplerKind = "tpe"
+    sampler: SamplerKind = "gp"
     storage: str | None = None
 
     def images(self, cell: Evaluate) -> int:
@@ -188,6 +188,9 @@ def _holds(distribution: Any, value: Any) -> bool:
 
 def make_sampler(kind: SamplerKind, seed: int) -> "BaseSampler":
     """Optuna's sampler of that name."""
+    import warnings
+
+    from optuna.exceptions import ExperimentalWarning
     from optuna.samplers import GPSampler, NSGAIISampler, TPESampler
 
     match kind:
@@ -196,7 +199,10 @@ def make_sampler(kind: SamplerKind, seed: int) -> "BaseSampler":
         case "nsga2":
             return NSGAIISampler(seed=seed, population_size=POPULATION)
         case "gp":
-            return GPSampler(seed=seed, deterministic_objective=True)  # the same draws in every trial
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                # the same measurements and draws in every trial: no noise to be modelled
+                return GPSampler(seed=seed, deterministic_objective=True)
 
 
 def rungs(num_images: int, num_objectives: int) -> tuple[int, ...]:
