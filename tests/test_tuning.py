@@ -118,7 +118,7 @@ def test_reversed_bounds_are_said_in_one_line(
 
 def test_the_front_is_the_known_one(tmp_path: Path) -> None:
     """Of one offset each number of steps is on the front, so the front is what no other trial beats in both."""
-    (points,) = tuned(tmp_path, trials=40).values()
+    (points,) = tuned(tmp_path, trials=40, cost_limit=float("inf")).values()
     default, *front = points
     assert default.params == {"start.offset_db": 0.0, "sampler.num_steps": 50}
     values = np.array([trial.values for trial in finished(tmp_path)])
@@ -135,6 +135,13 @@ def test_the_front_is_the_known_one(tmp_path: Path) -> None:
     # at no more steps than the default, something near the best offset is far better
     cheap = max(point.gain["psnr"].mean for point in front if point.test["nfe"].mean <= 50)
     assert cheap > 5
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.0])
+def test_what_costs_more_than_the_limit_is_no_result(tmp_path: Path, limit: float) -> None:
+    (points,) = tuned(tmp_path, trials=30, cost_limit=limit).values()
+    assert max(point.test["nfe"].mean for point in points[1:]) <= limit * 50
+    assert max(trial.values[1] for trial in finished(tmp_path)) > limit * 50
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp"])
@@ -448,6 +455,7 @@ def test_a_grpc_proxy_serves_several_processes(tmp_path: Path, monkeypatch: pyte
     [
         ({"trials": 0}, "--trials must be at least 1, got 0"),
         ({"val_images": 0}, "--val-images must be at least 1, got 0"),
+        ({"cost_limit": 0.0}, "--cost-limit must be above 0, got 0"),
         ({"goal": Goal(quality="lpips")}, "LPIPS cannot be tuned for: "),
     ],
 )

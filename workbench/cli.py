@@ -121,6 +121,9 @@ def tune(
         Literal["nfe", "flops", "none"], typer.Option(help="for the least of it; none: one objective, with pruning")
     ] = "nfe",
     sampler: Annotated[Literal["gp", "tpe", "nsga2"], typer.Option(help="Optuna's sampler")] = "gp",
+    cost_limit: Annotated[
+        float, typer.Option(help="settings that cost more than so many times the default are no result; inf: all are")
+    ] = 1.0,
     val_images: Annotated[
         int | None, typer.Option("--val-images", help="validation images of a trial (default: at most 64)")
     ] = None,
@@ -156,7 +159,7 @@ def tune(
     if dashboard:
         typer.echo(how_to_look(name, preset, overrides, storage, runs))
         return
-    options = Options(trials, val_images, Goal(quality, cost), sampler, storage)
+    options = Options(trials, val_images, Goal(quality, cost), sampler, cost_limit, storage)
     definition = load_study(name)[0]
     with _runtime(runs, device, batch_size, rerun, name, (preset, "tune")) as runtime:
         tuning = search(name, definition, preset, overrides, options, runtime)

@@ -6,6 +6,7 @@ may each begin one too many.) A trial is an Evaluate stage: what was evaluated b
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ from filelock import FileLock
 
 from workbench.config import UserError, plain
 from workbench.goal import FEWEST, Goal, evaluation_of, images_of, means_of, on_test, on_validation
-from workbench.progress import Update
 from workbench.randomness import seed_of
 from workbench.running import study_folder
 from workbench.stages.base import Runtime
@@ -57,6 +57,7 @@ class Options:
         val_images: validation images of a trial; None: as `images_of` says.
         goal: what for.
         sampler: Optuna's sampler.
+        cost_limit: settings of a higher mean cost, in multiples of the default's, are no result; infinite: all are.
         storage: a URL, or a journal file; None: the journal in the study's folder.
     """
 
@@ -64,6 +65,7 @@ class Options:
     val_images: int | None = None
     goal: Goal = field(default_factory=Goal)
     sampler: SamplerKind = "gp"
+    cost_limit: float = 1.0
     storage: str | None = None
 
     def images(self, cell: Evaluate) -> int:
@@ -84,6 +86,8 @@ def tune(
 
     if options.trials < 1:
         raise UserError(f"--trials must be at least 1, got {options.trials}")
+    if not options.cost_limit > 0:
+        raise UserError(f"--cost-limit must be above 0, got {options.cost_limit:g}")
     searched = [(task, evaluation_of(name, task)) for task in study.tasks(preset, overrides)]
     for _, cell in searched:
         on_validation(cell, {}, options.images(cell)).check()
@@ -239,7 +243,7 @@ class _Search:
 
     def run(self) -> None:
         """Until all trials that were asked for are done, here or elsewhere."""
-        total = self.options.trials
+        total, limit = self.options.trials, self._cost_limit()
         with self.runtime.progress.task(f"tune {self.task.name}") as update:
             while True:
                 self.lock.acquire()
@@ -250,7 +254,7 @@ class _Search:
                     if done >= total:
                         return
                     if done + begun < total:
-                        self._run_one(update)
+                        self._run_one(limit)
                         continue
                 finally:
                     self.lock.release(force=True)
@@ -282,7 +286,7 @@ class _Search:
         if again:
             self.runtime.progress.say(f"{self.task.name}: {again} trials of workers that died are enqueued again")
 
-    def _run_one(self, update: Update) -> None:
+    def _run_one(self, cost_limit: float) -> None:
         """Begin a trial under the lock, and let the lock go when the trial is seen to be ours."""
         from optuna.pruners import MedianPruner
 
@@ -291,9 +295,17 @@ class _Search:
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = make_sampler(self.options.sampler, seed_of(self.cell.seed, "tune", number) % 2**32)
         self.study.pruner = MedianPruner(n_startup_trials=UNPRUNED)
-        self.study.optimize(self._objective(self.lock.release), n_trials=1)
+        self.study.optimize(self._objective(self.lock.release, cost_limit), n_trials=1)
 
-    def _objective(self, begun: Callable[[], None]) -> "Callable[[optuna.Trial], tuple[float, ...]]":
+    def _cost_limit(self) -> float:
+        """The highest mean cost of a result."""
+        goal, limit = self.options.goal, self.options.cost_limit
+        if goal.cost == "none" or math.isinf(limit):
+            return math.inf
+        default = on_validation(self.cell, {}, self.options.images(self.cell))
+        return limit * means_of(default, self.runtime)[goal.cost]
+
+    def _objective(self, begun: Callable[[], None], cost_limit: float) -> "Callable[[optuna.Trial], tuple[float, ...]]":
         import optuna
 
         def objective(trial: "optuna.Trial") -> tuple[float, ...]:
@@ -311,6 +323,8 @@ class _Search:
                     trial.report(means[goal.quality], count)
                     if trial.should_prune():
                         raise optuna.TrialPruned
+            if math.isfinite(cost_limit):
+                trial.set_constraint(goal.cost, means[goal.cost] - cost_limit)
             return tuple(means[name] for name in goal.columns)
 
         return objective
