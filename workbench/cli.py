@@ -123,7 +123,7 @@ def tune(
     sampler: Annotated[Literal["gp", "tpe", "nsga2"], typer.Option(help="Optuna's sampler")] = "gp",
     cost_limit: Annotated[
         float, typer.Option(help="settings that cost more than so many times the default are no result; inf: all are")
-    ] = 1.0,
+    ] = 2.0,
     val_images: Annotated[
         int | None, typer.Option("--val-images", help="validation images of a trial (default: at most 64)")
     ] = None,

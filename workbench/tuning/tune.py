@@ -65,7 +65,7 @@ class Options:
     val_images: int | None = None
     goal: Goal = field(default_factory=Goal)
     sampler: SamplerKind = "gp"
-    cost_limit: float = 1.0
+    cost_limit: float = 2.0
     storage: str | None = None
 
     def images(self, cell: Evaluate) -> int:
