@@ -34,7 +34,7 @@ from workbench.tuning import storage, workers
 from workbench.tuning.found import Tuning, read_tuning, save_settings
 from workbench.tuning.front import Point, at_edge, choose
 from workbench.tuning.storage import JOURNAL
-from workbench.tuning.tune import SPACE, Options, rungs, tune
+from workbench.tuning.tune import SPACE, Options, beginning, rungs, tune
 
 SINGLE = Goal(cost="none")
 TIMEOUT = 120
@@ -135,6 +135,24 @@ def test_the_front_is_the_known_one(tmp_path: Path) -> None:
     # at no more steps than the default, something near the best offset is far better
     cheap = max(point.gain["psnr"].mean for point in front if point.test["nfe"].mean <= 50)
     assert cheap > 5
+
+
+def test_a_search_begins_at_the_default_and_around_it() -> None:
+    search = {
+        "kind": CategoricalDistribution(["a", "b", "c"]),
+        "offset": FloatDistribution(-4.0, 4.0),
+        "scale": FloatDistribution(1.0, 256.0, log=True),
+        "steps": IntDistribution(10, 90),
+        "eta": FloatDistribution(0.0, 1.0),
+    }
+    default = {"kind": "a", "offset": 0.0, "scale": 16.0, "steps": 50, "eta": 0.0}
+    first, *others = beginning(default, search)
+    assert first == default
+    changes = [{path: value for path, value in trial.items() if value != default[path]} for trial in others]
+    expected = [{"kind": "b"}, {"kind": "c"}, {"offset": -1.0}, {"offset": 1.0}, {"scale": 8.0}, {"scale": 32.0}]
+    expected += [{"steps": 40}, {"steps": 60}, {"eta": 0.125}]
+    assert changes == [pytest.approx(e) if "scale" in e else e for e in expected]
+    assert beginning({**default, "eta": 2.0}, search) == []
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0])

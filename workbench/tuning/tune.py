@@ -31,6 +31,7 @@ from workbench.tuning.workers import claim, recover
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
@@ -42,6 +43,8 @@ UNPRUNED = 5
 """Trials that are finished before any is pruned."""
 POPULATION = 16
 """NSGA-II's: a search of some dozen trials needs several generations."""
+STEP = 1 / 8
+"""By how much of its range a field is moved from its default in the first trials."""
 SPACE = "workbench_space"
 """The attribute of an Optuna study that says what it is a search of."""
 POLL = 0.2
@@ -161,8 +164,8 @@ def _join(
         )
         if SPACE not in study.user_attrs and not study.get_trials(deepcopy=False):
             study.set_user_attr(SPACE, own)
-            if all(_holds(d, value_at(cell, path)) for path, d in task.search.items()):
-                study.enqueue_trial({path: value_at(cell, path) for path in task.search})  # the default comes first
+            for params in beginning({path: value_at(cell, path) for path in task.search}, task.search):
+                study.enqueue_trial(params)
     there = study.user_attrs.get(SPACE, {})
     if differing := [key for key in own if there.get(key) != own[key]]:
         raise UserError(
@@ -182,6 +185,35 @@ def _space(task: Task, cell: Evaluate, options: Options) -> dict[str, Any]:
         "images": options.images(cell),
         "cell": plain(on_validation(cell, {}, options.images(cell)).identity),
     }
+
+
+def beginning(default: Mapping[str, Any], search: "Mapping[str, BaseDistribution]") -> list[dict[str, Any]]:
+    """The first trials: the default, then one field at a time moved from it; none where the default is not searched.
+
+    The default is the setting to be beaten, and has been chosen with care: what lies around it is worth more than what
+    a sampler that knows nothing yet draws at random.
+    """
+    if not all(_holds(distribution, default[path]) for path, distribution in search.items()):
+        return []
+    moved = ({path: value} for path, d in search.items() for value in _around(d, default[path]))
+    return [dict(default), *({**default, **change} for change in moved)]
+
+
+def _around(distribution: "BaseDistribution", value: Any) -> list[Any]:
+    """The other choices; a part of the range below and above a number, on the range's own scale."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return [choice for choice in distribution.choices if choice != value]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    scale, back = (math.log, math.exp) if distribution.log else (float, float)
+    move = STEP * (scale(distribution.high) - scale(distribution.low))
+    moved = [back(scale(value) + sign * move) for sign in (-1, 1)]
+    if distribution.step is not None:
+        moved = [
+            distribution.low + round((x - distribution.low) / distribution.step) * distribution.step for x in moved
+        ]
+    return [x for x in moved if _holds(distribution, x) and x != value]
 
 
 def _holds(distribution: Any, value: Any) -> bool:
