@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -155,7 +156,7 @@ def test_a_search_begins_at_the_default_and_around_it() -> None:
     assert beginning({**default, "eta": 2.0}, search) == []
 
 
-@pytest.mark.parametrize("limit", [0.5, 1.0])
+@pytest.mark.parametrize("limit", [1.0, 1.5])
 def test_what_costs_more_than_the_limit_is_no_result(tmp_path: Path, limit: float) -> None:
     (points,) = tuned(tmp_path, trials=30, cost_limit=limit).values()
     assert max(point.test["nfe"].mean for point in points[1:]) <= limit * 50
@@ -254,17 +255,24 @@ def test_what_was_found_is_kept(two_tasks: tuple[Path, Tuning]) -> None:
 
 def test_a_saved_setting_is_chosen_by_its_file(two_tasks: tuple[Path, Tuning], tmp_path: Path) -> None:
     _, tuning = two_tasks
-    paths = save_settings(tuning, "analytic", "smoke", tmp_path / "found")
+    how, runtime = {"trials": 25}, Runtime(tmp_path)
+    paths = save_settings(tuning, "analytic", "smoke", {}, how, tmp_path / "found", runtime)
     assert [path.name for path in paths] == ["analytic_gaussian_blur.json", "analytic_gaussian_noise.json"]
+    (other, _) = save_settings(tuning, "analytic", "smoke", {"seed": 3}, how, tmp_path / "found", runtime)
+    assert other not in paths
+    assert "--seed=3" in str(load_settings(str(other)).provenance["command"])
     best = tuning.tasks["gaussian_blur"].best
     chosen = with_settings({"preset-settings": str(paths[0]), "start.offset_db": 1.0, "seed": 3})
-    assert chosen == {**best.params, "start.offset_db": 1.0, "seed": 3}
+    kinds = {"start.kind": "snr_match", "sampler.kind": "ddim"}
+    assert chosen == {**kinds, **best.params, "start.offset_db": 1.0, "seed": 3}
     provenance = load_settings(str(paths[0])).provenance
     assert provenance["cell"] == best.cell
+    assert provenance["options"] == how
+    assert {"commit", "versions", "device"} <= provenance.keys()
     assert provenance["test"]["psnr"]["mean"] == best.test["psnr"].mean  # type: ignore[index, call-overload]
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"file/analytic_gaussian_blur\.json cannot be written: "):
-        save_settings(tuning, "analytic", "smoke", tmp_path / "file")
+    with pytest.raises(UserError, match="file cannot be made a folder: "):
+        save_settings(tuning, "analytic", "smoke", {}, how, tmp_path / "file", runtime)
 
 
 def test_optuna_reads_every_trial_with_its_cost_and_cell(tmp_path: Path) -> None:
@@ -374,7 +382,7 @@ def test_the_trial_of_a_killed_worker_fails_and_is_made_again(tmp_path: Path) ->
     wait_for(lambda: worked(tmp_path))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    (left,) = loaded(tmp_path).trials
+    left, *_ = loaded(tmp_path).trials
     assert left.state == TrialState.RUNNING
     tuned(tmp_path, 5)
     trials = loaded(tmp_path).trials
@@ -391,9 +399,37 @@ def test_the_trial_of_a_living_worker_is_left_to_it(tmp_path: Path) -> None:
     wait_for(lambda: worked(tmp_path))
     tuned(tmp_path, 1)  # waits for the other's trial
     assert process.wait(TIMEOUT) == 0
-    (trial,) = loaded(tmp_path).trials
+    (trial,) = finished(tmp_path)
     assert trial.state == TrialState.COMPLETE
     assert trial.user_attrs["pid"] == process.pid
+
+
+def test_a_worker_of_another_host_is_waited_for_unless_it_is_said_to_be_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = begin(tmp_path, 2, seconds=30)
+    wait_for(lambda: worked(tmp_path))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    monkeypatch.setattr(workers.socket, "gethostname", lambda: "elsewhere")
+    study = loaded(tmp_path)
+    (waiting,) = workers.elsewhere(study)
+    assert re.fullmatch(rf"trial 0 of process {process.pid} on \S+", waiting)
+    assert workers.recover(study) == 0
+    tuned(tmp_path, 2, take_over=True)
+    assert loaded(tmp_path).trials[0].state == TrialState.FAIL
+    assert len(finished(tmp_path)) == 2
+
+
+def test_a_trial_that_was_just_begun_is_left_to_its_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned(tmp_path, 1)
+    study = loaded(tmp_path)
+    number = study.ask().number
+    workers.recover(study)
+    assert study.trials[number].state == TrialState.RUNNING
+    monkeypatch.setattr(workers, "UNCLAIMED", -1.0)
+    workers.recover(study)
+    assert study.trials[number].state == TrialState.FAIL
 
 
 def test_what_was_interrupted_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,9 +439,9 @@ def test_what_was_interrupted_is_made_again(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr(Analytic, "work", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            tuned(tmp_path, 3)
-    tuned(tmp_path, 3)
-    assert len(finished(tmp_path)) == 3
+            tuned(tmp_path, 5)
+    tuned(tmp_path, 5)
+    assert len(finished(tmp_path)) == 5
     assert any(trial.user_attrs.get("again_of") == 0 for trial in finished(tmp_path))
 
 
@@ -415,7 +451,7 @@ def test_a_database_keeps_trials_and_has_a_heartbeat(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         tuned(tmp_path / "runs", 4, storage=url)
     study = optuna.load_study(study_name="analytic/smoke/analytic", storage=url)
-    assert len(study.trials) == 4
+    assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 4
     assert not (tmp_path / "runs" / "studies" / "analytic" / "smoke" / JOURNAL).exists()
     assert num_beats(url) == 4
 
@@ -426,7 +462,7 @@ def test_the_trial_of_a_killed_worker_of_a_database_is_made_again(
 ) -> None:
     """One on this host is seen to be dead; one elsewhere has no heartbeat any more."""
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
-    process = begin(tmp_path / "runs", 3, 30, url)
+    process = begin(tmp_path / "runs", 6, 30, url)
     wait_for(lambda: worked(tmp_path / "runs") and num_beats(url))
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -435,10 +471,10 @@ def test_the_trial_of_a_killed_worker_of_a_database_is_made_again(
         monkeypatch.setattr(storage, "HEARTBEAT", 1)
         monkeypatch.setattr(storage, "GRACE", 2)
         time.sleep(3)  # the database counts in whole seconds
-    tuned(tmp_path / "runs", 3, storage=url)
+    tuned(tmp_path / "runs", 6, storage=url)
     lost, *others = optuna.load_study(study_name="analytic/smoke/analytic", storage=url).trials
     assert lost.state == TrialState.FAIL
-    assert [trial.state for trial in others] == [TrialState.COMPLETE] * 3
+    assert [trial.state for trial in others] == [TrialState.COMPLETE] * 6
     assert sum(trial.params == lost.params for trial in others) == 1
 
 
@@ -473,7 +509,7 @@ def test_a_grpc_proxy_serves_several_processes(tmp_path: Path, monkeypatch: pyte
     [
         ({"trials": 0}, "--trials must be at least 1, got 0"),
         ({"val_images": 0}, "--val-images must be at least 1, got 0"),
-        ({"cost_limit": 0.0}, "--cost-limit must be above 0, got 0"),
+        ({"cost_limit": 0.5}, r"--cost-limit must be at least 1 \(the default's own cost\), got 0.5"),
         ({"goal": Goal(quality="lpips")}, "LPIPS cannot be tuned for: "),
     ],
 )
@@ -507,6 +543,7 @@ def test_a_storage_that_cannot_be_reached_is_named_and_why(tmp_path: Path, stora
         ({"study": analytic_study(search={"start.offset_db": FloatDistribution(-3.0, 8.0)})}, "search"),
         ({"goal": Goal(cost="flops")}, "objectives"),
         ({"val_images": 4}, "images, cell"),
+        ({"cost_limit": 1.5}, "cost limit"),
     ],
 )
 def test_a_study_of_another_search_space_is_refused(tmp_path: Path, changed: dict[str, Any], differing: str) -> None:
@@ -554,6 +591,7 @@ def test_the_command_tunes_a_trained_cell(
 def test_the_dashboard_is_told_where_to_look(cli: CommandLine, tmp_path: Path) -> None:
     said = cli("tune", "snr_matching", "--dashboard", "--runs", tmp_path / "runs")
     assert said.out.rstrip().endswith(f"optuna-dashboard {tmp_path}/runs/studies/snr_matching/desk/optuna.journal")
+    assert cli.refuses("tune", "snr_matching", "--dashboard", "--preset", "none").startswith("unknown preset 'none'")
     assert "***" in cli("tune", "snr_matching", "--dashboard", "--storage", "postgresql://me:secret@host/db").out
 
 

@@ -122,7 +122,7 @@ def tune(
     ] = "nfe",
     sampler: Annotated[Literal["gp", "tpe", "nsga2"], typer.Option(help="Optuna's sampler")] = "gp",
     cost_limit: Annotated[
-        float, typer.Option(help="settings that cost more than so many times the default are no result; inf: all are")
+        float, typer.Option(help="settings of more than so many times the default's cost are left out; inf: none are")
     ] = 2.0,
     val_images: Annotated[
         int | None, typer.Option("--val-images", help="validation images of a trial (default: at most 64)")
@@ -134,6 +134,9 @@ def tune(
             "(default: optuna.journal in the study's folder)"
         ),
     ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="make the trials again that other hosts' workers left, who are dead")
+    ] = False,
     save: Annotated[
         Path | None,
         typer.Option("--save", help="a folder for each task's setting as JSON, to be named by --preset-settings"),
@@ -155,15 +158,15 @@ def tune(
     from workbench.tuning.tune import Options, how_to_look
     from workbench.tuning.tune import tune as search
 
-    overrides = _overrides(context)
+    overrides, definition = _overrides(context), load_study(name)[0]
+    definition.preset(preset)
     if dashboard:
         typer.echo(how_to_look(name, preset, overrides, storage, runs))
         return
-    options = Options(trials, val_images, Goal(quality, cost), sampler, cost_limit, storage)
-    definition = load_study(name)[0]
+    options = Options(trials, val_images, Goal(quality, cost), sampler, cost_limit, storage, take_over)
     with _runtime(runs, device, batch_size, rerun, name, (preset, "tune")) as runtime:
         tuning = search(name, definition, preset, overrides, options, runtime)
-        for path in save_settings(tuning, name, preset, save) if save else ():
+        for path in save_settings(tuning, name, preset, overrides, options.how, save, runtime) if save else ():
             runtime.progress.say(f"settings: {path}")
         publish_cached(name, preset, overrides, runtime)
 
@@ -194,20 +197,19 @@ def sweep(
     """Write W&B's sweep files, one a cell, of the fields that a study's `search` names; `wandb agent` runs trials."""
     from workbench.files import write_whole
     from workbench.goal import Goal
-    from workbench.running import study_folder
+    from workbench.running import made, study_folder
     from workbench.stages.base import Runtime
     from workbench.study import load_study
     from workbench.sweeps import Options, as_yaml, register, sweep_configs
 
     options, overrides = Options(method, Goal(quality, cost), trials, points, val_images), _overrides(context)
     configs = sweep_configs(name, load_study(name)[0], preset, overrides, options)
-    folder = output or study_folder(Runtime(runs), name, preset, overrides) / "sweeps"
+    folder = made(output or study_folder(Runtime(runs), name, preset, overrides) / "sweeps")
     for file, config in configs.items():
-        address = register(config) if create else None
-        folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / file, as_yaml(name, config))
         typer.echo(folder / file)
-        if address is not None:
+        if create:
+            address = register(config)
             typer.echo(f"  wandb agent {address}")
             if method == "optuna":
                 typer.echo(f"  wandb sweep-scheduler {address}")

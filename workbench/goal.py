@@ -1,6 +1,6 @@
 """What is searched for, by `tune` here and by sweeps at W&B: quality, at what cost, on which validation images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,17 +76,28 @@ def images_of(cell: Evaluate, val_images: int | None) -> int:
     return min(VAL_IMAGES, cell.num_images) if val_images is None else val_images
 
 
-def means_of(cell: Evaluate, runtime: Runtime) -> dict[str, float]:
-    """Mean quality and cost over a cell's images, made now if it is not cached; quality counts diverged images."""
-    rows = rows_of(cell, runtime)
+def means_of(cell: Evaluate, runtime: Runtime, needed: Sequence[str] = ()) -> dict[str, float]:
+    """Mean quality and cost over a cell's images, made now if it is not cached; quality counts diverged images.
+
+    Raises:
+        UserError: as `rows_of`.
+    """
+    rows = rows_of(cell, runtime, needed)
     return {name: float(rows[name].mean()) for name in ("psnr", "lpips", "nfe", "flops") if name in rows}
 
 
-def rows_of(cell: Evaluate, runtime: Runtime) -> "pd.DataFrame":
-    """A cell's rows by image id, where images that diverged have the worst quality instead of none."""
+def rows_of(cell: Evaluate, runtime: Runtime, needed: Sequence[str] = ()) -> "pd.DataFrame":
+    """A cell's rows by image id, where images that diverged have the worst quality instead of none.
+
+    Raises:
+        UserError: if they lack a column that is needed: the cell was made when a metric was absent.
+    """
     import pandas as pd
 
-    return with_worst(pd.read_parquet(cell.ensure(runtime) / ROWS).set_index("image_id"))
+    rows = with_worst(pd.read_parquet(cell.ensure(runtime) / ROWS).set_index("image_id"))
+    if absent := [name for name in needed if name not in rows]:
+        raise UserError(f"{cell.label} was evaluated without {', '.join(absent)}: add --rerun")
+    return rows
 
 
 def on_validation(cell: Evaluate, params: Mapping[str, Any], num_images: int) -> Evaluate:

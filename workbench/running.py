@@ -25,6 +25,19 @@ def study_folder(runtime: Runtime, name: str, preset: str, overrides: Mapping[st
     return runtime.root / "studies" / name / f"{preset}{suffix}"
 
 
+def made(folder: Path) -> Path:
+    """The folder, made if it is not there.
+
+    Raises:
+        UserError: if it cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made a folder: {error.strerror}") from None
+    return folder
+
+
 def run_study(
     name: str,
     preset: str,
@@ -262,9 +275,25 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
 
 def _evidence(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
     """What the study's support says, and what `tune` found, here or for the reference."""
-    tuning = study_folder(runtime, plan.name, plan.preset, plan.overrides) / TUNING
-    found = {"tuning": json.loads(tuning.read_text())} if tuning.is_file() else {}
-    return _supported(plan, runtime) | found
+    return _supported(plan, runtime) | _tuned(plan, runtime)
+
+
+def _tuned(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
+    """What `tune` found for these very cells, here.
+
+    Raises:
+        UserError: if its file is damaged.
+    """
+    path = study_folder(runtime, plan.name, plan.preset, plan.overrides) / TUNING
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+        defaults = {task["points"][0]["cell"] for task in found["tasks"].values()}
+    except (ValueError, LookupError, TypeError):
+        raise UserError(f"{path} is damaged: delete it, and tune again") from None
+    tasks = plan.study.tasks(plan.preset, plan.overrides)
+    return {"tuning": found} if defaults == {task.cell.identity for task in tasks} else {}
 
 
 def _supported(plan: _Plan, runtime: Runtime) -> dict[str, Any]:

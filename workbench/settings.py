@@ -43,8 +43,9 @@ def load_settings(name: str) -> Settings:
     """
     path = Path(name) if name.endswith(".json") else PRESETS / f"{name}.json"
     if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.json")))
-        raise UserError(f"there are no settings {name!r}; there are: {names}; or name a JSON file of `tune --save`")
+        names = sorted(p.stem for p in PRESETS.glob("*.json"))
+        known = f"there are: {', '.join(names)}; or " if names else ""
+        raise UserError(f"there are no settings {name!r}; {known}name a JSON file of `tune --save`")
     try:
         return Settings.model_validate_json(path.read_text())
     except ValidationError as error:

@@ -149,8 +149,8 @@ class Study:
         whole = {**self.search, **chosen.search}
         search = {path: distribution for path, distribution in whole.items() if path not in given}
         if not search:
-            names = f"; overrides set all of it: {', '.join(whole)}" if whole else ""
-            raise UserError(f"there is nothing to search: the study's `search` is empty{names}")
+            why = f"overrides set all of it ({', '.join(whole)})" if whole else "the study's `search` is empty"
+            raise UserError(f"there is nothing to search: {why}")
         axes, *grids = (_without(axes, search) for axes in (chosen.axes, *chosen.grids))
         plain = replace(
             self, axes=_without(self.axes, search), presets={preset: replace(chosen, axes=axes, grids=grids)}

@@ -124,7 +124,7 @@ def ensure_on_cluster(
         try:
             for name in dict.fromkeys(plan.missing[folder].name for folder in level):
                 own = {folder: stage for folder in level if (stage := plan.missing[folder]).name == name}
-                jobs |= _submit(name, own, runtime, cluster)
+                _submit(name, own, jobs, runtime, cluster)
             queue = _Queue(cluster.kind, jobs)
             while queue.left:
                 tell(plan.num_there(), len(stages), queue.note())
@@ -143,8 +143,8 @@ def ensure_on_cluster(
     ensure_all(stages, runtime, update)
 
 
-def _submit(name: str, stages: Mapping[Path, Stage], runtime: Runtime, cluster: Cluster) -> "Jobs":
-    """Submit one array for stages of one name."""
+def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runtime, cluster: Cluster) -> None:
+    """Submit one array for stages of one name, and add it to the jobs."""
     from submitit import AutoExecutor
     from submitit.core.utils import FailedJobError
 
@@ -162,17 +162,18 @@ def _submit(name: str, stages: Mapping[Path, Stage], runtime: Runtime, cluster: 
         slurm_srun_args=[f"--cpus-per-task={wanted.cpus}"],  # from SLURM 22.05 on, srun does not ask the job for it
     )
     try:
-        with without_interrupt(), executor.batch():
-            jobs = {
-                target: executor.submit(_make, stage, away, cluster.device, wanted.cpus)
-                for target, stage in stages.items()
-            }
+        with without_interrupt():  # Ctrl-C then finds every job that there is
+            with executor.batch():
+                submitted = {
+                    target: executor.submit(_make, stage, away, cluster.device, wanted.cpus)
+                    for target, stage in stages.items()
+                }
+            jobs |= submitted
     except FailedJobError as error:
         raise UserError(f"SLURM takes no {name} jobs: {' '.join(str(error).split())}") from None
-    ids = [job.job_id for job in jobs.values()]
+    ids = [job.job_id for job in submitted.values()]
     span = " to ".join(dict.fromkeys((ids[0], ids[-1])))
     runtime.progress.say(f"{name}: {len(ids)} submitted ({span}), logs in {folder}")
-    return jobs
 
 
 def _make(stage: Stage, runtime: Runtime, device: str, threads: int) -> list[Record]:

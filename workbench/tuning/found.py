@@ -2,18 +2,22 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from workbench.config import UserError
+from workbench.config import as_override, digest
 from workbench.files import locked, write_whole
 from workbench.goal import Goal
 from workbench.results import TUNING
+from workbench.running import made
 from workbench.settings import Settings
+from workbench.stages.base import Runtime, provenance
 from workbench.tuning.front import Point
 from workbench.tuning.transfer import Transfer
 
@@ -36,6 +40,7 @@ class Found:
         trials: in the order in which they began.
         points: the default, then the front from the cheapest on.
         chosen: the place of the setting that is best on validation images and costs no more than the default.
+        kinds: the kinds of the members whose fields were searched, which are not.
         importance: objective -> field -> share of the variance.
         transfer: task -> what the chosen setting is worth there, against that task's own.
     """
@@ -44,6 +49,7 @@ class Found:
     trials: tuple[TrialValues, ...]
     points: tuple[Point, ...]
     chosen: int
+    kinds: dict[str, Any]
     importance: dict[str, dict[str, float]]
     transfer: dict[str, Transfer]
 
@@ -82,29 +88,44 @@ def read_tuning(tree: Mapping[str, Any]) -> Tuning:
     return TypeAdapter(Tuning).validate_python(tree)
 
 
-def save_settings(tuning: Tuning, study: str, preset: str, folder: Path) -> list[Path]:
+def save_settings(
+    tuning: Tuning,
+    study: str,
+    preset: str,
+    overrides: Mapping[str, Any],
+    how: Mapping[str, Any],
+    folder: Path,
+    runtime: Runtime,
+) -> list[Path]:
     """Write the chosen setting of every task as `STUDY_TASK.json`; the paths.
+
+    The kinds of solver, sampler and start that its fields belong to are part of a setting.
+
+    Args:
+        overrides, how: the user's, and the options of the search, for the provenance.
 
     Raises:
         UserError: if the folder cannot be written to.
     """
+    suffix = f"_{digest(dict(overrides), 6)}" if overrides else ""
+    flags = " ".join(map(shlex.quote, starmap(as_override, overrides.items())))
+    command = f"python -m workbench tune {study} --preset {preset} {flags}".rstrip()
     paths = []
     for task, found in tuning.tasks.items():
         best = found.best
-        provenance = {
-            "command": f"python -m workbench tune {study} --preset {preset}",
+        told = {
+            "command": command,
+            "options": dict(how),
             "task": task,
             "chosen": f"on {tuning.num_val_images} validation images, of {len(found.trials)} trials",
             "cell": best.cell,
             "test": {column: asdict(estimate) for column, estimate in best.test.items()},
             "above the default": {column: asdict(estimate) for column, estimate in best.gain.items()},
+            **provenance(runtime),
         }
-        path = folder / f"{study}_{re.sub('[^a-z0-9]+', '_', task.lower()).strip('_')}.json"
-        text = Settings(settings=best.params, provenance=provenance).model_dump_json(indent=2)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, f"{text}\n")
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror}") from None
+        path = made(folder) / f"{study}_{re.sub('[^a-z0-9]+', '_', task.lower()).strip('_')}{suffix}.json"
+        write_whole(
+            path, Settings(settings=found.kinds | best.params, provenance=told).model_dump_json(indent=2) + "\n"
+        )
         paths.append(path)
     return paths

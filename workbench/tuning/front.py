@@ -56,13 +56,13 @@ def evaluate_front(
             settings.setdefault(stage.identity, (stage, trial))
     of_default = on_validation(cell, {}, num_val_images)
     ensure_all([default, of_default, *(stage for stage, _ in settings.values())], runtime)
-    base, means = rows_of(default, runtime), means_of(of_default, runtime)
+    base, means = rows_of(default, runtime, goal.columns), means_of(of_default, runtime, goal.columns)
     own = {path: value_at(cell, path) for path in task.search}
     points = [_point(None, own, default, {name: means[name] for name in goal.columns}, base, base, goal)]
     for stage, trial in settings.values():
         validation = dict(zip(goal.columns, trial.values, strict=True))
         edges = tuple(path for path, value in trial.params.items() if at_edge(cell, path, task.search[path], value))
-        rows = rows_of(stage, runtime)
+        rows = rows_of(stage, runtime, goal.columns)
         points.append(_point(trial.number, trial.params, stage, validation, rows, base, goal, edges))
     return points
 

@@ -78,7 +78,7 @@ def _database(url: str) -> "BaseStorage":
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
             )
-    except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+    except (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError) as error:
         raise UserError(f"the Optuna storage {shown(url)} cannot be reached: {_reason(error)}") from None
 
 

@@ -41,7 +41,7 @@ def transfer(
     ensure_all(list(stages.values()), runtime)
     found: dict[str, dict[str, Transfer]] = {source: {} for source in chosen}
     for (source, used), stage in stages.items():
-        rows, own = rows_of(stage, runtime), rows_of(stages[used, used], runtime)
+        rows, own = (rows_of(one, runtime, goal.columns) for one in (stage, stages[used, used]))
         own = own.loc[rows.index]
         cost = None if goal.cost == "none" else ratio_of_means(rows[goal.cost], own[goal.cost])
         quality = paired_difference(rows[goal.quality], own[goal.quality])

@@ -27,7 +27,7 @@ from workbench.tuning.front import choose, evaluate_front, front_table
 from workbench.tuning.importance import importance
 from workbench.tuning.storage import address_of, dashboard_command, open_storage, shown
 from workbench.tuning.transfer import transfer
-from workbench.tuning.workers import claim, recover
+from workbench.tuning.workers import claim, elsewhere, recover
 
 if TYPE_CHECKING:
     import optuna
@@ -60,8 +60,10 @@ class Options:
         val_images: validation images of a trial; None: as `images_of` says.
         goal: what for.
         sampler: Optuna's sampler.
-        cost_limit: settings of a higher mean cost, in multiples of the default's, are no result; infinite: all are.
+        cost_limit: settings of a higher mean cost, in multiples of the default's, are not on the front, at least 1;
+            infinite: there is no limit.
         storage: a URL, or a journal file; None: the journal in the study's folder.
+        take_over: the trials that other hosts' workers are at now are taken to be lost, and made again.
     """
 
     trials: int = 60
@@ -70,6 +72,13 @@ class Options:
     sampler: SamplerKind = "gp"
     cost_limit: float = 2.0
     storage: str | None = None
+    take_over: bool = False
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What may change what is found."""
+        chosen = {"quality": self.goal.quality, "cost": self.goal.cost, "cost limit": str(self.cost_limit)}
+        return {"trials": self.trials, "val images": self.val_images, "sampler": self.sampler, **chosen}
 
     def images(self, cell: Evaluate) -> int:
         """Validation images of a trial of this cell."""
@@ -89,8 +98,8 @@ def tune(
 
     if options.trials < 1:
         raise UserError(f"--trials must be at least 1, got {options.trials}")
-    if not options.cost_limit > 0:
-        raise UserError(f"--cost-limit must be above 0, got {options.cost_limit:g}")
+    if not options.cost_limit >= 1:
+        raise UserError(f"--cost-limit must be at least 1 (the default's own cost), got {options.cost_limit:g}")
     searched = [(task, evaluation_of(name, task)) for task in study.tasks(preset, overrides)]
     for _, cell in searched:
         on_validation(cell, {}, options.images(cell)).check()
@@ -102,15 +111,15 @@ def tune(
     storage = open_storage(options.storage, folder)
     lock = FileLock(folder / ".tuning.lock")
     prefix, has_heartbeat = f"{name}/{folder.name}", isinstance(storage, RDBStorage)
-    searches = [
-        _Search(task, cell, options, runtime, lock, _join(storage, prefix, task, cell, options, lock), has_heartbeat)
-        for task, cell in searched
-    ]
+    searches = []
+    for task, cell in searched:
+        joined = _join(storage, prefix, task, cell, options, lock)
+        searches.append(_Search(task, cell, options, runtime, lock, joined, has_heartbeat, options.take_over))
     for search in searches:
         search.run()
     tuning = _found(searches, options, runtime)
-    for task, found in tuning.tasks.items():
-        runtime.progress.show(front_table(f"{name} ({preset}): {task}", found.points, options.goal))
+    for label, found in tuning.tasks.items():
+        runtime.progress.show(front_table(f"{name} ({preset}): {label}", found.points, options.goal))
     runtime.progress.say(f"found: {write_tuning(tuning, folder)}")
     runtime.progress.say(f"trials: {shown(address_of(options.storage, folder))}")
     return tuning
@@ -131,6 +140,7 @@ def _found(searches: "Sequence[_Search]", options: Options, runtime: Runtime) ->
             trials=tuple(TrialValues(t.number, t.params, tuple(t.values) if t.values else None) for t in s.done()),
             points=tuple(fronts[s.task.name]),
             chosen=chosen[s.task.name],
+            kinds=_kinds(s.task, s.cell),
             importance=importance(s.study, goal),
             transfer=transfers[s.task.name],
         )
@@ -138,6 +148,12 @@ def _found(searches: "Sequence[_Search]", options: Options, runtime: Runtime) ->
     }
     num_images = max(options.images(s.cell) for s in searches)
     return Tuning(goal=goal, num_val_images=num_images, sampler=options.sampler, tasks=tasks)
+
+
+def _kinds(task: Task, cell: Evaluate) -> dict[str, Any]:
+    """The kinds of the members whose fields are searched."""
+    members = {path: value_at(cell, path) for path in dict.fromkeys(p.rpartition(".")[0] for p in task.search) if path}
+    return {f"{path}.kind": member.kind for path, member in members.items() if hasattr(member, "kind")}
 
 
 def how_to_look(name: str, preset: str, overrides: Mapping[str, Any], storage: str | None, root: Path) -> str:
@@ -183,6 +199,7 @@ def _space(task: Task, cell: Evaluate, options: Options) -> dict[str, Any]:
         "objectives": list(options.goal.columns),
         "search": {path: json.loads(distribution_to_json(d)) for path, d in task.search.items()},
         "images": options.images(cell),
+        "cost limit": str(options.cost_limit),
         "cell": plain(on_validation(cell, {}, options.images(cell)).identity),
     }
 
@@ -272,24 +289,29 @@ class _Search:
     lock: FileLock
     study: "optuna.Study"
     has_heartbeat: bool
+    take_over: bool
 
     def run(self) -> None:
         """Until all trials that were asked for are done, here or elsewhere."""
-        total, limit = self.options.trials, self._cost_limit()
+        total, told = self.options.trials, False
         with self.runtime.progress.task(f"tune {self.task.name}") as update:
             while True:
                 self.lock.acquire()
                 try:
                     self._revive()
+                    self.take_over = False
                     done, begun = len(self.done()), len(self._running())
                     update(done, total, self._note())
                     if done >= total:
                         return
                     if done + begun < total:
-                        self._run_one(limit)
+                        self._run_one()
                         continue
                 finally:
                     self.lock.release(force=True)
+                if not told and (others := elsewhere(self.study)):
+                    told = True
+                    self.runtime.progress.say(f"waiting for {'; '.join(others)} (if dead: --take-over)")
                 time.sleep(POLL)  # the last ones are others'; should their workers die, they are ours
 
     def done(self) -> "Sequence[optuna.trial.FrozenTrial]":
@@ -314,30 +336,30 @@ class _Search:
             warnings.simplefilter("ignore", ExperimentalWarning)
             if self.has_heartbeat:
                 fail_stale_trials(self.study)
-            again = recover(self.study, has_heartbeat=self.has_heartbeat)
+            again = recover(self.study, everywhere=self.take_over)
         if again:
             self.runtime.progress.say(f"{self.task.name}: {again} trials of workers that died are enqueued again")
 
-    def _run_one(self, cost_limit: float) -> None:
+    def _run_one(self) -> None:
         """Begin a trial under the lock, and let the lock go when the trial is seen to be ours."""
         from optuna.pruners import MedianPruner
 
-        # a sampler keeps nothing but its random state: keyed by the trial, it draws the same again in one process, and
+        # a sampler keeps little but its random state: keyed by the trial, it draws the same again in one process, and
         # never the same in two
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = make_sampler(self.options.sampler, seed_of(self.cell.seed, "tune", number) % 2**32)
         self.study.pruner = MedianPruner(n_startup_trials=UNPRUNED)
-        self.study.optimize(self._objective(self.lock.release, cost_limit), n_trials=1)
+        self.study.optimize(self._objective(self.lock.release), n_trials=1)
 
     def _cost_limit(self) -> float:
-        """The highest mean cost of a result."""
+        """The highest mean cost of a setting on the front; the default, the first trial, is evaluated for it."""
         goal, limit = self.options.goal, self.options.cost_limit
         if goal.cost == "none" or math.isinf(limit):
             return math.inf
         default = on_validation(self.cell, {}, self.options.images(self.cell))
         return limit * means_of(default, self.runtime)[goal.cost]
 
-    def _objective(self, begun: Callable[[], None], cost_limit: float) -> "Callable[[optuna.Trial], tuple[float, ...]]":
+    def _objective(self, begun: Callable[[], None]) -> "Callable[[optuna.Trial], tuple[float, ...]]":
         import optuna
 
         def objective(trial: "optuna.Trial") -> tuple[float, ...]:
@@ -347,7 +369,7 @@ class _Search:
             goal, num_images = self.options.goal, self.options.images(self.cell)
             for count in rungs(num_images, len(goal.columns)):
                 stage = on_validation(self.cell, params, count)
-                means = means_of(stage, self.runtime)
+                means = means_of(stage, self.runtime, goal.columns)
                 found = {"cell": stage.identity, "num_images": count, **{f"mean_{k}": v for k, v in means.items()}}
                 for attribute, value in found.items():
                     trial.set_user_attr(attribute, value)
@@ -355,8 +377,8 @@ class _Search:
                     trial.report(means[goal.quality], count)
                     if trial.should_prune():
                         raise optuna.TrialPruned
-            if math.isfinite(cost_limit):
-                trial.set_constraint(goal.cost, means[goal.cost] - cost_limit)
+            if math.isfinite(limit := self._cost_limit()):
+                trial.set_constraint(goal.cost, means[goal.cost] - limit)
             return tuple(means[name] for name in goal.columns)
 
         return objective

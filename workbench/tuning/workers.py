@@ -7,14 +7,19 @@ heartbeat, and a database's does not begin before a trial does.
 
 import os
 import socket
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
 HOST, PID, STARTED, AGAIN = "host", "pid", "process_started", "again_of"
 """User attributes: the worker's machine, its process, when that started, and the trial whose parameters these were."""
+
+UNCLAIMED = 60.0
+"""Seconds within which a worker claims the trial that it has begun, far more than a sampler takes."""
 
 
 def claim(trial: "Trial") -> None:
@@ -24,37 +29,47 @@ def claim(trial: "Trial") -> None:
     trial.set_user_attr(STARTED, _started(os.getpid()))
 
 
-def recover(study: "Study", *, has_heartbeat: bool) -> int:
-    """Mark the trials of dead workers of this host as failed, and enqueue again what failed; returns how many.
+def recover(study: "Study", *, everywhere: bool = False) -> int:
+    """Mark the trials of dead workers as failed, and enqueue again, once, what failed; returns how many.
 
-    Hold the lock under which trials are begun: one that is running and unclaimed then has no worker any more.
+    A worker of this host is dead if its process is; one that has not claimed its trial, after UNCLAIMED seconds.
 
     Args:
-        has_heartbeat: the storage has one, which sees to the trials of other hosts, and they hold no lock of ours.
+        everywhere: take the workers of other hosts to be dead too.
     """
     from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if _is_orphan(trial.user_attrs, unclaimed=not has_heartbeat):
+        if _is_orphan(trial, everywhere):
             study.tell(trial.number, state=TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
-    succeeded = {number for t in trials for number in (t.user_attrs.get(AGAIN), Retry.retried_trial_number(t))}
-    lost = [t for t in trials if t.state == TrialState.FAIL and t.params and t.number not in succeeded]
+    again = {number for t in trials for number in (t.user_attrs.get(AGAIN), Retry.retried_trial_number(t))}
+    failed = [t for t in trials if t.state == TrialState.FAIL and t.params]
+    lost = [t for t in failed if t.number not in again and AGAIN not in t.user_attrs]
     for trial in lost:
         study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
     return len(lost)
 
 
-def _is_orphan(attributes: dict[str, Any], unclaimed: bool) -> bool:
-    """Whether nobody is at work on a running trial; another host's worker is taken to live.
+def elsewhere(study: "Study") -> list[str]:
+    """The running trials of other hosts' workers, in words."""
+    from optuna.trial import TrialState
 
-    Args:
-        unclaimed: what to say of a trial that nobody has claimed.
-    """
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    others = [t for t in running if t.user_attrs.get(HOST, socket.gethostname()) != socket.gethostname()]
+    return [f"trial {t.number} of process {t.user_attrs.get(PID)} on {t.user_attrs[HOST]}" for t in others]
+
+
+def _is_orphan(trial: "FrozenTrial", everywhere: bool) -> bool:
+    """Whether nobody is at work on a running trial."""
+    attributes = trial.user_attrs
     if PID not in attributes or STARTED not in attributes:
-        return unclaimed
-    return attributes[HOST] == socket.gethostname() and _started(attributes[PID]) != attributes[STARTED]
+        begun = trial.datetime_start
+        return begun is not None and (datetime.now() - begun).total_seconds() > UNCLAIMED
+    if attributes[HOST] != socket.gethostname():
+        return everywhere
+    return _started(attributes[PID]) != attributes[STARTED]
 
 
 def _started(pid: int) -> int | None:
