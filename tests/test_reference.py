@@ -248,8 +248,7 @@ def test_what_ships_is_of_the_study_as_it_stands(name: str, preset: str) -> None
     study, _ = load_study(name)
     cells = study.cells(preset)
     assert reference.differences(cells) == []
-    assert study.support is not None
-    assert reference.supports(study.support(cells))
+    assert reference.supports({} if study.support is None else study.support(cells))
     for cell in cells:
         rows = reference.rows(cell.stage.identity)
         assert len(rows) == cell.stage.num_images  # type: ignore[attr-defined]

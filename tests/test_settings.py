@@ -7,16 +7,19 @@ from workbench import settings
 from workbench.config import UserError
 from workbench.settings import load_settings, with_settings
 from workbench.stages.evaluate import Evaluate
+from workbench.study import value_at
 
 
 def test_what_ships_fits_a_cell_and_says_where_it_is_from() -> None:
-    for name in (path.stem for path in settings.PRESETS.glob("*.json")):
+    names = [path.stem for path in settings.PRESETS.glob("*.json")]
+    assert names
+    for name in names:
         found = load_settings(name)
         cell = Evaluate().replace(with_settings({"preset-settings": name}))
         assert cell != Evaluate()
         assert str(found.provenance["command"]).startswith("python -m workbench tune ")
         for path, value in found.settings.items():
-            assert f'"{path.rpartition(".")[2]}":{value}'.split(".")[0] in cell.model_dump_json()
+            assert value_at(cell, path) == value
 
 
 def test_without_settings_overrides_are_what_they_were() -> None:

@@ -293,7 +293,13 @@ def test_what_cannot_be_is_one_line_and_no_file(
 ) -> None:
     said = cli.refuses("sweep", *words, "--output", tmp_path / "sweeps", "--runs", tmp_path / "runs")
     assert said.startswith(message)
-    assert not (tmp_path / "sweeps").exists()
+    assert not list((tmp_path / "sweeps").glob("*"))
+
+
+def test_an_output_that_is_a_file_is_one_line(cli: "CommandLine", tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = cli.refuses("sweep", "tuning", "--output", tmp_path / "file")
+    assert said == f"{tmp_path / 'file'} cannot be made a folder: File exists"
 
 
 @pytest.mark.parametrize(

@@ -206,10 +206,10 @@ def sweep(
     configs = sweep_configs(name, load_study(name)[0], preset, overrides, options)
     folder = made(output or study_folder(Runtime(runs), name, preset, overrides) / "sweeps")
     for file, config in configs.items():
+        address = register(config) if create else None
         write_whole(folder / file, as_yaml(name, config))
         typer.echo(folder / file)
-        if create:
-            address = register(config)
+        if address is not None:
             typer.echo(f"  wandb agent {address}")
             if method == "optuna":
                 typer.echo(f"  wandb sweep-scheduler {address}")

@@ -1,24 +1,27 @@
 """The report of tuning, on a search whose answer is known."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from analytic_study import analytic_study
+from cli_support import CommandLine
 
 from studies._tuning_report import SECTIONS, answer
 from studies.tuning import study
+from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.goal import Goal
-from workbench.results import StudyResults
+from workbench.reference import find_reference
+from workbench.results import TUNING, StudyResults
+from workbench.running import cached_results
 from workbench.stages.base import Runtime
 from workbench.tuning.found import write_tuning
 from workbench.tuning.tune import Options, tune
 
 
 def found(root: Path, goal: Goal | None = None, trials: int = 20) -> StudyResults:
-    import json
-
     definition = analytic_study(axes={"degradation": (GaussianBlur(), GaussianNoise())}, columns={})
     tuning = tune(
         "analytic", definition, "smoke", {}, Options(trials=trials, sampler="tpe", goal=goal or Goal()), Runtime(root)
@@ -55,6 +58,20 @@ def test_before_the_search_the_page_says_how_to_begin(tmp_path: Path) -> None:
     results = StudyResults("tuning", "desk", "How much?", "run", {}, pd.DataFrame(), {}, {}, [])
     assert answer(results) == ["Nothing is tuned yet: python -m workbench tune tuning --preset desk"]
     assert all(section(results) is None for section in SECTIONS)
+
+
+@pytest.mark.skipif(not FashionMNIST().is_present(), reason="needs Fashion-MNIST: `data fetch fashion_mnist`")
+def test_what_was_tuned_for_other_cells_is_not_told(cli: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "tuning" / "desk"
+    folder.mkdir(parents=True)
+    shipped = find_reference("tuning", "desk")
+    assert shipped is not None
+    (folder / TUNING).write_text(json.dumps({"tasks": {"other": {"points": [{"cell": "0" * 12}]}}}))
+    assert cached_results("tuning", "desk", {}, Runtime(tmp_path))[1].evidence == shipped.evidence
+    (folder / TUNING).write_text("{")
+    assert cli.refuses("report", "tuning", "--runs", tmp_path).endswith(
+        f"{TUNING} is damaged: delete it, and tune again"
+    )
 
 
 @pytest.mark.parametrize("preset", ["desk", "full"])
