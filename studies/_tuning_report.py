@@ -187,15 +187,15 @@ def _settings_table(tuning: Tuning, points: "Mapping[str, Point]") -> "Markup":
     fields = list(dict.fromkeys(path for found in tuning.tasks.values() for path in found.search))
     rows = {
         name: [
-            *(_value(point.params.get(path)) + ("*" if path in point.at_edge else "") for path in fields),
-            *(point.test[column].scaled(QUANTITIES[column].scale) for column in goal.columns),
             point.gain[goal.quality],
+            *(point.test[column].scaled(QUANTITIES[column].scale) for column in goal.columns),
+            *(_value(point.params.get(path)) + ("*" if path in point.at_edge else "") for path in fields),
         ]
         for name, point in points.items()
     }
     titles = {QUANTITIES[column].title: QUANTITIES[column].decimals for column in goal.columns}
     gain = f"{QUANTITIES[goal.quality].title}, above default"
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*map(_short, fields), *titles, gain])
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[gain, *titles, *map(_short, fields)])
     table.index.name = "task, setting"
     return html_table(table, {**titles, gain: QUANTITIES[goal.quality].decimals})
 
@@ -206,7 +206,7 @@ def _front_figure(tuning: Tuning) -> "Figure":
     def line(points: "list[int]", found: Found) -> Line:
         chosen = [found.points[place] for place in points]
         costs = [point.test[tuning.goal.cost].mean * cost.scale for point in chosen]
-        return Line(costs, [point.test[tuning.goal.quality] for point in chosen])
+        return Line(costs, [point.gain[tuning.goal.quality] for point in chosen])
 
     panels = {
         name: {
@@ -217,8 +217,8 @@ def _front_figure(tuning: Tuning) -> "Figure":
         for name, f in tuning.tasks.items()
     }
     return curves(
-        panels, title=f"{quality.label} against {cost.label} on test images", x_label=cost.title,
-        y_label=quality.title, log_x=True, order=("front", "default", "tuned"),
+        panels, title=f"{quality.label} above the default's on test images", x_label=cost.title,
+        y_label=quality.title, log_x=True, zero=True, order=("front", "default", "tuned"),
     )  # fmt: skip
 
 
