@@ -83,10 +83,11 @@ def test_wandbs_own_agent_runs_trials_of_the_sweep(
     assert agent.split() == ["wandb", "agent", f"{ENTITY}/severity-workbench/sweep-0"]
     config = yaml.safe_load(Path(file).read_text())
     assert yaml.safe_load(server.sweeps["sweep-0"]) == config
-    fixed = {"solver.guidance_scale": 0.25, "sampler.eta": 0.5}
+    start = {"start.variance": "encoder", "start.channel": "mmse"}
+    fixed = {**start, "solver.guidance_scale": 0.75, "sampler.eta": 0.5}
     trials: dict[str, dict[str, Any]] = {
-        "early": {"start.offset_db": 9.5, "sampler.num_steps": 20.0, **fixed},  # W&B draws integers as floats too
-        "late": {"start.offset_db": -3.0, "sampler.num_steps": 12, **fixed},
+        "early": {"start.offset_db": 5.5, "sampler.num_steps": 50.0, **fixed},  # W&B draws integers as floats too
+        "late": {"start.offset_db": -3.0, "sampler.num_steps": 30, **fixed},
     }
     assert all(set(settings) == set(config["parameters"]) for settings in trials.values())
     server.trials |= trials
@@ -124,7 +125,7 @@ def test_wandbs_own_scheduler_searches_with_optuna(cli: "CommandLine", tmp_path:
     assert server.proposed, said_by_it
     for settings in server.proposed:
         assert set(settings) == set(search)
-        assert all(search[path]._contains(value) for path, value in settings.items())
+        assert all(search[path]._contains(search[path].to_internal_repr(v)) for path, v in settings.items())
 
 
 def test_what_the_agent_says_wins_over_flags(
