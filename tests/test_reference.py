@@ -237,6 +237,8 @@ def test_a_reference_is_small_text_and_numbers(references: Path) -> None:
     assert not {"float64", "object"} & {str(dtype) for dtype in frame.dtypes}
 
 
+UNFINISHED = {("solvers", "full")}
+"""References of studies that take hours, and go on from what is there."""
 REFERENCES = [(path.parent.parent.name, path.parent.name) for path in sorted(reference_root().glob(f"*/*/{CELLS}"))]
 
 
@@ -247,9 +249,11 @@ def test_what_ships_is_of_the_study_as_it_stands(name: str, preset: str) -> None
     assert reference is not None
     study, _ = load_study(name)
     cells = study.cells(preset)
-    assert reference.differences(cells) == []
+    there = [cell for cell in cells if cell.stage in reference]
+    assert len(there) == len(reference.index["cells"])
+    assert (name, preset) in UNFINISHED or reference.differences(cells) == []
     assert reference.supports({} if study.support is None else study.support(cells))
-    for cell in cells:
+    for cell in there:
         rows = reference.rows(cell.stage.identity)
         assert len(rows) == cell.stage.num_images  # type: ignore[attr-defined]
         assert np.isfinite(rows["psnr"]).all()
