@@ -12,7 +12,6 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
 from workbench import notebook
-from workbench.data import FashionMNIST
 from workbench.running import run_study
 from workbench.stages.base import Runtime
 
@@ -20,10 +19,6 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SECONDS = 300
 """For the slowest cell on a busy machine: on an idle one a whole notebook takes seconds."""
-
-needs_data = pytest.mark.skipif(
-    not FashionMNIST().is_present(), reason="needs Fashion-MNIST: `data fetch fashion_mnist`"
-)
 
 
 def execute(cells: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
@@ -58,7 +53,6 @@ def results_that_do_not_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return compute
 
 
-@needs_data
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_runs(path: Path, results_that_do_not_ship: Callable[[str], None]) -> None:
     if path.stem == "severity_calibration":
@@ -82,7 +76,6 @@ def test_notebooks_are_committed_without_what_they_made(path: Path) -> None:
     assert "widgets" not in read.metadata
 
 
-@needs_data
 def test_examples_in_docstrings_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = doctest.testmod(notebook)

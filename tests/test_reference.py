@@ -12,7 +12,6 @@ from pair import tiny_cell
 
 from workbench import running
 from workbench.config import UserError
-from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.reference import CELLS, EXAMPLES, NUM_EXAMPLES, ROWS, Reference, find_reference, reference_root
 from workbench.results import StudyResults
@@ -242,7 +241,6 @@ UNFINISHED = {("solvers", "full")}
 REFERENCES = [(path.parent.parent.name, path.parent.name) for path in sorted(reference_root().glob(f"*/*/{CELLS}"))]
 
 
-@pytest.mark.skipif(not FashionMNIST().is_present(), reason="needs Fashion-MNIST: `data fetch fashion_mnist`")
 @pytest.mark.parametrize(("name", "preset"), REFERENCES)
 def test_what_ships_is_of_the_study_as_it_stands(name: str, preset: str) -> None:
     reference = find_reference(name, preset)

@@ -12,7 +12,6 @@ from cli_support import CommandLine, Trained
 from PIL import Image
 
 from workbench.config import UserError, parse_overrides
-from workbench.data import FashionMNIST
 from workbench.degradations import Degradation, Mixture, RandomInpainting, SuperResolution
 from workbench.measurement import Measurement
 from workbench.restorer import Restorer
@@ -210,7 +209,6 @@ def test_without_an_encoder_nothing_is_trained(
     assert cli(*arguments, *own, "--encoder=none", "--operator=jpeg").code == 0
 
 
-@pytest.mark.skipif(not FashionMNIST().is_present(), reason="needs Fashion-MNIST: `data fetch fashion_mnist`")
 @pytest.mark.usefixtures("no_training")
 def test_the_universal_encoder_ships(cli: CommandLine, tmp_path: Path) -> None:
     shipped = Evaluate()

@@ -14,7 +14,6 @@ from workbench import running
 from workbench import study as study_module
 from workbench.autoencoders import Tiny
 from workbench.config import UserError, parse_overrides
-from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.running import gather_cached, run_study, study_folder
 from workbench.severity.start import SNRMatch
@@ -165,7 +164,6 @@ def test_every_study_states_its_question_and_command(name: str) -> None:
     assert {"smoke", "desk"} <= set(definition.presets)
 
 
-@pytest.mark.skipif(not FashionMNIST().is_present(), reason="needs Fashion-MNIST: `data fetch fashion_mnist`")
 @pytest.mark.parametrize(
     ("name", "preset"),
     # the paper's scale begins from a model of one's own: tests/studies/test_solvers_paper.py makes a small one

@@ -479,7 +479,6 @@ def test_the_trial_of_a_killed_worker_of_a_database_is_made_again(
 
 
 def test_a_grpc_proxy_serves_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("grpc")
     monkeypatch.setenv("no_grpc_proxy", "localhost")  # tests have a proxy that leads nowhere
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -22,8 +22,6 @@ SHIPPED = Path(__file__).parents[1] / "data" / "zoo"
 DEFAULT = SHIPPED / "fashion_mnist_32_tiny"
 NUM_IMAGES = 500
 
-ships = pytest.mark.skipif(not DEFAULT.is_dir(), reason="data/zoo/fashion_mnist_32_tiny is not there")
-
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -163,10 +161,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 @pytest.fixture(scope="module")
 def cell() -> Evaluate:
     """The default cell; its data's content is part of what the shipped weights go by."""
-    cell = Evaluate()
-    if not cell.data.is_present():
-        pytest.skip("Fashion-MNIST is not there: python -m workbench data fetch fashion_mnist")
-    return cell
+    return Evaluate()
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +180,6 @@ def x(cell: Evaluate) -> Images:
     return cell.data.split("test").batch(slice(0, NUM_IMAGES))
 
 
-@ships
 def test_the_default_cell_needs_no_training_of_autoencoder_or_prior(cell: Evaluate, runtime: Runtime) -> None:
     assert cell.autoencoder_stage().shipped() == DEFAULT
     assert cell.prior_stage().shipped() == DEFAULT
@@ -194,7 +188,6 @@ def test_the_default_cell_needs_no_training_of_autoencoder_or_prior(cell: Evalua
     assert not stages & {TrainAutoencoder, TrainPrior}
 
 
-@ships
 def test_what_ships_is_small_and_documented() -> None:
     files = [path for path in SHIPPED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 10 * 2**20
@@ -203,7 +196,6 @@ def test_what_ships_is_small_and_documented() -> None:
     assert not [path for path in files if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
 
 
-@ships
 def test_the_shipped_autoencoder_gives_images_back(autoencoder: Autoencoder, x: Images) -> None:
     with torch.no_grad():
         x_hat = autoencoder.decode(autoencoder.encode(x)).clamp(0, 1)
@@ -211,7 +203,6 @@ def test_the_shipped_autoencoder_gives_images_back(autoencoder: Autoencoder, x: 
     assert float(psnr.mean()) >= 30
 
 
-@ships
 def test_the_shipped_latents_have_unit_variance(autoencoder: Autoencoder, x: Images) -> None:
     with torch.no_grad():
         z = autoencoder.encode(x)
@@ -219,7 +210,6 @@ def test_the_shipped_latents_have_unit_variance(autoencoder: Autoencoder, x: Ima
     assert float(z.mean()) == pytest.approx(0, abs=0.05)
 
 
-@ships
 def test_the_shipped_prior_knows_these_latents(autoencoder: Autoencoder, prior: Prior, x: Images) -> None:
     """It removes half of the noise at least, which needs the right latents, scale and schedule."""
     from workbench.diffusion import diffuse

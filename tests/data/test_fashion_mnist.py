@@ -113,8 +113,6 @@ def test_fetching_falls_back_and_leaves_nothing_half_done(folder, monkeypatch):
 
 def test_the_published_images():
     source = FashionMNIST()
-    if not source.is_present():
-        pytest.skip("Fashion-MNIST is not here: run `python -m workbench data fetch fashion_mnist`")
     assert {name: len(source.split(name)) for name in ("train", "val", "test")} == {
         "train": 55_000,
         "val": 5_000,

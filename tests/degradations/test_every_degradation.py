@@ -125,7 +125,7 @@ def test_error_grows_with_severity(degradation: Degradation, channels: int) -> N
     assert errors[-1] > 1.5 * errors[0]
 
 
-@every
+@pytest.mark.parametrize("degradation", [d for d in EVERY if not d.surrogate_gradient], ids=lambda d: d.kind)
 @grey_and_colour
 def test_gradient(degradation: Degradation, channels: int) -> None:
     num_images = 8
@@ -134,8 +134,6 @@ def test_gradient(degradation: Degradation, channels: int) -> None:
     x = 0.2 + 0.4 * torch.rand(num_images, channels, 3, 4, generator=g, dtype=torch.float64)
     severity = torch.linspace(0.1, 0.9, num_images, dtype=torch.float64)
     params = degradation.parameters(severity, image_ids(num_images), SEED, (channels, 3, 4))
-    if degradation.surrogate_gradient:
-        pytest.skip("the gradient is a stand-in's on purpose: tested with the degradation")
     assert torch.autograd.gradcheck(lambda x: degradation.A(x, params), x.requires_grad_())
 
 
@@ -218,10 +216,8 @@ def test_levels_are_described_in_their_units(degradation: Degradation) -> None:
     assert degradation.severity_range
 
 
-@every
+@pytest.mark.parametrize("degradation", [d for d in EVERY if not isinstance(d, AtSeverity)], ids=lambda d: d.kind)
 def test_severities_are_drawn_on_the_unit_interval_by_id(degradation: Degradation) -> None:
-    if isinstance(degradation, AtSeverity):
-        pytest.skip("its severity is given: tested with the degradation")
     severity = degradation.draw_severity(image_ids(500), SEED)
     assert torch.equal(degradation.draw_severity(image_ids(500)[100:], SEED), severity[100:])
     assert 0 <= severity.min() < 0.02

@@ -1,7 +1,6 @@
 """Costs of parts, against what is known of them."""
 
 import functools
-import sys
 import time
 from pathlib import Path
 
@@ -73,7 +72,6 @@ def allocate(num_bytes: int) -> object:
     return functools.partial(torch.ones, num_bytes, dtype=torch.uint8)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_peak_memory_is_what_the_work_takes() -> None:
     peak = peak_memory(functools.partial(allocate, 100 * MEGABYTE), "cpu", ())
     assert peak == pytest.approx(100 * MEGABYTE, rel=0.1)
