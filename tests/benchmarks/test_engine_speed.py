@@ -29,8 +29,6 @@ def cell() -> Evaluate:
     assert severity_stage is not None
     shipped = [stage.shipped() for stage in (cell.prior_stage(), severity_stage)]
     assert None not in shipped, "what must be trained first is no benchmark"
-        "to train is no benchmark"
-    )
     # tests run with one thread; a benchmark takes what users have
     torch.set_num_threads(os.cpu_count() or 1)
     return cell
