@@ -1,15 +1,27 @@
-"""The autoencoders that ship and that studies compare, each by the recipe that makes it in about half an hour."""
+"""The autoencoders that ship and that studies compare, each with a prior of its own: the recipes that make them."""
 
-from workbench.autoencoders import KL, PCA, VQ, VQGAN, ArchitectureRecipe, Flow, Tiny
+from workbench.autoencoders import KL, PCA, VQ, VQGAN, ArchitectureRecipe, AutoencoderRecipe, Flow, Tiny
+from workbench.diffusion import PriorRecipe
 
-QUANTISED = {"block_out_channels": (32, 64), "latent_channels": 4, "codebook_std": 1.0, "num_train_images": 180_000}
+QUANTISED = {
+    "block_out_channels": (32, 32),
+    "latent_channels": 4,
+    "codebook_std": 1.0,
+    "num_train_images": 180_000,
+    "precision": "bf16",
+}
 """Ten bits for each block of 2 x 2 pixels: for blocks of 4 x 4, 27 dB on Fashion-MNIST cannot be had."""
 
 AUTOENCODERS: tuple[ArchitectureRecipe, ...] = (
     Tiny(),
-    KL(),
+    KL(num_train_images=200_000, precision="bf16"),
     VQ.parse(QUANTISED),
     VQGAN.parse(QUANTISED),  # without LPIPS, by which it is then judged
     PCA(),
     Flow(num_train_images=200_000),
 )
+
+
+def prior_of(recipe: AutoencoderRecipe) -> PriorRecipe:
+    """The prior over an autoencoder's latents: one recipe, but for a resolution more where latents are 16 x 16."""
+    return PriorRecipe(block_out_channels=(32, 64, 128)) if isinstance(recipe, (VQ, VQGAN)) else PriorRecipe()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from workbench import randomness, zoo
-from workbench.autoencoders import DescentRecipe
+from workbench.autoencoders import DescentRecipe, Tiny
 from workbench.degradations import Mixture
 from workbench.metrics import mean_interval, psnr, spearman, ssim
 from workbench.severity.estimate import error_variance
@@ -39,7 +39,8 @@ def export(cells: "Sequence[Cell]", folder: Path, runtime: Runtime) -> None:
         assert isinstance(stage, TrainPrior)
         target = folder / f"{stage.data.kind}_{stage.data.size}_{stage.autoencoder.kind}"
         write_pair(stage, target, runtime)
-        write_severity_encoder(universal(stage), target / SHIPPED, runtime)
+        if isinstance(stage.autoencoder, Tiny):  # the one that `restore` uses
+            write_severity_encoder(universal(stage), target / SHIPPED, runtime)
         runtime.progress.say(f"{target}: to ship it, cp -r {target} {zoo.zoo_root()}/")
 
 
@@ -172,7 +173,7 @@ On {num_test} test images of each family (means with 95 % bootstrap intervals):
 CARD = """# {data}, {size} px, {kind} autoencoder and its latent diffusion prior
 
 Weights are fp16 safetensors in diffusers' folder format: `autoencoder/`, `unet/`, `scheduler/`. `recipe.json` is the
-exact configuration that made them; `python -m workbench study zoo` makes them again.
+exact configuration that made them; `python -m workbench study zoo --preset {kind}` makes them again.
 
 | | |
 |---|---|

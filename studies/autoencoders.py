@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from studies import _autoencoders_report as report
-from studies._autoencoders import AUTOENCODERS
+from studies._autoencoders import AUTOENCODERS, prior_of
 from studies._autoencoders_rows import COST, FULL, ITSELF, MATCHED, ORACLE
 from studies._cells import SMOKE, matched
 from workbench.autoencoders import PCA, AutoencoderRecipe, Pretrained, Tiny
@@ -50,7 +50,7 @@ SEPARATOR = "/"
 
 def own(recipe: AutoencoderRecipe, degradation: Degradation) -> list[Axes]:
     """One autoencoder on one degradation: from where the severity encoder and the true error say; from pure noise."""
-    pair = matched(degradation, autoencoder=(recipe,))
+    pair = matched(degradation, autoencoder=(recipe,), prior=(prior_of(recipe),))
     return [
         {**pair, "start.kind": (MATCHED, ORACLE)},
         {**pair, "start.kind": (FULL,), "sampler.num_steps": (NOISE_STEPS,)},
@@ -137,7 +137,7 @@ TRIALS = {"num_images": 64, "num_val_images": 16, "num_values": 3, "max_extensio
 study = Study(
     cell=EvaluateTuned(start=SNRMatch(variance="encoder")),
     axes=own(DESK[0], FAMILIES[0])[0],
-    columns={"severity_encoder.degradation": None, "start.kind": "start", "sampler.num_steps": None},
+    columns={"prior": None, "severity_encoder.degradation": None, "start.kind": "start", "sampler.num_steps": None},
     support=support,
     evidence=evidence,
     presets={

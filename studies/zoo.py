@@ -3,30 +3,39 @@
 The other studies use the shipped pair, since the method takes advantage of pretrained latent diffusion models; this one
 makes it, with a model card that holds what was measured. To ship a new one, copy its folder to data/zoo.
 
-Cost: about an hour on two cores (desk), an hour an autoencoder (full), four minutes (smoke).
-Run: python -m workbench study zoo
+Cost: about an hour on two cores (desk: tiny), four minutes (smoke), five hours (full: all of them). A preset of an
+autoencoder's name makes that one. Run: python -m workbench study zoo --preset kl
 """
 
-from studies._autoencoders import AUTOENCODERS
+from studies._autoencoders import AUTOENCODERS, prior_of
 from studies._zoo_card import export
-from workbench.autoencoders import Tiny
+from workbench.autoencoders import ArchitectureRecipe, Tiny
 from workbench.data import FashionMNIST
 from workbench.diffusion import PriorRecipe
 from workbench.stages.train_prior import TrainPrior
-from workbench.study import Preset, Study
+from workbench.study import Axes, Preset, Study
 
-EVERY = tuple(recipe.replace(source="train") for recipe in AUTOENCODERS)
+
+def pair(recipe: ArchitectureRecipe) -> Axes:
+    """An autoencoder and its prior, trained whether they ship or not."""
+    return {"autoencoder": (recipe.replace(source="train"),), "prior": (prior_of(recipe).replace(source="train"),)}
+
+
+FIRST, *FURTHER = map(pair, AUTOENCODERS)
 
 study = Study(
     cell=TrainPrior(data=FashionMNIST(), autoencoder=Tiny(source="train"), prior=PriorRecipe(source="train")),
-    axes={"autoencoder": (Tiny(source="train"),)},
+    axes=FIRST,
+    columns={"prior": None},  # the one of the autoencoder
     presets={
         "smoke": Preset(
             {"autoencoder.num_train_images": 512, "prior.num_train_images": 512},
-            {"autoencoder": EVERY},
+            FIRST,
+            FURTHER,
         ),
         "desk": Preset(),
-        "full": Preset(axes={"autoencoder": EVERY}),
+        "full": Preset(grids=FURTHER),
+        **{recipe.kind: Preset(axes=pair(recipe)) for recipe in AUTOENCODERS},
     },
     finish=export,
 )

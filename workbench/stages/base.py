@@ -82,10 +82,14 @@ class Runtime:
 
 
 def place(network: Network, device: str) -> Network:
-    """Move a network to a device, its weights in channels-last order: convolutions run 10 to 20 % faster so."""
+    """Move a network to a device, its weights in the order in which it runs fastest.
+
+    Convolutions prefer channels last; on a CPU, group norms lose more by that order than convolutions gain.
+    """
     import torch
 
-    return network.to(device).to(memory_format=torch.channels_last)
+    grouped = device == "cpu" and any(isinstance(module, torch.nn.GroupNorm) for module in network.modules())
+    return network.to(device).to(memory_format=torch.contiguous_format if grouped else torch.channels_last)
 
 
 def choose_device(name: str) -> str:

@@ -105,12 +105,12 @@ class TrainAutoencoder(Stage):
             torch.manual_seed(recipe.seed)
             autoencoder = recipe.build(self.data.channels)
         autoencoder.latent_shape(self.data.image_shape)
-        autoencoder = autoencoder.to(memory_format=torch.channels_last)
+        autoencoder = runtime.place(autoencoder)
         if isinstance(autoencoder, VQGANAutoencoder) and autoencoder.perceptual_weight > 0:
             autoencoder.distance = _perceptual_distance(runtime.device)
 
         def make_batch(index: Ids, _: int) -> dict[str, Any]:
-            return {"x": train.batch(index).contiguous(memory_format=torch.channels_last)}
+            return {"x": train.batch(index)}
 
         @torch.no_grad()
         def validate() -> dict[str, float]:
