@@ -24,4 +24,4 @@ AUTOENCODERS: tuple[ArchitectureRecipe, ...] = (
 
 def prior_of(recipe: AutoencoderRecipe) -> PriorRecipe:
     """The prior over an autoencoder's latents: one recipe, but for a resolution more where latents are 16 x 16."""
-    return PriorRecipe(block_out_channels=(32, 64, 128)) if isinstance(recipe, (VQ, VQGAN)) else PriorRecipe()
+    return PriorRecipe(block_out_channels=(32, 64, 96)) if isinstance(recipe, (VQ, VQGAN)) else PriorRecipe()

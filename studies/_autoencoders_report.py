@@ -379,8 +379,8 @@ def _blame_sentence(found: Found) -> str:
 def _confounds(found: Found) -> str:
     """What differs between autoencoders beside themselves."""
     text = (
-        "Not all of a difference is the autoencoder's: each has a prior of its own, trained by one recipe on latents "
-        "that may be easier or harder to learn"
+        "Not all of a difference is the autoencoder's: each has a prior of its own, trained on as many latents, which "
+        "may be easier or harder to learn"
     )
     if not (beside := [readable(name) for name in found.names if name in BESIDE]):
         return f"{text}."

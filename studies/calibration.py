@@ -12,7 +12,7 @@ Gaussian's.
 Elements of one error depend on each other, so intervals and tests resample whole images, never elements.
 
 Cost: 15 minutes on two cores (desk), of which five are training encoders that the robustness study has not; half a
-minute (smoke), an hour and the encoders of the robustness study (full). Run: python -m workbench study calibration
+minute (smoke), a night, with every autoencoder (full). Run: python -m workbench study calibration
 """
 
 import json
@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from studies import _calibration_report as report
+from studies._autoencoders import AUTOENCODERS, prior_of
 from studies._calibration_rows import CHANNEL, GAUSSIAN, REAL, WHITE, evidence_name
 from studies._cells import matched
 from studies.robustness import FAMILIES, TRAINED_ON
-from workbench.autoencoders import Tiny
+from workbench.autoencoders import AutoencoderRecipe, Tiny
 from workbench.degradations import Degradation
 from workbench.metrics import calibration
 from workbench.results import Cell
@@ -35,7 +36,7 @@ from workbench.stages.evaluate import ROWS, Evaluate
 from workbench.stages.measure_calibration import MeasureCalibration
 from workbench.study import Axes, Preset, Study
 
-AUTOENCODERS = (Tiny(),)
+TINY = Tiny()
 STARTS = {
     REAL: OracleVariance(),
     GAUSSIAN: OracleGaussian(),
@@ -47,18 +48,19 @@ NUM_RESTORED = 128
 SEPARATOR = "/"
 
 
-def own(families: Sequence[Degradation]) -> list[Axes]:
-    """Each family's encoder on it."""
-    return [matched(family, autoencoder=AUTOENCODERS) for family in families]
+def own(recipe: AutoencoderRecipe, families: Sequence[Degradation]) -> list[Axes]:
+    """Each family's encoder of an autoencoder on it."""
+    return [matched(family, autoencoder=(recipe,), prior=(prior_of(recipe),)) for family in families]
 
 
-def others(families: Sequence[Degradation]) -> list[Axes]:
+def others(recipe: AutoencoderRecipe, families: Sequence[Degradation]) -> list[Axes]:
     """Each family's encoder on every other: what its promises are worth there, without a summary."""
     return [
         {
             TRAINED_ON: (family,),
             "degradation": tuple(other for other in families if other != family),
-            "autoencoder": AUTOENCODERS,
+            "autoencoder": (recipe,),
+            "prior": (prior_of(recipe),),
             "num_severity_bins": (0,),
         }
         for family in families
@@ -105,16 +107,17 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
     return found
 
 
-def grids(families: Sequence[Degradation]) -> dict[str, Any]:
-    """The axes and the further grids of these families."""
-    first, *further = own(families)
-    return {"axes": first, "grids": (*further, *others(families))}
+def grids(families: Sequence[Degradation], *more: AutoencoderRecipe) -> dict[str, Any]:
+    """The axes and the further grids of these families, and of `more` autoencoders on what their encoders know."""
+    first, *further = own(TINY, families)
+    matched_only = [axes for recipe in more for axes in own(recipe, families)]
+    return {"axes": first, "grids": (*further, *others(TINY, families), *matched_only)}
 
 
 study = Study(
     cell=MeasureCalibration(num_images=5500),  # so that every bin of severity holds 1,000
-    axes=own(FAMILIES)[0],
-    columns={TRAINED_ON: "encoder", "num_severity_bins": None},
+    axes=own(TINY, FAMILIES)[0],
+    columns={TRAINED_ON: "encoder", "num_severity_bins": None, "prior": None},
     support=support,
     evidence=evidence,
     presets={
@@ -130,7 +133,8 @@ study = Study(
         ),
         "desk": Preset(**grids(FAMILIES)),
         "full": Preset(
-            overrides={"num_images": 10_000, "severity_encoder.num_train_images": 100_000}, **grids(FAMILIES)
+            overrides={"num_images": 10_000, "severity_encoder.num_train_images": 100_000},
+            **grids(FAMILIES, *(recipe for recipe in AUTOENCODERS if recipe != TINY)),
         ),
     },
     answer=report.answer,

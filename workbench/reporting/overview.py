@@ -3,7 +3,8 @@
 import math
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
         if missing and reference is not None and cell.stage in reference:
             missing, state = [], "[green]in the reference[/green]"
         else:
-            state = "[green]cached[/green]" if not missing else "needs " + ", ".join(stage.name for stage in missing)
+            state = "[green]cached[/green]" if not missing else f"needs {_counted(stage.name for stage in missing)}"
         todo.update({stage.identity: stage for stage in missing})
         table.add_row(*cell.labels.values(), cell.stage.identity, state)
     runtime.progress.show(table)
@@ -45,6 +46,11 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
         runtime.progress.say(f"{len(todo)} stages are left, about {seconds / 60:.0f} min on this machine")
     else:
         runtime.progress.say("all cached")
+
+
+def _counted(names: Iterable[str]) -> str:
+    """Each name once, with how often it comes where that is more than once: "train_prior, 3 evaluate"."""
+    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in Counter(names).items())
 
 
 def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> "pd.DataFrame":
