@@ -4,12 +4,12 @@
 #   PYTHON   the interpreter to make it with (default: the first Python >= 3.11 found)
 #   STUDY    which study `make study` runs (default robustness)
 #   ARGS     passed on: make study ARGS="--preset smoke", make test ARGS="tests/solvers -x"
-#   WORKERS  processes for the tests, one thread each (default 0: in this process)
+#   WORKERS  processes for the tests, one thread each (default 2; 0: in this process, for a debugger)
 
 VENV ?= .venv
 STUDY ?= robustness
 ARGS ?=
-WORKERS ?= 0
+WORKERS ?= 2
 
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	$$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -46,7 +46,7 @@ study: data
 	@$(RUN) -m workbench study $(STUDY) $(ARGS)
 
 test: data
-	$(RUN) -m pytest --typecheck -n $(WORKERS) $(ARGS)
+	$(RUN) -m pytest --typecheck -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: data
 	$(RUN) -m pytest -m slow $(ARGS)
