@@ -23,5 +23,5 @@ AUTOENCODERS: tuple[ArchitectureRecipe, ...] = (
 
 
 def prior_of(recipe: AutoencoderRecipe) -> PriorRecipe:
-    """The prior over an autoencoder's latents: one recipe, but for a resolution more where latents are 16 x 16."""
+    """The prior over an autoencoder's latents: one recipe, but for more resolutions and fewer channels for 16 x 16."""
     return PriorRecipe(block_out_channels=(32, 64, 96)) if isinstance(recipe, (VQ, VQGAN)) else PriorRecipe()

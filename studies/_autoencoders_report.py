@@ -380,7 +380,7 @@ def _confounds(found: Found) -> str:
     """What differs between autoencoders beside themselves."""
     text = (
         "Not all of a difference is the autoencoder's: each has a prior of its own, trained on as many latents, which "
-        "may be easier or harder to learn"
+        "may be easier or harder to learn (those of VQ are 16 x 16, and its prior has one resolution more)"
     )
     if not (beside := [readable(name) for name in found.names if name in BESIDE]):
         return f"{text}."

@@ -27,7 +27,7 @@ FACES, MODEL = "data/ffhq", "data/ldm-celebahq-256"
 
 
 def resample(gamma: float) -> ReSample:
-    """Consistency at every 10th of 500 steps, with at most 100 iterations."""
+    """As Flash-Diffusion's authors run it: DDPM, consistency at every 10th of 500 steps, at most 100 iterations."""
     return ReSample(every=10, gamma=gamma, image_learning_rate=5e-3, latent_learning_rate=5e-3, max_iterations=100)
 
 

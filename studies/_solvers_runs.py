@@ -54,6 +54,11 @@ class Run:
         return f"{self.kind}{at}, {self.num_steps} steps"
 
     @property
+    def at_edge(self) -> bool:
+        """Whether the step size that was chosen is still at an end of what was tried."""
+        return "at_edge" in self.rows and bool(self.rows["at_edge"].any())
+
+    @property
     def nfe(self) -> float:
         return float(self.rows["nfe"].mean())
 
@@ -78,8 +83,8 @@ class Pair:
 
     @property
     def baseline(self) -> Run | None:
-        """From pure noise, on the published, longest grid; of several samplers the better one on validation images."""
-        return max(self.of(FULL), key=lambda run: (run.num_steps, run.val_psnr), default=None)
+        """From pure noise, the best on validation images, on the published grid or a shorter one."""
+        return max(self.of(FULL), key=lambda run: (run.val_psnr, run.num_steps), default=None)
 
     @property
     def flash(self) -> Run | None:
@@ -121,9 +126,14 @@ class Claim:
 
     @property
     def undecided(self) -> list[str]:
-        """The qualities of which the interval holds both a gain and a loss that counts."""
+        """Why it cannot be told, in words: an interval with both a gain and a loss that counts, or an open search."""
         known = {name: gain for name, gain in self.gains.items() if not math.isnan(gain.low)}
-        return [name for name, gain in known.items() if gain.low < -MARGINS[name] and gain.high >= 0]
+        open_ = [name for name, gain in known.items() if gain.low < -MARGINS[name] and gain.high >= 0]
+        return [f"{name.upper()} from so few images" for name in open_] + [
+            f"the best step size of {run.name} lies at an end of what was tried"
+            for run in (self.baseline, self.flash)
+            if run.at_edge
+        ]
 
     @property
     def verdict(self) -> str:

@@ -1,6 +1,6 @@
 """What does severity encoding cost, beside the reconstruction that it steers?
 
-The paper gives no figure. Here the parts of a restoration are measured alone, for every family of autoencoders, at
+The paper gives no figure. Here the parts of a restoration are measured alone, for autoencoders tiny, KL and VQ, at
 several image sizes, one image at a time and 64 together: the severity encoder, the start rule that corrects it by the
 measurement's residual, one reverse step of LDPS with its gradient, and the decoder; time, floating-point operations of
 the networks, and peak memory. Weights are random, which does not change a cost. A reconstruction is the start, as many

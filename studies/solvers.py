@@ -2,8 +2,9 @@
 
 Each solver restores the same measurements from pure noise on long and short grids, from one timestep for all images
 (CCDF), and from where the severity encoder says (the authors' rule and SNR matching), with the encoder trained for the
-degradation. Every run's step size is the best of as many trials on validation images, so that no run is a straw man.
-Compared are runs of equal cost (curves of PSNR against network evaluations and compute) and of equal quality.
+degradation. The baseline is the best run from pure noise, on the published grid or a shorter one. Every run's step size
+is the best of as many trials on validation images, so that no run is a straw man. Compared are runs of equal cost
+(curves of PSNR against network evaluations and compute) and of equal quality.
 Expected: SNR matching is at least as good as pure noise at a tenth of its evaluations; where it must be cheaper still,
 inpainting loses first.
 
@@ -28,7 +29,8 @@ SOLVERS = (LDPS(), GMLDPS(), PSLD(), ReSample())
 PUBLISHED_RESAMPLE = ReSample(
     every=10, gamma=40.0, image_learning_rate=5e-3, latent_learning_rate=5e-3, max_iterations=200
 )
-"""As its authors run it from pure noise: the defaults are for chains that begin with a few steps to go."""
+"""From pure noise, as in its paper: 500 steps of DDIM, every 10th, gamma 40; the defaults are for chains that begin
+with a few steps to go. Preset `paper` has what the authors of Flash-Diffusion ran it with."""
 Pair = tuple[Solver, Degradation]
 
 
@@ -40,13 +42,15 @@ class Grids:
         baseline: from pure noise, the first as published, by DDPM; shorter ones by DDIM, which is made for them.
         resample: the same for ReSample, the first with the published settings, by DDIM.
         fixed: the grid for fixed starts, and the timesteps at which they begin.
-        matched: for starts that follow the severity encoder.
+        official: for the authors' starts, which were made for all T: on short grids some lie below the last timestep.
+        matched: for SNR-matched starts.
         few: the same for LDPS in few steps, which is made for such starts and runs from no other.
     """
 
     baseline: Sequence[int]
     resample: Sequence[int]
     fixed: tuple[int, Sequence[int]]
+    official: Sequence[int]
     matched: Sequence[int]
     few: Sequence[int]
 
@@ -65,7 +69,8 @@ def cells_of(pair: Pair, grids: Grids) -> list[Axes]:
         {**common, **published, "solver": (original,), "start.kind": ("full",)},
         {**common, "start.kind": ("full",), "sampler.num_steps": shorter},
         {**common, "start.kind": ("fixed",), "start.timestep": timesteps, "sampler.num_steps": (num_steps,)},
-        {**common, "start.kind": ("official", "snr_match"), "sampler.num_steps": grids.matched},
+        {**common, "start.kind": ("official",), "sampler.num_steps": grids.official},
+        {**common, "start.kind": ("snr_match",), "sampler.num_steps": grids.matched},
     ]
 
 
@@ -99,14 +104,16 @@ def preset(chosen: Sequence[Pair], grids: Grids, overrides: Mapping[str, object]
 DESK = Grids(
     baseline=(1000, 100, 20),
     resample=(500, 100),
-    fixed=(500, (100,)),
+    fixed=(500, (20, 100)),
+    official=(500, 250),
     matched=(500, 250, 100),
     few=(250, 125, 60),
 )
 FULL = Grids(
     baseline=(1000, 200, 100, 50, 20),
     resample=(500, 200, 100, 50),
-    fixed=(500, (40, 100, 200)),
+    fixed=(500, (10, 20, 40, 100, 200)),
+    official=(1000, 500, 250),
     matched=(1000, 500, 250, 100, 50),
     few=(250, 125, 60, 30),
 )
@@ -125,7 +132,7 @@ study = Study(
     presets={
         "smoke": preset(
             pairs((LDPS(), ReSample()), FAMILIES[:1]),
-            Grids(baseline=(20, 5), resample=(20, 10), fixed=(20, (200,)), matched=(20, 10), few=(10,)),
+            Grids(baseline=(20, 5), resample=(20, 10), fixed=(20, (200,)), official=(20,), matched=(20, 10), few=(10,)),
             {
                 "num_images": 4,
                 "num_val_images": 2,

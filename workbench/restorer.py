@@ -1,6 +1,5 @@
 """Flash-Diffusion itself (arXiv 2309.06642, algorithm 1): y -> x_hat, with severity, start and cost. Needs no truth."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
@@ -19,7 +18,7 @@ from workbench.severity.fusion import Fusion
 from workbench.severity.recalibration import Recalibration
 from workbench.severity.situation import Situation, Start, StartRule, timestep_at
 from workbench.solvers.base import Networks, Precision, Solver
-from workbench.solvers.engine import Engine, Finished, Task
+from workbench.solvers.engine import Engine, Finished, Task, time_on
 from workbench.tensors import Ids, Images, Latents, Measurements
 
 
@@ -139,7 +138,7 @@ class Restorer:
         self, measurement: Measurement, grid: Tensor, truth: Latents | None, begun: dict[int, dict[str, Tensor]]
     ) -> Task:
         """Estimate severity and choose the start; what is known of each image goes to `begun`, by id."""
-        clock = time.perf_counter()
+        clock = time_on(measurement.y.device)
         keys = measurement.ids.tolist()
         if len(set(keys)) < len(keys) or not begun.keys().isdisjoint(keys):
             raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
@@ -169,7 +168,7 @@ class Restorer:
             )
         matched = torch.full((len(measurement),), torch.nan) if start.variance is None else start.variance.float()
         distrusted = torch.zeros(len(measurement), dtype=torch.bool) if start.distrusted is None else start.distrusted
-        share = (time.perf_counter() - clock) / len(measurement)
+        share = (time_on(start.z.device) - clock) / len(measurement)
         for i, key in enumerate(keys):
             begun[key] = {
                 "z_hat": estimate.z_hat[i],
@@ -198,9 +197,9 @@ class Restorer:
     @torch.no_grad()
     def _end(self, finished: Finished, begun: dict[int, dict[str, Tensor]]) -> Restored:
         """Decode, and settle the account."""
-        clock = time.perf_counter()
+        clock = time_on(finished.z0.device)
         x_hat = self.autoencoder.decode(finished.z0).clamp(0, 1)
-        share = (time.perf_counter() - clock) / len(x_hat)
+        share = (time_on(x_hat.device) - clock) / len(x_hat)
         rows = [begun.pop(key) for key in finished.ids.tolist()]
         spent = [count + Counter(decoder=1) for count in finished.evaluations]
         unit = self.unit_flops((x_hat.shape[1], x_hat.shape[2], x_hat.shape[3]))

@@ -315,8 +315,12 @@ def _made(plan: _Plan, made: Sequence[Mapping[str, Any]], runtime: Runtime) -> d
     data = getattr(first, "data", None)  # not every stage is about images
     seconds = sum(m.get("wall_seconds", 0.0) for m in made) + there.get("seconds of the cells", 0.0)
     shipped = {"cells from the reference": len(plan.shipped)} if plan.shipped else {}
+    here = provenance(runtime)
+    # times in the rows are of both
+    if there and there.get("device") != here["device"]:
+        here["device"] = f"{here['device']}, and {there.get('device')} for the cells from the reference"
     return (
-        provenance(runtime)
+        here
         | {
             "commits of the cells": sorted(commits),
             "seconds of the cells": round(seconds, 1),

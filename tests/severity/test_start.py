@@ -149,7 +149,7 @@ def test_official_indices_on_the_default_schedule() -> None:
 
 def test_official_evaluates_first_at_the_timestep_before_its_index() -> None:
     assert timesteps(Official(c=1.0), [0.05, 0.1, 0.2, 0.3, 0.5]) == [28, 53, 94, 126, 175]
-    assert timesteps(Official(c=1.0), [0.05, 0.1, 0.2, 0.3, 0.5], num_steps=10) == [-1, -1, -1, 99, 99]
+    assert timesteps(Official(c=1.0), [0.05, 0.1, 0.2, 0.3, 0.5], num_steps=10) == [99] * 5, "the last of its grid"
 
 
 @pytest.mark.parametrize("c", [1.0, 1.2])
@@ -171,11 +171,13 @@ def test_official_without_a_real_square_root_falls_back_to_pure_noise() -> None:
         assert_pure_noise(start, here, image)
 
 
-def test_official_without_a_step_left_evaluates_nothing() -> None:
-    here = situation([1e-5])
+@pytest.mark.parametrize("num_steps", [1000, 50, 10])
+def test_official_takes_the_last_step_where_the_grid_ends_above_its_timestep(num_steps: int) -> None:
+    """What the rule adds noise to is never decoded as it is."""
+    here = situation([1e-5, 4e-3], num_steps)
     start = Official()(here)
-    assert start.position.tolist() == [1000]
-    torch.testing.assert_close(start.z, here.estimate.z_hat, rtol=0, atol=0.02)
+    assert start.position.max() == num_steps - 1
+    assert not start.fell_back.any()
 
 
 # snr_match

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 from pydantic import Field
 
 from workbench import __version__
 from workbench.config import NOT_IDENTITY, UserError
 from workbench.stages import base
-from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, read_provenance, unfinished
+from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, place, read_provenance, unfinished
 
 
 class Work(Stage):
@@ -376,3 +377,10 @@ def test_a_read_only_runs_folder_is_refused(read_only: Path) -> None:
 def test_a_batch_size_below_one_is_refused(tmp_path: Path, batch_size: int) -> None:
     with pytest.raises(UserError, match="at least 1"):
         Runtime(tmp_path, batch_size=batch_size)
+
+
+@pytest.mark.parametrize(("norm", "last"), [(torch.nn.Identity(), True), (torch.nn.GroupNorm(1, 4), False)])
+def test_weights_lie_in_the_order_that_is_faster_on_a_cpu(norm: torch.nn.Module, last: bool) -> None:
+    placed = place(torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3), norm), "cpu")
+    assert placed[0].weight.is_contiguous(memory_format=torch.channels_last) == last
+    assert placed[0].weight.is_contiguous() != last

@@ -64,7 +64,8 @@ class Fixed(StartRule):
 class Official(StartRule):
     """The authors' rule: t = argmin |SNR_t - 1 / v| over all T, z = sqrt(1 - c v) z_hat + sqrt(c v) eps.
 
-    The first network evaluation is at t - 1. Where c v >= 1 their square root is NaN: `full`, with a flag.
+    The first network evaluation is at t - 1, or where the grid ends above it, at its last timestep: the noise that was
+    added is to be taken away. Where c v >= 1 their square root is NaN: `full`, with a flag.
     Kept so that published settings can be compared.
     """
 
@@ -83,6 +84,7 @@ class Official(StartRule):
     def __call__(self, situation: Situation) -> Start:
         var = _per_image(situation.estimate)
         position = _first_at_or_below(situation.grid, self.index(var, situation.schedule) - 1)
+        position = position.clamp(max=len(situation.grid) - 1)
         noise_variance = self.c * var.double()
         fell_back = (noise_variance >= 1).cpu()
         z = diffuse(situation.estimate.z_hat, situation.noise, (1 - noise_variance).clamp(min=0))

@@ -100,6 +100,13 @@ class _Pool:
         )
 
 
+def time_on(device: torch.device) -> float:
+    """Seconds of a clock, read when the device has done all that it was told to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 class Engine:
     """Runs a solver over images that begin and end at different times.
 
@@ -181,7 +188,7 @@ class Engine:
 
     def _advance(self, pool: _Pool) -> None:
         """One reverse step of every image."""
-        started = time.perf_counter()
+        started = time_on(pool.z.device)
         accounts = pool.accounts
         z, position = pool.z, pool.position
         generators = [account.generator for account in accounts]
@@ -198,9 +205,7 @@ class Engine:
             solver_noise=noise_for(z, generators) if self.solver.draws_noise else None,
         )
         advanced = self._in_parts(step)
-        if z.is_cuda:
-            torch.cuda.synchronize()
-        share = (time.perf_counter() - started) / len(pool)
+        share = (time_on(z.device) - started) / len(pool)
         for account in accounts:
             account.seconds += share
         # written so that a latent that is not finite fails it too
