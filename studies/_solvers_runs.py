@@ -24,6 +24,8 @@ FULL, FIXED, OFFICIAL, MATCHED = "full", "fixed", "official", "snr_match"
 STARTS = {FULL: "pure noise", FIXED: "fixed (CCDF)", OFFICIAL: "official", MATCHED: "SNR match"}
 FEWER_NFE, LESS_TIME = 10, 7
 """What the claim asks for: how many times fewer network evaluations, how many times less time."""
+TOLERANCE = 0.02
+"""Difference in mean validation PSNR between runs that does not count, dB: that of the search for a step size."""
 MARGINS = {"psnr": 0.1, "ssim": 0.005, "lpips": 0.01}
 """Qualities, and the losses of them that count: an interval must exclude these before "no worse" is said."""
 
@@ -84,11 +86,11 @@ class Pair:
     @property
     def baseline(self) -> Run | None:
         """From pure noise, the best on validation images, on the published grid or a shorter one."""
-        return max(self.of(FULL), key=lambda run: (run.val_psnr, run.num_steps), default=None)
+        return best(self.of(FULL))
 
     @property
     def flash(self) -> Run | None:
-        """The SNR-matched run that is judged: of those that are cheap enough for the claim, the best on validation.
+        """The SNR-matched run that is judged: the best on validation images of those cheap enough for the claim.
 
         The cheapest where none is cheap enough.
         """
@@ -96,7 +98,13 @@ class Pair:
         if self.baseline is None or not runs:
             return None
         cheap = [run for run in runs if FEWER_NFE * run.nfe <= self.baseline.nfe]
-        return max(cheap, key=lambda run: run.val_psnr) if cheap else runs[0]
+        return best(cheap) or runs[0]
+
+
+def best(runs: Sequence[Run]) -> Run | None:
+    """The best on validation images; of those that are as good, up to TOLERANCE, the cheapest. None of none."""
+    highest = max((run.val_psnr for run in runs), default=0.0)
+    return min((run for run in runs if run.val_psnr >= highest - TOLERANCE), key=lambda run: run.nfe, default=None)
 
 
 @dataclass(frozen=True)
