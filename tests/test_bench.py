@@ -54,7 +54,8 @@ def test_parts_add_up_to_the_whole(bench: Bench) -> None:
     whole = parts.pop("whole restoration")
     assert sum(part.times * part.flops for part in parts.values()) == pytest.approx(whole.flops)
     assert parts["start rule"].flops == pytest.approx(0, abs=1), "the encoder's own variance is free"
-    assert all(part.milliseconds > 0 for part in parts.values())
+    # the start rule's time is what the restoration spent before its steps, less an encoding timed apart: noise on it
+    assert all(part.milliseconds > 0 for name, part in parts.items() if name != "start rule")
 
 
 def test_memory_ends_the_list_of_slots(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
