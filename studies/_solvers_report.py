@@ -107,8 +107,7 @@ def claim_section(results: "StudyResults") -> Section:
         "The same solver from pure noise, on the grid, published or shorter, with the best PSNR on validation images, "
         f"is the baseline. Of the SNR-matched runs with at most 1/{FEWER_NFE} of its network evaluations the best on "
         f"validation images stands against it, image by image (of runs within {number(TOLERANCE, 2)} dB the cheapest); "
-        "a gain in LPIPS is a lower LPIPS. The claim holds where "
-        "no interval holds a loss that counts "
+        "a gain in LPIPS is a lower LPIPS. The claim holds where no interval holds a loss that counts "
         f"({number(MARGINS['psnr'], 1)} dB of PSNR, {number(MARGINS['ssim'], 3)} of SSIM, "
         f"{number(MARGINS['lpips'], 2)} of LPIPS), NFE are at least {FEWER_NFE} times fewer and time is at least "
         f"{LESS_TIME} times less; it does not where a whole interval is a loss; it cannot be told where the step size "
@@ -121,7 +120,9 @@ def claim_section(results: "StudyResults") -> Section:
         "line has the sampler in it, too."
     )
     device = results.provenance.get("device")
-    caption = "Means over the same test images" + (f"; times were taken on {device}" if device else "")
+    caption = "Means over the same test images" + (
+        f"; times were taken on {device}, run by run, and are rougher than counts of evaluations" if device else ""
+    )
     return Section(title, text + html_table(table, decimals, caption))
 
 
