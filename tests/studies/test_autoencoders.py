@@ -25,7 +25,7 @@ def cells(preset: str) -> list[EvaluateTuned]:
     return found
 
 
-@pytest.mark.parametrize("preset", ["smoke", "desk", "full"])
+@pytest.mark.parametrize("preset", ["smoke", "desk", "all", "full"])
 def test_every_autoencoder_has_the_same_recipe_on_every_degradation(preset: str) -> None:
     found = cells(preset)
     for cell in found:
@@ -45,6 +45,12 @@ def test_full_has_all_that_ship_and_desk_those_that_are_quick() -> None:
     assert {cell.degradation for cell in cells("full")} == set(FAMILIES)
     assert [cell.autoencoder.kind for cell in cells("desk")][::6] == ["tiny", "kl", "vq", "pca"]
     assert {cell.num_images for cell in cells("desk")} == {64}
+
+
+def test_all_goes_on_from_desk() -> None:
+    desk, everything = cells("desk"), cells("all")
+    assert {cell.identity for cell in desk} < {cell.identity for cell in everything}
+    assert {cell.autoencoder for cell in everything} == set(AUTOENCODERS)
 
 
 @pytest.fixture(scope="module")
