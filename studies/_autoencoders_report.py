@@ -17,6 +17,7 @@ from workbench.reporting import (
     number,
     paragraph,
     png,
+    ranged,
     readable,
     side_by_side,
     spoken,
@@ -331,8 +332,8 @@ def _level_sentence(found: Found) -> str:
         right = all(abs(ratio.mean - 1) <= TOLERANCE for ratio in ratios)
         kurtosis = [reading.calibration.figures["kurtosis"].mean for reading in readings]
         parts.append(
-            f"{readable(name)} {_range([ratio.mean for ratio in ratios], 2)} "
-            f"({'right' if right else 'not right'} within {100 * TOLERANCE:.0f} %; kurtosis {_range(kurtosis, 1)})"
+            f"{readable(name)} {ranged([ratio.mean for ratio in ratios], 2)} "
+            f"({'right' if right else 'not right'} within {100 * TOLERANCE:.0f} %; kurtosis {ranged(kurtosis, 1)})"
         )
     return f"True over predicted variance, by degradation: {listed(parts)}." if parts else ""
 
@@ -388,12 +389,6 @@ def _confounds(found: Found) -> str:
         f"{text}; and the severity encoder on {listed(beside)}, whose own encoder cannot learn, is a small network "
         "beside it, of another size than the others'."
     )
-
-
-def _range(values: Sequence[float], decimals: int) -> str:
-    """The least and the largest of figures: "0.98 to 1.03"."""
-    low, high = number(min(values), decimals), number(max(values), decimals)
-    return low if low == high else f"{low} to {high}"
 
 
 SECTIONS = (readable_section, itself_section, restoration_section, cost_section, confound_section)

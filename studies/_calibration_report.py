@@ -32,6 +32,7 @@ from workbench.reporting import (
     paragraph,
     percent,
     png,
+    ranged,
     readable,
     side_by_side,
     spoken,
@@ -503,9 +504,9 @@ def _gaussian_sentence(own: Sequence[Pair]) -> str:
     return (
         f"{'No' if heavy == len(own) else 'Not always' if heavy else 'As far as this can tell, yes'}: tails are "
         f"heavier than Gaussian for {heavy} of {len(own)} encoders, with a kurtosis of "
-        f"{_range([value.mean for value in kurtosis], 1)} where a Gaussian has 3; their distribution parts from a "
-        f"Gaussian's by at most {_range(distance, 3)} (Kolmogorov-Smirnov). Elements are not independent either: they "
-        f"are worth {_range([100 * value for value in share], 0)} % of their number."
+        f"{ranged([value.mean for value in kurtosis], 1)} where a Gaussian has 3; their distribution parts from a "
+        f"Gaussian's by at most {ranged(distance, 3)} (Kolmogorov-Smirnov). Elements are not independent either: they "
+        f"are worth {ranged([100 * value for value in share], 0)} % of their number."
     )
 
 
@@ -514,7 +515,7 @@ def _level_sentence(own: Sequence[Pair]) -> str:
     holds = [holding_channel(pair.whole.figures["forward_share"]) for pair in own]
     counts = listed([f"{name} for {holds.count(name)}" for name in dict.fromkeys(holds)])
     return (
-        f"As predicted, the true variance is {_range(ratios, 2)} of the predicted one, by encoder, over all "
+        f"As predicted, the true variance is {ranged(ratios, 2)} of the predicted one, by encoder, over all "
         f"severities. Which channel holds: {counts} of {len(own)} encoders."
     )
 
@@ -525,9 +526,9 @@ def _recalibration_sentence(own: Sequence[Pair]) -> str:
     right = sum(abs(value - 1) <= TOLERANCE for value in known)
     ences = [_ence(pair, ISOTONIC).mean for pair in own]
     return (
-        f"Within bins of severity it is {_range([value.mean for value in before if value.num_images], 2)} before and "
-        f"{_range(known, 2)} after isotonic recalibration, which puts {right} of {len(known)} bins within "
-        f"{100 * TOLERANCE:.0f} % of 1; ENCE is then {_range(ences, 3)}."
+        f"Within bins of severity it is {ranged([value.mean for value in before if value.num_images], 2)} before and "
+        f"{ranged(known, 2)} after isotonic recalibration, which puts {right} of {len(known)} bins within "
+        f"{100 * TOLERANCE:.0f} % of 1; ENCE is then {ranged(ences, 3)}."
     )
 
 
@@ -540,7 +541,7 @@ def _promise_sentence(own: Sequence[Pair]) -> str:
             rates.setdefault(risk, []).append(_violations(pair, risk).mean)
             asked, kept = asked + 1, kept + (low <= rates[risk][-1] <= high)
     spoken_rates = listed(
-        [f"{_range([100 * r for r in found], 1)} % at {100 * risk:g} %" for risk, found in rates.items()]
+        [f"{ranged([100 * r for r in found], 1)} % at {100 * risk:g} %" for risk, found in rates.items()]
     )
     return (
         f"The promised risk is kept: s² lies above its bound in {spoken_rates}, within what chance allows in {kept} of "
@@ -569,14 +570,8 @@ def _cost_sentence(own: Sequence[Pair]) -> str:
     most = max(zip(gains, own, strict=True), key=lambda both: both[0].mean)
     return (
         f"From z0 plus Gaussian noise of the same variance, at the same start, images are restored "
-        f"{_range([gain.mean for gain in gains], 2)} dB better, most on {readable(most[1].degradation)} "
+        f"{ranged([gain.mean for gain in gains], 2)} dB better, most on {readable(most[1].degradation)} "
         f"({spoken(most[0], 2, ' dB')}): an upper bound of what shape and correlations cost, since such noise, which "
         f"owes nothing to the measurement, leaves more to know of z0. Adding each channel the noise that it lacks "
-        f"changes PSNR by {_range([gain.mean for gain in channels], 2)} dB: it helps {helped} of {len(own)} encoders."
+        f"changes PSNR by {ranged([gain.mean for gain in channels], 2)} dB: it helps {helped} of {len(own)} encoders."
     )
-
-
-def _range(values: Sequence[float], decimals: int) -> str:
-    """The least and the largest of figures: "0.98 to 1.03"."""
-    low, high = number(min(values), decimals), number(max(values), decimals)
-    return low if low == high else f"{low} to {high}"

@@ -24,6 +24,7 @@ from workbench.reporting import (
     html_table,
     listed,
     number,
+    ranged,
     paragraph,
     percent,
     png,
@@ -190,5 +191,4 @@ def _steps(costs: Costs) -> float:
 
 def _range(parts: Sequence[float]) -> str:
     """Parts of 1 as "0.3 to 1.2 %"."""
-    low, high = number(100 * min(parts), 1), number(100 * max(parts), 1)
-    return f"{low} %" if low == high else f"{low} to {high} %"
+    return f"{ranged([100 * part for part in parts], 1)} %"

@@ -139,6 +139,13 @@ def test_a_negative_factor_swaps_the_ends() -> None:
     assert math.isnan(undefined.high)
 
 
+def test_within_a_range_outside_or_neither() -> None:
+    assert Estimate(1.0, 0.95, 1.05, 8).within(0.9, 1.1) is True
+    assert Estimate(1.3, 1.15, 1.4, 8).within(0.9, 1.1) is False
+    assert Estimate(1.0, 0.85, 1.15, 8).within(0.9, 1.1) is None
+    assert Estimate(1.0, math.nan, math.nan, 1).within(0.9, 1.1) is None
+
+
 def test_text() -> None:
     estimate = Estimate(23.811, 23.5, 24.119, 128)
     assert str(estimate) == "23.81 [23.50, 24.12]"

@@ -35,6 +35,12 @@ class Estimate:
         ends = (factor * self.low, factor * self.high)
         return Estimate(factor * self.mean, min(ends), max(ends), self.num_images)
 
+    def within(self, low: float, high: float) -> bool | None:
+        """Whether the figure lies in [low, high]; None where its interval reaches out of it, or there is none."""
+        if low <= self.low and self.high <= high:
+            return True
+        return False if self.low > high or self.high < low else None
+
     def __format__(self, spec: str) -> str:
         """`f"{estimate:.1f}"` applies the number format to all three: "23.8 [23.5, 24.1]"."""
         spec = spec or ".2f"

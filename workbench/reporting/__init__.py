@@ -5,7 +5,17 @@ from workbench.reporting.figures import distributions, heat_map, png, svg
 from workbench.reporting.maps import dendrogram, labelled_scatter, point_map
 from workbench.reporting.page import Section, answer_box, paragraph, render, side_by_side
 from workbench.reporting.pictures import Card, Picture, Strip, data_uri, examples, gallery
-from workbench.reporting.quantities import QUANTITIES, Quantity, image_count, listed, number, percent, readable, spoken
+from workbench.reporting.quantities import (
+    QUANTITIES,
+    Quantity,
+    image_count,
+    listed,
+    number,
+    percent,
+    ranged,
+    readable,
+    spoken,
+)
 from workbench.reporting.tables import column_estimate, html_table, rich_table, terminal_table
 
 __all__ = [
@@ -34,6 +44,7 @@ __all__ = [
     "percent",
     "png",
     "point_map",
+    "ranged",
     "readable",
     "render",
     "rich_table",

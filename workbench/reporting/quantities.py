@@ -62,6 +62,12 @@ def percent(part: Estimate, decimals: int = 0) -> str:
     return spoken(part.scaled(100), decimals, " %")
 
 
+def ranged(values: Sequence[float], decimals: int) -> str:
+    """The least and the largest of figures: "0.98 to 1.03"; one, where they read alike."""
+    low, high = number(min(values), decimals), number(max(values), decimals)
+    return low if low == high else f"{low} to {high}"
+
+
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence: "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
