@@ -16,7 +16,7 @@ AUTOENCODERS: tuple[ArchitectureRecipe, ...] = (
     Tiny(),
     KL(num_train_images=200_000, precision="bf16"),
     VQ.parse(QUANTISED),
-    VQGAN.parse(QUANTISED),  # without LPIPS, by which it is then judged
+    VQGAN.parse(QUANTISED),  # trained without LPIPS, by which its restorations are then judged
     PCA(),
     Flow(num_train_images=200_000),
 )

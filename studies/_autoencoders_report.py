@@ -1,11 +1,10 @@
 """What the autoencoders study says: its answer, and the sections of its page."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from studies._autoencoders_rows import FULL, MATCHED, ORACLE, Found, Itself, Pair, ceiling_of, read
-from studies._rows import ABSENT, over_images
+from studies._autoencoders_rows import FULL, LOSSLESS, MATCHED, ORACLE, Found, Itself, Pair, ceiling_of, read
+from studies._rows import ABSENT, has_column, over_images
 from workbench.metrics import Estimate, mean_interval
 from workbench.reporting import (
     Line,
@@ -132,27 +131,30 @@ def itself_section(results: "StudyResults") -> Section | None:
     ]
     text = paragraph(
         "The ceiling is what a clean image loses through encoder and decoder: no restoration can be expected above it. "
+        f"From {LOSSLESS:.0f} dB an image counts as lossless, and for no more: rounding to 8 bits leaves 58.9 dB. "
         "Latents are those of clean images; in brackets stands what they would be for pure noise, from which the prior "
-        "begins. Effective share: as few independent elements, for their number, would leave an image's variance as "
-        "uncertain as it is."
+        "begins. Effective share: what correlations and unequal variances leave of the number of elements."
     )
     table = html_table(_frame(rows, heads, "autoencoder"), {"ceiling, SSIM": 3})
     return Section("What are the autoencoders by themselves?", text + table)
 
 
+LPIPS = "LPIPS (less is better)"
+
+
 def restoration_section(results: "StudyResults") -> Section:
-    """Restorations from each start, beside the ceiling and what is decoded without diffusion."""
+    """Restorations from each start, beside the ceiling and what is decoded without diffusion; LPIPS where measured."""
     found = read(results)
+    restored = [(pair, pair.runs[MATCHED]) for pair in found.pairs if MATCHED in pair.runs]
+    perceptual = any(has_column(run, "lpips") for _, run in restored)
     rows = {}
-    for pair in found.pairs:
-        run = pair.runs.get(MATCHED)
-        if run is None:
-            continue
+    for pair, run in restored:
         rows[_name(pair)] = [
             column_estimate(run, "psnr_degraded"),
             column_estimate(run, "psnr_decoded"),
             column_estimate(run, "psnr"),
             column_estimate(run, "ssim"),
+            *([column_estimate(run, "lpips") if has_column(run, "lpips") else ABSENT] if perceptual else []),
             _gain(pair, ORACLE),
             _gain(pair, FULL),
             ceiling_of(run["psnr_ceiling"]),
@@ -166,6 +168,7 @@ def restoration_section(results: "StudyResults") -> Section:
         "decoded, no diffusion, dB",
         "restored, dB",
         "SSIM",
+        *([LPIPS] if perceptual else []),
         "gain over the true error's start, dB",
         "gain over pure noise, dB",
         "ceiling, dB",
@@ -178,12 +181,13 @@ def restoration_section(results: "StudyResults") -> Section:
         "Flash(LDPS), guidance chosen on validation images for each run; (edge) where the best was the last one tried. "
         "Gains are paired, image by image: of the start that the severity encoder says over one that knows the true "
         "error (what reading costs; negative: it costs) and over pure noise, which no encoder steers. What is decoded "
-        "has no prior in it. Starts tell of severity in each autoencoder's own latents."
+        "has no prior in it. Starts tell of severity in each autoencoder's own latents. The figure leaves out "
+        "autoencoders that lose nothing."
     )
     figure = svg(_ceiling_figure(found), "PSNR over the ceiling of each autoencoder, by degradation")
     table = html_table(
         _frame(rows, heads, "autoencoder, degradation"),
-        {"SSIM": 3, "NFE": 1, "start timestep": 0, "by the true error": 0},
+        {"SSIM": 3, LPIPS: 3, "NFE": 1, "start timestep": 0, "by the true error": 0},
     )
     contests = {
         f"{readable(one.higher)} over {readable(one.lower)}, {readable(one.degradation)}": [one.gain]
@@ -240,19 +244,19 @@ DRAWN = {"restored": (MATCHED, "psnr"), "from pure noise": (FULL, "psnr"), "deco
 
 
 def _ceiling_figure(found: Found) -> "Figure":
-    """PSNR over the ceiling, a panel a degradation; an infinite ceiling has no place on the axis."""
+    """PSNR over the ceiling, a panel a degradation; what loses nothing has no place on the axis."""
     ceilings = {name: ceiling_of(one.psnr).mean for name, one in found.itself.items()}
-    finite = sorted((ceiling, name) for name, ceiling in ceilings.items() if math.isfinite(ceiling))
+    lossy = sorted((ceiling, name) for name, ceiling in ceilings.items() if ceiling < LOSSLESS)
     pairs = {(pair.degradation, pair.autoencoder): pair for pair in found.pairs}
     # a place without a figure, so that the last autoencoder's name has room
-    room = [finite[-1][0] + max(0.2 * (finite[-1][0] - finite[0][0]), 0.5)] if finite else []
+    room = [lossy[-1][0] + max(0.2 * (lossy[-1][0] - lossy[0][0]), 0.5)] if lossy else []
     panels: dict[str, dict[str, Line]] = {}
     for degradation in found.degradations:
         panels[degradation] = {}
         for line, (start, column) in DRAWN.items():
             there = [
                 (ceiling, pairs[degradation, name].runs[start])
-                for ceiling, name in finite
+                for ceiling, name in lossy
                 if (degradation, name) in pairs and start in pairs[degradation, name].runs
             ]
             places, figures = [x for x, _ in there], [column_estimate(run, column) for _, run in there]
@@ -262,7 +266,7 @@ def _ceiling_figure(found: Found) -> "Figure":
         title="PSNR over the ceiling of the autoencoder",
         x_label="ceiling, dB",
         y_label="PSNR, dB",
-        x_marks={name: ceiling for ceiling, name in finite},
+        x_marks={name: ceiling for ceiling, name in lossy},
         order=tuple(DRAWN),
     )
 
@@ -311,15 +315,23 @@ def _readable_sentence(found: Found) -> str:
     )
     if len(order) < 2:
         return text
-    best, worst = order[0], order[-1]
-    apart = found.more_readable(best, worst)
-    if ranks[best].low <= 0:
-        verdict = "From none is severity measurably readable"
-    elif apart.low > 0:
-        verdict = f"Severity is most readable from {readable(best)} and least from {readable(worst)}"
+    if not any(rank.low > 0 for rank in ranks.values()):
+        return f"From none is severity measurably readable. {text}"
+    best, *others = order
+    apart = {name: found.more_readable(best, name) for name in others}
+    said = {name: f"{readable(name)} (by {spoken(apart[name], 2)})" for name in others}
+    below = [said[name] for name in others if apart[name].low > 0]
+    rest = [said[name] for name in others if not apart[name].low > 0]
+    if not rest:
+        verdict = f"Severity is most readable from {readable(best)}: more than from {listed(below)}"
+    elif below:
+        verdict = (
+            f"Severity is more readable from {readable(best)} than from {listed(below)}; whether more than from "
+            f"{listed(rest)} cannot be told"
+        )
     else:
-        verdict = "From none is severity measurably more readable than from another"
-    return f"{verdict} ({readable(best)} above {readable(worst)} by {spoken(apart, 2)}). {text}"
+        verdict = f"Whether severity is more readable from {readable(best)} than from {listed(rest)} cannot be told"
+    return f"{verdict}. {text}"
 
 
 def _level_sentence(found: Found) -> str:
@@ -329,13 +341,20 @@ def _level_sentence(found: Found) -> str:
         if not readings:
             continue
         ratios = [reading.calibration.figures["ratio"] for reading in readings]
-        right = all(abs(ratio.mean - 1) <= TOLERANCE for ratio in ratios)
         kurtosis = [reading.calibration.figures["kurtosis"].mean for reading in readings]
         parts.append(
             f"{readable(name)} {ranged([ratio.mean for ratio in ratios], 2)} "
-            f"({'right' if right else 'not right'} within {100 * TOLERANCE:.0f} %; kurtosis {ranged(kurtosis, 1)})"
+            f"({_level_verdict(ratios)}; kurtosis {ranged(kurtosis, 1)})"
         )
     return f"True over predicted variance, by degradation: {listed(parts)}." if parts else ""
+
+
+def _level_verdict(ratios: Sequence[Estimate]) -> str:
+    """Whether s2 / var_hat is about 1 on every degradation, as far as the intervals tell."""
+    inside, tolerance = [ratio.within(1 - TOLERANCE, 1 + TOLERANCE) for ratio in ratios], f"{100 * TOLERANCE:.0f} %"
+    if all(inside):
+        return f"right within {tolerance}"
+    return f"wrong by more than {tolerance}" if False in inside else f"whether right within {tolerance} is not decided"
 
 
 def _ceiling_sentence(found: Found) -> str:
@@ -343,23 +362,31 @@ def _ceiling_sentence(found: Found) -> str:
     if not contests:
         return ""
     better, worse = (sum(c.gain.low > 0 for c in contests), sum(c.gain.high < 0 for c in contests))
-    verdict = (
-        "A higher ceiling helps restoration"
-        if better == len(contests)
-        else "Whether a higher ceiling helps restoration cannot be told"
-        if not better and not worse
-        else "A higher ceiling does not help restoration"
-        if not better
-        else "A higher ceiling does not help restoration by itself"
-    )
     ceilings = sorted(
         ((ceiling_of(one.psnr), name) for name, one in found.itself.items()), key=lambda both: -both[0].mean
     )
-    said = listed([f"{readable(name)} {number(ceiling.mean, 1)} dB" for ceiling, name in ceilings])
+    said = listed([f"{readable(name)} {_spoken_ceiling(ceiling)}" for ceiling, name in ceilings])
+    verdict = _ceiling_verdict(better, worse, len(contests))
     return (
         f"{verdict}: of {len(contests)} comparisons of two autoencoders on one degradation, the one with the higher "
-        f"ceiling restores measurably better in {better} and measurably worse in {worse}. Ceilings: {said}."
+        f"ceiling restores measurably better in {better} and measurably worse in {worse}. The comparisons share images "
+        f"and autoencoders, so they are not independent. Ceilings: {said}."
     )
+
+
+def _ceiling_verdict(better: int, worse: int, contests: int) -> str:
+    """What so many comparisons say in which the higher ceiling is measurably better, or worse."""
+    if not better and not worse:
+        return "Whether a higher ceiling helps restoration cannot be told"
+    if not better:
+        return "A higher ceiling does not help restoration"
+    if worse:
+        return "A higher ceiling does not help restoration by itself"
+    return "A higher ceiling helps restoration" + ("" if better == contests else " where it can be told")
+
+
+def _spoken_ceiling(ceiling: Estimate) -> str:
+    return "loses nothing" if ceiling.mean >= LOSSLESS else f"{number(ceiling.mean, 1)} dB"
 
 
 def _blame_sentence(found: Found) -> str:
@@ -379,16 +406,33 @@ def _blame_sentence(found: Found) -> str:
 
 def _confounds(found: Found) -> str:
     """What differs between autoencoders beside themselves."""
+    itself = {name: found.itself[name] for name in found.names if name in found.itself}
+    priors = {name: one.prior_channels for name, one in itself.items() if one.prior_channels}
+    facts = {
+        "latents": _by_fact({name: " x ".join(map(str, one.latent_shape)) for name, one in itself.items()}),
+        "channels of the prior": _by_fact({name: ", ".join(map(str, each)) for name, each in priors.items()}),
+        "training": _by_fact({name: one.trained for name, one in itself.items()}),
+    }
     text = (
         "Not all of a difference is the autoencoder's: each has a prior of its own, trained on as many latents, which "
-        "may be easier or harder to learn (those of VQ are 16 x 16, and its prior has one resolution more)"
+        "may be easier or harder to learn."
     )
-    if not (beside := [readable(name) for name in found.names if name in BESIDE]):
-        return f"{text}."
-    return (
-        f"{text}; and the severity encoder on {listed(beside)}, whose own encoder cannot learn, is a small network "
-        "beside it, of another size than the others'."
-    )
+    if differences := [f"{what}: {said}" for what, said in facts.items() if said]:
+        text += f" The autoencoders differ too in {'; in '.join(differences)}."
+    if beside := [readable(name) for name in found.names if name in BESIDE]:
+        text += (
+            f" The severity encoder on {listed(beside)}, whose own encoder cannot learn, is a small network beside it, "
+            "of another size than the others'."
+        )
+    return text
+
+
+def _by_fact(facts: Mapping[str, str]) -> str:
+    """Each fact once, with the autoencoders it is of: "8 x 4 x 4 (tiny, kl) and ..."; empty where all are alike."""
+    names: dict[str, list[str]] = {}
+    for name, fact in facts.items():
+        names.setdefault(fact, []).append(readable(name))
+    return listed([f"{fact} ({', '.join(of)})" for fact, of in names.items()]) if len(names) > 1 else ""
 
 
 SECTIONS = (readable_section, itself_section, restoration_section, cost_section, confound_section)

@@ -3,7 +3,6 @@
 e = z_hat - z0 is the error of the severity encoder's latent, s2 its variance in each image, var_hat the predicted one.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,8 @@ AUTOENCODER, DEGRADATION, START = AXES = ("autoencoder", "degradation", "start")
 MATCHED, ORACLE, FULL = "snr_match", "oracle_variance", "full"
 """The starts: from where the severity encoder says, from where the true error says, from pure noise."""
 ITSELF, COST = "itself", "cost"
+LOSSLESS = 60.0
+"""PSNR in dB from which nothing is lost: 8-bit images lose more by rounding (58.9 dB, from 12 * 255^2)."""
 
 Array = NDArray[np.float64]
 
@@ -39,6 +40,8 @@ class Itself:
         latents: of the clean latents, as if they were errors of a predicted variance of 1.
         latent_shape: (channel, height, width).
         parameters, encoder_parameters: of the autoencoder, and of the encoder that severity encoders start from.
+        trained: on how many images, and in which precision.
+        prior_channels: of the network of its prior, at each resolution; empty where nothing was read.
         costs: by operation, seconds and flops an image; empty where not measured.
         where: on what machine, and how many images at once.
     """
@@ -49,6 +52,8 @@ class Itself:
     latent_shape: tuple[int, ...]
     parameters: int
     encoder_parameters: int
+    trained: str
+    prior_channels: tuple[int, ...]
     costs: Mapping[str, Mapping[str, float]]
     where: str
 
@@ -170,11 +175,8 @@ class Found:
 
 
 def ceiling_of(psnr: ArrayLike) -> Estimate:
-    """The mean PSNR; infinite, without an interval, where an image comes back to the letter."""
-    values = np.asarray(psnr, dtype=np.float64)
-    if np.isinf(values).any():
-        return Estimate(math.inf, math.nan, math.nan, values.size)
-    return mean_interval(values)
+    """The mean PSNR in dB, for which an image counts at most LOSSLESS: so much is the mean where nothing is lost."""
+    return mean_interval(np.minimum(np.asarray(psnr, dtype=np.float64), LOSSLESS))
 
 
 def read(results: "StudyResults") -> Found:
@@ -219,6 +221,8 @@ def _itself(found: Mapping[str, Any]) -> Itself:
         latent_shape=tuple(one["latent_shape"]),
         parameters=one["parameters"],
         encoder_parameters=one["encoder_parameters"],
+        trained=one["trained"],
+        prior_channels=tuple(found.get("prior", ())),
         costs=costs,
         where=where,
     )

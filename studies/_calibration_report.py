@@ -1,71 +1,60 @@
-"""What the calibration study says: its answer, and the sections of its page.
+"""The sections of the calibration study's page.
 
 e = ẑ - z0 is the error of the encoder's latent, σ̂² (`var_hat`) the variance that the encoder predicts, s² the true
 one, and z = e / σ̂.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from studies._calibration_rows import (
-    CHANNEL,
+    COSTED,
     GAUSSIAN,
     NUM_BINS,
+    OTHERS,
+    OWN,
     REAL,
+    VARIANCES,
     WHITE,
     Pair,
     matched_pairs,
+    middle_risk,
     read_pairs,
+    recalibrated,
 )
+from studies._calibration_words import verdict
 from studies._rows import ABSENT
 from workbench.config import UserError
-from workbench.metrics import Estimate, mean_interval, violation_rate, violation_rates
-from workbench.metrics.calibration import ALL, Calibration, bins_for, ence_of, holding_channel
+from workbench.metrics import Estimate, mean_interval
+from workbench.metrics.calibration import ALL, Calibration, Curve, holding_channel
 from workbench.reporting import (
     Section,
     heat_map,
     html_table,
-    listed,
     number,
     paragraph,
-    percent,
     png,
-    ranged,
+    position_maps,
     readable,
     side_by_side,
-    spoken,
     svg,
 )
-from workbench.reporting.calibration import pit_figure, qq_figure, reliability_figure, spectrum_figure
-from workbench.severity.conformal import promised_range
+from workbench.reporting.calibration import laws_figure, pit_figure, qq_figure, reliability_figure, spectrum_figure
 from workbench.stages.measure_calibration import bin_name
 
 if TYPE_CHECKING:
     from workbench.results import StudyResults
 
-OWN, FACTOR, ISOTONIC = "var_hat", "var_factor", "var_isotonic"
-VARIANCES = {"as predicted": OWN, "one factor": FACTOR, "isotonic": ISOTONIC}
-"""The columns of variances by what they are called here."""
-TOLERANCE = 0.1
-"""By how much s² / σ̂² may part from 1, and how large ENCE may be, where a prediction is called right."""
-GAUSSIAN_KURTOSIS = 3.0
+MAPS: tuple[tuple[str, str, Literal["ratio", "diverging"]], ...] = (
+    ("Variance", "variance", "ratio"),
+    ("Mean", "bias", "diverging"),
+)
 TITLES = {"reliability": "Reliability diagram", "pit": "PIT histogram", "qq": "QQ plot", "spectrum": "Spectrum"}
-
-
-def answer(results: "StudyResults") -> list[str]:
-    """A few paragraphs of a sentence or two, each with the figures that it rests on."""
-    pairs = read_pairs(results)
-    own = matched_pairs(pairs)
-    if not own:
-        return ["These results hold no encoder on the degradation that it was trained on: they cannot say."]
-    said = [_gaussian_sentence(own), _level_sentence(own), _recalibration_sentence(own), _promise_sentence(own)]
-    if strangers := [pair for pair in pairs if not pair.is_matched]:
-        said.append(_stranger_sentence(strangers))
-    if any(pair.restorations for pair in own):
-        said.append(_cost_sentence([pair for pair in own if pair.restorations]))
-    return said
 
 
 def verdict_section(results: "StudyResults") -> Section:
@@ -83,37 +72,11 @@ def verdict_section(results: "StudyResults") -> Section:
         2,
         "What it would be for the error that SNR matching assumes stands in brackets",
     )
-    sentences = [Markup("<li><b>{}</b>: {}</li>").format(_name(pair, own), verdict(pair.whole)) for pair in own]
+    sentences = [
+        Markup("<li><b>{}</b>: {}</li>").format(_name(pair, own), verdict(pair.whole, pair.ratios(OWN))) for pair in own
+    ]
     text = Markup("<ul>{}</ul>").format(Markup().join(sentences))
     return Section("The verdict", text + table)
-
-
-def verdict(found: Calibration) -> str:
-    """A calibration in words, as clauses of a sentence."""
-    figures = found.figures
-    off = max(abs(figures["ratio"].low - 1), abs(figures["ratio"].high - 1))
-    level = f"level right within {100 * off:.0f} %" if off <= TOLERANCE else (
-        f"level wrong: true over predicted variance {spoken(figures['ratio'], 2)}"
-    )  # fmt: skip
-    kurtosis = figures["kurtosis"]
-    tails = (
-        "tails heavier than Gaussian"
-        if kurtosis.low > GAUSSIAN_KURTOSIS
-        else "tails lighter than Gaussian"
-        if kurtosis.high < GAUSSIAN_KURTOSIS
-        else "tails as Gaussian"
-    )
-    best = next(iter(found.fits.values()))
-    law = {"gaussian": "a Gaussian", "laplace": "a Laplace", "student_t": "a Student t"}[best.family]
-    degrees = f" with {best.df:.0f} degrees of freedom" if best.df is not None else ""
-    size = round(figures["effective_elements"].mean / figures["effective_share"].mean)
-    holds = {"mmse": "independent of ẑ (mmse)", "forward": "independent of z0 (forward)", "neither": "tied to ẑ and z0"}
-    return (
-        f"{level}; {tails}: kurtosis {spoken(kurtosis, 1)}, likeliest law {law}{degrees}; "
-        f"neighbours correlated {spoken(figures['neighbour_correlation'], 2)}, "
-        f"effective d = {figures['effective_elements'].mean:.0f} of {size}; "
-        f"the error is {holds[holding_channel(figures['forward_share'])]}."
-    )
 
 
 def level_section(results: "StudyResults") -> Section:
@@ -132,7 +95,7 @@ def level_section(results: "StudyResults") -> Section:
             "mean z²": lambda found: found.figures["z2"],
             "ENCE": lambda found: found.figures["ence"],
             "ENCE by chance": lambda found: found.floors["ence"],
-            "coverage of 90 %": lambda found: found.curves["coverage"].estimates[2],
+            "coverage of 90 %": lambda found: _at(found.curves["coverage"], 0.9),
         },
         3,
         "Level of the prediction, all severities",
@@ -192,16 +155,19 @@ def shape_section(results: "StudyResults") -> Section:
     figures = [
         svg(draw(bins), f"{TITLES[name]} by severity") for name, draw in (("pit", pit_figure), ("qq", qq_figure))
     ]
+    laws = laws_figure({_name(pair, own): pair.whole for pair in own})
+    figures.append(svg(laws, "QQ plot with a Gaussian, a Student t and a Laplace fitted, all severities"))
     return Section("Is the error Gaussian?", text + side_by_side(figures) + moments + distances)
 
 
 def channel_section(results: "StudyResults") -> Section:
-    """Of what is the error independent, and has it a mean?"""
+    """With what is the error uncorrelated, and has it a mean?"""
     own = _own(results)
     text = paragraph(
-        "Two readings of ẑ are in use. Under forward, ẑ = z0 + e, the error is independent of the clean latent, and "
-        "cov(e, ẑ) / var(e) is 1. Under mmse, ẑ is the mean of all latents that the measurement allows, the error is "
-        "independent of ẑ, and that share is 0. Training by squared error gives the second."
+        "Two readings of ẑ are in use. Under forward, ẑ = z0 + e, the error has nothing to do with the clean latent, "
+        "and cov(e, ẑ) / var(e) is 1. Under mmse, ẑ is the mean of all latents that the measurement allows, the error "
+        "is uncorrelated with ẑ, and that share is 0. Training by squared error gives the second. Only correlations "
+        "are measured: they can refute independence, and not prove it."
     )
     table = _table(
         own,
@@ -218,33 +184,61 @@ def channel_section(results: "StudyResults") -> Section:
         "Mean and orthogonality, all severities. The mean of an image's error has so many times the power that it "
         "would have if elements were independent",
     )
-    return Section("Of what is the error independent?", text + table)
+    return Section("With what is the error uncorrelated?", text + table)
 
 
 def structure_section(results: "StudyResults") -> Section:
     """Is the error equally strong everywhere, and how much do its elements depend on each other?"""
     own = _own(results)
     text = paragraph(
-        "Spreads are coefficients of variation of the variance over channels and positions. Effective elements are as "
-        "many as, if independent, would leave s² as uncertain as it is. A white error has power 1 at all frequencies."
+        "Spreads are coefficients of variation of the variance over channels and positions. Effective elements are "
+        "what correlations and unequal variances leave of their number, (tr C)² / tr C² of the errors' covariance C; "
+        "heavy tails make s² more uncertain still. A white error has power 1 at all frequencies. In maps of z, errors "
+        "in units of the predicted deviation, a variance is 1 and a mean 0 where SNR matching is right."
     )
     table = _table(
         own,
         {
             "spread over channels": lambda found: found.figures["channel_spread"],
-            "by chance": lambda found: found.floors["channel_spread"],
+            "channels, by chance": lambda found: found.floors["channel_spread"],
             "spread over positions": lambda found: found.figures["position_spread"],
             "positions, by chance": lambda found: found.floors["position_spread"],
             "neighbours' correlation": lambda found: found.figures["neighbour_correlation"],
             "correlation of channels": lambda found: found.figures["channel_correlation"],
             "effective elements": lambda found: found.figures["effective_elements"],
         },
-        {"effective elements": 0} | dict.fromkeys(["spread over channels", "by chance", "spread over positions"], 3),
+        {"effective elements": 0}
+        | dict.fromkeys(["spread over channels", "channels, by chance", "spread over positions"], 3),
         "Isotropy and independence, all severities",
     )
     bins = {_name(pair, own): {f"severity {name}": one for name, one in pair.bins.items()} for pair in own}
-    figure = svg(spectrum_figure(bins), f"{TITLES['spectrum']} by severity")
-    return Section("Is it equally strong everywhere, and independent?", text + side_by_side([figure]) + table)
+    figures = [svg(spectrum_figure(bins), f"{TITLES['spectrum']} by severity"), *_maps_by_place(own)]
+    return Section("Is it equally strong everywhere, and independent?", text + side_by_side(figures) + table)
+
+
+def _maps_by_place(own: Sequence[Pair]) -> list[Markup]:
+    """Variance and mean of z in each channel and at each position."""
+    names = [_name(pair, own) for pair in own]
+    num_channels = max(len(pair.whole.curves["channel_variance"].estimates) for pair in own)
+    maps = []
+    for name, curve, scale in MAPS:
+        rows = [[*pair.whole.curves[f"channel_{curve}"].estimates] for pair in own]
+        padded = [row + [ABSENT] * (num_channels - len(row)) for row in rows]
+        title = f"{name} of z in each latent channel"
+        channels = [str(i) for i in range(num_channels)]
+        maps.append(svg(heat_map(padded, names, channels, title=title, scale=scale), f"Heat map, {title}"))
+        title = f"{name} of z at each position of the latent"
+        squares = {
+            name: _square(pair.whole.curves[f"position_{curve}"].mean) for name, pair in zip(names, own, strict=True)
+        }
+        maps.append(svg(position_maps(squares, title=title, scale=scale), f"Maps, {title}"))
+    return maps
+
+
+def _square(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Row by row to (height, width); latents are as high as wide, since images are."""
+    side = math.isqrt(cells.size)
+    return cells.reshape(side, side)
 
 
 def recalibration_section(results: "StudyResults") -> Section:
@@ -252,6 +246,7 @@ def recalibration_section(results: "StudyResults") -> Section:
     import pandas as pd
 
     own = _own(results)
+    variances = {column: title for column, title in VARIANCES.items() if all(column in pair.rows for pair in own)}
     names = [_name(pair, own) for pair in own]
     columns = [bin_name(i, NUM_BINS) for i in range(NUM_BINS)]
     figures = [
@@ -267,21 +262,20 @@ def recalibration_section(results: "StudyResults") -> Section:
             ),
             f"Heat map of true over assumed variance, {title}",
         )
-        for title, column in VARIANCES.items()
+        for column, title in variances.items()
     ]
-    rows = {
-        name: [*(pair.ratio(column) for column in VARIANCES.values()), *(_ence(pair, c) for c in VARIANCES.values())]
-        for name, pair in zip(names, own, strict=True)
-    }
-    heads = [*(f"s² / variance, {title}" for title in VARIANCES), *(f"ENCE, {title}" for title in VARIANCES)]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=heads)
+    measured: dict[str, Callable[[Pair, str], Estimate]] = {"s² / variance (1)": Pair.ratio, "ENCE (0)": Pair.ence}
+    tables = Markup()
+    for figure, of in measured.items():
+        rows = {name: [of(pair, column) for column in variances] for name, pair in zip(names, own, strict=True)}
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=list(variances.values()))
+        tables += html_table(table, 3, f"{figure}, all severities")
     text = paragraph(
-        "Fitted on validation images at all severities: one factor on σ̂², or any increasing function of it (isotonic). "
-        "Both make the level right on average; where severities part from each other at the same σ̂², neither can help, "
-        "for they see σ̂² alone."
+        "Fitted on validation images at all severities: one factor on σ̂², a power of it with a factor (temperature), "
+        "or any increasing function of it (isotonic). All make the level right on average; where severities part from "
+        "each other at the same σ̂², none can help, for they see σ̂² alone."
     )
-    caption = "Before and after recalibration, all severities"
-    return Section("What does recalibration mend?", text + side_by_side(figures) + html_table(table, 3, caption))
+    return Section("What does recalibration mend?", text + side_by_side(figures) + tables)
 
 
 def promise_section(results: "StudyResults") -> Section:
@@ -292,15 +286,13 @@ def promise_section(results: "StudyResults") -> Section:
     own = matched_pairs(pairs)
     rates, by_bin = {}, {}
     for pair in own:
-        for risk in _risks(pair):
+        for risk in pair.risks:
             name = f"{_name(pair, own)}, {100 * risk:g} %"
-            measured, (low, high) = _violations(pair, risk), _promised(pair, risk)
-            kept = "yes" if low <= measured.mean <= high else "no"
-            rates[name] = [measured.scaled(100), f"{number(100 * low, 1)} to {number(100 * high, 1)}", kept]
-            bound = pair.values(f"bound_{risk:g}")
-            in_bins = violation_rates(pair.values("s2"), bound, pair.values("severity"), NUM_BINS)
-            by_bin[name] = [rate.scaled(100) for rate in in_bins]
-    heads = ["violated, %", "by chance in 95 of 100 trials, %", "kept"]
+            measured, (low, high) = pair.violations(risk), pair.promised(risk)
+            promised = f"{number(100 * low, 1)} to {number(100 * high, 1)}"
+            rates[name] = [measured.scaled(100), promised, pair.promise(risk)]
+            by_bin[name] = [rate.scaled(100) for rate in pair.violations_by_severity(risk)]
+    heads = ["violated, %", "by chance in 95 of 100 trials, %", "promise"]
     whole = pd.DataFrame.from_dict(rates, orient="index", columns=heads)
     bins = pd.DataFrame.from_dict(by_bin, orient="index", columns=[bin_name(i, NUM_BINS) for i in range(NUM_BINS)])
     text = paragraph(
@@ -315,41 +307,45 @@ def promise_section(results: "StudyResults") -> Section:
 
 
 def cost_section(results: "StudyResults") -> Section | None:
-    """What the real error costs against a Gaussian one, and what noise by channel gains."""
+    """What the real error costs against a Gaussian one, and what other starts gain."""
     import pandas as pd
 
     own = [pair for pair in _own(results) if pair.restorations]
     if not own:
         return None
-    rows = {}
+    real, others = {}, {}
     for pair in own:
-        starts = pair.restorations
-        rows[_name(pair, own)] = [
+        starts, name = pair.restorations, _name(pair, own)
+        real[name] = [
             mean_interval(starts[REAL].psnr),
             mean_interval(starts[REAL].start_timestep),
             starts[GAUSSIAN].gain_over(starts[REAL]),
-            starts[REAL].gain_over(starts[WHITE]),
-            starts[CHANNEL].gain_over(starts[WHITE]),
         ]
-    heads = [
-        "PSNR, true variance",
-        "start timestep",
-        "gained by a Gaussian error",
-        "gained by the true variance",
-        "gained by noise by channel",
-    ]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=heads)
-    text = paragraph(
+        white = starts[WHITE]
+        gains = [starts[start].gain_over(white) for start in OTHERS]
+        others[name] = [mean_interval(white.psnr), *gains, *(mean_interval(starts[start].nfe) for start in COSTED)]
+    about_real = paragraph(
         "The same images restored from the real ẑ at the start that its true variance asks for, and, at the very same "
-        "start, from z0 plus white Gaussian noise of that variance. What the second is better bounds from above what "
-        "the real error costs by its shape and its correlations: a latent whose noise has nothing to do with the "
+        "start, from z0 plus white Gaussian noise of that variance. What the second gains bounds from above what the "
+        "real error costs by its shape, its correlations and its mean: a latent whose noise has nothing to do with the "
         "measurement also tells of z0 what the measurement does not, which no estimate from the measurement can."
-    ) + paragraph(
-        "Beside it: what the true variance gains over the predicted one, and what it gains to add, in each latent "
-        "channel, the noise that this channel lacks, in place of the same noise in all."
     )
-    caption = "PSNR, dB; gains are paired image by image"
-    return Section("What does it cost?", text + html_table(table, 2, caption))
+    about_others = paragraph(
+        "Over starts from the predicted variance with the same noise in all channels, as the forward reading has it: "
+        "what the true variance gains; what it gains to add in each latent channel the noise that this channel lacks; "
+        "to read ẑ as mmse does; to start from the recalibrated variance (isotonic), and from its bound at a risk of "
+        "10 %, which begins earlier and needs more evaluations (NFE)."
+    )
+    heads = ["PSNR, true variance", "start timestep", "gained by a Gaussian error"]
+    first = html_table(
+        pd.DataFrame.from_dict(real, orient="index", columns=heads), 2, "PSNR, dB; gains are paired image by image"
+    )
+    heads = ["PSNR, predicted variance", *(f"gained, {start}" for start in OTHERS.values())]
+    heads += [f"NFE, {start}" for start in COSTED.values()]
+    second = html_table(
+        pd.DataFrame.from_dict(others, orient="index", columns=heads), 2, "PSNR, dB; gains are paired image by image"
+    )
+    return Section("What does it cost?", about_real + first + about_others + second)
 
 
 def closer_section(
@@ -371,7 +367,8 @@ def closer_section(
     pairs = [pair for pair in _own(results) if autoencoder in (None, pair.autoencoder)]
     groups = next((pair.groups for pair in pairs if pair.degradation == degradation), None)
     if groups is None:
-        raise UserError(f"no encoder of {degradation}; there are: {', '.join(pair.degradation for pair in pairs)}")
+        known = dict.fromkeys(pair.degradation for pair in pairs)
+        raise UserError(f"no encoder of {degradation}; there are: {', '.join(known)}")
     if severity not in groups:
         raise UserError(f"no severity {severity!r}; there are: {', '.join(groups)}")
     panel = {"": {f"severity {severity}": groups[severity]}}
@@ -422,44 +419,35 @@ def _table(
     return html_table(pd.DataFrame.from_dict(rows, orient="index", columns=list(columns)), decimals, caption)
 
 
+def _at(curve: Curve, x: float) -> Estimate:
+    """The estimate that stands at x."""
+    return curve.estimates[int(np.abs(curve.x - x).argmin())]
+
+
 def _reliability(pairs: Sequence[Pair]) -> Markup:
     panels = {_name(pair, pairs): {"as predicted": pair.whole} for pair in pairs}
     return side_by_side([svg(reliability_figure(panels), f"{TITLES['reliability']} of each encoder")])
 
 
-def _ence(pair: Pair, column: str) -> Estimate:
-    return ence_of(pair.values(column), pair.values("square"), bins_for(len(pair.rows)))
-
-
-def _risks(pair: Pair) -> list[float]:
-    """The risks that the rows hold bounds for."""
-    return [float(name.removeprefix("bound_")) for name in pair.rows.columns if name.startswith("bound_")]
-
-
-def _violations(pair: Pair, risk: float) -> Estimate:
-    return violation_rate(pair.values("s2"), pair.values(f"bound_{risk:g}"))
-
-
-def _promised(pair: Pair, risk: float) -> tuple[float, float]:
-    return promised_range(risk, int(pair.rows["num_scores"].iloc[0]), len(pair.rows))
-
-
 def _stranger_maps(pairs: Sequence[Pair]) -> list[Markup]:
     """Violations and level of every encoder on every degradation, two maps for each autoencoder."""
     maps = []
-    risk = _middle_risk(pairs)
+    risk = middle_risk(pairs)
     for autoencoder in dict.fromkeys(pair.autoencoder for pair in pairs):
         mine = [pair for pair in pairs if pair.autoencoder == autoencoder]
         among = "" if len(mine) == len(pairs) else f", {readable(autoencoder)}"
         maps += [
             _stranger_map(
                 mine,
-                lambda pair: _violations(pair, risk).scaled(100),
+                lambda pair: pair.violations(risk).scaled(100),
                 f"Violations at a promised {100 * risk:g} %{among}, %",
                 decimals=1,
             ),
             _stranger_map(
-                mine, lambda pair: pair.ratio(ISOTONIC), f"s² over recalibrated variance{among}", scale="ratio"
+                mine,
+                lambda pair: pair.ratio(recalibrated(pairs)),
+                f"s² over recalibrated variance{among}",
+                scale="ratio",
             ),
         ]
     return maps
@@ -488,90 +476,3 @@ def _stranger_map(
         outlined=[(i, j) for i, e in enumerate(encoders) for j, d in enumerate(degradations) if e == d],
     )
     return svg(figure, f"Heat map, encoders by degradations: {title}")
-
-
-def _middle_risk(pairs: Sequence[Pair]) -> float:
-    """The risk that is spoken of where one has to do."""
-    risks = sorted(_risks(pairs[0]))
-    return risks[(len(risks) - 1) // 2]
-
-
-def _gaussian_sentence(own: Sequence[Pair]) -> str:
-    kurtosis = [pair.whole.figures["kurtosis"] for pair in own]
-    heavy = sum(value.low > GAUSSIAN_KURTOSIS for value in kurtosis)
-    distance = [pair.whole.figures["shape_ks"].mean for pair in own]
-    share = [pair.whole.figures["effective_share"].mean for pair in own]
-    return (
-        f"{'No' if heavy == len(own) else 'Not always' if heavy else 'As far as this can tell, yes'}: tails are "
-        f"heavier than Gaussian for {heavy} of {len(own)} encoders, with a kurtosis of "
-        f"{ranged([value.mean for value in kurtosis], 1)} where a Gaussian has 3; their distribution parts from a "
-        f"Gaussian's by at most {ranged(distance, 3)} (Kolmogorov-Smirnov). Elements are not independent either: they "
-        f"are worth {ranged([100 * value for value in share], 0)} % of their number."
-    )
-
-
-def _level_sentence(own: Sequence[Pair]) -> str:
-    ratios = [pair.whole.figures["ratio"].mean for pair in own]
-    holds = [holding_channel(pair.whole.figures["forward_share"]) for pair in own]
-    counts = listed([f"{name} for {holds.count(name)}" for name in dict.fromkeys(holds)])
-    return (
-        f"As predicted, the true variance is {ranged(ratios, 2)} of the predicted one, by encoder, over all "
-        f"severities. Which channel holds: {counts} of {len(own)} encoders."
-    )
-
-
-def _recalibration_sentence(own: Sequence[Pair]) -> str:
-    before, after = ([ratio for pair in own for ratio in pair.ratios(column)] for column in (OWN, ISOTONIC))
-    known = [value.mean for value in after if value.num_images]
-    right = sum(abs(value - 1) <= TOLERANCE for value in known)
-    ences = [_ence(pair, ISOTONIC).mean for pair in own]
-    return (
-        f"Within bins of severity it is {ranged([value.mean for value in before if value.num_images], 2)} before and "
-        f"{ranged(known, 2)} after isotonic recalibration, which puts {right} of {len(known)} bins within "
-        f"{100 * TOLERANCE:.0f} % of 1; ENCE is then {ranged(ences, 3)}."
-    )
-
-
-def _promise_sentence(own: Sequence[Pair]) -> str:
-    kept, asked = 0, 0
-    rates: dict[float, list[float]] = {}
-    for pair in own:
-        for risk in _risks(pair):
-            low, high = _promised(pair, risk)
-            rates.setdefault(risk, []).append(_violations(pair, risk).mean)
-            asked, kept = asked + 1, kept + (low <= rates[risk][-1] <= high)
-    spoken_rates = listed(
-        [f"{ranged([100 * r for r in found], 1)} % at {100 * risk:g} %" for risk, found in rates.items()]
-    )
-    return (
-        f"The promised risk is kept: s² lies above its bound in {spoken_rates}, within what chance allows in {kept} of "
-        f"{asked} cases."
-        if kept == asked
-        else f"The promised risk is kept in {kept} of {asked} cases: s² lies above its bound in {spoken_rates}."
-    )
-
-
-def _stranger_sentence(strangers: Sequence[Pair]) -> str:
-    risk = _middle_risk(strangers)
-    rates = [_violations(pair, risk) for pair in strangers]
-    broken = [rate.low > risk for rate in rates]
-    worst = max(zip(rates, strangers, strict=True), key=lambda both: both[0].mean)
-    return (
-        f"On another degradation than it was trained on, an encoder breaks the promised {100 * risk:g} % in "
-        f"{sum(broken)} of {len(rates)} cases; at worst the {readable(worst[1].encoder)} encoder on "
-        f"{readable(worst[1].degradation)}, in {percent(worst[0])} of images."
-    )
-
-
-def _cost_sentence(own: Sequence[Pair]) -> str:
-    gains = [pair.restorations[GAUSSIAN].gain_over(pair.restorations[REAL]) for pair in own]
-    channels = [pair.restorations[CHANNEL].gain_over(pair.restorations[WHITE]) for pair in own]
-    helped = sum(gain.low > 0 for gain in channels)
-    most = max(zip(gains, own, strict=True), key=lambda both: both[0].mean)
-    return (
-        f"From z0 plus Gaussian noise of the same variance, at the same start, images are restored "
-        f"{ranged([gain.mean for gain in gains], 2)} dB better, most on {readable(most[1].degradation)} "
-        f"({spoken(most[0], 2, ' dB')}): an upper bound of what shape and correlations cost, since such noise, which "
-        f"owes nothing to the measurement, leaves more to know of z0. Adding each channel the noise that it lacks "
-        f"changes PSNR by {ranged([gain.mean for gain in channels], 2)} dB: it helps {helped} of {len(own)} encoders."
-    )

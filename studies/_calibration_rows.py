@@ -1,16 +1,25 @@
 """The calibration study's results: matched encoders with all that is known of them, and encoders that meet another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from studies._rows import ABSENT
 from workbench.config import UserError
-from workbench.metrics import Estimate, mean_interval, paired_difference
-from workbench.metrics.calibration import ALL, Calibration, from_plain
+from workbench.metrics import (
+    Estimate,
+    mean_interval,
+    paired_difference,
+    severity_bins,
+    violation_rate,
+    violation_rates,
+)
+from workbench.metrics.calibration import ALL, Calibration, bins_for, ence_of, from_plain
+from workbench.severity.conformal import promised_range
+from workbench.stages.measure_calibration import bound_column, variance_column
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,7 +35,31 @@ SMALLEST_BIN = 20
 
 REAL, GAUSSIAN = "real error", "Gaussian error"
 WHITE, CHANNEL = "white noise", "noise by channel"
-"""How restorations start: from the true variance with each error, from the predicted one with each noise."""
+MMSE, RECALIBRATED, CAUTIOUS = "mmse channel", "recalibrated", "risk of 10 %"
+"""How restorations start: from the true variance with each error; from the predicted one with each noise, or with
+white noise as the other channel has it, from the recalibrated variance, or from its conformal bound."""
+
+
+OWN = "var_hat"
+VARIANCES = {
+    OWN: "as predicted",
+    variance_column("factor"): "one factor",
+    variance_column("temperature"): "temperature",
+    variance_column("isotonic"): "isotonic",
+}
+"""What the columns of variances are called here."""
+OTHERS = {
+    REAL: "true variance",
+    CHANNEL: "noise by channel",
+    MMSE: "mmse",
+    RECALIBRATED: "recalibrated",
+    CAUTIOUS: "risk of 10 %",
+}
+"""Starts that are set beside the predicted variance."""
+COSTED = {WHITE: "predicted variance", CAUTIOUS: "risk of 10 %"}
+Promise = Literal["kept", "kept, more than promised", "broken"]
+RESTORED = ("image_id", "psnr", "start_timestep", "nfe")
+"""The columns that are read of restorations, a value an image each."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +69,7 @@ class Restoration:
     image_id: NDArray[np.int64]
     psnr: NDArray[np.float64]
     start_timestep: NDArray[np.float64]
+    nfe: NDArray[np.float64]
 
     def gain_over(self, other: "Restoration") -> Estimate:
         """Mean PSNR gained over another start, image by image, in dB.
@@ -88,10 +122,36 @@ class Pair:
 
     def ratios(self, variance: str) -> list[Estimate]:
         """The same in each bin of severity; absent where it holds few images."""
-        place = np.clip((self.values("severity") * NUM_BINS).astype(int), 0, NUM_BINS - 1)
+        place = severity_bins(self.values("severity"), NUM_BINS)
         ratio = self.values("s2") / self.values(variance)
         chosen = [ratio[place == i] for i in range(NUM_BINS)]
         return [mean_interval(one) if one.size >= SMALLEST_BIN else ABSENT for one in chosen]
+
+    @property
+    def risks(self) -> list[float]:
+        """The risks that the rows hold bounds for."""
+        return [float(name.removeprefix("bound_")) for name in self.rows.columns if name.startswith("bound_")]
+
+    def violations(self, risk: float) -> Estimate:
+        """How often s2 lies above its bound."""
+        return violation_rate(self.values("s2"), self.values(bound_column(risk)))
+
+    def violations_by_severity(self, risk: float) -> list[Estimate]:
+        """The same in each bin of severity."""
+        return violation_rates(self.values("s2"), self.values(bound_column(risk)), self.values("severity"), NUM_BINS)
+
+    def promised(self, risk: float) -> tuple[float, float]:
+        """Where that lies in 95 of 100 trials if the promise is kept."""
+        return promised_range(risk, int(self.rows["num_scores"].iloc[0]), len(self.rows))
+
+    def promise(self, risk: float) -> Promise:
+        """What became of it; violations rarer than chance allows keep it too: the bound is looser than it need be."""
+        rate, (low, high) = self.violations(risk).mean, self.promised(risk)
+        return "broken" if rate > high else "kept" if rate >= low else "kept, more than promised"
+
+    def ence(self, variance: str) -> Estimate:
+        """Of a column of variances."""
+        return ence_of(self.values(variance), self.values("square"), bins_for(len(self.rows)))
 
 
 def read_pairs(results: "StudyResults") -> list[Pair]:
@@ -121,7 +181,7 @@ def read_pairs(results: "StudyResults") -> list[Pair]:
                 rows,
                 {group: from_plain(one) for group, one in found.get("calibration", {}).items()},
                 {
-                    start: Restoration(*(np.array(columns[c]) for c in ("image_id", "psnr", "start_timestep")))
+                    start: Restoration(*(np.array(columns[c]) for c in RESTORED))
                     for start, columns in found.get("restorations", {}).items()
                 },
             )
@@ -133,6 +193,17 @@ def read_pairs(results: "StudyResults") -> list[Pair]:
 def matched_pairs(pairs: list[Pair]) -> list[Pair]:
     """The encoders on what they were trained on."""
     return [pair for pair in pairs if pair.is_matched and pair.groups]
+
+
+def recalibrated(pairs: Sequence[Pair]) -> str:
+    """The column of the last recalibration that there is, which bounds are made of."""
+    return [column for column in VARIANCES if all(column in pair.rows for pair in pairs)][-1]
+
+
+def middle_risk(pairs: Sequence[Pair]) -> float:
+    """The risk that is spoken of where one has to do."""
+    risks = sorted(pairs[0].risks)
+    return risks[(len(risks) - 1) // 2]
 
 
 def evidence_name(autoencoder: str, degradation: str) -> str:

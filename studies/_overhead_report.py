@@ -24,10 +24,10 @@ from workbench.reporting import (
     html_table,
     listed,
     number,
-    ranged,
     paragraph,
     percent,
     png,
+    ranged,
     side_by_side,
     svg,
 )

@@ -34,7 +34,7 @@ from workbench.severity.start import SNRMatch
 from workbench.stages.base import Stage
 from workbench.stages.evaluate import ROWS
 from workbench.stages.evaluate_tuned import EvaluateTuned
-from workbench.stages.measure_autoencoder import LATENTS, SIZES, MeasureAutoencoder
+from workbench.stages.measure_autoencoder import LATENTS, LATENTS_FILE, SIZES, MeasureAutoencoder
 from workbench.stages.measure_calibration import MeasureCalibration
 from workbench.stages.measure_cost import MeasureCost
 from workbench.stages.train_severity import SeverityRecipe
@@ -101,36 +101,43 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
 
 
 def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
-    """By autoencoder: itself, its costs an image, and by degradation what its severity encoder reads."""
+    """By autoencoder: itself, its costs an image, its prior, and by degradation what its severity encoder reads."""
     import pandas as pd
 
     found: dict[str, Any] = {}
     for name, folder in folders.items():
         autoencoder, what = name.split(SEPARATOR)
-        rows = pd.read_parquet(folder / ROWS)
+        rows, config = pd.read_parquet(folder / ROWS), json.loads((folder / "config.json").read_text())
         mine = found.setdefault(autoencoder, {ITSELF: {}, COST: {}, "encoders": {}})
         if what == COST:
-            batch = json.loads((folder / "config.json").read_text())["batch_size"]
+            batch = config["batch_size"]
             mine[COST] = {
                 operation: {"seconds": one["seconds"].median() / batch, "flops": one["flops"].iloc[0] / batch}
                 for operation, one in rows.groupby("operation")
             } | {"where": f"{rows['device'].iloc[0]}, {rows['threads'].iloc[0]} thread(s), {batch} images at once"}
-            continue
-        calibrations = json.loads((folder / calibration.FILE).read_text())
-        if what == ITSELF:
-            sizes = json.loads((folder / SIZES).read_text())
+        elif what == ITSELF:
             mine[ITSELF] = {
-                "latents": calibrations[LATENTS],
+                "latents": json.loads((folder / LATENTS_FILE).read_text())[LATENTS],
+                "trained": trained(config["autoencoder"]),
                 **{c: rows[c].tolist() for c in ("psnr", "ssim")},
-                **sizes,
+                **json.loads((folder / SIZES).read_text()),
             }
         else:
+            mine["prior"] = config["prior"]["block_out_channels"]
             columns = ("image_id", "severity", "var_hat", "s2", "var_factor", "start_timestep", "oracle_timestep")
             mine["encoders"][what] = {
-                "calibration": calibrations[calibration.ALL],
+                "calibration": json.loads((folder / calibration.FILE).read_text())[calibration.ALL],
                 **{c: rows[c].tolist() for c in columns},
             }
     return found
+
+
+def trained(recipe: Mapping[str, Any]) -> str:
+    """An autoencoder's training in a few words: images seen and precision, or that its weights were given."""
+    if recipe.get("source", "auto") not in ("auto", "train"):
+        return "elsewhere"
+    images = f"{recipe['num_train_images']:,} images"
+    return f"{images} in {recipe['precision']}" if "precision" in recipe else f"at most {images}"
 
 
 QUICK = {

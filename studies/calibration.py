@@ -2,12 +2,12 @@
 
 SNR matching takes ẑ for the clean latent plus white Gaussian noise of the variance that the encoder predicts. Here each
 encoder's ẑ is set beside the clean latent on thousands of test images over all severities: is the predicted variance
-the true one (level), is the error Gaussian (shape), of what is it independent (orthogonality), is it equally strong in
-all places (isotropy) and are its elements independent? Then the remedies: the variance recalibrated on validation
-images, and a bound on it that holds with a promised probability; both also where the encoder meets a degradation that
-it was not trained on. And what it costs at most: images restored from the real ẑ, and from a Gaussian error of the same
-variance that owes nothing to the measurement. Expected: the level is nearly right, and tails are heavier than a
-Gaussian's.
+the true one (level), is the error Gaussian (shape), is it uncorrelated with ẑ or with the clean latent (orthogonality),
+is it equally strong in all places (isotropy) and are its elements independent? Then the remedies: the variance
+recalibrated on validation images, and a bound on it that holds with a promised probability; both also where the encoder
+meets a degradation that it was not trained on. And what it is worth: images restored from the real ẑ and from a
+Gaussian error of the same variance, from recalibrated variances, from the bound, and with other noise. Expected: the
+level is nearly right, and tails are heavier than a Gaussian's.
 
 Elements of one error depend on each other, so intervals and tests resample whole images, never elements.
 
@@ -21,14 +21,26 @@ from pathlib import Path
 from typing import Any
 
 from studies import _calibration_report as report
+from studies import _calibration_words as words
 from studies._autoencoders import AUTOENCODERS, prior_of
-from studies._calibration_rows import CHANNEL, GAUSSIAN, REAL, WHITE, evidence_name
+from studies._calibration_rows import (
+    CAUTIOUS,
+    CHANNEL,
+    GAUSSIAN,
+    MMSE,
+    REAL,
+    RECALIBRATED,
+    RESTORED,
+    WHITE,
+    evidence_name,
+)
 from studies._cells import matched
 from studies.robustness import FAMILIES, TRAINED_ON
 from workbench.autoencoders import AutoencoderRecipe, Tiny
-from workbench.degradations import Degradation
+from workbench.degradations import Degradation, Haze
 from workbench.metrics import calibration
 from workbench.results import Cell
+from workbench.severity.recalibration import Factor, Isotonic, Temperature
 from workbench.severity.start import OracleGaussian, OracleVariance, SNRMatch
 from workbench.solvers import LDPS
 from workbench.stages.base import Stage
@@ -42,6 +54,9 @@ STARTS = {
     GAUSSIAN: OracleGaussian(),
     WHITE: SNRMatch(variance="encoder"),
     CHANNEL: SNRMatch(variance="encoder", noise="channel"),
+    MMSE: SNRMatch(variance="encoder", channel="mmse"),
+    RECALIBRATED: SNRMatch(variance="encoder", recalibration=Isotonic()),
+    CAUTIOUS: SNRMatch(variance="encoder", recalibration=Isotonic(), risk=0.1),
 }
 NUM_RESTORED = 128
 """Images restored from each start: those of the robustness study at desk, whose cells are these."""
@@ -103,7 +118,7 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
             mine["calibration"] = json.loads((folder / calibration.FILE).read_text())
             continue
         rows = pd.read_parquet(folder / ROWS)
-        mine["restorations"][start] = {c: rows[c].tolist() for c in ("image_id", "psnr", "start_timestep")}
+        mine["restorations"][start] = {c: rows[c].tolist() for c in RESTORED}
     return found
 
 
@@ -115,7 +130,10 @@ def grids(families: Sequence[Degradation], *more: AutoencoderRecipe) -> dict[str
 
 
 study = Study(
-    cell=MeasureCalibration(num_images=5500),  # so that every bin of severity holds 1,000
+    cell=MeasureCalibration(
+        num_images=5500,  # so that every bin of severity holds 1,000
+        recalibrations=(Factor(), Temperature(), Isotonic()),
+    ),
     axes=own(TINY, FAMILIES)[0],
     columns={TRAINED_ON: "encoder", "num_severity_bins": None, "prior": None},
     support=support,
@@ -134,10 +152,10 @@ study = Study(
         "desk": Preset(**grids(FAMILIES)),
         "full": Preset(
             overrides={"num_images": 10_000, "severity_encoder.num_train_images": 100_000},
-            **grids(FAMILIES, *(recipe for recipe in AUTOENCODERS if recipe != TINY)),
+            **grids((*FAMILIES, Haze()), *(recipe for recipe in AUTOENCODERS if recipe != TINY)),
         ),
     },
-    answer=report.answer,
+    answer=words.answer,
     picture=report.picture,
     report=report.SECTIONS,
 )

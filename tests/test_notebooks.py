@@ -31,6 +31,27 @@ def execute(cells: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode
     return client.execute()
 
 
+def widgets(done: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The state of each widget."""
+    kept = done.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    return [widget["state"] for widget in kept.values()]
+
+
+def widget_outputs(done: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """What output widgets hold: what functions under @interact show, and what they raise, which stops no cell."""
+    return [output for state in widgets(done) for output in state.get("outputs", [])]
+
+
+def refuse_what_went_wrong(done: nbformat.NotebookNode) -> None:
+    """No errors and no warnings, in cells or in widgets; and what is interactive has been called."""
+    code = [cell for cell in done.cells if cell.cell_type == "code"]
+    in_widgets = widget_outputs(done)
+    outputs = [*(output for cell in code for output in cell.outputs), *in_widgets]
+    said = [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    assert not said, said
+    assert in_widgets or not any("@interact" in cell.source for cell in code), "an interactive cell showed nothing"
+
+
 def test_there_are_notebooks() -> None:
     assert {"quickstart", "robustness", "severity_calibration"} <= {path.stem for path in NOTEBOOKS}
 
@@ -39,6 +60,23 @@ def test_the_kernel_is_this_interpreter(tmp_path: Path) -> None:
     asks = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import sys; sys.executable")])
     (answer,) = execute(asks, tmp_path).cells[0].outputs
     assert answer["data"]["text/plain"] == repr(sys.executable)
+
+
+INTERACTIVE = """from ipywidgets import interact
+
+@interact(number=[{first}, 2])
+def look(number):
+    return 1 / number"""
+
+
+def test_what_an_interactive_function_raises_is_seen(tmp_path: Path) -> None:
+    right, wrong = (
+        execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(INTERACTIVE.format(first=first))]), tmp_path)
+        for first in (1, 0)
+    )
+    refuse_what_went_wrong(right)
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        refuse_what_went_wrong(wrong)
 
 
 @pytest.fixture
@@ -62,8 +100,12 @@ def test_every_notebook_runs(path: Path, results_that_do_not_ship: Callable[[str
     assert all(cell.execution_count for cell in code)
     shown = [output for cell in code for output in cell.outputs if "text/html" in output.get("data", {})]
     assert any("<svg" in output["data"]["text/html"] for output in shown)
-    said = [output for cell in code for output in cell.outputs if output.get("name") == "stderr"]
-    assert not said, said
+    refuse_what_went_wrong(done)
+    if path.stem == "severity_calibration":
+        assert {"autoencoder", "degradation", "severity"} <= {state.get("description") for state in widgets(done)}
+        stages = code[-1].outputs[0]["data"]["text/html"]
+        assert "<th>cached</th>" in stages
+        assert "<th>needed</th>" not in stages, "the stages are those of the preset that is read"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

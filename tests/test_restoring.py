@@ -376,3 +376,16 @@ def test_a_recalibration_that_cannot_be_is_refused_in_a_line(
 ) -> None:
     said = cli.refuses(*words(trained, degraded, tmp_path / "output"), "--start.variance=encoder", start)
     assert message in said
+
+
+def without_encoder(words: list[str]) -> list[str]:
+    return [word for word in words if not word.startswith("--severity_encoder.")] + ["--encoder=none"]
+
+
+@pytest.mark.parametrize("variance", [[], ["--start.variance=residual"], ["--start.variance=fused"]])
+@pytest.mark.parametrize("start", ["risk=0.1", "recalibration.kind=isotonic", "noise=channel"])
+def test_without_an_encoder_nothing_is_recalibrated(
+    variance: list[str], start: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    said = cli.refuses(*without_encoder(words(trained, degraded, tmp_path / "output")), *variance, f"--start.{start}")
+    assert "needs a severity encoder, and there is none: restore with --encoder matched or universal" in said

@@ -29,6 +29,14 @@ def test_too_few_scores_promise_nothing(risk: float, needed: int) -> None:
         upper_quantile([0.0] * (needed - 1), risk)
 
 
+@pytest.mark.parametrize("risk", [1 - 1e-12, math.nextafter(1, 0)])
+def test_a_risk_close_to_one_is_the_smallest_score(risk: float) -> None:
+    assert num_above(9, risk) == 9
+    assert upper_quantile(range(1, 10), risk) == 1
+    low, high = promised_range(risk, 9, 100)
+    assert 0 < low < high <= 1
+
+
 @pytest.mark.parametrize("risk", [0.05, 0.1, 0.2])
 def test_the_promise_is_kept_on_average_over_draws(risk: float) -> None:
     """Heavy tails and few scores: nothing is assumed but that images are alike."""

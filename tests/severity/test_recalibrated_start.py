@@ -123,7 +123,9 @@ def test_fusion_raises_the_recalibrated_variance_by_its_own_factor(residual: flo
 def test_what_was_never_fitted_is_asked_for(fields: dict[str, object], asked: str) -> None:
     rule = SNRMatch().replace(fields)
     assert rule.recalibrated
-    with pytest.raises(UserError, match=rf"start\.{asked} needs a fit"):
+    with pytest.raises(
+        UserError, match=rf"start\.{asked} needs a fit .*: pass recalibration= made by FitRecalibration.* load_restorer"
+    ):
         rule(small(fit=None))
 
 

@@ -97,26 +97,55 @@ def test_one_answer_for_all_images_becomes_their_mean_error(method: Method) -> N
 
 
 def test_isotonic_pools_what_is_out_of_order() -> None:
-    var_hat = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0])
-    s2 = torch.tensor([1.0, 5.0, 3.0, 9.0, 9.0, 30.0, 20.0, 10.0])
+    var_hat = 2 ** torch.arange(8.0)
+    s2 = torch.tensor([1.5, 0.5, 5.0, 3.0, 9.0, 7.0, 30.0, 10.0])
     fitted = Isotonic().fit(var_hat, s2)
-    blocks = {1.0: 1.0, math.sqrt(8): 4.0, math.sqrt(128): 9.0, 64.0: 20.0}
+    blocks = {2**0.5: 1.0, 2**2.5: 4.0, 2**4.5: 8.0, 2**6.5: 20.0}
     torch.testing.assert_close(fitted(torch.tensor(list(blocks))), torch.tensor(list(blocks.values())))
-    between = fitted(torch.tensor([math.sqrt(math.sqrt(8))]))  # halfway in logs between the first two knots
+    between = fitted(torch.tensor([2**1.5]))  # halfway in logs between the first two knots
     torch.testing.assert_close(between, torch.tensor([2.0]))
 
 
+@pytest.mark.parametrize(("num_images", "at_end"), [(8, 2), (79, 19), (80, 20), (1000, 20)])
+def test_isotonic_takes_the_images_at_either_end_together(num_images: int, at_end: int) -> None:
+    var_hat = torch.logspace(-3, 0, num_images, dtype=torch.float64)
+    mixed = torch.randperm(num_images, generator=random(4))
+    fitted = Isotonic().fit(var_hat[mixed], var_hat[mixed])
+    assert len(fitted.x) == num_images - 2 * (at_end - 1), "ascending as they are, the others stay by themselves"
+    for place, end in ((0, var_hat[:at_end]), (-1, var_hat[-at_end:])):
+        assert fitted.x[place] == pytest.approx(float(end.log().mean()))
+        assert fitted.y[place] == pytest.approx(float(end.mean().log()))
+
+
+def test_a_right_encoder_is_left_alone_at_the_ends_too() -> None:
+    """s2 scatters by 40 % about variances that are right; without pooled ends the mean ratios are 0.77 and 1.25."""
+    ratios = []
+    for seed in range(40):
+        var_hat, scatter = (-4 + 3 * torch.rand(2000, generator=random(seed))).exp(), random(1000 + seed)
+        s2 = var_hat * (0.4 * torch.randn(2000, generator=scatter) - 0.08).exp()
+        ends = torch.stack([var_hat.min(), var_hat.max()])
+        ratios.append(Isotonic().fit(var_hat, s2)(ends) / ends)
+    found = torch.stack(ratios)
+    assert found.mean(0).tolist() == pytest.approx([1, 1], abs=0.12)
+    assert found.min() > 0.6
+    assert found.max() < 1.6
+
+
 def test_isotonic_is_the_likeliest_increasing_function() -> None:
-    """Pooled means of s2 against a general optimiser of the Gaussian likelihood under the same constraint."""
+    """Pooled means of s2 against a general optimiser of the Gaussian likelihood under the same constraint.
+
+    The three images at either end have one variance.
+    """
     from scipy.optimize import minimize
 
     _, var_hat, s2 = (values[:12].double() for values in images())
     var_hat, order = var_hat.sort()
     s2 = s2[order] * torch.rand(12, generator=random(7))
     blocks = Isotonic().fit(var_hat, s2)
+    num = np.array([3, 1, 1, 1, 1, 1, 1, 3])
     found = minimize(
-        lambda log_v: np.mean(s2.numpy() * np.exp(-log_v) + log_v),
-        s2.log().sort().values.numpy(),
+        lambda log_v: np.mean(s2.numpy() * np.exp(-log_v.repeat(num)) + log_v.repeat(num)),
+        s2.log().sort().values[2:-2].numpy(),
         constraints={"type": "ineq", "fun": np.diff},
         options={"ftol": 1e-12, "maxiter": 500},
     )
@@ -233,6 +262,16 @@ def test_variances_that_are_none_are_refused(name: str, value: float) -> None:
     given = {"var_hat": good, "s2": good} | {name: bad}
     with pytest.raises(UserError, match=f"{name} must be positive and finite"):
         Factor().fit(**given)
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
+@pytest.mark.parametrize("place", [0, 7], ids=["of the map", "of the scores"])
+@pytest.mark.parametrize("name", ["var_hat", "s2"])
+def test_every_image_is_looked_at(name: str, place: int, value: float) -> None:
+    given = {"var_hat": torch.full((16,), 0.1), "s2": torch.full((16,), 0.1)}
+    given[name][place] = value
+    with pytest.raises(UserError, match=rf"{name} must be .* 1 of 16 images is not: train the severity encoder longer"):
+        Recalibration.fit(Isotonic(), **given, channel_variance=torch.ones(16, 2))
 
 
 def test_a_handful_of_images_is_refused() -> None:

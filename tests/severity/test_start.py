@@ -92,8 +92,10 @@ def test_an_images_start_does_not_depend_on_its_neighbours(member: StartRule) ->
 @pytest.mark.parametrize("var", [0.0, -0.1, math.nan, math.inf])
 @pytest.mark.parametrize("member", [SNRMatch(), Official()], ids=lambda rule: rule.kind)
 def test_variances_that_are_none_are_refused(member: StartRule, var: float) -> None:
-    with pytest.raises(ValueError, match="positive and finite"):
+    with pytest.raises(UserError, match=r"var_hat must be positive and finite .*: train the severity encoder"):
         member(situation([0.1, var]))
+    with pytest.raises(UserError, match="that of 1 of 2 images is not"):
+        member(situation([var, 0.1]))
 
 
 def test_timestep_at_is_minus_one_past_the_end() -> None:

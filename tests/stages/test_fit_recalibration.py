@@ -7,9 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from pair import tiny_cell, write_images
+from pydantic import ValidationError
 
 from workbench.config import UserError
 from workbench.data import Npy
+from workbench.severity.recalibration import Factor
+from workbench.severity.start import SNRMatch
+from workbench.severity.untrained import NoEncoder
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS, Evaluate
 from workbench.stages.fit_recalibration import RECALIBRATION, FitRecalibration
@@ -80,8 +84,35 @@ def test_only_rules_that_ask_have_one_upstream(cell: Evaluate) -> None:
 def test_without_an_encoder_nothing_is_fitted(cell: Evaluate) -> None:
     none = {"severity_encoder.kind": "none", "start.recalibration.kind": "none", "start.variance": "residual"}
     assert cell.replace(none).recalibration_stage() is None
-    with pytest.raises(UserError, match=r"there is none: set start\.noise=white"):
-        cell.replace({**none, "start.noise": "channel"})
+
+
+@pytest.mark.parametrize("variance", ["residual", "encoder"])
+@pytest.mark.parametrize(
+    ("start", "asked"),
+    [
+        ({"start.risk": 0.1}, "risk=0.1"),
+        ({"start.recalibration.kind": "factor"}, "recalibration=factor"),
+        ({"start.noise": "channel"}, "noise=channel"),
+    ],
+)
+def test_without_an_encoder_what_is_fitted_to_one_is_refused(
+    cell: Evaluate, variance: str, start: dict[str, object], asked: str
+) -> None:
+    none = {"severity_encoder.kind": "none", "start.recalibration.kind": "none", "start.variance": variance}
+    words = f"start: {asked} needs a severity encoder, and there is none: restore with --encoder matched or universal"
+    with pytest.raises(UserError, match=f"^{words}"):
+        cell.replace(none | start)
+
+
+@pytest.mark.parametrize("rule", [SNRMatch(risk=0.1), SNRMatch(recalibration=Factor()), SNRMatch(noise="channel")])
+def test_a_rule_made_beforehand_is_refused_in_the_same_words(rule: SNRMatch) -> None:
+    with pytest.raises(ValidationError, match="needs a severity encoder, and there is none"):
+        Evaluate(severity_encoder=NoEncoder(), start=rule)
+
+
+def test_a_start_that_has_no_such_field_says_so_without_an_encoder(cell: Evaluate) -> None:
+    with pytest.raises(UserError, match=r"unknown field 'start\.risk'"):
+        cell.replace({"severity_encoder.kind": "none", "start.kind": "full", "start.risk": 0.1})
 
 
 @pytest.mark.usefixtures("no_training")

@@ -13,7 +13,7 @@ from workbench.config import UserError
 from workbench.metrics import calibration, statistics
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS
-from workbench.stages.measure_autoencoder import LATENTS, SIZES, MeasureAutoencoder
+from workbench.stages.measure_autoencoder import LATENTS, LATENTS_FILE, SIZES, MeasureAutoencoder
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +36,18 @@ def test_latents_of_principal_components_are_uncorrelated_channels_of_unit_varia
     images: Path, tmp_path: Path
 ) -> None:
     """On the images that they were fitted to; neighbouring patches are alike, which no component removes."""
-    found = calibration.from_json((measure(images, tmp_path, 2) / calibration.FILE).read_text())[LATENTS]
+    found = calibration.from_json((measure(images, tmp_path, 2) / LATENTS_FILE).read_text())[LATENTS]
     assert found.curves["channel_variance"].mean == pytest.approx(1, abs=0.02)
     assert found.figures["z2"].mean == pytest.approx(1, abs=0.02)
     assert found.figures["channel_correlation"].mean < 0.02
     assert found.figures["neighbour_correlation"].low > 0.1
+
+
+def test_latents_are_not_left_as_a_severity_encoders_calibration(images: Path, tmp_path: Path) -> None:
+    """Of every file of that name the tracker reads the calibration of all images."""
+    files = {path.name for path in measure(images, tmp_path, 2).iterdir()}
+    assert files == {"config.json", "provenance.json", LATENTS_FILE, SIZES, ROWS}
+    assert calibration.FILE not in files
 
 
 def test_as_many_components_as_pixels_lose_nothing(images: Path, tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """The autoencoders study: its cells, and that it runs and does nothing twice."""
 
+import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from pair import EVALUATION, NETWORKS, source_overrides, write_images
-from study_process import run
+from study_process import PROJECT, run
 
 from studies._autoencoders import AUTOENCODERS
-from studies.autoencoders import FAMILIES, study
+from studies.autoencoders import DESK, FAMILIES, study, support, trained
+from workbench.autoencoders import PCA, Flow, Pretrained, Tiny
+from workbench.diffusion import PriorRecipe
 from workbench.stages.base import PROVENANCE
 from workbench.stages.evaluate_tuned import EvaluateTuned
 
@@ -53,6 +57,31 @@ def test_all_goes_on_from_desk() -> None:
     assert {cell.autoencoder for cell in everything} == set(AUTOENCODERS)
 
 
+def test_the_readmes_module_sets_a_pretrained_autoencoder_beside_the_others(tmp_path: Path) -> None:
+    modules = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    (text,) = [module for module in modules if "Pretrained(" in module]
+    Tiny(latent_channels=4, width=8, num_stages=2, num_blocks=1).build(3).save(tmp_path / "vae")
+    (tmp_path / "mine.py").write_text(text.replace("/path/to/vae", str(tmp_path / "vae")))
+    found = runpy.run_path(str(tmp_path / "mine.py"))["study"].cells("desk")
+    names = list(dict.fromkeys(cell.labels["autoencoder"] for cell in found))
+    assert names == [*(recipe.kind for recipe in DESK), "pretrained"]
+    assert {cell.identity for cell in cells("desk")} < {cell.stage.identity for cell in found}
+    mine = [cell.stage for cell in found if cell.labels["autoencoder"] == "pretrained"]
+    assert len(mine) == 6
+    for stage in mine:
+        stage.check()
+        assert isinstance(stage.autoencoder, Pretrained)
+        assert stage.prior == PriorRecipe()
+    supported = [name for name in support(found) if name.startswith("pretrained")]
+    assert supported == ["pretrained/itself", "pretrained/gaussian_blur", "pretrained/random_inpainting"]
+
+
+def test_a_training_is_told_in_a_few_words() -> None:
+    recipes = [Flow(num_train_images=200_000), PCA(), Tiny(source="/a/folder"), Pretrained(source="/a/folder")]
+    told = [trained(recipe.model_dump(mode="json")) for recipe in recipes]
+    assert told == ["200,000 images in float32", "at most 60,000 images", "elsewhere", "elsewhere"]
+
+
 @pytest.fixture(scope="module")
 def overrides(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     images = write_images(tmp_path_factory.mktemp("images") / "shapes.npy", NUM_IMAGES)
@@ -70,6 +99,7 @@ def test_the_smoke_study_runs_and_does_nothing_twice(overrides: dict[str, Any], 
     (page,) = tmp_path.glob("studies/autoencoders/*/report/index.html")
     assert "Which autoencoder makes severity readable?" in page.read_text()
     assert "What do they cost?" in page.read_text()
+    assert "differ too in training: 1,024 images in float32 (tiny) and at most 1,024 images (pca)" in page.read_text()
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"stages/*/*/{PROVENANCE}")}
     assert f"{num_cells} cells, {num_cells} cached" in run(tmp_path, overrides, "autoencoders")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"stages/*/*/{PROVENANCE}")} == made

@@ -1,6 +1,7 @@
 """The report of the autoencoders study, on rows made up from known effects."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 import torch
 
 from studies import _autoencoders_report as report
-from studies._autoencoders_rows import COST, FULL, ITSELF, MATCHED, ORACLE, ceiling_of, read
+from studies._autoencoders_rows import COST, FULL, ITSELF, LOSSLESS, MATCHED, ORACLE, ceiling_of, read
 from workbench.config import UserError
-from workbench.metrics import calibration, statistics
+from workbench.metrics import Estimate, calibration, statistics
 from workbench.results import StudyResults
 
 NUM = 32
@@ -39,14 +40,14 @@ def plain_calibration() -> dict[str, Any]:
     return found
 
 
-def made_up() -> StudyResults:
+def made_up(restored: Mapping[str, float] = RESTORED, correct: Mapping[str, float] = CORRECT) -> StudyResults:
     rng = np.random.default_rng(0)
     images, frames, evidence = np.arange(NUM), [], {}
     base, one = rng.normal(0, 1, NUM), plain_calibration()
     for name in CEILING:
         s2 = np.linspace(0.1, 1, NUM)
         wrong = rng.permutation(NUM)
-        var_hat = CORRECT[name] * s2 + (1 - CORRECT[name]) * s2[wrong]
+        var_hat = correct[name] * s2 + (1 - correct[name]) * s2[wrong]
         columns = {"image_id": images, "severity": s2, "var_hat": var_hat, "s2": s2, "var_factor": 2 * s2}
         columns |= {"start_timestep": images, "oracle_timestep": images}
         reading = {"calibration": one, **{key: values.tolist() for key, values in columns.items()}}
@@ -59,14 +60,16 @@ def made_up() -> StudyResults:
                 "latent_shape": [2, 4, 4],
                 "parameters": 1000,
                 "encoder_parameters": 500,
+                "trained": "100 images",
             },
+            "prior": [64, 128],
             COST: {**parts, "where": "an abacus"},
             "encoders": dict.fromkeys(DEGRADATIONS, reading),
         }
         for degradation in DEGRADATIONS:
             for start, above in ((MATCHED, 0.0), (ORACLE, LOST_TO_ORACLE), (FULL, LOST_TO_NOISE)):
                 label = {"autoencoder": name, "degradation": degradation, "start": start}
-                frames.append(rows(label, RESTORED[name] + base + above, CEILING[name], len(frames)))
+                frames.append(rows(label, restored[name] + base + above, CEILING[name], len(frames)))
     axes = {
         "degradation": list(DEGRADATIONS),
         "autoencoder": list(CEILING),
@@ -108,22 +111,31 @@ def test_gains_of_starts_are_paired() -> None:
         assert gain.low == pytest.approx(-LOST_TO_NOISE) == pytest.approx(gain.high)
 
 
-def test_an_image_that_comes_back_to_the_letter_has_no_ceiling() -> None:
-    assert ceiling_of([30.0, np.inf]).mean == np.inf
+def test_no_image_counts_for_more_than_lossless() -> None:
     assert ceiling_of([30.0, 32.0]).mean == 31
+    assert ceiling_of([30.0, np.inf]).mean == (30 + LOSSLESS) / 2
+    assert ceiling_of([138.0, np.inf]).mean == ceiling_of([LOSSLESS]).mean == LOSSLESS
+
+
+def test_rounding_to_8_bits_is_not_lossless() -> None:
+    x = np.random.default_rng(0).uniform(size=100_000)
+    rounded = -10 * np.log10(np.mean((np.round(255 * x) / 255 - x) ** 2))
+    assert rounded == pytest.approx(58.9, abs=0.05)
+    assert rounded < LOSSLESS
 
 
 def test_the_page_says_it() -> None:
     results = made_up()
     said = " ".join(report.answer(results))
-    assert "Severity is most readable from readable and least from sharp" in said
+    assert "Severity is most readable from readable: more than from pca (by " in said
     assert "readable 1.00" in said
     assert "of 6 comparisons" in said
     assert "measurably better in 2 and measurably worse in 4" in said
     assert "A higher ceiling does not help restoration by itself" in said
+    assert "share images and autoencoders, so they are not independent" in said
     assert "the predicted one loses (PSNR): sharp 0.25" in said
     assert "prior of its own" in said
-    assert "the severity encoder on pca" in said
+    assert "The severity encoder on pca" in said
     for section in report.SECTIONS:
         html = section(results).html
         assert "n/a" not in html
@@ -139,12 +151,82 @@ def test_results_without_evidence_still_tell_of_restorations() -> None:
     assert "restored, dB" in report.restoration_section(results).html
 
 
-def test_infinite_ceilings_are_drawn_nowhere_and_rank_highest() -> None:
+@pytest.mark.parametrize("psnr", [138.0, np.inf])
+def test_what_loses_nothing_is_drawn_nowhere_and_ranks_highest(psnr: float) -> None:
     results = made_up()
-    results.evidence["sharp"][ITSELF]["psnr"][0] = np.inf
-    assert ("sharp", "readable") in {(one.higher, one.lower) for one in read(results).contests()}
-    assert report.picture(results)
-    assert "sharp inf" in " ".join(report.answer(results))
+    results.evidence["pca"][ITSELF]["psnr"] = [psnr] * NUM
+    found = read(results)
+    assert {("pca", "sharp"), ("pca", "readable")} < {(one.higher, one.lower) for one in found.contests()}
+    assert "Ceilings: pca loses nothing, sharp 32.0 dB and readable 28.0 dB." in " ".join(report.answer(results))
+    for axes in report._ceiling_figure(found).axes[1:]:
+        assert axes.get_xlim()[1] < 40
+    for section in report.SECTIONS:
+        assert "inf<" not in section(results).html
+
+
+READABLE = {
+    "most": ({"sharp": 0.2, "readable": 1.0, "pca": 0.6}, "most readable from readable: more than from pca (by "),
+    "more": ({"sharp": 0.2, "readable": 1.0, "pca": 1.0}, "more readable from readable than from sharp (by "),
+    "alike": ({"sharp": 1.0, "readable": 1.0, "pca": 1.0}, "Whether severity is more readable from sharp than from "),
+    "none": ({"sharp": -1.0, "readable": -1.0, "pca": -1.0}, "From none is severity measurably readable"),
+}
+
+
+@pytest.mark.parametrize("case", READABLE)
+def test_of_readability_only_what_is_measured_is_said(case: str) -> None:
+    correct, expected = READABLE[case]
+    said = report.answer(made_up(correct=correct))[0]
+    assert expected in said
+    assert ("most readable" in said) == (case == "most")
+    assert ("pca (by 0.00 [0.00, 0.00]) cannot be told" in said) == (case in ("more", "alike"))
+
+
+def test_a_level_is_right_or_wrong_where_the_whole_interval_is() -> None:
+    right, wide, wrong = Estimate(1.02, 0.95, 1.08, NUM), Estimate(1.0, 0.8, 1.2, NUM), Estimate(1.3, 1.2, 1.4, NUM)
+    assert report._level_verdict([right, right]) == "right within 10 %"
+    assert report._level_verdict([right, wide]) == "whether right within 10 % is not decided"
+    assert report._level_verdict([right, wide, wrong]) == "wrong by more than 10 %"
+
+
+CEILINGS = {
+    "A higher ceiling helps restoration:": ({"sharp": 23.0, "readable": 22.0, "pca": 21.0}, 6, 0),
+    "A higher ceiling helps restoration where it can be told:": ({"sharp": 23.0, "readable": 23.0, "pca": 21.0}, 4, 0),
+    "A higher ceiling does not help restoration by itself:": ({"sharp": 20.0, "readable": 23.0, "pca": 21.0}, 2, 4),
+    "A higher ceiling does not help restoration:": ({"sharp": 21.0, "readable": 21.0, "pca": 23.0}, 0, 4),
+    "Whether a higher ceiling helps restoration cannot be told:": (dict.fromkeys(CEILING, 21.0), 0, 0),
+}
+
+
+@pytest.mark.parametrize("verdict", CEILINGS)
+def test_what_is_said_of_ceilings_follows_from_the_comparisons(verdict: str) -> None:
+    restored, better, worse = CEILINGS[verdict]
+    said = " ".join(report.answer(made_up(restored)))
+    assert verdict in said
+    assert f"measurably better in {better} and measurably worse in {worse}" in said
+
+
+def test_lpips_is_in_the_table_where_the_rows_have_it() -> None:
+    results = made_up()
+    assert "LPIPS" not in report.restoration_section(results).html
+    frame = results.frame.assign(lpips=0.1234)
+    assert ">0.123<" in report.restoration_section(dataclasses.replace(results, frame=frame)).html
+    frame.loc[frame["autoencoder"] == "sharp", "lpips"] = np.nan
+    html = report.restoration_section(dataclasses.replace(results, frame=frame)).html
+    assert html.count(">0.123<") == 4
+    assert html.count("n/a") == 2
+
+
+def test_what_differs_is_said_of_the_results_that_are_there() -> None:
+    results = made_up()
+    assert "differ too" not in report.answer(results)[-1]
+    assert "vq" not in report.answer(results)[-1].lower()
+    results.evidence["sharp"] |= {"prior": [32, 64, 96]}
+    results.evidence["sharp"][ITSELF] |= {"latent_shape": [4, 16, 16], "trained": "180,000 images in bf16"}
+    assert (
+        "The autoencoders differ too in latents: 4 x 16 x 16 (sharp) and 2 x 4 x 4 (readable, pca); in channels of the "
+        "prior: 32, 64, 96 (sharp) and 64, 128 (readable, pca); in training: 180,000 images in bf16 (sharp) and 100 "
+        "images (readable, pca)."
+    ) in report.answer(results)[-1]
 
 
 def test_cells_of_one_name_are_refused() -> None:

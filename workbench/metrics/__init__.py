@@ -1,6 +1,6 @@
 """Metrics: one number an image, statistics over images, and how alike two sets of latents are."""
 
-from workbench.metrics.coverage import violation_rate, violation_rates
+from workbench.metrics.coverage import severity_bins, violation_rate, violation_rates
 from workbench.metrics.likeness import (
     Moments,
     frechet_distance,
@@ -49,6 +49,7 @@ __all__ = [
     "radial_spectrum",
     "ratio_of_means",
     "sampling_distance",
+    "severity_bins",
     "spearman",
     "spearman_across",
     "spearman_within",

@@ -3,9 +3,14 @@
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from workbench.metrics.statistics import CONFIDENCE, Estimate, checked_pair
+
+
+def severity_bins(severity: ArrayLike, num_bins: int) -> NDArray[np.int64]:
+    """In which of `num_bins` equal bins on [0, 1] each severity lies, (n,); 1 belongs to the last."""
+    return np.clip((np.asarray(severity) * num_bins).astype(np.int64), 0, num_bins - 1)
 
 
 def violation_rate(s2: ArrayLike, bound: ArrayLike) -> Estimate:
@@ -30,5 +35,5 @@ def violation_rates(s2: ArrayLike, bound: ArrayLike, severity: ArrayLike, num_bi
     """`violation_rate` in each of `num_bins` equal bins of severity on [0, 1], from mild to severe."""
     values, bounds = checked_pair(s2, bound)
     _, levels = checked_pair(values, severity)
-    place = np.clip((levels * num_bins).astype(np.int64), 0, num_bins - 1)
+    place = severity_bins(levels, num_bins)
     return [violation_rate(values[place == i], bounds[place == i]) for i in range(num_bins)]

@@ -1,7 +1,7 @@
 """Reports of a study: tables, figures and one self-contained page."""
 
 from workbench.reporting.curves import Line, curves, severity_lines
-from workbench.reporting.figures import distributions, heat_map, png, svg
+from workbench.reporting.figures import distributions, heat_map, png, position_maps, svg
 from workbench.reporting.maps import dendrogram, labelled_scatter, point_map
 from workbench.reporting.page import Section, answer_box, paragraph, render, side_by_side
 from workbench.reporting.pictures import Card, Picture, Strip, data_uri, examples, gallery
@@ -44,6 +44,7 @@ __all__ = [
     "percent",
     "png",
     "point_map",
+    "position_maps",
     "ranged",
     "readable",
     "render",

@@ -1,4 +1,4 @@
-"""Figures of a calibration: reliability diagram, PIT, QQ and spectrum, a line a group of images.
+"""Figures of a calibration: reliability diagram, PIT, QQ, fitted laws and spectrum, a line a group of images.
 
 Each takes panels: a panel's title -> its calibrations by the name of their line.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from workbench.metrics import Estimate
-from workbench.metrics.calibration import Calibration
+from workbench.metrics.calibration import Calibration, Family
 from workbench.reporting.curves import Line, curves
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Groups = Mapping[str, Mapping[str, Calibration]]
 
+LAWS: tuple[Family, ...] = ("gaussian", "student_t", "laplace")
 IDEAL = "calibrated"
 """The name of the line on which all points of a calibrated prediction lie."""
 
@@ -66,6 +67,22 @@ def qq_figure(panels: Groups) -> "Figure":
     )
 
 
+def laws_figure(calibrations: Mapping[str, Calibration]) -> "Figure":
+    """Quantiles of z, and of each law fitted to it, over those of N(0, 1): a QQ plot against all laws at once."""
+    panels: dict[str, dict[str, Line]] = {}
+    for panel, found in calibrations.items():
+        curve = found.curves["qq"]
+        x = ndtri(curve.x)
+        laws: dict[str, Line] = {name: _exact(x, found.fits[name].quantile(curve.x)) for name in LAWS}
+        panels[panel] = {"measured": Line(x.tolist(), curve.estimates), **laws}
+    return curves(
+        panels,
+        title="Quantiles of the standardised errors and of the laws fitted to them",
+        x_label="Gaussian quantile",
+        y_label="quantile of z, true over predicted error",
+    )
+
+
 def spectrum_figure(panels: Groups) -> "Figure":
     """The power of z at each spatial frequency in units of its mean: 1 everywhere for a white error."""
     return curves(
@@ -88,5 +105,10 @@ def _diagonal(lines: Mapping[str, Line]) -> Line:
 
 
 def _line_of(positions: np.ndarray) -> Line:
-    """y = x, without intervals."""
-    return Line(positions.tolist(), [Estimate(x, math.nan, math.nan, 0) for x in positions.tolist()])
+    """y = x."""
+    return _exact(positions, positions)
+
+
+def _exact(x: np.ndarray, y: np.ndarray) -> Line:
+    """A line without intervals."""
+    return Line(x.tolist(), [Estimate(value, math.nan, math.nan, 0) for value in y.tolist()])

@@ -106,6 +106,34 @@ def heat_map(
     return figure
 
 
+def position_maps(
+    panels: Mapping[str, NDArray[np.float64]], *, title: str, scale: Scale, span: float | None = None
+) -> "Figure":
+    """A small picture of each panel's values (height, width), three in a row, in colours common to all.
+
+    Under each stand its least and its largest value. `scale` and `span` are those of `heat_map`.
+    """
+    header, gap, side, num_columns = 30.0, 16.0, 100.0, 3
+    step = side + 46
+    num_rows = math.ceil(len(panels) / num_columns)
+    figure, axes = _canvas(_WIDTH, header + num_rows * step)
+    _text(axes, (0, 2), _title_lines(title, _WIDTH), _TITLE, va="top", weight="bold")
+    largest = max(float(np.abs(np.log(one) if scale == "ratio" else one).max()) for one in panels.values())
+    span = span or (math.exp(largest) if scale == "ratio" else largest)
+    for place, (name, values) in enumerate(panels.items()):
+        row, column = divmod(place, num_columns)
+        left, top = column * (side + gap), header + row * step
+        _text(axes, (left, top + 4), [readable(name)], _LABEL, va="top")
+        height, width = values.shape
+        colours = _colours(values, scale, span, "high")
+        for i, j in np.ndindex(height, width):
+            box = (left + j * side / width, top + 20 + i * side / height, side / width, side / height)
+            _rectangle(axes, box, facecolor=colours[i, j])
+        ends = f"{number(float(values.min()), 2)} to {number(float(values.max()), 2)}"
+        _text(axes, (left, top + side + 22), [ends], _SMALL, va="top", alpha=0.75)
+    return figure
+
+
 def distributions(
     panels: Mapping[str, Mapping[str, ArrayLike]], *, title: str, unit: str, num_bins: int = 24
 ) -> "Figure":

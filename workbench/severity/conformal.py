@@ -22,8 +22,11 @@ ROUNDING = 1e-9
 
 
 def num_above(num_scores: int, risk: float) -> int:
-    """How many of the n + 1 scores may lie above the bound: all but ceil((n + 1)(1 - risk)). At 0 there is no bound."""
-    return math.floor((num_scores + 1) * risk + ROUNDING)
+    """How many of the n + 1 scores may lie above the bound: all but ceil((n + 1)(1 - risk)), and at most n.
+
+    At 0 there is no bound. At n the bound is the smallest score, also for a risk that rounding cannot tell from 1.
+    """
+    return min(num_scores, math.floor((num_scores + 1) * risk + ROUNDING))
 
 
 def check_sample(num_scores: int, risk: float) -> None:

@@ -30,6 +30,8 @@ from workbench.tensors import Latents, Scalars
 Values = NDArray[np.float64]
 MIN_IMAGES = 8
 """A fit to fewer says nothing."""
+FEWEST_AT_END = 20
+"""Images in the first and in the last block of an isotonic fit, or a quarter of all where they are fewer than 80."""
 MAX_SLOPE = 10.0
 """Of the temperature's search: no encoder understates how its errors differ by more."""
 
@@ -68,9 +70,7 @@ class Method(Config):
         """
         if len(var_hat) < MIN_IMAGES:
             raise UserError(f"recalibration needs at least {MIN_IMAGES} images, got {len(var_hat)}")
-        for name, values in {"var_hat": var_hat, "s2": s2}.items():
-            if not bool((values.isfinite() & (values > 0)).all()):
-                raise UserError(f"{name} must be positive and finite to recalibrate a severity encoder")
+        _require_variances(var_hat, s2)
         return self._fit(var_hat.double().log().cpu().numpy(), s2.double().cpu().numpy())
 
 
@@ -120,7 +120,9 @@ class Temperature(Method):
 class Isotonic(Method):
     """Any increasing function: flat on blocks of images in the order of var_hat, joined by straight lines in logs.
 
-    A block's knot is at the mean of its log var_hat and the log of its mean s2.
+    A block's knot is at the mean of its log var_hat and the log of its mean s2. The images at either end, 20 or a
+    quarter of all, are one point from the beginning: left alone, the smallest s2 among the first and the largest among
+    the last would be blocks of their own, and say what all answers beyond them become.
     """
 
     kind: Literal["isotonic"] = "isotonic"
@@ -128,10 +130,13 @@ class Isotonic(Method):
     def _fit(self, log_var: Values, s2: Values) -> LogMap:
         from scipy.optimize import isotonic_regression
 
-        x, where, counts = np.unique(log_var, return_inverse=True, return_counts=True)
+        ascending = np.sort(log_var)
+        at_end = min(FEWEST_AT_END, len(log_var) // 4)
+        points = np.clip(log_var, ascending[at_end - 1], ascending[-at_end])
+        _, where, counts = np.unique(points, return_inverse=True, return_counts=True)
         pooled = isotonic_regression(np.bincount(where, s2) / counts, weights=counts)
         starts = pooled.blocks[:-1]
-        block_x = np.add.reduceat(x * counts, starts) / np.add.reduceat(counts, starts)
+        block_x = np.add.reduceat(np.bincount(where, log_var), starts) / np.add.reduceat(counts, starts)
         return LogMap(x=tuple(block_x.tolist()), y=tuple(np.log(pooled.x[starts]).tolist()))
 
 
@@ -166,12 +171,27 @@ class Recalibration(Config):
 
         Args:
             channel_variance: (batch, channel), see `channel_error_variance`.
+
+        Raises:
+            UserError: for fewer than 15 images, or variances that are not positive and finite.
         """
+        _require_variances(var_hat, s2)
         log_map = method.fit(var_hat[::2], s2[::2])
         scores = (s2[1::2].double() / log_map(var_hat[1::2].double())).log().sort().values
         # of each image its own profile: else the most severe ones would speak for all
         profile = (channel_variance.double() / channel_variance.double().mean(1, keepdim=True)).mean(0)
         return cls(log_map=log_map, scores=tuple(scores.tolist()), channel_profile=tuple(profile.tolist()))
+
+
+def _require_variances(var_hat: Scalars, s2: Scalars) -> None:
+    """Refuse variances that have no logarithm. Raises UserError."""
+    for name, values in {"var_hat": var_hat, "s2": s2}.items():
+        bad = int((~(values.isfinite() & (values > 0))).sum())
+        if bad:
+            raise UserError(
+                f"{name} must be positive and finite to recalibrate a severity encoder, and that of {bad} of "
+                f"{len(values)} images is not: train the severity encoder longer"
+            )
 
 
 def channel_error_variance(z_hat: Latents, z0: Latents) -> Tensor:

@@ -6,14 +6,14 @@ A chain visits the timesteps of a descending grid; a start is a position in that
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from workbench import randomness
-from workbench.config import ADDED_LATER, UserError
+from workbench.config import ADDED_LATER, UserError, plain
 from workbench.diffusion import Schedule, diffuse
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.recalibration import AnyRecalibration, Recalibration, Unchanged
@@ -142,7 +142,8 @@ class SNRMatch(Matched):
     """The SNR of z_hat is read from the severity encoder's variance, from the measurement's residual, or from both.
 
     Where `variance` raises var_hat by a factor (fused, mahalanobis), the factor is that of var_hat as it was predicted
-    and applies to the recalibrated one. It is at least 1, so what `risk` promises is kept.
+    and applies to the recalibrated one. It is at least 1, so that what `risk` promises is kept, up to a var_hat of 4:
+    there the raised variance ends (`residual.MAX_VARIANCE`). A negative `offset_db` starts later than what is promised.
     """
 
     kind: Literal["snr_match"] = "snr_match"
@@ -228,9 +229,11 @@ class SNRMatch(Matched):
 
     def _fit(self, situation: Situation) -> Recalibration:
         if situation.recalibration is None:
-            asked = f"recalibration={self.recalibration.kind}" if self.risk is None else f"risk={self.risk:g}"
-            asked = "noise=channel" if self.noise == "channel" else asked
-            raise UserError(f"start.{asked} needs a fit on validation images of the severity encoder's degradation")
+            raise UserError(
+                f"start.{asked_of_encoder(self)} needs a fit on validation images of the severity encoder's "
+                "degradation: pass recalibration= made by FitRecalibration(...).load(runtime), or use load_restorer, "
+                "which fits it"
+            )
         return situation.recalibration
 
     def _predicted(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
@@ -313,11 +316,33 @@ class OracleGaussian(_TrueVariance):
 AnyStart = Annotated[SNRMatch | Official | Fixed | Full | OracleVariance | OracleGaussian, Field(discriminator="kind")]
 
 
+def asked_of_encoder(start: Any) -> str | None:
+    """The field of a start rule that needs a fit to the severity encoder, such as "risk=0.1"; None if there is none.
+
+    Args:
+        start: a rule, or its fields before they are validated.
+    """
+    fields = plain(start)
+    if not isinstance(fields, dict) or fields.get("kind") != "snr_match":
+        return None
+    if fields.get("noise") == "channel":
+        return "noise=channel"
+    if fields.get("risk") is not None:
+        return f"risk={fields['risk']}"
+    recalibration = fields.get("recalibration")
+    kind = recalibration.get("kind", "none") if isinstance(recalibration, dict) else "none"
+    return None if kind == "none" else f"recalibration={kind}"
+
+
 def _per_image(estimate: SeverityEstimate) -> Scalars:
     """var_hat as one number an image."""
     var = estimate.var_hat.flatten(1).mean(1)
-    if not bool((var.isfinite() & (var > 0)).all()):
-        raise ValueError("var_hat must be positive and finite")
+    bad = int((~(var.isfinite() & (var > 0))).sum())
+    if bad:
+        raise UserError(
+            f"var_hat must be positive and finite to start from, and that of {bad} of {len(var)} images is not: "
+            "train the severity encoder longer, or restore without one (--encoder none)"
+        )
     return var
 
 

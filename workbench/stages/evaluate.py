@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from workbench.autoencoders import AnyAutoencoder, Tiny
-from workbench.config import ADDED_LATER, NOT_IDENTITY, digest
+from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
@@ -21,7 +21,7 @@ from workbench.restorer import Restored, Restorer
 from workbench.severity.conformal import check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.situation import Situation
-from workbench.severity.start import AnyStart, Fixed, Full, Matched, OracleVariance, SNRMatch
+from workbench.severity.start import AnyStart, Fixed, Full, Matched, OracleVariance, SNRMatch, asked_of_encoder
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Runtime, Stage
@@ -81,6 +81,17 @@ class Evaluate(OnAutoencoder):
         NUM_EXAMPLES, ge=0, description="images kept for the page", json_schema_extra=NOT_IDENTITY
     )
 
+    @field_validator("start", mode="before")
+    @classmethod
+    def _has_the_encoder_it_asks_for(cls, start: Any, info: ValidationInfo) -> Any:
+        """Before the start rule refuses itself: it advises another variance, and without an encoder none helps."""
+        if isinstance(info.data.get("severity_encoder"), NoEncoder) and (asked := asked_of_encoder(start)):
+            raise UserError(
+                f"{asked} needs a severity encoder, and there is none: restore with --encoder matched or universal, "
+                "or run the study without severity_encoder.kind=none"
+            )
+        return start
+
     @model_validator(mode="after")
     def _compatible(self) -> "Evaluate":
         self.solver.check(self.degradation)
@@ -90,10 +101,6 @@ class Evaluate(OnAutoencoder):
                 raise ValueError(
                     "without a severity encoder there is no variance of its own to start from: "
                     "set start.variance=residual, or another start"
-                )
-            if self.start.recalibrated:
-                raise ValueError(
-                    "start.noise=channel is fitted to a severity encoder, and there is none: set start.noise=white"
                 )
         if self.sampler.num_steps > self.prior.num_timesteps:
             raise ValueError(

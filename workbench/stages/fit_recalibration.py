@@ -22,7 +22,7 @@ class FitRecalibration(FitEncoder):
     """Validation images -> `Recalibration`: every second image for the map, the others for the bound."""
 
     name: ClassVar[str] = "fit_recalibration"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 2: an isotonic fit's first and last blocks hold 20 images
     seconds_per_effort: ClassVar[float] = 0.0015
 
     recalibration: AnyRecalibration

@@ -15,8 +15,10 @@ from workbench.stages.base import Runtime, Stage
 from workbench.stages.evaluate import ROWS
 from workbench.stages.on_autoencoder import OnAutoencoder
 
+LATENTS_FILE = "latents.json"
+"""Not the file of a severity encoder's calibration, which W&B takes for the calibration of all images."""
 LATENTS = "latents"
-"""The group of the clean latents in the calibration that is left."""
+"""The group of the clean latents in it."""
 SIZES = "sizes.json"
 BATCH_SIZE = 250
 
@@ -24,13 +26,14 @@ BATCH_SIZE = 250
 class MeasureAutoencoder(OnAutoencoder):
     """Clean images through an autoencoder: psnr and ssim of D(E(x)), a row an image.
 
-    Beside the rows lies what the latents look like: a calibration (see `metrics.calibration.summarise`) of z0 as if it
-    were the error of predicting 0 with variance 1, which the prior's noisiest timestep takes it for. And `sizes.json`:
-    the latent's shape, the parameters of the autoencoder and those of the encoder that a severity encoder starts from.
+    Beside the rows lies what the latents look like, `latents.json`: a calibration (see `metrics.calibration.summarise`)
+    of z0 as if it were the error of predicting 0 with variance 1, which the prior's noisiest timestep takes it for. And
+    `sizes.json`: the latent's shape, the parameters of the autoencoder and those of the encoder that a severity encoder
+    starts from.
     """
 
     name: ClassVar[str] = "measure_autoencoder"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     seconds_per_effort: ClassVar[float] = 0.004
 
     data: Source = FashionMNIST()
@@ -74,7 +77,7 @@ class MeasureAutoencoder(OnAutoencoder):
                 parts.append(calibration.collect(z0, torch.zeros_like(z0), torch.ones(len(z0), device=z0.device)))
                 update(int(index[-1]) + 1, len(images))
         found = calibration.summarise(calibration.join(parts), calibration.bins_for(len(images)))
-        (folder / calibration.FILE).write_text(calibration.as_json({LATENTS: found}))
+        (folder / LATENTS_FILE).write_text(calibration.as_json({LATENTS: found}))
         sizes = {
             "latent_shape": self.autoencoder_stage().latent_shape(),
             "parameters": _count(autoencoder),

@@ -13,7 +13,7 @@ from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler, Schedule
 from workbench.measurement import Measurement
-from workbench.metrics import calibration
+from workbench.metrics import calibration, severity_bins
 from workbench.metrics.calibration import Rows
 from workbench.severity.conformal import check_sample
 from workbench.severity.estimate import SeverityEstimate
@@ -55,7 +55,7 @@ class MeasureCalibration(OnAutoencoder):
     """
 
     name: ClassVar[str] = "measure_calibration"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     seconds_per_effort: ClassVar[float] = 0.0025
 
     data: Source = FashionMNIST()
@@ -67,7 +67,7 @@ class MeasureCalibration(OnAutoencoder):
     recalibrations: tuple[AnyRecalibration, ...] = Field(
         (Factor(), Isotonic()), min_length=1, description="fitted on validation images; the last one gives the bounds"
     )
-    risks: tuple[Probability, ...] = Field((0.05, 0.1, 0.2), description="of each bound on s2")
+    risks: tuple[Probability, ...] = Field((0.05, 0.1, 0.2), min_length=1, description="of each bound on s2")
     num_fit_images: int = Field(4000, ge=FEWEST, description="validation images that recalibrations are fitted to")
     split: Split = "test"
     num_images: int = Field(1024, ge=1, description="images measured, from the beginning of the split")
@@ -194,10 +194,10 @@ class MeasureCalibration(OnAutoencoder):
         }
 
     def _groups(self, rows: Rows, severity: np.ndarray) -> dict[str, calibration.Calibration]:
-        """All images, and those of each bin of severity that holds two or more, by `bin_name`."""
-        place = np.minimum((severity * self.num_severity_bins).astype(int), self.num_severity_bins - 1)
+        """All images, and those of each bin of severity that holds two or more, by `bin_name`; one bin holds all."""
+        place = severity_bins(severity, self.num_severity_bins)
         groups = {calibration.ALL: np.arange(len(severity))}
-        for i in range(self.num_severity_bins):
+        for i in range(self.num_severity_bins if self.num_severity_bins > 1 else 0):
             if len(members := np.flatnonzero(place == i)) > 1:
                 groups[bin_name(i, self.num_severity_bins)] = members
         return {

@@ -20,8 +20,9 @@ def counts_of(family: str) -> np.ndarray:
 
 @pytest.mark.parametrize("family", LAWS)
 def test_the_true_law_is_found_with_its_parameters(family: str) -> None:
-    fits = fit_all(counts_of(family))
+    fits = fit_all(counts_of(family), NUM)
     best = fits[family]
+    assert next(iter(fits)) == family
     assert best.location == pytest.approx(0.2, abs=0.02)
     assert best.scale == pytest.approx(1.3, abs=0.03)
     assert best.distance < 2 / np.sqrt(NUM)
@@ -32,7 +33,18 @@ def test_the_true_law_is_found_with_its_parameters(family: str) -> None:
         assert best.df == pytest.approx(5, abs=0.3)
     elif family == "gaussian":
         assert fits["student_t"].df > 50
-    assert next(iter(fits)) == family or family == "gaussian"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_gaussian_elements_are_called_gaussian(seed: int) -> None:
+    counts = counts_on_grid(np.random.default_rng(seed).normal(size=(1, 20_000)))[0]
+    assert next(iter(fit_all(counts, 20_000))) == "gaussian"
+
+
+def test_few_independent_elements_do_not_tell_a_student_t() -> None:
+    counts = counts_on_grid(stats.t(20).rvs(size=(1, NUM), random_state=3))[0]
+    assert next(iter(fit_all(counts, NUM))) == "student_t"
+    assert next(iter(fit_all(counts, NUM / 1000))) == "gaussian", "as many elements, nearly all of them copies"
 
 
 def test_the_fit_is_scipys_of_the_elements() -> None:
@@ -51,7 +63,7 @@ def test_quantiles_for_a_qq_plot(family: str) -> None:
 
 def test_elements_far_out_do_not_break_the_fit() -> None:
     z = np.append(np.random.default_rng(2).normal(size=5000), [80.0, -500.0])
-    fits = fit_all(counts_on_grid(z[None])[0])
+    fits = fit_all(counts_on_grid(z[None])[0], z.size)
     assert all(np.isfinite(found.log_likelihood) for found in fits.values())
     assert next(iter(fits)) == "student_t"
 

@@ -60,8 +60,9 @@ def test_means_of_channels_do_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"), [(0.9, 1.1, "forward"), (-0.1, 0.2, "mmse"), (0.2, 0.3, "neither"), (-1, 2, "neither")]
+    ("low", "high", "expected"),
+    [(0.9, 1.1, "forward"), (-0.1, 0.2, "mmse"), (0.3, 0.7, "neither"), (0.2, 0.3, "undecided"), (-1, 2, "undecided")],
 )
 def test_the_whole_interval_decides(low: float, high: float, expected: str) -> None:
     assert holding_channel(Estimate((low + high) / 2, low, high, 9)) == expected
-    assert holding_channel(Estimate(1.0, math.nan, math.nan, 1)) == "neither"
+    assert holding_channel(Estimate(1.0, math.nan, math.nan, 1)) == "undecided"

@@ -1,5 +1,6 @@
 """Which law do standardised errors follow? Gaussian, Student t and Laplace, fitted to counts on the grid."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -71,10 +72,22 @@ def fit(family: Family, counts: NDArray[np.number]) -> Fit:
     return Fit(family, float(best.x[0]), float(np.exp(best.x[1])), df, -float(best.fun), float(np.abs(misses).max()))
 
 
-def fit_all(counts: NDArray[np.number]) -> dict[Family, Fit]:
-    """All families' fits, best (by likelihood) first."""
+def fit_all(counts: NDArray[np.number], num_independent: float) -> dict[Family, Fit]:
+    """All families' fits, most credible first, by Schwarz's criterion (1978): log-likelihood - k / 2 log n.
+
+    A Student t contains the Gaussian, so by likelihood alone it would win on Gaussian elements too.
+
+    Args:
+        num_independent: n, how many independent elements the counts are worth, below their number if these depend on
+            each other.
+    """
+
+    def score(found: Fit) -> float:
+        num_parameters = 2 if found.df is None else 3
+        return num_independent * found.log_likelihood - num_parameters / 2 * math.log(num_independent)
+
     fits = [fit(family, counts) for family in get_args(Family)]
-    return {found.family: found for found in sorted(fits, key=lambda found: -found.log_likelihood)}
+    return {found.family: found for found in sorted(fits, key=score, reverse=True)}
 
 
 def _standard(family: Family, df: float | None) -> "rv_continuous_frozen[Any, Any]":

@@ -94,7 +94,7 @@ def excesses(means: Means) -> Means:
     cdf = distribution(means["shares"])
     channels, positions = _variances(means)
     return {
-        "bins": np.sqrt(quotient(means["member_square"], means["member_variance"])) - 1,
+        "bins": level.normalised_excess(means["member_variance"], means["member_square"]),
         "bin_squares": means["member_square"] - means["member_variance"],
         "levels": at_levels(cdf) - np.arange(NUM_LEVELS + 1) / NUM_LEVELS,
         "predicted": shape.excess_over_gaussian(cdf, EDGES),

@@ -52,10 +52,10 @@ def effective_elements(z: NDArray[np.floating]) -> Estimate:
     """(tr C)^2 / tr C^2 of the covariance C of z (num, d), with a 95 % interval from leaving out each image in turn.
 
     In eigenvalues l of C, (sum l)^2 / sum l^2: Bretherton et al. (1999), "The effective number of spatial degrees of
-    freedom of a time-varying field", eq. 5. It is the number of independent elements of one variance from which s2
-    would be as uncertain: Var(s2) = 2 var^2 / d_eff for Gaussian errors. No model of C is used: correlations at any
-    distance, within and between channels, and unequal variances all count. (A mean has another effective number, that
-    `image_mean_power` tells.)
+    freedom of a time-varying field", eq. 5. It is what the covariance alone leaves of d: were errors Gaussian, and of
+    one C for all images, Var(s2) = 2 var^2 / d_eff. Heavy tails, and errors in other places in each image, make s2 more
+    uncertain than that and are not counted. No model of C is used: correlations at any distance, within and between
+    channels, and unequal variances all count. (A mean has another effective number, that `image_mean_power` tells.)
 
     C of a few hundred images is noise in most directions, which would count as correlation. tr C^2 = E[(z_i . z_j)^2]
     for two different images, so pairs of images give it without that noise (Chen, Zhang & Zhong 2010, "Tests for

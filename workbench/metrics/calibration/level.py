@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from workbench.config import UserError
+from workbench.metrics.statistics import quotient
 
 Array = NDArray[np.float64]
 
@@ -65,7 +66,7 @@ def normalised_excess(mean_variance: Array, mean_square: Array) -> Array:
         mean_variance: the mean of var_hat over a bin (RMV is its root).
         mean_square: the mean of e^2 over the bin's images and elements (RMSE is its root).
     """
-    return np.asarray(np.sqrt(mean_square / mean_variance) - 1)
+    return np.sqrt(quotient(mean_square, mean_variance)) - 1
 
 
 def ence(excess: Array) -> Array:

@@ -77,10 +77,15 @@ class SecondMoments:
         return quotient(self.estimate - self.product, self.estimate)
 
 
-def holding_channel(forward_share: Estimate, tolerance: float = 0.25) -> Literal["forward", "mmse", "neither"]:
-    """Which channel holds: the whole interval of `SecondMoments.forward_share` lies within `tolerance` of 1 or of 0."""
-    if 1 - tolerance <= forward_share.low and forward_share.high <= 1 + tolerance:
-        return "forward"
-    if -tolerance <= forward_share.low and forward_share.high <= tolerance:
-        return "mmse"
-    return "neither"
+def holding_channel(
+    forward_share: Estimate, tolerance: float = 0.25
+) -> Literal["forward", "mmse", "neither", "undecided"]:
+    """Which channel holds: the whole interval of `SecondMoments.forward_share` lies within `tolerance` of 1 or of 0.
+
+    Neither, if it lies outside of both; undecided, if it reaches across a border. Uncorrelated is all that it can say:
+    independence would be more.
+    """
+    forward, mmse = (forward_share.within(ideal - tolerance, ideal + tolerance) for ideal in (1, 0))
+    if forward or mmse:
+        return "forward" if forward else "mmse"
+    return "undecided" if None in (forward, mmse) else "neither"

@@ -61,7 +61,7 @@ class Calibration:
         floors: of the figures that are distances: what chance alone would give.
         p_values: of the same: how often chance alone would give as much, over resampled images.
         curves: by name (see `summarise`).
-        fits: the laws fitted to z, most likely first.
+        fits: the laws fitted to z, most credible first (see `fit_all`).
     """
 
     num_images: int
@@ -121,6 +121,8 @@ def summarise(rows: Rows, num_bins: int = NUM_BINS) -> Calibration:
     values["effective_elements"] = effective_elements(np.asarray(rows["z"], dtype=np.float64))
     values["effective_share"] = values["effective_elements"].scaled(1 / math.prod(latent_shape))
     axes = _axes(averaged, latent_shape)
+    effective = values["effective_elements"].mean
+    num_independent = num_images * (math.prod(latent_shape) if math.isnan(effective) else effective)
     vectors = {distance.vector for distance in figures.DISTANCES.values()}
     return Calibration(
         num_images=num_images,
@@ -128,7 +130,7 @@ def summarise(rows: Rows, num_bins: int = NUM_BINS) -> Calibration:
         floors=floors,
         p_values=p_values,
         curves={name: Curve(x, estimates[name]) for name, x in axes.items()},
-        fits=fit_all(rows["counts"].sum(0)),
+        fits=fit_all(rows["counts"].sum(0), num_independent),
     )
 
 
