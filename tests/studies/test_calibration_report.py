@@ -31,7 +31,8 @@ from studies.calibration import SEPARATOR, STARTS, evidence, study, support
 from workbench.config import UserError
 from workbench.metrics import Estimate
 from workbench.metrics.calibration import ALL, FILE, Calibration, as_json
-from workbench.results import StudyResults
+from workbench.results import Cell, StudyResults
+from workbench.stages.measure_calibration import MeasureCalibration
 
 NUM = 400
 GAIN = 0.25
@@ -225,15 +226,28 @@ def test_another_axis_is_refused(results: StudyResults) -> None:
         read_pairs(dataclasses.replace(results, axes=axes))
 
 
-def test_desk_asks_for_all_pairs_and_shares_its_restorations_with_robustness() -> None:
+def test_desk_asks_for_all_pairs_and_shares_its_encoders_with_robustness() -> None:
     cells = study.cells("desk")
     families = len(robustness.FAMILIES)
     assert len(cells) == families**2
     stages = support(cells)
     assert len(stages) == families * (1 + len(STARTS))
-    shared = {cell.stage.identity for cell in robustness.study.cells("desk")}
-    mine = [stage.identity in shared for name, stage in stages.items() if name.endswith((REAL, WHITE))]
-    assert sum(mine) == 2 * len(robustness.FOUR), "from the true and from the encoder's own variance"
+    found = [cell.stage for cell in [*cells, *robustness.study.cells("desk")]]
+    mine, theirs = found[: len(cells)], found[len(cells) :]
+    shared = {part.identity for stage in theirs for part in stage.upstream()}
+    encoders = {stage.severity_stage().identity for stage in mine if isinstance(stage, MeasureCalibration)}
+    assert len(encoders) == families
+    assert len(encoders & shared) == len(robustness.FOUR)
+
+
+def test_every_cell_at_desk_has_a_thousand_images() -> None:
+    sizes = {(cell.labels["encoder"] == cell.labels["degradation"], num_images(cell)) for cell in study.cells("desk")}
+    assert sizes == {(True, 5500), (False, 1500)}
+
+
+def num_images(cell: Cell) -> int:
+    assert isinstance(cell.stage, MeasureCalibration)
+    return cell.stage.num_images
 
 
 def test_evidence_is_read_from_the_folders(laplace: Calibration, tmp_path: Path) -> None:
