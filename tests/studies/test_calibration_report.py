@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from studies._calibration_rows import (
 )
 from studies.calibration import SEPARATOR, STARTS, evidence, study, support
 from workbench.config import UserError
-from workbench.metrics import Estimate
+from workbench.data import FashionMNIST
+from workbench.degradations import GaussianBlur
+from workbench.metrics import Estimate, severity_bins
 from workbench.metrics.calibration import ALL, FILE, Calibration, as_json
 from workbench.results import Cell, StudyResults
 from workbench.stages.measure_calibration import MeasureCalibration
@@ -232,22 +235,24 @@ def test_desk_asks_for_all_pairs_and_shares_its_encoders_with_robustness() -> No
     assert len(cells) == families**2
     stages = support(cells)
     assert len(stages) == families * (1 + len(STARTS))
-    found = [cell.stage for cell in [*cells, *robustness.study.cells("desk")]]
-    mine, theirs = found[: len(cells)], found[len(cells) :]
-    shared = {part.identity for stage in theirs for part in stage.upstream()}
-    encoders = {stage.severity_stage().identity for stage in mine if isinstance(stage, MeasureCalibration)}
+    shared = {part.identity for cell in robustness.study.cells("desk") for part in cell.stage.upstream()}
+    encoders = {stage.severity_stage().identity for stage in measured(cells)}
     assert len(encoders) == families
     assert len(encoders & shared) == len(robustness.FOUR)
 
 
-def test_every_cell_at_desk_has_a_thousand_images() -> None:
-    sizes = {(cell.labels["encoder"] == cell.labels["degradation"], num_images(cell)) for cell in study.cells("desk")}
-    assert sizes == {(True, 5500), (False, 1500)}
+def test_every_bin_of_severity_at_desk_holds_a_thousand_images() -> None:
+    (seed, num_images), *others = {(stage.seed, stage.num_images) for stage in measured(study.cells("desk"))}
+    assert not others
+    ids = FashionMNIST().split("test").first(num_images).ids
+    in_bins = np.bincount(severity_bins(GaussianBlur().draw_severity(ids, seed).numpy(), 5))
+    assert in_bins.min() >= 1000
 
 
-def num_images(cell: Cell) -> int:
-    assert isinstance(cell.stage, MeasureCalibration)
-    return cell.stage.num_images
+def measured(cells: Sequence[Cell]) -> list[MeasureCalibration]:
+    found = [cell.stage for cell in cells]
+    assert all(isinstance(stage, MeasureCalibration) for stage in found)
+    return found  # type: ignore[return-value]
 
 
 def test_evidence_is_read_from_the_folders(laplace: Calibration, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Runtime:
         rerun: recompute cache entries that are damaged or outdated, instead of stopping at them or using them.
         progress: shows what is going on.
         tracker: takes a record of every stage, for W&B.
-        loaded: networks that cells share, by stage identity, so that each is read once.
+        loaded: what stages share, such as networks, by stage identity, so that each is read once.
     """
 
     root: Path

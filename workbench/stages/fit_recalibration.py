@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from workbench.config import UserError
 from workbench.severity.estimate import error_variance
@@ -49,6 +50,15 @@ class FitRecalibration(FitEncoder):
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         self.check()
+        # other recalibrations of this encoder are fitted to the same errors
+        key = f"errors of {self.replace({'recalibration.kind': 'none'}).identity}"
+        if key not in runtime.loaded:
+            runtime.loaded[key] = self._errors(runtime)
+        fitted = Recalibration.fit(self.recalibration, *runtime.loaded[key])
+        (folder / RECALIBRATION).write_text(fitted.model_dump_json())
+
+    def _errors(self, runtime: Runtime) -> tuple[Tensor, ...]:
+        """(var_hat, s2, channel_error_variance) of the validation images."""
         autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
         images, rows = self.images(), []
         batches = estimates(autoencoder, encoder, self.severity_encoder.degradation, images, self.seed, runtime.device)
@@ -58,6 +68,4 @@ class FitRecalibration(FitEncoder):
                 row = (estimate.var_hat.flatten(), error_variance(z_hat, z0), channel_error_variance(z_hat, z0))
                 rows.append(tuple(tensor.cpu() for tensor in row))
                 update(sum(len(own) for own, *_ in rows), len(images))
-        own, s2, channel_variance = (torch.cat(column) for column in zip(*rows, strict=True))
-        fitted = Recalibration.fit(self.recalibration, own, s2, channel_variance)
-        (folder / RECALIBRATION).write_text(fitted.model_dump_json())
+        return tuple(torch.cat(column) for column in zip(*rows, strict=True))

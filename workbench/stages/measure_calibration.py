@@ -16,7 +16,7 @@ from workbench.measurement import Measurement
 from workbench.metrics import calibration, severity_bins
 from workbench.metrics.calibration import Rows
 from workbench.severity.conformal import check_sample
-from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.recalibration import AnyRecalibration, Factor, Isotonic, Recalibration
 from workbench.severity.situation import Situation
 from workbench.severity.start import OracleVariance, SNRMatch
@@ -148,9 +148,9 @@ class MeasureCalibration(OnAutoencoder):
         batches = estimates(autoencoder, encoder, self.degradation, images, self.seed, runtime.device)
         with runtime.progress.task(f"measuring {self.label}") as update:
             for measurement, estimate, z0 in batches:
-                rows = calibration.collect(estimate.z_hat, z0, estimate.var_hat.flatten())
-                frames.append(pd.DataFrame(self._columns(rows, measurement, estimate, z0, schedule, fits)))
-                parts.append(rows)
+                if self.num_severity_bins:
+                    parts.append(calibration.collect(estimate.z_hat, z0, estimate.var_hat.flatten()))
+                frames.append(pd.DataFrame(self._columns(measurement, estimate, z0, schedule, fits)))
                 update(done := done + len(measurement), len(images))
             frame = pd.concat(frames, ignore_index=True)
             if self.num_severity_bins:
@@ -161,7 +161,6 @@ class MeasureCalibration(OnAutoencoder):
 
     def _columns(
         self,
-        rows: Rows,
         measurement: Measurement,
         estimate: SeverityEstimate,
         z0: Latents,
@@ -170,7 +169,7 @@ class MeasureCalibration(OnAutoencoder):
     ) -> dict[str, object]:
         """The rows of a batch, as columns."""
         assert measurement.severity is not None
-        var_hat = torch.from_numpy(np.asarray(rows["var_hat"]))
+        var_hat, error = estimate.var_hat.flatten().double().cpu(), estimate.z_hat.double() - z0.double()
         bounds = {bound_column(risk): fits[-1].bound(var_hat, risk).numpy() for risk in self.risks}
         variances = {
             variance_column(method.kind): fit.apply(var_hat).numpy()
@@ -183,9 +182,9 @@ class MeasureCalibration(OnAutoencoder):
         return {
             "image_id": measurement.ids.numpy(force=True),
             "severity": measurement.severity.numpy(force=True),
-            "var_hat": rows["var_hat"],
-            "s2": rows["s2"],
-            "square": np.asarray(rows["error_square"]).mean(1),
+            "var_hat": var_hat.numpy(),
+            "s2": error_variance(estimate.z_hat.double(), z0.double()).numpy(force=True),
+            "square": error.square().mean((1, 2, 3)).numpy(force=True),
             **variances,
             **bounds,
             "num_scores": len(fits[-1].scores),
