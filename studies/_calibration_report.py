@@ -50,10 +50,11 @@ from workbench.stages.measure_calibration import bin_name
 if TYPE_CHECKING:
     from workbench.results import StudyResults
 
-MAPS: tuple[tuple[str, str, Literal["ratio", "diverging"]], ...] = (
-    ("Variance", "variance", "ratio"),
-    ("Mean", "bias", "diverging"),
+MAPS: tuple[tuple[str, str, Literal["ratio", "diverging"], float], ...] = (
+    ("Variance", "variance", "ratio", 2.0),
+    ("Mean", "bias", "diverging", 0.5),
 )
+"""Of z by place: name, curve, and the scale of colours with where it ends, so that small differences look small."""
 TITLES = {"reliability": "Reliability diagram", "pit": "PIT histogram", "qq": "QQ plot", "spectrum": "Spectrum"}
 
 
@@ -221,17 +222,17 @@ def _maps_by_place(own: Sequence[Pair]) -> list[Markup]:
     names = [_name(pair, own) for pair in own]
     num_channels = max(len(pair.whole.curves["channel_variance"].estimates) for pair in own)
     maps = []
-    for name, curve, scale in MAPS:
+    for name, curve, scale, span in MAPS:
         rows = [[*pair.whole.curves[f"channel_{curve}"].estimates] for pair in own]
         padded = [row + [ABSENT] * (num_channels - len(row)) for row in rows]
         title = f"{name} of z in each latent channel"
         channels = [str(i) for i in range(num_channels)]
-        maps.append(svg(heat_map(padded, names, channels, title=title, scale=scale), f"Heat map, {title}"))
+        maps.append(svg(heat_map(padded, names, channels, title=title, scale=scale, span=span), f"Heat map, {title}"))
         title = f"{name} of z at each position of the latent"
         squares = {
             name: _square(pair.whole.curves[f"position_{curve}"].mean) for name, pair in zip(names, own, strict=True)
         }
-        maps.append(svg(position_maps(squares, title=title, scale=scale), f"Maps, {title}"))
+        maps.append(svg(position_maps(squares, title=title, scale=scale, span=span), f"Maps, {title}"))
     return maps
 
 

@@ -3,11 +3,13 @@ from pathlib import Path
 import pytest
 from cli_support import CommandLine
 
+from studies._autoencoders import AUTOENCODERS, prior_of
 from workbench import settings
 from workbench.config import UserError
 from workbench.settings import load_settings, with_settings
 from workbench.stages.evaluate import Evaluate
 from workbench.study import value_at
+from workbench.zoo import zoo_root
 
 
 def test_what_ships_fits_a_cell_and_says_where_it_is_from() -> None:
@@ -17,9 +19,21 @@ def test_what_ships_fits_a_cell_and_says_where_it_is_from() -> None:
         found = load_settings(name)
         cell = Evaluate().replace(with_settings({"preset-settings": name}))
         assert cell != Evaluate()
-        assert str(found.provenance["command"]).startswith("python -m workbench tune ")
+        verb = "study zoo" if name.startswith("zoo_") else "tune"
+        assert str(found.provenance["command"]).startswith(f"python -m workbench {verb} ")
         for path, value in found.settings.items():
-            assert value_at(cell, path) == value
+            found_there = value_at(cell, path)
+            assert (list(found_there) if isinstance(found_there, tuple) else found_there) == value
+
+
+def test_every_further_pair_that_ships_has_its_recipe_as_settings() -> None:
+    pairs = {recipe.kind: (recipe, prior_of(recipe)) for recipe in AUTOENCODERS}
+    named = {path.stem.removeprefix("zoo_") for path in settings.PRESETS.glob("zoo_*.json")}
+    shipped = {path.name.removeprefix("fashion_mnist_32_") for path in zoo_root().glob("fashion_mnist_32_*")}
+    assert named | {"tiny"} == shipped
+    for kind in named:
+        cell = Evaluate().replace(with_settings({"preset-settings": f"zoo_{kind}"}))
+        assert (cell.autoencoder, cell.prior) == pairs[kind]
 
 
 def test_without_settings_overrides_are_what_they_were() -> None:

@@ -1,4 +1,7 @@
-"""Settings that `tune` found and `tune --save` wrote, by name: `--preset-settings=NAME` puts them before overrides."""
+"""Settings by name: `--preset-settings=NAME` puts them before overrides.
+
+Those that `tune` found and `tune --save` wrote, and the recipes of the autoencoders and priors that ship (`zoo_NAME`).
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +20,7 @@ class Settings(Config):
 
     Attributes:
         settings: dotted path into a cell -> value.
-        provenance: the command, what it was tuned for, and what it gained on how many test images.
+        provenance: the command that made them; if tuned, for what, and what was gained on how many test images.
     """
 
     settings: dict[str, JsonValue]

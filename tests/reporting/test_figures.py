@@ -9,7 +9,7 @@ from PIL import Image
 
 from workbench.config import UserError
 from workbench.metrics import Estimate
-from workbench.reporting import distributions, heat_map, png, svg
+from workbench.reporting import distributions, heat_map, png, position_maps, svg
 from workbench.reporting.figures import _colours, _contrast
 
 MATRIX = [
@@ -105,6 +105,17 @@ def test_small_text_is_never_smaller_than_ten_pixels_at_the_figures_own_width() 
         assert width is not None
         assert box is not None
         assert float(width[1]) == pytest.approx(float(box[1]), abs=1)
+
+
+def test_position_maps_name_their_panels_and_say_the_range() -> None:
+    panels = {"first_panel": np.array([[0.5, 1.0], [1.0, 2.0]]), "second": np.full((3, 3), 1.0)}
+    drawing = svg(position_maps(panels, title="A title", scale="ratio", span=4.0), "d")
+    words = texts(drawing)
+    for expected in ("A title", "first panel", "0.50 to 2.00", "second", "1.00 to 1.00"):
+        assert expected in words
+    fills = re.findall(r"fill: (#[0-9a-f]{6})", drawing)
+    assert len(fills) >= 4 + 9
+    assert len({*fills}) == 3, "0.5, 1 and 2: one scale of colours for both"
 
 
 def test_png_is_a_picture() -> None:

@@ -106,20 +106,16 @@ def heat_map(
     return figure
 
 
-def position_maps(
-    panels: Mapping[str, NDArray[np.float64]], *, title: str, scale: Scale, span: float | None = None
-) -> "Figure":
-    """A small picture of each panel's values (height, width), three in a row, in colours common to all.
+def position_maps(panels: Mapping[str, NDArray[np.float64]], *, title: str, scale: Scale, span: float) -> "Figure":
+    """A small picture of each panel's values (height, width), three in a row, in the colours of `heat_map`.
 
-    Under each stand its least and its largest value. `scale` and `span` are those of `heat_map`.
+    Under each stand its least and its largest value. `span` is where the colours of all saturate.
     """
     header, gap, side, num_columns = 30.0, 16.0, 100.0, 3
     step = side + 46
     num_rows = math.ceil(len(panels) / num_columns)
     figure, axes = _canvas(_WIDTH, header + num_rows * step)
     _text(axes, (0, 2), _title_lines(title, _WIDTH), _TITLE, va="top", weight="bold")
-    largest = max(float(np.abs(np.log(one) if scale == "ratio" else one).max()) for one in panels.values())
-    span = span or (math.exp(largest) if scale == "ratio" else largest)
     for place, (name, values) in enumerate(panels.items()):
         row, column = divmod(place, num_columns)
         left, top = column * (side + gap), header + row * step
