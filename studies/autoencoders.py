@@ -11,7 +11,7 @@ Two things differ with the autoencoder. Its prior: what is restored from the tru
 much of a difference is not the severity encoder's, and what is decoded without diffusion has no prior in it. And PCA
 and the flow have encoders that cannot learn: their severity encoders get a small network beside.
 
-Cost: half an hour on two cores (desk) with the autoencoders and priors that it compares in data/zoo; each that is not
+Cost: 26 minutes on two cores (desk) with the autoencoders and priors that it compares in data/zoo; each that is not
 there is trained first, about an hour (all: desk's size, with the VQ-GAN and the flow). Two minutes (smoke), a night
 (full). Run: python -m workbench study autoencoders
 """
