@@ -11,7 +11,7 @@ level is nearly right, and tails are heavier than a Gaussian's.
 
 Elements of one error depend on each other, so intervals and tests resample whole images, never elements.
 
-Cost: 15 minutes on two cores (desk), of which five are training encoders that the robustness study has not; half a
+Cost: 18 minutes on two cores (desk), of which eight are training encoders that the robustness study trains too; half a
 minute (smoke), a night, with every autoencoder (full). Run: python -m workbench study calibration
 """
 
