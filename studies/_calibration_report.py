@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from studies._calibration_rows import (
     COSTED,
     GAUSSIAN,
-    NUM_BINS,
     OTHERS,
     OWN,
     REAL,
@@ -249,7 +248,7 @@ def recalibration_section(results: "StudyResults") -> Section:
     own = _own(results)
     variances = {column: title for column, title in VARIANCES.items() if all(column in pair.rows for pair in own)}
     names = [_name(pair, own) for pair in own]
-    columns = [bin_name(i, NUM_BINS) for i in range(NUM_BINS)]
+    columns = _bin_names(own)
     figures = [
         svg(
             heat_map(
@@ -295,7 +294,7 @@ def promise_section(results: "StudyResults") -> Section:
             by_bin[name] = [rate.scaled(100) for rate in pair.violations_by_severity(risk)]
     heads = ["violated, %", "by chance in 95 of 100 trials, %", "promise"]
     whole = pd.DataFrame.from_dict(rates, orient="index", columns=heads)
-    bins = pd.DataFrame.from_dict(by_bin, orient="index", columns=[bin_name(i, NUM_BINS) for i in range(NUM_BINS)])
+    bins = pd.DataFrame.from_dict(by_bin, orient="index", columns=_bin_names(own))
     text = paragraph(
         "Split conformal prediction promises that s² lies above its bound no more often than the risk, over all "
         "severities together and on the degradation of training. At one severity, or on another degradation, nothing "
@@ -305,6 +304,11 @@ def promise_section(results: "StudyResults") -> Section:
         bins, 1, "Violations in each bin of severity, %"
     )
     return Section("Is the promised risk kept?", text + side_by_side(_stranger_maps(pairs)) + tables)
+
+
+def _bin_names(pairs: Sequence[Pair]) -> list[str]:
+    num_bins = pairs[0].num_bins
+    return [bin_name(i, num_bins) for i in range(num_bins)]
 
 
 def cost_section(results: "StudyResults") -> Section | None:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 AUTOENCODER, ENCODER, DEGRADATION = "autoencoder", "encoder", "degradation"
 """The axes that the report knows."""
-NUM_BINS = 5
-"""Equal bins of severity on [0, 1]."""
 SMALLEST_BIN = 20
 """Images below which a bin's mean says nothing."""
 
@@ -90,6 +88,7 @@ class Pair:
         rows: one an image (see `stages.measure_calibration`).
         groups: the calibration of all images (`ALL`) and of each bin of severity by its name; empty where mismatched.
         restorations: by the name of their start; empty where there are none.
+        num_bins: equal bins of severity on [0, 1].
     """
 
     autoencoder: str
@@ -98,6 +97,7 @@ class Pair:
     rows: "DataFrame"
     groups: Mapping[str, Calibration]
     restorations: Mapping[str, Restoration]
+    num_bins: int
 
     @property
     def is_matched(self) -> bool:
@@ -122,9 +122,9 @@ class Pair:
 
     def ratios(self, variance: str) -> list[Estimate]:
         """The same in each bin of severity; absent where it holds few images."""
-        place = severity_bins(self.values("severity"), NUM_BINS)
+        place = severity_bins(self.values("severity"), self.num_bins)
         ratio = self.values("s2") / self.values(variance)
-        chosen = [ratio[place == i] for i in range(NUM_BINS)]
+        chosen = [ratio[place == i] for i in range(self.num_bins)]
         return [mean_interval(one) if one.size >= SMALLEST_BIN else ABSENT for one in chosen]
 
     @property
@@ -138,7 +138,8 @@ class Pair:
 
     def violations_by_severity(self, risk: float) -> list[Estimate]:
         """The same in each bin of severity."""
-        return violation_rates(self.values("s2"), self.values(bound_column(risk)), self.values("severity"), NUM_BINS)
+        columns = [self.values(name) for name in ("s2", bound_column(risk), "severity")]
+        return violation_rates(*columns, self.num_bins)
 
     def promised(self, risk: float) -> tuple[float, float]:
         """Where that lies in 95 of 100 trials if the promise is kept."""
@@ -184,6 +185,7 @@ def read_pairs(results: "StudyResults") -> list[Pair]:
                     start: Restoration(*(np.array(columns[c]) for c in RESTORED))
                     for start, columns in found.get("restorations", {}).items()
                 },
+                max(found.get("num_severity_bins", 1), 1),
             )
         )
     _require_same_measurements(pairs)

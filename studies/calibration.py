@@ -116,6 +116,7 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
         mine = found.setdefault(encoder, {"calibration": {}, "restorations": {}})
         if not start:
             mine["calibration"] = json.loads((folder / calibration.FILE).read_text())
+            mine["num_severity_bins"] = json.loads((folder / "config.json").read_text())["num_severity_bins"]
             continue
         rows = pd.read_parquet(folder / ROWS)
         mine["restorations"][start] = {c: rows[c].tolist() for c in RESTORED}

@@ -117,6 +117,18 @@ def change_config(folder: Path, **entries: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
+@pytest.mark.parametrize(
+    ("source", "subfolder", "label"),
+    [
+        ("owner/some-vae", "", "pretrained some-vae"),
+        ("/models/one", "vae", "pretrained one vae"),
+        ("~/two/", "a/b", "pretrained two a b"),
+    ],
+)
+def test_tables_tell_two_by_where_they_lie(source: str, subfolder: str, label: str) -> None:
+    assert Pretrained(source=source, subfolder=subfolder).label == label
+
+
 def test_an_unknown_class_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     saved(RECIPES[0], tmp_path)
     change_config(tmp_path, _class_name="AutoencoderDC")

@@ -443,7 +443,7 @@ def test_whose_variance_is_matched(variance: str, expected: list[float]) -> None
     [
         ("residual", "forward", "needs the operator"),
         ("max", "encode", "needs the operator"),
-        ("fused", "fusion", "needs a fit"),
+        ("fused", "fusion", "needs a fit.*: pass fusion= made by FitFusion"),
         ("mahalanobis", "fusion", "needs a fit"),
     ],
 )

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from workbench.config import UserError
-from workbench.severity.start import Fixed
+from workbench.severity.recalibration import Isotonic
+from workbench.severity.start import Fixed, SNRMatch
 from workbench.solvers import LDPS, DecodeOnly
 from workbench.stages.base import Runtime, provenance
 from workbench.stages.evaluate import ROWS
@@ -93,6 +94,10 @@ def test_a_process_killed_for_memory_is_one_line() -> None:
     ("fields", "message"),
     [
         ({"start.variance": "fused"}, "needs a trained severity encoder"),
+        (
+            {"start": SNRMatch(variance="encoder", recalibration=Isotonic(), risk=0.1)},
+            "without recalibration, risk or noise=channel",
+        ),
         ({"solver": DecodeOnly()}, "decode_only has no reverse step"),
     ],
 )

@@ -64,16 +64,16 @@ def test_the_readmes_module_sets_a_pretrained_autoencoder_beside_the_others(tmp_
     (tmp_path / "mine.py").write_text(text.replace("/path/to/vae", str(tmp_path / "vae")))
     found = runpy.run_path(str(tmp_path / "mine.py"))["study"].cells("desk")
     names = list(dict.fromkeys(cell.labels["autoencoder"] for cell in found))
-    assert names == [*(recipe.kind for recipe in DESK), "pretrained"]
+    assert names == [*(recipe.kind for recipe in DESK), "pretrained vae"]
     assert {cell.identity for cell in cells("desk")} < {cell.stage.identity for cell in found}
-    mine = [cell.stage for cell in found if cell.labels["autoencoder"] == "pretrained"]
+    mine = [cell.stage for cell in found if cell.labels["autoencoder"] == "pretrained vae"]
     assert len(mine) == 6
     for stage in mine:
         stage.check()
         assert isinstance(stage.autoencoder, Pretrained)
         assert stage.prior == PriorRecipe()
     supported = [name for name in support(found) if name.startswith("pretrained")]
-    assert supported == ["pretrained/itself", "pretrained/gaussian_blur", "pretrained/random_inpainting"]
+    assert supported == [f"pretrained vae/{what}" for what in ("itself", "gaussian_blur", "random_inpainting")]
 
 
 def test_a_training_is_told_in_a_few_words() -> None:

@@ -103,6 +103,7 @@ def results(laplace: Calibration) -> StudyResults:
                 }
                 for start, gain in gains.items()
             },
+            "num_severity_bins": 5,
         }
     axes = {"encoder": [*names], "degradation": [*names], "autoencoder": ["tiny"]}
     frame = pd.concat(frames, ignore_index=True)
@@ -223,6 +224,15 @@ def test_starts_on_different_images_are_not_compared(results: StudyResults) -> N
         report.cost_section(dataclasses.replace(results, evidence=changed))
 
 
+def test_bins_are_as_many_as_were_asked_for(results: StudyResults) -> None:
+    found = {name: {**one, "num_severity_bins": 4} for name, one in results.evidence.items()}
+    fewer = dataclasses.replace(results, evidence=found)
+    assert "puts 8 of 8 bins" in words.answer(fewer)[2]
+    for section in (report.recalibration_section, report.promise_section):
+        assert "0.75 to 1" in section(fewer).html
+        assert "0.8 to 1" not in section(fewer).html
+
+
 def test_another_axis_is_refused(results: StudyResults) -> None:
     axes = {**results.axes, "seed": ["0", "1"]}
     with pytest.raises(UserError, match="no other of several values"):
@@ -260,9 +270,11 @@ def test_evidence_is_read_from_the_folders(laplace: Calibration, tmp_path: Path)
     for folder in folders.values():
         folder.mkdir()
     (folders["tiny, jpeg"] / FILE).write_text(as_json({ALL: laplace}))
+    (folders["tiny, jpeg"] / "config.json").write_text(json.dumps({"num_severity_bins": 2}))
     rows: dict[str, list[float]] = {"image_id": [7], "psnr": [25.0], "start_timestep": [30], "nfe": [16], "ssim": [0.9]}
     pd.DataFrame(rows).to_parquet(tmp_path / "restored" / "per_image.parquet")
     found = evidence(folders)["tiny, jpeg"]
     assert found["calibration"][ALL]["num_images"] == laplace.num_images
+    assert found["num_severity_bins"] == 2
     assert found["restorations"] == {REAL: {name: rows[name] for name in RESTORED}}
     json.dumps(found)

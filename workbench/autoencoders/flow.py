@@ -36,7 +36,7 @@ class FlowAutoencoder(Autoencoder):
             images hold to unit variance: the less noise, the more it magnifies what is nearly constant.
     """
 
-    def __init__(self, model: Any, dequantisation: float = 1.0) -> None:
+    def __init__(self, model: Any, dequantisation: float = 44.0) -> None:
         super().__init__(model)
         self.dequantisation = dequantisation
 
@@ -79,7 +79,10 @@ class Flow(DescentRecipe):
     num_steps: int = Field(8, ge=1, description="steps of flow at each level")
     width: int = Field(64, ge=1, description="channels in the networks of the couplings")
     dequantisation: float = Field(
-        1.0, gt=0, description="width of the uniform noise on training images, in grey levels (1/255)"
+        44.0,
+        gt=0,
+        description="width of the uniform noise on training images, in grey levels (1/255); as wide as the noise of "
+        "measurements is (44: standard deviation 0.05), or their latents lie far outside what the flow can decode",
     )
 
     adapter: ClassVar[type[Autoencoder]] = FlowAutoencoder

@@ -90,6 +90,12 @@ class Pretrained(AutoencoderRecipe):
         "config scales them, which a pretrained prior expects",
     )
 
+    @property
+    def label(self) -> str:
+        """What tables call it: where it lies, by the last part."""
+        name = Path(self.source).expanduser().name
+        return f"pretrained {name} {self.subfolder}".rstrip().replace("/", " ")
+
     def canonical(self) -> dict[str, Any]:
         """Not where the weights come from, but what they are."""
         return {**super().canonical(), "weights": _digest(self.folder())}

@@ -242,7 +242,10 @@ class SNRMatch(Matched):
         if self.variance == "encoder":
             return own, None
         if self.fitted and situation.fusion is None:
-            raise UserError(f"start.variance={self.variance} needs a fit of what is usual for the severity encoder")
+            raise UserError(
+                f"start.variance={self.variance} needs a fit of what is usual for the severity encoder: pass fusion= "
+                "made by FitFusion(...).load(runtime), or use load_restorer, which fits it"
+            )
         if self.variance == "mahalanobis":
             assert situation.fusion is not None
             if situation.estimate.features is None:

@@ -115,9 +115,10 @@ class Evaluate(OnAutoencoder):
 
     @property
     def label(self) -> str:
-        if isinstance(self.severity_encoder, NoEncoder):
-            return f"no encoder on {self.degradation.kind}"
-        return f"{self.severity_encoder.degradation.kind} encoder on {self.degradation.kind}"
+        no_encoder = isinstance(self.severity_encoder, NoEncoder)
+        encoder = "no" if no_encoder else self.severity_encoder.degradation.kind
+        what = f"{encoder} encoder on {self.degradation.kind}"
+        return f"{self.solver.kind} on {self.autoencoder.kind}, {self.start.kind} start: {what}"
 
     def prior_stage(self) -> TrainPrior:
         """The stage that gives the prior."""

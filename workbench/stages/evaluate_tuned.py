@@ -62,10 +62,6 @@ class EvaluateTuned(Evaluate):
             raise ValueError(f"{self.tuned} is tuned in ratios and must be a positive number, got {value!r}")
         return self
 
-    @property
-    def label(self) -> str:
-        return f"{self.solver.kind}, {self.start.kind} start: {super().label}"
-
     def plain(self, power: int = 0) -> Evaluate:
         """The evaluation with the field at `ratio**power` times its own value."""
         cell = Evaluate(**{name: getattr(self, name) for name in Evaluate.model_fields})

@@ -17,7 +17,7 @@ from workbench.diffusion import DDIM, PriorRecipe, Sampler
 from workbench.restorer import Restorer
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.situation import Situation
-from workbench.severity.start import AnyStart, SNRMatch
+from workbench.severity.start import AnyStart, SNRMatch, asked_of_encoder
 from workbench.solvers import LDPS, AnySolver
 from workbench.solvers.base import Networks, middle_step
 from workbench.stages.base import Runtime, Stage, place, provenance
@@ -59,8 +59,11 @@ class MeasureCost(Stage):
 
     @model_validator(mode="after")
     def _measurable(self) -> "MeasureCost":
-        if self.start.fitted:
-            raise ValueError("a start rule with a fit needs a trained severity encoder: set start.variance=residual")
+        if self.start.fitted or asked_of_encoder(self.start):
+            raise ValueError(
+                "a start rule with a fit needs a trained severity encoder: set start.variance=residual, "
+                "without recalibration, risk or noise=channel"
+            )
         if not self.solver.diffuses:
             raise ValueError(f"{self.solver.kind} has no reverse step: take another solver")
         self.solver.check(self.degradation)

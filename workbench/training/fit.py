@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import math
 import signal
 import warnings
 import zipfile
@@ -40,7 +41,7 @@ def fit(
     kill or a full disk must not cost the whole training.
 
     Raises:
-        UserError: if the checkpoint cannot be read.
+        UserError: if the checkpoint cannot be read, or the loss is no longer finite.
 
     Args:
         validate: gives the validation figures of a row.
@@ -110,6 +111,11 @@ class _Curve(Callback):
             module.train()
         self.rows.append(row)
         write_csv(self.rows, self.folder / "metrics.csv")
+        if not math.isfinite(row["train/loss"]):
+            raise UserError(
+                f"training diverged by step {trainer.global_step} of {self.data.num_steps}: its loss is "
+                f"{row['train/loss']} ({self.folder / 'metrics.csv'}); lower learning_rate"
+            )
         if self.progress is not None:
             self.progress(trainer.global_step, self.data.num_steps, row)
 
