@@ -108,6 +108,16 @@ def test_panels_share_their_axes_and_hold_the_marks() -> None:
     assert {"the match", "the ceiling"} <= set(texts(figure))
 
 
+def test_names_of_marks_that_stand_close_are_not_printed_over_each_other() -> None:
+    marks = {"one": 30.0, "another": 30.1, "third": 30.2, "far": 21.0}
+    figure = drawn({"": {"a": Line([20, 25, 35], LINE)}}, x_marks=marks)
+    found = {text.get_text(): text for text in figure.axes[1].texts}
+    boxes = [found[name].get_window_extent() for name in marks]
+    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    one, another, third, far = (found[name].xyann[1] for name in marks)
+    assert far == one > another > third
+
+
 def test_numbers_on_the_axes_are_plain() -> None:
     words = texts(drawn({"": {"a": Line([-9, 0, 15], LINE)}}))
     assert {"\N{MINUS SIGN}5", "0", "15"} <= set(words)

@@ -170,6 +170,18 @@ def test_a_damaged_checkpoint_is_one_line(cell: Evaluate, tmp_path: Path, harm: 
     assert stage.ensure(Runtime(tmp_path)).is_dir()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_that_diverges_stops_in_one_line_and_is_no_artifact(
+    kind: str, cell: Evaluate, undisturbed: Runtime, tmp_path: Path
+) -> None:
+    runtime = Runtime(Path(shutil.copytree(undisturbed.root, tmp_path / "runs")))
+    network = {"severity": "severity_encoder"}.get(kind, kind)
+    stage = trained_stage(cell.replace({f"{network}.learning_rate": 1e30}), kind)
+    with pytest.raises(UserError, match=rf"training diverged by step \d of {NUM_STEPS}: its loss is nan .* lower"):
+        stage.ensure(runtime)
+    assert not stage.is_cached(runtime)
+
+
 def test_the_average_and_not_the_last_weights_are_kept(cell: Evaluate, undisturbed: Runtime, tmp_path: Path) -> None:
     """With a decay of 0 the average is the last weights; a slow average must differ from it."""
     last = cell.replace({"prior.ema_decay": 0.0}).prior_stage()

@@ -18,6 +18,8 @@ from workbench.reporting.quantities import image_count, readable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
 
 # after Okabe & Ito (2008), told apart by colour-blind readers and seen on white and on black; markers say it again
 _COLOURS = ("#3b82c4", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#999999")
@@ -83,9 +85,13 @@ def curves(
         _number_ticks(axes, log_x, few=len(panels) > 1)
         if zero:
             axes.axhline(0, color=_INK, alpha=0.4, linewidth=0.8)
+        placed: list[Bbox] = []
         for name, x in x_marks.items():
             axes.axvline(x, color=_INK, alpha=0.7, linewidth=0.9, linestyle=_DASHED)
-            _mark(axes, readable(name), (x, 1), ("data", "axes fraction"), above=False)
+            text = _mark(axes, readable(name), (x, 1), ("data", "axes fraction"), above=False)
+            while text.get_window_extent().count_overlaps(placed):
+                text.xyann = (text.xyann[0], text.xyann[1] - 1.2 * _SMALL)  # below those that it would be printed over
+            placed.append(text.get_window_extent())
         for name, y in y_marks.items():
             axes.axhline(y, color=_INK, alpha=0.7, linewidth=0.9, linestyle=_DASHED)
             # on the side where the panel has room
@@ -240,9 +246,11 @@ def _number_ticks(axes: "Axes", log_x: bool, *, few: bool) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("-", "\N{MINUS SIGN}")))
 
 
-def _mark(axes: "Axes", label: str, at: tuple[float, float], coordinates: tuple[str, str], *, above: bool) -> None:
+def _mark(
+    axes: "Axes", label: str, at: tuple[float, float], coordinates: tuple[str, str], *, above: bool
+) -> "Annotation":
     """The name of a mark, right of where it enters the panel and above or below it."""
-    axes.annotate(
+    return axes.annotate(
         label,
         at,
         xycoords=coordinates,
