@@ -319,7 +319,7 @@ def _readable_sentence(found: Found) -> str:
         return f"From none is severity measurably readable. {text}"
     best, *others = order
     apart = {name: found.more_readable(best, name) for name in others}
-    said = {name: f"{readable(name)} (by {spoken(apart[name], 2)})" for name in others}
+    said = {name: f"{readable(name)} (by {spoken(apart[name], 3)})" for name in others}
     below = [said[name] for name in others if apart[name].low > 0]
     rest = [said[name] for name in others if not apart[name].low > 0]
     if not rest:
@@ -419,6 +419,12 @@ def _confounds(found: Found) -> str:
     )
     if differences := [f"{what}: {said}" for what, said in facts.items() if said]:
         text += f" The autoencoders differ too in {'; in '.join(differences)}."
+        if alike := [
+            f"{readable(c.higher)} gains {spoken(c.gain, 2)} dB over {readable(c.lower)} on {readable(c.degradation)}"
+            for c in found.contests()
+            if itself[c.higher].circumstances == itself[c.lower].circumstances
+        ]:
+            text += f" Of those that differ in none of these, {listed(alike)}."
     if beside := [readable(name) for name in found.names if name in BESIDE]:
         text += (
             f" The severity encoder on {listed(beside)}, whose own encoder cannot learn, is a small network beside it, "

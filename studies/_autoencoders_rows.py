@@ -57,6 +57,11 @@ class Itself:
     costs: Mapping[str, Mapping[str, float]]
     where: str
 
+    @property
+    def circumstances(self) -> tuple[object, ...]:
+        """What else may make a difference between two autoencoders: latents' shape, prior's network, training."""
+        return self.latent_shape, self.prior_channels, self.trained
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -2,18 +2,18 @@
 
 The method leaves open what the autoencoder has to do with it (the paper's third open question). Here one recipe of
 severity encoders is trained on each autoencoder: a small one, KL, VQ, the best linear one (principal components, the
-floor), and at full a VQ-GAN and a normalising flow, which loses nothing. Each is measured by itself (ceiling, latents),
-then what its severity encoders read (do they rank errors and levels, is the predicted variance right), then images
-are restored with it: from where the encoder says, from where the true error says, and from pure noise. Guidance is
-chosen on validation images for each, since latents differ.
+floor), and at all and full a VQ-GAN and a normalising flow, which loses nothing. Each is measured by itself (ceiling,
+latents), then what its severity encoders read (do they rank errors and levels, is the predicted variance right), then
+images are restored with it: from where the encoder says, from where the true error says, and from pure noise. Guidance
+is chosen on validation images for each, since latents differ.
 
 Two things differ with the autoencoder. Its prior: what is restored from the true error and from pure noise shows how
 much of a difference is not the severity encoder's, and what is decoded without diffusion has no prior in it. And PCA
 and the flow have encoders that cannot learn: their severity encoders get a small network beside.
 
-Cost: 26 minutes on two cores (desk) with the autoencoders and priors that it compares in data/zoo; each that is not
-there is trained first, about an hour (all: desk's size, with the VQ-GAN and the flow). Two minutes (smoke), a night
-(full). Run: python -m workbench study autoencoders
+Cost: 26 minutes on two cores (desk) with the autoencoders and priors that it compares in data/zoo; 20 more with the
+VQ-GAN and the flow (all), which are not there and are trained first, in an hour and a half. Two minutes (smoke), a
+night (full). Run: python -m workbench study autoencoders
 """
 
 import json

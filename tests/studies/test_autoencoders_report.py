@@ -178,7 +178,7 @@ def test_of_readability_only_what_is_measured_is_said(case: str) -> None:
     said = report.answer(made_up(correct=correct))[0]
     assert expected in said
     assert ("most readable" in said) == (case == "most")
-    assert ("pca (by 0.00 [0.00, 0.00]) cannot be told" in said) == (case in ("more", "alike"))
+    assert ("pca (by 0.000 [0.000, 0.000]) cannot be told" in said) == (case in ("more", "alike"))
 
 
 def test_a_level_is_right_or_wrong_where_the_whole_interval_is() -> None:
@@ -225,7 +225,8 @@ def test_what_differs_is_said_of_the_results_that_are_there() -> None:
     assert (
         "The autoencoders differ too in latents: 4 x 16 x 16 (sharp) and 2 x 4 x 4 (readable, pca); in channels of the "
         "prior: 32, 64, 96 (sharp) and 64, 128 (readable, pca); in training: 180,000 images in bf16 (sharp) and 100 "
-        "images (readable, pca)."
+        "images (readable, pca). Of those that differ in none of these, readable gains 2.00 [2.00, 2.00] dB over pca on "
+        "gaussian blur and readable gains 2.00 [2.00, 2.00] dB over pca on random inpainting."
     ) in report.answer(results)[-1]
 
 

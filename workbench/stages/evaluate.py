@@ -115,10 +115,11 @@ class Evaluate(OnAutoencoder):
 
     @property
     def label(self) -> str:
-        no_encoder = isinstance(self.severity_encoder, NoEncoder)
-        encoder = "no" if no_encoder else self.severity_encoder.degradation.kind
-        what = f"{encoder} encoder on {self.degradation.kind}"
-        return f"{self.solver.kind} on {self.autoencoder.kind}, {self.start.kind} start: {what}"
+        encoder = "no"
+        if isinstance(self.severity_encoder, SeverityRecipe):
+            encoder = self.severity_encoder.degradation.kind
+        another = "" if encoder == self.degradation.kind else f" by {encoder} encoder"
+        return f"{self.degradation.kind}{another}, {self.autoencoder.kind}, {self.start.kind}, {self.solver.kind}"
 
     def prior_stage(self) -> TrainPrior:
         """The stage that gives the prior."""
