@@ -3,7 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from studies._autoencoders_rows import FULL, LOSSLESS, MATCHED, ORACLE, Found, Itself, Pair, ceiling_of, read
+from markupsafe import Markup
+
+from studies._autoencoders_rows import (
+    BESIDE,
+    FULL,
+    LOSSLESS,
+    MATCHED,
+    ORACLE,
+    Contest,
+    Found,
+    Itself,
+    Pair,
+    ceiling_of,
+    read,
+)
 from studies._rows import ABSENT, has_column, over_images
 from workbench.metrics import Estimate, mean_interval
 from workbench.reporting import (
@@ -142,6 +156,18 @@ def itself_section(results: "StudyResults") -> Section | None:
 LPIPS = "LPIPS (less is better)"
 
 
+def _dearer(restored: "Sequence[tuple[Pair, DataFrame]]") -> str:
+    """Of which autoencoders the run from pure noise is the cheaper one: a gain over it is then no free one."""
+    names = [
+        _name(pair) for pair, run in restored if FULL in pair.runs and run["nfe"].mean() > pair.runs[FULL]["nfe"].mean()
+    ]
+    return (
+        f"Runs from pure noise take fewer evaluations than those they stand beside for {listed(names)}."
+        if names
+        else ""
+    )
+
+
 def restoration_section(results: "StudyResults") -> Section:
     """Restorations from each start, beside the ceiling and what is decoded without diffusion; LPIPS where measured."""
     found = read(results)
@@ -183,19 +209,19 @@ def restoration_section(results: "StudyResults") -> Section:
         "error (what reading costs; negative: it costs) and over pure noise, which no encoder steers. What is decoded "
         "has no prior in it. Starts tell of severity in each autoencoder's own latents. The figure leaves out "
         "autoencoders that lose nothing."
-    )
+    ) + (paragraph(_dearer(restored)) if _dearer(restored) else Markup())
     figure = svg(_ceiling_figure(found), "PSNR over the ceiling of each autoencoder, by degradation")
     table = html_table(
         _frame(rows, heads, "autoencoder, degradation"),
         {"SSIM": 3, LPIPS: 3, "NFE": 1, "start timestep": 0, "by the true error": 0},
     )
     contests = {
-        f"{readable(one.higher)} over {readable(one.lower)}, {readable(one.degradation)}": [one.gain]
+        f"{readable(one.higher)} over {readable(one.lower)}, {readable(one.degradation)}": [one.gain, one.from_noise]
         for one in found.contests()
     }
     if contests:
         caption = "The one with the higher ceiling over the other, same images"
-        table += html_table(_frame(contests, ["gain, dB"], "two autoencoders"), 2, caption)
+        table += html_table(_frame(contests, ["gain, dB", "from pure noise, dB"], "two autoencoders"), 2, caption)
     return Section("Does a higher ceiling help restoration?", text + side_by_side([figure]) + table)
 
 
@@ -223,8 +249,6 @@ def confound_section(results: "StudyResults") -> Section:
     return Section("What else differs?", paragraph(_confounds(found)) + paragraph(REMOVED))
 
 
-BESIDE = ("pca", "flow")
-"""Autoencoders whose severity encoders get a network beside (see `autoencoders.beside`)."""
 REMOVED = (
     "Three columns help to keep the prior apart. What is decoded without diffusion has no prior in it; a start "
     "from the true error has no predicted variance in it, so that the gain over it is the prediction's alone; and "
@@ -369,9 +393,19 @@ def _ceiling_sentence(found: Found) -> str:
     verdict = _ceiling_verdict(better, worse, len(contests))
     return (
         f"{verdict}: of {len(contests)} comparisons of two autoencoders on one degradation, the one with the higher "
-        f"ceiling restores measurably better in {better} and measurably worse in {worse}. The comparisons share images "
-        f"and autoencoders, so they are not independent. Ceilings: {said}."
+        f"ceiling restores measurably better in {better} and measurably worse in {worse}{_among_learnt(contests)}. The "
+        f"comparisons share images and autoencoders, so they are not independent. Ceilings: {said}."
     )
+
+
+def _among_learnt(contests: Sequence[Contest]) -> str:
+    """The same without those whose own encoder cannot learn, where there are such."""
+    left = [c for c in contests if c.higher not in BESIDE and c.lower not in BESIDE]
+    if not left or len(left) == len(contests):
+        return ""
+    better, worse = sum(c.gain.low > 0 for c in left), sum(c.gain.high < 0 for c in left)
+    without = listed([readable(name) for name in BESIDE if any(name in (c.higher, c.lower) for c in contests)])
+    return f" (without {without}: of {len(left)}, {better} and {worse})"
 
 
 def _ceiling_verdict(better: int, worse: int, contests: int) -> str:
@@ -401,7 +435,13 @@ def _blame_sentence(found: Found) -> str:
     if not losses:
         return ""
     parts = listed([f"{readable(name)} {spoken(loss, 2)} dB" for name, loss in losses.items()])
-    return f"To a start that knows each image's true error, the predicted one loses (PSNR): {parts}."
+    text = f"To a start that knows each image's true error, the predicted one loses (PSNR): {parts}."
+    if gaining := [readable(name) for name, loss in losses.items() if loss.high < 0]:
+        text += (
+            f" For {listed(gaining)} it measurably gains: where errors are not as SNR matching assumes, their true "
+            "variance is not the best start."
+        )
+    return text
 
 
 def _confounds(found: Found) -> str:
@@ -420,11 +460,12 @@ def _confounds(found: Found) -> str:
     if differences := [f"{what}: {said}" for what, said in facts.items() if said]:
         text += f" The autoencoders differ too in {'; in '.join(differences)}."
         if alike := [
-            f"{readable(c.higher)} gains {spoken(c.gain, 2)} dB over {readable(c.lower)} on {readable(c.degradation)}"
+            f"{readable(c.higher)} over {readable(c.lower)} on {readable(c.degradation)} {spoken(c.gain, 2)} dB "
+            f"({spoken(c.from_noise, 2)} dB from pure noise)"
             for c in found.contests()
-            if itself[c.higher].circumstances == itself[c.lower].circumstances
+            if found.alike(c.higher, c.lower)
         ]:
-            text += f" Of those that differ in none of these, {listed(alike)}."
+            text += f" Of those that differ in none of these gain, by one training of each: {listed(alike)}."
     if beside := [readable(name) for name in found.names if name in BESIDE]:
         text += (
             f" The severity encoder on {listed(beside)}, whose own encoder cannot learn, is a small network beside it, "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from studies._rows import difference, put
+from studies._rows import ABSENT, difference, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, spearman
 from workbench.metrics.calibration import Calibration, from_plain
@@ -25,6 +25,10 @@ AUTOENCODER, DEGRADATION, START = AXES = ("autoencoder", "degradation", "start")
 MATCHED, ORACLE, FULL = "snr_match", "oracle_variance", "full"
 """The starts: from where the severity encoder says, from where the true error says, from pure noise."""
 ITSELF, COST = "itself", "cost"
+ELSEWHERE = "elsewhere"
+"""The training of weights that were given: nothing is known of it."""
+BESIDE = ("pca", "flow")
+"""Autoencoders whose severity encoders get a network beside (see `autoencoders.beside`)."""
 LOSSLESS = 60.0
 """PSNR in dB from which nothing is lost: 8-bit images lose more by rounding (58.9 dB, from 12 * 255^2)."""
 
@@ -56,11 +60,6 @@ class Itself:
     prior_channels: tuple[int, ...]
     costs: Mapping[str, Mapping[str, float]]
     where: str
-
-    @property
-    def circumstances(self) -> tuple[object, ...]:
-        """What else may make a difference between two autoencoders: latents' shape, prior's network, training."""
-        return self.latent_shape, self.prior_channels, self.trained
 
 
 @dataclass(frozen=True)
@@ -107,12 +106,14 @@ class Contest:
     Attributes:
         higher, lower: by their ceilings.
         gain: in PSNR, of the one with the higher ceiling over the other, image by image, dB.
+        from_noise: the same from pure noise, where neither has a severity encoder in it; absent if not measured.
     """
 
     higher: str
     lower: str
     degradation: str
     gain: Estimate
+    from_noise: Estimate
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,16 @@ class Found:
     def names(self) -> list[str]:
         """The autoencoders."""
         return list(dict.fromkeys(pair.autoencoder for pair in self.pairs))
+
+    def alike(self, a: str, b: str) -> bool:
+        """Whether two have latents of one shape, priors of one network, severity encoders of one kind, one training."""
+        first, second = self.itself[a], self.itself[b]
+        return (
+            (first.latent_shape, first.prior_channels, first.trained)
+            == (second.latent_shape, second.prior_channels, second.trained)
+            and (a in BESIDE) == (b in BESIDE)
+            and first.trained != ELSEWHERE
+        )
 
     @property
     def degradations(self) -> list[str]:
@@ -174,8 +185,13 @@ class Found:
                     if ceiling[high.autoencoder] == ceiling[low.autoencoder]:
                         continue
                     names = f"{high.autoencoder} and {low.autoencoder} on {degradation}"
-                    gain = mean_interval(difference(high.runs[MATCHED], low.runs[MATCHED], "psnr", names))
-                    found.append(Contest(high.autoencoder, low.autoencoder, degradation, gain))
+                    gains = [
+                        mean_interval(difference(high.runs[start], low.runs[start], "psnr", names))
+                        if start in high.runs and start in low.runs
+                        else ABSENT
+                        for start in (MATCHED, FULL)
+                    ]
+                    found.append(Contest(high.autoencoder, low.autoencoder, degradation, *gains))
         return found
 
 

@@ -185,7 +185,7 @@ def read_pairs(results: "StudyResults") -> list[Pair]:
                     start: Restoration(*(np.array(columns[c]) for c in RESTORED))
                     for start, columns in found.get("restorations", {}).items()
                 },
-                max(found.get("num_severity_bins", 1), 1),
+                found.get("num_severity_bins", 5),  # as many as there were before results said it
             )
         )
     _require_same_measurements(pairs)

@@ -23,7 +23,7 @@ from typing import Any
 
 from studies import _autoencoders_report as report
 from studies._autoencoders import AUTOENCODERS, prior_of
-from studies._autoencoders_rows import COST, FULL, ITSELF, MATCHED, ORACLE
+from studies._autoencoders_rows import COST, ELSEWHERE, FULL, ITSELF, MATCHED, ORACLE
 from studies._cells import SMOKE, matched
 from workbench.autoencoders import PCA, AutoencoderRecipe, Pretrained, Tiny
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
@@ -135,8 +135,10 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
 def trained(recipe: Mapping[str, Any]) -> str:
     """An autoencoder's training in a few words: images seen and precision, or that its weights were given."""
     if recipe.get("source", "auto") not in ("auto", "train"):
-        return "elsewhere"
+        return ELSEWHERE
     images = f"{recipe['num_train_images']:,} images"
+    if "dequantisation" in recipe:
+        images += f" with noise {recipe['dequantisation']:g} grey levels wide"
     return f"{images} in {recipe['precision']}" if "precision" in recipe else f"at most {images}"
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from workbench import randomness
 from workbench.autoencoders import Flow
 from workbench.autoencoders.flow import GREY_LEVEL, FlowAutoencoder
+from workbench.degradations import GaussianBlur
 
 levels = pytest.mark.parametrize("num_levels", [1, 2, 3])
 
@@ -90,6 +91,12 @@ def test_the_noise_is_as_wide_as_the_grey_levels_say() -> None:
     FlowAutoencoder(watched, dequantisation=8.0).training_loss(torch.full((8, 1, 32, 32), 0.5), randomness.generator(0))
     assert float(watched.seen.abs().max()) == pytest.approx(4 * GREY_LEVEL, rel=1e-2)
     assert float(watched.seen.std()) == pytest.approx(8 * GREY_LEVEL / math.sqrt(12), rel=2e-2)
+
+
+def test_noise_is_by_default_as_strong_as_that_of_measurements() -> None:
+    std = Flow().dequantisation / 255 / math.sqrt(12)
+    assert std == pytest.approx(GaussianBlur().noise_std, rel=0.01)
+    assert Flow().build(1).dequantisation == Flow().dequantisation
 
 
 def test_rounding_its_weights_leaves_it_invertible() -> None:

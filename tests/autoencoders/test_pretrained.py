@@ -118,15 +118,20 @@ def change_config(folder: Path, **entries: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "subfolder", "label"),
+    ("fields", "label"),
     [
-        ("owner/some-vae", "", "pretrained some-vae"),
-        ("/models/one", "vae", "pretrained one vae"),
-        ("~/two/", "a/b", "pretrained two a b"),
+        ({"source": "owner/some-vae"}, "pretrained owner some-vae"),
+        ({"source": "owner/some-vae", "revision": "v2"}, "pretrained owner some-vae v2"),
+        (
+            {"source": "owner/model", "subfolder": "vae", "scaling": "config"},
+            "pretrained owner model vae config scaling",
+        ),
+        ({"source": "/models/one/vae"}, "pretrained one vae"),
+        ({"source": "/vae"}, "pretrained vae"),
     ],
 )
-def test_tables_tell_two_by_where_they_lie(source: str, subfolder: str, label: str) -> None:
-    assert Pretrained(source=source, subfolder=subfolder).label == label
+def test_tables_tell_two_by_where_they_lie(fields: dict[str, str], label: str) -> None:
+    assert Pretrained.parse(fields).label == label
 
 
 def test_an_unknown_class_is_refused_with_the_known_ones(tmp_path: Path) -> None:

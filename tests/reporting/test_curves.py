@@ -116,6 +116,16 @@ def test_names_of_marks_that_stand_close_are_not_printed_over_each_other() -> No
     assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
     one, another, third, far = (found[name].xyann[1] for name in marks)
     assert far == one > another > third
+    axes = figure.axes[1]
+    highest = axes.transData.transform((0, max(estimate.high for estimate in LINE)))[1]
+    assert highest < boxes[2].y0, "names that stepped down are above the data"
+
+
+def test_the_name_of_a_mark_at_the_end_stays_in_the_panel() -> None:
+    figure = drawn({"": {"a": Line([20, 25, 35], LINE)}}, x_marks={"a long name of something": 35.0})
+    axes = figure.axes[1]
+    (text,) = axes.texts
+    assert text.get_window_extent().x1 <= axes.get_window_extent().x1
 
 
 def test_numbers_on_the_axes_are_plain() -> None:

@@ -9,8 +9,9 @@ from pair import NUM_IMAGES, tiny_cell, write_images
 from safetensors.torch import load_file
 
 from workbench.config import UserError
-from workbench.degradations import Degradation
+from workbench.degradations import JPEG, Degradation, GaussianBlur
 from workbench.metrics import psnr, ssim
+from workbench.severity.start import SNRMatch
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
 from workbench.stages.train_severity import TrainSeverity
@@ -232,6 +233,18 @@ def test_stages_come_in_order_and_are_named(cell: Evaluate, tmp_path: Path) -> N
         assert {s.identity for s in stage.upstream()} <= before
         assert stage.effort() > 0
         assert stage.label
+
+
+def test_a_cell_is_called_by_what_it_is_about(cell: Evaluate) -> None:
+    kinds = f"{cell.autoencoder.kind}, {cell.start.kind}, {cell.solver.kind}"
+    about = cell.replace({"degradation": GaussianBlur(), "severity_encoder.degradation": GaussianBlur()})
+    assert about.label == f"gaussian_blur, {kinds}"
+    assert about.replace({"degradation": GaussianBlur(noise_std=0.1)}).label.startswith(
+        "gaussian_blur by gaussian_blur"
+    )
+    assert about.replace({"degradation": JPEG()}).label == f"jpeg by gaussian_blur encoder, {kinds}"
+    alone = about.replace({"severity_encoder.kind": "none", "start": SNRMatch(variance="residual")})
+    assert alone.label == "gaussian_blur without encoder, tiny, snr_match, ldps"
 
 
 @pytest.mark.parametrize("guess", ["view", "pseudo_inverse"])

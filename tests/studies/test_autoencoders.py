@@ -63,23 +63,31 @@ def test_the_readmes_module_sets_a_pretrained_autoencoder_beside_the_others(tmp_
     Tiny(latent_channels=4, width=8, num_stages=2, num_blocks=1).build(3).save(tmp_path / "vae")
     (tmp_path / "mine.py").write_text(text.replace("/path/to/vae", str(tmp_path / "vae")))
     found = runpy.run_path(str(tmp_path / "mine.py"))["study"].cells("desk")
-    names = list(dict.fromkeys(cell.labels["autoencoder"] for cell in found))
-    assert names == [*(recipe.kind for recipe in DESK), "pretrained vae"]
+    names, mine_is = (
+        list(dict.fromkeys(cell.labels["autoencoder"] for cell in found)),
+        f"pretrained {tmp_path.name} vae",
+    )
+    assert names == [*(recipe.kind for recipe in DESK), mine_is]
     assert {cell.identity for cell in cells("desk")} < {cell.stage.identity for cell in found}
-    mine = [cell.stage for cell in found if cell.labels["autoencoder"] == "pretrained vae"]
+    mine = [cell.stage for cell in found if cell.labels["autoencoder"] == mine_is]
     assert len(mine) == 6
     for stage in mine:
         stage.check()
         assert isinstance(stage.autoencoder, Pretrained)
         assert stage.prior == PriorRecipe()
     supported = [name for name in support(found) if name.startswith("pretrained")]
-    assert supported == [f"pretrained vae/{what}" for what in ("itself", "gaussian_blur", "random_inpainting")]
+    assert supported == [f"{mine_is}/{what}" for what in ("itself", "gaussian_blur", "random_inpainting")]
 
 
 def test_a_training_is_told_in_a_few_words() -> None:
     recipes = [Flow(num_train_images=200_000), PCA(), Tiny(source="/a/folder"), Pretrained(source="/a/folder")]
     told = [trained(recipe.model_dump(mode="json")) for recipe in recipes]
-    assert told == ["200,000 images in float32", "at most 60,000 images", "elsewhere", "elsewhere"]
+    assert told == [
+        "200,000 images with noise 44 grey levels wide in float32",
+        "at most 60,000 images",
+        "elsewhere",
+        "elsewhere",
+    ]
 
 
 @pytest.fixture(scope="module")

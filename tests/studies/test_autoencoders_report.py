@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from studies import _autoencoders_report as report
-from studies._autoencoders_rows import COST, FULL, ITSELF, LOSSLESS, MATCHED, ORACLE, ceiling_of, read
+from studies._autoencoders_rows import COST, ELSEWHERE, FULL, ITSELF, LOSSLESS, MATCHED, ORACLE, ceiling_of, read
 from workbench.config import UserError
 from workbench.metrics import Estimate, calibration, statistics
 from workbench.results import StudyResults
@@ -225,9 +225,18 @@ def test_what_differs_is_said_of_the_results_that_are_there() -> None:
     assert (
         "The autoencoders differ too in latents: 4 x 16 x 16 (sharp) and 2 x 4 x 4 (readable, pca); in channels of the "
         "prior: 32, 64, 96 (sharp) and 64, 128 (readable, pca); in training: 180,000 images in bf16 (sharp) and 100 "
-        "images (readable, pca). Of those that differ in none of these, readable gains 2.00 [2.00, 2.00] dB over pca on "
-        "gaussian blur and readable gains 2.00 [2.00, 2.00] dB over pca on random inpainting."
+        "images (readable, pca). The severity encoder on pca"
     ) in report.answer(results)[-1]
+    results.evidence["pca"][ITSELF] |= {"latent_shape": [4, 16, 16]}
+    results.evidence["readable"] |= {"prior": [32, 64, 96]}
+    results.evidence["readable"][ITSELF] |= {"latent_shape": [4, 16, 16], "trained": "180,000 images in bf16"}
+    gains = "sharp over readable on {} −3.00 [−3.00, −3.00] dB (−3.00 [−3.00, −3.00] dB from pure noise)"
+    alike = "Of those that differ in none of these gain, by one training of each: {} and {}."
+    expected = alike.format(*(gains.format(name) for name in ("gaussian blur", "random inpainting")))
+    assert expected in report.answer(results)[-1]
+    for name in ("sharp", "readable"):
+        results.evidence[name][ITSELF]["trained"] = ELSEWHERE
+    assert "by one training" not in report.answer(results)[-1]
 
 
 def test_cells_of_one_name_are_refused() -> None:

@@ -228,6 +228,8 @@ def test_bins_are_as_many_as_were_asked_for(results: StudyResults) -> None:
     found = {name: {**one, "num_severity_bins": 4} for name, one in results.evidence.items()}
     fewer = dataclasses.replace(results, evidence=found)
     assert "puts 8 of 8 bins" in words.answer(fewer)[2]
+    before = {name: {key: one[key] for key in one if key != "num_severity_bins"} for name, one in found.items()}
+    assert "puts 10 of 10 bins" in words.answer(dataclasses.replace(results, evidence=before))[2]
     for section in (report.recalibration_section, report.promise_section):
         assert "0.75 to 1" in section(fewer).html
         assert "0.8 to 1" not in section(fewer).html

@@ -138,6 +138,11 @@ class AutoencoderRecipe(Config):
 
     kind: str
 
+    @property
+    def label(self) -> str:
+        """What tables and progress call it."""
+        return self.kind
+
     @abstractmethod
     def build(self, image_channels: int) -> Autoencoder:
         """The autoencoder as it is before anything is learnt: random weights come from torch's current generator.

@@ -13,6 +13,8 @@ from workbench.tensors import Images
 
 GREY_LEVEL = 2 / 255
 """The distance of two grey levels of 8 bits, on [-1, 1]."""
+DEQUANTISATION = 44.0
+"""Grey levels: uniform noise of standard deviation 0.05 on images on [0, 1], as in measurements by default."""
 
 
 class _Encode(nn.Module):
@@ -36,7 +38,7 @@ class FlowAutoencoder(Autoencoder):
             images hold to unit variance: the less noise, the more it magnifies what is nearly constant.
     """
 
-    def __init__(self, model: Any, dequantisation: float = 44.0) -> None:
+    def __init__(self, model: Any, dequantisation: float = DEQUANTISATION) -> None:
         super().__init__(model)
         self.dequantisation = dequantisation
 
@@ -62,7 +64,10 @@ class FlowAutoencoder(Autoencoder):
         return beside, latents_alone(self.latent_channels)
 
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Bits per dimension: the negative log-likelihood of images with dequantisation noise, in grey levels."""
+        """Bits per dimension: the negative log-likelihood of images with dequantisation noise, in grey levels.
+
+        It bounds that of 8-bit images where the noise is one level wide, and compares only at one width.
+        """
         noise = torch.rand(x.shape, generator=generator).to(x) - 0.5
         z, log_det = self.model.transform(2 * x - 1 + self.dequantisation * GREY_LEVEL * noise)
         size = x[0].numel()
@@ -79,10 +84,10 @@ class Flow(DescentRecipe):
     num_steps: int = Field(8, ge=1, description="steps of flow at each level")
     width: int = Field(64, ge=1, description="channels in the networks of the couplings")
     dequantisation: float = Field(
-        44.0,
+        DEQUANTISATION,
         gt=0,
-        description="width of the uniform noise on training images, in grey levels (1/255); as wide as the noise of "
-        "measurements is (44: standard deviation 0.05), or their latents lie far outside what the flow can decode",
+        description="width of the uniform noise on training images, in grey levels (1/255): 883 times the standard "
+        "deviation of the measurements' noise, or their latents lie far outside what the flow can decode",
     )
 
     adapter: ClassVar[type[Autoencoder]] = FlowAutoencoder

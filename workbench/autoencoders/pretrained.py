@@ -92,9 +92,13 @@ class Pretrained(AutoencoderRecipe):
 
     @property
     def label(self) -> str:
-        """What tables call it: where it lies, by the last part."""
-        name = Path(self.source).expanduser().name
-        return f"pretrained {name} {self.subfolder}".rstrip().replace("/", " ")
+        """Where it lies, by the last two parts, and what of it is not as usual."""
+        local = Path(self.source).expanduser()
+        where = [*(local.resolve() if local.is_dir() else local).parts[-2:], *Path(self.subfolder).parts]
+        scaling = ["config scaling"] if self.scaling == "config" else []
+        return " ".join(
+            ["pretrained", *(part for part in where if part != "/"), *filter(None, [self.revision]), *scaling]
+        )
 
     def canonical(self) -> dict[str, Any]:
         """Not where the weights come from, but what they are."""

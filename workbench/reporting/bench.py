@@ -47,7 +47,7 @@ def print_bench(cell: Evaluate, runtime: Runtime) -> None:
     made = provenance(runtime)
     say(
         f"{made['device']}, {made['threads']} threads, torch {made['versions']['torch']}, {cell.precision}: "
-        f"{cell.label}, {cell.start.kind}, {cell.solver.kind}, {len(bench.x)} images"
+        f"{cell.label}, {len(bench.x)} images"
     )
     show(rich_table(batch_table(batches), "Images at once", DECIMALS))
     show(rich_table(growth_table(short, long), f"More images, {NUM_SLOTS} at once", DECIMALS))

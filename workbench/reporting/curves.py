@@ -81,6 +81,7 @@ def curves(
     frame = _Frame(limits, _limits([*_ends(estimates), *y_marks.values(), *([0.0] if zero else [])]), x_label)
     counts = image_count(estimates)
     figure, drawn = _panels(panels, frame, title, [y_label, *([counts] if counts else [])], order)
+    lowest = 0.0
     for axes in drawn:
         _number_ticks(axes, log_x, few=len(panels) > 1)
         if zero:
@@ -89,13 +90,20 @@ def curves(
         for name, x in x_marks.items():
             axes.axvline(x, color=_INK, alpha=0.7, linewidth=0.9, linestyle=_DASHED)
             text = _mark(axes, readable(name), (x, 1), ("data", "axes fraction"), above=False)
+            if text.get_window_extent().x1 > axes.get_window_extent().x1:  # no room on the right
+                text.set(ha="right", position=(-text.xyann[0], text.xyann[1]))
             while text.get_window_extent().count_overlaps(placed):
                 text.xyann = (text.xyann[0], text.xyann[1] - 1.2 * _SMALL)  # below those that it would be printed over
             placed.append(text.get_window_extent())
+            lowest = min(lowest, text.xyann[1] + 2)
         for name, y in y_marks.items():
             axes.axhline(y, color=_INK, alpha=0.7, linewidth=0.9, linestyle=_DASHED)
             # on the side where the panel has room
             _mark(axes, readable(name), (0, y), ("axes fraction", "data"), above=2 * y < sum(frame.y_limits))
+    low, high = frame.y_limits
+    height = drawn[0].get_window_extent().height * 72 / figure.dpi if drawn else 1.0
+    for axes in drawn:  # room for names that stepped down
+        axes.set_ylim(low, high - lowest / (height + lowest) * (high - low))
     return figure
 
 

@@ -115,11 +115,11 @@ class Evaluate(OnAutoencoder):
 
     @property
     def label(self) -> str:
-        encoder = "no"
+        encoder = " without encoder"
         if isinstance(self.severity_encoder, SeverityRecipe):
-            encoder = self.severity_encoder.degradation.kind
-        another = "" if encoder == self.degradation.kind else f" by {encoder} encoder"
-        return f"{self.degradation.kind}{another}, {self.autoencoder.kind}, {self.start.kind}, {self.solver.kind}"
+            known = self.severity_encoder.degradation
+            encoder = "" if known == self.degradation else f" by {known.kind} encoder"
+        return f"{self.degradation.kind}{encoder}, {self.autoencoder.label}, {self.start.kind}, {self.solver.kind}"
 
     def prior_stage(self) -> TrainPrior:
         """The stage that gives the prior."""

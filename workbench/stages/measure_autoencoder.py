@@ -46,7 +46,7 @@ class MeasureAutoencoder(OnAutoencoder):
 
     @property
     def label(self) -> str:
-        return f"the {self.autoencoder.kind} autoencoder by itself"
+        return f"the {self.autoencoder.label} autoencoder by itself"
 
     def upstream(self) -> tuple[Stage, ...]:
         return (self.autoencoder_stage(),)

@@ -61,7 +61,7 @@ class MeasureCost(Stage):
     def _measurable(self) -> "MeasureCost":
         if self.start.fitted or asked_of_encoder(self.start):
             raise ValueError(
-                "a start rule with a fit needs a trained severity encoder: set start.variance=residual, "
+                "a start rule with a fit needs a trained severity encoder: set start.variance=encoder or residual, "
                 "without recalibration, risk or noise=channel"
             )
         if not self.solver.diffuses:
@@ -74,7 +74,7 @@ class MeasureCost(Stage):
 
     @property
     def label(self) -> str:
-        return f"cost of {self.autoencoder.kind} at {self.image_size} px, batch {self.batch_size}"
+        return f"cost of {self.autoencoder.label} at {self.image_size} px, batch {self.batch_size}"
 
     def check(self) -> None:
         """Refuse sizes that the networks cannot take. Raises UserError."""

@@ -34,7 +34,7 @@ class TrainAutoencoder(Stage):
 
     @property
     def label(self) -> str:
-        return f"autoencoder {self.autoencoder.kind}"
+        return f"autoencoder {self.autoencoder.label}"
 
     def recipe(self) -> dict[str, Any]:
         """What the zoo records of how the autoencoder was made."""
@@ -130,6 +130,7 @@ class TrainAutoencoder(Stage):
                 module,
                 data,
                 folder,
+                label=self.label,
                 precision=recipe.precision,
                 device=runtime.device,
                 validate=validate,

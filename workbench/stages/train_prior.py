@@ -31,7 +31,7 @@ class TrainPrior(OnAutoencoder):
 
     @property
     def label(self) -> str:
-        return f"prior over {self.autoencoder.kind} latents"
+        return f"prior over {self.autoencoder.label} latents"
 
     def latents_stage(self) -> EncodeLatents:
         """The stage that gives the training latents."""
@@ -107,6 +107,7 @@ class TrainPrior(OnAutoencoder):
                 module,
                 data,
                 folder,
+                label=self.label,
                 precision=recipe.precision,
                 device=runtime.device,
                 progress=lambda done, total, row: update(done, total, f"loss {row['train/loss']:.3f}"),

@@ -61,7 +61,7 @@ class TrainSeverity(OnAutoencoder):
 
     @property
     def label(self) -> str:
-        return f"severity encoder for {self.severity_encoder.degradation.kind}"
+        return f"severity encoder for {self.severity_encoder.degradation.kind} on {self.autoencoder.label}"
 
     def latents_stage(self) -> EncodeLatents:
         """The stage that gives the clean latents."""
@@ -146,6 +146,7 @@ class TrainSeverity(OnAutoencoder):
                 module,
                 data,
                 folder,
+                label=self.label,
                 precision=recipe.precision,
                 device=runtime.device,
                 validate=Validation(self, autoencoder, encoder, runtime),

@@ -29,6 +29,7 @@ def fit(
     data: StepDataModule,
     folder: Path,
     *,
+    label: str = "network",
     precision: Precision = "float32",
     device: str = "cpu",
     validate: Callable[[], dict[str, float]] | None = None,
@@ -41,9 +42,10 @@ def fit(
     kill or a full disk must not cost the whole training.
 
     Raises:
-        UserError: if the checkpoint cannot be read, or the loss is no longer finite.
+        UserError: if the checkpoint cannot be read, or the loss or the weights are no longer finite.
 
     Args:
+        label: what is trained, in words.
         validate: gives the validation figures of a row.
         progress: called with (steps done, steps in all, row).
     """
@@ -64,9 +66,11 @@ def fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[_Curve(data, folder, validate, progress)],
+            callbacks=[_Curve(data, folder, label, validate, progress)],
         )
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=False)
+    if not all(value.isfinite().all() for value in module.trained.state_dict().values()):
+        raise _diverged(label, trainer.global_step, data.num_steps, "weights are not finite")
 
 
 def _is_sound(checkpoint: Path) -> bool:
@@ -90,10 +94,11 @@ class _Curve(Callback):
         self,
         data: StepDataModule,
         folder: Path,
+        label: str,
         validate: Callable[[], dict[str, float]] | None,
         progress: Progress | None,
     ) -> None:
-        self.data, self.folder, self.validate, self.progress = data, folder, validate, progress
+        self.data, self.folder, self.label, self.validate, self.progress = data, folder, label, validate, progress
         self.rows: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -105,17 +110,14 @@ class _Curve(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         row = {"step": float(trainer.global_step)}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if not math.isfinite(row["train/loss"]):
+            raise _diverged(self.label, trainer.global_step, self.data.num_steps, f"loss is {row['train/loss']}")
         if self.validate is not None:
             module.eval()
             row |= self.validate()
             module.train()
         self.rows.append(row)
         write_csv(self.rows, self.folder / "metrics.csv")
-        if not math.isfinite(row["train/loss"]):
-            raise UserError(
-                f"training diverged by step {trainer.global_step} of {self.data.num_steps}: its loss is "
-                f"{row['train/loss']} ({self.folder / 'metrics.csv'}); lower learning_rate"
-            )
         if self.progress is not None:
             self.progress(trainer.global_step, self.data.num_steps, row)
 
@@ -124,6 +126,12 @@ class _Curve(Callback):
         if trainer.current_epoch > 0:
             with whole(self.folder / CHECKPOINT) as partial:
                 trainer.save_checkpoint(partial)
+
+
+def _diverged(label: str, step: int, num_steps: int, what: str) -> UserError:
+    return UserError(
+        f"the training of the {label} diverged by step {step} of {num_steps}: its {what}; lower its learning_rate"
+    )
 
 
 def write_csv(rows: list[dict[str, float]], path: Path) -> None:
