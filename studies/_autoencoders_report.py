@@ -437,10 +437,7 @@ def _blame_sentence(found: Found) -> str:
     parts = listed([f"{readable(name)} {spoken(loss, 2)} dB" for name, loss in losses.items()])
     text = f"To a start that knows each image's true error, the predicted one loses (PSNR): {parts}."
     if gaining := [readable(name) for name, loss in losses.items() if loss.high < 0]:
-        text += (
-            f" For {listed(gaining)} it measurably gains: where errors are not as SNR matching assumes, their true "
-            "variance is not the best start."
-        )
+        text += f" For {listed(gaining)} it measurably gains: there the true variance is not the best start."
     return text
 
 
