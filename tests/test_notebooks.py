@@ -50,7 +50,7 @@ def refuse_what_went_wrong(done: nbformat.NotebookNode) -> None:
     said = [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
     assert not said, said
     interactive = [cell for cell in code if "@interact" in cell.source]
-    filled = in_widgets or [state for state in widgets(done) if "<svg" in str(state.get("value"))]
+    filled = in_widgets or [state for state in widgets(done) if 'class="workbench"' in str(state.get("value"))]
     assert filled or not interactive, "an interactive cell showed nothing"
 
 
