@@ -156,16 +156,13 @@ def itself_section(results: "StudyResults") -> Section | None:
 LPIPS = "LPIPS (less is better)"
 
 
-def _dearer(restored: "Sequence[tuple[Pair, DataFrame]]") -> str:
+def _dearer(restored: "Sequence[tuple[Pair, DataFrame]]") -> Markup:
     """Of which autoencoders the run from pure noise is the cheaper one: a gain over it is then no free one."""
     names = [
         _name(pair) for pair, run in restored if FULL in pair.runs and run["nfe"].mean() > pair.runs[FULL]["nfe"].mean()
     ]
-    return (
-        f"Runs from pure noise take fewer evaluations than those they stand beside for {listed(names)}."
-        if names
-        else ""
-    )
+    said = f"Runs from pure noise take fewer evaluations than those they stand beside for {listed(names)}."
+    return paragraph(said) if names else Markup()
 
 
 def restoration_section(results: "StudyResults") -> Section:
@@ -209,7 +206,8 @@ def restoration_section(results: "StudyResults") -> Section:
         "error (what reading costs; negative: it costs) and over pure noise, which no encoder steers. What is decoded "
         "has no prior in it. Starts tell of severity in each autoencoder's own latents. The figure leaves out "
         "autoencoders that lose nothing."
-    ) + (paragraph(_dearer(restored)) if _dearer(restored) else Markup())
+    )
+    text += _dearer(restored)
     figure = svg(_ceiling_figure(found), "PSNR over the ceiling of each autoencoder, by degradation")
     table = html_table(
         _frame(rows, heads, "autoencoder, degradation"),

@@ -138,8 +138,8 @@ class Pair:
 
     def violations_by_severity(self, risk: float) -> list[Estimate]:
         """The same in each bin of severity."""
-        columns = [self.values(name) for name in ("s2", bound_column(risk), "severity")]
-        return violation_rates(*columns, self.num_bins)
+        s2, severity = self.values("s2"), self.values("severity")
+        return violation_rates(s2, self.values(bound_column(risk)), severity, self.num_bins)
 
     def promised(self, risk: float) -> tuple[float, float]:
         """Where that lies in 95 of 100 trials if the promise is kept."""

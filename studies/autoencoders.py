@@ -106,7 +106,7 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for name, folder in folders.items():
-        autoencoder, what = name.split(SEPARATOR)
+        autoencoder, what = name.rsplit(SEPARATOR, 1)  # a revision may hold one
         rows, config = pd.read_parquet(folder / ROWS), json.loads((folder / "config.json").read_text())
         mine = found.setdefault(autoencoder, {ITSELF: {}, COST: {}, "encoders": {}})
         if what == COST:

@@ -254,3 +254,11 @@ def test_other_images_are_refused() -> None:
     frame.loc[first, "image_id"] += 1
     with pytest.raises(UserError, match="different images"):
         read(dataclasses.replace(results, frame=frame)).contests()
+
+
+def test_a_run_from_pure_noise_that_is_the_cheaper_one_is_named() -> None:
+    results = made_up()
+    assert "fewer evaluations" not in str(report.restoration_section(results).html)
+    cell = (results.frame["autoencoder"] == "pca") & (results.frame["degradation"] == "gaussian_blur")
+    results.frame.loc[cell & (results.frame["start"] == MATCHED), "nfe"] = 200.0
+    assert "than those they stand beside for pca, gaussian blur." in str(report.restoration_section(results).html)
