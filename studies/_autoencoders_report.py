@@ -161,8 +161,9 @@ def _dearer(restored: "Sequence[tuple[Pair, DataFrame]]") -> Markup:
     names = [
         _name(pair) for pair, run in restored if FULL in pair.runs and run["nfe"].mean() > pair.runs[FULL]["nfe"].mean()
     ]
-    said = f"Runs from pure noise take fewer evaluations than those they stand beside for {listed(names)}."
-    return paragraph(said) if names else Markup()
+    if not names:
+        return Markup()
+    return paragraph(f"Runs from pure noise take fewer evaluations than those they stand beside for {listed(names)}.")
 
 
 def restoration_section(results: "StudyResults") -> Section:
