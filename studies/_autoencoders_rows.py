@@ -128,6 +128,10 @@ class Found:
         """The autoencoders."""
         return list(dict.fromkeys(pair.autoencoder for pair in self.pairs))
 
+    @property
+    def degradations(self) -> list[str]:
+        return list(dict.fromkeys(pair.degradation for pair in self.pairs))
+
     def alike(self, a: str, b: str) -> bool:
         """Whether two have latents of one shape, priors of one network, severity encoders of one kind, one training."""
         first, second = self.itself[a], self.itself[b]
@@ -137,10 +141,6 @@ class Found:
             and (a in BESIDE) == (b in BESIDE)
             and first.trained != ELSEWHERE
         )
-
-    @property
-    def degradations(self) -> list[str]:
-        return list(dict.fromkeys(pair.degradation for pair in self.pairs))
 
     def readings(self, autoencoder: str) -> dict[str, Reading]:
         """By degradation."""

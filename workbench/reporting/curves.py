@@ -102,8 +102,9 @@ def curves(
             _mark(axes, readable(name), (0, y), ("axes fraction", "data"), above=2 * y < sum(frame.y_limits))
     low, high = frame.y_limits
     height = drawn[0].get_window_extent().height * 72 / figure.dpi if drawn else 1.0
+    stepped = min(-lowest, height / 2)
     for axes in drawn:  # room for names that stepped down
-        axes.set_ylim(low, high - lowest / (height + lowest) * (high - low))
+        axes.set_ylim(low, high + stepped / (height - stepped) * (high - low))
     return figure
 
 
