@@ -74,6 +74,22 @@ class Degradation(Config):
         """The image-domain view of y that a severity encoder reads, where y is no image; None: y itself."""
         return None
 
+    def given_parameters(self, params: Params) -> tuple[Params, list[str]]:
+        """A user's own operator parameters as A takes them, and a line for each conversion.
+
+        Raises:
+            UserError: for values that A cannot have and that have no one obvious reading.
+        """
+        return params, []
+
+    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+        """A user's own y as A would have made it with these parameters, and a line for each conversion.
+
+        Raises:
+            UserError: naming the images whose y contradicts their parameters.
+        """
+        return y, []
+
     def check(self, image_shape: tuple[int, int, int], gradient: bool) -> None:
         """Refuse, before compute is spent, an operator that cannot measure (channel, height, width) images.
 
