@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from studies._equal_cost import LABELS as CONTROLS
 from studies._rows import ABSENT, has_column, lost, over_images
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval
@@ -130,7 +131,11 @@ def read_grid(results: "StudyResults", rule: str = OWN, seed: str | None = None)
     for axis, labels in results.axes.items():
         if axis == VARIANCE and rule in labels:
             rows = rows[rows[VARIANCE] == rule]
-        elif axis == VARIANCE and (others := [label for label in labels if label != TRUE]) and len(others) == 1:
+        elif (
+            axis == VARIANCE
+            and (others := [label for label in labels if label not in (TRUE, *CONTROLS)])
+            and len(others) == 1
+        ):
             rows = rows[rows[VARIANCE] == others[0]]  # the user has chosen another rule for all cells
         elif axis not in (ENCODER, DEGRADATION, SEED) and len(labels) > 1:
             raise UserError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from studies._equal_cost import LABELS as CONTROLS
 from studies._robustness_figures import grid_map
 from studies._robustness_grid import (
     NO_ENCODER,
@@ -149,7 +150,7 @@ class Remedy:
 def read_remedy(results: "StudyResults") -> Remedy | None:
     """The rules' cells; None where the results hold no rule beside the encoder's own prediction and the truth."""
     labels = results.axes.get(VARIANCE, [])
-    others = [rule for rule in labels if rule not in (OWN, TRUE)]
+    others = [rule for rule in labels if rule not in (OWN, TRUE, *CONTROLS)]
     if OWN not in labels or not others:
         return None
     rules = [OWN, *others, *([TRUE] if TRUE in labels else [])]

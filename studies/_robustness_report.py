@@ -13,6 +13,8 @@ import numpy as np
 from markupsafe import Markup
 
 from studies import _robustness_likeness
+from studies._robustness_controls import controls_section
+from studies._robustness_controls import sentences as control_sentences
 from studies._robustness_examples import examples_section
 from studies._robustness_failures import failures_section
 from studies._robustness_figures import grid_figure, grid_map
@@ -59,6 +61,7 @@ def answer(results: "StudyResults") -> list[str]:
     said = [_loss_sentence(grid, pairs), severity_sentence(grid, pairs), _universal_sentences(grid)]
     if (remedy := read_remedy(results)) is not None:
         said += remedy_sentences(remedy)
+    said += control_sentences(results)
     if (inputs := read_likeness(results)) is not None:
         link, training = answer_sentences(inputs)
         said += [link, f"{_mixture_sentence(grid)} {training}".lstrip()]
@@ -202,6 +205,7 @@ SECTIONS = (
     severity_matrix,
     universal_section,
     remedy_section,
+    controls_section,
     cost_section,
     *_robustness_likeness.SECTIONS,
     failures_section,

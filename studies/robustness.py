@@ -3,7 +3,8 @@
 Severity encoders are trained on each of several degradations and on their mixture ("universal"), and each is tested on
 each degradation: the same images, operators and noise for every encoder, one latent diffusion prior, one solver. Where
 reconstruction begins is decided by the encoder's own variance, by that variance corrected by the measurement's residual
-("fused"), or by the true one; and, for comparison, without any encoder. The full study adds degradations and seeds, and
+("fused"), or by the true one; and, for comparison, without any encoder. Controls that do not adapt to the image, at
+equal mean FLOPs, say what adapting is worth (desk). The full study adds degradations and seeds, and
 universal encoders that have not seen the degradation tested. Expected: a mismatched encoder is over-confident and loses
 several dB; a universal one loses little; the residual makes good most of what a wrong start costs.
 
@@ -17,6 +18,7 @@ from typing import Any
 
 from studies import _robustness_report as report
 from studies._cells import SMOKE
+from studies._equal_cost import controls_of
 from studies._likeness_inputs import likeness_evidence
 from workbench.degradations import (
     JPEG,
@@ -49,6 +51,16 @@ def crossed(families: Sequence[Degradation], *starts: object) -> Axes:
     """Each family's encoder and the universal one on each family."""
     encoders = (*families, Mixture(members=families))
     return {TRAINED_ON: encoders, "degradation": families, "start": starts}
+
+
+def equal_cost(families: Sequence[Degradation], rule: SNRMatch = FUSED) -> list[Axes]:
+    """The controls of `rule`: each family tested by its own encoder, and by that of the next family."""
+    others = (*families[1:], *families[:1])
+    return [
+        {TRAINED_ON: (trained_on,), "degradation": (tested_on,), "start": controls_of(rule)}
+        for trained_ons in (families, others)
+        for trained_on, tested_on in zip(trained_ons, families, strict=True)
+    ]
 
 
 def left_out(families: Sequence[Degradation], *starts: object) -> list[Axes]:
@@ -110,10 +122,11 @@ study = Study(
             overrides=SMOKE,
             grids=(
                 {TRAINED_ON: FOUR[:1], "degradation": FOUR[:2], "start": (FUSED, TRUE)},
+                {TRAINED_ON: FOUR[:1], "degradation": FOUR[:1], "start": controls_of(FUSED, num_val_images=4)},
                 without_encoder(FOUR[:1]),
             ),
         ),
-        "desk": Preset(grids=(crossed(FOUR, FUSED, TRUE), without_encoder(FOUR))),
+        "desk": Preset(grids=(crossed(FOUR, FUSED, TRUE), *equal_cost(FOUR), without_encoder(FOUR))),
         "full": Preset(
             overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000},
             axes={**crossed(FAMILIES, OWN), "severity_encoder.seed": (0, 1, 2)},

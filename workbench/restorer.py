@@ -13,6 +13,7 @@ from workbench.autoencoders import Autoencoder
 from workbench.degradations import Degradation, pseudo_inverse
 from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
+from workbench.severity.budget import Budget
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.fusion import Fusion
 from workbench.severity.recalibration import Recalibration
@@ -83,6 +84,7 @@ class Restorer:
         say: told, in a line, when memory does not hold so many images.
         fusion: what is usual for the severity encoder, for start rules that doubt it.
         recalibration: how its variance is made right, for start rules that ask.
+        budget: how a control spends what the start spends that it is set against.
         guess: what the estimator reads: the image-domain view of y, or its pseudo-inverse.
     """
 
@@ -97,6 +99,7 @@ class Restorer:
     num_slots: int = 64
     fusion: Fusion | None = None
     recalibration: Recalibration | None = None
+    budget: Budget | None = None
     guess: Literal["view", "pseudo_inverse"] = "view"
     precision: Precision = "float32"
     say: Callable[[str], None] = lambda line: None
@@ -158,6 +161,7 @@ class Restorer:
             fusion=self.fusion,
             recalibration=self.recalibration,
             seed=self.seed,
+            budget=self.budget,
         )
         if self.solver.diffuses:
             start = self.start(situation)

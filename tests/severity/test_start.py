@@ -15,9 +15,9 @@ from workbench.config import UserError
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.fusion import Fusion
+from workbench.severity.members import AnyStart
 from workbench.severity.situation import Situation, Start, StartRule, timestep_at
 from workbench.severity.start import (
-    AnyStart,
     Channel,
     Fixed,
     Full,

@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench.config import Config
 from workbench.diffusion import Schedule
 from workbench.measurement import Measurement
+from workbench.severity.budget import Budget
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.fusion import Fusion
 from workbench.severity.recalibration import Recalibration
@@ -32,6 +33,7 @@ class Situation:
         fusion: what is usual for the severity encoder, for rules that doubt it.
         recalibration: how its variance is made right, how far that is off, and how its error spreads over channels.
         seed: keys the probes.
+        budget: how a control spends what the start spends that it is set against.
     """
 
     estimate: SeverityEstimate
@@ -45,6 +47,7 @@ class Situation:
     fusion: Fusion | None = None
     recalibration: Recalibration | None = None
     seed: int = 0
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ A chain visits the timesteps of a descending grid; a start is a position in that
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -116,25 +116,40 @@ class Matched(StartRule):
         """The variance of each latent channel over the mean, (channel,); (1,) where all are taken to have the mean."""
         return torch.ones(1, dtype=torch.float64)
 
+    def position(self, noise_variance: Tensor, schedule: Schedule, grid: Tensor) -> Tensor:
+        """The last grid position whose SNR is at or below the target; -1 where there is none, (batch,).
+
+        Args:
+            noise_variance: of z_hat as signal plus independent noise, (batch, channel).
+        """
+        # noise can be added to a channel and not taken away: the noisiest one says where to begin
+        target = 10 ** (-self.offset_db / 10) / noise_variance.amax(1)
+        # the grid descends in timestep, so SNR ascends along it: the last position that is noisy enough
+        return (schedule.snr[grid][None] <= target[:, None]).sum(1) - 1
+
     def __call__(self, situation: Situation) -> Start:
-        variance, distrusted = self.matched_variance(situation)
+        return self.begin(situation, *self.matched_variance(situation))
+
+    def begin(
+        self, situation: Situation, variance: Scalars, distrusted: Tensor | None = None, position: int | None = None
+    ) -> Start:
+        """The start matched to `variance`; or from one position for all images, each with the noise that it lacks."""
         v = variance.double().cpu()
         by_channel = v[:, None] * self.channel_profile(situation)
         # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain
         gain = torch.ones_like(by_channel) if self.channel == "forward" else 1 / (1 - by_channel).clamp(min=1e-12)
         noise_variance = by_channel * gain
-        # noise can be added to a channel and not taken away: the noisiest one says where to begin
-        target = 10 ** (-self.offset_db / 10) / noise_variance.amax(1)
-        noisy_enough = situation.schedule.snr[situation.grid][None] <= target[:, None]
-        # the grid descends in timestep, so SNR ascends along it: the last position that is noisy enough
-        position = noisy_enough.sum(1) - 1
-        fell_back = (position < 0) | (by_channel.amax(1) >= 1) & (self.channel == "mmse")
-        position = position.clamp(min=0)
-        a = situation.schedule.alpha_bar[situation.grid[position]][:, None]
+        if position is None:
+            positions = self.position(noise_variance, situation.schedule, situation.grid)
+            fell_back = (positions < 0) | (by_channel.amax(1) >= 1) & (self.channel == "mmse")
+        else:
+            positions, fell_back = torch.full((len(v),), position), torch.zeros(len(v), dtype=torch.bool)
+        positions = positions.clamp(min=0)
+        a = situation.schedule.alpha_bar[situation.grid[positions]][:, None]
         missing = (1 - a - a * noise_variance).clamp(min=0)
         signal, noise = (c.sqrt()[:, :, None, None].to(situation.noise) for c in (a * gain.square(), missing))
         z = signal * situation.estimate.z_hat + noise * situation.noise
-        start = _with_fallback(z, position, fell_back, situation)
+        start = _with_fallback(z, positions, fell_back, situation)
         return replace(start, variance=v, distrusted=None if distrusted is None else distrusted.cpu())
 
 
@@ -314,9 +329,6 @@ class OracleGaussian(_TrueVariance):
         scale = (variance / error_variance(noise, torch.zeros_like(noise))).sqrt()
         z_hat = z0 + scale.reshape(-1, 1, 1, 1) * noise
         return super().__call__(replace(situation, estimate=replace(situation.estimate, z_hat=z_hat)))
-
-
-AnyStart = Annotated[SNRMatch | Official | Fixed | Full | OracleVariance | OracleGaussian, Field(discriminator="kind")]
 
 
 def asked_of_encoder(start: Any) -> str | None:

@@ -18,10 +18,13 @@ from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
 from workbench.randomness import seed_of
 from workbench.restorer import Restored, Restorer
+from workbench.severity.budget import Budget, Costs
 from workbench.severity.conformal import check_sample
+from workbench.severity.control import EqualCost, spend
 from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.severity.members import AnyStart
 from workbench.severity.situation import Situation
-from workbench.severity.start import AnyStart, Fixed, Full, Matched, OracleVariance, SNRMatch, asked_of_encoder
+from workbench.severity.start import Fixed, Full, Matched, OracleVariance, SNRMatch, asked_of_encoder
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Runtime, Stage
@@ -150,10 +153,19 @@ class Evaluate(OnAutoencoder):
             recalibration=self.start.recalibration,
         )
 
+    def matched_stages(self) -> "tuple[Evaluate, ...]":
+        """Where the start is a control: the start that it is set against, on validation images and on these."""
+        if not isinstance(self.start, EqualCost):
+            return ()
+        fields = {name: getattr(self, name) for name in Evaluate.model_fields} | {"start": self.start.of}
+        matched = Evaluate(**fields)
+        on_val = matched.replace(split="val", num_images=self.start.num_val_images)
+        return (on_val, matched) if self.start.control == "permuted" else (on_val,)
+
     def upstream(self) -> tuple[Stage, ...]:
         stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage())
         fits = (self.fusion_stage(), self.recalibration_stage())
-        return tuple(stage for stage in (*stages, *fits) if stage is not None)
+        return tuple(stage for stage in (*stages, *fits, *self.matched_stages()) if stage is not None)
 
     def check(self) -> None:
         """Look at the data and the given weights and refuse what cannot work, before compute is spent.
@@ -164,6 +176,8 @@ class Evaluate(OnAutoencoder):
         """
         self.check_operators()
         self.data.split(self.split).first(self.num_images)
+        for matched in self.matched_stages():
+            matched.data.split(matched.split).first(matched.num_images)
         self.prior_stage().check()
         if (trained := self.severity_stage()) is not None:
             trained.check()
@@ -199,8 +213,28 @@ class Evaluate(OnAutoencoder):
         """What keys the noise of restoring: another for each sample, while the measurements stay."""
         return self.seed if self.sample == 0 else seed_of(self.seed, "sample", self.sample)
 
+    def budget(self, restorer: Restorer, runtime: Runtime) -> Budget | None:
+        """How a control spends the cost of the start that it is set against; None for other starts."""
+        if not isinstance(self.start, EqualCost):
+            return None
+        import pandas as pd
+
+        rows, *own = [pd.read_parquet(stage.ensure(runtime) / ROWS) for stage in self.matched_stages()]
+        unit = restorer.unit_flops(self.data.image_shape)
+        costs = Costs.of(rows["nfe"].tolist(), rows["flops"].tolist(), unit["severity_encoder"] + unit["decoder"])
+        on_val = (torch.tensor(rows[name].to_numpy()) for name in ("start_variance", "severity", "s2"))
+        given = [(torch.tensor(r["image_id"].to_numpy()), torch.tensor(r["start_variance"].to_numpy())) for r in own]
+        schedule = restorer.prior.schedule
+        grid = self.sampler.grid(schedule)
+        return spend(self.start, costs, schedule, grid, *on_val, given[0] if given else None, self.sampling_seed)
+
     def restorer(self, runtime: Runtime) -> Restorer:
         """Everything loaded and joined."""
+        restorer = self._restorer(runtime)
+        restorer.budget = self.budget(restorer, runtime)
+        return restorer
+
+    def _restorer(self, runtime: Runtime) -> Restorer:
         autoencoder = self.autoencoder_stage().load(runtime)
         trained, fusion, recalibration = self.severity_stage(), self.fusion_stage(), self.recalibration_stage()
         return Restorer(

@@ -16,8 +16,9 @@ from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
 from workbench.restorer import Restorer
 from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.members import AnyStart
 from workbench.severity.situation import Situation
-from workbench.severity.start import AnyStart, SNRMatch, asked_of_encoder
+from workbench.severity.start import SNRMatch, asked_of_encoder
 from workbench.solvers import LDPS, AnySolver
 from workbench.solvers.base import Networks, middle_step
 from workbench.stages.base import Runtime, Stage, place, provenance

@@ -1,0 +1,146 @@
+"""Controls of a matched start: what is adapting to each image worth, at equal mean cost?
+
+A matched start differs from one timestep for all images in two ways: it adds only the noise that z_hat lacks, and it
+begins earlier for images that are harder. Each control takes one of these away and spends the same mean FLOPs, all
+networks included, as measured on validation images:
+
+- `timestep`: one timestep for all images, with the noise of CCDF (arXiv 2112.05146).
+- `missing_noise`: one timestep for all images, each with the noise that it lacks: isolates the amount of noise.
+- `permuted`: matched to the variance of another image: the same starts, dealt out blindly.
+- `known_severity`: matched to the mean error variance at the image's true severity, which only a study knows.
+
+What adapting is worth is what the matched start gains over the best of `timestep`, `permuted` and `known_severity`.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from workbench import randomness
+from workbench.config import UserError
+from workbench.diffusion import Schedule, diffuse
+from workbench.severity.budget import Budget, Costs
+from workbench.severity.situation import Situation, Start, StartRule
+from workbench.severity.start import SNRMatch
+from workbench.tensors import Scalars
+
+Control = Literal["timestep", "missing_noise", "permuted", "known_severity"]
+NAMES: Mapping[Control, str] = {
+    "timestep": "one timestep",
+    "missing_noise": "one timestep, missing noise",
+    "permuted": "permuted variances",
+    "known_severity": "known severity",
+}
+MAX_OFFSET_DB = 60.0
+"""How much earlier or later a control may begin to spend what the matched start spends."""
+
+
+class EqualCost(StartRule):
+    """A control of `of`: a start that does not adapt as it does, and costs the same on average."""
+
+    kind: Literal["equal_cost"] = "equal_cost"
+    control: Control = Field("timestep", description="what is taken away from the matched start")
+    of: SNRMatch = Field(SNRMatch(), description="the matched start")
+    num_val_images: int = Field(128, ge=2, le=10**6, description="validation images on which costs are made equal")
+
+    @field_validator("of")
+    @classmethod
+    def _plain(cls, of: SNRMatch) -> SNRMatch:
+        if of.channel != "forward" or of.recalibrated:
+            raise ValueError("a control is of a start with channel=forward, white noise and the variance as estimated")
+        return of
+
+    @property
+    def label(self) -> str:
+        """The control in words."""
+        return NAMES[self.control]
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the matched variance of the image itself is needed, and with it what is usual for the encoder."""
+        return self.control == "missing_noise" and self.of.fitted
+
+    @property
+    def trusts_encoder(self) -> bool:
+        """Whether the matched start does."""
+        return self.of.trusts_encoder
+
+    def __call__(self, situation: Situation) -> Start:
+        budget = situation.budget
+        if budget is None:
+            raise UserError(
+                "start.kind=equal_cost needs the cost of the start that it is set against: use it in studies"
+            )
+        if self.control == "timestep":
+            batch = len(situation.noise)
+            a = situation.schedule.alpha_bar[situation.grid[budget.position]].expand(batch)
+            z = diffuse(situation.estimate.z_hat, situation.noise, a)
+            return Start(z, torch.full((batch,), budget.position), torch.zeros(batch, dtype=torch.bool))
+        if self.control == "missing_noise":
+            variance, distrusted = self.of.matched_variance(situation)
+            return self.of.begin(situation, variance, distrusted, position=budget.position)
+        rule = self.of.replace(offset_db=self.of.offset_db + budget.offset_db)
+        return rule.begin(situation, budget.variance_of(situation.measurement).to(situation.noise))
+
+
+def spend(
+    control: EqualCost,
+    costs: Costs,
+    schedule: Schedule,
+    grid: Tensor,
+    variances: Scalars,
+    severities: Scalars,
+    true_variances: Scalars,
+    given: tuple[Tensor, Scalars] | None,
+    seed: int,
+) -> Budget:
+    """The budget of a control, rounded to whole steps in the control's favour.
+
+    Args:
+        variances: matched on validation images, (n,).
+        severities, true_variances: of the same images.
+        given: ids and matched variances of the images to be restored; for `permuted`.
+        seed: keys the permutation.
+    """
+    overhead = costs.matched if control.control == "missing_noise" else costs.plain
+    wanted = costs.steps(overhead)
+    if control.control in ("timestep", "missing_noise"):
+        # a hair less than a whole number of steps is that number
+        return Budget(position=len(grid) - min(max(1, math.ceil(wanted - 1e-6)), len(grid)))
+    if control.control == "permuted":
+        assert given is not None
+        ids, own = given
+        order = torch.randperm(len(own), generator=randomness.generator(seed, "permuted"))
+        dealt = dict(zip(ids.tolist(), own[order].tolist(), strict=True))
+        return Budget(offset_db=_offset(control.of, wanted, schedule, grid, variances), variances=dealt)
+    looked_up = _by_severity(severities, true_variances)
+    assumed = torch.tensor(looked_up(severities.tolist()))
+    return Budget(offset_db=_offset(control.of, wanted, schedule, grid, assumed), by_severity=looked_up)
+
+
+def _offset(rule: SNRMatch, wanted: float, schedule: Schedule, grid: Tensor, variances: Scalars) -> float:
+    """The least offset in dB, beside the rule's own, at which the mean NFE are at least those wanted."""
+
+    def mean_nfe(offset_db: float) -> float:
+        shifted = rule.replace(offset_db=rule.offset_db + offset_db)
+        position = shifted.position(variances.double()[:, None], schedule, grid).clamp(min=0)
+        return float((len(grid) - position).double().mean())
+
+    low, high = -MAX_OFFSET_DB, MAX_OFFSET_DB
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if mean_nfe(middle) >= wanted - 1e-6 else (middle, high)
+    return high
+
+
+def _by_severity(severities: Scalars, variances: Scalars) -> Callable[[Sequence[float]], Sequence[float]]:
+    """The mean of log variance as a monotone function of severity."""
+    from sklearn.isotonic import IsotonicRegression
+
+    fit = IsotonicRegression(increasing="auto", out_of_bounds="clip")
+    fit.fit(severities.double().numpy(), variances.double().log().numpy())
+    return lambda levels: [math.exp(value) for value in fit.predict(levels).tolist()]
