@@ -1,8 +1,8 @@
 """What is adapting to each image worth? A matched start beside controls of equal mean FLOPs.
 
-See `workbench.severity.control`: a control begins for all images alike, or with the variance of another image, or of the
-true severity. Adapting is worth what the matched start gains over the best of these. The best is chosen by its PSNR on
-the test images, which favours the control.
+See `workbench.severity.control`: a control begins alike for all images, or with the variance of another image, or of
+the true severity. Adapting is worth what the matched start gains over the best of these. The best is chosen by its PSNR
+on the test images, which favours the control.
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,9 +90,9 @@ def sentence(comparisons: Sequence[Comparison]) -> str:
     unequal = max(ratios) > UNEQUAL or min(ratios) < 1 / UNEQUAL
     caution = f" Costs are not equal: the controls' are {number(min(ratios), 2)} to {number(max(ratios), 2)} times."
     return (
-        f"Adapting to each image, at equal mean FLOPs, {verdict} {spoken(shown, 2)} dB over the best start that does not "
-        f"({len(told)} {pairs}); adding only the noise that is missing, from one timestep, is worth {spoken(noise, 2)} dB."
-        + (caution if unequal else "")
+        f"adapting to each image, at equal mean FLOPs, {verdict} {spoken(shown, 2)} dB over the best start that does "
+        f"not ({len(told)} {pairs}); adding only the noise that is missing, from one timestep, is worth "
+        f"{spoken(noise, 2)} dB.{caution if unequal else ''}"
     )
 
 
@@ -113,14 +113,14 @@ def section(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> Sect
         rows[comparison.name] = row
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("pair")
     text = Markup().join(paragraph(said) for said in sentences) + paragraph(
-        "Each control spends as many FLOPs on an image, on average, as the matched start, with encoder, decoder and the "
-        "residual's probes; its timestep or offset was chosen for that on validation images, rounded up to a whole "
-        f"step. {NAMES['timestep'].capitalize()}: all images begin alike, with the noise of CCDF. "
+        "Each control spends as many FLOPs on an image, on average, as the matched start, encoder, decoder and probes "
+        "of the residual included. Its timestep or offset was chosen for that on validation images, rounded up to a "
+        f"whole step. {NAMES['timestep'].capitalize()}: all images begin alike, with the noise of CCDF. "
         f"{NAMES['missing_noise'].capitalize()}: the same, but each image gets only the noise that it lacks. "
         f"{NAMES['permuted'].capitalize()}: each image begins where another should. "
         f"{NAMES['known_severity'].capitalize()}: each begins where images of its true severity should on average, "
-        "which only a study knows. Adapting is worth the gain over the best of the first, the third and the fourth, chosen "
-        "on these very images, which favours the controls."
+        "which only a study knows. Adapting is worth the gain over the best of the first, the third and the fourth; "
+        "which is best is read from these very images, which favours the controls."
     )
     caption = "PSNR gained by the matched start, dB, image by image"
     return Section("What is adapting to each image worth?", text + html_table(table, 2, caption))

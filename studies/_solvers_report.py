@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 
+from studies import _equal_cost
+from studies._equal_cost import Comparison
 from studies._rows import has_column
 from studies._solvers_runs import (
     DECODED,
@@ -21,6 +24,7 @@ from studies._solvers_runs import (
     Pair,
     Run,
     claim_of,
+    comparison_of,
     few_steps,
     read_pairs,
     read_runs,
@@ -77,6 +81,8 @@ def answer(results: "StudyResults") -> list[str]:
         + (f"; for {undecided} it cannot be told." if undecided else ".")
     )
     sentences = [_pair_sentences(pair) for pair in pairs if claim_of(pair) is not None]
+    adapting = _equal_cost.sentence(_comparisons(pairs))
+    sentences += [adapting[0].upper() + adapting[1:]] if adapting else []
     return [first, *sentences, *(_few_sentence(name, few) for name, few in few_steps(pairs).items())]
 
 
@@ -124,6 +130,15 @@ def claim_section(results: "StudyResults") -> Section:
         f"; times were taken on {device}, run by run, and are rougher than counts of evaluations" if device else ""
     )
     return Section(title, text + html_table(table, decimals, caption))
+
+
+def controls_section(results: "StudyResults") -> Section | None:
+    """The SNR-matched run beside starts that do not adapt, at equal mean FLOPs; None without such."""
+    found = _comparisons(read_pairs(results))
+    if not found:
+        return None
+    said = _equal_cost.sentence(found)
+    return _equal_cost.section(found, [said[0].upper() + said[1:]] if said else [])
 
 
 def pareto_section(results: "StudyResults") -> Section:
@@ -189,7 +204,7 @@ def examples_section(results: "StudyResults") -> Section | None:
     return Section("Restored examples", text + Markup().join(parts))
 
 
-SECTIONS = (claim_section, pareto_section, tables_section, examples_section)
+SECTIONS = (claim_section, controls_section, pareto_section, tables_section, examples_section)
 """The page's sections, in order."""
 
 
@@ -203,6 +218,11 @@ def picture(results: "StudyResults") -> bytes:
     if not pairs:
         raise UserError("these results hold no solver that diffuses, so there is no curve to draw")
     return png(_pareto_figure([pair for pair in pairs if pair.solver == pairs[0].solver], "nfe"))
+
+
+def _comparisons(pairs: Sequence[Pair]) -> list[Comparison]:
+    found = [(pair, comparison) for pair in pairs if (comparison := comparison_of(pair)) is not None]
+    return [replace(comparison, name=_title(pair)) for pair, comparison in found]
 
 
 def _pair_sentences(pair: Pair) -> str:

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from studies._equal_cost import Comparison
 from studies._rows import has_column, lost, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, ratio_of_means, statistics
+from workbench.severity.control import NAMES, Control
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
     from workbench.results import StudyResults
 
 AXES = ("solver", "degradation", "start", "timestep", "num_steps", "eta")
+CONTROL = "control"
+"""An axis of results that hold controls of the SNR-matched start."""
 DECODED = "decode_only"
 LONG, FEW = "ldps", "ldps_few"
-FULL, FIXED, OFFICIAL, MATCHED = "full", "fixed", "official", "snr_match"
+FULL, FIXED, OFFICIAL, MATCHED, EQUAL_COST = "full", "fixed", "official", "snr_match", "equal_cost"
 STARTS = {FULL: "pure noise", FIXED: "fixed (CCDF)", OFFICIAL: "official", MATCHED: "SNR match"}
 FEWER_NFE, LESS_TIME = 10, 7
 """What the claim asks for: how many times fewer network evaluations, how many times less time."""
@@ -32,7 +36,7 @@ MARGINS = {"psnr": 0.1, "ssim": 0.005, "lpips": 0.01}
 
 @dataclass(frozen=True)
 class Run:
-    """One cell; its rows are indexed by image id, in its order."""
+    """One cell; its rows are indexed by image id, in its order. `control` is empty but for a start of equal cost."""
 
     solver: str
     degradation: str
@@ -41,10 +45,13 @@ class Run:
     num_steps: int
     eta: float
     rows: "DataFrame"
+    control: Control | Literal[""] = ""
 
     @property
     def kind(self) -> str:
         """The start in words, and DDPM where the reverse step draws noise as it does."""
+        if self.control:
+            return f"control: {NAMES[self.control]}"
         return STARTS.get(self.start, self.start) + (", DDPM" if self.eta == 1 else "")
 
     @property
@@ -215,9 +222,20 @@ def read_runs(results: "StudyResults") -> list[Run]:
         key = tuple(str(rows[axis].iloc[0]) for axis in AXES)
         solver, degradation, start, timestep, num_steps, eta = key
         by_image = rows.set_index("image_id").sort_index()
-        run = Run(solver, degradation, start, timestep, int(num_steps), float(eta), by_image)
-        put(runs, key, run, ", ".join(key))
+        control = rows[CONTROL].iloc[0] if start == EQUAL_COST and CONTROL in rows else ""
+        run = Run(solver, degradation, start, timestep, int(num_steps), float(eta), by_image, control)
+        put(runs, (*key, control), run, ", ".join((*key, control)))
     return list(runs.values())
+
+
+def comparison_of(pair: Pair) -> Comparison | None:
+    """The SNR-matched run beside its controls on the same grid; None where there are none."""
+    controls = {run.control: run for run in pair.of(EQUAL_COST) if run.control}
+    matched = next((run for run in pair.of(MATCHED) for c in controls.values() if run.num_steps == c.num_steps), None)
+    if matched is None:
+        return None
+    name = f"{pair.solver} on {pair.degradation}"
+    return Comparison(name, matched.rows, {control: run.rows for control, run in controls.items()})
 
 
 def claim_of(pair: Pair) -> Claim | None:

@@ -19,6 +19,7 @@ from studies import _solvers_paper as paper
 from studies import _solvers_report as report
 from studies._cells import matched
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.severity.control import NAMES
 from workbench.severity.start import SNRMatch
 from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, LDPSFew, ReSample, Solver
 from workbench.stages.evaluate_tuned import EvaluateTuned
@@ -86,19 +87,35 @@ def in_few_steps(degradation: Degradation, grids: Grids) -> Axes:
     return {**matched(degradation), **solver, "sampler.num_steps": grids.few}
 
 
+def equal_cost(pair: Pair, num_steps: int, num_val_images: int) -> Axes:
+    """Controls of the SNR-matched start at equal mean FLOPs."""
+    solver, degradation = pair
+    strength = "solver.gamma" if isinstance(solver, ReSample) else "solver.guidance_scale"
+    common = {**matched(degradation), "solver": (solver,), "tuned": (strength,), "sampler.num_steps": (num_steps,)}
+    start = {"start.kind": ("equal_cost",), "start.of": (SNRMatch(variance="encoder"),)}
+    return {**common, **start, "start.control": tuple(NAMES), "start.num_val_images": (num_val_images,)}
+
+
 def pairs(solvers: Sequence[Solver], degradations: Sequence[Degradation]) -> list[Pair]:
     """Solvers with the degradations that they can handle."""
     return [(s, d) for s in solvers for d in degradations if d.linear or not s.linear_only]
 
 
-def preset(chosen: Sequence[Pair], grids: Grids, overrides: Mapping[str, object]) -> Preset:
-    """Every run of these pairs; LDPS in few steps and the decoded estimate of every degradation."""
+def preset(
+    chosen: Sequence[Pair], grids: Grids, overrides: Mapping[str, object], num_control_images: int = 0
+) -> Preset:
+    """Every run of these pairs; LDPS in few steps and the decoded estimate of every degradation.
+
+    Args:
+        num_control_images: validation images on which controls of the matched start are given its cost; 0: no controls.
+    """
     degradations = dict.fromkeys(degradation.kind for _, degradation in chosen)
     of_kind = {degradation.kind: degradation for _, degradation in chosen}
     first, *others = [axes for pair in chosen for axes in cells_of(pair, grids)]
     controls = [decoded(of_kind[kind], max(grids.matched)) for kind in degradations]
     few = [in_few_steps(degradation, grids) for degradation in of_kind.values()]
-    return Preset(overrides=overrides, axes=first, grids=[*others, *few, *controls])
+    equal = [equal_cost(pair, max(grids.matched), num_control_images) for pair in chosen] if num_control_images else []
+    return Preset(overrides=overrides, axes=first, grids=[*others, *few, *controls, *equal])
 
 
 DESK = Grids(
@@ -126,6 +143,9 @@ study = Study(
         "tuned": None,  # the solver's own
         "start.kind": "start",
         "start.timestep": "timestep",
+        "start.control": "control",
+        "start.of": None,  # the encoder's SNR match
+        "start.num_val_images": None,
         "sampler.num_steps": "num_steps",
         "sampler.eta": "eta",
     },
@@ -142,11 +162,13 @@ study = Study(
                 "severity_encoder.num_train_images": 128,
                 "severity_encoder.batch_size": 32,
             },
+            num_control_images=4,
         ),
         "desk": preset(
             [*pairs((LDPS(),), FAMILIES[:2]), (PSLD(), FAMILIES[0])],
             DESK,
             {"num_images": 64, "num_val_images": 16, "num_values": 3, "max_extensions": 2},
+            num_control_images=64,
         ),
         "full": preset(
             pairs(SOLVERS, FAMILIES),
