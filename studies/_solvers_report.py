@@ -262,7 +262,10 @@ def _pareto_figure(pairs: Sequence[Pair], column: str) -> "Figure":
     quantity = QUANTITIES[column]
     panels = {}
     for pair in pairs:
-        runs = sorted((run for run in pair.runs if run.nfe > 0), key=lambda run: float(run.rows[column].mean()))
+        runs = sorted(
+            (run for run in pair.runs if run.nfe > 0 and not run.control),
+            key=lambda run: float(run.rows[column].mean()),
+        )
         panels[pair.degradation] = {
             kind: Line(
                 [float(run.rows[column].mean()) * quantity.scale for run in runs if run.kind == kind],
