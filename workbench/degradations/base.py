@@ -74,8 +74,12 @@ class Degradation(Config):
         """The image-domain view of y that a severity encoder reads, where y is no image; None: y itself."""
         return None
 
-    def given_parameters(self, params: Params) -> tuple[Params, list[str]]:
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
         """A user's own operator parameters as A takes them, and a line for each conversion.
+
+        Args:
+            params: all that the user gave, of any dtype, images first.
+            image_shape: (channels, height, width) of the images that A takes.
 
         Raises:
             UserError: for values that A cannot have and that have no one obvious reading.
