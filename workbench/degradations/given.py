@@ -83,7 +83,7 @@ class Given:
         )
         if unit > 1 + OFF_ONE:
             self.lines.append(f"{name} of {self.operator}: 0 and {unit:g} read as 0 and 1")
-        refuse(~kept.flatten(1).any(1), f"{name} of {self.operator} keeps no pixel")
+        refuse(~_any(kept), f"{name} of {self.operator} keeps no pixel")
         return kept.to(torch.get_default_dtype())
 
     def kernel(self, name: str) -> Tensor:
@@ -98,9 +98,9 @@ class Given:
             )
         # rounding of a Fourier transform leaves values a hair below 0
         negative = value < -1e-6 * value.abs().amax((1, 2, 3), keepdim=True)
-        refuse(negative.flatten(1).any(1), f"{name} of {self.operator} has negative values, and a kernel has none")
+        refuse(_any(negative), f"{name} of {self.operator} has negative values, and a kernel has none")
         total = value.sum((2, 3), keepdim=True)
-        refuse((total <= 0).flatten(1).any(1), f"{name} of {self.operator} is zero, and a kernel sums to 1")
+        refuse(_any(total <= 0), f"{name} of {self.operator} is zero, and a kernel sums to 1")
         if bool(((total - 1).abs() > OFF_ONE).any()):
             self.lines.append(f"{name} of {self.operator}: divided by its sum, {_range(total)}, which must be 1")
             value = value.clamp(min=0) / total
@@ -152,8 +152,7 @@ class Given:
 
     def _refuse_values(self, name: str, value: Tensor, bad: Tensor, expected: str) -> None:
         """Refuse the images with bad values, if there are any."""
-        images = bad.reshape(len(bad), -1).any(1)
-        refuse(images, f"{name} of {self.operator} holds {_values(value[bad])}, expected {expected}")
+        refuse(_any(bad), f"{name} of {self.operator} holds {_values(value[bad])}, expected {expected}")
 
     def _array(self, name: str, *sizes: Size) -> Tensor:
         """An array of these sizes after the images, finite, in double precision."""
@@ -166,10 +165,7 @@ class Given:
         if value.is_complex():
             raise UserError(f"{name} of {self.operator} is complex, expected real values")
         value = value.double()
-        refuse(
-            ~value.isfinite().reshape(len(value), -1).all(1),
-            f"{name} of {self.operator} holds values that are not finite",
-        )
+        refuse(_any(~value.isfinite()), f"{name} of {self.operator} holds values that are not finite")
         return value
 
 
@@ -196,7 +192,7 @@ def check_values(y: Measurements, scale: bool = True) -> None:
         ImagesError: naming the images.
     """
     refuse(
-        ~y.isfinite().flatten(1).all(1),
+        _any(~y.isfinite()),
         "y holds values that are not finite; what was not measured is 0 there, and the operator's parameters say where",
     )
     peak = y.abs().flatten(1).amax(1)
@@ -223,21 +219,21 @@ def zero_where_unobserved(y: Measurements, observed: Tensor, where: str, remedy:
     seen = (observed != 0).expand_as(y)
     off = ~seen & (y.abs() > ROUNDING)
     filled: list[float] = []
-    inverted, contradicting = [], {}
-    for i in off.flatten(1).any(1).nonzero()[:, 0].tolist():
-        kept, dropped = y[i][seen[i]], y[i][~seen[i]]
-        if kept.numel() and (kept.abs() <= ROUNDING).double().mean() >= ALMOST_ALL:
-            inverted.append(i)
-        elif all(_is_constant(channel[~flag]) for channel, flag in zip(y[i], seen[i], strict=True)):
-            filled.append(float(dropped.mean()))
+    counts: dict[int, str] = {}
+    swapped = []
+    for i in _any(off).nonzero()[:, 0].tolist():
+        kept, elsewhere = y[i][seen[i]], y[i][~seen[i]]
+        is_swapped = bool(kept.numel()) and bool((kept.abs() <= ROUNDING).double().mean() >= ALMOST_ALL)
+        is_filled = all(_is_constant(channel[~flag]) for channel, flag in zip(y[i], seen[i], strict=True))
+        if is_filled and not is_swapped:
+            filled.append(float(elsewhere.mean()))
         else:
-            contradicting[i] = f"{int(off[i].sum())} of {len(dropped)}"
-    if inverted:
-        raise ImagesError(inverted, f"y is zero where it should hold values, and not zero {where}: {remedy}")
-    if contradicting:
-        counts = ", ".join(list(contradicting.values())[:NUM_NAMED])
-        more = ", ..." if len(contradicting) > NUM_NAMED else ""
-        raise ImagesError(list(contradicting), f"y is not zero {where} (in {counts}{more} values there): {remedy}")
+            counts[i] = f"{int(off[i].sum())} of {len(elsewhere)}"
+            swapped.append(is_swapped)
+    if counts:
+        numbers = ", ".join(list(counts.values())[:NUM_NAMED]) + (", ..." if len(counts) > NUM_NAMED else "")
+        inverted = ", but zero elsewhere, as if inverted" if all(swapped) else ""
+        raise ImagesError(list(counts), f"y is not zero {where} (in {numbers} values there){inverted}: {remedy}")
     lines = []
     if filled:
         lines.append(
@@ -266,6 +262,11 @@ def _spread(value: Tensor, images: Tensor, num_images: int) -> Tensor:
     spread = value.new_zeros(num_images, *value.shape[1:])
     spread[images] = value
     return spread
+
+
+def _any(flags: Tensor) -> Tensor:
+    """Per image."""
+    return flags.flatten(1).any(1) if flags.ndim > 1 else flags
 
 
 def _is_constant(values: Tensor) -> bool:
