@@ -14,7 +14,7 @@ def place(variable: str, name: str) -> Path:
     """
     here = Path(name)
     if given := os.environ.get(variable):
-        return Path(given)
+        return at_home(given)
     return here if here.is_dir() or not (CHECKOUT / "pyproject.toml").is_file() else CHECKOUT / name
 
 
@@ -26,3 +26,11 @@ def runs_root() -> Path:
 def data_root() -> Path:
     """The folder that data is put into: $WORKBENCH_DATA, else ./data, else that of the clone."""
     return place("WORKBENCH_DATA", "data")
+
+
+def at_home(path: str | Path) -> Path:
+    """The path with a leading ~ as the home folder, which the shell leaves as it is in --name=~/x."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # of a user whom there is not: a folder may be called ~x
+        return Path(path)

@@ -90,6 +90,6 @@ def test_bad_folders_are_one_clear_line(tmp_path, pictures, save):
     refused(tmp_path / "text", r"cannot read the image .*photo\.jpg")
 
     save(pictures, tmp_path / "deep")
-    Image.fromarray(np.full((20, 20), 40000, np.uint16)).save(tmp_path / "deep" / "sixteen.png")
-    refused(tmp_path / "deep", r"sixteen\.png holds more than 8 bits")
+    Image.fromarray(np.full((20, 20), 40000, np.int32)).save(tmp_path / "deep" / "signed.tif")
+    refused(tmp_path / "deep", r"signed\.tif holds int32, whose white is not known")
     refused(tmp_path / "deep" / "000.png", "is no folder")

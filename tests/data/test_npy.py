@@ -70,16 +70,19 @@ BAD = {
     "below 0": (noise(30, 20, 20) * 2 - 1, "floats must lie on"),
     "infinite": (np.full((30, 20, 20), np.inf, np.float32), "floats must lie on"),
     "integers": (np.zeros((30, 20, 20), np.int64), "holds int64"),
-    "16 bits": (np.zeros((30, 20, 20), np.uint16), "holds uint16"),
+    "signed": (np.zeros((30, 20, 20), np.int16), "holds int16, whose white is not known"),
     "complex": (np.zeros((30, 20, 20), np.complex64), "holds complex64"),
     "two dimensions": (noise(30, 400), "shape"),
     "five dimensions": (noise(30, 2, 20, 20, 3), "shape"),
     "two channels": (noise(30, 20, 20, 2), "shape"),
-    "channels first": (noise(30, 3, 20, 20), "shape"),
+    "channels first": (noise(30, 3, 20, 20), r"looks like N x C x H x W: transpose it with .*\(0, 2, 3, 1\)"),
+    "images last": (noise(20, 20, 30), r"looks like H x W x N: transpose it with .*or, if it is N x H x W"),
+    "colour images last": (noise(20, 24, 3, 30), r"looks like H x W x C x N: .*\(3, 0, 1, 2\)"),
+    "all channels first": (noise(3, 20, 24, 30), r"looks like C x H x W x N: .*\(3, 1, 2, 0\)"),
     "too small": (noise(30, 16, 20), "smaller than size 20"),
     "too few": (noise(19, 20, 20), "holds 19 different images"),
     "none": (noise(0, 20, 20), "holds 0 different images"),
-    "objects": (np.array([{}, 1], dtype=object), "cannot read"),
+    "objects": (np.array([{}, 1], dtype=object), "holds Python objects, which are not read"),
 }
 
 
@@ -98,7 +101,7 @@ def test_bad_files_are_one_clear_line(tmp_path, pictures):
     (tmp_path / "cut.npy").write_bytes(content[: len(content) // 2])
     (tmp_path / "text.npy").write_text("no array")
     (tmp_path / "empty.npy").touch()
-    np.savez(tmp_path / "archive.npz", pictures)
+    np.savez(tmp_path / "archive.npz", pictures, pictures)
     for name in ("cut.npy", "text.npy", "empty.npy", "archive.npz", "absent.npy"):
         with pytest.raises(UserError, match=name) as caught:
             Npy(path=tmp_path / name, size=20).split("train")

@@ -1,33 +1,48 @@
 """A folder of image files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from workbench.config import NOT_IDENTITY, UserError
+from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError
 from workbench.data.base import ImageSource
+from workbench.data.image_file import read_stored
+from workbench.data.picture import WHITE, on_unit_scale, refuse_outside, white_of
 from workbench.data.preparation import prepare
+from workbench.data.reading import PICTURES, list_pictures, say
+from workbench.places import at_home
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES = PICTURES
+TRAIN, VAL, TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
+"""How folders of official splits are called, in capitals or not."""
 
 
 class ImageFolder(ImageSource):
-    """PNG, JPEG, BMP, WebP and TIFF files of any size in a folder and its subfolders.
+    """Image files of any size in a folder and its subfolders, whatever Pillow and tifffile read.
 
-    Each is cropped at the centre to a square and resized without aliasing; transparency is dropped. Where the folder
-    has subfolders `train` and `test`, these are the official splits and what lies beside them is not read. Prepared
-    images are held in memory: N x size x size x channels bytes.
+    Each is cropped at the centre to a square and resized without aliasing; transparency is put on white. Where the
+    folder has subfolders `train` and `test`, these are the official splits and what lies beside them is not read;
+    where there is no `test`, `val` is the official test split. Prepared images are held in memory: N x size x size x
+    channels bytes, and four times as many if a file has more than 8 bits a channel.
     """
 
     kind: Literal["image_folder"] = "image_folder"
     path: Path = Field(description="the folder", json_schema_extra=NOT_IDENTITY)
+    white: float | None = Field(
+        None,
+        gt=0,
+        description="the value that is white in the files; none: by their type (255, 65535, floats 1) and their values",
+        json_schema_extra=ADDED_LATER,
+    )
 
     @field_validator("path", mode="before")
     @classmethod
     def _text(cls, path: Any) -> Any:
-        return str(path) if isinstance(path, int) else path  # a folder may be called 2024
+        # a folder may be called 2024
+        return at_home(str(path)) if isinstance(path, int | str | Path) else path
 
     def is_present(self) -> bool:
         return self.path.is_dir()
@@ -39,41 +54,87 @@ class ImageFolder(ImageSource):
 
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         folder = self.fetch()
-        train, test = folder / "train", folder / "test"
-        if train.is_dir() and test.is_dir():
-            return self._read_folder(train), self._read_folder(test)
-        return self._read_folder(folder), None
+        parts, about_splits = _official_splits(folder)
+        listings = [list_pictures(part, recursive=True) for part in parts]
+        for part, listing in zip(parts, listings, strict=True):
+            if not listing.files:
+                known = ", ".join(suffix.removeprefix(".") for suffix in PICTURES)
+                raise UserError(f"{part} holds no images ({known}): {listing.line(part)}")
+        listing = sum(listings[1:], listings[0])
+        images, notes = self._read(listing.files)
+        say(listing.line(folder, notes) + about_splits)
+        num_first = len(listings[0].files)
+        return images[:num_first], images[num_first:] if len(parts) > 1 else None
 
-    def _read_folder(self, folder: Path) -> np.ndarray:
-        files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and not file.is_dir())
-        if not files:
-            raise UserError(f"{folder} holds no images ({', '.join(s.removeprefix('.') for s in SUFFIXES)})")
+    def _read(self, files: Sequence[Path], black_and_white: bool = False) -> tuple[np.ndarray, list[str]]:
+        """(prepared images; what was converted).
+
+        Args:
+            black_and_white: bytes are 0 and 1, as a first reading found.
+        """
         images = np.empty((len(files), self.size, self.size, self.channels), np.uint8)
+        notes: list[str] = []
+        peaks = dict.fromkeys(WHITE, 0.0)
+        deep = []
         for row, file in enumerate(files):
-            pixels = read_image(file)
-            if min(pixels.shape[:2]) < self.size:
-                height, width = pixels.shape[:2]
+            stored, more, stated = read_stored(file)
+            notes += more
+            if min(stored.shape[:2]) < self.size:
+                height, width = stored.shape[:2]
                 raise UserError(
                     f"{file} is {height} x {width} pixels, smaller than size {self.size}: remove it or lower data.size"
                 )
-            images[row] = prepare(pixels[None], self.size, self.channels)[0]
-        return images
+            white = self.white or stated
+            if white is None and stored.dtype in WHITE:
+                peaks[stored.dtype] = max(peaks[stored.dtype], float(stored.max()))
+                white = 1 if black_and_white and stored.dtype == np.uint8 else WHITE[stored.dtype]
+                deep += [row] if stored.dtype == np.uint16 else []
+            pixels = on_unit_scale(stored, white or 1)
+            if pixels.dtype != np.uint8:
+                refuse_outside(float(pixels.min()), float(pixels.max()), str(file), white or 1)
+                images = _as_floats(images)
+            prepared = prepare(pixels[None], self.size, self.channels, clip=False)[0]
+            images[row] = prepared if prepared.dtype == images.dtype else _as_floats(prepared)
+        # what white is in files of one type, all of them together say
+        for dtype, peak in peaks.items():
+            white, more = white_of(dtype, peak)
+            if dtype == np.uint8 and white == 1 and not black_and_white:
+                return self._read(files, black_and_white=True)
+            if dtype == np.uint16 and deep:
+                images[deep] *= np.float32(WHITE[dtype] / white)
+            notes += more
+        return images if images.dtype == np.uint8 else images.clip(0, 1, out=images), notes
+
+
+def _official_splits(folder: Path) -> tuple[list[Path], str]:
+    """([train, test] or [the folder itself], what to tell the user about it)."""
+    found = {path.name: path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+
+    def called(names: Sequence[str]) -> Path | None:
+        """The first of such a name, and the one in small letters before capitals."""
+        order = sorted((names.index(n.lower()), n != n.lower(), n) for n in found if n.lower() in names)
+        return found[order[0][2]] if order else None
+
+    train, val, test = called(TRAIN), called(VAL), called(TEST)
+    if train is None or (test is None and val is None):
+        named = train or val or test
+        return [folder], f"; {named.name} alone is no official split, all is split by content" if named else ""
+    held_out = test or val
+    assert held_out is not None
+    unread = sorted(set(found) - {train.name, held_out.name})
+    beside = f"; not read: {', '.join(unread)}" if unread else ""
+    return [train, held_out], f"; official splits: train {train.name}, test {held_out.name}{beside}"
+
+
+def _as_floats(images: np.ndarray) -> np.ndarray:
+    return images if images.dtype == np.float32 else images / np.float32(255)
 
 
 def read_image(file: Path) -> np.ndarray:
-    """An image file as (H, W, 3) uint8, upright as its EXIF orientation says.
+    """Until `restore` reads by `reading.read_pictures`: the picture as (H, W, C) uint8."""
+    from workbench.data.image_file import read_image as read
 
-    Raises:
-        UserError: if the file cannot be read, or holds more than 8 bits a channel.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as image:
-            if image.mode.startswith(("I", "F")):
-                raise UserError(f"{file} holds more than 8 bits a channel: save it with 8 bits, or use kind npy")
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except UserError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot read the image {file}: {error}") from None
+    pixels = read(file).pixels
+    if pixels.dtype != np.uint8:
+        raise UserError(f"{file} holds more than 8 bits a channel: save it with 8 bits")
+    return pixels

@@ -1,33 +1,45 @@
-"""Images in one .npy file, memory-mapped."""
+"""Images in one array file, memory-mapped."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from workbench.config import NOT_IDENTITY, UserError
+from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError
+from workbench.data.arrays import as_batch, open_array
 from workbench.data.base import ImageSource
+from workbench.data.picture import on_unit_scale, refuse_outside, unfit, white_of
 from workbench.data.preparation import prepare
+from workbench.data.reading import say
+from workbench.places import at_home
 
 CHUNK = 1024
 """Images that are checked or prepared at a time, so that a file larger than memory can be read."""
 
 
 class Npy(ImageSource):
-    """One .npy file: N x H x W or N x H x W x C (C 1 or 3), uint8 or float on [0, 1].
+    """One .npy file, or .npz of one array: N x H x W or N x H x W x C (C 1 or 3).
 
-    Images that already have the size and channels asked for stay memory-mapped (uint8 and float32); larger ones are
-    cropped at the centre and resized without aliasing.
+    Values are uint8, uint16, bool, or floats on [0, 1]. Images that already have the size and channels asked for stay
+    memory-mapped (uint8 and float32); larger ones are cropped at the centre and resized without aliasing.
     """
 
     kind: Literal["npy"] = "npy"
     path: Path = Field(description="the .npy file", json_schema_extra=NOT_IDENTITY)
+    white: float | None = Field(
+        None,
+        gt=0,
+        description="the value that is white in the file; none: by its type (255, 65535, floats 1) and its values",
+        json_schema_extra=ADDED_LATER,
+    )
 
     @field_validator("path", mode="before")
     @classmethod
     def _text(cls, path: Any) -> Any:
-        return str(path) if isinstance(path, int) else path  # a folder may be called 2024
+        # a file may be called 2024
+        return at_home(str(path)) if isinstance(path, int | str | Path) else path
 
     def is_present(self) -> bool:
         return self.path.is_file()
@@ -39,34 +51,29 @@ class Npy(ImageSource):
 
     def load_arrays(self) -> tuple[np.ndarray, None]:
         images = self._open()
-        if np.issubdtype(images.dtype, np.floating):
-            self._check_range(images)
-        if images.shape[1:] == (self.size, self.size, self.channels) and images.dtype in (np.uint8, np.float32):
+        low, high = self._range(images)
+        white, notes = white_of(images.dtype.newbyteorder("="), high, self.white)
+        is_float = images.dtype.kind == "f"
+        if is_float or white < high:
+            refuse_outside(low / white, high / white, str(self.path), white)
+        say("; ".join((f"read {len(images):,} images from {self.path}, left out 0", *notes)))
+        fits = images.shape[1:] == (self.size, self.size, self.channels)
+        is_plain = images.dtype == np.uint8 and white == 255
+        if fits and (is_plain or (images.dtype == np.float32 and white == 1 and low >= 0 and high <= 1)):
             return images, None
-        dtype = np.uint8 if images.dtype == np.uint8 else np.float32
+        dtype = np.uint8 if is_plain or (white == 1 and not is_float) else np.float32
         prepared = np.empty((len(images), self.size, self.size, self.channels), dtype)
-        for start in range(0, len(images), CHUNK):
-            chunk = np.asarray(images[start : start + CHUNK], dtype)
-            prepared[start : start + CHUNK] = prepare(chunk, self.size, self.channels)
+        for rows, chunk in _chunks(images):
+            pixels = on_unit_scale(chunk, white)
+            prepared[rows] = prepare(pixels if dtype == np.uint8 else pixels.clip(0, 1), self.size, self.channels)
         return prepared, None
 
     def _open(self) -> np.ndarray:
-        """The file mapped read-only as (N, H, W, C), its shape and dtype checked."""
+        """The file, mapped read-only where it can be, as (N, H, W, C), its shape and dtype checked."""
         self.fetch()
-        try:
-            loaded: object = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"cannot read {self.path} as .npy ({reason}): save one plain array with numpy.save"
-            ) from None
-        if not isinstance(loaded, np.ndarray):
-            raise UserError(f"{self.path} is an archive of arrays: save one array with numpy.save")
-        images = loaded[..., None] if loaded.ndim == 3 else loaded
-        if images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise UserError(f"{self.path} has shape {images.shape}, expected N x H x W or N x H x W x C with C 1 or 3")
-        if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-            raise UserError(f"{self.path} holds {images.dtype}, expected uint8, or float on [0, 1]")
+        images = as_batch(open_array(self.path), str(self.path))
+        if not (images.dtype.newbyteorder("=") in (np.uint8, np.uint16, np.bool_) or images.dtype.kind == "f"):
+            raise UserError(f"{self.path} {unfit(images.dtype)}")
         if min(images.shape[1:3]) < self.size:
             height, width = images.shape[1:3]
             raise UserError(
@@ -74,11 +81,14 @@ class Npy(ImageSource):
             )
         return images
 
-    def _check_range(self, images: np.ndarray) -> None:
-        for start in range(0, len(images), CHUNK):
-            chunk = images[start : start + CHUNK]
-            low, high = float(chunk.min()), float(chunk.max())
-            if np.isnan(low) or np.isnan(high):
-                raise UserError(f"{self.path} holds NaN: remove such images")
-            if low < 0 or high > 1:
-                raise UserError(f"{self.path} holds values from {low:g} to {high:g}: floats must lie on [0, 1]")
+    def _range(self, images: np.ndarray) -> tuple[float, float]:
+        """Lowest and highest value; NaN if there is one."""
+        ranges = [(float(chunk.min()), float(chunk.max())) for _, chunk in _chunks(images)]
+        # numpy's, which pass NaN on
+        return (float(np.min(ranges)), float(np.max(ranges))) if ranges else (0.0, 0.0)
+
+
+def _chunks(images: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    for start in range(0, len(images), CHUNK):
+        rows = slice(start, start + CHUNK)
+        yield rows, np.asarray(images[rows])

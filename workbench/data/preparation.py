@@ -8,18 +8,19 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """ITU-R BT.601 weights of red, green and blue in grey."""
 
 
-def prepare(images: np.ndarray, size: int, channels: int) -> np.ndarray:
+def prepare(images: np.ndarray, size: int, channels: int, *, clip: bool = True) -> np.ndarray:
     """Centre crop to a square, resize without aliasing and convert to grey or colour.
 
     Args:
         images: (N, H, W, 1 or 3), uint8 or float32 on [0, 1]. Enlarging is the caller's to allow.
         size: height and width in pixels of what is returned.
         channels: 1 or 3.
+        clip: floats to [0, 1] wherever they are converted; not those of a measurement, whose noise lies outside.
 
     Returns:
         (N, size, size, channels) of the same dtype; the very array that was given where nothing has to change.
     """
-    return _resize(_convert(_crop(images), channels), size)
+    return _resize(_convert(_crop(images), channels, clip), size, clip)
 
 
 def _crop(images: np.ndarray) -> np.ndarray:
@@ -29,25 +30,25 @@ def _crop(images: np.ndarray) -> np.ndarray:
     return images if height == width else images[:, top : top + side, left : left + side]
 
 
-def _convert(images: np.ndarray, channels: int) -> np.ndarray:
+def _convert(images: np.ndarray, channels: int, clip: bool) -> np.ndarray:
     if images.shape[-1] == channels:
         return images
     if channels == 3:
         return np.repeat(images, 3, axis=-1)
     grey = images.astype(np.float32, copy=False) @ LUMA
-    return _as_dtype(grey[..., None], images.dtype)
+    return _as_dtype(grey[..., None], images.dtype, clip)
 
 
-def _resize(images: np.ndarray, size: int) -> np.ndarray:
+def _resize(images: np.ndarray, size: int, clip: bool) -> np.ndarray:
     if images.shape[1] == size:
         return images
     x = torch.from_numpy(np.array(images, dtype=np.float32)).permute(0, 3, 1, 2)
     resized = functional.interpolate(x, (size, size), mode="bicubic", antialias=True, align_corners=False)
-    return _as_dtype(resized.permute(0, 2, 3, 1).numpy(), images.dtype)
+    return _as_dtype(resized.permute(0, 2, 3, 1).numpy(), images.dtype, clip)
 
 
-def _as_dtype(images: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Rounded and clipped to the dtype's range: bicubic weights overshoot at edges."""
+def _as_dtype(images: np.ndarray, dtype: np.dtype, clip: bool) -> np.ndarray:
+    """Bytes rounded and clipped, floats clipped where asked: bicubic weights overshoot at edges."""
     if dtype == np.uint8:
         return np.ascontiguousarray(images.round().clip(0, 255).astype(np.uint8))
-    return np.ascontiguousarray(images.clip(0, 1), dtype=np.float32)
+    return np.ascontiguousarray(images.clip(0, 1) if clip else images, dtype=np.float32)

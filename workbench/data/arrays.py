@@ -1,0 +1,170 @@
+"""Arrays from .npy and .npz files of somebody else: claims are checked before memory is taken, nothing is unpickled."""
+
+import math
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from workbench.config import UserError
+from workbench.data.picture import Picture, on_unit_scale, unfit, white_of
+from workbench.foreign import readable
+
+SAVE = "save plain arrays with numpy.save or numpy.savez"
+LONGEST_HEADER = 10_000
+"""Bytes; numpy's own limit for what it evaluates."""
+BOMB = 200
+"""A member of an archive that unpacks to so many times its size, and more than BOMB_BYTES, is not unpacked."""
+BOMB_BYTES = 2**30
+OTHER_ORDERS = {"N x C x H x W": (0, 2, 3, 1), "H x W x C x N": (3, 0, 1, 2), "C x H x W x N": (3, 1, 2, 0)}
+"""How else images are kept, and what makes N x H x W x C of it."""
+FAR = 50
+"""No measurement of a picture whose white is 1 lies so far out, noise included: it is on another scale."""
+
+
+def open_array(path: Path) -> np.ndarray:
+    """The array of an .npy file, mapped read-only; or the one array of an .npz, in memory.
+
+    Raises:
+        UserError: if it cannot be read, is cut, or an archive of several.
+    """
+    if _is_archive(path):
+        arrays = read_archive(path)
+        if len(arrays) != 1:
+            names = ", ".join(arrays) or "none"
+            raise UserError(f"{path} is an archive of {len(arrays)} arrays ({names}): save the one with numpy.save")
+        return next(iter(arrays.values()))
+    with readable(path, ".npy", remedy=SAVE):
+        with path.open("rb") as file:
+            _check_header(file, path.stat().st_size, str(path))
+        return np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=LONGEST_HEADER)
+
+
+def read_archive(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name.
+
+    Raises:
+        UserError: if it cannot be read, is cut, or claims more than it can hold.
+    """
+    with readable(path, ".npz", remedy=SAVE), zipfile.ZipFile(path) as archive:
+        arrays = {}
+        for member in archive.infolist():
+            key = member.filename.removesuffix(".npy")
+            where = f"{path}:{key}"
+            if member.file_size > max(BOMB_BYTES, BOMB * member.compress_size):
+                raise UserError(f"{where} would unpack to {member.file_size:,} bytes, {BOMB} times its size: not read")
+            with archive.open(member) as file:
+                _check_header(file, member.file_size, where)
+            with archive.open(member) as file:
+                arrays[key] = npy.read_array(file, allow_pickle=False, max_header_size=LONGEST_HEADER)
+                file.read(1)  # its end, where the checksum is compared
+        return arrays
+
+
+def pictures_in(path: Path, white: float | None = None) -> list[Picture]:
+    """The pictures in an .npy or .npz file, as `reading.read_pictures` says.
+
+    Raises:
+        UserError: for what is no picture, or floats that are not finite.
+    """
+    if not _is_archive(path):
+        return _pictures(open_array(path), path, "", None, white)
+    arrays = read_archive(path)
+    if not arrays:
+        raise UserError(f"{path} holds no arrays")
+    if "y" not in arrays:
+        return [picture for key, stored in arrays.items() for picture in _pictures(stored, path, key, None, white)]
+    names = arrays.get("names")
+    if unknown := [key for key in arrays if key not in ("y", "names")]:
+        raise UserError(f"{path} holds y and also {', '.join(unknown)}: y (N pictures) and names are read")
+    return _pictures(arrays["y"], path, "", names, white)
+
+
+def as_batch(stored: np.ndarray, where: str) -> np.ndarray:
+    """An array of several pictures as (N, H, W, C), C 1 or 3.
+
+    Raises:
+        UserError: for any other shape; for a known other order of axes it says how to transpose.
+    """
+    shape = stored.shape
+    if stored.ndim == 3 and shape[0] == shape[1] != shape[2] and shape[2] > 4:
+        raise UserError(
+            f"{where} has shape {shape}, which looks like H x W x N: transpose it with numpy.moveaxis(images, -1, 0), "
+            "or, if it is N x H x W, save images[..., None]"
+        )
+    if stored.ndim == 4 and shape[-1] not in (1, 3):
+        for order, axes in OTHER_ORDERS.items():
+            if shape[axes[3]] in (1, 3):
+                raise UserError(
+                    f"{where} has shape {shape}, which looks like {order}: transpose it with "
+                    f"numpy.transpose(images, {axes})"
+                )
+    batch = stored[..., None] if stored.ndim == 3 else stored
+    if batch.ndim != 4 or batch.shape[-1] not in (1, 3):
+        raise UserError(f"{where} has shape {shape}, expected N x H x W or N x H x W x C with C 1 or 3")
+    return batch
+
+
+def _pictures(stored: np.ndarray, path: Path, key: str, names: np.ndarray | None, white: float | None) -> list[Picture]:
+    where = f"{path}:{key}" if key else str(path)
+    if stored.dtype.kind not in "buf" or (stored.dtype.kind == "u" and stored.dtype.itemsize > 2):
+        raise UserError(f"{where} {unfit(stored.dtype)}")
+    if 0 in stored.shape:
+        raise UserError(f"{where} is empty: its shape is {stored.shape}")
+    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+        raise UserError(f"{where} holds values that are not finite")
+    is_one = stored.ndim == 2 or (stored.ndim == 3 and stored.shape[-1] in (1, 3) and names is None)
+    batch = stored.reshape(1, *stored.shape[:2], -1) if is_one else as_batch(stored, where)
+    batch = batch.astype(batch.dtype.newbyteorder("="), copy=False)
+    peak = float(batch.max())
+    value, notes = white_of(batch.dtype, peak, white)
+    pixels = on_unit_scale(batch, value)
+    if pixels.dtype != np.uint8 and (furthest := float(np.abs(pixels).max())) > FAR:
+        raise UserError(
+            f"{where} holds values up to {furthest:.9g} for a white of 1: divide them by their white, such as 255"
+        )
+    titles = _titles(path, key, None if is_one else len(batch), names)
+    num_channels = pixels.shape[-1]
+    return [
+        Picture(title, one, num_channels, notes, value, peak, batch.dtype)
+        for title, one in zip(titles, pixels, strict=True)
+    ]
+
+
+def _titles(path: Path, key: str, count: int | None, names: np.ndarray | None) -> list[str]:
+    """Names of the pictures of one array; `count` is None where the array is a picture itself."""
+    inner = f"{path.name}:{key}" if key else path.name
+    if count is None:
+        return [inner]
+    if names is None:
+        return [f"{inner}:{number}" for number in range(count)]
+    if names.dtype.kind != "U" or names.shape != (count,):
+        raise UserError(f"names in {path} must be {count} texts, got {names.dtype} of shape {names.shape}")
+    titles = [f"{path.name}:{name}" for name in names.tolist()]
+    if len(set(titles)) < count:
+        raise UserError(f"names in {path} hold a name twice")
+    return titles
+
+
+def _is_archive(path: Path) -> bool:
+    with readable(path, "the array", remedy=SAVE), path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def _check_header(file: IO[bytes], size: int, where: str) -> None:
+    """Refuse an array that claims more than the file holds, or the machine, or is made of Python objects."""
+    version: Any = npy.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = npy.read_array_header_1_0(file, max_header_size=LONGEST_HEADER)
+    else:
+        # version 3 differs in the encoding of names of fields, which no picture has
+        shape, _, dtype = npy.read_array_header_2_0(file, max_header_size=LONGEST_HEADER)
+    if dtype.kind not in "biufcUS":
+        raise UserError(f"{where} {unfit(dtype)}")
+    if any(length < 0 for length in shape):
+        raise UserError(f"{where} has shape {shape}")
+    claimed, held = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if claimed > held:
+        raise UserError(f"{where} claims {claimed:,} bytes for shape {shape} and holds {held:,}: it is cut or damaged")

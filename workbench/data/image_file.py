@@ -1,0 +1,284 @@
+"""One image file: what its pixels are, at the depth that the file has."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.config import UserError
+from workbench.data.picture import Picture, on_unit_scale, unfit, white_of
+from workbench.foreign import FOREIGN, readable
+
+PNG = b"\x89PNG\r\n\x1a\n"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+ORIENTATION = 0x0112
+"""EXIF's and TIFF's tag of how a picture is to be turned."""
+ON_WHITE = "transparency put on white"
+FIRST = "the first of several frames"
+UNTURNED = "EXIF damaged, taken as it lies in the file"
+NO_PROFILE = "CMYK converted without its colour profile"
+REDUCED = "reduced from more than 8 bits to 8"
+
+Read = tuple[np.ndarray, tuple[str, ...], float | None]
+"""(pixels as stored, (H, W, 1 or 3), upright and on white; notes; the value that the file says is white)."""
+
+
+def read_image(file: Path, white: float | None = None) -> Picture:
+    """The picture in an image file, upright, transparency on white, with 1 channel if the file is grey, else 3.
+
+    Files of 8 bits give uint8, deeper ones float32 with white at 1.
+
+    Args:
+        white: the value that is white; None: what the file says, else found from type and values (`white_of`).
+
+    Raises:
+        UserError: if it cannot be read, or its values have no known white.
+    """
+    stored, notes, stated = read_stored(file)
+    peak = float(stored.max()) if stored.size else 0.0
+    if white is None and stored.dtype == np.uint8:
+        value, more = 255.0, ()  # whether bytes of 0 and 1 are black and white, only a whole folder can tell
+    else:
+        value, more = white_of(stored.dtype, peak, white or stated)
+    pixels = on_unit_scale(stored, value)
+    return Picture(file.name, pixels, pixels.shape[-1], (*notes, *more), value, peak, stored.dtype)
+
+
+def read_stored(file: Path) -> Read:
+    """The picture in an image file with its values as they are stored; uint8, uint16 or a float.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    from PIL import Image
+
+    with readable(file, "the image", Image.DecompressionBombError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow warns of is said here, or refused
+        with file.open("rb") as opened:
+            head = opened.read(26)
+        if head.startswith(TIFF):
+            read = _read_tiff(file)
+        else:
+            with Image.open(file) as image:
+                is_deep = head.startswith(PNG) and head[24:25] == b"\x10"
+                read = _read_deep_png(file, image) if is_deep else _read_with_pillow(file, image)
+        if not np.isfinite(read[0]).all():
+            raise UserError(f"the image {file} holds values that are not finite")
+        stored, notes, stated = read
+        # in the machine's order of bytes, so that types compare
+        return stored.astype(stored.dtype.newbyteorder("="), copy=False), notes, stated
+
+
+def _read_with_pillow(file: Path, image: Any) -> Read:
+    """What Pillow reads, which for colour is 8 bits."""
+    from PIL import Image
+
+    # a phone's JPEG holds a preview beside the picture
+    notes = [FIRST] if image.format != "MPO" and getattr(image, "n_frames", 1) > 1 else []
+    notes += [REDUCED] if _is_deeper(file, image) else []
+    image.load()
+    orientation, more = _orientation(image)
+    notes += more
+    if image.mode == "F" or image.mode.startswith("I"):
+        if image.mode == "I" and image.format != "PPM":
+            raise UserError(f"the image {file} {unfit(np.dtype(np.int32))}")
+        stored = np.asarray(image)[..., None]
+        return _turned(stored if image.mode == "F" else stored.astype(np.uint16), orientation), tuple(notes), None
+    notes += [NO_PROFILE] if image.mode == "CMYK" else []
+    is_grey = image.mode in ("1", "L", "LA", "La")
+    plain = image
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        if over.getextrema()[3][0] < 255:
+            notes.append(ON_WHITE)
+            plain = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+    stored = np.array(plain.convert("L" if is_grey else "RGB"))
+    return _turned(stored[..., None] if is_grey else stored, orientation), tuple(notes), None
+
+
+def _read_deep_png(file: Path, image: Any) -> Read:
+    """A PNG of 16 bits a channel, which Pillow reduces to 8 but for plain grey."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_png
+
+    clear = image.info.get("transparency")
+    image.load()  # refuses what is cut or damaged
+    orientation, notes = _orientation(image)
+    if image.mode.startswith("I"):
+        stored = np.asarray(image).astype(np.uint16)[..., None]
+    else:
+        content = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8)
+        stored = decode_png(content, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+    if clear is not None and stored.shape[-1] in (1, 3):
+        opaque = (stored != np.asarray(clear)).any(-1, keepdims=True)
+        stored = np.concatenate([stored, opaque * np.uint16(65535)], -1)
+    if stored.shape[-1] in (2, 4):
+        stored, more = _on_white(stored)
+        notes += more
+    return _turned(stored, orientation), tuple(notes), None
+
+
+def _read_tiff(file: Path) -> Read:
+    """A TIFF: those of 8 bits by Pillow, deeper ones by tifffile, which reads whatever numpy has a type for."""
+    import tifffile
+    from PIL import Image
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    with tifffile.TiffFile(file) as tiff:
+        page = tiff.pages.first
+        dtype, bits = page.dtype, page.bitspersample
+        if dtype is None or dtype == np.uint8 or bits < 8:
+            with Image.open(file) as image:
+                return _read_with_pillow(file, image)
+        if not (dtype == np.uint16 or dtype.kind == "f"):
+            raise UserError(f"the image {file} {unfit(dtype)}")
+        _refuse_bomb(page, file)
+        notes = [FIRST] if len(tiff.pages) > 1 else []
+        try:
+            stored = page.asarray()
+            orientation = getattr(page.tags.get("Orientation"), "value", None)
+        except (ValueError, KeyError) as error:
+            if "imagecodecs" not in str(error):
+                raise
+            stored, orientation = _unpacked_by_pillow(file, page), None
+        if page.axes.startswith("S"):  # one channel after the other
+            stored = np.moveaxis(stored, 0, -1)
+        stored = stored[..., None] if stored.ndim == 2 else stored
+        if stored.ndim != 3:
+            raise UserError(f"the image {file} is no flat picture: {page.axes} {page.shape}")
+        stated = _stated_white(page, bits)
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            if dtype.kind == "f":
+                raise UserError(f"the image {file} says that its lowest value is white: save it with black as 0")
+            stored = np.uint16(stated or 65535) - stored
+        elif page.photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB):
+            raise UserError(f"the image {file} is neither grey nor RGB: save it as RGB")
+        stored, more = _without_extra(stored, page, file)
+    return _turned(stored, orientation), (*notes, *more), stated
+
+
+def _without_extra(stored: np.ndarray, page: Any, file: Path) -> tuple[np.ndarray, list[str]]:
+    """The colours of a TIFF, on white where it has an alpha channel."""
+    extra = [int(kind) for kind in page.extrasamples]
+    num_colours = stored.shape[-1] - len(extra)
+    if num_colours not in (1, 3):
+        raise UserError(f"the image {file} holds {stored.shape[-1]} channels: grey and RGB are read")
+    if extra and extra[0] in (1, 2):  # alpha, multiplied into the colours already or not
+        return _on_white(stored[..., : num_colours + 1], multiplied=extra[0] == 1)
+    return stored[..., :num_colours], ["channels beyond the colours not read"] if extra else []
+
+
+def _unpacked_by_pillow(file: Path, page: Any) -> np.ndarray:
+    """A TIFF whose compression tifffile does not know, turned upright; of 16-bit colour Pillow reads one byte."""
+    from PIL import Image
+
+    def read(order: str) -> np.ndarray:
+        with Image.open(file) as image:
+            image.tile = [tile._replace(args=_in_order(tile.args, order)) for tile in image.tile]
+            return np.array(image)
+
+    with Image.open(file) as image:
+        mode = image.mode
+        if mode == "F" or mode.startswith("I;"):
+            return np.array(image)
+    if mode not in ("RGB", "RGBA") or page.bitspersample != 16 or page.dtype.kind != "u" or page.planarconfig != 1:
+        raise UserError(f"the image {file} is compressed in a way that is not read: save it without compression")
+    # decoded for the other order of bytes, a value's lower byte stands where its upper one was
+    upper, lower = ("L", "B") if np.little_endian else ("B", "L")
+    return read(upper).astype(np.uint16) * 256 + read(lower)
+
+
+def _in_order(args: Any, order: str) -> Any:
+    """A tile's arguments with the order of bytes in its raw mode replaced."""
+    if isinstance(args, str):
+        return args[:-1] + order if args[:-1].endswith(";16") else args
+    return tuple(_in_order(part, order) for part in args) if isinstance(args, tuple) else args
+
+
+def _stated_white(page: Any, bits: int) -> float | None:
+    """White as a TIFF's tags say it: of 12 bits packed, or stored in 16 with their highest value named."""
+    if page.dtype.kind == "f":
+        return None
+    if bits < 16:
+        return float(2**bits - 1)
+    highest = getattr(page.tags.get("MaxSampleValue"), "value", None)
+    highest = max(highest) if isinstance(highest, tuple) and highest else highest
+    return float(highest) if highest in (1023, 4095, 16383) else None
+
+
+def _refuse_bomb(page: Any, file: Path) -> None:
+    """Refuse a header that claims more than Pillow's limit, or more than the file holds, before it is allocated."""
+    from PIL import Image
+
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and page.imagewidth * page.imagelength * page.imagedepth > 2 * limit:
+        raise UserError(
+            f"the image {file} claims {page.imagewidth} x {page.imagelength} pixels, more than {2 * limit}: split it"
+        )
+    if page.compression == 1 and page.nbytes > file.stat().st_size:
+        raise UserError(f"the image {file} claims {page.nbytes} bytes of pixels and is shorter: it is cut")
+    if page.nbytes > 2**36:
+        raise UserError(f"the image {file} claims {page.nbytes} bytes of pixels")
+
+
+def _orientation(image: Any) -> tuple[int | None, list[str]]:
+    """EXIF's orientation, and a note if the EXIF is damaged."""
+    try:
+        return image.getexif().get(ORIENTATION), []
+    except FOREIGN:
+        return None, [UNTURNED]
+
+
+def _turned(stored: np.ndarray, orientation: object) -> np.ndarray:
+    """Upright by EXIF's orientation: 1 to 8, anything else is none."""
+    flipped = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1)}
+    turned = {
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: np.rot90(a.swapaxes(0, 1), 2),
+        8: lambda a: np.rot90(a, 1),
+    }
+    turn = (flipped | turned).get(orientation) if isinstance(orientation, int) else None
+    return stored if turn is None else np.ascontiguousarray(turn(stored))
+
+
+def _on_white(stored: np.ndarray, multiplied: bool = False) -> tuple[np.ndarray, list[str]]:
+    """Colours and a last channel of alpha, 16 bits or floats, put on white; a note if any pixel is transparent.
+
+    Args:
+        multiplied: the colours are multiplied by alpha already.
+    """
+    colours, alpha = stored[..., :-1], stored[..., -1:]
+    full = 65535 if stored.dtype == np.uint16 else 1
+    if (alpha >= full).all():
+        return colours, []
+    share = alpha.astype(np.float64) / full
+    on_white = colours * (1 if multiplied else share) + full * (1 - share)
+    if stored.dtype == np.uint16:
+        return on_white.round().clip(0, full).astype(np.uint16), [ON_WHITE]
+    return on_white.astype(stored.dtype), [ON_WHITE]
+
+
+def _is_deeper(file: Path, image: Any) -> bool:
+    """Whether a file whose colours Pillow reads with 8 bits has more: its header says so where Pillow does not."""
+    if image.mode not in ("RGB", "RGBA", "LA", "L", "YCbCr"):
+        return False
+    with file.open("rb") as opened:
+        head = opened.read(4096)
+    match image.format:
+        case "PPM":
+            words = b" ".join(line.split(b"#")[0] for line in head.splitlines()[:20]).split()
+            return words[0] in (b"P3", b"P6", b"P2", b"P5") and words[3:4] != [] and _number(words[3]) > 255
+        case "JPEG2000":
+            at = head.find(b"\xff\x4f\xff\x51")  # SIZ: after 40 bytes the depth less one of the first channel
+            return 0 <= at < len(head) - 42 and (head[at + 42] & 0x7F) + 1 > 8
+        case "AVIF":
+            at = head.find(b"pixi")  # version and flags, number of channels, depths
+            return 0 <= at < len(head) - 9 and head[at + 9] > 8
+        case _:
+            return False
+
+
+def _number(word: bytes) -> int:
+    return int(word) if word.isdigit() and len(word) < 8 else 0
