@@ -218,29 +218,71 @@ def sweep(
 @app.command(context_settings=OVERRIDES)
 def restore(
     context: typer.Context,
-    input_folder: Annotated[Path, typer.Option("--input", help="folder of degraded images", show_default=False)],
-    output_folder: Annotated[Path, typer.Option("--output", help="where restored images go", show_default=False)],
+    pictures: Annotated[
+        Path,
+        typer.Option(
+            "--input", help="degraded pictures: a folder, a file, .npy or .npz of several", show_default=False
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", help="the folder for restored images", show_default=False)],
     operator: Annotated[str, typer.Option("--operator", help="the degradation they suffered", show_default=False)],
     severity: Annotated[float, typer.Option("--severity", help="its level in [0, 1]", show_default=False)],
     params: Annotated[
-        Path | None, typer.Option("--params", help="masks or kernels (.npz), for operators that draw them at random")
+        Path | None,
+        typer.Option(
+            "--params",
+            help=".npz of masks or kernels, for operators that draw them at random: an array for each parameter, "
+            "pictures first, in natural order of their names (2.png before 10.png), or as an array `names` in it says; "
+            "of length 1: for all pictures",
+        ),
+    ] = None,
+    noise_std: Annotated[
+        str | None,
+        typer.Option(
+            "--noise-std",
+            help="standard deviation of the noise on [0, 1] images (default: 0.05); auto: estimated",
+            show_default=False,
+        ),
     ] = None,
     encoder: Annotated[
         EncoderChoice,
         typer.Option(help="matched: trained here for the operator; universal: it ships; none: the residual alone"),
     ] = EncoderChoice.MATCHED,
+    file_format: Annotated[
+        Literal["png", "npy"], typer.Option("--format", help="of restored images; png: 8 bits, npy: float32")
+    ] = "png",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files in the output folder")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="record for W&B what is trained on the way")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
     device: Device = "auto",
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
 ) -> None:
-    """Restore your own degraded images."""
-    from workbench.restoring import restore_folder, restoring_cell
+    """Restore your own degraded images; exit status 3 if all of them contradict the operator."""
+    from workbench.config import UserError
+    from workbench.places import at_home
+    from workbench.restoring import CONTRADICTED, Request, restoring_cell
+    from workbench.restoring import restore as restore_pictures
+    from workbench.restoring.noise import read_noise_std
 
-    cell = restoring_cell(operator, encoder, preset, _overrides(context))
-    with _runtime(runs, device, batch_size, rerun, group="restore") as runtime:
-        restore_folder(cell, input_folder, output_folder, severity, params, runtime)
+    overrides = _overrides(context)
+    if noise_std is not None and "degradation.noise_std" in overrides:
+        raise UserError("--noise-std and --degradation.noise_std say the same: give one of them")
+    request = Request(
+        at_home(pictures),
+        at_home(output),
+        severity,
+        params and at_home(params),
+        read_noise_std(noise_std),
+        overwrite,
+        file_format,
+    )
+    cell = restoring_cell(operator, encoder, preset, overrides)
+    with _runtime(runs, device, batch_size, rerun, group="restore" if wandb else None) as runtime:
+        verdict = restore_pictures(cell, request, runtime)
+    if verdict.all_contradict:
+        raise typer.Exit(CONTRADICTED)
 
 
 @app.command(context_settings=OVERRIDES)

@@ -273,7 +273,7 @@ class Evaluate(OnAutoencoder):
             (folder / LPIPS_ABSENT).write_text(lpips.reason)
 
 
-def _residual_rms(measurement: Measurement, degradation: AnyDegradation, x: Images) -> Scalars:
+def residual_rms(measurement: Measurement, degradation: AnyDegradation, x: Images) -> Scalars:
     """Root mean square of y - A(x) over the observed entries, per image."""
     residual = measurement.residual(degradation.A(x, measurement.params)).flatten(1)
     return (residual.square().sum(1) / measurement.num_observed()).sqrt()
@@ -315,7 +315,7 @@ class Scoring:
         x = self.clean(restored.ids)
         z0 = autoencoder.encode(x)
         decoded = autoencoder.decode(restored.z_hat)
-        rms = _residual_rms(measurement, degradation, restored.x_hat)
+        rms = residual_rms(measurement, degradation, restored.x_hat)
         error = restored.z_hat - z0
         columns: dict[str, Tensor] = {
             "image_id": restored.ids,
@@ -360,7 +360,7 @@ class Scoring:
         if not self.cell.solver.guided or isinstance(self.cell.start, Full):
             return restored.diverged
         after, before = (
-            _residual_rms(measurement, self.cell.degradation, x) for x in (restored.x_hat, decoded.clamp(0, 1))
+            residual_rms(measurement, self.cell.degradation, x) for x in (restored.x_hat, decoded.clamp(0, 1))
         )
         grew = (after > RESIDUAL_GROWTH * torch.maximum(before, measurement.noise_std)).cpu()
         return restored.diverged | grew & ~restored.fell_back
