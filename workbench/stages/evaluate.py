@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from workbench.autoencoders import AnyAutoencoder, Tiny
+from workbench.bounds import Count, Seed
 from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
@@ -64,11 +65,10 @@ class Evaluate(OnAutoencoder):
     sampler: Sampler = DDIM(num_steps=500)
     lpips: LPIPSConfig = LPIPSConfig()
     split: Split = Field("test", description="tune on val, report on test")
-    num_images: int = Field(128, ge=1, description="images evaluated, from the beginning of the split")
-    seed: int = Field(0, description="keys severities, operators, noise and sampling")
-    sample: int = Field(
+    num_images: Count = Field(128, description="images evaluated, from the beginning of the split")
+    seed: Seed = Field(0, description="keys severities, operators, noise and sampling")
+    sample: Seed = Field(
         0,
-        ge=0,
         description="which draw of start noise and sampling noise, for the same measurements",
         json_schema_extra=ADDED_LATER,
     )
@@ -78,7 +78,7 @@ class Evaluate(OnAutoencoder):
         json_schema_extra=ADDED_LATER,
     )
     num_examples: int = Field(
-        NUM_EXAMPLES, ge=0, description="images kept for the page", json_schema_extra=NOT_IDENTITY
+        NUM_EXAMPLES, ge=0, le=100_000, description="images kept for the page", json_schema_extra=NOT_IDENTITY
     )
 
     @field_validator("start", mode="before")

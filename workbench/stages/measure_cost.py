@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from workbench import randomness
 from workbench.autoencoders import AnyAutoencoder, Tiny
+from workbench.bounds import BatchSize, Depth, Size
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
 from workbench.restorer import Restorer
@@ -52,10 +53,10 @@ class MeasureCost(Stage):
     start: AnyStart = SNRMatch(variance="residual")
     solver: AnySolver = LDPS()
     sampler: Sampler = DDIM(num_steps=500)
-    image_size: int = Field(32, ge=1, description="pixels a side")
+    image_size: Size = Field(32, description="pixels a side")
     channels: int = Field(1, ge=1, le=3, description="1: grey, 3: colour")
-    batch_size: int = Field(1, ge=1, description="images at once")
-    num_repeats: int = Field(7, ge=1, description="timings of each operation")
+    batch_size: BatchSize = Field(1, description="images at once")
+    num_repeats: Depth = Field(7, description="timings of each operation")
 
     @model_validator(mode="after")
     def _measurable(self) -> "MeasureCost":
