@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import signal
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args, get_origin
 
@@ -17,12 +18,21 @@ _NO_NUMBER = PydanticCustomError("no_number", "Input should be a number, not tru
 
 MAX_DIGITS, MAX_DEPTH = 40, 32
 """Of a number, and of brackets within brackets, on the command line."""
-MAX_SHOWN, MAX_LINE = 200, 2000
-"""Characters of a value in a message, and of a message."""
+MAX_SHOWN = 200
+"""Characters of a value in a message."""
 
 
 class UserError(ValueError):
     """Something that the user can mend. The command line prints the message as one line, without a traceback."""
+
+
+TERMINATED = 128 + signal.SIGTERM
+"""The exit code, as shells count, with which SIGTERM ends a command."""
+
+
+def is_termination(error: BaseException) -> bool:
+    """Whether this is how SIGTERM ends a command, and not a call of sys.exit in somebody's code."""
+    return isinstance(error, SystemExit) and error.code == TERMINATED
 
 
 class UnknownFieldError(UserError):
@@ -154,19 +164,18 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     return overrides
 
 
+def require_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuse an option's value that is not from `low` to `high`. Raises UserError."""
+    if not low <= value <= high:
+        raise UserError(f"{name} must be at least {low} and at most {high}, got {shown(value)}")
+
+
 def shown(value: Any) -> str:
     """A value as a message shows it: on one line, without control characters, cut where it is long."""
     if isinstance(value, int) and value.bit_length() > MAX_SHOWN:  # Python does not write very large ones
         return f"a number of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
-def one_line(message: str) -> str:
-    """A message as one line that a terminal can show: line breaks are spaces, control characters are spelt out."""
-    text = " ".join(line.strip() for line in message.splitlines() if line.strip())
-    text = text if len(text) <= MAX_LINE else text[: MAX_LINE - 4] + " ..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def overrides_between(config: Config, other: Config) -> dict[str, Any]:

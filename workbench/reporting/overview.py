@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> None:
     """A table of the study's cells with what is cached, and an estimate of what is left."""
     from rich.table import Table
+    from rich.text import Text
 
     from workbench.reference import find_reference
     from workbench.study import load_study
@@ -33,9 +34,11 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
     for cell in cells:
         missing = cell.stage.missing(runtime)
         if missing and reference is not None and cell.stage in reference:
-            missing, state = [], "[green]in the reference[/green]"
+            missing, state = [], Text("in the reference", style="green")
+        elif missing:
+            state = Text(f"needs {_counted(stage.name for stage in missing)}")
         else:
-            state = "[green]cached[/green]" if not missing else f"needs {_counted(stage.name for stage in missing)}"
+            state = Text("cached", style="green")
         todo.update({stage.identity: stage for stage in missing})
         table.add_row(*cell.labels.values(), cell.stage.identity, state)
     runtime.progress.show(table)
@@ -166,7 +169,7 @@ def print_doctor(runs: Path) -> None:
             )
     except UserError as error:
         table.add_row("runs", str(error))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def _bf16_in_hardware() -> bool:

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from filelock import FileLock, Timeout
 
 from workbench import __version__
-from workbench.config import Config, UserError, digest
+from workbench.bounds import MAX_BATCH
+from workbench.config import Config, UserError, digest, require_range
 from workbench.files import PARTIAL, flush, write_whole
 from workbench.progress import Progress, Silent, Update
 from workbench.tracking.record import Record
@@ -65,6 +66,10 @@ class Runtime:
     loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        require_range("the batch size", self.batch_size, 1, MAX_BATCH)
+
+    def require_writable(self) -> None:
+        """Make the runs folder if it is not there, and refuse one that nothing can be written to. Raises UserError."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):  # without a name where the system can: a kill leaves nothing
@@ -73,8 +78,6 @@ class Runtime:
             raise UserError(
                 f"the runs folder {self.root} is not writable ({error.strerror}); name another by --runs"
             ) from None
-        if self.batch_size < 1:
-            raise UserError(f"the batch size must be at least 1, got {self.batch_size}")
 
     def place(self, network: Network) -> Network:
         """Move a network to the device, as `place` does."""
