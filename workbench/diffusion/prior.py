@@ -1,7 +1,7 @@
 """The latent diffusion prior: a diffusers UNet with the schedule and parameterisation of a diffusers scheduler."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from pydantic import Field, model_validator
@@ -13,6 +13,9 @@ from workbench.diffusion.sampler import diffuse
 from workbench.diffusion.schedule import Schedule
 from workbench.pretrained import load_strictly, save_half
 from workbench.tensors import Latents, Timesteps
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
 
 Prediction = Literal["epsilon", "sample", "v_prediction"]
 """What the network is trained to answer."""
@@ -101,12 +104,12 @@ class PriorRecipe(Config):
             raise ValueError("beta_end must be above beta_start")
         return self
 
-    def build(self, latent_shape: tuple[int, int, int]) -> Prior:
-        """A new prior with random weights (from torch's current generator) for latents of (channel, height, width)."""
-        from diffusers import DDPMScheduler, UNet2DModel
+    def network(self, latent_shape: tuple[int, int, int]) -> "UNet2DModel":
+        """A new network for latents of (channel, height, width); random weights from torch's current generator."""
+        from diffusers import UNet2DModel
 
         levels = len(self.block_out_channels)
-        unet = UNet2DModel(
+        return UNet2DModel(
             sample_size=latent_shape[1],
             in_channels=latent_shape[0],
             out_channels=latent_shape[0],
@@ -116,6 +119,11 @@ class PriorRecipe(Config):
             up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
             norm_num_groups=16,
         )
+
+    def build(self, latent_shape: tuple[int, int, int]) -> Prior:
+        """A new prior for latents of (channel, height, width)."""
+        from diffusers import DDPMScheduler
+
         scheduler = DDPMScheduler(
             num_train_timesteps=self.num_timesteps,
             beta_start=self.beta_start,
@@ -124,7 +132,7 @@ class PriorRecipe(Config):
             prediction_type=self.prediction_type,
             clip_sample=False,
         )
-        return Prior(unet, scheduler)
+        return Prior(self.network(latent_shape), scheduler)
 
 
 def load_prior(folder: Path) -> Prior:

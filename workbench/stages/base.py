@@ -137,6 +137,10 @@ class Stage(Config):
     def effort(self) -> float:
         """How much work it is, in a unit of the stage's own (images seen)."""
 
+    def relative_cost(self) -> float:
+        """What a unit of effort costs, as a multiple of what it does with the default networks on 32 px images."""
+        return 1.0
+
     def check(self) -> None:
         """Refuse what cannot work, before compute is spent. Raises UserError."""
 
@@ -237,11 +241,12 @@ class Stage(Config):
         """Do the work and write its provenance, the mark that nothing is missing."""
         resumed = partial.is_dir()
         partial.mkdir(exist_ok=True)
-        started = time.time()
+        cost, started = self.relative_cost(), time.time()
         write_whole(partial / "config.json", json.dumps(self.model_dump(mode="json"), indent=2))
         self.work(partial, runtime)
         record = provenance(runtime) | {"wall_seconds": round(time.time() - started, 2), "resumed": resumed}
         record |= {"started": round(started, 2), "process": os.getpid(), "effort": self.effort()}
+        record |= {"relative_cost": cost}
         record |= {"identity": self.identity, "canonical": self.canonical(), "files": _checksums(partial)}
         write_whole(partial / PROVENANCE, json.dumps(record, indent=2))
 

@@ -29,6 +29,7 @@ from workbench.stages.base import Runtime, Stage
 from workbench.stages.estimates import degrade
 from workbench.stages.fit_fusion import FitFusion
 from workbench.stages.fit_recalibration import FitRecalibration
+from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
 from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.rows import RowStream, write_sorted
 from workbench.stages.train_prior import TrainPrior
@@ -41,6 +42,10 @@ ROWS = "per_image.parquet"
 EXAMPLES = "examples.safetensors"
 LPIPS_ABSENT = "lpips_absent.txt"
 NUM_EXAMPLES = 32
+USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
+"""The part of the timesteps that a matched start usually leaves, and the steps of the default sampler."""
+GRADIENT = 3.0
+"""What an evaluation with its gradient costs, in evaluations."""
 RESIDUAL_GROWTH = 2.0
 """By what factor guidance, which is there to lower it, may raise the residual before it is said to have diverged."""
 
@@ -112,6 +117,21 @@ class Evaluate(OnAutoencoder):
 
     def effort(self) -> float:
         return self.num_images
+
+    def relative_cost(self) -> float:
+        prior, coder = default_prior_flops(), coder_flops(Tiny(), None, DEFAULT_SHAPE)
+        default = coder + USUAL_SHARE * DEFAULT_STEPS * GRADIENT * (prior + coder / 2)
+        given = self.autoencoder_stage().shipped_weights()
+        coder = coder_flops(self.autoencoder, given, self.data.image_shape)
+        networks = coder
+        if self.solver.diffuses:
+            share = 1.0 if isinstance(self.start, Full) else USUAL_SHARE
+            prior = self.prior_stage().evaluation_flops()
+            step = GRADIENT * (prior + coder / 2) if self.solver.guided else prior
+            networks += share * self.sampler.num_steps * step
+        # outside networks, an image takes about as long as a default one is encoded and decoded
+        other = coder_flops(Tiny(), None, DEFAULT_SHAPE) * values(self.data.image_shape) / values(DEFAULT_SHAPE)
+        return (networks + other) / default
 
     @property
     def label(self) -> str:

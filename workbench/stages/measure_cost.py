@@ -23,6 +23,7 @@ from workbench.solvers import LDPS, AnySolver
 from workbench.solvers.base import Networks, middle_step
 from workbench.stages.base import Runtime, Stage, place, provenance
 from workbench.stages.evaluate import ROWS
+from workbench.stages.flops import DEFAULT_SHAPE, image_cost
 from workbench.stages.peak_memory import peak_memory
 from workbench.stages.train_severity import new_encoder
 from workbench.tensors import Images, Latents, Measurements
@@ -72,6 +73,11 @@ class MeasureCost(Stage):
 
     def effort(self) -> float:
         return (self.num_repeats + NUM_WARM_UP) * self.batch_size * (self.image_size / 32) ** 2
+
+    def relative_cost(self) -> float:
+        # the size is in the effort
+        scale = (self.image_size / DEFAULT_SHAPE[1]) ** 2
+        return image_cost(self.autoencoder, None, self.image_shape) / scale
 
     @property
     def label(self) -> str:
