@@ -84,6 +84,10 @@ class TrainAutoencoder(Stage):
         """
         return _latent_shape(self.autoencoder, self.shipped(), self.data.image_shape)
 
+    def planned_latent_shape(self) -> tuple[int, int, int]:
+        """The same, without a look at the images and at what ships. Raises UserError likewise."""
+        return _latent_shape(self.autoencoder, self.shipped_weights(), self.data.image_shape)
+
     def load(self, runtime: Runtime) -> Autoencoder:
         """The trained autoencoder, frozen, on the runtime's device.
 

@@ -36,7 +36,7 @@ class TrainPrior(OnAutoencoder):
     def evaluation_flops(self) -> float:
         """FLOPs of one evaluation of the prior on one latent."""
         given = None if self.prior.source in ("auto", "train") else Path(self.prior.source)
-        return prior_flops(self.prior, given, self.autoencoder_stage().latent_shape())
+        return prior_flops(self.prior, given, self.autoencoder_stage().planned_latent_shape())
 
     @property
     def label(self) -> str:
