@@ -32,7 +32,7 @@ def main() -> None:
         if "\n" in error.format_message():  # the help, of a command without arguments
             error.show()
             sys.exit(error.exit_code)
-        refuse(f"{error.format_message()} (--help says what there is)")
+        refuse(f"{error.format_message().replace('Value error, ', '')} (--help says what there is)")
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SystemExit as end:

@@ -11,11 +11,12 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
+MAX_SEED = 2**63 - 1
 MAX_COUNT = 10**9
 MAX_SIZE = 8192
 MAX_BATCH = 2**16
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 """What torch's generators take."""
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 """Images, steps, trials."""
@@ -72,14 +73,18 @@ def _words(constraints: list[Any]) -> tuple[str, str]:
     for constraint in constraints:
         match constraint:
             case Ge(ge=bound):
-                lower = f"at least {bound}"
+                lower = f"at least {_exact(bound)}"
             case Gt(gt=bound):
-                lower = f"above {bound}"
+                lower = f"above {_exact(bound)}"
             case Le(le=bound):
-                upper = f"at most {bound}"
+                upper = f"at most {_exact(bound)}"
             case Lt(lt=bound):
-                upper = f"below {bound}"
+                upper = f"below {_exact(bound)}"
     return lower, upper
+
+
+def _exact(bound: Any) -> str:
+    return str(int(bound)) if bound == int(bound) else str(bound)
 
 
 def _flat(metadata: Any) -> Iterator[Any]:

@@ -330,12 +330,15 @@ def data_show(
     kind: Annotated[str, typer.Argument(help="fashion_mnist, cifar10, image_folder or npy")],
     degradation: Annotated[str, typer.Option(help="which degradation to show at five severities")] = "gaussian_blur",
     output: Annotated[Path, typer.Option(help="the PNG to write")] = Path("contact_sheet.png"),
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="keys operators and noise")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="keys operators and noise")] = 0,
 ) -> None:
     """Draw a contact sheet: images, clean and degraded at five severities. `--path=DIR` for your own."""
+    from workbench.bounds import MAX_SEED
+    from workbench.config import require_range
     from workbench.data.contact_sheet import contact_sheet
     from workbench.stages.evaluate import Evaluate
 
+    require_range("--seed", seed, 0, MAX_SEED)
     given = _overrides(context)
     fields = {key if key.startswith("degradation.") else f"data.{key}": value for key, value in given.items()}
     cell = Evaluate().replace({"data.kind": kind, "degradation.kind": degradation, **fields})
@@ -360,18 +363,22 @@ def sync(runs: Runs = Path("runs")) -> None:
 @app.command(context_settings=OVERRIDES)
 def bench(
     context: typer.Context,
-    images: Annotated[
-        int, typer.Option("--images", min=2, max=10**9, help="test images restored at each batch size")
-    ] = 256,
+    images: Annotated[int, typer.Option("--images", help="test images restored at each batch size")] = 256,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
     """Time the method here: images a second by batch size, what full batches cost, where the time goes."""
+    from workbench.bounds import MAX_COUNT
+    from workbench.config import UserError, require_range
     from workbench.reporting.bench import print_bench
     from workbench.restoring import UNIVERSAL
     from workbench.stages.evaluate import Evaluate
 
-    cell = Evaluate().replace({**UNIVERSAL, **_overrides(context), "num_images": images})
+    overrides = _overrides(context)
+    if "num_images" in overrides:
+        raise UserError("--images says how many images are restored: leave --num_images out")
+    require_range("--images", images, 2, MAX_COUNT)
+    cell = Evaluate().replace({**UNIVERSAL, **overrides, "num_images": images})
     with _runtime(runs, device, 1, False, group=None) as runtime:
         print_bench(cell, runtime)
 

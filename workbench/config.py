@@ -273,14 +273,18 @@ def _is_truth_for_number(cls: type[Config], field: Any, tree: Mapping[Any, Any])
     given = tree[field] if isinstance(tree[field], list | tuple) else [tree[field]]
     if not any(isinstance(item, bool) for item in given) or field not in cls.model_fields:
         return False
-    info = cls.model_fields[field]
-    return bool(ranges(info)) and bool not in _types_in(info.annotation)
+    kinds = set(_kinds_in(cls.model_fields[field].annotation))
+    return bool(kinds & {int, float}) and bool not in kinds
 
 
-def _types_in(annotation: Any) -> Iterator[Any]:
-    yield annotation
+def _kinds_in(annotation: Any) -> Iterator[type]:
+    """The types in an annotation, and those of the values of a Literal."""
+    if isinstance(annotation, type):
+        yield annotation
+    elif get_origin(annotation) is Literal:
+        yield from map(type, get_args(annotation))
     for argument in get_args(annotation):
-        yield from _types_in(argument)
+        yield from _kinds_in(argument)
 
 
 def _counts(info: FieldInfo, value: Any) -> bool:
@@ -360,6 +364,9 @@ def _explained(cls: type[Config], tree: dict[str, Any], error: ValidationError) 
             if expected
             else f"{dotted}: name its kind"
         )
+    if first["type"] == "model_attributes_type":
+        value = shown(first["input"])
+        return UserError(f"{dotted} is made of fields: give them, as in --{dotted}.NAME=VALUE (got {value})")
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return UserError(f"{dotted}: {message}" if dotted else message)

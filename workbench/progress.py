@@ -2,11 +2,13 @@
 
 import itertools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
+_ENDLESS = re.compile(r"\S{600,}")
 MAX_LINE = 2000
 """Characters of a message."""
 
@@ -19,6 +21,7 @@ def printable(text: str) -> str:
 def one_line(message: str) -> str:
     """A message on one line, cut where it has no end."""
     text = " ".join(line.strip() for line in message.splitlines() if line.strip())
+    text = _ENDLESS.sub(lambda word: f"{word[0][:200]}...", text)
     return printable(text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 4]} ...")
 
 

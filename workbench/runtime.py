@@ -34,6 +34,8 @@ def open_runtime(
         runtime = Runtime(runs, choose_device(device), batch_size, rerun, progress)
         if writes:
             runtime.require_writable()
+        elif runs.exists() and not runs.is_dir():
+            raise UserError(f"{runs} is no folder: name the runs folder by --runs")
         if group is not None and stated_mode() != "disabled":
             runtime = replace(runtime, tracker=Recorder(runs, group, tags, progress.say))
         try:

@@ -48,9 +48,17 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
     if todo:
         pace = Pace(runtime)
         seconds = sum(pace.seconds(stage) for stage in todo.values())
-        runtime.progress.say(f"{len(todo)} stages are left, about {seconds / 60:.0f} min on this machine")
+        runtime.progress.say(f"{len(todo)} stages are left, about {_duration(seconds)} on this machine")
     else:
         runtime.progress.say("all cached")
+
+
+def _duration(seconds: float) -> str:
+    """In the unit of which there are neither many nor less than two: "24 min"."""
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{math.ceil(seconds)} s"
 
 
 def _counted(names: Iterable[str]) -> str:

@@ -108,7 +108,7 @@ def choose_device(name: str) -> str:
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(f"device {name!r} cannot be used: {reason}") from None
     return name
 
