@@ -142,9 +142,9 @@ def test_unknown_kinds_list_what_there_is() -> None:
 
 
 def test_bad_values_name_the_field_the_rule_and_the_value() -> None:
-    assert error({"batch_size": 0}) == "batch_size: input should be greater than or equal to 1 (got 0)"
+    assert error({"batch_size": 0}) == "batch_size: input should be at least 1 (got 0)"
     slope = error({"signal.kind": "ramp", "signal.slope": -2.0})
-    assert slope == "signal.slope: input should be greater than 0 (got -2.0)"
+    assert slope == "signal.slope: input should be above 0 (got -2.0)"
     assert error({"seed": "x"}).startswith("seed: input should be a valid integer")
     assert error({"widths": [1, "x"]}).startswith("widths.1: ")
     assert error({"blend": [{"kind": "ramp", "slope": -1}]}).startswith("blend.0.slope: ")

@@ -366,7 +366,7 @@ def test_a_recalibrated_start_with_a_risk_is_fitted_and_used(
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        ("--start.risk=10", "start.risk: give a probability between 0 and 1, such as 0.1, got 10"),
+        ("--start.risk=10", "start.risk: input should be above 0 and below 1 (got 10)"),
         ("--start.risk=0.01", "risk=0.01 needs 99 validation images to compare with, and there are 7: give more"),
         ("--start.recalibration.kind=platt", "there are: none, factor, temperature, isotonic"),
     ],

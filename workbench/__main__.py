@@ -3,36 +3,55 @@
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes: 128 and the signal's number, as shells count."""
+INTERRUPTED = 130
+"""The exit code of Ctrl-C: 128 and the signal's number, as shells count."""
 
 
 def main() -> None:
     """The command line."""
-    from workbench.cli import app
-    from workbench.config import UserError
+    from workbench.cli import UsageError, app
+    from workbench.config import TERMINATED, UserError
+    from workbench.progress import one_line
+
+    def refuse(message: str) -> NoReturn:
+        print(f"error: {one_line(message)}", file=sys.stderr)
+        sys.exit(2)
 
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what the terminal cannot show
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    code: Any
     try:
-        app()
+        code = app(standalone_mode=False)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except (KeyboardInterrupt, SystemExit) as end:
-        # Typer turns Ctrl-C into an exit of its own
-        code = INTERRUPTED if isinstance(end, KeyboardInterrupt) else end.code
-        if code in (INTERRUPTED, TERMINATED):
-            print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(code)
+        refuse(str(error))
+    except UsageError as error:
+        if "\n" in error.format_message():  # the help, of a command without arguments
+            error.show()
+            sys.exit(error.exit_code)
+        refuse(f"{error.format_message().replace('Value error, ', '')} (--help says what there is)")
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except SystemExit as end:
+        code = end.code
+        if code != TERMINATED:  # nothing here ends like this: a status of 0 would say that all was done
+            refuse(f"a library, or code of yours, ended the command before it was done (SystemExit: {code})")
     except BrokenPipeError:
         # the reader (head, less) has gone; keep the interpreter from complaining while it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    if code in (INTERRUPTED, TERMINATED):
+        print("stopped; the same command goes on from here", file=sys.stderr)
+    sys.exit(code)
 
 
 def _terminate(*_: Any) -> None:
     """SIGTERM stops as Ctrl-C does: what is open is closed, and the user is told how to go on."""
+    from workbench.config import TERMINATED
+
     sys.exit(TERMINATED)
 
 

@@ -18,6 +18,8 @@ app = typer.Typer(
     "Any field of a study's cell can be overridden: --start.offset_db=3 --solver.kind=no_guidance; "
     "--preset-settings=NAME overrides those that tuning found.",
 )
+UsageError: Any = typer.BadParameter.mro()[2]
+"""Click's ClickException, wherever this Typer keeps its Click."""
 data_app = typer.Typer(no_args_is_help=True, help="Obtain images, look at them.")
 app.add_typer(data_app, name="data")
 
@@ -204,7 +206,10 @@ def sweep(
 
     options, overrides = Options(method, Goal(quality, cost), trials, points, val_images), _overrides(context)
     configs = sweep_configs(name, load_study(name)[0], preset, overrides, options)
-    folder = made(output or study_folder(Runtime(runs), name, preset, overrides) / "sweeps")
+    runtime = Runtime(runs)
+    if output is None:
+        runtime.require_writable()
+    folder = made(output or study_folder(runtime, name, preset, overrides) / "sweeps")
     for file, config in configs.items():
         address = register(config) if create else None
         write_whole(folder / file, as_yaml(name, config))
@@ -340,7 +345,7 @@ def compare(
     """Compare cells computed here with the reference results, image by image: does this machine find the same?"""
     from workbench.reporting.publish import print_comparison
 
-    with _runtime(runs, "cpu", 1, False, group=None) as runtime:
+    with _runtime(runs, "cpu", 1, False, group=None, writes=False) as runtime:
         print_comparison(name, preset, runtime)
 
 
@@ -349,7 +354,7 @@ def show(context: typer.Context, name: Name, preset: PresetOption = "desk", runs
     """List a study's cells: what is cached, and an estimate of what is left."""
     from workbench.reporting.overview import print_overview
 
-    with _runtime(runs, "cpu", 1, False, group=None) as runtime:
+    with _runtime(runs, "cpu", 1, False, group=None, writes=False) as runtime:
         print_overview(name, preset, _overrides(context), runtime)
 
 
@@ -367,12 +372,15 @@ def data_show(
     kind: Annotated[str, typer.Argument(help="fashion_mnist, cifar10, image_folder or npy")],
     degradation: Annotated[str, typer.Option(help="which degradation to show at five severities")] = "gaussian_blur",
     output: Annotated[Path, typer.Option(help="the PNG to write")] = Path("contact_sheet.png"),
-    seed: int = 0,
+    seed: Annotated[int, typer.Option("--seed", help="keys operators and noise")] = 0,
 ) -> None:
     """Draw a contact sheet: images, clean and degraded at five severities. `--path=DIR` for your own."""
+    from workbench.bounds import MAX_SEED
+    from workbench.config import require_range
     from workbench.data.contact_sheet import contact_sheet
     from workbench.stages.evaluate import Evaluate
 
+    require_range("--seed", seed, 0, MAX_SEED)
     given = _overrides(context)
     fields = {key if key.startswith("degradation.") else f"data.{key}": value for key, value in given.items()}
     cell = Evaluate().replace({"data.kind": kind, "degradation.kind": degradation, **fields})
@@ -397,16 +405,22 @@ def sync(runs: Runs = Path("runs")) -> None:
 @app.command(context_settings=OVERRIDES)
 def bench(
     context: typer.Context,
-    images: Annotated[int, typer.Option("--images", min=2, help="test images restored at each batch size")] = 256,
+    images: Annotated[int, typer.Option("--images", help="test images restored at each batch size")] = 256,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
     """Time the method here: images a second by batch size, what full batches cost, where the time goes."""
+    from workbench.bounds import MAX_COUNT
+    from workbench.config import UserError, require_range
     from workbench.reporting.bench import print_bench
     from workbench.restoring import UNIVERSAL
     from workbench.stages.evaluate import Evaluate
 
-    cell = Evaluate().replace({**UNIVERSAL, **_overrides(context), "num_images": images})
+    overrides = _overrides(context)
+    if "num_images" in overrides:
+        raise UserError("--images says how many images are restored: leave --num_images out")
+    require_range("--images", images, 2, MAX_COUNT)
+    cell = Evaluate().replace({**UNIVERSAL, **overrides, "num_images": images})
     with _runtime(runs, device, 1, False, group=None) as runtime:
         print_bench(cell, runtime)
 
@@ -438,13 +452,12 @@ def _overrides(context: typer.Context) -> dict[str, Any]:
 
 def _ensure(jobs: int, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:
     """What makes the missing stages: this process, several, or jobs on a cluster."""
-    from workbench.config import UserError
+    from workbench.config import UserError, require_range
     from workbench.stages.base import ensure_all
     from workbench.stages.cluster import Cluster, ensure_on_cluster
-    from workbench.stages.processes import ensure_in_processes
+    from workbench.stages.processes import MAX_JOBS, ensure_in_processes
 
-    if jobs < 1:
-        raise UserError(f"--jobs must be at least 1, got {jobs}")
+    require_range("--jobs", jobs, 1, MAX_JOBS)
     if cluster is None:
         if resources:
             raise UserError(f"--{min(resources)} is for jobs on a cluster: add --cluster slurm")
@@ -455,8 +468,15 @@ def _ensure(jobs: int, cluster: Literal["slurm", "local"] | None, device: str, r
 
 
 def _runtime(
-    runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, tags: tuple[str, ...] = ()
+    runs: Path,
+    device: str,
+    batch_size: int,
+    rerun: bool,
+    group: str | None,
+    tags: tuple[str, ...] = (),
+    *,
+    writes: bool = True,
 ) -> Any:
     from workbench.runtime import open_runtime
 
-    return open_runtime(runs, device, batch_size, rerun, group, tags)
+    return open_runtime(runs, device, batch_size, rerun, group, tags, writes=writes)

@@ -2,17 +2,37 @@
 
 import hashlib
 import json
+import math
+import signal
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from workbench.bounds import ranges
 
 _ABSENT = object()
+_NO_NUMBER = PydanticCustomError("no_number", "Input should be a number, not true or false")
+
+MAX_DIGITS, MAX_DEPTH = 40, 32
+"""Of a number, and of brackets within brackets, on the command line."""
+MAX_SHOWN = 200
+"""Characters of a value in a message."""
 
 
 class UserError(ValueError):
     """Something that the user can mend. The command line prints the message as one line, without a traceback."""
+
+
+TERMINATED = 128 + signal.SIGTERM
+"""The exit code, as shells count, with which SIGTERM ends a command."""
+
+
+def is_termination(error: BaseException) -> bool:
+    """Whether this is how SIGTERM ends a command, and not a call of sys.exit in somebody's code."""
+    return isinstance(error, SystemExit) and error.code == TERMINATED
 
 
 class UnknownFieldError(UserError):
@@ -46,6 +66,15 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True, allow_inf_nan=False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, tree: Any) -> Any:
+        """Python takes true for 1 and false for 0."""
+        if isinstance(tree, Mapping) and (wrong := [name for name in tree if _is_truth_for_number(cls, name, tree)]):
+            errors = [InitErrorDetails(type=_NO_NUMBER, loc=(name,), input=tree[name]) for name in wrong]
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+        return tree
 
     def replace(self, overrides: Mapping[str, Any] | None = None, /, **fields: Any) -> Self:
         """A copy with dotted `overrides` applied and the whole validated again.
@@ -118,18 +147,35 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     Values are JSON where they parse as JSON and text otherwise.
 
     Raises:
-        UserError: for an argument that is not of the form --a.b=value.
+        UserError: for an argument that is not of the form --a.b=value, a field that is given twice, or a value that no
+            field can take: numbers too large for a computer's, brackets without end, text with null characters.
     """
     overrides: dict[str, Any] = {}
     for argument in arguments:
         name, equals, text = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not equals or not name:
-            raise UserError(f"cannot read {argument!r}: write overrides as --a.b=value")
+            raise UserError(f"cannot read {shown(argument)}: write overrides as --a.b=value")
+        if name in overrides:
+            raise UserError(f"--{name} is given twice: leave one out")
         try:
-            overrides[name] = json.loads(text)
-        except json.JSONDecodeError:
-            overrides[name] = text
+            overrides[name] = _read(text)
+        except UserError as error:
+            raise UserError(f"--{name}: {error}") from None
     return overrides
+
+
+def require_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuse an option's value that is not from `low` to `high`. Raises UserError."""
+    if not low <= value <= high:
+        raise UserError(f"{name} must be at least {low} and at most {high}, got {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: on one line, without control characters, cut where it is long."""
+    if isinstance(value, int) and value.bit_length() > MAX_SHOWN:  # Python does not write very large ones
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def overrides_between(config: Config, other: Config) -> dict[str, Any]:
@@ -168,6 +214,77 @@ def _changes(path: str, here: Any, there: Any, plain_there: Any) -> Iterator[tup
             yield inner, value
         elif value != info.get_default(call_default_factory=True):
             yield from _changes(inner, _ABSENT, value, plain_there[name])
+
+
+def _read(text: str) -> Any:
+    """JSON, or the text itself."""
+    try:
+        value = json.loads(
+            text, parse_int=_int, parse_float=_float, parse_constant=_refuse_constant, object_pairs_hook=_dict
+        )
+    except json.JSONDecodeError:
+        value = text
+    except RecursionError:
+        raise UserError("too many brackets within brackets") from None
+    _require_plain(value, MAX_DEPTH)
+    return value
+
+
+def _int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise UserError(f"a number of {len(digits)} digits is too large")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    if not math.isfinite(number := float(digits)):
+        raise UserError(f"the number {shown(digits)[1:-1]} is too large")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise json.JSONDecodeError("no JSON", name, 0)  # so NaN is text: a file's name, but no number
+
+
+def _dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"{shown(min(doubled))} is given twice: leave one out")
+    return dict(pairs)
+
+
+def _require_plain(value: Any, depth: int) -> None:
+    """Refuse what is nested too deeply, and text that no file system or JSON file can hold. Raises UserError."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8", "surrogateescape")  # bytes of a file's name that are no UTF-8 come as these
+        except UnicodeEncodeError:
+            raise UserError(f"{shown(value)} has half a character in it (a lone surrogate)") from None
+        if "\0" in value:
+            raise UserError(f"{shown(value)} has a null character in it")
+    elif isinstance(value, dict | list):
+        if not depth:
+            raise UserError("too many brackets within brackets")
+        for item in (*value, *value.values()) if isinstance(value, dict) else value:
+            _require_plain(item, depth - 1)
+
+
+def _is_truth_for_number(cls: type[Config], field: Any, tree: Mapping[Any, Any]) -> bool:
+    given = tree[field] if isinstance(tree[field], list | tuple) else [tree[field]]
+    if not any(isinstance(item, bool) for item in given) or field not in cls.model_fields:
+        return False
+    kinds = set(_kinds_in(cls.model_fields[field].annotation))
+    return bool(kinds & {int, float}) and bool not in kinds
+
+
+def _kinds_in(annotation: Any) -> Iterator[type]:
+    """The types in an annotation, and those of the values of a Literal."""
+    if isinstance(annotation, type):
+        yield annotation
+    elif get_origin(annotation) is Literal:
+        yield from map(type, get_args(annotation))
+    for argument in get_args(annotation):
+        yield from _kinds_in(argument)
 
 
 def _counts(info: FieldInfo, value: Any) -> bool:
@@ -247,8 +364,26 @@ def _explained(cls: type[Config], tree: dict[str, Any], error: ValidationError) 
             if expected
             else f"{dotted}: name its kind"
         )
+    if first["type"] == "model_attributes_type":
+        value = shown(first["input"])
+        return UserError(f"{dotted} is made of fields: give them, as in --{dotted}.NAME=VALUE (got {value})")
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return UserError(f"{dotted}: {message}" if dotted else message)
     message = message[0].lower() + message[1:]
-    return UserError(f"{dotted or cls.__name__}: {message} (got {first.get('input')!r})")
+    if first["type"] in _COMPARISONS and (allowed := _range_at(cls, tree, path)):
+        message = f"input should be {allowed}"
+    return UserError(f"{dotted or cls.__name__}: {message} (got {shown(first.get('input'))})")
+
+
+_COMPARISONS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+
+
+def _range_at(cls: type[Config], tree: dict[str, Any], path: list[Any]) -> str:
+    """The range of the number at `path`; "" where it is not one and the same for the whole field."""
+    *parents, last = path
+    if isinstance(last, int):  # a number in a tuple
+        *parents, last = parents
+    owner = _member_at(cls, tree, tuple(parents))
+    found = set(ranges(owner.model_fields[last])) if owner is not None and last in owner.model_fields else set()
+    return found.pop() if len(found) == 1 else ""

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.config import UserError
+from workbench.bounds import MAX_COUNT
+from workbench.config import UserError, require_range
 from workbench.metrics import Absent, load_lpips
 from workbench.metrics.worst import with_worst
 from workbench.stages.base import Runtime
@@ -20,6 +21,7 @@ Direction = Literal["maximize", "minimize"]
 
 VAL_IMAGES = 64
 """Validation images of a trial, unless the cell has fewer test images."""
+MAX_TRIALS = 1_000_000
 FEWEST = 4
 """Images below which nothing is judged."""
 
@@ -69,11 +71,12 @@ def images_of(cell: Evaluate, val_images: int | None) -> int:
         val_images: as asked for; None: `VAL_IMAGES`, or the cell's test images if they are fewer.
 
     Raises:
-        UserError: for less than one.
+        UserError: for less than one, or more than any data set has.
     """
-    if val_images is not None and val_images < 1:
-        raise UserError(f"--val-images must be at least 1, got {val_images}")
-    return min(VAL_IMAGES, cell.num_images) if val_images is None else val_images
+    if val_images is None:
+        return min(VAL_IMAGES, cell.num_images)
+    require_range("--val-images", val_images, 1, MAX_COUNT)
+    return val_images
 
 
 def means_of(cell: Evaluate, runtime: Runtime, needed: Sequence[str] = ()) -> dict[str, float]:

@@ -188,7 +188,9 @@ def load_restorer(
     cell = restoring_cell(named, choice, preset, overrides or {})
     cell.check_operators()
     cell.prior_stage().check()
-    restorer = cell.restorer(_runtime(runs, device, batch_size))
+    runtime = _runtime(runs, device, batch_size)
+    runtime.require_writable()
+    restorer = cell.restorer(runtime)
     return dataclasses.replace(restorer, degradation=operator) if isinstance(operator, GivenPhysics) else restorer
 
 

@@ -2,10 +2,27 @@
 
 import itertools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
+
+_ENDLESS = re.compile(r"\S{600,}")
+MAX_LINE = 2000
+"""Characters of a message."""
+
+
+def printable(text: str) -> str:
+    """Text that does nothing to a terminal: control characters, and what no encoding has, are spelt out."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def one_line(message: str) -> str:
+    """A message on one line, cut where it has no end."""
+    text = " ".join(line.strip() for line in message.splitlines() if line.strip())
+    text = _ENDLESS.sub(lambda word: f"{word[0][:200]}...", text)
+    return printable(text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 4]} ...")
 
 
 class Update(Protocol):
@@ -58,15 +75,16 @@ class Bars:
             TimeRemainingColumn,
         )
 
-        self.console = Console()
+        # what stands in brackets or between colons is of a user's path or name, no markup and no emoji
+        self.console = Console(markup=False, emoji=False)
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -80,16 +98,16 @@ class Bars:
 
     @contextmanager
     def task(self, description: str) -> Iterator[Update]:
-        bar = self.bars.add_task(description, total=None, note="")
+        bar = self.bars.add_task(printable(description), total=None, note="")
         if not self.console.is_terminal:
-            self.console.print(f"... {description}", highlight=False, markup=False)
+            self.say(f"... {description}")
         try:
             yield lambda done, total, note="": self.bars.update(bar, completed=int(done), total=int(total), note=note)
         finally:
             self.bars.remove_task(bar)
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(printable(line), highlight=False, soft_wrap=True)
 
     def show(self, table: Any) -> None:
         self.console.print(table)

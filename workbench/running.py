@@ -145,7 +145,7 @@ def ship(name: str, preset: str, runtime: Runtime, folder: Path) -> tuple[StudyR
     results = gather(plan, runtime)
     if results is None:
         raise UserError(f"the cells of {name} have no rows to ship")
-    write_reference(results, plan.cells, plan.support, folder)
+    write_reference(results, plan.cells, plan.support, made(folder))
     return results, num_cells - len(there)
 
 

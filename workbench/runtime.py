@@ -15,9 +15,16 @@ from workbench.tracking.tracker import Recorder
 
 @contextmanager
 def open_runtime(
-    runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, tags: tuple[str, ...] = ()
+    runs: Path,
+    device: str,
+    batch_size: int,
+    rerun: bool,
+    group: str | None,
+    tags: tuple[str, ...] = (),
+    *,
+    writes: bool = True,
 ) -> Iterator[Runtime]:
-    """A runtime with bars; recorded for W&B where a group is named.
+    """A runtime with bars; recorded for W&B where a group is named. Who writes nothing needs no folder, nor the right.
 
     Raises:
         UserError: for a device that is not there, a runs folder that cannot be written, or a disk that is full or gives
@@ -25,6 +32,10 @@ def open_runtime(
     """
     with Bars() as progress:
         runtime = Runtime(runs, choose_device(device), batch_size, rerun, progress)
+        if writes:
+            runtime.require_writable()
+        elif runs.exists() and not runs.is_dir():
+            raise UserError(f"{runs} is no folder: name the runs folder by --runs")
         if group is not None and stated_mode() != "disabled":
             runtime = replace(runtime, tracker=Recorder(runs, group, tags, progress.say))
         try:

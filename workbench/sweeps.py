@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.config import UserError, as_override, overrides_between
-from workbench.goal import FEWEST, Goal, evaluation_of, images_of, on_validation
+from workbench.config import UserError, as_override, overrides_between, require_range
+from workbench.goal import FEWEST, MAX_TRIALS, Goal, evaluation_of, images_of, on_validation
 from workbench.stages.base import Stage
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Study, Task, base_cell
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 Method = Literal["bayes", "random", "grid", "optuna"]
+
+MAX_POINTS = 1000
 
 PARTS = (4, 4, 1)
 """A run that may be stopped early logs the metric on a quarter of its images and then on all. On the quarter twice, for
@@ -53,10 +55,8 @@ class Options:
     val_images: int | None = None
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise UserError(f"--trials must be at least 1, got {self.trials}")
-        if self.points < 2:
-            raise UserError(f"--points must be at least 2, got {self.points}")
+        require_range("--trials", self.trials, 1, MAX_TRIALS)
+        require_range("--points", self.points, 2, MAX_POINTS)
         if self.method != "optuna" and self.goal.cost != "none":
             raise UserError(f"--method {self.method} takes one metric: leave --cost out, or add --method optuna")
 

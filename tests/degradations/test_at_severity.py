@@ -74,7 +74,7 @@ def test_chosen_by_overrides_and_named_by_its_level() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"severity": 1.5}, "severity: input should be less than or equal to 1"),
+        ({"severity": 1.5}, "severity: input should be at least 0 and at most 1"),
         ({"member.kind": "at_severity"}, "unknown kind 'at_severity' for member"),
     ],
 )

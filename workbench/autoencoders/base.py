@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from workbench.bounds import BatchSize, Count, LearningRate, Seed
 from workbench.config import NOT_IDENTITY, Config, UserError
 from workbench.pretrained import load_strictly, save_half
 from workbench.tensors import Images, Latents
@@ -206,11 +207,11 @@ class ArchitectureRecipe(AutoencoderRecipe):
 class DescentRecipe(ArchitectureRecipe):
     """An architecture that is trained by descent on its `training_loss`."""
 
-    num_train_images: int = Field(400_000, ge=1, description="training images seen")
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1.5e-3, gt=0)
+    num_train_images: Count = Field(400_000, description="training images seen")
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 1.5e-3
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
-    seed: int = 0
+    seed: Seed = 0
 
     def effort(self) -> float:
         return self.num_train_images

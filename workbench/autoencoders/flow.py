@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe
 from workbench.autoencoders.beside import Beside, latents_alone
+from workbench.bounds import Depth, Width
 from workbench.tensors import Images
 
 GREY_LEVEL = 2 / 255
@@ -81,11 +82,12 @@ class Flow(DescentRecipe):
 
     kind: Literal["flow"] = "flow"
     num_levels: int = Field(2, ge=1, le=6, description="halvings of the resolution; latents have 4^num_levels channels")
-    num_steps: int = Field(8, ge=1, description="steps of flow at each level")
-    width: int = Field(64, ge=1, description="channels in the networks of the couplings")
+    num_steps: Depth = Field(8, description="steps of flow at each level")
+    width: Width = Field(64, description="channels in the networks of the couplings")
     dequantisation: float = Field(
         DEQUANTISATION,
         gt=0,
+        le=1e4,
         description="width of the uniform noise on training images, in grey levels (1/255): 883 times the standard "
         "deviation of the measurements' noise, or their latents lie far outside what the flow can decode",
     )

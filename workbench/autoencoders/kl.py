@@ -1,6 +1,6 @@
 """AutoencoderKL: the variational autoencoder of latent diffusion (Rombach et al., arXiv 2112.10752), by diffusers."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penalty
+from workbench.bounds import BlockWidths, Depth, Weight, Width
 from workbench.tensors import Images
 
 
@@ -56,13 +57,11 @@ class KL(DescentRecipe):
     """AutoencoderKL: a variational autoencoder with group norms and one attention layer."""
 
     kind: Literal["kl"] = "kl"
-    latent_channels: int = Field(8, ge=1, description="channels of the latent")
-    block_out_channels: tuple[Annotated[int, Field(ge=16, multiple_of=16)], ...] = Field(
-        (32, 32, 64), min_length=1, description="channels at each resolution, multiples of 16"
-    )
-    layers_per_block: int = Field(1, ge=1)
-    kl_weight: float = Field(1e-5, ge=0, description="weight of the KL divergence per latent element")
-    moment_weight: float = Field(0.01, ge=0, description="weight of the penalty on channel means and variances")
+    latent_channels: Width = Field(8, description="channels of the latent")
+    block_out_channels: BlockWidths = Field((32, 32, 64), description="channels at each resolution, multiples of 16")
+    layers_per_block: Depth = 1
+    kl_weight: Weight = Field(1e-5, description="weight of the KL divergence per latent element")
+    moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")
 
     adapter: ClassVar[type[Autoencoder]] = KLAutoencoder
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from workbench.autoencoders.base import ArchitectureRecipe, Autoencoder, ImageBatches
 from workbench.autoencoders.beside import Beside, latents_alone
+from workbench.bounds import Count, Width
 from workbench.config import UserError
 from workbench.tensors import Images
 
@@ -95,10 +96,10 @@ class PCA(ArchitectureRecipe):
     """Principal components of patches: linear, in closed form, no training; the floor."""
 
     kind: Literal["pca"] = "pca"
-    latent_channels: int = Field(8, ge=1, description="components of each patch")
+    latent_channels: Width = Field(8, description="components of each patch")
     # a power of two, so that a prior's and a severity encoder's strides of two meet the latents
     patch_size: Literal[2, 4, 8, 16] = Field(4, description="pixels a side; latents are so much smaller a side")
-    num_train_images: int = Field(60_000, ge=1, description="training images whose patches are taken; at most all")
+    num_train_images: Count = Field(60_000, description="training images whose patches are taken; at most all")
 
     adapter: ClassVar[type[Autoencoder]] = PCAAutoencoder
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penalty
+from workbench.bounds import MAX_SIZE, Depth, Weight, Width
 from workbench.tensors import Images
 
 
@@ -50,14 +51,12 @@ class Tiny(DescentRecipe):
     """AutoencoderTiny: no attention, the fastest; the default."""
 
     kind: Literal["tiny"] = "tiny"
-    latent_channels: int = Field(8, ge=1, description="channels of the latent")
-    width: int = Field(32, ge=8, description="channels of every hidden layer")
+    latent_channels: Width = Field(8, description="channels of the latent")
+    width: int = Field(32, ge=8, le=MAX_SIZE, description="channels of every hidden layer")
     num_stages: int = Field(3, ge=1, le=6, description="resolutions; latents are 2^(num_stages - 1) smaller a side")
-    num_blocks: int = Field(
-        3, ge=1, description="residual blocks at the lowest resolution, fewer above, none at the top"
-    )
-    latent_noise: float = Field(0.03, ge=0, description="std of noise on the latent in training; smooths D")
-    moment_weight: float = Field(0.01, ge=0, description="weight of the penalty on channel means and variances")
+    num_blocks: Depth = Field(3, description="residual blocks at the lowest resolution, fewer above, none at the top")
+    latent_noise: float = Field(0.03, ge=0, le=100, description="std of noise on the latent in training; smooths D")
+    moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")
 
     adapter: ClassVar[type[Autoencoder]] = TinyAutoencoder
 

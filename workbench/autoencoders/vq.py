@@ -1,6 +1,6 @@
 """VQModel: the vector-quantised autoencoder (van den Oord et al., arXiv 1711.00937), by diffusers."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penalty
+from workbench.bounds import BlockWidths, Depth, Weight, Width
 from workbench.config import ADDED_LATER
 from workbench.tensors import Images
 
@@ -61,20 +62,19 @@ class VQAutoencoder(Autoencoder):
 class VQRecipe(DescentRecipe):
     """The architecture that quantised autoencoders share."""
 
-    latent_channels: int = Field(8, ge=1, description="channels of the latent")
-    block_out_channels: tuple[Annotated[int, Field(ge=16, multiple_of=16)], ...] = Field(
-        (32, 32, 64), min_length=1, description="channels at each resolution, multiples of 16"
-    )
-    layers_per_block: int = Field(1, ge=1)
-    num_codes: int = Field(1024, ge=2, description="vectors in the codebook")
+    latent_channels: Width = Field(8, description="channels of the latent")
+    block_out_channels: BlockWidths = Field((32, 32, 64), description="channels at each resolution, multiples of 16")
+    layers_per_block: Depth = 1
+    num_codes: int = Field(1024, ge=2, le=2**20, description="vectors in the codebook")
     codebook_std: float = Field(
         0.0,
         ge=0,
+        le=1000,
         description="standard deviation of the elements of new codes; 1: that of the latents that the moment penalty "
         "asks for, so that most codes are used; 0: diffusers' own, within 1/num_codes",
         json_schema_extra=ADDED_LATER,
     )
-    moment_weight: float = Field(0.01, ge=0, description="weight of the penalty on channel means and variances")
+    moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")
 
     adapter: ClassVar[type[Autoencoder]] = VQAutoencoder
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench.autoencoders.base import Autoencoder
 from workbench.autoencoders.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from workbench.autoencoders.vq import VQAutoencoder, VQRecipe
+from workbench.bounds import Weight
 from workbench.tensors import Images
 
 Distance = Callable[[Images, Images], Tensor]
@@ -73,9 +74,12 @@ class VQGAN(VQRecipe):
 
     kind: Literal["vqgan"] = "vqgan"
     adversarial_weight: float = Field(
-        0.1, gt=0, description="size of the discriminator's gradient in the last layer, relative to the other losses'"
+        0.1,
+        gt=0,
+        le=1e6,
+        description="size of the discriminator's gradient in the last layer, relative to the other losses'",
     )
-    perceptual_weight: float = Field(0.0, ge=0, description="weight of LPIPS, whose weights must be there; 0: without")
+    perceptual_weight: Weight = Field(0.0, description="weight of LPIPS, whose weights must be there; 0: without")
 
     adapter: ClassVar[type[Autoencoder]] = VQGANAutoencoder
 

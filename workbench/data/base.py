@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from workbench.bounds import MAX_SIZE
 from workbench.config import Config, UserError, digest
 from workbench.tensors import Ids, Images
 
@@ -84,7 +85,7 @@ class ImageSource(Config):
     """
 
     kind: str
-    size: int = Field(32, ge=8, description="height and width in pixels that images are brought to")
+    size: int = Field(32, ge=8, le=MAX_SIZE, description="height and width in pixels that images are brought to")
     channels: Literal[1, 3] = Field(3, description="1: grey, 3: colour; images are converted")
 
     @abstractmethod

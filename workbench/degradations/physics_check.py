@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench import randomness
-from workbench.config import UserError
+from workbench.config import UserError, is_termination
 from workbench.degradations.base import Params
 from workbench.tensors import Images, Measurements
 
@@ -40,12 +40,14 @@ def check_physics(operator: "UserPhysics", image_shape: "ImageShape", gradient: 
 
 
 def attempt(failing: str, call: Callable[[], T]) -> T:
-    """`call()`; what a user's code raises becomes one line after `failing`."""
+    """`call()`; what a user's code raises, or a call of sys.exit in it, becomes one line after `failing`."""
     try:
         return call()
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a user's code may raise anything
+    except BaseException as error:  # a user's code may raise anything
+        if is_termination(error):
+            raise
         told = next((line for line in str(error).splitlines() if line.strip()), "no message")
         raise UserError(f"{failing}: {type(error).__name__}: {told}") from error
 

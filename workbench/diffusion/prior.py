@@ -1,17 +1,21 @@
 """The latent diffusion prior: a diffusers UNet with the schedule and parameterisation of a diffusers scheduler."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from workbench.bounds import BatchSize, BlockWidths, Count, Depth, LearningRate, Seed
 from workbench.config import NOT_IDENTITY, Config
 from workbench.diffusion.sampler import diffuse
 from workbench.diffusion.schedule import Schedule
 from workbench.pretrained import load_strictly, save_half
 from workbench.tensors import Latents, Timesteps
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
 
 Prediction = Literal["epsilon", "sample", "v_prediction"]
 """What the network is trained to answer."""
@@ -81,20 +85,18 @@ class PriorRecipe(Config):
         "'train': always train; anything else: a folder with unet/ and scheduler/ in diffusers' format",
         json_schema_extra=NOT_IDENTITY,
     )
-    block_out_channels: tuple[Annotated[int, Field(ge=16, multiple_of=16)], ...] = Field(
-        (64, 128), min_length=1, description="channels at each resolution, multiples of 16"
-    )
-    layers_per_block: int = Field(1, ge=1)
+    block_out_channels: BlockWidths = Field((64, 128), description="channels at each resolution, multiples of 16")
+    layers_per_block: Depth = 1
     beta_start: float = Field(0.0015, gt=0, lt=1)
     beta_end: float = Field(0.0195, gt=0, lt=1)
-    num_timesteps: int = Field(1000, ge=2, description="T")
+    num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
     prediction_type: Prediction = "v_prediction"
-    num_train_images: int = Field(250_000, ge=1, description="training latents seen")
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(6e-4, gt=0)
+    num_train_images: Count = Field(250_000, description="training latents seen")
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 6e-4
     ema_decay: float = Field(0.999, ge=0, lt=1)
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _betas_grow(self) -> "PriorRecipe":
@@ -102,12 +104,12 @@ class PriorRecipe(Config):
             raise ValueError("beta_end must be above beta_start")
         return self
 
-    def build(self, latent_shape: tuple[int, int, int]) -> Prior:
-        """A new prior with random weights (from torch's current generator) for latents of (channel, height, width)."""
-        from diffusers import DDPMScheduler, UNet2DModel
+    def network(self, latent_shape: tuple[int, int, int]) -> "UNet2DModel":
+        """A new network for latents of (channel, height, width); random weights from torch's current generator."""
+        from diffusers import UNet2DModel
 
         levels = len(self.block_out_channels)
-        unet = UNet2DModel(
+        return UNet2DModel(
             sample_size=latent_shape[1],
             in_channels=latent_shape[0],
             out_channels=latent_shape[0],
@@ -117,6 +119,11 @@ class PriorRecipe(Config):
             up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
             norm_num_groups=16,
         )
+
+    def build(self, latent_shape: tuple[int, int, int]) -> Prior:
+        """A new prior for latents of (channel, height, width)."""
+        from diffusers import DDPMScheduler
+
         scheduler = DDPMScheduler(
             num_train_timesteps=self.num_timesteps,
             beta_start=self.beta_start,
@@ -125,7 +132,7 @@ class PriorRecipe(Config):
             prediction_type=self.prediction_type,
             clip_sample=False,
         )
-        return Prior(unet, scheduler)
+        return Prior(self.network(latent_shape), scheduler)
 
 
 def load_prior(folder: Path) -> Prior:

@@ -15,7 +15,7 @@ class DDIM(Config):
     """DDIM (arXiv 2010.02502, eq. 12 and 16): eta 0 is deterministic, eta 1 is DDPM's posterior variance."""
 
     kind: Literal["ddim"] = "ddim"
-    num_steps: int = Field(1000, ge=1, description="timesteps of the grid from T - 1 to the clean end")
+    num_steps: int = Field(1000, ge=1, le=100_000, description="timesteps of the grid from T - 1 to the clean end")
     eta: float = Field(0.0, ge=0, le=1, description="share of DDPM's noise that a step injects")
 
     def grid(self, schedule: Schedule) -> Tensor:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
+from workbench.bounds import MAX_COUNT
 from workbench.config import Config, UserError, parse_overrides
 from workbench.files import write_whole
 from workbench.reporting.page import paragraphs, write_html
@@ -25,8 +28,8 @@ class Summary(Config):
     question: str
     command: str
     answer: tuple[str, ...]
-    num_cells: int
-    num_images: int
+    num_cells: int = Field(ge=0, le=MAX_COUNT)
+    num_images: int = Field(ge=0, le=MAX_COUNT)
 
 
 @dataclass(frozen=True)

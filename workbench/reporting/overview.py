@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.files import PARTIAL
-from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, read_provenance, unfinished
+from workbench.reporting.pace import Pace
+from workbench.stages.base import Runtime, Stage, read_provenance, unfinished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> None:
     """A table of the study's cells with what is cached, and an estimate of what is left."""
     from rich.table import Table
+    from rich.text import Text
 
     from workbench.reference import find_reference
     from workbench.study import load_study
@@ -33,19 +35,30 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
     for cell in cells:
         missing = cell.stage.missing(runtime)
         if missing and reference is not None and cell.stage in reference:
-            missing, state = [], "[green]in the reference[/green]"
+            missing, state = [], Text("in the reference", style="green")
+        elif missing:
+            state = Text(f"needs {_counted(stage.name for stage in missing)}")
         else:
-            state = "[green]cached[/green]" if not missing else f"needs {_counted(stage.name for stage in missing)}"
+            state = Text("cached", style="green")
         todo.update({stage.identity: stage for stage in missing})
         table.add_row(*cell.labels.values(), cell.stage.identity, state)
     runtime.progress.show(table)
     if reference is None or not reference.supports(support):
         todo.update({needed.identity: needed for stage in support.values() for needed in stage.missing(runtime)})
     if todo:
-        seconds = sum(estimated_seconds(stage, runtime) for stage in todo.values())
-        runtime.progress.say(f"{len(todo)} stages are left, about {seconds / 60:.0f} min on this machine")
+        pace = Pace(runtime)
+        seconds = sum(pace.seconds(stage) for stage in todo.values())
+        runtime.progress.say(f"{len(todo)} stages are left, about {_duration(seconds)} on this machine")
     else:
         runtime.progress.say("all cached")
+
+
+def _duration(seconds: float) -> str:
+    """In the unit of which there are neither many nor less than two: "24 min"."""
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{math.ceil(seconds)} s"
 
 
 def _counted(names: Iterable[str]) -> str:
@@ -84,7 +97,7 @@ def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: R
         stages |= {stage.identity: stage for stage in _upward(top)}
         if top.identity not in in_reference:
             needed |= {stage.identity for stage in top.missing(runtime)}
-    rows = []
+    rows, pace = [], Pace(runtime)
     for identity, stage in stages.items():
         folder, seconds = stage.folder(runtime), math.nan
         if stage.shipped() is not None:
@@ -92,7 +105,7 @@ def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: R
         elif stage.is_cached(runtime):
             state, seconds = "cached", read_provenance(folder)["wall_seconds"]
         elif identity in needed:
-            state, seconds = "needed", estimated_seconds(stage, runtime)
+            state, seconds = "needed", pace.seconds(stage)
         else:
             state = "in the reference" if identity in in_reference else "not needed"
         rows.append((stage.name, stage.label, identity, state, str(folder), seconds))
@@ -104,20 +117,6 @@ def _upward(stage: Stage) -> Iterator[Stage]:
     for needed in stage.upstream() if stage.shipped() is None else ():
         yield from _upward(needed)
     yield stage
-
-
-def estimated_seconds(stage: Stage, runtime: Runtime) -> float:
-    """How long a stage will take, at the rate of finished stages of its kind here, else at its nominal rate."""
-    rates = []
-    for path in (runtime.root / "stages" / stage.name).glob(f"*/{PROVENANCE}"):
-        if damage(path.parent) is not None:
-            continue  # it is named where it is used
-        record = read_provenance(path.parent)
-        if not record["resumed"]:
-            rates.append((record["wall_seconds"], record["effort"]))
-    # of the totals: small runs, which are mostly start-up, must not set the rate of large ones
-    rate = sum(s for s, _ in rates) / sum(effort for _, effort in rates) if rates else stage.seconds_per_effort
-    return rate * stage.effort()
 
 
 def print_doctor(runs: Path) -> None:
@@ -155,8 +154,11 @@ def print_doctor(runs: Path) -> None:
     table.add_row("LPIPS", lpips.reason if isinstance(lpips, Absent) else "backbone found")
     table.add_row("W&B", wandb_mode())
     try:
-        Runtime(runs)
-        table.add_row("runs", f"{runs.resolve()}, writable")
+        if not runs.exists():
+            table.add_row("runs", f"{runs.resolve()}, made by the first command that writes to it")
+        else:
+            Runtime(runs).require_writable()
+            table.add_row("runs", f"{runs.resolve()}, writable")
         if begun := unfinished(runs):
             size = sum(file.stat().st_size for folder in begun for file in folder.rglob("*") if file.is_file())
             table.add_row(
@@ -166,7 +168,7 @@ def print_doctor(runs: Path) -> None:
             )
     except UserError as error:
         table.add_row("runs", str(error))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def _bf16_in_hardware() -> bool:

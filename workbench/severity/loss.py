@@ -6,6 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench.autoencoders import Autoencoder
+from workbench.bounds import Weight
 from workbench.config import Config
 from workbench.severity.estimate import error_variance
 from workbench.tensors import Images, Latents
@@ -22,8 +23,8 @@ class SeverityLoss(Config):
     """
 
     variance_term: Literal["squared_difference", "gaussian_nll"] = "gaussian_nll"
-    weight_variance: float = Field(0.1, ge=0)
-    weight_image: float = Field(1.0, ge=0)
+    weight_variance: Weight = 0.1
+    weight_image: Weight = 1.0
     detach_error_variance: bool = Field(
         False, description="squared_difference only: stop the gradient of s2 (the authors let it pass)"
     )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from workbench.bounds import MAX_SIZE, Logarithm
 from workbench.config import Config, UserError
 from workbench.severity.conformal import upper_quantile
 from workbench.tensors import Latents, Scalars
@@ -42,9 +43,9 @@ class LogMap(Config):
     Under `factor` and `isotonic` that slope is 1: an answer never seen in the fit keeps the ratio of the nearest ones.
     """
 
-    x: tuple[float, ...] = Field(min_length=1, description="log var_hat at the knots, ascending")
-    y: tuple[float, ...] = Field(min_length=1, description="log v there")
-    slope: float = Field(1.0, ge=0, description="beyond the first and the last knot")
+    x: tuple[Logarithm, ...] = Field(min_length=1, description="log var_hat at the knots, ascending")
+    y: tuple[Logarithm, ...] = Field(min_length=1, description="log v there")
+    slope: float = Field(1.0, ge=0, le=MAX_SLOPE, description="beyond the first and the last knot")
 
     def __call__(self, var_hat: Scalars) -> Scalars:
         """v of each image."""
@@ -150,8 +151,10 @@ class Recalibration(Config):
     """
 
     log_map: LogMap
-    scores: tuple[float, ...]
-    channel_profile: tuple[float, ...] = Field(description="error variance of each latent channel over their mean")
+    scores: tuple[Logarithm, ...]
+    channel_profile: tuple[Annotated[float, Field(ge=0, le=MAX_SIZE)], ...] = Field(
+        description="error variance of each latent channel over their mean"
+    )
 
     def apply(self, var_hat: Scalars) -> Scalars:
         """v, the recalibrated variance."""

@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from workbench import randomness
+from workbench.bounds import Decibels, Probability
 from workbench.config import ADDED_LATER, UserError, plain
 from workbench.diffusion import Schedule, diffuse
 from workbench.severity.estimate import SeverityEstimate, error_variance
@@ -40,7 +41,9 @@ class Fixed(StartRule):
     """One timestep for all images: CCDF (arXiv 2112.05146), z_t = sqrt(a) z_hat + sqrt(1 - a) eps."""
 
     kind: Literal["fixed"] = "fixed"
-    timestep: int = Field(200, ge=0, description="where to begin; the first grid timestep at or below it is taken")
+    timestep: int = Field(
+        200, ge=0, le=100_000, description="where to begin; the first grid timestep at or below it is taken"
+    )
 
     def check(self, num_timesteps: int, grid: Tensor) -> None:
         """Refuse, before compute is spent, a timestep outside the schedule or one below which the grid has no step."""
@@ -71,7 +74,7 @@ class Official(StartRule):
 
     kind: Literal["official"] = "official"
 
-    c: float = Field(1.2, gt=0, description="factor on the variance; published settings use 1.0 to 1.2")
+    c: float = Field(1.2, gt=0, le=1000, description="factor on the variance; published settings use 1.0 to 1.2")
 
     @property
     def trusts_encoder(self) -> bool:
@@ -106,7 +109,7 @@ class Matched(StartRule):
     """
 
     channel: Channel = Field("forward", description="what the error of z_hat is independent of: z0 or z_hat")
-    offset_db: float = Field(0.0, description="how much noisier than matched to begin, in decibels")
+    offset_db: Decibels = Field(0.0, description="how much noisier than matched to begin, in decibels")
 
     @abstractmethod
     def matched_variance(self, situation: Situation) -> tuple[Scalars, Tensor | None]:
@@ -173,7 +176,7 @@ class SNRMatch(Matched):
         description="how the encoder's variance is made right, as fitted on validation images of its own degradation",
         json_schema_extra=ADDED_LATER,
     )
-    risk: float | None = Field(
+    risk: Probability | None = Field(
         None,
         description="match a variance that the true one exceeds with at most this probability (split conformal)",
         json_schema_extra=ADDED_LATER,
@@ -184,13 +187,6 @@ class SNRMatch(Matched):
         "its own error lacks (channel), whose share in the variance was fitted on validation images",
         json_schema_extra=ADDED_LATER,
     )
-
-    @field_validator("risk")
-    @classmethod
-    def _probability(cls, risk: float | None) -> float | None:
-        if risk is not None and not 0 < risk < 1:
-            raise ValueError(f"give a probability between 0 and 1, such as 0.1, got {risk:g}")
-        return risk
 
     @model_validator(mode="after")
     def _recalibrates_the_encoder(self) -> "SNRMatch":

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from workbench.bounds import Weight
 from workbench.solvers.base import Guided, Step, norms
 from workbench.tensors import Latents, Scalars
 
@@ -17,8 +18,8 @@ class GMLDPS(Guided):
     """
 
     kind: Literal["gml_dps"] = "gml_dps"
-    guidance_scale: float = Field(2.0, ge=0, description="step size, for residuals on [0, 1] images")
-    weight: float = Field(0.1, ge=0, description="of the distance of z0_hat from E(D(z0_hat)), on latents")
+    guidance_scale: Weight = Field(2.0, description="step size, for residuals on [0, 1] images")
+    weight: Weight = Field(0.1, description="of the distance of z0_hat from E(D(z0_hat)), on latents")
 
     def energy(self, step: Step, z: Latents, z0_hat: Latents) -> Scalars:
         x0_hat = step.networks.decode(z0_hat)

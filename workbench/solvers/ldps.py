@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from workbench.bounds import Weight
 from workbench.solvers.base import Guided, Step
 from workbench.tensors import Latents, Scalars
 
@@ -16,7 +17,7 @@ class LDPS(Guided):
     """
 
     kind: Literal["ldps"] = "ldps"
-    guidance_scale: float = Field(2.0, ge=0, description="step size, for residuals on [0, 1] images")
+    guidance_scale: Weight = Field(2.0, description="step size, for residuals on [0, 1] images")
 
     def energy(self, step: Step, z: Latents, z0_hat: Latents) -> Scalars:
         return self.guidance_scale * step.residual_norm(z0_hat)

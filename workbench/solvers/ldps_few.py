@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from workbench.bounds import Depth
 from workbench.solvers.base import Solver, Step
 from workbench.tensors import Latents, Variances
 
@@ -31,8 +32,8 @@ class LDPSFew(Solver):
     """
 
     kind: Literal["ldps_few"] = "ldps_few"
-    guidance_scale: float = Field(1.0, gt=0, description="variance of z0 given z, in units of 1 - alpha_bar")
-    decoder_steps: int = Field(2, ge=1, description="conjugate gradient steps through the decoder at a reverse step")
+    guidance_scale: float = Field(1.0, gt=0, le=1e6, description="variance of z0 given z, in units of 1 - alpha_bar")
+    decoder_steps: Depth = Field(2, description="conjugate gradient steps through the decoder at a reverse step")
     direction: Literal["kept", "matched"] = Field(
         "kept",
         description="the noise that the reverse step goes on from: the prior's, so that z moves with z0 by all of the "

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from workbench.bounds import Weight
 from workbench.solvers.base import Guided, Step, norms
 from workbench.tensors import Latents, Scalars
 
@@ -20,8 +21,8 @@ class PSLD(Guided):
     """
 
     kind: Literal["psld"] = "psld"
-    guidance_scale: float = Field(2.0, ge=0, description="step size, for residuals on [0, 1] images")
-    weight: float = Field(0.1, ge=0, description="of the distance of z0_hat from the glued image's latent")
+    guidance_scale: Weight = Field(2.0, description="step size, for residuals on [0, 1] images")
+    weight: Weight = Field(0.1, description="of the distance of z0_hat from the glued image's latent")
 
     linear_only: ClassVar[bool] = True
 

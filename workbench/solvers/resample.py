@@ -7,6 +7,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from workbench.bounds import LearningRate, Weight
 from workbench.solvers.base import Networks, Solver, Step, norms
 from workbench.tensors import Images, Latents
 
@@ -29,15 +30,15 @@ class ReSample(Solver):
 
     kind: Literal["resample"] = "resample"
     every: int = Field(
-        2, ge=1, description="consistency where a multiple of this many steps is left, this one included"
+        2, ge=1, le=100_000, description="consistency where a multiple of this many steps is left, this one included"
     )
     image_below: float = Field(2 / 3, ge=0, le=1, description="part of T below which consistency is sought, on images")
     latent_below: float = Field(1 / 3, ge=0, le=1, description="part of T below which it is sought on latents")
-    gamma: float = Field(400.0, ge=0, description="how far resampling trusts the consistent z0")
-    tau: float = Field(1.0, ge=0, description="residual at which an image stops, in standard deviations of its noise")
-    image_learning_rate: float = Field(2e-2, gt=0, description="Adam's, on [0, 1] images")
-    latent_learning_rate: float = Field(2e-2, gt=0, description="Adam's, on latents of unit variance")
-    max_iterations: int = Field(20, ge=1, description="of Adam, at one step of one image")
+    gamma: float = Field(400.0, ge=0, le=1e9, description="how far resampling trusts the consistent z0")
+    tau: Weight = Field(1.0, description="residual at which an image stops, in standard deviations of its noise")
+    image_learning_rate: LearningRate = Field(2e-2, description="Adam's, on [0, 1] images")
+    latent_learning_rate: LearningRate = Field(2e-2, description="Adam's, on latents of unit variance")
+    max_iterations: int = Field(20, ge=1, le=100_000, description="of Adam, at one step of one image")
 
     draws_noise: ClassVar[bool] = True
 

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from filelock import FileLock, Timeout
 
 from workbench import __version__
-from workbench.config import Config, UserError, digest
+from workbench.bounds import MAX_BATCH
+from workbench.config import Config, UserError, digest, require_range
 from workbench.files import PARTIAL, flush, write_whole
 from workbench.progress import Progress, Silent, Update
 from workbench.tracking.record import Record
@@ -65,6 +66,10 @@ class Runtime:
     loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        require_range("the batch size", self.batch_size, 1, MAX_BATCH)
+
+    def require_writable(self) -> None:
+        """Make the runs folder if it is not there, and refuse one that nothing can be written to. Raises UserError."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):  # without a name where the system can: a kill leaves nothing
@@ -73,8 +78,6 @@ class Runtime:
             raise UserError(
                 f"the runs folder {self.root} is not writable ({error.strerror}); name another by --runs"
             ) from None
-        if self.batch_size < 1:
-            raise UserError(f"the batch size must be at least 1, got {self.batch_size}")
 
     def place(self, network: Network) -> Network:
         """Move a network to the device, as `place` does."""
@@ -105,7 +108,7 @@ def choose_device(name: str) -> str:
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(f"device {name!r} cannot be used: {reason}") from None
     return name
 
@@ -133,6 +136,10 @@ class Stage(Config):
     @abstractmethod
     def effort(self) -> float:
         """How much work it is, in a unit of the stage's own (images seen)."""
+
+    def relative_cost(self) -> float:
+        """What a unit of effort costs, as a multiple of what it does with the default networks on 32 px images."""
+        return 1.0
 
     def check(self) -> None:
         """Refuse what cannot work, before compute is spent. Raises UserError."""
@@ -234,11 +241,12 @@ class Stage(Config):
         """Do the work and write its provenance, the mark that nothing is missing."""
         resumed = partial.is_dir()
         partial.mkdir(exist_ok=True)
-        started = time.time()
+        cost, started = self.relative_cost(), time.time()
         write_whole(partial / "config.json", json.dumps(self.model_dump(mode="json"), indent=2))
         self.work(partial, runtime)
         record = provenance(runtime) | {"wall_seconds": round(time.time() - started, 2), "resumed": resumed}
         record |= {"started": round(started, 2), "process": os.getpid(), "effort": self.effort()}
+        record |= {"relative_cost": cost}
         record |= {"identity": self.identity, "canonical": self.canonical(), "files": _checksums(partial)}
         write_whole(partial / PROVENANCE, json.dumps(record, indent=2))
 

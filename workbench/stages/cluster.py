@@ -36,6 +36,8 @@ Kind = Literal["slurm", "local"]
 
 POLL, ASK = 1.0, 5.0
 """Seconds between two looks for what jobs have left, and between two questions about their states."""
+MAX_MINUTES = 366 * 24 * 60
+"""A year."""
 WARNING = 30
 """Seconds before its end that SLURM tells a job of it."""
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "GONE"}
@@ -46,10 +48,10 @@ ENDED_HERE = {"FINISHED", "INTERRUPTED"}
 class Resources(Config):
     """What a job may use."""
 
-    gpus: int = Field(0, ge=0, description="GPUs")
-    cpus: int = Field(2, ge=1, description="processor cores, and so threads")
-    minutes: int = Field(60, ge=1, description="how long it may take")
-    memory_gb: float | None = Field(None, gt=0, description="memory; null: the cluster's own default")
+    gpus: int = Field(0, ge=0, le=1024, description="GPUs")
+    cpus: int = Field(2, ge=1, le=8192, description="processor cores, and so threads")
+    minutes: int = Field(60, ge=1, le=MAX_MINUTES, description="how long it may take")
+    memory_gb: float | None = Field(None, ge=0.1, le=100_000, description="memory; null: the cluster's own default")
     partition: str | None = Field(None, description="where it runs; null: the cluster's own default")
 
 

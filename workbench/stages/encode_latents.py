@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
+from workbench.bounds import Count
 from workbench.data import ImageSplit, Split
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.on_autoencoder import OnAutoencoder
@@ -23,7 +24,7 @@ class EncodeLatents(OnAutoencoder):
     seconds_per_effort: ClassVar[float] = 0.0004
 
     split: Split = "train"
-    num_images: int | None = Field(None, ge=1, description="encode the first so many; None: all")
+    num_images: Count | None = Field(None, description="encode the first so many; None: all")
 
     def effort(self) -> float:
         return len(self.images())

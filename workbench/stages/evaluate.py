@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from workbench.autoencoders import AnyAutoencoder, Tiny
+from workbench.bounds import Count, Seed
 from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
@@ -31,6 +32,7 @@ from workbench.stages.base import Runtime, Stage
 from workbench.stages.estimates import degrade
 from workbench.stages.fit_fusion import FitFusion
 from workbench.stages.fit_recalibration import FitRecalibration
+from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
 from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.rows import RowStream, write_sorted
 from workbench.stages.train_prior import TrainPrior
@@ -43,6 +45,10 @@ ROWS = "per_image.parquet"
 EXAMPLES = "examples.safetensors"
 LPIPS_ABSENT = "lpips_absent.txt"
 NUM_EXAMPLES = 32
+USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
+"""The part of the timesteps that a matched start usually leaves, and the steps of the default sampler."""
+GRADIENT = 3.0
+"""What an evaluation with its gradient costs, in evaluations."""
 RESIDUAL_GROWTH = 2.0
 """By what factor guidance, which is there to lower it, may raise the residual before it is said to have diverged."""
 
@@ -67,11 +73,10 @@ class Evaluate(OnAutoencoder):
     sampler: Sampler = DDIM(num_steps=500)
     lpips: LPIPSConfig = LPIPSConfig()
     split: Split = Field("test", description="tune on val, report on test")
-    num_images: int = Field(128, ge=1, description="images evaluated, from the beginning of the split")
-    seed: int = Field(0, description="keys severities, operators, noise and sampling")
-    sample: int = Field(
+    num_images: Count = Field(128, description="images evaluated, from the beginning of the split")
+    seed: Seed = Field(0, description="keys severities, operators, noise and sampling")
+    sample: Seed = Field(
         0,
-        ge=0,
         description="which draw of start noise and sampling noise, for the same measurements",
         json_schema_extra=ADDED_LATER,
     )
@@ -81,7 +86,7 @@ class Evaluate(OnAutoencoder):
         json_schema_extra=ADDED_LATER,
     )
     num_examples: int = Field(
-        NUM_EXAMPLES, ge=0, description="images kept for the page", json_schema_extra=NOT_IDENTITY
+        NUM_EXAMPLES, ge=0, le=100_000, description="images kept for the page", json_schema_extra=NOT_IDENTITY
     )
 
     @field_validator("start", mode="before")
@@ -115,6 +120,21 @@ class Evaluate(OnAutoencoder):
 
     def effort(self) -> float:
         return self.num_images
+
+    def relative_cost(self) -> float:
+        prior, coder = default_prior_flops(), coder_flops(Tiny(), None, DEFAULT_SHAPE)
+        default = coder + USUAL_SHARE * DEFAULT_STEPS * GRADIENT * (prior + coder / 2)
+        given = self.autoencoder_stage().shipped_weights()
+        coder = coder_flops(self.autoencoder, given, self.data.image_shape)
+        networks = coder
+        if self.solver.diffuses:
+            share = 1.0 if isinstance(self.start, Full) else USUAL_SHARE
+            prior = self.prior_stage().evaluation_flops()
+            step = GRADIENT * (prior + coder / 2) if self.solver.guided else prior
+            networks += share * self.sampler.num_steps * step
+        # outside networks, an image takes about as long as a default one is encoded and decoded
+        other = coder_flops(Tiny(), None, DEFAULT_SHAPE) * values(self.data.image_shape) / values(DEFAULT_SHAPE)
+        return (networks + other) / default
 
     @property
     def label(self) -> str:

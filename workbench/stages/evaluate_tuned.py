@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from workbench.bounds import Count
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.evaluate import EXAMPLES, LPIPS_ABSENT, ROWS, Evaluate
 
@@ -40,11 +41,13 @@ class EvaluateTuned(Evaluate):
     version: ClassVar[int] = 1
 
     tuned: str | None = Field("solver.guidance_scale", description="dotted path of the field; null: tune nothing")
-    ratio: float = Field(2.0, gt=1, description="between neighbouring values")
-    num_values: int = Field(5, ge=3, description="values tried at first, odd: the field's own is in the middle")
-    num_val_images: int = Field(64, ge=1, description="validation images of a trial, from the beginning of the split")
-    tolerance: float = Field(0.02, ge=0, description="difference in mean validation PSNR that does not count, dB")
-    max_extensions: int = Field(6, ge=0, description="further trials while the best value is at an end")
+    ratio: float = Field(2.0, gt=1, le=100, description="between neighbouring values")
+    num_values: int = Field(5, ge=3, le=99, description="values tried at first, odd: the field's own is in the middle")
+    num_val_images: Count = Field(64, description="validation images of a trial, from the beginning of the split")
+    tolerance: float = Field(
+        0.02, ge=0, le=100, description="difference in mean validation PSNR that does not count, dB"
+    )
+    max_extensions: int = Field(6, ge=0, le=50, description="further trials while the best value is at an end")
 
     @model_validator(mode="after")
     def _tunable(self) -> "EvaluateTuned":

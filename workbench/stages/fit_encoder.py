@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from workbench.bounds import Count, Seed
 from workbench.data import ImageSplit
 from workbench.stages.base import Stage
 from workbench.stages.on_autoencoder import OnAutoencoder
@@ -16,8 +17,8 @@ class FitEncoder(OnAutoencoder):
     artifact_type: ClassVar[str] = "model"
 
     severity_encoder: SeverityRecipe
-    num_images: int = Field(ge=1, description="validation images from the beginning of the split, or all")
-    seed: int = Field(0, description="keys severities, operators and noise")
+    num_images: Count = Field(description="validation images from the beginning of the split, or all")
+    seed: Seed = Field(0, description="keys severities, operators and noise")
 
     def effort(self) -> float:
         return self.num_images

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
+from workbench.bounds import MAX_COUNT
 from workbench.degradations import (
     JPEG,
     Degradation,
@@ -36,7 +37,9 @@ class FitFusion(FitEncoder):
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.005
 
-    num_images: int = Field(512, ge=8, description="validation images from the beginning of the split, or all")
+    num_images: int = Field(
+        512, ge=8, le=MAX_COUNT, description="validation images from the beginning of the split, or all"
+    )
 
     @property
     def label(self) -> str:

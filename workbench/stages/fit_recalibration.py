@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from workbench.bounds import MAX_COUNT
 from workbench.config import UserError
 from workbench.severity.estimate import error_variance
 from workbench.severity.recalibration import MIN_IMAGES, AnyRecalibration, Recalibration, channel_error_variance
@@ -27,7 +28,9 @@ class FitRecalibration(FitEncoder):
     seconds_per_effort: ClassVar[float] = 0.0015
 
     recalibration: AnyRecalibration
-    num_images: int = Field(4000, ge=FEWEST, description="validation images from the beginning of the split, or all")
+    num_images: int = Field(
+        4000, ge=FEWEST, le=MAX_COUNT, description="validation images from the beginning of the split, or all"
+    )
 
     @property
     def label(self) -> str:

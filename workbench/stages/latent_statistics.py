@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from workbench.bounds import MAX_COUNT, Seed
 from workbench.config import UserError
 from workbench.data import ImageSplit
 from workbench.degradations import AnyDegradation
@@ -67,8 +68,10 @@ class LatentStatistics(OnAutoencoder):
     degradation: AnyDegradation = Field(description="what the images suffer; severities are uniform on [0, 1]")
     severity_encoder: SeverityRecipe | None = Field(None, description="also keep the errors of this encoder's z_hat")
     split: Literal["train", "val"] = Field("train", description="whose images; a severity encoder has seen train")
-    num_images: int = Field(20_000, ge=2, description="from the beginning of the split; a study needs 5,000 or more")
-    seed: int = Field(0, description="keys severities, operators and noise: the same for every degradation")
+    num_images: int = Field(
+        20_000, ge=2, le=MAX_COUNT, description="from the beginning of the split; a study needs 5,000 or more"
+    )
+    seed: Seed = Field(0, description="keys severities, operators and noise: the same for every degradation")
 
     def effort(self) -> float:
         return self.num_images

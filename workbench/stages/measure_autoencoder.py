@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from workbench.autoencoders import AnyAutoencoder, Tiny
+from workbench.bounds import MAX_COUNT
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.metrics import calibration, psnr, ssim
 from workbench.stages.base import Runtime, Stage
@@ -39,7 +40,9 @@ class MeasureAutoencoder(OnAutoencoder):
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
     split: Split = "test"
-    num_images: int = Field(1024, ge=2, description="images measured, from the beginning of the split, or all")
+    num_images: int = Field(
+        1024, ge=2, le=MAX_COUNT, description="images measured, from the beginning of the split, or all"
+    )
 
     def effort(self) -> float:
         return self.num_images

@@ -1,13 +1,14 @@
 """Measure whether a severity encoder knows its own error: predictions beside the truth, and nothing is restored."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from workbench.autoencoders import AnyAutoencoder, Tiny
+from workbench.bounds import MAX_COUNT, Count, Probability, Seed
 from workbench.config import UserError, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
@@ -31,8 +32,6 @@ from workbench.tensors import Latents
 
 FEWEST_IN_BIN = 2 * calibration.NUM_BINS
 """Images in each bin of severity, on average: two for each bin by var_hat within it."""
-
-Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
 def variance_column(recalibration: str) -> str:
@@ -68,13 +67,18 @@ class MeasureCalibration(OnAutoencoder):
         (Factor(), Isotonic()), min_length=1, description="fitted on validation images; the last one gives the bounds"
     )
     risks: tuple[Probability, ...] = Field((0.05, 0.1, 0.2), min_length=1, description="of each bound on s2")
-    num_fit_images: int = Field(4000, ge=FEWEST, description="validation images that recalibrations are fitted to")
-    split: Split = "test"
-    num_images: int = Field(1024, ge=1, description="images measured, from the beginning of the split")
-    num_severity_bins: int = Field(
-        5, ge=0, description="equal bins of severity that are summarised, beside all images; 0: no summary at all"
+    num_fit_images: int = Field(
+        4000, ge=FEWEST, le=MAX_COUNT, description="validation images that recalibrations are fitted to"
     )
-    seed: int = Field(0, description="keys severities, operators and noise")
+    split: Split = "test"
+    num_images: Count = Field(1024, description="images measured, from the beginning of the split")
+    num_severity_bins: int = Field(
+        5,
+        ge=0,
+        le=1000,
+        description="equal bins of severity that are summarised, beside all images; 0: no summary at all",
+    )
+    seed: Seed = Field(0, description="keys severities, operators and noise")
 
     def effort(self) -> float:
         return self.num_images * (2 if self.num_severity_bins else 1)

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from workbench import randomness
 from workbench.autoencoders import AnyAutoencoder, Tiny
+from workbench.bounds import BatchSize, Depth, Size
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
 from workbench.restorer import Restorer
@@ -23,6 +24,7 @@ from workbench.solvers import LDPS, AnySolver
 from workbench.solvers.base import Networks, middle_step
 from workbench.stages.base import Runtime, Stage, place, provenance
 from workbench.stages.evaluate import ROWS
+from workbench.stages.flops import DEFAULT_SHAPE, image_cost
 from workbench.stages.peak_memory import peak_memory
 from workbench.stages.train_severity import new_encoder
 from workbench.tensors import Images, Latents, Measurements
@@ -53,10 +55,10 @@ class MeasureCost(Stage):
     start: AnyStart = SNRMatch(variance="residual")
     solver: AnySolver = LDPS()
     sampler: Sampler = DDIM(num_steps=500)
-    image_size: int = Field(32, ge=1, description="pixels a side")
+    image_size: Size = Field(32, description="pixels a side")
     channels: int = Field(1, ge=1, le=3, description="1: grey, 3: colour")
-    batch_size: int = Field(1, ge=1, description="images at once")
-    num_repeats: int = Field(7, ge=1, description="timings of each operation")
+    batch_size: BatchSize = Field(1, description="images at once")
+    num_repeats: Depth = Field(7, description="timings of each operation")
 
     @model_validator(mode="after")
     def _measurable(self) -> "MeasureCost":
@@ -72,6 +74,11 @@ class MeasureCost(Stage):
 
     def effort(self) -> float:
         return (self.num_repeats + NUM_WARM_UP) * self.batch_size * (self.image_size / 32) ** 2
+
+    def relative_cost(self) -> float:
+        # the size is in the effort
+        scale = (self.image_size / DEFAULT_SHAPE[1]) ** 2
+        return image_cost(self.autoencoder, None, self.image_shape) / scale
 
     @property
     def label(self) -> str:

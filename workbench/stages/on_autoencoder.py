@@ -15,3 +15,6 @@ class OnAutoencoder(Stage):
     def autoencoder_stage(self) -> TrainAutoencoder:
         """The stage that gives the autoencoder."""
         return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
+
+    def relative_cost(self) -> float:
+        return self.autoencoder_stage().image_cost()

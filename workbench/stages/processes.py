@@ -18,6 +18,8 @@ from workbench.stages.base import POLL, Runtime, Stage, ensure_all
 from workbench.stages.plan import Plan, elsewhere, without_interrupt
 from workbench.tracking.record import Record
 
+MAX_JOBS = 1024
+
 
 def ensure_in_processes(
     stages: Sequence[Stage], runtime: Runtime, update: Update | None = None, *, num_processes: int

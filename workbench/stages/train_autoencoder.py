@@ -13,6 +13,7 @@ from workbench.data import Source
 from workbench.metrics import Absent, LPIPSConfig, load_lpips
 from workbench.places import at_home
 from workbench.stages.base import Runtime, Stage
+from workbench.stages.flops import DEFAULT_SHAPE, image_cost, values
 from workbench.tensors import Ids
 
 STEPS_PER_EPOCH = 100
@@ -32,6 +33,20 @@ class TrainAutoencoder(Stage):
 
     def effort(self) -> float:
         return self.autoencoder.effort()
+
+    def relative_cost(self) -> float:
+        if isinstance(self.autoencoder, DescentRecipe):
+            return self.image_cost()
+        return values(self.data.image_shape) / values(DEFAULT_SHAPE)
+
+    def image_cost(self) -> float:
+        """What an image costs that is measured, encoded and decoded, as a multiple of what a default one does."""
+        return image_cost(self.autoencoder, self.shipped_weights(), self.data.image_shape)
+
+    def shipped_weights(self) -> Path | None:
+        """The folder of given weights, whose architecture is their own."""
+        given = getattr(self.autoencoder, "source", "auto") not in ("auto", "train")
+        return self.shipped() if given else None
 
     @property
     def label(self) -> str:
@@ -69,6 +84,10 @@ class TrainAutoencoder(Stage):
             UserError: for given weights that are unsound, or images that the autoencoder cannot take.
         """
         return _latent_shape(self.autoencoder, self.shipped(), self.data.image_shape)
+
+    def planned_latent_shape(self) -> tuple[int, int, int]:
+        """The same, without a look at the images and at what ships. Raises UserError likewise."""
+        return _latent_shape(self.autoencoder, self.shipped_weights(), self.data.image_shape)
 
     def load(self, runtime: Runtime) -> Autoencoder:
         """The trained autoencoder, frozen, on the runtime's device.

@@ -11,6 +11,7 @@ from workbench.diffusion import Prior, PriorRecipe, load_prior
 from workbench.places import at_home
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.encode_latents import EncodeLatents
+from workbench.stages.flops import default_prior_flops, prior_flops
 from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.tensors import Ids
 
@@ -29,6 +30,14 @@ class TrainPrior(OnAutoencoder):
 
     def effort(self) -> float:
         return self.prior.num_train_images
+
+    def relative_cost(self) -> float:
+        return self.evaluation_flops() / default_prior_flops()
+
+    def evaluation_flops(self) -> float:
+        """FLOPs of one evaluation of the prior on one latent."""
+        given = None if self.prior.source in ("auto", "train") else Path(self.prior.source)
+        return prior_flops(self.prior, given, self.autoencoder_stage().planned_latent_shape())
 
     @property
     def label(self) -> str:

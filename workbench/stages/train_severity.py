@@ -8,6 +8,7 @@ from pydantic import Field
 
 from workbench import zoo
 from workbench.autoencoders import Autoencoder
+from workbench.bounds import BatchSize, Count, LearningRate, Seed
 from workbench.config import NOT_IDENTITY, Config, UserError
 from workbench.degradations import AnyDegradation
 from workbench.metrics import calibration
@@ -35,11 +36,11 @@ class SeverityRecipe(Config):
     kind: Literal["encoder"] = "encoder"
     degradation: AnyDegradation = Field(description="what its training images suffer; severities are uniform on [0, 1]")
     loss: SeverityLoss = SeverityLoss()
-    num_train_images: int = Field(60_000, ge=1, description="training images seen")
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
+    num_train_images: Count = Field(60_000, description="training images seen")
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 3e-3
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
-    seed: int = 0
+    seed: Seed = 0
     source: str = Field(
         "train",
         description="train; auto: what ships with the autoencoder, if this recipe made it; or a folder of weights",

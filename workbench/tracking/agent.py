@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from workbench.config import UserError
+from workbench.config import UserError, is_termination
 from workbench.tracking.mode import require_online
 from workbench.tracking.tracker import PROJECT
 
@@ -71,12 +71,12 @@ def agent_run() -> Iterator[AgentRun]:
         raise UserError(f"the run of the sweep cannot be opened: {first_line(error)}") from None
     try:
         yield LiveRun(run)
-    except SystemExit:  # SIGTERM: W&B has the agent stop the run early
-        run.finish()
-        # die of it, for an agent counts an exit code as a failure, and gives up after three at once
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
-    except BaseException:
+    except BaseException as error:
+        if is_termination(error):  # W&B has the agent stop the run early
+            run.finish()
+            # die of it, for an agent counts an exit code as a failure, and gives up after three at once
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
         run.finish(exit_code=1)
         raise
     run.finish()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock
 
-from workbench.config import UserError, plain
-from workbench.goal import FEWEST, Goal, evaluation_of, images_of, means_of, on_test, on_validation
+from workbench.config import UserError, plain, require_range
+from workbench.goal import FEWEST, MAX_TRIALS, Goal, evaluation_of, images_of, means_of, on_test, on_validation
 from workbench.randomness import seed_of
 from workbench.running import study_folder
 from workbench.stages.base import Runtime
@@ -96,8 +96,7 @@ def tune(
     import optuna
     from optuna.storages import RDBStorage
 
-    if options.trials < 1:
-        raise UserError(f"--trials must be at least 1, got {options.trials}")
+    require_range("--trials", options.trials, 1, MAX_TRIALS)
     if not options.cost_limit >= 1:
         raise UserError(f"--cost-limit must be at least 1 (the default's own cost), got {options.cost_limit:g}")
     searched = [(task, evaluation_of(name, task)) for task in study.tasks(preset, overrides)]
