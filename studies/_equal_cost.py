@@ -119,8 +119,8 @@ def section(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> Sect
         f"{NAMES['missing_noise'].capitalize()}: the same, but each image gets only the noise that it lacks. "
         f"{NAMES['permuted'].capitalize()}: each image begins where another should. "
         f"{NAMES['known_severity'].capitalize()}: each begins where images of its true severity should on average, "
-        "which only a study knows; the average is that of validation images. Adapting is worth the gain over the best of "
-        "the first, the third and the fourth; which is best is read from these very images, which favours the controls."
+        "which only a study knows; the average is that of validation images. Adapting is worth the gain over the best "
+        "of the first, the third and the fourth; which is best is read from these very images, in the controls' favour."
     )
     caption = "PSNR gained by the matched start, dB, image by image"
     return Section("What is adapting to each image worth?", text + html_table(table, 2, caption))
