@@ -114,13 +114,13 @@ def section(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> Sect
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("pair")
     text = Markup().join(paragraph(said) for said in sentences) + paragraph(
         "Each control spends as many FLOPs on an image, on average, as the matched start, encoder, decoder and probes "
-        "of the residual included. Its timestep or offset was chosen for that on validation images, rounded up to a "
-        f"whole step. {NAMES['timestep'].capitalize()}: all images begin alike, with the noise of CCDF. "
+        "of the residual included, to the nearest step. "
+        f"{NAMES['timestep'].capitalize()}: all images begin alike, with the noise of CCDF. "
         f"{NAMES['missing_noise'].capitalize()}: the same, but each image gets only the noise that it lacks. "
         f"{NAMES['permuted'].capitalize()}: each image begins where another should. "
         f"{NAMES['known_severity'].capitalize()}: each begins where images of its true severity should on average, "
-        "which only a study knows. Adapting is worth the gain over the best of the first, the third and the fourth; "
-        "which is best is read from these very images, which favours the controls."
+        "which only a study knows; the average is that of validation images. Adapting is worth the gain over the best "
+        "of the first, the third and the fourth; which is best is read from these very images, in the controls' favour."
     )
     caption = "PSNR gained by the matched start, dB, image by image"
     return Section("What is adapting to each image worth?", text + html_table(table, 2, caption))

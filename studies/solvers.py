@@ -107,7 +107,7 @@ def preset(
     """Every run of these pairs; LDPS in few steps and the decoded estimate of every degradation.
 
     Args:
-        num_control_images: validation images on which controls of the matched start are given its cost; 0: no controls.
+        num_control_images: validation images that controls of the matched start may learn from; 0: no controls.
     """
     degradations = dict.fromkeys(degradation.kind for _, degradation in chosen)
     of_kind = {degradation.kind: degradation for _, degradation in chosen}

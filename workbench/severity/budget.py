@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from workbench.config import UserError
 from workbench.measurement import Measurement
@@ -74,3 +75,20 @@ class Costs:
     def steps(self, overhead: float) -> float:
         """The mean NFE that spend the total with so much overhead."""
         return (self.total - overhead) / self.per_step
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What became of images by a matched start, (n,) each.
+
+    Attributes:
+        ids: of the images.
+        variance: that was matched.
+        severity: the true one.
+        true_variance: s2.
+    """
+
+    ids: Tensor
+    variance: Scalars
+    severity: Scalars
+    true_variance: Scalars

@@ -1,13 +1,15 @@
 """Controls of a matched start: what is adapting to each image worth, at equal mean cost?
 
 A matched start differs from one timestep for all images in two ways: it adds only the noise that z_hat lacks, and it
-begins earlier for images that are harder. Each control takes one of these away and spends the same mean FLOPs, all
-networks included, as measured on validation images:
+begins earlier for images that are harder. Each control takes one of these away and spends the same mean FLOPs on the
+same images, all networks included. Making costs equal takes no truth; what takes the truth is fitted on validation
+images.
 
 - `timestep`: one timestep for all images, with the noise of CCDF (arXiv 2112.05146).
 - `missing_noise`: one timestep for all images, each with the noise that it lacks: isolates the amount of noise.
 - `permuted`: matched to the variance of another image: the same starts, dealt out blindly.
-- `known_severity`: matched to the mean error variance at the image's true severity, which only a study knows.
+- `known_severity`: matched to the mean error variance at the image's true severity, which only a study knows; the mean
+  is that of validation images.
 
 What adapting is worth is what the matched start gains over the best of `timestep`, `permuted` and `known_severity`.
 """
@@ -23,7 +25,7 @@ from torch import Tensor
 from workbench import randomness
 from workbench.config import UserError
 from workbench.diffusion import Schedule, diffuse
-from workbench.severity.budget import Budget, Costs
+from workbench.severity.budget import Budget, Costs, Rows
 from workbench.severity.situation import Situation, Start, StartRule
 from workbench.severity.start import SNRMatch
 from workbench.tensors import Scalars
@@ -45,7 +47,7 @@ class EqualCost(StartRule):
     kind: Literal["equal_cost"] = "equal_cost"
     control: Control = Field("timestep", description="what is taken away from the matched start")
     of: SNRMatch = Field(SNRMatch(), description="the matched start")
-    num_val_images: int = Field(128, ge=2, le=10**6, description="validation images on which costs are made equal")
+    num_val_images: int = Field(128, ge=2, le=10**6, description="validation images that known_severity learns from")
 
     @field_validator("of")
     @classmethod
@@ -88,42 +90,32 @@ class EqualCost(StartRule):
 
 
 def spend(
-    control: EqualCost,
-    costs: Costs,
-    schedule: Schedule,
-    grid: Tensor,
-    variances: Scalars,
-    severities: Scalars,
-    true_variances: Scalars,
-    given: tuple[Tensor, Scalars] | None,
-    seed: int,
+    control: EqualCost, costs: Costs, schedule: Schedule, grid: Tensor, own: Rows, val: Rows | None, seed: int
 ) -> Budget:
-    """The budget of a control, rounded to whole steps in the control's favour.
+    """The budget of a control, to the nearest step.
 
     Args:
-        variances: matched on validation images, (n,).
-        severities, true_variances: of the same images.
-        given: ids and matched variances of the images to be restored; for `permuted`.
+        own: of the images that are restored, by the start that the control is set against.
+        val: of validation images; for `known_severity`.
         seed: keys the permutation.
     """
-    overhead = costs.matched if control.control == "missing_noise" else costs.plain
-    wanted = costs.steps(overhead)
-    if control.control in ("timestep", "missing_noise"):
-        # a hair less than a whole number of steps is that number
-        return Budget(position=len(grid) - min(max(1, math.ceil(wanted - 1e-6)), len(grid)))
-    if control.control == "permuted":
-        assert given is not None
-        ids, own = given
-        order = torch.randperm(len(own), generator=randomness.generator(seed, "permuted"))
-        dealt = dict(zip(ids.tolist(), own[order].tolist(), strict=True))
-        return Budget(offset_db=_offset(control.of, wanted, schedule, grid, variances), variances=dealt)
-    looked_up = _by_severity(severities, true_variances)
-    assumed = torch.tensor(looked_up(severities.tolist()))
-    return Budget(offset_db=_offset(control.of, wanted, schedule, grid, assumed), by_severity=looked_up)
+    wanted = costs.steps(costs.matched if control.control == "missing_noise" else costs.plain)
+    match control.control:
+        case "timestep" | "missing_noise":
+            return Budget(position=len(grid) - min(max(1, round(wanted)), len(grid)))
+        case "permuted":
+            order = torch.randperm(len(own.ids), generator=randomness.generator(seed, "permuted"))
+            dealt = dict(zip(own.ids.tolist(), own.variance[order].tolist(), strict=True))
+            return Budget(offset_db=_offset(control.of, wanted, schedule, grid, own.variance), variances=dealt)
+        case "known_severity":
+            assert val is not None
+            looked_up = _by_severity(val.severity, val.true_variance)
+            assumed = torch.tensor(looked_up(own.severity.tolist()))
+            return Budget(offset_db=_offset(control.of, wanted, schedule, grid, assumed), by_severity=looked_up)
 
 
 def _offset(rule: SNRMatch, wanted: float, schedule: Schedule, grid: Tensor, variances: Scalars) -> float:
-    """The least offset in dB, beside the rule's own, at which the mean NFE are at least those wanted."""
+    """The least offset in dB, beside the rule's own, at which the mean NFE are those wanted."""
 
     def mean_nfe(offset_db: float) -> float:
         shifted = rule.replace(offset_db=rule.offset_db + offset_db)

@@ -19,7 +19,7 @@ from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
 from workbench.randomness import seed_of
 from workbench.restorer import Restored, Restorer
-from workbench.severity.budget import Budget, Costs
+from workbench.severity.budget import Budget, Costs, Rows
 from workbench.severity.conformal import check_sample
 from workbench.severity.control import EqualCost, spend
 from workbench.severity.estimate import SeverityEstimate, error_variance
@@ -174,13 +174,14 @@ class Evaluate(OnAutoencoder):
         )
 
     def matched_stages(self) -> "tuple[Evaluate, ...]":
-        """Where the start is a control: the start that it is set against, on validation images and on these."""
+        """Where the start is a control: the start that it is set against, on these images and, if need be, on val."""
         if not isinstance(self.start, EqualCost):
             return ()
         fields = {name: getattr(self, name) for name in Evaluate.model_fields} | {"start": self.start.of}
         matched = Evaluate(**fields)
-        on_val = matched.replace(split="val", num_images=self.start.num_val_images)
-        return (on_val, matched) if self.start.control == "permuted" else (on_val,)
+        if self.start.control != "known_severity":
+            return (matched,)
+        return (matched, matched.replace(split="val", num_images=self.start.num_val_images))
 
     def upstream(self) -> tuple[Stage, ...]:
         stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage())
@@ -239,14 +240,15 @@ class Evaluate(OnAutoencoder):
             return None
         import pandas as pd
 
-        rows, *own = [pd.read_parquet(stage.ensure(runtime) / ROWS) for stage in self.matched_stages()]
+        frames = [pd.read_parquet(stage.ensure(runtime) / ROWS) for stage in self.matched_stages()]
         unit = restorer.unit_flops(self.data.image_shape)
-        costs = Costs.of(rows["nfe"].tolist(), rows["flops"].tolist(), unit["severity_encoder"] + unit["decoder"])
-        on_val = (torch.tensor(rows[name].to_numpy()) for name in ("start_variance", "severity", "s2"))
-        given = [(torch.tensor(r["image_id"].to_numpy()), torch.tensor(r["start_variance"].to_numpy())) for r in own]
+        plain = unit["severity_encoder"] + unit["decoder"]
+        costs = Costs.of(frames[0]["nfe"].tolist(), frames[0]["flops"].tolist(), plain)
+        columns = ("image_id", "start_variance", "severity", "s2")
+        own, *val = (Rows(*(torch.tensor(frame[name].to_numpy()) for name in columns)) for frame in frames)
         schedule = restorer.prior.schedule
         grid = self.sampler.grid(schedule)
-        return spend(self.start, costs, schedule, grid, *on_val, given[0] if given else None, self.sampling_seed)
+        return spend(self.start, costs, schedule, grid, own, val[0] if val else None, self.sampling_seed)
 
     def restorer(self, runtime: Runtime) -> Restorer:
         """Everything loaded and joined."""
