@@ -54,7 +54,7 @@ def test_known_classes_have_the_alpha_bar_that_they_were_saved_with(name: str, s
     assert ours.config.prediction_type == "v_prediction"
     assert not ours.config.clip_sample
     assert len(notes) == (not name.startswith("DDPM"))
-    assert all(f"how a {name} samples is not taken over" in note and "\n" not in note for note in notes)
+    assert all(f"{name}'s own sampling is not taken over" in note and "\n" not in note for note in notes)
 
 
 def test_a_class_says_what_its_config_leaves_open(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_prior_of_another_scheduler_loads_with_its_note(prior_folder: Path) ->
     saved("EulerDiscreteScheduler", prior_folder / "scheduler", use_karras_sigmas=True, **settings)
     prior = load_prior(prior_folder)
     (note,) = prior.notes
-    assert "how a EulerDiscreteScheduler samples (use_karras_sigmas=true) is not taken over" in note
+    assert "EulerDiscreteScheduler's own sampling (use_karras_sigmas=true) is not taken over" in note
     expected = diffusers.EulerDiscreteScheduler(**settings).alphas_cumprod
     torch.testing.assert_close(prior.schedule.alpha_bar, expected.double())
 

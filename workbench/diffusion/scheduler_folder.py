@@ -142,7 +142,7 @@ def _notes(path: Path, name: str, config: dict[str, Any], defaults: dict[str, An
     if changed or not name.startswith("DDPM"):
         own = f" ({', '.join(changed)})" if changed else ""
         notes.append(
-            f"{path}: how a {name} samples{own} is not taken over: the grid of timesteps and the reverse step are the "
+            f"{path}: {name}'s own sampling{own} is not taken over: the grid of timesteps and the reverse step are the "
             "workbench's own, sampler.num_steps and sampler.eta"
         )
     odd = [field for field in config if field not in defaults and not field.startswith("_")]
