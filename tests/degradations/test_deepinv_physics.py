@@ -168,7 +168,7 @@ UNSOUND = {
     "growing": "depends on the severity (1 x 8 x 8 at 0, 1 x 8 x 8 at 0.5, 1 x 4 x 4 at 1)",
     "of_another_size": "cannot measure 1 x 16 x 16 images",
     "unevenly_noisy": "must have one standard deviation for all images",
-    "blind": "is 0 everywhere: it measures nothing",
+    "blind": "is the same, so it measures nothing",
     "counting": "its noise model is PoissonNoise",
     "clipping": "its sensor_model would be left out",
     "infinite": "is not finite",
@@ -228,7 +228,7 @@ def test_results_from_before_keep_their_names() -> None:
     assert named("defocus", observed_by="all").identity != named("defocus").identity
 
 
-@pytest.mark.parametrize("factory", ["masked", "masked_gamma"])
+@pytest.mark.parametrize("factory", ["masked", "masked_gamma", "pasted_over"])
 def test_dropped_entries_are_not_observed(factory: str) -> None:
     x, severity, ids = images()
     operator = named(factory)
@@ -241,7 +241,11 @@ def test_dropped_entries_are_not_observed(factory: str) -> None:
     ]
     assert measured.observed is not None
     assert torch.equal(measured.observed, torch.cat(masks))
-    assert not measured.y[measured.observed == 0].any(), "noise is not added to them"
+    filling = measured.y[measured.observed == 0]
+    assert (filling == float(factory == "pasted_over")).all(), "noise is not added to them"
+    y, lines = operator.given_measurement(measured.y, measured.params)
+    assert lines == []
+    assert torch.equal(y, measured.y)
     assert torch.equal(measured.num_observed(), torch.cat(masks).sum((1, 2, 3)))
     assert named(factory, observed_by="all").measure(x, severity, ids, 0).observed is None
 
@@ -276,7 +280,7 @@ def test_a_given_y_may_hold_noise_where_nothing_is_observed() -> None:
     measurement = operator.measurement(physics.A(x) + noise)
     torch.testing.assert_close(measurement.y, physics.mask * (x + noise))
     assert torch.equal(measurement.num_observed(), physics.mask.sum().expand(6))
-    with pytest.warns(UserWarning, match="Inpainting: y is not zero but 1 throughout where A"):
+    with pytest.warns(UserWarning, match=r"Inpainting: y - A\(x\) is not zero but 1 throughout where A"):
         filled = operator.measurement(physics.A(x) + 1 - physics.mask)
     torch.testing.assert_close(filled.y, physics.A(x))
     for wrong in (x, optics.masked(0.8, SHAPE, 4, torch.device("cpu")).A(x)):
