@@ -1,6 +1,7 @@
 """Reading files that somebody else made: whatever is wrong with one, the user gets one line that names it."""
 
 import lzma
+import pickle
 import struct
 import tarfile
 import tokenize
@@ -8,11 +9,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from workbench.config import UserError
 
-FOREIGN = (
+FOREIGN: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
     ValueError,  # with UnicodeDecodeError and json's
@@ -31,8 +33,10 @@ FOREIGN = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     tarfile.TarError,
+    HTTPException,
+    pickle.PickleError,  # torch's, where a file would have code run
 )
-"""What Python, numpy, Pillow and tifffile raise on damaged or hostile files."""
+"""What Python, numpy, Pillow, tifffile and torch raise on damaged or hostile files, and downloads that break off."""
 LONGEST_REASON = 200
 
 

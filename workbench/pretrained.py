@@ -1,11 +1,11 @@
 """Saving and loading in diffusers' folder format, strictly: nothing is left at random values, nothing is unpickled."""
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 from workbench.config import UserError
+from workbench.foreign import FOREIGN
 
 
 def save_half(model: Any, folder: Path) -> None:
@@ -45,7 +45,7 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
             low_cpu_mem_usage=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except FOREIGN as error:
         raise UserError(f"cannot load {folder}: {_first_line(error)}") from error
     except Exception as error:  # safetensors raises its own class, derived from Exception only
         if type(error).__name__ != "SafetensorError":
@@ -70,7 +70,7 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     # torch.load has no error of its own: a cut, foreign or pickled file shows as any of these
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
+    except FOREIGN as error:
         raise UserError(f"{path} is not a readable state dict ({_first_line(error)}); replace the file") from None
     if not isinstance(state, dict):
         raise UserError(f"{path} holds a {type(state).__name__}, not a state dict")
@@ -87,8 +87,8 @@ def class_name(folder: Path) -> str:
     if not path.is_file():
         raise UserError(f"{folder} holds no model: it needs config.json and safetensors in diffusers' folder format")
     try:
-        return str(json.loads(path.read_text())["_class_name"])
-    except (ValueError, KeyError, TypeError) as error:
+        return str(json.loads(path.read_text(encoding="utf-8"))["_class_name"])
+    except FOREIGN as error:
         raise UserError(f"{path} does not say of which class the model is ({_first_line(error)})") from None
 
 

@@ -3,6 +3,7 @@
 Those that `tune` found and `tune --save` wrote, and the recipes of the autoencoders and priors that ship (`zoo_NAME`).
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from workbench.config import Config, UserError
+from workbench.foreign import readable, reason
+from workbench.places import at_home
 
 PRESETS = Path(__file__).with_name("presets")
 FLAG = "preset-settings"
@@ -44,12 +47,18 @@ def load_settings(name: str) -> Settings:
     Raises:
         UserError: as above.
     """
-    path = Path(name) if name.endswith(".json") else PRESETS / f"{name}.json"
+    path = at_home(name) if name.endswith(".json") else PRESETS / f"{name}.json"
     if not path.is_file():
         names = sorted(p.stem for p in PRESETS.glob("*.json"))
         known = f"there are: {', '.join(names)}; or " if names else ""
         raise UserError(f"there are no settings {name!r}; {known}name a JSON file of `tune --save`")
+    with readable(path, "the settings"):
+        text = path.read_text(encoding="utf-8")
     try:
-        return Settings.model_validate_json(path.read_text())
+        found = Settings.model_validate_json(text)
+        json.dumps(found.settings)  # a whole number of thousands of digits cannot even be printed
     except ValidationError as error:
         raise UserError(f"{path} holds no settings: {error.errors()[0]['msg']}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} holds no settings: {reason(error)}") from None
+    return found

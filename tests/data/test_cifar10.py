@@ -37,6 +37,7 @@ def test_official_test_images_stay_test(published):
     source = CIFAR10()
     assert source.is_present()
     assert source.fetch() == published.parent
+    assert source.verify() is None
     assert [len(source.split(name)) for name in ("train", "val", "test")] == [92, 8, 25]
     assert source.split("train").batch([0, 1]).shape == (2, 3, 32, 32)
     assert CIFAR10(size=16, channels=1).split("test").batch([0]).shape == (1, 1, 16, 16)
@@ -44,7 +45,8 @@ def test_official_test_images_stay_test(published):
 
 def test_changed_files_are_not_unpickled(published):
     (published / "data_batch_3").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    with pytest.raises(UserError, match="cannot obtain CIFAR-10") as caught:
+    assert "data_batch_3 is not as published" in CIFAR10().verify()
+    with pytest.raises(UserError, match=r"cannot obtain CIFAR-10.*data_batch_3 is not as published") as caught:
         CIFAR10().split("train")
     assert "\n" not in str(caught.value)
 
@@ -52,5 +54,6 @@ def test_changed_files_are_not_unpickled(published):
 def test_absent_without_a_network(published):
     (published / "test_batch").unlink()
     assert not CIFAR10().is_present()
+    assert CIFAR10().verify() is None
     with pytest.raises(UserError, match=r"unpack cifar-10-python\.tar\.gz"):
         CIFAR10().fetch()

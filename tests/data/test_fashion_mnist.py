@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import struct
 
 import numpy as np
@@ -18,6 +19,8 @@ def folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for name, num_images in ((fashion_mnist.TRAIN_FILE, 60), (fashion_mnist.TEST_FILE, 30)):
         write(folder / name, rng.integers(1, 256, (num_images, 28, 28), dtype=np.uint8))
+    digests = {file.name: hashlib.sha256(gzip.decompress(file.read_bytes())).hexdigest() for file in folder.iterdir()}
+    monkeypatch.setattr(fashion_mnist, "DIGESTS", digests)
     return folder
 
 
@@ -65,24 +68,33 @@ def corrupt(folder, how):
             file.write_bytes(b"<html>not found</html>")
         case "labels":
             write(file, images, magic=0x801)
+        case "one pixel":
+            write(file, images)
+        case "bomb":
+            write(file, np.zeros((100_000, 28, 28), np.uint8))
         case "shape":
             write(file, np.zeros((60, 14, 56), np.uint8))
 
 
-@pytest.mark.parametrize("how", ["cut", "cut inside", "flipped", "empty", "no gzip", "labels", "shape"])
+@pytest.mark.parametrize(
+    "how", ["cut", "cut inside", "flipped", "empty", "no gzip", "labels", "shape", "one pixel", "bomb"]
+)
 def test_corrupt_files_are_named(folder, how):
     corrupt(folder, how)
     with pytest.raises(UserError, match=fashion_mnist.TRAIN_FILE) as caught:
         FashionMNIST().split("train")
     assert "data fetch fashion_mnist" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert FashionMNIST().verify() == str(caught.value)
 
 
 def test_presence(folder):
     assert FashionMNIST().is_present()
+    assert FashionMNIST().verify() is None
     assert FashionMNIST().fetch() == folder
     (folder / fashion_mnist.TEST_FILE).unlink()
     assert not FashionMNIST().is_present()
+    assert FashionMNIST().verify() is None
 
 
 def test_fetching_falls_back_and_leaves_nothing_half_done(folder, monkeypatch):
@@ -105,13 +117,39 @@ def test_fetching_falls_back_and_leaves_nothing_half_done(folder, monkeypatch):
         FashionMNIST().fetch()
     assert list(folder.parent.iterdir()) == []
 
+    def brings_other_images(into):
+        works(into)
+        write(into / fashion_mnist.TEST_FILE, np.zeros((30, 28, 28), np.uint8))
+
+    monkeypatch.setattr(fashion_mnist, "_unpack_debian", brings_other_images)
+    with pytest.raises(UserError, match="does not hold the published images"):
+        FashionMNIST().fetch()
+    assert list(folder.parent.iterdir()) == []
+
     monkeypatch.setattr(fashion_mnist, "_unpack_debian", works)
     assert FashionMNIST().fetch() == folder
     assert len(FashionMNIST().split("test")) == 30
     assert [file.name for file in folder.parent.iterdir()] == ["fashion-mnist"]
 
 
+PACKED = {fashion_mnist.TRAIN_FILE: 1504176606, fashion_mnist.TEST_FILE: 1504176627}
+"""When the publisher packed each file: Debian packs them anew without time and name."""
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_the_files_here_are_what_the_publisher_has_a_digest_of(name):
+    from torchvision.datasets import FashionMNIST as Torchvision
+
+    packed = (fashion_mnist._present_folder() / name).read_bytes()
+    assert hashlib.sha256(gzip.decompress(packed)).hexdigest() == fashion_mnist.DIGESTS[name]
+    if not packed[3]:  # no name
+        inner = name.removesuffix(".gz").encode() + b"\0"
+        packed = packed[:3] + b"\x08" + struct.pack("<I", PACKED[name]) + b"\0\x03" + inner + packed[10:]
+    assert hashlib.md5(packed).hexdigest() == dict(Torchvision.resources)[name]
+
+
 def test_the_published_images():
+    assert FashionMNIST().verify() is None
     source = FashionMNIST()
     assert {name: len(source.split(name)) for name in ("train", "val", "test")} == {
         "train": 55_000,

@@ -15,6 +15,7 @@ from workbench.autoencoders.kl import KL
 from workbench.autoencoders.tiny import Tiny, TinyAutoencoder
 from workbench.autoencoders.vq import VQ
 from workbench.config import NOT_IDENTITY, UserError
+from workbench.places import at_home
 from workbench.pretrained import class_name
 from workbench.tensors import Images
 
@@ -93,7 +94,7 @@ class Pretrained(AutoencoderRecipe):
     @property
     def label(self) -> str:
         """Where it lies, by the last two parts, and what of it is not as usual."""
-        local = Path(self.source).expanduser()
+        local = at_home(self.source)
         where = [*(local.resolve() if local.is_dir() else local).parts[-2:], *Path(self.subfolder).parts]
         scaling = ["config scaling"] if self.scaling == "config" else []
         return " ".join(
@@ -110,7 +111,7 @@ class Pretrained(AutoencoderRecipe):
         Raises:
             UserError: if there is no such folder, and no such model on the hub.
         """
-        local = Path(self.source).expanduser()
+        local = at_home(self.source)
         root = local if local.is_dir() else _download(self.source, self.subfolder, self.revision)
         return root / self.subfolder if self.subfolder else root
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from workbench.config import UserError
-from workbench.data.picture import Picture, on_unit_scale, unfit, white_of
+from workbench.data.picture import Picture, on_unit_scale, refuse_far, unfit, white_of
 from workbench.foreign import readable
 
 SAVE = "save plain arrays with numpy.save or numpy.savez"
@@ -20,8 +20,6 @@ BOMB = 200
 BOMB_BYTES = 2**30
 OTHER_ORDERS = {"N x C x H x W": (0, 2, 3, 1), "H x W x C x N": (3, 0, 1, 2), "C x H x W x N": (3, 1, 2, 0)}
 """How else images are kept, and what makes N x H x W x C of it."""
-FAR = 50
-"""No measurement of a picture whose white is 1 lies so far out, noise included: it is on another scale."""
 
 
 def open_array(path: Path) -> np.ndarray:
@@ -113,18 +111,13 @@ def _pictures(stored: np.ndarray, path: Path, key: str, names: np.ndarray | None
         raise UserError(f"{where} {unfit(stored.dtype)}")
     if 0 in stored.shape:
         raise UserError(f"{where} is empty: its shape is {stored.shape}")
-    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
-        raise UserError(f"{where} holds values that are not finite")
     is_one = stored.ndim == 2 or (stored.ndim == 3 and stored.shape[-1] in (1, 3) and names is None)
     batch = stored.reshape(1, *stored.shape[:2], -1) if is_one else as_batch(stored, where)
     batch = batch.astype(batch.dtype.newbyteorder("="), copy=False)
     peak = float(batch.max())
     value, notes = white_of(batch.dtype, peak, white)
     pixels = on_unit_scale(batch, value)
-    if pixels.dtype != np.uint8 and (furthest := float(np.abs(pixels).max())) > FAR:
-        raise UserError(
-            f"{where} holds values up to {furthest:.9g} for a white of 1: divide them by their white, such as 255"
-        )
+    refuse_far(pixels, where)
     titles = _titles(path, key, None if is_one else len(batch), names)
     num_channels = pixels.shape[-1]
     return [

@@ -99,6 +99,13 @@ class ImageSource(Config):
             UserError: if they cannot be obtained.
         """
 
+    def verify(self) -> str | None:
+        """What is wrong with images that were published with digests and lie here, and the remedy, in one line.
+
+        None: nothing, or they are not here, or they are the user's own.
+        """
+        return None
+
     @abstractmethod
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Train and official test images (None: there is no official test split), fetched if need be.

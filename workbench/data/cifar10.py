@@ -10,7 +10,10 @@ from workbench.config import UserError
 from workbench.data.base import ImageSource
 from workbench.data.obtaining import patience
 from workbench.data.preparation import prepare
+from workbench.foreign import FOREIGN, reason
 from workbench.places import data_root
+
+REMEDY = "delete it and run `data fetch cifar10`"
 
 
 class CIFAR10(ImageSource):
@@ -29,6 +32,18 @@ class CIFAR10(ImageSource):
         self._published(train=False)
         return _folder()
 
+    def verify(self) -> str | None:
+        from torchvision import datasets
+        from torchvision.datasets.utils import check_integrity
+
+        if not self.is_present():
+            return None
+        folder = _folder() / datasets.CIFAR10.base_folder
+        for name, digest in datasets.CIFAR10.train_list + datasets.CIFAR10.test_list:
+            if not check_integrity(str(folder / name), digest):
+                return f"{folder / name} is not as published (its MD5 is another): {REMEDY}"
+        return None
+
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray]:
         train, test = self._published(train=True), self._published(train=False)
         return prepare(train, self.size, self.channels), prepare(test, self.size, self.channels)
@@ -42,10 +57,11 @@ class CIFAR10(ImageSource):
             folder.mkdir(parents=True, exist_ok=True)
             with patience():
                 return np.ascontiguousarray(datasets.CIFAR10(str(folder), train=train, download=True).data)
-        except (OSError, RuntimeError, EOFError) as error:
+        except FOREIGN as error:
+            damaged = f"; {wrong}" if (wrong := self.verify()) else ""
             raise UserError(
-                f"cannot obtain CIFAR-10 ({' '.join(str(error).split())}): check the network, "
-                f"or unpack cifar-10-python.tar.gz into {folder}"
+                f"cannot obtain CIFAR-10 ({reason(error)}): check the network, "
+                f"or unpack cifar-10-python.tar.gz into {folder}{damaged}"
             ) from None
 
 

@@ -2,8 +2,8 @@
 
 import contextlib
 import gzip
+import hashlib
 import io
-import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -14,14 +14,23 @@ from workbench.config import UserError
 from workbench.data.base import ImageSource
 from workbench.data.obtaining import debian_files, patience, staged
 from workbench.data.preparation import prepare
+from workbench.foreign import FOREIGN, readable, reason
 from workbench.places import data_root
 
 TRAIN_FILE = "train-images-idx3-ubyte.gz"
 TEST_FILE = "t10k-images-idx3-ubyte.gz"
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts the files."""
+DIGESTS = {
+    TRAIN_FILE: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    TEST_FILE: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+}
+"""SHA-256 of the unpacked files. The publisher names MD5s of the packed ones, which hold these; Debian packs them anew,
+without the file's name, so that only what is inside is the same everywhere."""
 IDX_IMAGES = 0x00000803
 """Magic number of an IDX file of unsigned bytes in three dimensions."""
+MOST_BYTES = 16 + 60_000 * 784
+"""Of the larger of the two files, unpacked: what unpacks to more is another."""
 
 
 class FashionMNIST(ImageSource):
@@ -47,13 +56,26 @@ class FashionMNIST(ImageSource):
             try:
                 with staged(target) as folder:
                     obtain(folder)
+                    for file in (TRAIN_FILE, TEST_FILE):
+                        read_idx(folder / file)
                 return target
-            except (UserError, OSError, RuntimeError) as error:
-                reasons.append(f"{name}: {' '.join(str(error).split())}")
+            except FOREIGN as error:
+                reasons.append(f"{name}: {reason(error)}")
         raise UserError(
             f"cannot obtain Fashion-MNIST ({'; '.join(reasons)}): put {TRAIN_FILE} and {TEST_FILE} into {target}, "
             "or install Debian's package dataset-fashion-mnist"
         )
+
+    def verify(self) -> str | None:
+        folder = _present_folder()
+        if folder is None:
+            return None
+        try:
+            for name in (TRAIN_FILE, TEST_FILE):
+                read_idx(folder / name)
+        except UserError as error:
+            return str(error)
+        return None
 
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray]:
         folder = self.fetch()
@@ -67,19 +89,25 @@ class FashionMNIST(ImageSource):
 
 
 def read_idx(file: Path) -> np.ndarray:
-    """The images of a gzipped IDX file, (N, 28, 28) uint8.
+    """The images of a gzipped IDX file, (N, 28, 28) uint8, which are the published ones.
 
     Raises:
-        UserError: if the file is cut or no such file.
+        UserError: if the file is cut, damaged or another.
     """
-    try:
-        content = gzip.decompress(file.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {file} ({error}): delete it and run `data fetch fashion_mnist`") from None
+    remedy = f"delete it and run `data fetch fashion_mnist`{_reinstall(file)}"
+    with readable(file, "the images", remedy=remedy), gzip.open(file) as packed:
+        content = packed.read(MOST_BYTES + 1)
     header = np.frombuffer(content[:16], dtype=">u4").tolist() if len(content) >= 16 else []
     if len(header) != 4 or header[0] != IDX_IMAGES or header[2:] != [28, 28] or len(content) != 16 + header[1] * 784:
-        raise UserError(f"{file} is cut or holds no 28 x 28 images: delete it and run `data fetch fashion_mnist`")
+        raise UserError(f"{file} is cut or holds no 28 x 28 images: {remedy}")
+    if hashlib.sha256(content).hexdigest() != DIGESTS[file.name]:
+        raise UserError(f"{file} does not hold the published images (its SHA-256 is another): {remedy}")
     return np.frombuffer(content, dtype=np.uint8, offset=16).reshape(-1, 28, 28)
+
+
+def _reinstall(file: Path) -> str:
+    is_system = SYSTEM_FOLDER in file.parents
+    return ", or install Debian's package dataset-fashion-mnist anew" if is_system else ""
 
 
 def _present_folder() -> Path | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from workbench.config import UserError
-from workbench.data.picture import Picture, on_unit_scale, unfit, white_of
+from workbench.data.picture import Picture, on_unit_scale, refuse_far, unfit, white_of
 from workbench.foreign import FOREIGN, readable
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -38,11 +38,11 @@ def read_image(file: Path, white: float | None = None) -> Picture:
     """
     stored, notes, stated = read_stored(file)
     peak = float(stored.max()) if stored.size else 0.0
-    if white is None and stored.dtype == np.uint8:
-        value, more = 255.0, ()  # whether bytes of 0 and 1 are black and white, only a whole folder can tell
-    else:
-        value, more = white_of(stored.dtype, peak, white or stated)
+    # whether bytes of 0 and 1 are black and white, only a whole folder can tell
+    is_plain = white is None and stored.dtype == np.uint8
+    value, more = white_of(stored.dtype, peak, 255 if is_plain else white or stated)
     pixels = on_unit_scale(stored, value)
+    refuse_far(pixels, f"the image {file}")
     return Picture(file.name, pixels, pixels.shape[-1], (*notes, *more), value, peak, stored.dtype)
 
 
@@ -95,7 +95,11 @@ def _read_with_pillow(file: Path, image: Any) -> Read:
             notes.append(ON_WHITE)
             plain = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
     stored = np.array(plain.convert("L" if is_grey else "RGB"))
-    return _turned(stored[..., None] if is_grey else stored, orientation), tuple(notes), None
+    if is_grey:
+        stored = stored[..., None]
+    elif image.mode == "P" and (stored[..., :1] == stored).all():  # a palette of greys
+        stored = stored[..., :1]
+    return _turned(stored, orientation), tuple(notes), None
 
 
 def _read_deep_png(file: Path, image: Any) -> Read:

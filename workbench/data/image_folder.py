@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError
 from workbench.data.base import ImageSource
 from workbench.data.image_file import read_stored
-from workbench.data.picture import WHITE, on_unit_scale, refuse_outside, white_of
+from workbench.data.picture import OTHERWISE, WHITE, on_unit_scale, refuse_outside, white_of
 from workbench.data.preparation import prepare
 from workbench.data.reading import PICTURES, list_pictures, say
 from workbench.places import at_home
@@ -74,7 +74,7 @@ class ImageFolder(ImageSource):
         """
         images = np.empty((len(files), self.size, self.size, self.channels), np.uint8)
         notes: list[str] = []
-        peaks = dict.fromkeys(WHITE, 0.0)
+        peaks: dict[np.dtype, float] = dict.fromkeys(WHITE, 0.0)
         deep = []
         for row, file in enumerate(files):
             stored, more, stated = read_stored(file)
@@ -101,8 +101,8 @@ class ImageFolder(ImageSource):
             if dtype == np.uint8 and white == 1 and not black_and_white:
                 return self._read(files, black_and_white=True)
             if dtype == np.uint16 and deep:
-                images[deep] *= np.float32(WHITE[dtype] / white)
-            notes += more
+                images[deep] = images[deep] * np.float32(WHITE[dtype] / white)
+            notes += [f"{note}{OTHERWISE}" for note in more]
         return images if images.dtype == np.uint8 else images.clip(0, 1, out=images), notes
 
 

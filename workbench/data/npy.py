@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError
 from workbench.data.arrays import as_batch, open_array
 from workbench.data.base import ImageSource
-from workbench.data.picture import on_unit_scale, refuse_outside, unfit, white_of
+from workbench.data.picture import OTHERWISE, on_unit_scale, refuse_outside, unfit, white_of
 from workbench.data.preparation import prepare
 from workbench.data.reading import say
 from workbench.places import at_home
@@ -56,7 +56,11 @@ class Npy(ImageSource):
         is_float = images.dtype.kind == "f"
         if is_float or white < high:
             refuse_outside(low / white, high / white, str(self.path), white)
-        say("; ".join((f"read {len(images):,} images from {self.path}, left out 0", *notes)))
+        say(
+            "; ".join(
+                (f"read {len(images):,} images from {self.path}, left out 0", *(f"{note}{OTHERWISE}" for note in notes))
+            )
+        )
         fits = images.shape[1:] == (self.size, self.size, self.channels)
         is_plain = images.dtype == np.uint8 and white == 255
         if fits and (is_plain or (images.dtype == np.float32 and white == 1 and low >= 0 and high <= 1)):

@@ -9,10 +9,13 @@ from workbench.config import UserError
 
 TOLERANCE = 1e-4
 """Floats may lie so far outside [0, 1]: rounding put them there, and they are clipped."""
-WHITE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+WHITE: dict[np.dtype, float] = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 """White of whole numbers, by their type."""
 NARROWER = (255, 1023, 4095, 16383)
 """White of 8, 10, 12 and 14 bits, which cameras and scanners leave in files of 16."""
+FAR = 50
+"""No measurement of a picture whose white is 1 lies so far out, noise included."""
+OTHERWISE = " (if white is another value, name it: data.white)"
 DARK = 0.1
 """A whole file below this part of white is said to be dark: its white may be another."""
 
@@ -71,17 +74,17 @@ def white_of(dtype: np.dtype, peak: float, white: float | None = None) -> tuple[
         return 1, ()
     if dtype == np.uint8:
         if peak == 1:
-            return 1, ("no value but 0 and 1: read as black and white (white=255 if they are nearly black)",)
+            return 1, ("no value but 0 and 1, read as black and white",)
     elif dtype == np.uint16:
         if peak in (1, *NARROWER):
             bits = int(peak).bit_length()
             kind = "black and white" if peak == 1 else f"{bits} bits in 16"
-            return peak, (f"highest value {peak:g}: read as {kind} (white=65535 if it is no white)",)
+            return peak, (f"highest value {peak:g} of 65535, read as {kind}",)
     else:
         raise UserError(unfit(dtype))
     full = WHITE[dtype]
     if 0 < peak < DARK * full:
-        return full, (f"no value above {peak:g} of {full:g}: very dark, say white=VALUE if white is another value",)
+        return full, (f"no value above {peak:g} of {full:g}, read as very dark",)
     return full, ()
 
 
@@ -97,19 +100,6 @@ def on_unit_scale(stored: np.ndarray, white: float) -> np.ndarray:
     return (stored / np.float64(white)).astype(np.float32)
 
 
-def clipped(pixels: np.ndarray, where: str, white: float = 1) -> np.ndarray:
-    """Clean pixels: uint8 as they are, floats clipped to [0, 1] if they lie there but for rounding.
-
-    Raises:
-        UserError: for floats that are not finite or lie outside.
-    """
-    if pixels.dtype == np.uint8 or pixels.size == 0:
-        return pixels
-    low, high = float(pixels.min()), float(pixels.max())
-    refuse_outside(low, high, where, white)
-    return pixels if low >= 0 and high <= 1 else pixels.clip(0, 1)
-
-
 def refuse_outside(low: float, high: float, where: str, white: float = 1) -> None:
     """Refuse floats whose range is not [0, 1] (white is 1 here) but for rounding.
 
@@ -120,11 +110,32 @@ def refuse_outside(low: float, high: float, where: str, white: float = 1) -> Non
         raise UserError(f"{where} holds NaN: remove such images")
     if low >= -TOLERANCE and high <= 1 + TOLERANCE:
         return
-    span = f"{where} holds values from {low * white:.9g} to {high * white:.9g}"
     if white != 1:
-        raise UserError(f"{span}: they must lie between 0 and white={white:g}")
-    hint = f", or say data.white={_round_white(high)}" if low >= -TOLERANCE and 1 < high < np.inf else ""
-    raise UserError(f"{span}: floats must lie on [0, 1]; divide them by their white{hint}")
+        raise UserError(f"{where} holds values from {low * white:g} to {high * white:g}: outside 0 to white={white:g}")
+    span = f"{where} holds values from {low:.9g} to {high:.9g}"
+    if -1 - TOLERANCE <= low < 0 and high <= 1 + TOLERANCE:
+        remedy = "if they lie on [-1, 1], save (images + 1) / 2"
+    elif low >= -TOLERANCE and high < np.inf:
+        remedy = f"divide them by their white, or name it: data.white={_round_white(high)}"
+    else:
+        remedy = "clip them, or divide them by their white"
+    raise UserError(f"{span}: floats must lie on [0, 1]; {remedy}")
+
+
+def refuse_far(pixels: np.ndarray, where: str) -> None:
+    """Refuse float pixels that are not finite, or so far out that they are on another scale, whatever the noise.
+
+    Raises:
+        UserError: which says the highest value.
+    """
+    if pixels.dtype == np.uint8 or not pixels.size:
+        return
+    if not np.isfinite(pixels).all():
+        raise UserError(f"{where} holds values that are not finite")
+    if (furthest := float(np.abs(pixels).max())) > FAR:
+        raise UserError(
+            f"{where} holds values up to {furthest:.9g}, where white is 1: divide them by their white, such as 255"
+        )
 
 
 def unfit(dtype: np.dtype) -> str:

@@ -1,7 +1,6 @@
 """Reading pictures that somebody else has made: which files of a folder are pictures, and what a picture holds."""
 
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -92,20 +91,21 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURES, *, recursi
     left_out: list[tuple[Path, str]] = []
     num_hidden = 0
     unknown = {suffix for suffix in suffixes if suffix in PICTURES} - _known_to_pillow()
-    for path, why in _walk(folder, recursive):
-        suffix = path.suffix.lower()
-        if why == "hidden":
-            num_hidden += 1
-        elif why:
-            left_out.append((path, why))
-        elif suffix in unknown:
-            left_out.append((path, f"{suffix} (this Pillow cannot read it)"))
-        elif suffix not in suffixes:
-            left_out.append((path, suffix or "without suffix"))
-        elif path.exists() and not path.is_file():
-            left_out.append((path, "no regular file"))
-        else:
-            files.append(path)
+    with readable(folder, "the folder"):
+        for path, why in _walk(folder, recursive):
+            suffix = path.suffix.lower()
+            if why == "hidden":
+                num_hidden += 1
+            elif why:
+                left_out.append((path, why))
+            elif suffix in unknown:
+                left_out.append((path, f"{suffix} (this Pillow cannot read it)"))
+            elif suffix not in suffixes:
+                left_out.append((path, suffix or "without suffix"))
+            elif path.exists() and not path.is_file():
+                left_out.append((path, "no regular file"))
+            else:
+                files.append(path)
     files.sort(key=lambda path: natural_order(str(path.relative_to(folder))))
     return Listing(tuple(files), tuple(left_out), num_hidden)
 
@@ -160,15 +160,14 @@ def _walk(folder: Path, recursive: bool) -> Iterator[tuple[Path, str]]:
         here = pending.pop()
         with readable(here, "the folder"):
             status = here.stat()
-            entries = sorted(os.scandir(here), key=lambda entry: natural_order(entry.name))
+            paths = sorted(here.iterdir(), key=lambda path: natural_order(path.name))
         if (status.st_dev, status.st_ino) in seen:
             yield here, SEEN_BEFORE
             continue
         seen.add((status.st_dev, status.st_ino))
         folders = []
-        for entry in entries:
-            path = here / entry.name
-            if entry.name.startswith(".") or entry.name.lower() in SYSTEM_FILES:
+        for path in paths:
+            if path.name.startswith(".") or path.name.lower() in SYSTEM_FILES:
                 yield path, "hidden"
             elif not path.is_dir():
                 yield path, ""

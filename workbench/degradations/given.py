@@ -18,6 +18,8 @@ OFF_ONE = 1e-4
 MAX_VALUE = 10.0
 """Of |y| on the scale of [0, 1] images; noise of standard deviation 0.5 stays far below."""
 ALMOST_ALL = 0.99
+NOISE_ALONE = 1.5
+"""Times its standard deviation, values on average are more than noise."""
 NUM_NAMED = 5
 
 Size = int | tuple[int, ...] | None
@@ -204,7 +206,9 @@ def check_values(y: Measurements, scale: bool = True) -> None:
         )
 
 
-def zero_where_unobserved(y: Measurements, observed: Tensor, where: str, remedy: str) -> tuple[Measurements, list[str]]:
+def zero_where_unobserved(
+    y: Measurements, observed: Tensor, where: str, remedy: str, noise_std: Tensor | None = None
+) -> tuple[Measurements, list[str]]:
     """y with zeros where it was not observed, and a line if something else stood there.
 
     Rounding to 8 bits and one constant per image (and channel), as a white or grey filling, have one reading.
@@ -212,12 +216,16 @@ def zero_where_unobserved(y: Measurements, observed: Tensor, where: str, remedy:
     Args:
         observed: 1 where y was measured and 0 elsewhere, broadcastable to y.
         where, remedy: what 0 means, and what to do where y holds other values there.
+        noise_std: of noise that may stand there too, (images,); None: it may not.
 
     Raises:
         ImagesError: for other values there, with counts.
     """
     seen = (observed != 0).expand_as(y)
     off = ~seen & (y.abs() > ROUNDING)
+    if noise_std is not None:
+        mean_square = (y * ~seen).flatten(1).square().sum(1) / (~seen).flatten(1).sum(1).clamp(min=1)
+        off = off & (mean_square.sqrt() > NOISE_ALONE * noise_std).reshape(-1, *[1] * (y.ndim - 1))
     filled: list[float] = []
     counts: dict[int, str] = {}
     swapped = []

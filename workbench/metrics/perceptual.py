@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.config import NOT_IDENTITY, Config, UserError
+from workbench.places import at_home
 from workbench.pretrained import read_state_dict
 from workbench.tensors import Images, Scalars
 
@@ -108,7 +109,7 @@ def _to_network_range(x: Tensor) -> Tensor:
 def _backbone_file(config: LPIPSConfig) -> Path | Absent:
     named = config.backbone or os.environ.get(BACKBONE_VARIABLE)
     if named:
-        path = Path(named).expanduser()
+        path = at_home(named)
         if not path.is_file():
             source = "lpips backbone" if config.backbone else f"${BACKBONE_VARIABLE}"
             raise UserError(f"{source}: no such file: {path}; give a state dict of torchvision's {config.net} network")

@@ -11,6 +11,7 @@ from workbench.autoencoders.vqgan import Distance, VQGANAutoencoder
 from workbench.config import UserError
 from workbench.data import Source
 from workbench.metrics import Absent, LPIPSConfig, load_lpips
+from workbench.places import at_home
 from workbench.stages.base import Runtime, Stage
 from workbench.tensors import Ids
 
@@ -52,7 +53,7 @@ class TrainAutoencoder(Stage):
             case "auto":
                 return zoo.find(self.recipe())
             case path:
-                return Path(path)
+                return at_home(path)
 
     def shipped_parts(self, folder: Path) -> tuple[Path, ...]:
         return (folder / "autoencoder" if (folder / "autoencoder").is_dir() else folder,)

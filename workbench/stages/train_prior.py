@@ -8,6 +8,7 @@ import torch
 
 from workbench.config import UserError
 from workbench.diffusion import Prior, PriorRecipe, load_prior
+from workbench.places import at_home
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.on_autoencoder import OnAutoencoder
@@ -49,7 +50,7 @@ class TrainPrior(OnAutoencoder):
         from workbench import zoo
 
         if self.prior.source not in ("auto", "train"):
-            return Path(self.prior.source)
+            return at_home(self.prior.source)
         # a prior knows the latents of one autoencoder only: the two must come from one zoo folder
         if self.prior.source == "train" or self.autoencoder_stage().shipped() is None:
             return None

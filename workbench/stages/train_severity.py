@@ -11,6 +11,7 @@ from workbench.autoencoders import Autoencoder
 from workbench.config import NOT_IDENTITY, Config, UserError
 from workbench.degradations import AnyDegradation
 from workbench.metrics import calibration
+from workbench.places import at_home
 from workbench.severity.encoder import SeverityEncoder
 from workbench.severity.estimate import error_variance
 from workbench.severity.loss import SeverityLoss
@@ -79,7 +80,7 @@ class TrainSeverity(OnAutoencoder):
         if self.severity_encoder.source == "train":
             return None
         if self.severity_encoder.source != "auto":
-            return Path(self.severity_encoder.source)
+            return at_home(self.severity_encoder.source)
         # an encoder knows the latents of one autoencoder only: the two must come from one zoo folder
         beside = self.autoencoder_stage().shipped()
         folder = beside / SHIPPED if beside is not None else None
