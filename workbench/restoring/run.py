@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -182,14 +182,15 @@ def _noise_line(degradation: Degradation, request: Request, measurement: Measure
     low, high = (float(end) for end in measurement.noise_std.aminmax())
     span = f"{low:.3g}" if high - low < 1e-6 else f"{low:.3g} to {high:.3g}"
     default = Degradation.model_fields["noise_std"].default
+    stated = cast("float | None", degradation.noise_std)  # none: a physics may have a noise model
     if isinstance(degradation, GaussianNoise):
         who = "by the severity"
     elif request.noise_std is not None:
         who = "estimated from the pictures" if request.noise_std == "auto" else "as given"
-    elif degradation.noise_std == default or (degradation.noise_std is None and abs(high - default) < 1e-6):
+    elif stated == default or (stated is None and abs(high - default) < 1e-6):
         who = "assumed; give another by --noise-std (auto: estimated)"
     else:
-        who = "as given" if degradation.noise_std is not None else "by the physics' own noise model"
+        who = "as given" if stated is not None else "by the physics' own noise model"
     return f"noise of standard deviation {span} on [0, 1] images, {who}"
 
 

@@ -1,6 +1,5 @@
 """Restoring a user's own degraded images by the command line."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,67 +9,13 @@ import pytest
 import torch
 from cli_support import CommandLine, Trained
 from PIL import Image
+from restoring_support import DONE, LISTENS, NUM_IMAGES, SEVERITY, measure, pixels, table, without_encoder, words, write
 
-from workbench.config import UserError, parse_overrides
 from workbench.degradations import Degradation, Mixture, RandomInpainting, SuperResolution
 from workbench.measurement import Measurement
 from workbench.restorer import Restorer
-from workbench.restoring import make_output
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
-
-SEVERITY = 0.4
-NUM_IMAGES = 5
-LISTENS = "--solver.guidance_scale=100"
-"""So that what the operator is shows in pictures of networks that have hardly learnt."""
-
-
-@pytest.fixture(scope="module")
-def trained(trained_once: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """One copy for all tests here, which share the encoders that they train."""
-    return trained_once.copy(tmp_path_factory.mktemp("restoring"))
-
-
-@pytest.fixture
-def cell(trained: Trained) -> Evaluate:
-    return Evaluate().replace(parse_overrides(trained.flags))
-
-
-def measure(cell: Evaluate, degradation: Degradation) -> Measurement:
-    """Measurements of the first test images."""
-    images = cell.data.split("test").first(NUM_IMAGES)
-    severity = torch.full((NUM_IMAGES,), SEVERITY)
-    return degradation.measure(images.batch(slice(None)), severity, images.ids, seed=3)
-
-
-def write(y: torch.Tensor, folder: Path) -> Path:
-    """Grey images as PNG files 0.png, 1.png ..."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(y):
-        pixels = (image[0].clamp(0, 1) * 255).round().numpy().astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-    return folder
-
-
-@pytest.fixture
-def degraded(cell: Evaluate, tmp_path: Path) -> Path:
-    """A folder of blurred images."""
-    return write(measure(cell, cell.degradation).y, tmp_path / "degraded")
-
-
-def words(trained: Trained, degraded: Path, output: Path, operator: str = "gaussian_blur") -> list[str]:
-    fields = {"input": degraded, "output": output, "operator": operator, "severity": SEVERITY, "runs": trained.runs}
-    return ["restore", *(f"--{name}={value}" for name, value in fields.items()), *trained.flags]
-
-
-def table(output: Path) -> list[dict[str, str]]:
-    with (output / "restored.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("L"))
 
 
 def restored(cell: Evaluate, measurement: Measurement, runs: Path) -> dict[int, torch.Tensor]:
@@ -82,7 +27,7 @@ def restored(cell: Evaluate, measurement: Measurement, runs: Path) -> dict[int, 
 def test_every_image_is_restored_and_listed(cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "output"
     said = cli(*words(trained, degraded, output))
-    assert said.code == 0, said.err
+    assert said.code in DONE, said.err
     assert f"{NUM_IMAGES} images and restored.csv in {output}" in said.out
     names = [f"{number}.png" for number in range(NUM_IMAGES)]
     assert sorted(path.name for path in output.iterdir()) == [*names, "restored.csv"]
@@ -108,7 +53,7 @@ def test_pictures_are_those_of_the_restorer(
     params = cell.degradation.parameters(severity, ids, 0, (1, 16, 16))
     measurement = Measurement(y, ids, cell.degradation.noise_level(severity), params)
     expected = restored(cell, measurement, trained.runs)
-    assert cli(*words(trained, degraded, tmp_path / "output")).code == 0
+    assert cli(*words(trained, degraded, tmp_path / "output")).code in DONE
     for number, key in enumerate(ids.tolist()):
         found = pixels(tmp_path / "output" / f"{number}.png").astype(int)
         assert np.abs(found - (expected[key][0] * 255).round().numpy()).max() <= 1
@@ -116,7 +61,7 @@ def test_pictures_are_those_of_the_restorer(
 
 def test_the_severity_matters(cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
     for name, extra in (("same", []), ("again", []), ("other", ["--severity=1"])):
-        assert cli(*words(trained, degraded, tmp_path / name), LISTENS, *extra).code == 0
+        assert cli(*words(trained, degraded, tmp_path / name), LISTENS, *extra).code in DONE
     same, again, other = (pixels(tmp_path / name / "0.png") for name in ("same", "again", "other"))
     assert np.array_equal(same, again)
     assert not np.array_equal(same, other)
@@ -124,7 +69,7 @@ def test_the_severity_matters(cli: CommandLine, trained: Trained, degraded: Path
 
 def test_the_batch_size_does_not_matter(cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
     for size in (1, 64):
-        assert cli(*words(trained, degraded, tmp_path / str(size)), f"--batch-size={size}").code == 0
+        assert cli(*words(trained, degraded, tmp_path / str(size)), f"--batch-size={size}").code in DONE
     for number in range(NUM_IMAGES):
         one, many = (pixels(tmp_path / size / f"{number}.png").astype(int) for size in ("1", "64"))
         assert np.abs(one - many).max() <= 1
@@ -134,7 +79,7 @@ def test_files_of_equal_content_are_restored_alike(
     cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
     (degraded / "twin.png").write_bytes((degraded / "1.png").read_bytes())
-    assert cli(*words(trained, degraded, tmp_path / "output")).code == 0
+    assert cli(*words(trained, degraded, tmp_path / "output")).code in DONE
     assert len(table(tmp_path / "output")) == NUM_IMAGES + 1
     assert np.array_equal(pixels(tmp_path / "output" / "1.png"), pixels(tmp_path / "output" / "twin.png"))
 
@@ -153,17 +98,18 @@ def test_operators_drawn_at_random_take_their_parameters_from_a_file(
     # in double precision, as numpy makes them
     np.savez(tmp_path / "params.npz", **{name: value.double().numpy() for name, value in measurement.params.items()})
     said = cli(*arguments, f"--params={tmp_path / 'params.npz'}")
-    assert said.code == 0, said.err
+    assert said.code in DONE, said.err
     assert len(table(tmp_path / "output")) == NUM_IMAGES
 
 
 def test_given_masks_are_used(cell: Evaluate, cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
-    degraded = write(measure(cell, RandomInpainting()).y, tmp_path / "degraded")
-    for name, value in (("all", 1.0), ("none", 0.0)):
-        np.savez(tmp_path / f"{name}.npz", mask=np.full((NUM_IMAGES, 1, 16, 16), value))
+    measurement = measure(cell, RandomInpainting())
+    degraded = write(measurement.y, tmp_path / "degraded")
+    for name, mask in (("all", torch.ones(NUM_IMAGES, 1, 16, 16)), ("own", measurement.params["mask"])):
+        np.savez(tmp_path / f"{name}.npz", mask=mask.numpy())
         arguments = words(trained, degraded, tmp_path / name, "random_inpainting")
-        assert cli(*arguments, LISTENS, f"--params={tmp_path / name}.npz").code == 0
-    assert not np.array_equal(pixels(tmp_path / "all" / "0.png"), pixels(tmp_path / "none" / "0.png"))
+        assert cli(*arguments, LISTENS, f"--params={tmp_path / name}.npz").code in DONE
+    assert not np.array_equal(pixels(tmp_path / "all" / "0.png"), pixels(tmp_path / "own" / "0.png"))
 
 
 def test_dropped_pixels_are_not_observed(
@@ -179,7 +125,7 @@ def test_dropped_pixels_are_not_observed(
         Restorer, "restore", lambda self, batches: restore(self, (seen.append(m) or m for m in batches))
     )
     arguments = words(trained, degraded, tmp_path / "output", "random_inpainting")
-    assert cli(*arguments, f"--params={tmp_path / 'params.npz'}").code == 0
+    assert cli(*arguments, f"--params={tmp_path / 'params.npz'}").code in DONE
     (found,) = seen
     assert found.observed is not None
     assert torch.equal(found.observed, mask)
@@ -190,7 +136,7 @@ def test_a_kernel_may_have_a_size_of_its_own(
     cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "params.npz", filter=np.full((NUM_IMAGES, 1, 5, 5), 1 / 25))
-    assert cli(*words(trained, degraded, tmp_path / "output"), f"--params={tmp_path / 'params.npz'}").code == 0
+    assert cli(*words(trained, degraded, tmp_path / "output"), f"--params={tmp_path / 'params.npz'}").code in DONE
 
 
 @pytest.mark.usefixtures("no_training")
@@ -200,13 +146,13 @@ def test_without_an_encoder_nothing_is_trained(
     own = [flag for flag in trained.flags if not flag.startswith("--severity_encoder")]
     arguments = [word for word in words(trained, degraded, tmp_path / "output") if word not in trained.flags]
     said = cli(*arguments, *own, "--encoder=none")
-    assert said.code == 0, said.err
+    assert said.code in DONE, said.err
     rows = table(tmp_path / "output")
     assert {row["sigma_hat"] for row in rows} == {""}, "nothing is predicted"
     assert all(float(row["start_sigma"]) > 0 for row in rows)
-    assert cli(*arguments, *own, "--encoder=none", "--start.kind=full").code == 0
+    assert cli(*arguments, *own, "--encoder=none", "--overwrite", "--start.kind=full").code in DONE
     # another operator, and not a linear one
-    assert cli(*arguments, *own, "--encoder=none", "--operator=jpeg").code == 0
+    assert cli(*arguments, *own, "--encoder=none", "--overwrite", "--operator=jpeg").code in DONE
 
 
 @pytest.mark.usefixtures("no_training")
@@ -216,53 +162,12 @@ def test_the_universal_encoder_ships(cli: CommandLine, tmp_path: Path) -> None:
     fields = {"input": degraded, "output": tmp_path / "output", "operator": "gaussian_blur", "severity": SEVERITY}
     flags = [f"--{name}={value}" for name, value in fields.items()]
     said = cli("restore", *flags, f"--runs={tmp_path / 'runs'}", "--encoder=universal", "--start.variance=max")
-    assert said.code == 0, said.err
+    assert said.code in DONE, said.err
     rows = table(tmp_path / "output")
     assert len(rows) == NUM_IMAGES
     assert all(0 < float(row["sigma_hat"]) < 1 for row in rows)
     line = cli.refuses("restore", *flags, "--encoder=universal", "--severity_encoder.seed=1")
     assert line.startswith("no universal encoder ships for this data and autoencoder")
-
-
-def arrays(**given: np.ndarray) -> Callable[[Path], None]:
-    return lambda path: np.savez(path, **given)
-
-
-def one_array(path: Path) -> None:
-    with path.open("wb") as file:
-        np.save(file, np.zeros(3))
-
-
-GOOD = np.ones((NUM_IMAGES, 1, 16, 16))
-BAD_PARAMS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "missing": (lambda path: None, "No such file"),
-    "text": (lambda path: path.write_text("masks"), "cannot be read as .npz"),
-    "empty": (Path.touch, "cannot be read as .npz"),
-    "folder": (Path.mkdir, "cannot be read as .npz"),
-    "cut": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(20)), "cannot be read as .npz"),
-    "one array": (one_array, "holds one array without a name"),
-    "objects": (arrays(mask=np.array([{}], dtype=object)), "cannot be read as .npz"),
-    "words": (arrays(mask=np.array(["one"])), "cannot be read as .npz"),
-    "other name": (arrays(masks=GOOD), "lacks mask, expected (5, 1, 16, 16)"),
-    "too few": (arrays(mask=GOOD[:-1]), "mask in {path} has shape (4, 1, 16, 16), expected (5, 1, 16, 16)"),
-    "flat": (arrays(mask=GOOD[:, 0]), "has shape (5, 16, 16)"),
-    "other size": (arrays(mask=GOOD[..., :8]), "random_inpainting cannot use the parameters in {path}"),
-    "colour": (arrays(mask=GOOD.repeat(3, 1)), "random_inpainting cannot use the parameters in {path}"),
-    "nan": (arrays(mask=GOOD * np.nan), "holds values that are not finite"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_PARAMS)
-def test_bad_parameters_are_one_line(
-    case: str, cell: Evaluate, cli: CommandLine, trained: Trained, tmp_path: Path
-) -> None:
-    degraded = write(measure(cell, RandomInpainting()).y, tmp_path / "degraded")
-    make, message = BAD_PARAMS[case]
-    path = tmp_path / "params.npz"
-    make(path)
-    arguments = words(trained, degraded, tmp_path / "output", "random_inpainting")
-    assert message.format(path=path) in cli.refuses(*arguments, f"--params={path}")
-    assert not (tmp_path / "output").exists()
 
 
 def grey(size: int, mode: str = "L") -> Image.Image:
@@ -274,7 +179,6 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "shape": (lambda folder: Image.new("L", (16, 8)).save(folder / "9.png"), "9.png is 16 x 8"),
     "damaged": (lambda folder: (folder / "9.png").write_bytes(b"PNG"), "cannot read the image"),
     "cut": (lambda folder: (folder / "9.png").write_bytes((folder / "0.png").read_bytes()[:60]), "cannot read"),
-    "16 bits": (lambda folder: grey(16, "I;16").save(folder / "9.png"), "more than 8 bits a channel"),
     "clash": (lambda folder: grey(16).save(folder / "0.bmp"), "0.bmp and 0.png would both become 0.png"),
 }
 
@@ -308,37 +212,16 @@ def test_an_unknown_operator_is_one_line(cli: CommandLine, trained: Trained, deg
     assert "gaussian_blur, random_inpainting" in line
 
 
-def test_inputs_are_never_overwritten(cli: CommandLine, trained: Trained, degraded: Path) -> None:
-    before = {path.name: path.read_bytes() for path in degraded.iterdir()}
-    line = cli.refuses(*words(trained, degraded, degraded / ".." / degraded.name))
-    assert "is the input folder" in line
-    assert {path.name: path.read_bytes() for path in degraded.iterdir()} == before
-
-
-@pytest.mark.parametrize("place", ["file", "below a file"])
-def test_an_output_that_cannot_be_written_is_one_line(
-    place: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    output = tmp_path / "file" if place == "file" else tmp_path / "file" / "output"
-    assert "cannot be written" in cli.refuses(*words(trained, degraded, output))
-
-
-def test_a_read_only_output_is_refused(read_only: Path) -> None:
-    with pytest.raises(UserError, match="cannot be written"):
-        make_output(read_only, read_only / "input")
-
-
 def test_a_physics_of_ones_own_is_an_operator(
     cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
     arguments = words(trained, degraded, tmp_path / "output", "deepinv_physics")
     said = cli(*arguments, "--degradation.factory=optics:defocus")
-    assert said.code == 0, said.err
+    assert said.code in DONE, said.err
     assert len(table(tmp_path / "output")) == NUM_IMAGES
     refused = {"rounded": "is not differentiable", "halved": "are no pictures in a folder", "gone": "has no function"}
     for factory, message in refused.items():
-        assert message in cli.refuses(*arguments, f"--degradation.factory=optics:{factory}")
+        assert message in cli.refuses(*arguments, "--overwrite", f"--degradation.factory=optics:{factory}")
     assert "degradation.factory: field required" in cli.refuses(*arguments)
 
 
@@ -348,7 +231,7 @@ def test_shares_spare_the_parameters_of_a_composition(
     arguments = words(trained, degraded, tmp_path / "output", "compose")
     assert "compose draws its parameters at random" in cli.refuses(*arguments)
     said = cli(*arguments, "--degradation.shares=[1,0.2,0.5]")
-    assert said.code == 0, said.err
+    assert said.code in DONE, said.err
     assert len(table(tmp_path / "output")) == NUM_IMAGES
 
 
@@ -357,7 +240,7 @@ def test_a_recalibrated_start_with_a_risk_is_fitted_and_used(
 ) -> None:
     own = ["--start.variance=encoder", "--start.recalibration.kind=isotonic", "--start.risk=0.2"]
     said = cli(*words(trained, degraded, tmp_path / "output"), *own)
-    assert said.code == 0, said.err
+    assert said.code in DONE, said.err
     rows = table(tmp_path / "output")
     factors = {round(float(row["start_sigma"]) / float(row["sigma_hat"]), 3) for row in rows}
     assert factors != {1.0}
@@ -376,10 +259,6 @@ def test_a_recalibration_that_cannot_be_is_refused_in_a_line(
 ) -> None:
     said = cli.refuses(*words(trained, degraded, tmp_path / "output"), "--start.variance=encoder", start)
     assert message in said
-
-
-def without_encoder(words: list[str]) -> list[str]:
-    return [word for word in words if not word.startswith("--severity_encoder.")] + ["--encoder=none"]
 
 
 @pytest.mark.parametrize("variance", [[], ["--start.variance=residual"], ["--start.variance=fused"]])
