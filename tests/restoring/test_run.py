@@ -11,9 +11,11 @@ from cli_support import CommandLine, Trained
 from PIL import Image
 from restoring_support import DONE, LISTENS, NUM_IMAGES, SEVERITY, measure, pixels, table, without_encoder, words, write
 
-from workbench.degradations import Degradation, Mixture, RandomInpainting, SuperResolution
+from workbench.config import UserError
+from workbench.degradations import Degradation, Mixture, MotionBlurCRF, RandomInpainting, SuperResolution
 from workbench.measurement import Measurement
 from workbench.restorer import Restorer
+from workbench.restoring.outputs import Outputs
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 
@@ -268,3 +270,182 @@ def test_without_an_encoder_nothing_is_recalibrated(
 ) -> None:
     said = cli.refuses(*without_encoder(words(trained, degraded, tmp_path / "output")), *variance, f"--start.{start}")
     assert "needs a severity encoder, and there is none: restore with --encoder matched or universal" in said
+
+
+def test_a_second_run_into_the_same_folder_asks_before_it_computes(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    arguments = words(trained, degraded, tmp_path / "output")
+    assert cli(*arguments).code in DONE
+    before = (tmp_path / "output" / "0.png").read_bytes()
+    assert "give --overwrite" in cli.refuses(*arguments, "--severity=1")
+    assert (tmp_path / "output" / "0.png").read_bytes() == before
+    assert cli(*arguments, "--overwrite").code in DONE
+    assert (tmp_path / "output" / "0.png").read_bytes() == before
+
+
+@pytest.mark.usefixtures("no_training")
+def test_an_output_that_cannot_be_is_refused_before_training(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = words(trained, degraded, tmp_path / "file")
+    assert "cannot be written" in cli.refuses(*arguments, "--severity_encoder.seed=5")
+
+
+def test_one_picture_with_two_kernels_is_two_images(
+    cell: Evaluate, cli: CommandLine, trained: Trained, tmp_path: Path
+) -> None:
+    """Each is restored with its own, as if the other were not there."""
+    measurement = measure(cell, MotionBlurCRF())
+    kernels = measurement.params["filter"][:2].numpy()
+    gain = measurement.params["gain"][:2].numpy()
+    write(measurement.y[[0, 0]], tmp_path / "both")
+    np.savez(tmp_path / "both.npz", filter=kernels, gain=gain)
+    np.savez(tmp_path / "swapped.npz", filter=kernels[::-1], gain=gain)
+    for name in ("both", "swapped"):
+        arguments = words(trained, tmp_path / "both", tmp_path / f"{name}_out", "motion_blur_crf")
+        assert cli(*arguments, LISTENS, f"--params={tmp_path / name}.npz").code in DONE
+    first, second = (pixels(tmp_path / "both_out" / f"{number}.png") for number in (0, 1))
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, pixels(tmp_path / "swapped_out" / "1.png"))
+    assert np.array_equal(second, pixels(tmp_path / "swapped_out" / "0.png"))
+
+
+def test_floats_in_an_array_are_restored_as_the_same_pictures_in_a_folder(
+    cell: Evaluate, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    y = np.stack([pixels(degraded / f"{number}.png") for number in range(NUM_IMAGES)]).astype(np.float32) / 255
+    np.savez(tmp_path / "y.npz", y=y, names=np.arange(NUM_IMAGES).astype(str))
+    assert cli(*words(trained, degraded, tmp_path / "folder")).code in DONE
+    assert cli(*words(trained, tmp_path / "y.npz", tmp_path / "array"), "--format=npy").code in DONE
+    for number in range(NUM_IMAGES):
+        found = np.load(tmp_path / "array" / f"y_{number}.npy")
+        assert np.abs(255 * found - pixels(tmp_path / "folder" / f"{number}.png")).max() < 0.51
+
+
+def test_the_level_of_noise_is_said_and_may_be_stated(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    arguments = without_encoder(words(trained, degraded, tmp_path / "output")) + ["--overwrite"]
+    lines = {
+        "": "noise of standard deviation 0.05 on [0, 1] images, assumed; give another by --noise-std (auto: estimated)",
+        "--noise-std=0.1": "noise of standard deviation 0.1 on [0, 1] images, as given",
+        "--degradation.noise_std=0.1": "noise of standard deviation 0.1 on [0, 1] images, as given",
+        "--noise-std=auto": "on [0, 1] images, estimated from the pictures",
+    }
+    tables = {}
+    for flag, line in lines.items():
+        said = cli(*arguments, *filter(None, [flag]))
+        assert said.code in DONE, said.err
+        assert line in said.out
+        tables[flag] = [(row["start_sigma"], row["nfe"]) for row in table(tmp_path / "output")]
+    assert tables["--noise-std=0.1"] == tables["--degradation.noise_std=0.1"]
+    assert tables["--noise-std=0.1"] != tables[""]
+    assert 0.02 < float(table(tmp_path / "output")[0]["noise_std"]) < 0.1, "0.05 is in it"
+    assert "give one of them" in cli.refuses(*arguments, "--noise-std=0.1", "--degradation.noise_std=0.1")
+    line = cli.refuses(*arguments, "--operator=gaussian_noise", "--severity=1", "--noise-std=0.2")
+    assert "give --severity 0.333 without it" in line
+
+
+def test_what_contradicts_the_operator_is_said_last(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
+) -> None:
+    """White noise, of which no network makes a blurred picture."""
+    y = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    said = cli(*without_encoder(words(trained, write(y, tmp_path / "wild"), tmp_path / "output")))
+    assert said.code == 3
+    assert said.out.splitlines()[-1].startswith("3 of 3 images contradict the operator you gave (")
+    assert "0.png, 1.png, 2.png; check --operator" in said.out.splitlines()[-1]
+    assert all(float(row["residual_ratio"]) > 2.5 for row in table(tmp_path / "output"))
+    # a prior that has hardly learnt, with noise that explains anything
+    said = cli(*without_encoder(words(trained, degraded, tmp_path / "output")), "--noise-std=0.3", "--overwrite")
+    assert said.code == 0, said.out
+
+
+def test_a_low_resolution_picture_is_one(cell: Evaluate, cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    measurement = measure(cell, SuperResolution())
+    low = int(measurement.params["size"][0, 0])
+    assert low < 16
+    for name, y in (("low", measurement.y[..., :low, :low]), ("corner", measurement.y)):
+        degraded = write(y, tmp_path / name)
+        said = cli(*without_encoder(words(trained, degraded, tmp_path / f"{name}_out", "super_resolution")))
+        assert said.code in DONE, said.err
+    for number in range(NUM_IMAGES):
+        found, wanted = (pixels(tmp_path / f"{name}_out" / f"{number}.png") for name in ("low", "corner"))
+        assert found.shape == (16, 16)
+        assert np.array_equal(found, wanted)
+    write(measurement.view, tmp_path / "enlarged")  # type: ignore[arg-type]
+    line = cli.refuses(*words(trained, tmp_path / "enlarged", tmp_path / "output", "super_resolution"))
+    assert "before it was enlarged" in line
+
+
+def test_an_interrupted_run_lists_what_it_restored(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_picture, written = Outputs.write, []
+
+    def interrupted(self: Outputs, name: str, x_hat: torch.Tensor) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        write_picture(self, name, x_hat)
+        written.append(name)
+
+    monkeypatch.setattr(Outputs, "write", interrupted)
+    said = cli(*words(trained, degraded, tmp_path / "output"))
+    assert said.code == 130
+    assert [row["image"] for row in table(tmp_path / "output")] == sorted(written)
+    assert f"2 of {NUM_IMAGES} images are in {tmp_path / 'output'}" in said.out
+    assert len(list((tmp_path / "output").iterdir())) == 3, "no half files"
+
+
+def test_home_is_home_and_names_are_literal(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (degraded / "0.png").rename(degraded / "[bold]x.png")
+    (degraded / "1.png").rename(degraded / "\udcff.png")
+    said = cli(*words(trained, Path("~/degraded"), Path("~/output")))
+    assert said.code in DONE, said.err
+    assert (tmp_path / "output" / "[bold]x.png").is_file()
+    assert (tmp_path / "output" / "\udcff.png").is_file()
+    assert {"[bold]x.png", "\\udcff.png"} <= {row["image"] for row in table(tmp_path / "output")}
+
+
+@pytest.mark.parametrize(("flag", "group"), [([], None), (["--wandb"], "restore")])
+def test_no_wandb_unless_asked(
+    flag: list[str],
+    group: str | None,
+    cli: CommandLine,
+    degraded: Path,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str | None] = []
+
+    def open_runtime(runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, tags: object) -> None:
+        opened.append(group)
+        raise UserError("stop")
+
+    monkeypatch.setattr("workbench.runtime.open_runtime", open_runtime)
+    cli.refuses(*words(trained, degraded, tmp_path / "output"), *flag)
+    assert opened == [group]
+
+
+@pytest.mark.shared
+@pytest.mark.usefixtures("no_training")
+def test_the_right_parameters_restore_as_well_as_they_should(shared: Path, cli: CommandLine, tmp_path: Path) -> None:
+    """A mask stored as 0 and 255, and clipped noise: 14.8 and 13.9 dB as they stand."""
+    cases = shared / "cases"
+    truth = np.load(cases / "truth_first_11.npy")[:, 0]
+    mask = ["--operator=random_inpainting", "--severity=0.6", f"--params={cases / 'mask255' / 'mask255.npz'}"]
+    noise = ["--operator=gaussian_noise", "--severity=1"]
+    for folder, flags, least in (("mask255", mask, 23.0), ("clipped_noise/png", noise, 17.5)):
+        output = tmp_path / folder
+        said = cli("restore", f"--input={cases / folder}", f"--output={output}", "--encoder=universal", *flags)
+        assert said.code == 0, said.err
+        assert "contradict" not in said.out
+        found = np.stack([pixels(path) for path in sorted(output.glob("*.png"))]) / 255
+        psnr = -10 * np.log10(np.square(found - truth[:4]).mean((1, 2)))
+        assert psnr.mean() > least
