@@ -327,22 +327,22 @@ def test_floats_in_an_array_are_restored_as_the_same_pictures_in_a_folder(
 def test_the_level_of_noise_is_said_and_may_be_stated(
     cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
-    arguments = without_encoder(words(trained, degraded, tmp_path / "output")) + ["--overwrite"]
+    arguments = [*without_encoder(words(trained, degraded, tmp_path / "output")), "--overwrite"]
     lines = {
         "": "noise of standard deviation 0.05 on [0, 1] images, assumed; give another by --noise-std (auto: estimated)",
         "--noise-std=0.1": "noise of standard deviation 0.1 on [0, 1] images, as given",
         "--degradation.noise_std=0.1": "noise of standard deviation 0.1 on [0, 1] images, as given",
         "--noise-std=auto": "on [0, 1] images, estimated from the pictures",
     }
-    tables = {}
+    levels = {}
     for flag, line in lines.items():
         said = cli(*arguments, *filter(None, [flag]))
         assert said.code in DONE, said.err
         assert line in said.out
-        tables[flag] = [(row["start_sigma"], row["nfe"]) for row in table(tmp_path / "output")]
-    assert tables["--noise-std=0.1"] == tables["--degradation.noise_std=0.1"]
-    assert tables["--noise-std=0.1"] != tables[""]
-    assert 0.02 < float(table(tmp_path / "output")[0]["noise_std"]) < 0.1, "0.05 is in it"
+        (levels[flag],) = {float(row["noise_std"]) for row in table(tmp_path / "output")}
+    assert levels[""] == pytest.approx(0.05)
+    assert levels["--noise-std=0.1"] == levels["--degradation.noise_std=0.1"] == pytest.approx(0.1)
+    assert 0.02 < levels["--noise-std=auto"] < 0.1, "0.05 is in them"
     assert "give one of them" in cli.refuses(*arguments, "--noise-std=0.1", "--degradation.noise_std=0.1")
     line = cli.refuses(*arguments, "--operator=gaussian_noise", "--severity=1", "--noise-std=0.2")
     assert "give --severity 0.333 without it" in line
