@@ -104,17 +104,14 @@ def _read_with_pillow(file: Path, image: Any) -> Read:
 
 def _read_deep_png(file: Path, image: Any) -> Read:
     """A PNG of 16 bits a channel, which Pillow reduces to 8 but for plain grey."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_png
-
     clear = image.info.get("transparency")
-    image.load()  # refuses what is cut or damaged
+    layout = image.tile[0].args if image.tile else ""
+    image.load()
     orientation, notes = _orientation(image)
     if image.mode.startswith("I"):
         stored = np.asarray(image).astype(np.uint16)[..., None]
     else:
-        content = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8)
-        stored = decode_png(content, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+        stored = _deep_colours(file, image.mode, grey=layout == "LA;16B")
     if clear is not None and stored.shape[-1] in (1, 3):
         opaque = (stored != np.asarray(clear)).any(-1, keepdims=True)
         stored = np.concatenate([stored, opaque * np.uint16(65535)], -1)
@@ -175,13 +172,8 @@ def _without_extra(stored: np.ndarray, page: Any, file: Path) -> tuple[np.ndarra
 
 
 def _unpacked_by_pillow(file: Path, page: Any) -> np.ndarray:
-    """A TIFF whose compression tifffile does not know, turned upright; of 16-bit colour Pillow reads one byte."""
+    """A TIFF whose compression tifffile does not know, turned upright."""
     from PIL import Image
-
-    def read(order: str) -> np.ndarray:
-        with Image.open(file) as image:
-            image.tile = [tile._replace(args=_in_order(tile.args, order)) for tile in image.tile]
-            return np.array(image)
 
     with Image.open(file) as image:
         mode = image.mode
@@ -189,16 +181,40 @@ def _unpacked_by_pillow(file: Path, page: Any) -> np.ndarray:
             return np.array(image)
     if mode not in ("RGB", "RGBA") or page.bitspersample != 16 or page.dtype.kind != "u" or page.planarconfig != 1:
         raise UserError(f"the image {file} is compressed in a way that is not read: save it without compression")
-    # decoded for the other order of bytes, a value's lower byte stands where its upper one was
-    upper, lower = ("L", "B") if np.little_endian else ("B", "L")
-    return read(upper).astype(np.uint16) * 256 + read(lower)
+    return _deep_colours(file, mode)
 
 
-def _in_order(args: Any, order: str) -> Any:
-    """A tile's arguments with the order of bytes in its raw mode replaced."""
-    if isinstance(args, str):
-        return args[:-1] + order if args[:-1].endswith(";16") else args
-    return tuple(_in_order(part, order) for part in args) if isinstance(args, tuple) else args
+def _deep_colours(file: Path, mode: str, *, grey: bool = False) -> np.ndarray:
+    """(H, W, C) uint16 of a file of 16 bits, of which Pillow keeps the upper 8.
+
+    Args:
+        mode: Pillow's, RGB or RGBA.
+        grey: the file holds grey and alpha.
+    """
+    from PIL import Image
+
+    def read(layout: str) -> np.ndarray:
+        with Image.open(file) as image:
+            image.tile = [tile._replace(args=_with_layout(tile.args, layout)) for tile in image.tile]
+            return np.array(image).astype(np.uint16)
+
+    if grey:  # four bytes: upper and lower of each
+        quads = read("RGBA")
+        return quads[..., ::2] * 256 + quads[..., 1::2]
+    with Image.open(file) as image:
+        order = _layout(image.tile[0].args)[-1]
+    # read for the other order of bytes, the lower byte stands where the upper one was; N is the machine's own
+    upper, lower = ("B", "L") if order == "B" or (order == "N" and not np.little_endian) else ("L", "B")
+    return read(f"{mode};16{upper}") * 256 + read(f"{mode};16{lower}")
+
+
+def _layout(args: Any) -> str:
+    """Pillow's name for how pixels lie in the file, from a tile's arguments."""
+    return args if isinstance(args, str) else str(args[0])
+
+
+def _with_layout(args: Any, layout: str) -> Any:
+    return layout if isinstance(args, str) else (layout, *args[1:])
 
 
 def _stated_white(page: Any, bits: int) -> float | None:

@@ -115,7 +115,7 @@ def refuse_outside(low: float, high: float, where: str, white: float = 1) -> Non
     span = f"{where} holds values from {low:.9g} to {high:.9g}"
     if -1 - TOLERANCE <= low < 0 and high <= 1 + TOLERANCE:
         remedy = "if they lie on [-1, 1], save (images + 1) / 2"
-    elif low >= -TOLERANCE and high < np.inf:
+    elif low >= -TOLERANCE and 2 < high < np.inf:
         remedy = f"divide them by their white, or name it: data.white={_round_white(high)}"
     else:
         remedy = "clip them, or divide them by their white"

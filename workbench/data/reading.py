@@ -113,9 +113,9 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURES, *, recursi
 def read_pictures(file: Path, white: float | None = None) -> list[Picture]:
     """The pictures in a file: one, but for arrays of several.
 
-    Arrays are H x W, H x W x C, N x H x W or N x H x W x C with C 1 or 3. In an .npz each key is a picture; or `y`
-    holds N of them, and `names`, if it is there, their names. Floats may be any that are finite: a measurement with
-    noise lies outside [0, 1].
+    Arrays are H x W, H x W x C, N x H x W, N x H x W x C or N x C x H x W with C 1 or 3. In an .npz each key is a
+    picture; or `y` holds N of them, and `names`, if it is there, their names. Floats may be any that are finite: a
+    measurement with noise lies outside [0, 1].
 
     Args:
         white: the value that is white; None: found from type and values (`white_of`).
