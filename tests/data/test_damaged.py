@@ -15,7 +15,7 @@ from workbench.data.reading import read_pictures
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (12, 10, 3), dtype=np.uint8)
 DEEP = RNG.integers(0, 65536, (12, 10, 4), dtype=np.uint16)
-CHANGES = 3000
+CHANGES = 60
 """Damaged versions of each file."""
 
 
@@ -70,7 +70,7 @@ FILES = {
     "float.tif": tiff(DEEP.astype(np.float32)[..., 0] / 65535, extratags=[(0x0112, 3, 1, 6, True)]),
     "npy": saved(np.save, COLOUR),
     "float.npy": saved(np.save, DEEP / 65535),
-    "npz": saved(np.savez, y=DEEP[None] / 65535, names=np.array(["a"])),
+    "npz": saved(np.savez, y=DEEP[None, ..., :3] / 65535, names=np.array(["a"])),
     "compressed.npz": saved(np.savez_compressed, a=COLOUR, b=COLOUR[..., 0]),
 }
 

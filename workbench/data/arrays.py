@@ -101,7 +101,7 @@ def as_batch(stored: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...
     if stored.ndim == 4 and shape[1] in (1, 3):
         return stored.transpose(0, 2, 3, 1), (f"shape {shape} read as N x C x H x W",)
     for order, axes in OTHER_ORDERS.items():
-        if stored.ndim == 4 and shape[axes[3]] in (1, 3):
+        if stored.ndim == 4 and shape[axes[3]] in (1, 3) and shape[-1] > 4:
             raise UserError(
                 f"{where} has shape {shape}, which looks like {order}: transpose it with "
                 f"numpy.transpose(images, {axes})"

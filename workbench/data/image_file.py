@@ -20,6 +20,8 @@ FIRST = "the first of several frames"
 UNTURNED = "EXIF damaged, taken as it lies in the file"
 NO_PROFILE = "CMYK converted without its colour profile"
 REDUCED = "reduced from more than 8 bits to 8"
+MOST_UNPACKED = 2000
+"""No compression of TIFF makes more of a byte."""
 
 Read = tuple[np.ndarray, tuple[str, ...], float | None]
 """(pixels as stored, (H, W, 1 or 3), upright and on white; notes; the value that the file says is white)."""
@@ -55,7 +57,10 @@ def read_stored(file: Path) -> Read:
     from PIL import Image
 
     with readable(file, "the image", Image.DecompressionBombError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Pillow warns of is said here, or refused
+        # what these warn of is said here, or refused
+        warnings.simplefilter("ignore")
+        for library in ("PIL", "tifffile"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         with file.open("rb") as opened:
             head = opened.read(26)
         if head.startswith(TIFF):
@@ -126,16 +131,15 @@ def _read_tiff(file: Path) -> Read:
     import tifffile
     from PIL import Image
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         dtype, bits = page.dtype, page.bitspersample
+        _refuse_bomb(page, file)
         if dtype is None or dtype == np.uint8 or bits < 8:
             with Image.open(file) as image:
                 return _read_with_pillow(file, image)
         if not (dtype == np.uint16 or dtype.kind == "f"):
             raise UserError(f"the image {file} {unfit(dtype)}")
-        _refuse_bomb(page, file)
         notes = [FIRST] if len(tiff.pages) > 1 else []
         try:
             stored = page.asarray()
@@ -237,10 +241,10 @@ def _refuse_bomb(page: Any, file: Path) -> None:
         raise UserError(
             f"the image {file} claims {page.imagewidth} x {page.imagelength} pixels, more than {2 * limit}: split it"
         )
-    if page.compression == 1 and page.nbytes > file.stat().st_size:
-        raise UserError(f"the image {file} claims {page.nbytes} bytes of pixels and is shorter: it is cut")
-    if page.nbytes > 2**36:
-        raise UserError(f"the image {file} claims {page.nbytes} bytes of pixels")
+    held = file.stat().st_size
+    claimed = page.imagewidth * page.imagelength * page.imagedepth * page.samplesperpixel * page.bitspersample // 8
+    if claimed > (held if page.compression == 1 else MOST_UNPACKED * held):
+        raise UserError(f"the image {file} claims {claimed:,} bytes of pixels and holds {held:,}: it is damaged")
 
 
 def _orientation(image: Any) -> tuple[int | None, list[str]]:

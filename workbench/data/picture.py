@@ -96,8 +96,9 @@ def on_unit_scale(stored: np.ndarray, white: float) -> np.ndarray:
         return (stored * np.uint8(255)).astype(np.uint8)
     if stored.dtype == np.float32 and white == 1:
         return stored
-    # divided in double precision, so that white itself becomes exactly 1
-    return (stored / np.float64(white)).astype(np.float32)
+    # divided in double precision, so that white itself becomes exactly 1; what overflows is refused as not finite
+    with np.errstate(over="ignore"):
+        return (stored / np.float64(white)).astype(np.float32)
 
 
 def refuse_outside(low: float, high: float, where: str, white: float = 1) -> None:
