@@ -47,10 +47,10 @@ def test_fortran_order_holds_the_same_images(source, pictures):
     assert source(np.asfortranarray(pictures)).fingerprint == plain
 
 
-def test_channels_first(source, caplog):
+def test_channels_first(source, said):
     images = np.random.default_rng(0).integers(0, 256, (30, 3, 20, 24), dtype=np.uint8)
     found = source(images).load_arrays()[0]
-    assert caplog.records[-1].message.endswith("left out 0; shape (30, 3, 20, 24) read as N x C x H x W")
+    assert said().endswith("left out 0; shape (30, 3, 20, 24) read as N x C x H x W")
     np.testing.assert_array_equal(found, source(np.moveaxis(images, 1, -1)).load_arrays()[0])
     square = np.ascontiguousarray(images[..., :20])
     np.testing.assert_array_equal(source(square).load_arrays()[0], np.moveaxis(square, 1, -1))
@@ -159,28 +159,28 @@ def test_on_minus_one_to_one(source):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.bool_])
-def test_black_and_white(source, caplog, dtype):
+def test_black_and_white(source, said, dtype):
     binary = noise(30, 32, 24) > 0.5
     expected = source(binary * np.uint8(255), channels=1).load_arrays()[0]
     found = source(binary.astype(dtype), channels=1).load_arrays()[0]
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, expected)
-    assert "read as" in caplog.records[-1].message
+    assert "read as" in said()
     if dtype == np.uint8:
         assert source(binary.astype(dtype), channels=1, white=255).load_arrays()[0].max() == 1
 
 
 @pytest.mark.parametrize("dtype", ["<u2", ">u2"])
-def test_sixteen_bits(source, caplog, dtype):
+def test_sixteen_bits(source, said, dtype):
     images = np.random.default_rng(0).integers(0, 65536, (30, 20, 20)).astype(dtype)
     store = source(images, channels=1).load_arrays()[0]
     np.testing.assert_allclose(store[..., 0], images / 65535, rtol=1e-6)
     store = source(np.minimum(images, 4095), channels=1).load_arrays()[0]
     assert store.max() == 1
-    assert "highest value 4095 of 65535, read as 12 bits in 16 (if white is another" in caplog.records[-1].message
+    assert "highest value 4095 of 65535, read as 12 bits in 16 (if white is another" in said()
     store = source(np.minimum(images, 4000), channels=1).load_arrays()[0]
     assert store.max() == np.float32(4000 / 65535)
-    assert "no value above 4000 of 65535, read as very dark (if white is another" in caplog.records[-1].message
+    assert "no value above 4000 of 65535, read as very dark (if white is another" in said()
 
 
 def test_the_home_folder(source, pictures, monkeypatch, tmp_path):
@@ -195,7 +195,7 @@ def test_what_is_white_is_no_part_of_the_identity(source, pictures):
 
 
 @pytest.mark.shared
-def test_the_cases_of_users(shared, caplog):
+def test_the_cases_of_users(shared, said):
     store = Npy(path=shared / "cases" / "binary_uint8_0_1.npy", channels=1).load_arrays()[0]
     assert set(np.unique(store)) == {0, 255}
     assert Npy(path=shared / "cases" / "one_ulp_above_1.npy", channels=1).load_arrays()[0].max() == 1

@@ -1,7 +1,7 @@
 """Reading pictures that somebody else has made: which files of a folder are pictures, and what a picture holds."""
 
-import logging
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,8 +23,6 @@ ARRAYS = (".npy", ".npz")
 SYSTEM_FILES = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "icon\r"}
 """What systems leave in folders, beside what begins with a dot, in lower case."""
 SEEN_BEFORE = "link to a folder read already"
-
-_log = logging.getLogger("workbench.data")
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,10 @@ class Listing:
 
 
 def say(line: str) -> None:
-    """Tell the user, on stderr unless the program's logging sends it elsewhere."""
+    """Tell the user, where progress is told too."""
     # a name that is no UTF-8 can be printed nowhere
-    _log.warning("%s", line.encode(errors="backslashreplace").decode())
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, errors="backslashreplace").decode(encoding))
 
 
 def natural_order(name: str) -> tuple[object, ...]:
