@@ -61,6 +61,12 @@ def masked_gamma(severity: float, image_shape: tuple[int, int, int], seed: int) 
     return Physics(A=lambda x, **_: mask * x.clamp(min=1e-3) ** 2)
 
 
+def pasted_over(severity: float, image_shape: tuple[int, int, int], seed: int) -> Physics:
+    """Sound: what a mask drops is filled with white."""
+    mask = masked(severity, image_shape, seed, torch.device("cpu")).mask
+    return Physics(A=lambda x, **_: mask * x + 1 - mask)
+
+
 def highlights(severity: float) -> Physics:
     """Sound: 0 for most images, and yet every pixel is measured."""
     return Physics(A=lambda x, **_: (x - 0.95).relu())
@@ -138,7 +144,7 @@ def not_adjoint(severity: float) -> LinearPhysics:
 
 
 def blind(severity: float) -> Physics:
-    return Physics(A=lambda x, **_: 0 * x)
+    return Physics(A=lambda x, **_: 0 * x + 0.5)
 
 
 def infinite(severity: float) -> Physics:

@@ -207,7 +207,7 @@ def check_values(y: Measurements, scale: bool = True) -> None:
 
 
 def zero_where_unobserved(
-    y: Measurements, observed: Tensor, where: str, remedy: str, noise_std: Tensor | None = None
+    y: Measurements, observed: Tensor, where: str, remedy: str, noise_std: Tensor | None = None, what: str = "y"
 ) -> tuple[Measurements, list[str]]:
     """y with zeros where it was not observed, and a line if something else stood there.
 
@@ -217,6 +217,7 @@ def zero_where_unobserved(
         observed: 1 where y was measured and 0 elsewhere, broadcastable to y.
         where, remedy: what 0 means, and what to do where y holds other values there.
         noise_std: of noise that may stand there too, (images,); None: it may not.
+        what: y is, in words.
 
     Raises:
         ImagesError: for other values there, with counts.
@@ -241,11 +242,11 @@ def zero_where_unobserved(
     if counts:
         numbers = ", ".join(list(counts.values())[:NUM_NAMED]) + (", ..." if len(counts) > NUM_NAMED else "")
         inverted = ", but zero elsewhere, as if inverted" if all(swapped) else ""
-        raise ImagesError(list(counts), f"y is not zero {where} (in {numbers} values there){inverted}: {remedy}")
+        raise ImagesError(list(counts), f"{what} is not zero {where} (in {numbers} values there){inverted}: {remedy}")
     lines = []
     if filled:
         lines.append(
-            f"y is not zero but {_range(torch.tensor(filled))} throughout {where}, in {len(filled)} of {len(y)} "
+            f"{what} is not zero but {_range(torch.tensor(filled))} throughout {where}, in {len(filled)} of {len(y)} "
             "images: set to 0"
         )
     return y.where(seen, 0.0), lines

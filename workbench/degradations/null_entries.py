@@ -1,4 +1,4 @@
-"""Which entries of y a user's physics measures, and which it leaves empty whatever the image."""
+"""Which entries of y a user's physics measures, and which it leaves empty or fills whatever the image."""
 
 from typing import TYPE_CHECKING
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from deepinv.physics import Physics
 
 NUM_LINEAR = 4
-"""Random images: a linear entry that is not null is 0 for one of them with probability 0."""
+"""Random images: a linear entry that is not null is the same for all of them with probability 0."""
 NUM_NONLINEAR = 32
 """More, half of them black and white: one that is not linear may be 0 for many an image and still say something."""
 NEGLIGIBLE = 1e-6
-"""Of the largest entry: what the rounding of transforms leaves of a 0."""
+"""Of the entry that varies most: what the rounding of transforms makes of one that does not."""
 
 
 @torch.no_grad()
 def measured_entries(physics: "Physics", image_shape: tuple[int, int, int], like: Tensor) -> Tensor:
-    """1 for the entries of A(x) that depend on x, and 0 for those that are 0 whatever x, as behind a mask.
+    """1 for the entries of A(x) that depend on x, and 0 for those that do not, as those that a mask drops.
 
-    Found by trying: those that are 0 for a few random images where the physics is deepinv's LinearPhysics, and else
-    for many, among them black and white, all black and all white ones.
+    Found by trying: those that are the same (0, if linear) for a few random images where the physics is deepinv's
+    LinearPhysics, and else for many, among them black and white, all black and all white ones.
 
     Args:
         image_shape: (channels, height, width) of x.
@@ -41,5 +41,6 @@ def measured_entries(physics: "Physics", image_shape: tuple[int, int, int], like
         black_and_white = x[: num // 2].round()
         black_and_white[0], black_and_white[1] = 0, 1
         x = torch.cat([black_and_white, x[num // 2 :]])
-    size = physics.A(x.to(like)).abs().amax(0, keepdim=True)
-    return (size > NEGLIGIBLE * size.max()).to(like)
+    values = physics.A(x.to(like))
+    spread = values.amax(0, keepdim=True) - values.amin(0, keepdim=True)
+    return (spread > NEGLIGIBLE * spread.max()).to(like)

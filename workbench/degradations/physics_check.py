@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench import randomness
 from workbench.config import UserError
 from workbench.degradations.base import Params
+from workbench.degradations.null_entries import measured_entries
 from workbench.tensors import Images, Measurements
 
 if TYPE_CHECKING:
@@ -75,9 +76,12 @@ class _Trial:
             raise UserError(f"{self.where}: A of 2 images must be one real tensor, image first, got {_make(y)}")
         if not bool(y.isfinite().all()):
             raise UserError(f"{self.where}: A of images on [0, 1] is not finite")
-        if not bool(y.any()):
-            raise UserError(f"{self.where}: A of random images is 0 everywhere: it measures nothing")
         self._constancy(y)
+        entries = attempt(
+            f"{self.where} fails on random images", lambda: measured_entries(self.physics, self.image_shape, self.x)
+        )
+        if not bool(entries.any()):
+            raise UserError(f"{self.where}: A of all random images is the same, so it measures nothing")
         if gradient:
             self._gradient()
         if self.operator.linear:

@@ -31,8 +31,8 @@ class UserPhysics(Degradation):
     them out in silence. y may have any shape; where it is not the images', a severity encoder reads
     physics.A_dagger(y). The values of y should be on the scale of [0, 1] images.
 
-    Entries that are 0 whatever the image, behind a mask of pixels or of frequencies, are not observed: they take no
-    noise, and residuals leave them out.
+    Entries that are the same whatever the image (0 where a mask drops pixels or frequencies) are not observed: they
+    take no noise, and residuals leave them out.
     """
 
     noise_std: float | None = Field(  # type: ignore[assignment]
@@ -44,14 +44,14 @@ class UserPhysics(Degradation):
     )
     observed_by: Literal["auto", "all"] = Field(
         "auto",
-        description="which entries of y count as measured; auto: not those that are 0 for all of some random images, "
-        "as dropped pixels are; all: every one",
+        description="which entries of y count as measured; auto: not those that are the same for all of some random "
+        "images, as dropped pixels are; all: every one",
         json_schema_extra=ADDED_LATER,
     )
 
-    unobserved: ClassVar[str] = "where A(x) is 0 for every image"
+    unobserved: ClassVar[str] = "where A(x) is the same for every image"
     when_it_is_not_zero: ClassVar[str] = (
-        "give the physics that y comes from, with its own mask, or set observed_by=all if those zeros were measured too"
+        "give the physics that y comes from, with its own mask, or set observed_by=all if those entries were measured"
     )
 
     view_by: Literal["auto", "A_dagger"] = Field(
@@ -119,7 +119,7 @@ class UserPhysics(Degradation):
         return self._each(params["level"], params, entries)
 
     def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
-        """y with zeros where it is not observed; noise alone may stand there, since a physics may add it to all of y.
+        """y as A leaves it where it is not observed; noise may stand there, since a physics may add it to all of y.
 
         Raises:
             UserError: for a y that holds more than noise there.
@@ -129,7 +129,13 @@ class UserPhysics(Degradation):
         if observed is None:
             return y, []
         noise = self.noise_level(params["level"], params)
-        return zero_where_unobserved(y, observed, self.unobserved, self.when_it_is_not_zero, noise)
+        with torch.no_grad():
+            black = torch.zeros(len(y), *_shape_in(params), dtype=y.dtype, device=y.device)
+            filling = self.A(black, params).where(observed == 0, 0.0)
+        beside, lines = zero_where_unobserved(
+            y - filling, observed, self.unobserved, self.when_it_is_not_zero, noise, what="y - A(x)"
+        )
+        return beside + filling, lines
 
     def view(self, y: Measurements, params: Params) -> Images | None:
         """physics.A_dagger(y), or None where y serves."""
