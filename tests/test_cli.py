@@ -587,3 +587,31 @@ def test_reader_that_goes_away_is_no_traceback() -> None:
         ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ
     )
     assert done.stderr == ""
+
+
+def test_paths_in_the_home_folder(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells leave ~ as it is after an equals sign."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    cli("data", "show", "npy", "--path=~/images.npy", "--size=16", "--channels=1", "--output=~/sheets/sheet.png")
+    assert (tmp_path / "sheets" / "sheet.png").is_file()
+    assert not list(Path().glob("~*"))
+
+
+def test_what_was_read_is_one_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 2, (40, 16, 16), dtype=np.uint8))
+    command = ["data", "show", "npy", "--path=images.npy", "--size=16", "--channels=1"]
+    run = subprocess.run(
+        [sys.executable, "-m", "workbench", *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stderr == ""
+    assert run.stdout == (
+        "read 40 images from images.npy, left out 0; no value but 0 and 1, read as black and white "
+        "(if white is another value, name it: data.white)\nnpy: contact_sheet.png\n"
+    )

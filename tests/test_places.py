@@ -35,3 +35,10 @@ def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_an_installed_package_has_no_clone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(places, "CHECKOUT", tmp_path)
     assert (runs_root(), data_root()) == (Path("runs"), Path("data"))
+
+
+def test_the_home_folder_in_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WORKBENCH_RUNS", "~/runs")
+    assert places.runs_root() == tmp_path / "runs"
+    assert str(places.at_home("~no_such_user/x")) == "~no_such_user/x"

@@ -48,6 +48,39 @@ def test_an_unknown_name_says_what_there_is(cli: CommandLine, tmp_path: Path, mo
     assert said.startswith("there are no settings 'nothing'; there are: one, two; ")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89PNG\r\n\x1a\n\0\xff",
+        b"\xff\xfe{\0}\0",
+        b"[" * 200_000,
+        b'{"settings": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b', "provenance": {}}',
+        b'{"settings": {"seed": ' + b"9" * 10_000 + b'}, "provenance": {}}',
+        b'{"settings": {"a": [[[[[1e999]]]]], "provenance": {}}',
+        b'{"settings": {"\\ud800": 1}, "provenance": 3}',
+        b"\0" * 1000,
+        None,
+    ],
+)
+def test_whatever_is_named_as_settings_ends_in_one_line(
+    cli: CommandLine, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "some.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    said = cli.refuses("show", "robustness", f"--preset-settings={path}")
+    assert "some.json" in said
+    assert "\n" not in said.strip()
+
+
+def test_settings_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some.json").write_text('{"settings": {"seed": 3}, "provenance": {}}')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert with_settings({"preset-settings": "~/some.json"}) == {"seed": 3}
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"settings": {}, "provenance": {}, "more": 1}'])
 def test_a_file_without_settings_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "some.json").write_text(text)

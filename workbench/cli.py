@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from workbench.encoder_choice import EncoderChoice
+from workbench.places import at_home
 
 app = typer.Typer(
     add_completion=False,
@@ -23,11 +24,17 @@ UsageError: Any = typer.BadParameter.mro()[2]
 data_app = typer.Typer(no_args_is_help=True, help="Obtain images, look at them.")
 app.add_typer(data_app, name="data")
 
+
+def _home(path: Path | None) -> Path | None:
+    """With ~ as the home folder: shells leave it as it is in --name=~/x."""
+    return None if path is None else at_home(path)
+
+
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Name = Annotated[str, typer.Argument(help="a study; `study --list` names them", show_default=False)]
 PresetOption = Annotated[str, typer.Option("--preset", help="the study's size")]
-Runs = Annotated[Path, typer.Option("--runs", envvar="WORKBENCH_RUNS", help="where results are kept")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="WORKBENCH_RUNS", help="where results are kept", callback=_home)]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto: a GPU if there is one")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="images the solver works on at once")]
 UseReference = Annotated[
@@ -141,7 +148,9 @@ def tune(
     ] = False,
     save: Annotated[
         Path | None,
-        typer.Option("--save", help="a folder for each task's setting as JSON, to be named by --preset-settings"),
+        typer.Option(
+            "--save", help="a folder for each task's setting as JSON, to be named by --preset-settings", callback=_home
+        ),
     ] = None,
     dashboard: Annotated[
         bool, typer.Option("--dashboard", help="say how to look at the trials, and do no more")
@@ -190,7 +199,10 @@ def sweep(
         int | None, typer.Option("--val-images", help="validation images of a run (default: at most 64)")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="the folder to write to (default: sweeps in the study's)", show_default=False)
+        Path | None,
+        typer.Option(
+            help="the folder to write to (default: sweeps in the study's)", show_default=False, callback=_home
+        ),
     ] = None,
     create: Annotated[bool, typer.Option("--create", help="register the sweeps at W&B")] = False,
     preset: PresetOption = "desk",
@@ -322,7 +334,8 @@ def ship(
     preset: PresetOption = "full",
     runs: Runs = Path("runs"),
     output: Annotated[
-        Path | None, typer.Option(help="where references lie (default: data/reference)", show_default=False)
+        Path | None,
+        typer.Option(help="where references lie (default: data/reference)", show_default=False, callback=_home),
     ] = None,
 ) -> None:
     """Write a study's results as reference results: small files to commit, from which its page can be drawn."""
@@ -371,7 +384,7 @@ def data_show(
     context: typer.Context,
     kind: Annotated[str, typer.Argument(help="fashion_mnist, cifar10, image_folder or npy")],
     degradation: Annotated[str, typer.Option(help="which degradation to show at five severities")] = "gaussian_blur",
-    output: Annotated[Path, typer.Option(help="the PNG to write")] = Path("contact_sheet.png"),
+    output: Annotated[Path, typer.Option(help="the PNG to write", callback=_home)] = Path("contact_sheet.png"),
     seed: Annotated[int, typer.Option("--seed", help="keys operators and noise")] = 0,
 ) -> None:
     """Draw a contact sheet: images, clean and degraded at five severities. `--path=DIR` for your own."""

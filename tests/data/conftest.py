@@ -33,3 +33,9 @@ def save():
         return folder
 
     return write
+
+
+@pytest.fixture
+def said(capsys):
+    """The last line that the user was told since the last call."""
+    return lambda: capsys.readouterr().out.splitlines()[-1]

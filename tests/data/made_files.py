@@ -26,6 +26,7 @@ def compressed_tiff16(pixels: np.ndarray, compression: str) -> bytes:
     height, width, channels = pixels.shape
     stream = io.BytesIO()
     Image.fromarray(pixels.reshape(height, -1)).save(stream, "TIFF", compression=compression)
+    stream.seek(0)
     with tifffile.TiffFile(stream) as file:
         page = file.pages.first
         offset, count, kind = page.dataoffsets[0], page.databytecounts[0], int(page.compression)

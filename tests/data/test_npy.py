@@ -47,6 +47,27 @@ def test_fortran_order_holds_the_same_images(source, pictures):
     assert source(np.asfortranarray(pictures)).fingerprint == plain
 
 
+def test_channels_first(source, said):
+    images = np.random.default_rng(0).integers(0, 256, (30, 3, 20, 24), dtype=np.uint8)
+    found = source(images).load_arrays()[0]
+    assert said().endswith("left out 0; shape (30, 3, 20, 24) read as N x C x H x W")
+    np.testing.assert_array_equal(found, source(np.moveaxis(images, 1, -1)).load_arrays()[0])
+    square = np.ascontiguousarray(images[..., :20])
+    np.testing.assert_array_equal(source(square).load_arrays()[0], np.moveaxis(square, 1, -1))
+    split = source(square).split("train")
+    assert split.batch([0]).shape == (1, 3, 20, 20)
+
+
+def test_images_last_are_told_by_what_is_alike(source):
+    """24 x 28 pictures, smooth and all different, 60 of them; and the same in the right order."""
+    coarse = np.random.default_rng(0).random((60, 3, 4))
+    images = coarse.repeat(8, 1).repeat(7, 2).astype(np.float32)
+    assert source(images).load_arrays()[0].shape == (60, 20, 20, 3)
+    with pytest.raises(UserError, match=r"shape \(24, 28, 60\), which looks like H x W x N"):
+        source(np.moveaxis(images, 0, -1)).load_arrays()
+    assert source(images[:22]).load_arrays()[0].shape == (22, 20, 20, 3)
+
+
 def test_larger_images_are_cropped_and_resized(source):
     images = np.random.default_rng(0).integers(0, 256, (30, 32, 24), dtype=np.uint8)
     split = source(images, size=8, channels=3).split("train")
@@ -75,7 +96,6 @@ BAD = {
     "two dimensions": (noise(30, 400), "shape"),
     "five dimensions": (noise(30, 2, 20, 20, 3), "shape"),
     "two channels": (noise(30, 20, 20, 2), "shape"),
-    "channels first": (noise(30, 3, 20, 20), r"looks like N x C x H x W: transpose it with .*\(0, 2, 3, 1\)"),
     "images last": (noise(20, 20, 30), r"looks like H x W x N: transpose it with .*or, if it is N x H x W"),
     "colour images last": (noise(20, 24, 3, 30), r"looks like H x W x C x N: .*\(3, 0, 1, 2\)"),
     "all channels first": (noise(3, 20, 24, 30), r"looks like C x H x W x N: .*\(3, 1, 2, 0\)"),
@@ -108,3 +128,74 @@ def test_bad_files_are_one_clear_line(tmp_path, pictures):
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="no file"):
         Npy(path=tmp_path).split("train")
+
+
+def test_rounding_just_outside_is_clipped(source):
+    images = noise(30, 20, 20)
+    images[3, 4, 5], images[6, 7, 8] = np.nextafter(np.float32(1), np.float32(2)), -1e-5
+    store = source(images, channels=1).load_arrays()[0]
+    assert (store.min(), store.max()) == (0, 1)
+    np.testing.assert_array_equal(store[..., 0], images.clip(0, 1))
+    images[3, 4, 5] = 1.0002
+    with pytest.raises(UserError, match=r"from -9\.\d+e-06 to 1\.0002\d*: floats must lie on \[0, 1\]; clip them"):
+        source(images).load_arrays()
+
+
+@pytest.mark.parametrize(("top", "white"), [(254, 255), (4000, 4095), (60000, 65535)])
+def test_floats_on_another_scale_name_the_remedy(source, top, white):
+    images = noise(30, 20, 20)
+    images *= top / images.max()
+    with pytest.raises(UserError, match=rf"divide them by their white, or name it: data\.white={white}$"):
+        source(images).load_arrays()
+    store = source(images, channels=1, white=white).load_arrays()[0]
+    np.testing.assert_allclose(store[..., 0], images / white, rtol=1e-6)
+    with pytest.raises(UserError, match=r"outside 0 to white=200"):
+        source(images, white=200).load_arrays()
+
+
+def test_on_minus_one_to_one(source):
+    with pytest.raises(UserError, match=r"save \(images \+ 1\) / 2"):
+        source(noise(30, 20, 20) * 2 - 1).load_arrays()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_])
+def test_black_and_white(source, said, dtype):
+    binary = noise(30, 32, 24) > 0.5
+    expected = source(binary * np.uint8(255), channels=1).load_arrays()[0]
+    found = source(binary.astype(dtype), channels=1).load_arrays()[0]
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
+    assert "read as" in said()
+    if dtype == np.uint8:
+        assert source(binary.astype(dtype), channels=1, white=255).load_arrays()[0].max() == 1
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_sixteen_bits(source, said, dtype):
+    images = np.random.default_rng(0).integers(0, 65536, (30, 20, 20)).astype(dtype)
+    store = source(images, channels=1).load_arrays()[0]
+    np.testing.assert_allclose(store[..., 0], images / 65535, rtol=1e-6)
+    store = source(np.minimum(images, 4095), channels=1).load_arrays()[0]
+    assert store.max() == 1
+    assert "highest value 4095 of 65535, read as 12 bits in 16 (if white is another" in said()
+    store = source(np.minimum(images, 4000), channels=1).load_arrays()[0]
+    assert store.max() == np.float32(4000 / 65535)
+    assert "no value above 4000 of 65535, read as very dark (if white is another" in said()
+
+
+def test_the_home_folder(source, pictures, monkeypatch, tmp_path):
+    source(pictures)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(Npy(path="~/images.npy", size=20).split("train")) == 50
+
+
+def test_what_is_white_is_no_part_of_the_identity(source, pictures):
+    plain = source(pictures)
+    assert source(pictures, white=255).identity == plain.identity
+
+
+@pytest.mark.shared
+def test_the_cases_of_users(shared, said):
+    store = Npy(path=shared / "cases" / "binary_uint8_0_1.npy", channels=1).load_arrays()[0]
+    assert set(np.unique(store)) == {0, 255}
+    assert Npy(path=shared / "cases" / "one_ulp_above_1.npy", channels=1).load_arrays()[0].max() == 1

@@ -19,21 +19,8 @@ def grey(value=100, size=16):
 def test_numbers_in_names_count_as_numbers():
     names = ["10.png", "2.png", "1.png", "a10b2", "a10b10", "a2", "a", "01.png", "B", "9" * 5000, "8" * 5001, ""]
     ordered = sorted(names, key=natural_order)
-    assert ordered == [
-        "",
-        "01.png",
-        "1.png",
-        "2.png",
-        "10.png",
-        "9" * 5000,
-        "8" * 5001,
-        "B",
-        "a",
-        "a2",
-        "a10b2",
-        "a10b10",
-    ]
-    assert sorted(reversed(names), key=natural_order) == ordered
+    numbers = ["01.png", "1.png", "2.png", "10.png", "9" * 5000, "8" * 5001]
+    assert ordered == ["", *numbers, "B", "a", "a2", "a10b2", "a10b10"]
 
 
 def test_a_folder_of_everything(tmp_path):
@@ -106,17 +93,15 @@ def test_folders_that_may_not_be_read_are_named(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def images_of(pictures, save, caplog):
+def images_of(pictures, save, said):
     """Three different images of each named subfolder, as a source; what was said about them."""
 
     def make(folder, *names, count=24):
         for i, name in enumerate(names):
             save(np.roll(pictures, i, -1)[:count], folder / name)
         source = ImageFolder(path=folder, size=20)
-        caplog.clear()
         source.split("test")
-        (line,) = [record.message for record in caplog.records]
-        return source, line
+        return source, said()
 
     return make
 
@@ -155,12 +140,12 @@ def test_the_home_folder(tmp_path, images_of, monkeypatch):
     assert str(ImageFolder(path="~no_such_user/x", size=20).path) == "~no_such_user/x"
 
 
-def test_names_that_are_no_text_can_be_told(tmp_path, caplog):
+def test_names_that_are_no_text_can_be_told(tmp_path, said):
     grey().save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"\xff.png"))
     listing = list_pictures(tmp_path)
     say(listing.line(listing.files[0]))
-    assert caplog.records[-1].message.encode().endswith(b"\\udcff.png, left out 0")
+    assert said().encode().endswith(b"\\udcff.png, left out 0")
 
 
 def deep(name, peak, white=None):

@@ -18,7 +18,7 @@ LONGEST_HEADER = 10_000
 BOMB = 200
 """A member of an archive that unpacks to so many times its size, and more than BOMB_BYTES, is not unpacked."""
 BOMB_BYTES = 2**30
-OTHER_ORDERS = {"N x C x H x W": (0, 2, 3, 1), "H x W x C x N": (3, 0, 1, 2), "C x H x W x N": (3, 1, 2, 0)}
+OTHER_ORDERS = {"H x W x C x N": (3, 0, 1, 2), "C x H x W x N": (3, 1, 2, 0)}
 """How else images are kept, and what makes N x H x W x C of it."""
 
 
@@ -80,29 +80,49 @@ def pictures_in(path: Path, white: float | None = None) -> list[Picture]:
     return _pictures(arrays["y"], path, "", names, white)
 
 
-def as_batch(stored: np.ndarray, where: str) -> np.ndarray:
-    """An array of several pictures as (N, H, W, C), C 1 or 3.
+def as_batch(stored: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(an array of several pictures as (N, H, W, C), C 1 or 3; what was turned).
+
+    N x C x H x W, as torch keeps images, has no other reading where C is 1 or 3 and W is not.
 
     Raises:
         UserError: for any other shape; for a known other order of axes it says how to transpose.
     """
     shape = stored.shape
-    if stored.ndim == 3 and shape[0] == shape[1] != shape[2] and shape[2] > 4:
+    if stored.ndim == 3 and _images_last(stored):
         raise UserError(
             f"{where} has shape {shape}, which looks like H x W x N: transpose it with numpy.moveaxis(images, -1, 0), "
             "or, if it is N x H x W, save images[..., None]"
         )
-    if stored.ndim == 4 and shape[-1] not in (1, 3):
-        for order, axes in OTHER_ORDERS.items():
-            if shape[axes[3]] in (1, 3):
-                raise UserError(
-                    f"{where} has shape {shape}, which looks like {order}: transpose it with "
-                    f"numpy.transpose(images, {axes})"
-                )
-    batch = stored[..., None] if stored.ndim == 3 else stored
-    if batch.ndim != 4 or batch.shape[-1] not in (1, 3):
-        raise UserError(f"{where} has shape {shape}, expected N x H x W or N x H x W x C with C 1 or 3")
-    return batch
+    if stored.ndim == 3:
+        return stored[..., None], ()
+    if stored.ndim == 4 and shape[-1] in (1, 3):
+        return stored, ()
+    if stored.ndim == 4 and shape[1] in (1, 3):
+        return stored.transpose(0, 2, 3, 1), (f"shape {shape} read as N x C x H x W",)
+    for order, axes in OTHER_ORDERS.items():
+        if stored.ndim == 4 and shape[axes[3]] in (1, 3) and shape[-1] > 4:
+            raise UserError(
+                f"{where} has shape {shape}, which looks like {order}: transpose it with "
+                f"numpy.transpose(images, {axes})"
+            )
+    raise UserError(f"{where} has shape {shape}, expected N x H x W or N x H x W x C with C 1 or 3")
+
+
+def _images_last(stored: np.ndarray) -> bool:
+    """Whether what should be (N, H, W) looks like (H, W, N).
+
+    It does if the first two lengths are equal and the last is another; or if the last is the longest and values change
+    less along the first: neighbours in a picture are alike, and different pictures are not.
+    """
+    height, width, number = stored.shape
+    if height == width:
+        return number not in (width, 1, 2, 3, 4)
+    if number <= max(height, width) or 0 in stored.shape:
+        return False
+    middle = tuple(slice(max(0, length // 2 - 16), length // 2 + 16) for length in stored.shape)
+    block = np.asarray(stored[middle], np.float64)
+    return bool(2 * np.abs(np.diff(block, axis=0)).mean() < np.abs(np.diff(block, axis=2)).mean())
 
 
 def _pictures(stored: np.ndarray, path: Path, key: str, names: np.ndarray | None, white: float | None) -> list[Picture]:
@@ -112,7 +132,9 @@ def _pictures(stored: np.ndarray, path: Path, key: str, names: np.ndarray | None
     if 0 in stored.shape:
         raise UserError(f"{where} is empty: its shape is {stored.shape}")
     is_one = stored.ndim == 2 or (stored.ndim == 3 and stored.shape[-1] in (1, 3) and names is None)
-    batch = stored.reshape(1, *stored.shape[:2], -1) if is_one else as_batch(stored, where)
+    batch, turned = (stored.reshape(1, *stored.shape[:2], -1), ()) if is_one else as_batch(stored, where)
+    if stored.ndim == 3 and len(batch) == 3:
+        turned = (f"shape {stored.shape} read as three grey pictures",)
     batch = batch.astype(batch.dtype.newbyteorder("="), copy=False)
     peak = float(batch.max())
     value, notes = white_of(batch.dtype, peak, white)
@@ -121,7 +143,7 @@ def _pictures(stored: np.ndarray, path: Path, key: str, names: np.ndarray | None
     titles = _titles(path, key, None if is_one else len(batch), names)
     num_channels = pixels.shape[-1]
     return [
-        Picture(title, one, num_channels, notes, value, peak, batch.dtype)
+        Picture(title, one, num_channels, (*turned, *notes), value, peak, batch.dtype)
         for title, one in zip(titles, pixels, strict=True)
     ]
 

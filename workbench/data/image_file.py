@@ -20,6 +20,8 @@ FIRST = "the first of several frames"
 UNTURNED = "EXIF damaged, taken as it lies in the file"
 NO_PROFILE = "CMYK converted without its colour profile"
 REDUCED = "reduced from more than 8 bits to 8"
+MOST_UNPACKED = 2000
+"""No compression of TIFF makes more of a byte."""
 
 Read = tuple[np.ndarray, tuple[str, ...], float | None]
 """(pixels as stored, (H, W, 1 or 3), upright and on white; notes; the value that the file says is white)."""
@@ -55,7 +57,10 @@ def read_stored(file: Path) -> Read:
     from PIL import Image
 
     with readable(file, "the image", Image.DecompressionBombError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Pillow warns of is said here, or refused
+        # what these warn of is said here, or refused
+        warnings.simplefilter("ignore")
+        for library in ("PIL", "tifffile"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         with file.open("rb") as opened:
             head = opened.read(26)
         if head.startswith(TIFF):
@@ -104,17 +109,14 @@ def _read_with_pillow(file: Path, image: Any) -> Read:
 
 def _read_deep_png(file: Path, image: Any) -> Read:
     """A PNG of 16 bits a channel, which Pillow reduces to 8 but for plain grey."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_png
-
     clear = image.info.get("transparency")
-    image.load()  # refuses what is cut or damaged
+    layout = image.tile[0].args if image.tile else ""
+    image.load()
     orientation, notes = _orientation(image)
     if image.mode.startswith("I"):
         stored = np.asarray(image).astype(np.uint16)[..., None]
     else:
-        content = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8)
-        stored = decode_png(content, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+        stored = _deep_colours(file, image.mode, grey=layout == "LA;16B")
     if clear is not None and stored.shape[-1] in (1, 3):
         opaque = (stored != np.asarray(clear)).any(-1, keepdims=True)
         stored = np.concatenate([stored, opaque * np.uint16(65535)], -1)
@@ -129,16 +131,15 @@ def _read_tiff(file: Path) -> Read:
     import tifffile
     from PIL import Image
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         dtype, bits = page.dtype, page.bitspersample
+        _refuse_bomb(page, file)
         if dtype is None or dtype == np.uint8 or bits < 8:
             with Image.open(file) as image:
                 return _read_with_pillow(file, image)
         if not (dtype == np.uint16 or dtype.kind == "f"):
             raise UserError(f"the image {file} {unfit(dtype)}")
-        _refuse_bomb(page, file)
         notes = [FIRST] if len(tiff.pages) > 1 else []
         try:
             stored = page.asarray()
@@ -175,13 +176,8 @@ def _without_extra(stored: np.ndarray, page: Any, file: Path) -> tuple[np.ndarra
 
 
 def _unpacked_by_pillow(file: Path, page: Any) -> np.ndarray:
-    """A TIFF whose compression tifffile does not know, turned upright; of 16-bit colour Pillow reads one byte."""
+    """A TIFF whose compression tifffile does not know, turned upright."""
     from PIL import Image
-
-    def read(order: str) -> np.ndarray:
-        with Image.open(file) as image:
-            image.tile = [tile._replace(args=_in_order(tile.args, order)) for tile in image.tile]
-            return np.array(image)
 
     with Image.open(file) as image:
         mode = image.mode
@@ -189,16 +185,40 @@ def _unpacked_by_pillow(file: Path, page: Any) -> np.ndarray:
             return np.array(image)
     if mode not in ("RGB", "RGBA") or page.bitspersample != 16 or page.dtype.kind != "u" or page.planarconfig != 1:
         raise UserError(f"the image {file} is compressed in a way that is not read: save it without compression")
-    # decoded for the other order of bytes, a value's lower byte stands where its upper one was
-    upper, lower = ("L", "B") if np.little_endian else ("B", "L")
-    return read(upper).astype(np.uint16) * 256 + read(lower)
+    return _deep_colours(file, mode)
 
 
-def _in_order(args: Any, order: str) -> Any:
-    """A tile's arguments with the order of bytes in its raw mode replaced."""
-    if isinstance(args, str):
-        return args[:-1] + order if args[:-1].endswith(";16") else args
-    return tuple(_in_order(part, order) for part in args) if isinstance(args, tuple) else args
+def _deep_colours(file: Path, mode: str, *, grey: bool = False) -> np.ndarray:
+    """(H, W, C) uint16 of a file of 16 bits, of which Pillow keeps the upper 8.
+
+    Args:
+        mode: Pillow's, RGB or RGBA.
+        grey: the file holds grey and alpha.
+    """
+    from PIL import Image
+
+    def read(layout: str) -> np.ndarray:
+        with Image.open(file) as image:
+            image.tile = [tile._replace(args=_with_layout(tile.args, layout)) for tile in image.tile]
+            return np.array(image).astype(np.uint16)
+
+    if grey:  # four bytes: upper and lower of each
+        quads = read("RGBA")
+        return quads[..., ::2] * 256 + quads[..., 1::2]
+    with Image.open(file) as image:
+        order = _layout(image.tile[0].args)[-1]
+    # read for the other order of bytes, the lower byte stands where the upper one was; N is the machine's own
+    upper, lower = ("B", "L") if order == "B" or (order == "N" and not np.little_endian) else ("L", "B")
+    return read(f"{mode};16{upper}") * 256 + read(f"{mode};16{lower}")
+
+
+def _layout(args: Any) -> str:
+    """Pillow's name for how pixels lie in the file, from a tile's arguments."""
+    return args if isinstance(args, str) else str(args[0])
+
+
+def _with_layout(args: Any, layout: str) -> Any:
+    return layout if isinstance(args, str) else (layout, *args[1:])
 
 
 def _stated_white(page: Any, bits: int) -> float | None:
@@ -221,10 +241,10 @@ def _refuse_bomb(page: Any, file: Path) -> None:
         raise UserError(
             f"the image {file} claims {page.imagewidth} x {page.imagelength} pixels, more than {2 * limit}: split it"
         )
-    if page.compression == 1 and page.nbytes > file.stat().st_size:
-        raise UserError(f"the image {file} claims {page.nbytes} bytes of pixels and is shorter: it is cut")
-    if page.nbytes > 2**36:
-        raise UserError(f"the image {file} claims {page.nbytes} bytes of pixels")
+    held = file.stat().st_size
+    claimed = page.imagewidth * page.imagelength * page.imagedepth * page.samplesperpixel * page.bitspersample // 8
+    if claimed > (held if page.compression == 1 else MOST_UNPACKED * held):
+        raise UserError(f"the image {file} claims {claimed:,} bytes of pixels and holds {held:,}: it is damaged")
 
 
 def _orientation(image: Any) -> tuple[int | None, list[str]]:

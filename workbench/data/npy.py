@@ -20,7 +20,7 @@ CHUNK = 1024
 
 
 class Npy(ImageSource):
-    """One .npy file, or .npz of one array: N x H x W or N x H x W x C (C 1 or 3).
+    """One .npy file, or .npz of one array: N x H x W, N x H x W x C or N x C x H x W (C 1 or 3).
 
     Values are uint8, uint16, bool, or floats on [0, 1]. Images that already have the size and channels asked for stay
     memory-mapped (uint8 and float32); larger ones are cropped at the centre and resized without aliasing.
@@ -50,32 +50,29 @@ class Npy(ImageSource):
         return self.path.parent
 
     def load_arrays(self) -> tuple[np.ndarray, None]:
-        images = self._open()
+        images, turned = self._open()
         low, high = self._range(images)
         white, notes = white_of(images.dtype.newbyteorder("="), high, self.white)
         is_float = images.dtype.kind == "f"
         if is_float or white < high:
             refuse_outside(low / white, high / white, str(self.path), white)
-        say(
-            "; ".join(
-                (f"read {len(images):,} images from {self.path}, left out 0", *(f"{note}{OTHERWISE}" for note in notes))
-            )
-        )
+        told = "; ".join(("", *turned, *(f"{note}{OTHERWISE}" for note in notes)))
+        say(f"read {len(images):,} images from {self.path}, left out 0{told}")
         fits = images.shape[1:] == (self.size, self.size, self.channels)
         is_plain = images.dtype == np.uint8 and white == 255
         if fits and (is_plain or (images.dtype == np.float32 and white == 1 and low >= 0 and high <= 1)):
             return images, None
-        dtype = np.uint8 if is_plain or (white == 1 and not is_float) else np.float32
+        dtype = on_unit_scale(images[:0], white).dtype
         prepared = np.empty((len(images), self.size, self.size, self.channels), dtype)
         for rows, chunk in _chunks(images):
             pixels = on_unit_scale(chunk, white)
             prepared[rows] = prepare(pixels if dtype == np.uint8 else pixels.clip(0, 1), self.size, self.channels)
         return prepared, None
 
-    def _open(self) -> np.ndarray:
-        """The file, mapped read-only where it can be, as (N, H, W, C), its shape and dtype checked."""
+    def _open(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """(the file, mapped read-only where it can be, as (N, H, W, C), shape and dtype checked; what was turned)."""
         self.fetch()
-        images = as_batch(open_array(self.path), str(self.path))
+        images, turned = as_batch(open_array(self.path), str(self.path))
         if not (images.dtype.newbyteorder("=") in (np.uint8, np.uint16, np.bool_) or images.dtype.kind == "f"):
             raise UserError(f"{self.path} {unfit(images.dtype)}")
         if min(images.shape[1:3]) < self.size:
@@ -83,7 +80,7 @@ class Npy(ImageSource):
             raise UserError(
                 f"{self.path} holds {height} x {width} images, smaller than size {self.size}: lower data.size"
             )
-        return images
+        return images, turned
 
     def _range(self, images: np.ndarray) -> tuple[float, float]:
         """Lowest and highest value; NaN if there is one."""

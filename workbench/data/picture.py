@@ -96,8 +96,9 @@ def on_unit_scale(stored: np.ndarray, white: float) -> np.ndarray:
         return (stored * np.uint8(255)).astype(np.uint8)
     if stored.dtype == np.float32 and white == 1:
         return stored
-    # divided in double precision, so that white itself becomes exactly 1
-    return (stored / np.float64(white)).astype(np.float32)
+    # divided in double precision, so that white itself becomes exactly 1; what overflows is refused as not finite
+    with np.errstate(over="ignore"):
+        return (stored / np.float64(white)).astype(np.float32)
 
 
 def refuse_outside(low: float, high: float, where: str, white: float = 1) -> None:
@@ -115,7 +116,7 @@ def refuse_outside(low: float, high: float, where: str, white: float = 1) -> Non
     span = f"{where} holds values from {low:.9g} to {high:.9g}"
     if -1 - TOLERANCE <= low < 0 and high <= 1 + TOLERANCE:
         remedy = "if they lie on [-1, 1], save (images + 1) / 2"
-    elif low >= -TOLERANCE and high < np.inf:
+    elif low >= -TOLERANCE and 2 < high < np.inf:
         remedy = f"divide them by their white, or name it: data.white={_round_white(high)}"
     else:
         remedy = "clip them, or divide them by their white"

@@ -1,7 +1,7 @@
 """Reading pictures that somebody else has made: which files of a folder are pictures, and what a picture holds."""
 
-import logging
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,8 +23,6 @@ ARRAYS = (".npy", ".npz")
 SYSTEM_FILES = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "icon\r"}
 """What systems leave in folders, beside what begins with a dot, in lower case."""
 SEEN_BEFORE = "link to a folder read already"
-
-_log = logging.getLogger("workbench.data")
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,10 @@ class Listing:
 
 
 def say(line: str) -> None:
-    """Tell the user, on stderr unless the program's logging sends it elsewhere."""
+    """Tell the user, where progress is told too."""
     # a name that is no UTF-8 can be printed nowhere
-    _log.warning("%s", line.encode(errors="backslashreplace").decode())
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, errors="backslashreplace").decode(encoding))
 
 
 def natural_order(name: str) -> tuple[object, ...]:
@@ -113,9 +112,9 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURES, *, recursi
 def read_pictures(file: Path, white: float | None = None) -> list[Picture]:
     """The pictures in a file: one, but for arrays of several.
 
-    Arrays are H x W, H x W x C, N x H x W or N x H x W x C with C 1 or 3. In an .npz each key is a picture; or `y`
-    holds N of them, and `names`, if it is there, their names. Floats may be any that are finite: a measurement with
-    noise lies outside [0, 1].
+    Arrays are H x W, H x W x C, N x H x W, N x H x W x C or N x C x H x W with C 1 or 3. In an .npz each key is a
+    picture; or `y` holds N of them, and `names`, if it is there, their names. Floats may be any that are finite: a
+    measurement with noise lies outside [0, 1].
 
     Args:
         white: the value that is white; None: found from type and values (`white_of`).

@@ -124,7 +124,8 @@ class Outputs:
                 f"--output {self.folder} holds {some(present)} already ({len(present)} of {len(wanted)} files): "
                 "give --overwrite to replace them, or another --output"
             )
-        inputs = {(status.st_dev, status.st_ino) for status in map(Path.stat, set(measured.files))}
+        files = set(measured.files) if present else ()
+        inputs = {(status.st_dev, status.st_ino) for status in map(Path.stat, files)}
         for name in present:
             path = self.folder / name
             status = path.lstat()

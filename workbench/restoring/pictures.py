@@ -123,7 +123,7 @@ def _placed(picture: Picture, channels: int, side: int) -> Images:
     """A picture as (channels, side, side) floats, in the top left corner."""
     # bytes are rounded as those of training images are, floats not clipped: noise may lead outside
     (pixels,) = prepare(picture.pixels[None], len(picture.pixels), channels, clip=False)
-    values = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float()
+    values = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous().float()
     if pixels.dtype == np.uint8:
         values = values.div_(255)
     missing = side - len(pixels)

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from workbench.config import UserError
 from workbench.data.base import content_ids
-from workbench.degradations import GaussianNoise
+from workbench.degradations import Degradation, GaussianNoise
 from workbench.degradations.base import check_severity
 from workbench.measurement import Measurement
 from workbench.restorer import Restored
@@ -108,6 +108,8 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
         rows = [done[name][1] for name in measured.names if name in done]
         if rows:
             outputs.write_report(rows)
+        if len(rows) < len(measured):
+            say(f"{len(rows)} of {len(measured)} images are in {outputs.folder}: to restore all, add --overwrite")
     say(f"{len(rows)} images and {REPORT} in {outputs.folder}")
     verdict = judge([done[name][0] for name in measured.names])
     if verdict.line is not None:
@@ -138,49 +140,58 @@ def _measurement(
         y, converted = degradation.given_measurement(measured.y, params)
     lines += converted
     estimate = estimate_noise(y, degradation.observed(params))
-    cell, how = _with_noise(cell, request, estimate)
+    cell = _with_noise(cell, request, estimate)
     # named by what was given: one picture with other parameters is another image
     ids = distinct(torch.from_numpy(content_ids(measured.y.numpy())), params)
     measurement = cell.degradation.received(y, levels, ids, params)
-    low, high = (float(end) for end in measurement.noise_std.aminmax())
-    span = f"{low:.3g}" if high - low < 1e-6 else f"{low:.3g} to {high:.3g}"
-    lines.append(f"noise of standard deviation {span} on [0, 1] images, {how}")
+    lines.append(_noise_line(cell.degradation, request, measurement))
     if request.noise_std is None and (line := doubt(estimate, measurement.noise_std)):
         lines.append(line)
     measurement, num_clipped = unclipped(measurement)
     if num_clipped:
         lines.append(
-            f"the noise of {num_clipped} pictures is clipped at 0 and 1: what lies beyond is estimated; .npy, .npz or "
-            "TIFF files of floats keep it"
+            f"{num_clipped} of {len(measured)} pictures have noise clipped at 0 and 1: what lies beyond is estimated; "
+            "floats in .npy, .npz or TIFF keep it"
         )
     for line in lines:
         say(line)
     return cell, measurement
 
 
-def _with_noise(cell: Evaluate, request: Request, estimate: float | None) -> tuple[Evaluate, str]:
-    """The cell with the level of noise that is asked for, and where that comes from in words."""
-    degradation = cell.degradation
-    by_severity = isinstance(degradation, GaussianNoise)
-    match request.noise_std:
-        case None:
-            if by_severity:
-                return cell, "by the severity"
-            if degradation.noise_std != type(degradation).model_fields["noise_std"].default:
-                return cell, "as given"
-            return cell, "assumed; give another by --noise-std (auto: estimated)"
-        case "auto":
-            if estimate is None:
-                raise UserError(
-                    "--noise-std auto: too few neighbouring pixels are observed to estimate noise from: give a number"
-                )
-            check_stated(degradation, request.severity, estimate, estimated=True)
-            if by_severity:
-                return cell, "by the severity"
-            return with_noise(cell, float(f"{estimate:.2g}")), "estimated from the pictures"
-        case stated:
-            check_stated(degradation, request.severity, float(stated), estimated=False)
-            return (cell if by_severity else with_noise(cell, float(stated))), "as given"
+def _with_noise(cell: Evaluate, request: Request, estimate: float | None) -> Evaluate:
+    """The cell with the level of noise that is asked for."""
+    level = request.noise_std
+    if level is None:
+        return cell
+    if level == "auto":
+        if estimate is None:
+            raise UserError(
+                "--noise-std auto: too few neighbouring pixels are observed to estimate from: give a number"
+            )
+        level = float(f"{estimate:.2g}")
+    check_stated(cell.degradation, request.severity, level, estimated=request.noise_std == "auto")
+    if isinstance(cell.degradation, GaussianNoise):
+        return cell
+    cell = with_noise(cell, level)
+    cell.check_operators()  # a physics may have a noise model that says otherwise
+    return cell
+
+
+def _noise_line(degradation: Degradation, request: Request, measurement: Measurement) -> str:
+    """What level of noise is taken, and who says so."""
+    low, high = (float(end) for end in measurement.noise_std.aminmax())
+    span = f"{low:.3g}" if high - low < 1e-6 else f"{low:.3g} to {high:.3g}"
+    default = Degradation.model_fields["noise_std"].default
+    stated = cast("float | None", degradation.noise_std)  # none: a physics may have a noise model
+    if isinstance(degradation, GaussianNoise):
+        who = "by the severity"
+    elif request.noise_std is not None:
+        who = "estimated from the pictures" if request.noise_std == "auto" else "as given"
+    elif stated == default or (stated is None and abs(high - default) < 1e-6):
+        who = "assumed; give another by --noise-std (auto: estimated)"
+    else:
+        who = "as given" if stated is not None else "by the physics' own noise model"
+    return f"noise of standard deviation {span} on [0, 1] images, {who}"
 
 
 def _row(found: Found, restored: Restored, i: int, cell: Evaluate) -> dict[str, Any]:
