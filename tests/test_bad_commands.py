@@ -54,7 +54,10 @@ FIELDS = {
 }
 
 COMMANDS = {
-    "twice": (("run", *ROBUSTNESS, "--seed=1", "--seed=2"), "--seed is given twice: leave one out"),
+    "twice": (
+        ("run", *ROBUSTNESS, '--lpips={"net": "vgg", "net": "alex"}'),
+        "--lpips: 'net' is given twice: leave one",
+    ),
     "null character": (("run", *ROBUSTNESS, '--lpips.backbone="a\\u0000b"'), r"'a\x00b' has a null character in it"),
     "half a character": (("run", *ROBUSTNESS, '--lpips.backbone="\\ud800"'), "has half a character in it"),
     "bytes": (("data", "show", "npy", "--path=\udcff"), r"\udcff is no file"),

@@ -272,9 +272,8 @@ def test_what_is_no_json_is_text(text: str) -> None:
     assert parse_overrides([f"--a={text}"]) == {"a": text}
 
 
-def test_a_field_is_given_once() -> None:
-    with pytest.raises(UserError, match=r"^--a\.b is given twice: leave one out$"):
-        parse_overrides(["--a.b=1", "--c=2", "--a.b=1"])
+def test_of_a_field_that_is_given_twice_the_last_value_counts() -> None:
+    assert parse_overrides(["--a.b=1", "--c=2", "--a.b=3"]) == {"a.b": 3, "c": 2}
 
 
 class Numbers(Config):
