@@ -56,7 +56,7 @@ FIELDS = {
 COMMANDS = {
     "twice": (
         ("run", *ROBUSTNESS, '--lpips={"net": "vgg", "net": "alex"}'),
-        "--lpips: 'net' is given twice: leave one",
+        "'net' is given twice: leave one out",
     ),
     "null character": (("run", *ROBUSTNESS, '--lpips.backbone="a\\u0000b"'), r"'a\x00b' has a null character in it"),
     "half a character": (("run", *ROBUSTNESS, '--lpips.backbone="\\ud800"'), "has half a character in it"),
