@@ -1,6 +1,7 @@
 """Overrides change what they name and nothing else, identities hold what counts, and errors are one line that helps."""
 
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from workbench.config import (
     members,
     overrides_between,
     parse_overrides,
+    shown,
 )
 
 
@@ -138,7 +140,6 @@ def test_unknown_kinds_list_what_there_is() -> None:
     nested = error({"signal.kind": "filter", "signal.source.kind": "sine"})
     assert nested == "unknown kind 'sine' for signal.source; there are: constant, ramp"
     assert error({"signal": {}}) == "signal: name its kind"
-    assert "signal" in error({"signal": 3})
 
 
 def test_bad_values_name_the_field_the_rule_and_the_value() -> None:
@@ -242,6 +243,84 @@ def test_members_and_their_kinds() -> None:
 )
 def test_parse_overrides(text: str, value: object) -> None:
     assert parse_overrides([f"--a.b_c={text}"]) == {"a.b_c": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("9" * 5000, "a number of 5000 digits is too large", id="5000 digits"),
+        pytest.param("[1, -" + "9" * 41 + "]", "a number of 42 digits is too large", id="digits in a list"),
+        ("1e400", "the number 1e400 is too large"),
+        ('{"a": -1e999}', "the number -1e999 is too large"),
+        pytest.param("[" * 100_000, "too many brackets within brackets", id="100000 brackets"),
+        pytest.param('{"a":' * 50_000, "too many brackets within brackets", id="50000 braces"),
+        pytest.param("[" * 40 + "]" * 40, "too many brackets within brackets", id="40 brackets"),
+        ('{"a": 1, "b": {"a": 1, "a": 2}}', "'a' is given twice: leave one out"),
+        ('"a\\u0000b"', r"'a\x00b' has a null character in it"),
+        ('{"\\u0000": 1}', r"'\x00' has a null character in it"),
+        ('["\\ud800"]', r"'\ud800' has half a character in it (a lone surrogate)"),
+    ],
+)
+def test_parse_overrides_refuses_values_that_no_field_can_take(text: str, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        parse_overrides(["--seed=1", f"--a.b={text}"])
+    assert str(raised.value) == f"--a.b: {message}"
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", '{"a": NaN}', "\udcff.npy", "9" * 40 + "x"])
+def test_what_is_no_json_is_text(text: str) -> None:
+    assert parse_overrides([f"--a={text}"]) == {"a": text}
+
+
+def test_of_a_field_that_is_given_twice_the_last_value_counts() -> None:
+    assert parse_overrides(["--a.b=1", "--c=2", "--a.b=3"]) == {"a.b": 3, "c": 2}
+
+
+class Numbers(Config):
+    count: int = 1
+    ratio: float | None = 0.5
+    widths: tuple[int, ...] = (1,)
+    channels: Literal[1, 3] = 1
+    flag: bool = False
+    either: bool | int = 1
+    anything: Any = None
+
+
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("field", ["count", "ratio", "channels"])
+def test_true_is_no_number(field: str, value: bool) -> None:
+    with pytest.raises(UserError, match=rf"^{field}: input should be a number, not true or false \(got {value}\)$"):
+        Numbers().replace({field: value})
+    with pytest.raises(UserError, match=r"^widths: input should be a number"):
+        Numbers().replace(widths=[1, value])
+    assert Numbers().replace(flag=value, either=value, anything=value).flag is value
+
+
+@pytest.mark.parametrize(("value", "count"), [(3, 3), (3.0, 3), ("3", 3), (1e3, 1000)])
+def test_whole_numbers_however_written_are_counts(value: object, count: int) -> None:
+    assert Numbers().replace(count=value).count == count
+
+
+@pytest.mark.parametrize(
+    "value",
+    [3.5, "x", "", None, math.nan, math.inf, "NaN", ["x"], {"a": "b"}, pytest.param("9" * 5000, id="5000 digits")],
+)
+def test_other_values_are_refused_in_one_short_line(value: object) -> None:
+    for field in ("count", "widths"):
+        with pytest.raises(UserError, match=rf"^{field}(\.0)?: .*input (should be|string as).*\(got .*\)$") as raised:
+            Numbers().replace({field: value})
+        assert len(str(raised.value)) < 400
+
+
+def test_values_are_shown_without_control_characters_and_cut() -> None:
+    assert shown("a\x1b[31m\nb\udcff") == r"'a\x1b[31m\nb\udcff'"
+    assert shown("x" * 100_000) == "'" + "x" * 199 + "..."
+    assert shown(10**5000) == "a number of 16610 bits"
+    assert shown(list(range(1000))).endswith("...")
+
+
+def test_a_config_is_not_a_plain_value() -> None:
+    assert error({"signal": 3}) == "signal is made of fields: give them, as in --signal.NAME=VALUE (got 3)"
 
 
 def test_parse_overrides_takes_many_and_none() -> None:

@@ -281,9 +281,9 @@ def test_wandbs_optuna_scheduler_takes_the_file(analytic: Callable[..., dict[str
     [
         (("snr_matching",), "there is nothing to search: the study's `search` is empty"),
         (("tuning", "--cost", "nfe"), "--method bayes takes one metric: leave --cost out, or add --method optuna"),
-        (("tuning", "--trials", "0"), "--trials must be at least 1, got 0"),
-        (("tuning", "--method", "grid", "--points", "1"), "--points must be at least 2, got 1"),
-        (("tuning", "--val-images", "0"), "--val-images must be at least 1, got 0"),
+        (("tuning", "--trials", "0"), "--trials must be at least 1 and at most 1000000, got 0"),
+        (("tuning", "--method", "grid", "--points", "1"), "--points must be at least 2 and at most 1000, got 1"),
+        (("tuning", "--val-images", "0"), "--val-images must be at least 1 and at most 1000000000, got 0"),
         (("tuning", "--sampler.etaa=1"), "unknown field 'sampler.etaa'; ddim has: kind, num_steps, eta"),
         (("tuning", "--create"), "WANDB_MODE is disabled, but a sweep is registered at W&B's server: unset it, or"),
     ],

@@ -506,8 +506,8 @@ def test_a_grpc_proxy_serves_several_processes(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"trials": 0}, "--trials must be at least 1, got 0"),
-        ({"val_images": 0}, "--val-images must be at least 1, got 0"),
+        ({"trials": 0}, "--trials must be at least 1 and at most 1000000, got 0"),
+        ({"val_images": 0}, "--val-images must be at least 1 and at most 1000000000, got 0"),
         ({"cost_limit": 0.5}, r"--cost-limit must be at least 1 \(the default's own cost\), got 0.5"),
         ({"goal": Goal(quality="lpips")}, "LPIPS cannot be tuned for: "),
     ],

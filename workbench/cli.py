@@ -17,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Severity-adaptive latent diffusion for inverse problems, as studies. "
     "Any field of a study's cell can be overridden: --start.offset_db=3 --solver.kind=no_guidance; "
+    "given twice, the last value counts; "
     "--preset-settings=NAME overrides those that tuning found.",
 )
 UsageError: Any = typer.BadParameter.mro()[2]

@@ -144,19 +144,18 @@ def digest(tree: Any, length: int = 12) -> str:
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     """`["--start.offset_db=3", "--solver.kind=psld"]` as `{"start.offset_db": 3, "solver.kind": "psld"}`.
 
-    Values are JSON where they parse as JSON and text otherwise.
+    Values are JSON where they parse as JSON and text otherwise. Of a field that is given twice the last value counts,
+    as it does of ordinary options: so a script's own settings can be changed behind them.
 
     Raises:
-        UserError: for an argument that is not of the form --a.b=value, a field that is given twice, or a value that no
-            field can take: numbers too large for a computer's, brackets without end, text with null characters.
+        UserError: for an argument that is not of the form --a.b=value, or a value that no field can take: numbers too
+            large for a computer's, brackets without end, objects that name a field twice, text with null characters.
     """
     overrides: dict[str, Any] = {}
     for argument in arguments:
         name, equals, text = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not equals or not name:
             raise UserError(f"cannot read {shown(argument)}: write overrides as --a.b=value")
-        if name in overrides:
-            raise UserError(f"--{name} is given twice: leave one out")
         try:
             overrides[name] = _read(text)
         except UserError as error:

@@ -365,12 +365,12 @@ def test_an_unwritable_runs_folder_is_refused(tmp_path: Path, place: str) -> Non
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(UserError, match=r"not writable.*--runs"):
-        Runtime(file if place == "file" else file / "runs")
+        Runtime(file if place == "file" else file / "runs").require_writable()
 
 
 def test_a_read_only_runs_folder_is_refused(read_only: Path) -> None:
     with pytest.raises(UserError, match="not writable"):
-        Runtime(read_only)
+        Runtime(read_only).require_writable()
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from workbench.autoencoders import AnyAutoencoder, Tiny
-from workbench.autoencoders.base import ArchitectureRecipe
+from workbench.autoencoders import AnyAutoencoder, Pretrained, Tiny
 from workbench.diffusion import PriorRecipe
 
 Shape = tuple[int, int, int]
@@ -43,8 +42,10 @@ def values(image_shape: Shape) -> int:
 @functools.lru_cache(maxsize=256)
 def coder_flops(recipe: AnyAutoencoder, given: Path | None, image_shape: Shape) -> float:
     """FLOPs of encoding and decoding an image. Raises UserError for an architecture that cannot take it."""
-    if given is not None or not isinstance(recipe, ArchitectureRecipe):
-        return _by_files(given or recipe.folder(), image_shape)
+    if given is None and isinstance(recipe, Pretrained):
+        given = recipe.folder()
+    if given is not None:
+        return _by_files(given, image_shape)
 
     def calls(shape: Shape) -> tuple[Any, ...]:
         autoencoder = recipe.build(shape[0]).eval()
@@ -61,7 +62,8 @@ def prior_flops(recipe: PriorRecipe, given: Path | None, latent_shape: Shape) ->
         return _by_files(given / "unet", latent_shape)
 
     def calls(shape: Shape) -> tuple[Any, ...]:
-        unet = recipe.network(shape).eval()
+        unet: Any = recipe.network(shape)
+        unet.eval()
         z, timestep = torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64)
         return (lambda: unet(z, timestep),)
 
