@@ -116,9 +116,9 @@ def test_a_study_says_that_the_key_is_rejected_and_goes_on(
     with wandb_server(rejects=True) as server:
         point_to(server.address)
         tracker = Recorder(tmp_path, "robustness", (), lines.append)
+        Taught().ensure(Runtime(tmp_path, tracker=tracker))
         assert tracker.process is not None
         try:
-            Taught().ensure(Runtime(tmp_path, tracker=tracker))
             wait_until(Records(tmp_path).problem.exists)
             tracker.close()
             tracker.process.wait(60)

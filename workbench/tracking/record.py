@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from workbench.config import Config
+from workbench.config import Config, digest
 from workbench.files import write_whole
+from workbench.tracking.turn import RECORDS
 
-RECORDS = "wandb-records"
 MARK = ".logged"
 
 
@@ -78,11 +78,13 @@ class Records:
         runs: the runs folder.
         log: the file for what the process that talks to W&B has to say.
         problem: the file for why runs were not uploaded, in one line, which the study says when it ends.
+        looked: the file that says which records there were when a process had last made runs of them.
     """
 
     def __init__(self, runs: Path) -> None:
         self.runs, self.folder = runs, runs / RECORDS
         self.log, self.problem = self.folder / "log.txt", self.folder / "problem.txt"
+        self.looked = self.folder / ".looked"
 
     def has(self, run_id: str) -> bool:
         """Whether there is a record of this run."""
@@ -101,6 +103,16 @@ class Records:
     def paths(self) -> list[Path]:
         """The files of all records, in the order in which they were written."""
         return sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+
+    def written(self) -> str:
+        """Says which records there are, and changes with every one that is written."""
+        found = ((path.name, path.stat()) for path in sorted(self.folder.glob("*.json")))
+        return digest([[name, status.st_mtime_ns, status.st_ino] for name, status in found])
+
+    def are_new(self) -> bool:
+        """Whether there are records that no process has looked at."""
+        looked = self.looked.read_text() if self.looked.is_file() else ""
+        return bool(self.paths()) and self.written() != looked
 
     def read(self, path: Path) -> Record:
         """A record.
