@@ -39,8 +39,9 @@ class Writing(Tracker):
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Taught:
-    """A finished stage on given weights, and their two records."""
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Taught:
+    """A finished stage on shipped weights, and their two records."""
+    monkeypatch.setenv("WORKBENCH_ZOO", str(tmp_path))
     (tmp_path / "given").mkdir()
     save_file({}, tmp_path / "given" / "weights.safetensors")
     stage = Taught(weights=Weights(source=str(tmp_path / "given")))

@@ -77,11 +77,13 @@ def test_a_stage_is_recorded_when_it_is_made_and_when_it_is_made_anew(
         assert Records(tmp_path).read(path).contents != first.contents
 
 
-def test_what_it_used_is_recorded_with_it_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_zoo", [True, False])
+def test_what_it_used_is_recorded_with_it_once(tmp_path: Path, in_zoo: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors.numpy import save_file
 
     from workbench.zoo import weight_files
 
+    monkeypatch.setenv("WORKBENCH_ZOO", str(tmp_path) if in_zoo else str(tmp_path / "zoo"))
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / "README.md").write_text("no weights")
     save_file({}, tmp_path / "given" / "weights.safetensors")
@@ -93,7 +95,8 @@ def test_what_it_used_is_recorded_with_it_once(tmp_path: Path) -> None:
     assert list(tracker.records) == [weights.identity, cached.identity], "made while W&B was disabled"
     given, made = tracker.records.values()
     assert given.folder == str(tmp_path / "given")
-    assert given.files == tuple(path.name for path in weight_files(tmp_path / "given")) == ("weights.safetensors",)
+    assert [path.name for path in weight_files(tmp_path / "given")] == ["weights.safetensors"]
+    assert given.files == (("weights.safetensors",) if in_zoo else ()), "a user's own weights are not uploaded"
     assert given.artifact_type == "model"
     assert made.inputs == (f"weights:{weights.identity}",)
 
@@ -345,8 +348,8 @@ from workbench.tracking.record import Record
 from workbench.tracking.tracker import Recorder
 from workbench.tracking.turn import take_turn
 tracker = Recorder(Path({str(tmp_path)!r}), "robustness", (), print)
-record = Record(run_id="0", job_type="a", name="a", config={{}}, folder="stages/a/0", artifact="a", artifact_type="a")
-tracker.record(record)
+names = dict.fromkeys(("job_type", "name", "folder", "artifact", "artifact_type"), "a")
+tracker.record(Record(run_id="{12 * "0"}", config={{}}, **names))
 print(tracker.process.pid, flush=True)
 time.sleep(600)
 """

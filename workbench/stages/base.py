@@ -27,6 +27,7 @@ from workbench import __version__
 from workbench.config import Config, UserError, digest
 from workbench.files import PARTIAL, flush, write_whole
 from workbench.progress import Progress, Silent, Update
+from workbench.tracking.inside import is_recordable
 from workbench.tracking.record import Record
 from workbench.tracking.tracker import Tracker
 
@@ -261,7 +262,9 @@ class Stage(Config):
             from workbench.zoo import weight_files
 
             weights = [path for part in self.shipped_parts(folder) for path in weight_files(part)]
-            files, contents = [str(path.relative_to(folder)) for path in weights], identity
+            # weights that are given from elsewhere are recorded by their digest alone
+            are_here = is_recordable(runtime.root, folder)
+            files, contents = [str(path.relative_to(folder)) for path in weights if are_here], identity
         else:
             checksums = read_provenance(folder)["files"]
             files, contents = [PROVENANCE, *checksums], digest(checksums)

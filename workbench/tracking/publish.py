@@ -9,9 +9,10 @@ from pathlib import Path
 import wandb
 
 from workbench.files import locked
+from workbench.tracking.inside import OutsideError, folder_of, offline_run_of
 from workbench.tracking.record import Record, Records
-from workbench.tracking.run import make_run
-from workbench.tracking.upload import declare_inputs, is_uploaded, log_in, upload
+from workbench.tracking.run import UNREADABLE, make_run
+from workbench.tracking.upload import declare_inputs, first_line, is_uploaded, log_in, upload
 
 
 @dataclass(frozen=True)
@@ -61,25 +62,26 @@ def _read(records: Records, say: Callable[[str], None]) -> list[Record]:
     for path in records.paths():
         try:
             found.append(records.read(path))
-        except ValueError as error:
-            say(f"{path} is skipped: {error}")
+        except (OSError, ValueError) as error:
+            say(f"{path} is skipped: {first_line(error)}")
     return found
 
 
 def _make(record: Record, records: Records, say: Callable[[str], None]) -> bool:
     """Make the offline run of a record unless that is done; whether one was made."""
-    mark, folder = records.mark_of(record), records.runs / record.folder
-    if mark is not None:
-        run = records.runs / mark.run
-        if mark.record == record.identity and (mark.uploaded or run.is_dir()):
-            return False
-        shutil.rmtree(run, ignore_errors=True)  # of what the stage made earlier
-    if not folder.is_dir():
-        return False  # deleted since
+    mark = records.mark_of(record)
     try:
+        # what a mark names may be deleted and uploaded
+        if mark is not None:
+            run = offline_run_of(records.runs, mark.run, record.run_id)
+            if mark.record == record.identity and (mark.uploaded or run.is_dir()):
+                return False
+            shutil.rmtree(run, ignore_errors=True)  # of what the stage made earlier
+        if record.files and not folder_of(records.runs, record.folder).is_dir():
+            return False  # deleted since
         records.mark(record, make_run(record, records.runs))
-    except (OSError, ValueError, KeyError, wandb.errors.Error) as error:
-        say(f"{record.name}: {type(error).__name__}: {error}")
+    except UNREADABLE as error:
+        say(f"{record.name}: {type(error).__name__}: {first_line(error)}")
         return False
     return True
 
@@ -89,7 +91,10 @@ def _waiting_run(record: Record, records: Records) -> Path | None:
     mark = records.mark_of(record)
     if mark is None or mark.uploaded or mark.record != record.identity:
         return None
-    return records.runs / mark.run
+    try:
+        return offline_run_of(records.runs, mark.run, record.run_id)
+    except OutsideError:
+        return None  # said where it was to be made
 
 
 def _complete(record: Record, run: Path, records: Records, api: wandb.Api, say: Callable[[str], None]) -> bool:
