@@ -221,6 +221,8 @@ class Stage(Config):
 
     def _make(self, target: Path, runtime: Runtime) -> None:
         partial, replaced = target.with_suffix(PARTIAL), target.with_suffix(".replaced")
+        if partial.is_symlink():  # none of ours: what it leads to would be worked in, and scratch deleted there
+            partial.unlink()
         # a run killed just before its last rename has left all there is to do but that
         if not partial.is_dir() or _damage(partial) is not None:
             self._work(partial, runtime)

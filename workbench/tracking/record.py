@@ -5,8 +5,9 @@ runs/wandb-records/<run id>.logged   its mark, written by the process that talks
 """
 
 import json
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from pydantic import Field
 
@@ -97,6 +98,14 @@ class Records:
         self.runs, self.folder = runs, runs / RECORDS
         self.log, self.problem = self.folder / "log.txt", self.folder / "problem.txt"
         self.looked = self.folder / ".looked"
+
+    def open_log(self) -> BinaryIO:
+        """The log, to be appended to: never another file that it is a link to.
+
+        Raises:
+            OSError: if it cannot be opened.
+        """
+        return os.fdopen(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "ab")
 
     def has(self, run_id: str) -> bool:
         """Whether there is a record of this run."""

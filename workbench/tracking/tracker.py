@@ -115,7 +115,7 @@ def _start(records: Records) -> "subprocess.Popen[bytes] | None":
         return None
     try:
         records.problem.unlink(missing_ok=True)
-        with records.log.open("a") as log:
+        with records.open_log() as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "workbench.tracking", str(records.runs), str(turn)],
                 stdin=subprocess.PIPE,

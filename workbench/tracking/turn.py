@@ -16,7 +16,7 @@ TURN = ".turn"
 def take_turn(runs: Path) -> int | None:
     """The open file that holds the turn; None: another process has it, or it cannot be had here."""
     try:
-        file = os.open(runs / RECORDS / TURN, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(runs / RECORDS / TURN, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError:
         return None
     if _locked(file):

@@ -72,7 +72,7 @@ def upload(offline_runs: Sequence[Path], records: Records) -> None:
     if not waiting:
         return
     try:
-        with records.log.open("a") as log:
+        with records.open_log() as log:
             subprocess.run(
                 [sys.executable, "-m", "wandb", "sync", *waiting],
                 env={**os.environ, "WANDB_DIR": str(records.runs)},  # it writes a log of its own
