@@ -8,6 +8,7 @@ from pathlib import Path
 
 import wandb
 
+from workbench.addresses import shown
 from workbench.files import locked
 from workbench.tracking.inside import OutsideError, folder_of, offline_run_of
 from workbench.tracking.record import Record, Records
@@ -51,7 +52,7 @@ def publish(runs: Path, say: Callable[[str], None], *, online: bool, patience: f
         if not online or not waiting:
             return Published()
         api = log_in()
-        say(f"uploading {len(waiting)} runs to {api.settings['base_url']} (log: {records.log})")
+        say(f"uploading {len(waiting)} runs to {shown(api.settings['base_url'])} (log: {records.log})")
         upload([run for _, run in waiting], records)
         uploaded = sum(_complete(record, run, records, api, say) for record, run in waiting)
         return Published(uploaded, len(waiting) - uploaded)

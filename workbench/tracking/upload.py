@@ -10,6 +10,7 @@ from pathlib import Path
 
 import wandb
 
+from workbench.addresses import shown
 from workbench.tracking.record import Record, Records
 
 ANSWER_SECONDS = 10
@@ -42,7 +43,7 @@ def log_in() -> wandb.Api:
     host = wandb.setup().settings.base_url
     try:
         if not wandb.login(prompt=False, verify=False):
-            raise NoKeyError(f"no W&B key for {host}: run `wandb login`, or set WANDB_API_KEY")
+            raise NoKeyError(f"no W&B key for {shown(host)}: run `wandb login`, or set WANDB_API_KEY")
         _reach(host)
         return wandb.Api(timeout=ANSWER_SECONDS)
     except wandb.errors.AuthenticationError as error:
@@ -59,7 +60,7 @@ def _reach(host: str) -> None:
         pass
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise UploadError(f"W&B at {host} does not answer ({reason})") from None
+        raise UploadError(f"W&B at {shown(host)} does not answer ({reason})") from None
 
 
 def upload(offline_runs: Sequence[Path], records: Records) -> None:
