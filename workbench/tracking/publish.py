@@ -10,6 +10,7 @@ import wandb
 
 from workbench.addresses import shown
 from workbench.files import locked
+from workbench.tracking.contents import refuse_foreign_files
 from workbench.tracking.inside import OutsideError, folder_of, offline_run_of
 from workbench.tracking.record import Record, Records
 from workbench.tracking.run import UNREADABLE, make_run
@@ -48,8 +49,10 @@ def publish(runs: Path, say: Callable[[str], None], *, online: bool, patience: f
         made = [_make(record, records, say) for record in known]
         if any(made):
             wandb.teardown()  # until then, W&B's own process may hold a run's last lines back
-        waiting = [(record, run) for record in known if (run := _waiting_run(record, records)) is not None]
-        if not online or not waiting:
+        if not online:
+            return Published()
+        waiting = [(record, run) for record in known if (run := _waiting_run(record, records, say)) is not None]
+        if not waiting:
             return Published()
         api = log_in()
         say(f"uploading {len(waiting)} runs to {shown(api.settings['base_url'])} (log: {records.log})")
@@ -87,15 +90,22 @@ def _make(record: Record, records: Records, say: Callable[[str], None]) -> bool:
     return True
 
 
-def _waiting_run(record: Record, records: Records) -> Path | None:
-    """The record's offline run if it is there and not uploaded."""
+def _waiting_run(record: Record, records: Records, say: Callable[[str], None]) -> Path | None:
+    """The record's offline run if it is there, not uploaded, and may be."""
     mark = records.mark_of(record)
     if mark is None or mark.uploaded or mark.record != record.identity:
         return None
     try:
-        return offline_run_of(records.runs, mark.run, record.run_id)
+        run = offline_run_of(records.runs, mark.run, record.run_id)
     except OutsideError:
         return None  # said where it was to be made
+    try:
+        if not is_uploaded(run):
+            refuse_foreign_files(run, records.runs)
+    except (OSError, OutsideError) as error:
+        say(f"{record.name} is not uploaded: {first_line(error)}")
+        return None
+    return run
 
 
 def _complete(record: Record, run: Path, records: Records, api: wandb.Api, say: Callable[[str], None]) -> bool:
