@@ -112,6 +112,10 @@ def test_a_file_that_is_always_read_may_be_no_link(name: str, runs: Path, record
     assert "lies outside its folder" in refusal(runs, files=["config.json"])
 
 
+def test_a_project_is_no_path_and_a_name_one_line(runs: Path) -> None:
+    assert refusal(runs, project="another/project", name="two\nlines").startswith("two lines: UsageError: ")
+
+
 def test_a_stage_folder_that_is_a_link(runs: Path, record: Record, secret: Path) -> None:
     (runs / "stages" / "linked").symlink_to(secret.parent)
     with pytest.raises(OutsideError):
@@ -148,7 +152,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "a path for an id": lambda tree: json.dumps({**tree, "run_id": "../../outside"}).encode(),
     "a path for an artifact": lambda tree: json.dumps({**tree, "artifact": "../outside"}).encode(),
     "a path for an input": lambda tree: json.dumps({**tree, "inputs": ["../outside:0"]}).encode(),
-    "a path for a project": lambda tree: json.dumps({**tree, "project": "another/project"}).encode(),
+    "a large value": lambda tree: json.dumps({**tree, "run_id": 10_000 * "a"}).encode(),
     "a number for a list": lambda tree: json.dumps({**tree, "files": 3}).encode(),
     "lacking": lambda tree: b"{}",
 }
@@ -163,7 +167,7 @@ def test_a_record_that_cannot_be_one_is_a_line(kind: str, runs: Path) -> None:
     (line,) = lines
     assert "is skipped: " in line
     assert "\n" not in line
-    assert len(line) < 500
+    assert len(line) < 1000
 
 
 @pytest.mark.parametrize("kind", ["binary", "deep", "empty", "a list", "huge", "lacking"])

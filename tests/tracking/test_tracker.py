@@ -399,3 +399,26 @@ def test_a_record_is_told_from_another(tmp_path: Path) -> None:
     records.write(record)
     assert records.holds(record)
     assert not records.holds(record.replace(contents="other"))
+
+
+def test_what_others_left_in_the_place_of_its_files_is_no_error(tmp_path: Path, lines: list[str]) -> None:
+    folder = tmp_path / "wandb-records"
+    folder.mkdir()
+    for name in (".looked", "problem.txt", "0123456789ab.json"):
+        (folder / name).write_bytes(bytes(range(128, 256)) + b"\nmore")
+    (folder / ".turn").symlink_to(tmp_path / "elsewhere")
+    Recorder(tmp_path, "robustness", (), lines.append).close()
+    (line,) = lines
+    assert line.startswith("W&B: ")
+    assert "more" not in line
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_log_is_no_link_to_another_file(tmp_path: Path, lines: list[str]) -> None:
+    (tmp_path / "wandb-records").mkdir()
+    (tmp_path / "mine").write_text("my own")
+    Records(tmp_path).log.symlink_to(tmp_path / "mine")
+    tracker = Recorder(tmp_path, "robustness", (), lines.append)
+    Taught().ensure(Runtime(tmp_path, tracker=tracker))
+    assert tracker.process is None
+    assert (tmp_path / "mine").read_text() == "my own"

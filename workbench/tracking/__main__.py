@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def _publish_all(runs: Path, turn: int, ended: threading.Event) -> None:
         is_over = ended.wait(PAUSE)
         seen = records.written()
         _try(runs, _publish)
-        write_whole(records.looked, seen)
+        with suppress(OSError):
+            write_whole(records.looked, seen)
         if not is_over:
             continue
         if records.written() == seen:
@@ -101,10 +103,12 @@ def _try(runs: Path, step: Callable[[Path], str | None]) -> None:
 
     records = Records(runs)
     problem = step(runs)
-    if problem is None:
-        records.problem.unlink(missing_ok=True)
-    else:
+    if problem is not None:
         _say(problem)
+    with suppress(OSError):  # there may be no room for it
+        if problem is None:
+            records.problem.unlink(missing_ok=True)
+            return
         write_whole(records.problem, f"{problem}; upload later: python -m workbench sync --runs {runs}")
 
 

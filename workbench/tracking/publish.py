@@ -12,7 +12,7 @@ from workbench.addresses import shown
 from workbench.files import locked
 from workbench.tracking.contents import refuse_foreign_files
 from workbench.tracking.inside import OutsideError, folder_of, offline_run_of
-from workbench.tracking.record import Record, Records
+from workbench.tracking.record import LONGEST, Record, Records
 from workbench.tracking.run import UNREADABLE, make_run
 from workbench.tracking.upload import declare_inputs, first_line, is_uploaded, log_in, upload
 
@@ -85,7 +85,7 @@ def _make(record: Record, records: Records, say: Callable[[str], None]) -> bool:
             return False  # deleted since
         records.mark(record, make_run(record, records.runs))
     except UNREADABLE as error:
-        say(f"{record.name}: {type(error).__name__}: {first_line(error)}")
+        say(f"{_name(record)}: {type(error).__name__}: {first_line(error)}")
         return False
     return True
 
@@ -103,7 +103,7 @@ def _waiting_run(record: Record, records: Records, say: Callable[[str], None]) -
         if not is_uploaded(run):
             refuse_foreign_files(run, records.runs)
     except (OSError, OutsideError) as error:
-        say(f"{record.name} is not uploaded: {first_line(error)}")
+        say(f"{_name(record)} is not uploaded: {first_line(error)}")
         return None
     return run
 
@@ -114,13 +114,18 @@ def _complete(record: Record, run: Path, records: Records, api: wandb.Api, say: 
         return False
     try:
         lacking = declare_inputs(record, api)
-    except wandb.errors.Error as error:
-        say(f"{record.name}: {error}")
+    except UNREADABLE as error:
+        say(f"{_name(record)}: {first_line(error)}")
         return False
     for name in lacking:
-        say(f"{record.name}: W&B has no artifact {name}")
+        say(f"{_name(record)}: W&B has no artifact {name}")
     # what was deleted before it was uploaded will never be there, and must not be waited for
     waited_for = [name for name in lacking if records.can_be_made(name.rpartition(":")[2])]
     if not waited_for:
         records.mark(record, run, uploaded=True)
     return not waited_for
+
+
+def _name(record: Record) -> str:
+    """What a record is called, in one line."""
+    return " ".join(record.name.split())[:LONGEST]

@@ -22,6 +22,9 @@ MARK = ".logged"
 LARGEST = 32 * 2**20
 """Bytes of a record; the largest study's has some hundred thousand."""
 
+LONGEST = 500
+"""Characters of a line that is said of what others have written."""
+
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 """What W&B takes for an artifact's name."""
@@ -65,7 +68,7 @@ class Record(Config):
     artifact_type: Name
     table: Table | None = None
     picture: str | None = None
-    project: str = Field("", pattern=r"^[^/\\\\#?%:]*$")
+    project: str = ""
     group: str = ""
     tags: tuple[str, ...] = ()
 
@@ -132,8 +135,15 @@ class Records:
 
     def are_new(self) -> bool:
         """Whether there are records that no process has looked at."""
-        looked = self.looked.read_text() if self.looked.is_file() else ""
-        return bool(self.paths()) and self.written() != looked
+        looked = self.looked.read_bytes() if self.looked.is_file() else b""
+        return bool(self.paths()) and self.written().encode() != looked
+
+    def why_not_uploaded(self) -> str:
+        """Why runs were not uploaded, in one line; "": nothing speaks against it."""
+        if not self.problem.is_file():
+            return ""
+        with self.problem.open(encoding="utf-8", errors="replace") as file:
+            return file.readline(LONGEST).strip()
 
     def read(self, path: Path) -> Record:
         """A record.

@@ -78,9 +78,9 @@ class Recorder(Tracker):
         tags = dict.fromkeys([self.group, *self.tags, *_kinds(record.config)])
         project = os.environ.get("WANDB_PROJECT") or PROJECT
         record = record.replace(project=project, group=self.group, tags=tuple(tags))
-        if self.records.holds(record):
-            return
         try:
+            if self.records.holds(record):
+                return
             self.records.write(record)
         except OSError as error:
             self.say(f"W&B: no record of {record.name} ({error.strerror})")
@@ -101,8 +101,8 @@ class Recorder(Tracker):
                 f"W&B: {self.num_recorded} runs, made in the background, in {runs / 'wandb'} (log: {self.records.log})"
             )
             self.say(f"  look: wandb leet {runs / 'wandb'}    upload: python -m workbench sync --runs {runs}")
-        if self.records.problem.is_file():
-            self.say(f"W&B: {self.records.problem.read_text()}")
+        if problem := self.records.why_not_uploaded():
+            self.say(f"W&B: {problem}")
 
 
 def _start(records: Records) -> "subprocess.Popen[bytes] | None":

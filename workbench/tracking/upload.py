@@ -11,7 +11,7 @@ from pathlib import Path
 import wandb
 
 from workbench.addresses import shown
-from workbench.tracking.record import Record, Records
+from workbench.tracking.record import LONGEST, Record, Records
 
 ANSWER_SECONDS = 10
 """The server has so long to answer a question."""
@@ -29,7 +29,7 @@ class NoKeyError(UploadError):
 
 def first_line(error: BaseException) -> str:
     """What W&B says is wrong, without what it adds."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0][:LONGEST]
 
 
 def log_in() -> wandb.Api:
