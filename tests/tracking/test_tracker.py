@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from synthetic_study import make_results
 from wandb_runs import TIMEOUT, Kept, Taught, Weights, end, offline_runs, only, read_run, wait_until
 
 from workbench.reporting.publish import publish
+from workbench.runtime import open_runtime
 from workbench.stages.base import Runtime
 from workbench.study import Study
 from workbench.tracking import __main__ as process_module
@@ -22,6 +24,9 @@ from workbench.tracking import turn as turn_module
 from workbench.tracking.record import Records, Table
 from workbench.tracking.tracker import Recorder
 from workbench.tracking.turn import take_turn
+
+if TYPE_CHECKING:
+    from cli_support import CommandLine
 
 
 @contextmanager
@@ -380,8 +385,6 @@ assert "wandb" not in sys.modules
 
 
 def test_disabled_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workbench.runtime import open_runtime
-
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with open_runtime(tmp_path / "runs", "cpu", 1, False, "robustness") as runtime:
         Taught().ensure(runtime)
@@ -422,3 +425,20 @@ def test_the_log_is_no_link_to_another_file(tmp_path: Path, lines: list[str]) ->
     Taught().ensure(Runtime(tmp_path, tracker=tracker))
     assert tracker.process is None
     assert (tmp_path / "mine").read_text() == "my own"
+
+
+@pytest.mark.parametrize("verb", ["show", "report", "compare"])
+def test_what_computes_nothing_starts_no_process(
+    verb: str, tmp_path: Path, cli: "CommandLine", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracker_module, "_start", lambda records: pytest.fail("a process is started"))
+    opened: list[str | None] = []
+
+    def watched(*arguments: Any) -> Any:
+        opened.append(arguments[4])
+        return open_runtime(*arguments)
+
+    monkeypatch.setattr("workbench.runtime.open_runtime", watched)
+    cli(verb, "severity", "--preset", "smoke", "--runs", tmp_path / "runs")
+    assert opened == [None], "no group: nothing is recorded"
+    assert not (tmp_path / "runs" / "wandb-records").exists()
