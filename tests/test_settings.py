@@ -86,3 +86,14 @@ def test_a_file_without_settings_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "some.json").write_text(text)
     with pytest.raises(UserError, match=r"some\.json holds no settings: "):
         load_settings(str(tmp_path / "some.json"))
+
+
+def test_settings_name_no_function_that_the_command_line_does_not(tmp_path: Path) -> None:
+    path, named = tmp_path / "some.json", {"degradation.factory": "harmful:make"}
+    path.write_text(
+        '{"settings": {"degradation.kind": "deepinv", "degradation.factory": "harmful:make"}, "provenance": {}}'
+    )
+    with pytest.raises(UserError, match=r"names the function 'harmful:make', which is not imported from stored text"):
+        with_settings({"preset-settings": str(path)})
+    found = with_settings({"preset-settings": str(path), **named})
+    assert found == {"degradation.kind": "deepinv", **named}

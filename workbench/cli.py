@@ -107,12 +107,15 @@ def run(
 ) -> None:
     """Run one cell of a study: its base cell with your overrides; those of `wandb agent` win over yours."""
     from workbench.reporting.publish import print_cell
+    from workbench.settings import refuse_functions
     from workbench.study import base_cell
     from workbench.sweeps import rungs as parts_of
     from workbench.tracking.agent import agent_run
 
     with agent_run() as agent:
-        own = {path: value for path, value in _overrides(context).items() if path not in agent.config}
+        given = _overrides(context)
+        refuse_functions(agent.config, given, "the sweep")
+        own = {path: value for path, value in given.items() if path not in agent.config}
         stage = base_cell(name, preset, own).replace(agent.config)
         stage.check()
         with _runtime(runs, device, batch_size, rerun, None if agent.is_live else name, (preset,)) as runtime:
@@ -316,14 +319,16 @@ def report(
     from workbench.config import UserError
 
     overrides = _overrides(context)
-    if all_studies == (name is not None) or (all_studies and overrides):
+    from workbench.settings import functions_in
+
+    if all_studies == (name is not None) or (all_studies and overrides.keys() - functions_in(overrides)):
         raise UserError("report takes the name of a study, or --all and neither name nor overrides")
     from workbench.reporting.publish import publish, report_all
     from workbench.running import gather_cached
 
     with _runtime(runs, "cpu", 1, False, group=None) as runtime:
         if name is None:
-            report_all(runtime)
+            report_all(runtime, overrides)
             return
         definition, results, folder = gather_cached(name, preset, overrides, runtime, use_reference=reference)
         publish(definition, results, folder, runtime)

@@ -22,6 +22,8 @@ def whole(path: Path) -> Iterator[Path]:
     One writer at a time: hold the lock of the folder. What a kill leaves at that place, the next writer overwrites.
     """
     partial = path.with_name(path.name + PARTIAL)
+    if partial.is_symlink():  # none of ours: it would be written through
+        partial.unlink()
     try:
         yield partial
         flush(partial)

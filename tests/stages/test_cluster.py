@@ -85,7 +85,8 @@ def test_jobs_make_the_stages_and_where_one_fails_the_others_go_on(
     assert message.endswith(") (1 more failed, see above); run the same command again, it goes on where it stopped")
     assert "piece 5: its time ran out: give it more by --cluster.minutes (job " in other
     path = Path(log.rpartition("log ")[2].removesuffix(")"))
-    assert path.parent == runtime.root / "cluster"
+    assert path.parent.parent == runtime.root / "cluster"
+    assert path.parent.stat().st_mode & 0o777 == 0o700, "what lies there is unpickled"
     assert "UserError: piece 2 is refused" in path.read_text()
     assert "... working: piece 2" in path.read_text()
     assert (last.folder(runtime) / "threads").read_text() == "3"
@@ -148,7 +149,8 @@ def test_a_job_that_slurm_ends_is_named_with_its_state_and_log(
     (slurm / "states").write_text(f"6 RUNNING\n7_0 {state}\n7_1 {state}\n")
     with pytest.raises(UserError) as caught:
         ensure_on_cluster([Piece(number=n) for n in range(2)], runtime, cluster=Cluster("slurm"))
-    log = runtime.root / "cluster" / "7_0_0_log.out"
+    (folder,) = (runtime.root / "cluster").iterdir()
+    log = folder / "7_0_0_log.out"
     assert str(caught.value) == (
         f"piece 0: it left no result, its state is {state} (job 7_0, log {log}) (1 more failed, see above); "
         "run the same command again, it goes on where it stopped"

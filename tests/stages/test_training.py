@@ -172,6 +172,48 @@ def test_a_damaged_checkpoint_is_one_line(cell: Evaluate, tmp_path: Path, harm: 
     assert stage.ensure(Runtime(tmp_path)).is_dir()
 
 
+class Harmful:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("part", [None, "loops", "callbacks", "hyper_parameters"])
+def test_no_code_in_a_checkpoint_is_run(part: str | None, cell: Evaluate, tmp_path: Path) -> None:
+    stage, trace = cell.autoencoder_stage(), tmp_path / "it ran"
+    with pytest.raises(StoppedError):
+        stage.ensure(Runtime(tmp_path, progress=StopAfter(f"training {stage.label}", 2)))
+    checkpoint = stage.folder(Runtime(tmp_path)).with_suffix(".partial") / CHECKPOINT
+    state = torch.load(checkpoint, weights_only=True)
+    if part is None:
+        torch.save(Harmful(trace), checkpoint)
+    else:
+        state.setdefault(part, {})["more"] = Harmful(trace)
+        torch.save(state, checkpoint)
+    with pytest.raises(UserError, match=f"{checkpoint} holds more than tensors and plain data, .*: delete it"):
+        stage.ensure(Runtime(tmp_path))
+    assert not trace.exists()
+    torch.load(checkpoint, weights_only=False)
+    assert trace.exists(), "it would have"
+
+
+@pytest.mark.parametrize("harm", [lambda state: [state], lambda state: {}, lambda state: {**state, "epoch": "2"}])
+def test_a_checkpoint_of_something_else_is_one_line(
+    harm: Callable[[dict[str, Any]], Any], cell: Evaluate, tmp_path: Path
+) -> None:
+    stage = cell.autoencoder_stage()
+    with pytest.raises(StoppedError):
+        stage.ensure(Runtime(tmp_path, progress=StopAfter(f"training {stage.label}", 2)))
+    checkpoint = stage.folder(Runtime(tmp_path)).with_suffix(".partial") / CHECKPOINT
+    torch.save(harm(torch.load(checkpoint, weights_only=True)), checkpoint)
+    with pytest.raises(UserError, match="is none of a training: delete it"):
+        stage.ensure(Runtime(tmp_path))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_that_diverges_stops_in_one_line_and_is_no_artifact(
     kind: str, cell: Evaluate, undisturbed: Runtime, tmp_path: Path

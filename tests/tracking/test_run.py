@@ -99,16 +99,17 @@ def test_the_artifact_is_the_stages_files_where_they_are(
 def test_a_table_and_a_picture_of_a_study(
     record: Record, make: Callable[[Record], tuple[Path, list[Any]]], tmp_path: Path
 ) -> None:
-    (tmp_path / "study").mkdir()
-    Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / "study" / "matrix.png")
+    study = tmp_path / "studies" / "name" / "desk"
+    study.mkdir(parents=True)
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(study / "matrix.png")
     table = Table(columns=("encoder", "psnr"), rows=(("blur", 1.5), ("noise", float("nan"))))
     kept = Records(tmp_path)
-    kept.write(record.replace(folder="study", files=(), table=table, picture="matrix.png"))
+    kept.write(record.replace(folder="studies/name/desk", files=(), table=table, picture="matrix.png"))
     (path,) = kept.paths()
     folder, written = make(kept.read(path))
     logged = {name: value for row in history(written) for name, value in row.items()}
     assert logged["picture.width"] == 6
-    assert (folder / "files" / logged["picture.path"]).read_bytes() == (tmp_path / "study" / "matrix.png").read_bytes()
+    assert (folder / "files" / logged["picture.path"]).read_bytes() == (study / "matrix.png").read_bytes()
     found = json.loads((folder / "files" / logged["table.path"]).read_text())
     assert (found["columns"], found["data"]) == (["encoder", "psnr"], [["blur", 1.5], ["noise", None]])
 

@@ -39,8 +39,9 @@ class Writing(Tracker):
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Taught:
-    """A finished stage on given weights, and their two records."""
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Taught:
+    """A finished stage on shipped weights, and their two records."""
+    monkeypatch.setenv("WORKBENCH_ZOO", str(tmp_path))
     (tmp_path / "given").mkdir()
     save_file({}, tmp_path / "given" / "weights.safetensors")
     stage = Taught(weights=Weights(source=str(tmp_path / "given")))
@@ -116,9 +117,9 @@ def test_a_study_says_that_the_key_is_rejected_and_goes_on(
     with wandb_server(rejects=True) as server:
         point_to(server.address)
         tracker = Recorder(tmp_path, "robustness", (), lines.append)
+        Taught().ensure(Runtime(tmp_path, tracker=tracker))
         assert tracker.process is not None
         try:
-            Taught().ensure(Runtime(tmp_path, tracker=tracker))
             wait_until(Records(tmp_path).problem.exists)
             tracker.close()
             tracker.process.wait(60)

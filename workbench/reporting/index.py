@@ -13,6 +13,7 @@ from workbench.bounds import MAX_COUNT
 from workbench.config import Config, UserError, parse_overrides
 from workbench.files import write_whole
 from workbench.reporting.page import paragraphs, write_html
+from workbench.settings import refuse_functions
 
 if TYPE_CHECKING:
     from workbench.results import StudyResults
@@ -61,16 +62,24 @@ def read_summary(folder: Path) -> Summary | None:
         return None
 
 
-def recipe_of(folder: Path) -> tuple[str, dict[str, Any]]:
+def recipe_of(folder: Path, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The preset and the overrides of the study whose results lie in `folder`.
 
+    Args:
+        given: names, as overrides, the functions that may be imported.
+
     Raises:
-        UserError: where they were never written down.
+        UserError: where they were never written down, or name another function.
     """
     summary = read_summary(folder)
     if summary is not None:
         # python -m workbench study NAME --preset PRESET, then the overrides
-        return summary.preset, parse_overrides(shlex.split(summary.command)[7:])
+        try:
+            overrides = parse_overrides(shlex.split(summary.command)[7:])
+        except (ValueError, RecursionError):
+            raise UserError(f"the command in report/{SUMMARY} cannot be read: run `study` again") from None
+        refuse_functions(overrides, given, "its command")
+        return summary.preset, overrides
     if "-" in folder.name:
         raise UserError("its overrides are not known: run `study` again with them, which computes nothing twice")
     return folder.name, {}

@@ -61,10 +61,13 @@ def publish_cached(name: str, preset: str, overrides: Mapping[str, Any], runtime
         publish(study, results, folder, runtime)
 
 
-def report_all(runtime: "Runtime") -> Path:
+def report_all(runtime: "Runtime", given: Mapping[str, Any] | None = None) -> Path:
     """Draw the page of every study that has results below the runs folder, then an index over them all.
 
     A study whose results cannot be gathered (a cell is gone) keeps the page that it has, and the index says so.
+
+    Args:
+        given: names, as overrides, the functions that may be imported: what stored commands name is not.
 
     Raises:
         UserError: if there are no results, or none that has a page.
@@ -80,7 +83,7 @@ def report_all(runtime: "Runtime") -> Path:
         for index, folder in enumerate(folders):
             update(index, len(folders), f"{folder.parent.name} {folder.name}")
             try:
-                study, results, _ = gather_cached(folder.parent.name, *recipe_of(folder), runtime)
+                study, results, _ = gather_cached(folder.parent.name, *recipe_of(folder, given or {}), runtime)
                 draw(study, results, folder)
             except UserError as error:
                 kept[folder] = str(error)

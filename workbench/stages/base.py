@@ -28,6 +28,7 @@ from workbench.bounds import MAX_BATCH
 from workbench.config import Config, UserError, digest, require_range
 from workbench.files import PARTIAL, flush, write_whole
 from workbench.progress import Progress, Silent, Update
+from workbench.tracking.inside import is_recordable
 from workbench.tracking.record import Record
 from workbench.tracking.tracker import Tracker
 
@@ -227,6 +228,8 @@ class Stage(Config):
 
     def _make(self, target: Path, runtime: Runtime) -> None:
         partial, replaced = target.with_suffix(PARTIAL), target.with_suffix(".replaced")
+        if partial.is_symlink():  # none of ours: what it leads to would be worked in, and scratch deleted there
+            partial.unlink()
         # a run killed just before its last rename has left all there is to do but that
         if not partial.is_dir() or _damage(partial) is not None:
             self._work(partial, runtime)
@@ -269,7 +272,9 @@ class Stage(Config):
             from workbench.zoo import weight_files
 
             weights = [path for part in self.shipped_parts(folder) for path in weight_files(part)]
-            files, contents = [str(path.relative_to(folder)) for path in weights], identity
+            # weights that are given from elsewhere are recorded by their digest alone
+            are_here = is_recordable(runtime.root, folder)
+            files, contents = [str(path.relative_to(folder)) for path in weights if are_here], identity
         else:
             checksums = read_provenance(folder)["files"]
             files, contents = [PROVENANCE, *checksums], digest(checksums)

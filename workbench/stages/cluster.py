@@ -1,6 +1,9 @@
 """The missing stages of a study as jobs of a SLURM cluster, through submitit: an array a kind of stage and level.
 
-runs/cluster/<job>_0_log.out    what a job says; submitit's own files lie beside it
+runs/cluster/<stage>-<random>/<job>_0_log.out    what a job says; submitit's own files lie beside it
+
+Submitit unpickles what jobs leave: each array has a new folder that nobody else can write to, so that nothing lies
+there already, in a runs folder from someone else.
 
 The runs folder and the data must lie on a file system that the nodes share. What a job that was killed, preempted or
 timed out leaves, the next one goes on from.
@@ -10,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -150,7 +154,9 @@ def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runt
     from submitit import AutoExecutor
     from submitit.core.utils import FailedJobError
 
-    wanted, away, folder = cluster.resources(name), elsewhere(runtime), runtime.root / "cluster"
+    wanted, away, all_jobs = cluster.resources(name), elsewhere(runtime), runtime.root / "cluster"
+    all_jobs.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=all_jobs))
     executor = AutoExecutor(folder=folder, cluster=cluster.kind)
     executor.update_parameters(
         name=name,

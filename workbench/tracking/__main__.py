@@ -1,36 +1,99 @@
-"""`python -m workbench.tracking RUNS`: the process that makes W&B runs beside a study.
+"""`python -m workbench.tracking RUNS`: the process that makes W&B runs beside a study, one for a runs folder.
 
 Its standard input is open as long as the study runs. It makes runs once a minute and when that ends: most of its work
-comes after the study, for even at the lowest priority it takes a share of caches and memory.
+comes after the study, for even at the lowest priority it takes a share of caches and memory. A second process of the
+same runs folder ends at once, before it loads anything: the first one finds what there is to make.
 """
 
+import faulthandler
 import os
-import select
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from workbench.tracking.turn import give_up, take_again, take_turn
 
 LOWEST_PRIORITY = 19
-PAUSE = 60.0
-"""Seconds between two looks for new records while the study runs."""
+PAUSE, PAUSE_AFTER = 60.0, 10.0
+"""Seconds between two looks for new records while the study runs, and after it, while others write some."""
+AFTER_STUDY = 1800
+"""Seconds that it may go on after the study."""
+GRACE = 60
+"""Seconds after those until it is ended where it hangs."""
+
+
+class OutOfTime(BaseException):
+    """The study has ended long ago. No Exception: nobody on the way may take it for one run's failure."""
 
 
 def main() -> None:
     """Publish the records below a runs folder until the study ends, and what is left then."""
-    os.nice(LOWEST_PRIORITY)
     runs = Path(sys.argv[1])
+    # a study hands its turn over; who starts this by hand takes it
+    turn = int(sys.argv[2]) if sys.argv[2:] else take_turn(runs)
+    if turn is None:
+        return
+    os.nice(LOWEST_PRIORITY)
+    os.set_inheritable(turn, False)
+    signal.signal(signal.SIGALRM, _out_of_time)
+    ended = threading.Event()
+    threading.Thread(target=_watch, args=(ended,), daemon=True).start()
+    try:
+        _publish_all(runs, turn, ended)
+    except OutOfTime:
+        _say(
+            f"ended, {AFTER_STUDY // 60} minutes after the study: the next study goes on, "
+            f"or python -m workbench sync --runs {runs}"
+        )
+
+
+def _publish_all(runs: Path, turn: int, ended: threading.Event) -> None:
+    """Publish until the study has ended and no other has left a record since the last look."""
+    from workbench.files import write_whole
+    from workbench.tracking.record import Records
+
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE") == "online":
         _try(runs, _check_key)  # at once, for a short study to say that the key is rejected
-    for _ in _wakes(PAUSE):
+    records, is_over = Records(runs), False
+    while True:
+        is_over = ended.wait(PAUSE)
+        seen = records.written()
         _try(runs, _publish)
+        with suppress(OSError):
+            write_whole(records.looked, seen)
+        if not is_over:
+            continue
+        if records.written() == seen:
+            _tear_down()
+            # a study that leaves a record now finds the turn free, or is seen here
+            give_up(turn)
+            if records.written() == seen or not take_again(turn):
+                return
+        time.sleep(PAUSE_AFTER)
 
 
-def _wakes(pause: float) -> Iterator[None]:
-    """Every `pause` seconds until standard input ends, and then once more."""
-    while not select.select([sys.stdin], [], [], pause)[0]:
-        yield
-    yield
+def _watch(ended: threading.Event) -> None:
+    """Wait for the end of standard input, the study; from then on time is limited, whatever is waited for."""
+    while os.read(0, 1024):
+        pass
+    faulthandler.dump_traceback_later(AFTER_STUDY + GRACE, exit=True)
+    signal.alarm(AFTER_STUDY)
+    ended.set()
+
+
+def _out_of_time(*_: Any) -> None:
+    raise OutOfTime
+
+
+def _tear_down() -> None:
+    """End W&B's own process: when the turn is free, another process may begin at once."""
+    if (wandb := sys.modules.get("wandb")) is not None:
+        wandb.teardown()
 
 
 def _try(runs: Path, step: Callable[[Path], str | None]) -> None:
@@ -40,10 +103,12 @@ def _try(runs: Path, step: Callable[[Path], str | None]) -> None:
 
     records = Records(runs)
     problem = step(runs)
-    if problem is None:
-        records.problem.unlink(missing_ok=True)
-    else:
+    if problem is not None:
         _say(problem)
+    with suppress(OSError):  # there may be no room for it
+        if problem is None:
+            records.problem.unlink(missing_ok=True)
+            return
         write_whole(records.problem, f"{problem}; upload later: python -m workbench sync --runs {runs}")
 
 
@@ -83,3 +148,6 @@ def _say(line: str) -> None:
 
 if __name__ == "__main__":
     main()
+    # at once: what Python would still do with half a gigabyte in memory may overlap with the next such process
+    sys.stdout.flush()
+    os._exit(0)

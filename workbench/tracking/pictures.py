@@ -18,14 +18,14 @@ PICTURES = ("degraded", "restored", "clean")
 
 def means(folder: Path, split: str) -> dict[str, float]:
     """The mean of every numeric column of the rows, by split and column; images that diverged count as the worst."""
-    frame = with_worst(_rows(folder)).select_dtypes(["number", "bool"])
+    frame = with_worst(_rows(folder / PER_IMAGE)).select_dtypes(["number", "bool"])
     return {f"{split}/{name}": float(value) for name, value in frame.mean().items()}
 
 
-def per_image_table(folder: Path) -> wandb.Table:
+def per_image_table(rows: Path, examples: Path | None) -> wandb.Table:
     """The rows, with the degraded, restored and clean image before the figures where they are kept."""
-    frame = _rows(folder)
-    thumbnails = _thumbnails(folder / EXAMPLES)
+    frame = _rows(rows)
+    thumbnails = {} if examples is None else _thumbnails(examples)
     data: list[Iterable[Any]] = [
         [image_id, *(thumbnails.get(image_id, {}).get(name) for name in PICTURES), *figures]
         for image_id, *figures in frame.itertuples(index=True)
@@ -33,16 +33,14 @@ def per_image_table(folder: Path) -> wandb.Table:
     return wandb.Table(columns=["image_id", *PICTURES, *frame.columns], data=data)
 
 
-def _rows(folder: Path) -> pd.DataFrame:
+def _rows(path: Path) -> pd.DataFrame:
     """Figures by image id, which as a number of 64 bits a browser would round."""
-    frame = pd.read_parquet(folder / PER_IMAGE)
+    frame = pd.read_parquet(path)
     return frame.set_index(frame["image_id"].astype(str)).drop(columns=["image_id"])
 
 
 def _thumbnails(path: Path) -> dict[str, dict[str, Any]]:
     """Image id -> picture's name -> wandb.Image."""
-    if not path.is_file():
-        return {}
     arrays = load_file(path)
     found: dict[str, dict[str, Any]] = {}
     for position, image_id in enumerate(arrays["image_id"].tolist()):

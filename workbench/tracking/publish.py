@@ -8,10 +8,13 @@ from pathlib import Path
 
 import wandb
 
+from workbench.addresses import shown
 from workbench.files import locked
-from workbench.tracking.record import Record, Records
-from workbench.tracking.run import make_run
-from workbench.tracking.upload import declare_inputs, is_uploaded, log_in, upload
+from workbench.tracking.contents import refuse_foreign_files
+from workbench.tracking.inside import OutsideError, folder_of, offline_run_of
+from workbench.tracking.record import LONGEST, Record, Records
+from workbench.tracking.run import UNREADABLE, make_run
+from workbench.tracking.upload import declare_inputs, first_line, is_uploaded, log_in, upload
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,13 @@ def publish(runs: Path, say: Callable[[str], None], *, online: bool, patience: f
         made = [_make(record, records, say) for record in known]
         if any(made):
             wandb.teardown()  # until then, W&B's own process may hold a run's last lines back
-        waiting = [(record, run) for record in known if (run := _waiting_run(record, records)) is not None]
-        if not online or not waiting:
+        if not online:
+            return Published()
+        waiting = [(record, run) for record in known if (run := _waiting_run(record, records, say)) is not None]
+        if not waiting:
             return Published()
         api = log_in()
-        say(f"uploading {len(waiting)} runs to {api.settings['base_url']} (log: {records.log})")
+        say(f"uploading {len(waiting)} runs to {shown(api.settings['base_url'])} (log: {records.log})")
         upload([run for _, run in waiting], records)
         uploaded = sum(_complete(record, run, records, api, say) for record, run in waiting)
         return Published(uploaded, len(waiting) - uploaded)
@@ -61,35 +66,46 @@ def _read(records: Records, say: Callable[[str], None]) -> list[Record]:
     for path in records.paths():
         try:
             found.append(records.read(path))
-        except ValueError as error:
-            say(f"{path} is skipped: {error}")
+        except (OSError, ValueError) as error:
+            say(f"{path} is skipped: {first_line(error)}")
     return found
 
 
 def _make(record: Record, records: Records, say: Callable[[str], None]) -> bool:
     """Make the offline run of a record unless that is done; whether one was made."""
-    mark, folder = records.mark_of(record), records.runs / record.folder
-    if mark is not None:
-        run = records.runs / mark.run
-        if mark.record == record.identity and (mark.uploaded or run.is_dir()):
-            return False
-        shutil.rmtree(run, ignore_errors=True)  # of what the stage made earlier
-    if not folder.is_dir():
-        return False  # deleted since
+    mark = records.mark_of(record)
     try:
+        # what a mark names may be deleted and uploaded
+        if mark is not None:
+            run = offline_run_of(records.runs, mark.run, record.run_id)
+            if mark.record == record.identity and (mark.uploaded or run.is_dir()):
+                return False
+            shutil.rmtree(run, ignore_errors=True)  # of what the stage made earlier
+        if record.files and not folder_of(records.runs, record.folder).is_dir():
+            return False  # deleted since
         records.mark(record, make_run(record, records.runs))
-    except (OSError, ValueError, KeyError, wandb.errors.Error) as error:
-        say(f"{record.name}: {type(error).__name__}: {error}")
+    except UNREADABLE as error:
+        say(f"{_name(record)}: {type(error).__name__}: {first_line(error)}")
         return False
     return True
 
 
-def _waiting_run(record: Record, records: Records) -> Path | None:
-    """The record's offline run if it is there and not uploaded."""
+def _waiting_run(record: Record, records: Records, say: Callable[[str], None]) -> Path | None:
+    """The record's offline run if it is there, not uploaded, and may be."""
     mark = records.mark_of(record)
     if mark is None or mark.uploaded or mark.record != record.identity:
         return None
-    return records.runs / mark.run
+    try:
+        run = offline_run_of(records.runs, mark.run, record.run_id)
+    except OutsideError:
+        return None  # said where it was to be made
+    try:
+        if not is_uploaded(run):
+            refuse_foreign_files(run, records.runs)
+    except (OSError, OutsideError) as error:
+        say(f"{_name(record)} is not uploaded: {first_line(error)}")
+        return None
+    return run
 
 
 def _complete(record: Record, run: Path, records: Records, api: wandb.Api, say: Callable[[str], None]) -> bool:
@@ -98,13 +114,18 @@ def _complete(record: Record, run: Path, records: Records, api: wandb.Api, say: 
         return False
     try:
         lacking = declare_inputs(record, api)
-    except wandb.errors.Error as error:
-        say(f"{record.name}: {error}")
+    except UNREADABLE as error:
+        say(f"{_name(record)}: {first_line(error)}")
         return False
     for name in lacking:
-        say(f"{record.name}: W&B has no artifact {name}")
+        say(f"{_name(record)}: W&B has no artifact {name}")
     # what was deleted before it was uploaded will never be there, and must not be waited for
     waited_for = [name for name in lacking if records.can_be_made(name.rpartition(":")[2])]
     if not waited_for:
         records.mark(record, run, uploaded=True)
     return not waited_for
+
+
+def _name(record: Record) -> str:
+    """What a record is called, in one line."""
+    return " ".join(record.name.split())[:LONGEST]

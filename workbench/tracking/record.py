@@ -5,14 +5,30 @@ runs/wandb-records/<run id>.logged   its mark, written by the process that talks
 """
 
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, BinaryIO
 
-from workbench.config import Config
+from pydantic import Field
+
+from workbench.config import Config, UserError, digest
 from workbench.files import write_whole
+from workbench.tracking.inside import folder_of
+from workbench.tracking.turn import RECORDS
 
-RECORDS = "wandb-records"
 MARK = ".logged"
+
+
+LARGEST = 32 * 2**20
+"""Bytes of a record; the largest study's has some hundred thousand."""
+
+LONGEST = 500
+"""Characters of a line that is said of what others have written."""
+
+Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
+"""What W&B takes for an artifact's name."""
+Versioned = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}:[0-9a-f]{12}$")]
 
 
 class Table(Config):
@@ -30,8 +46,8 @@ class Record(Config):
         job_type: the stage's name, or "study".
         config: what the identity is made of.
         inputs: artifacts that it used, each "name:alias", the name of a stage and its identity.
-        folder: where its files are, relative to the runs folder or absolute.
-        files: what its artifact holds, relative to `folder`.
+        folder: where its files are, relative to the runs folder or absolute: see `inside`.
+        files: what its artifact holds, relative to `folder`; () where they may not be recorded.
         contents: names what they hold, so that a stage that was made again is told from one that is cached.
         artifact: the artifact's name; its version goes by the alias `run_id`.
         artifact_type: "model", "results" and so on.
@@ -40,16 +56,16 @@ class Record(Config):
         project, group, tags: where W&B puts the run.
     """
 
-    run_id: str
-    job_type: str
+    run_id: Identity
+    job_type: Name
     name: str
     config: dict[str, Any]
-    inputs: tuple[str, ...] = ()
+    inputs: tuple[Versioned, ...] = ()
     folder: str
     files: tuple[str, ...] = ()
     contents: str = ""
-    artifact: str
-    artifact_type: str
+    artifact: Name
+    artifact_type: Name
     table: Table | None = None
     picture: str | None = None
     project: str = ""
@@ -78,11 +94,21 @@ class Records:
         runs: the runs folder.
         log: the file for what the process that talks to W&B has to say.
         problem: the file for why runs were not uploaded, in one line, which the study says when it ends.
+        looked: the file that says which records there were when a process had last made runs of them.
     """
 
     def __init__(self, runs: Path) -> None:
         self.runs, self.folder = runs, runs / RECORDS
         self.log, self.problem = self.folder / "log.txt", self.folder / "problem.txt"
+        self.looked = self.folder / ".looked"
+
+    def open_log(self) -> BinaryIO:
+        """The log, to be appended to: never another file that it is a link to.
+
+        Raises:
+            OSError: if it cannot be opened.
+        """
+        return os.fdopen(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "ab")
 
     def has(self, run_id: str) -> bool:
         """Whether there is a record of this run."""
@@ -91,7 +117,7 @@ class Records:
     def holds(self, record: Record) -> bool:
         """Whether this very record is kept."""
         path = self._path(record.run_id)
-        return path.is_file() and path.read_text() == _text(record)
+        return path.is_file() and path.read_bytes() == _text(record).encode()
 
     def write(self, record: Record) -> None:
         """Keep a record, in place of an earlier one of the same run."""
@@ -102,27 +128,50 @@ class Records:
         """The files of all records, in the order in which they were written."""
         return sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
 
+    def written(self) -> str:
+        """Says which records there are, and changes with every one that is written."""
+        found = ((path.name, path.stat()) for path in sorted(self.folder.glob("*.json")))
+        return digest([[name, status.st_mtime_ns, status.st_ino] for name, status in found])
+
+    def are_new(self) -> bool:
+        """Whether there are records that no process has looked at."""
+        looked = self.looked.read_bytes() if self.looked.is_file() else b""
+        return bool(self.paths()) and self.written().encode() != looked
+
+    def why_not_uploaded(self) -> str:
+        """Why runs were not uploaded, in one line; "": nothing speaks against it."""
+        if not self.problem.is_file():
+            return ""
+        with self.problem.open(encoding="utf-8", errors="replace") as file:
+            return file.readline(LONGEST).strip()
+
     def read(self, path: Path) -> Record:
         """A record.
 
         Raises:
-            ValueError: if it cannot be read, or is of another version of the workbench.
+            OSError, ValueError: if it cannot be read, is of another version of the workbench, or not this file's.
         """
-        return Record.parse(json.loads(path.read_text()))
+        record = Record.parse(_tree(path))
+        if record.run_id != path.stem:
+            raise UserError(f"it is of run {record.run_id}")
+        return record
 
     def can_be_made(self, run_id: str) -> bool:
         """Whether a run is made, or what it is made of is still there."""
         if not self.has(run_id):
             return False
-        record = self.read(self._path(run_id))
-        return self.mark_of(record) is not None or (self.runs / record.folder).is_dir()
+        try:
+            record = self.read(self._path(run_id))
+            return self.mark_of(record) is not None or folder_of(self.runs, record.folder).is_dir()
+        except (OSError, ValueError):
+            return False
 
     def mark_of(self, record: Record) -> Mark | None:
         """The mark of a run, of this record or an earlier one; None: it has none, or one that cannot be read."""
         path = self._path(record.run_id, MARK)
         try:
-            return Mark.parse(json.loads(path.read_text()))
-        except (FileNotFoundError, ValueError):
+            return Mark.parse(_tree(path))
+        except (OSError, ValueError):
             return None
 
     def mark(self, record: Record, run: Path, *, uploaded: bool = False) -> None:
@@ -132,6 +181,23 @@ class Records:
 
     def _path(self, run_id: str, suffix: str = ".json") -> Path:
         return self.folder / f"{run_id}{suffix}"
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that anybody may have written.
+
+    Raises:
+        OSError, ValueError: if it holds none.
+    """
+    if path.stat().st_size > LARGEST:
+        raise UserError(f"it is larger than {LARGEST // 2**20} MiB")
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise UserError("it is nested too deeply") from None
+    if not isinstance(tree, dict):
+        raise UserError("it holds no JSON object")
+    return tree
 
 
 def _text(record: Record) -> str:

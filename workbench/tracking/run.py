@@ -2,23 +2,54 @@
 
 import csv
 import shutil
+import struct
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import wandb
+from PIL import Image
+from safetensors import SafetensorError
 
 from workbench.metrics import calibration
 from workbench.tracking.calibration import log_calibration
-from workbench.tracking.pictures import PER_IMAGE, means, per_image_table
+from workbench.tracking.inside import file_of, folder_of
+from workbench.tracking.pictures import EXAMPLES, PER_IMAGE, means, per_image_table
 from workbench.tracking.record import Record
 
 CURVE = "metrics.csv"
+READ = (CURVE, PER_IMAGE, EXAMPLES, calibration.FILE)
 LARGE = 64 * 2**20
 """Bytes from which a file is referred to, with its checksum, and not uploaded: latents can be made again."""
 
 
+UNREADABLE = (
+    *(
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ),
+    *(zlib.error, struct.error, SafetensorError, Image.DecompressionBombError, wandb.errors.Error),
+)
+"""What comes of files that nobody has checked, by the libraries that read them."""
+
+
 def make_run(record: Record, runs: Path) -> Path:
-    """Make the offline run of a record whose folder is there; returns the run's folder."""
+    """Make the offline run of a record; returns the run's folder.
+
+    Raises:
+        OutsideError: if the record names files that it may not, before anything is made.
+        UNREADABLE: if its files are damaged.
+    """
+    folder = folder_of(runs, record.folder) if record.files or record.picture is not None else None
+    files = _files(record, folder)
     run = wandb.init(
         project=record.project,
         group=record.group,
@@ -35,35 +66,46 @@ def make_run(record: Record, runs: Path) -> Path:
     made = Path(run.dir).parent
     try:
         with run:
-            _log(run, record, runs / record.folder)
+            _log(run, record, files)
+            run.log_artifact(_artifact(record, files), aliases=[record.run_id])
     except BaseException:
         shutil.rmtree(made)  # half a run must not be uploaded
         raise
     return made
 
 
-def _log(run: Any, record: Record, folder: Path) -> None:
-    if (curve := folder / CURVE).is_file():
+def _files(record: Record, folder: Path | None) -> dict[str, Path]:
+    """The files of a record by their names: those of its artifact, those that are read here, and its picture."""
+    if folder is None:
+        return {}
+    named = {name: file_of(folder, name) for name in record.files}
+    if missing := [name for name, path in named.items() if path is None]:
+        raise FileNotFoundError(f"{missing[0]} is missing in {folder}")
+    read = {name: file_of(folder, name) for name in (*READ, record.picture) if name is not None}
+    return {name: path for name, path in (read | named).items() if path is not None}
+
+
+def _log(run: Any, record: Record, files: Mapping[str, Path]) -> None:
+    if (curve := files.get(CURVE)) is not None:
         with curve.open() as file:
             for row in csv.DictReader(file):
                 run.log({name: float(value) for name, value in row.items()}, step=int(float(row["step"])))
-    if (folder / PER_IMAGE).is_file():
-        run.summary.update(means(folder, record.config.get("split", "test")))
-        run.log({"per_image": per_image_table(folder)})
-    if (found := folder / calibration.FILE).is_file():
+    if (rows := files.get(PER_IMAGE)) is not None:
+        run.summary.update(means(rows.parent, record.config.get("split", "test")))
+        run.log({"per_image": per_image_table(rows, files.get(EXAMPLES))})
+    if (found := files.get(calibration.FILE)) is not None:
         log_calibration(run, found)
     if record.table is not None:
         run.log({"table": wandb.Table(columns=list(record.table.columns), data=[list(r) for r in record.table.rows])})
     if record.picture is not None:
-        run.log({"picture": wandb.Image(str(folder / record.picture))})
-    run.log_artifact(_artifact(record, folder), aliases=[record.run_id])
+        run.log({"picture": wandb.Image(str(files[record.picture]))})
 
 
-def _artifact(record: Record, folder: Path) -> wandb.Artifact:
+def _artifact(record: Record, files: Mapping[str, Path]) -> wandb.Artifact:
     """What the stage made, as a version of the artifact that is named after it."""
     artifact = wandb.Artifact(record.artifact, record.artifact_type, metadata={"inputs": list(record.inputs)})
     for name in record.files:
-        path = (folder / name).resolve()
+        path = files[name]
         if path.stat().st_size < LARGE:
             # finished files do not change: W&B needs no copies of them
             artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)

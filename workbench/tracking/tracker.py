@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from workbench.tracking.record import Record, Records
+from workbench.tracking.turn import take_turn
 
 PROJECT = "severity-workbench"
 
@@ -53,7 +54,7 @@ class Collector(Tracker):
 
 
 class Recorder(Tracker):
-    """Writes records, and starts the process that makes W&B runs of them.
+    """Writes records, and starts the process that makes W&B runs of them, unless another study's is at work.
 
     Args:
         runs: the runs folder.
@@ -68,7 +69,7 @@ class Recorder(Tracker):
         self.records = Records(runs)
         self.group, self.tags, self.say = group, tags, say
         self.num_recorded = 0
-        self.process = _start(self.records)
+        self.process: subprocess.Popen[bytes] | None = None
 
     def knows(self, run_id: str) -> bool:
         return self.records.has(run_id)
@@ -77,16 +78,21 @@ class Recorder(Tracker):
         tags = dict.fromkeys([self.group, *self.tags, *_kinds(record.config)])
         project = os.environ.get("WANDB_PROJECT") or PROJECT
         record = record.replace(project=project, group=self.group, tags=tuple(tags))
-        if self.records.holds(record):
-            return
         try:
+            if self.records.holds(record):
+                return
             self.records.write(record)
         except OSError as error:
             self.say(f"W&B: no record of {record.name} ({error.strerror})")
             return
         self.num_recorded += 1
+        if self.process is None:
+            self.process = _start(self.records)
 
     def close(self) -> None:
+        # of another study, or of one that was killed, the process may have ended before these records were written
+        if (self.process is None or self.process.poll() is not None) and self.records.are_new():
+            self.process = _start(self.records)
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
         if self.num_recorded:
@@ -95,27 +101,35 @@ class Recorder(Tracker):
                 f"W&B: {self.num_recorded} runs, made in the background, in {runs / 'wandb'} (log: {self.records.log})"
             )
             self.say(f"  look: wandb leet {runs / 'wandb'}    upload: python -m workbench sync --runs {runs}")
-        if self.records.problem.is_file():
-            self.say(f"W&B: {self.records.problem.read_text()}")
+        if problem := self.records.why_not_uploaded():
+            self.say(f"W&B: {problem}")
 
 
 def _start(records: Records) -> "subprocess.Popen[bytes] | None":
-    """The process that makes runs of the records; it ends by itself after its standard input, the study, does."""
+    """The process that makes runs of the records; it ends by itself after its standard input, the study, does.
+
+    None: there is one, or none can be started. What is recorded is then left to the one that there is, or to the next.
+    """
+    turn = take_turn(records.runs)
+    if turn is None:
+        return None
     try:
-        records.folder.mkdir(parents=True, exist_ok=True)
         records.problem.unlink(missing_ok=True)
-        with records.log.open("a") as log:
+        with records.open_log() as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "workbench.tracking", str(records.runs)],
+                [sys.executable, "-m", "workbench.tracking", str(records.runs), str(turn)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                pass_fds=[turn],
                 # Ctrl-C is not meant for it. No session of its own: Linux gives each session the same share of the
                 # processor, however nice its processes are.
                 process_group=0,
             )
     except OSError:
         return None
+    finally:
+        os.close(turn)  # the process has it
 
 
 def _kinds(tree: dict[str, Any]) -> Iterator[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import wandb
 
-from workbench.tracking.record import Record, Records
+from workbench.addresses import shown
+from workbench.tracking.record import LONGEST, Record, Records
 
 ANSWER_SECONDS = 10
 """The server has so long to answer a question."""
@@ -28,7 +29,7 @@ class NoKeyError(UploadError):
 
 def first_line(error: BaseException) -> str:
     """What W&B says is wrong, without what it adds."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0][:LONGEST]
 
 
 def log_in() -> wandb.Api:
@@ -42,7 +43,7 @@ def log_in() -> wandb.Api:
     host = wandb.setup().settings.base_url
     try:
         if not wandb.login(prompt=False, verify=False):
-            raise NoKeyError(f"no W&B key for {host}: run `wandb login`, or set WANDB_API_KEY")
+            raise NoKeyError(f"no W&B key for {shown(host)}: run `wandb login`, or set WANDB_API_KEY")
         _reach(host)
         return wandb.Api(timeout=ANSWER_SECONDS)
     except wandb.errors.AuthenticationError as error:
@@ -59,7 +60,7 @@ def _reach(host: str) -> None:
         pass
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise UploadError(f"W&B at {host} does not answer ({reason})") from None
+        raise UploadError(f"W&B at {shown(host)} does not answer ({reason})") from None
 
 
 def upload(offline_runs: Sequence[Path], records: Records) -> None:
@@ -72,7 +73,7 @@ def upload(offline_runs: Sequence[Path], records: Records) -> None:
     if not waiting:
         return
     try:
-        with records.log.open("a") as log:
+        with records.open_log() as log:
             subprocess.run(
                 [sys.executable, "-m", "wandb", "sync", *waiting],
                 env={**os.environ, "WANDB_DIR": str(records.runs)},  # it writes a log of its own

@@ -3,15 +3,18 @@
 import csv
 import logging
 import math
+import pickle
 import signal
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from workbench.config import UserError
@@ -22,6 +25,12 @@ from workbench.training.modules import TrainingModule
 Precision = Literal["float32", "bf16"]
 Progress = Callable[[int, int, dict[str, float]], None]
 CHECKPOINT = "last.ckpt"
+PARTS = {"epoch": int, "global_step": int, "state_dict": dict, "loops": dict, "callbacks": dict} | dict.fromkeys(
+    ("optimizer_states", "lr_schedulers"), list
+)
+"""What a checkpoint holds."""
+UNREADABLE = (OSError, ValueError, LookupError, EOFError, TypeError, AttributeError)
+"""What else torch makes of a file that it cannot read."""
 
 
 def fit(
@@ -51,8 +60,8 @@ def fit(
     """
     epochs = -(-data.num_steps // data.steps_per_epoch)
     checkpoint = folder / CHECKPOINT
-    if checkpoint.exists() and not _is_sound(checkpoint):
-        raise UserError(f"the checkpoint {checkpoint} is damaged: delete it, and the training begins again")
+    if checkpoint.exists() and (problem := _problem(checkpoint)) is not None:
+        raise UserError(f"the checkpoint {checkpoint} {problem}: delete it, and the training begins again")
     with _quiet(), _interruptible():
         trainer = lightning.Trainer(
             max_epochs=epochs,
@@ -68,18 +77,28 @@ def fit(
             enable_model_summary=False,
             callbacks=[_Curve(data, folder, label, validate, progress)],
         )
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=False)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     if not all(value.isfinite().all() for value in module.trained.state_dict().values()):
         raise _diverged(label, trainer.global_step, data.num_steps, "weights are not finite")
 
 
-def _is_sound(checkpoint: Path) -> bool:
-    """Whether a checkpoint, a zip archive by torch, holds all that was written."""
+def _problem(checkpoint: Path) -> str | None:
+    """What keeps a training from going on from a checkpoint; None: nothing. No code in it is run.
+
+    A partial stage may be someone else's, and pickle runs what it reads. Lightning writes tensors and plain data only.
+    """
     try:
-        with zipfile.ZipFile(checkpoint) as archive:
-            return archive.testzip() is None
-    except zipfile.BadZipFile:
-        return False
+        with zipfile.ZipFile(checkpoint) as archive:  # as torch writes it
+            if archive.testzip() is not None:
+                return "is damaged"
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        return "holds more than tensors and plain data, and is not read"
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, *UNREADABLE):
+        return "is damaged"
+    if not isinstance(state, dict) or any(not isinstance(state.get(name), kind) for name, kind in PARTS.items()):
+        return "is none of a training"
+    return None
 
 
 def _gpu_number(device: str) -> int:

@@ -51,7 +51,8 @@ def evaluate_front(
     default = on_test(cell, {})
     settings: dict[str, tuple[Evaluate, Any]] = {}
     for trial in sorted(study.best_trials, key=lambda trial: (trial.values[-1], trial.number)):
-        stage = on_test(cell, trial.params)
+        # whatever else a storage says of a trial
+        stage = on_test(cell, {path: value for path, value in trial.params.items() if path in task.search})
         if stage.identity != default.identity:
             settings.setdefault(stage.identity, (stage, trial))
     of_default = on_validation(cell, {}, num_val_images)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from workbench.addresses import shown, without_secrets
 from workbench.config import UserError
 
 if TYPE_CHECKING:
@@ -35,12 +36,6 @@ def open_storage(given: str | None, folder: Path) -> "BaseStorage":
 def address_of(given: str | None, folder: Path) -> str:
     """The storage in words that may be shown to optuna-dashboard."""
     return given or str(folder / JOURNAL)
-
-
-def shown(address: str) -> str:
-    """An address without its password."""
-    password = urlsplit(address).password if "://" in address else None
-    return address.replace(f":{password}@", ":***@") if password else address
 
 
 def dashboard_command(given: str | None, folder: Path) -> str:
@@ -79,7 +74,7 @@ def _database(url: str) -> "BaseStorage":
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
             )
     except (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError) as error:
-        raise UserError(f"the Optuna storage {shown(url)} cannot be reached: {_reason(error)}") from None
+        raise UserError(f"the Optuna storage {shown(url)} cannot be reached: {_reason(error, url)}") from None
 
 
 def _proxy(url: str) -> "BaseStorage":
@@ -95,14 +90,14 @@ def _proxy(url: str) -> "BaseStorage":
         proxy.wait_server_ready(ANSWER)
         return proxy
     except (ConnectionError, ImportError, ValueError) as error:
-        raise UserError(f"the Optuna storage {shown(url)} cannot be reached: {_reason(error)}") from None
+        raise UserError(f"the Optuna storage {shown(url)} cannot be reached: {_reason(error, url)}") from None
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, url: str) -> str:
     """The innermost cause that has words, in its first line: SQLAlchemy's own words wrap the driver's."""
     said = type(error).__name__
     cause: BaseException | None = error
     while cause is not None:
         said = next(iter(str(cause).splitlines()), said)
         cause = getattr(cause, "orig", None) or cause.__cause__
-    return said
+    return without_secrets(said, url)

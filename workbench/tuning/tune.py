@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock
 
+from workbench.addresses import shown
 from workbench.config import UserError, plain, require_range
 from workbench.goal import FEWEST, MAX_TRIALS, Goal, evaluation_of, images_of, means_of, on_test, on_validation
 from workbench.randomness import seed_of
@@ -25,7 +26,7 @@ from workbench.study import Study, Task, value_at
 from workbench.tuning.found import Found, TrialValues, Tuning, write_tuning
 from workbench.tuning.front import choose, evaluate_front, front_table
 from workbench.tuning.importance import importance
-from workbench.tuning.storage import address_of, dashboard_command, open_storage, shown
+from workbench.tuning.storage import address_of, dashboard_command, open_storage
 from workbench.tuning.transfer import transfer
 from workbench.tuning.workers import claim, elsewhere, recover
 
