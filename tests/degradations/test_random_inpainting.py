@@ -51,3 +51,37 @@ def test_no_signal_noise_or_residual_where_dropped() -> None:
     assert (measurement.y[~dropped] != x[~dropped]).all()
     assert (measurement.residual(torch.ones_like(x))[dropped] == 0).all()
     assert torch.equal(measurement.num_observed(), 3 * measurement.params["mask"].sum((1, 2, 3)))
+
+
+def test_dropped_pixels_may_be_measured_as_zeros_with_noise() -> None:
+    x, severity, ids = torch.rand(8, 3, 64, 64), torch.linspace(0.2, 1, 8), torch.arange(8)
+    measurement = RandomInpainting(noise_std=0.2, dropped="as_zeros").measure(x, severity, ids, 1)
+    dropped = (measurement.params["mask"] == 0).expand_as(x)
+    noise = measurement.y[dropped]
+    assert noise.std().item() == pytest.approx(0.2, rel=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.005)
+    assert measurement.observed is None
+    assert measurement.num_observed().tolist() == [3 * 64 * 64] * 8
+    # the residual of any image is y itself there: A leaves nothing of it
+    prediction = RandomInpainting().A(torch.rand_like(x), measurement.params)
+    torch.testing.assert_close(measurement.residual(prediction)[dropped], noise)
+    # masks and the noise of kept pixels are those of `excluded`
+    excluded = RandomInpainting(noise_std=0.2).measure(x, severity, ids, 1)
+    assert torch.equal(measurement.y[~dropped], excluded.y[~dropped])
+    assert torch.equal(measurement.params["mask"], excluded.params["mask"])
+
+
+def test_the_residual_of_noise_is_as_large_as_the_share_of_kept_pixels_says() -> None:
+    """60 % dropped: norms over all pixels are sqrt(1 / 0.4) = 1.6 times as large."""
+    x, ids = torch.rand(4, 3, 64, 64), torch.arange(4)
+    norms = []
+    for dropped in ("excluded", "as_zeros"):
+        degradation = RandomInpainting(dropped=dropped)
+        measurement = degradation.measure(x, torch.full((4,), 0.6 / 0.9), ids, 1)
+        norms.append(measurement.residual(degradation.A(x, measurement.params)).flatten(1).norm(dim=1))
+    torch.testing.assert_close(norms[1] / norms[0], torch.full((4,), 0.4**-0.5), rtol=0.05, atol=0)
+
+
+def test_the_default_leaves_the_identity_alone() -> None:
+    assert "dropped" not in RandomInpainting().canonical()
+    assert RandomInpainting(dropped="as_zeros").canonical()["dropped"] == "as_zeros"

@@ -2,9 +2,11 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from workbench import randomness
+from workbench.config import ADDED_LATER
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
 from workbench.tensors import Ids, Images, Measurements, Severities
@@ -17,9 +19,18 @@ class RandomInpainting(Degradation):
 
     Noise and residual live on the kept pixels; y is 0 where a pixel was dropped. For one image and seed the pixels
     kept at a severity are among those kept at any lower one, and at least one is always kept.
+
+    With `dropped` as_zeros a dropped pixel is measured too: as 0 plus noise. Then no pixel is unobserved, and norms are
+    over all of them. That is how the authors of Flash-Diffusion have it, and their step sizes are for such norms: where
+    60 % of the pixels are dropped and the residual is noise, they are sqrt(1 / 0.4) = 1.6 times those of the kept ones.
     """
 
     kind: Literal["random_inpainting"] = "random_inpainting"
+    dropped: Literal["excluded", "as_zeros"] = Field(
+        "excluded",
+        description="dropped pixels: not measured at all, or measured as 0 plus noise",
+        json_schema_extra=ADDED_LATER,
+    )
 
     linear: ClassVar[bool] = True
     identity_db: ClassVar[float] = 100.0
@@ -41,9 +52,9 @@ class RandomInpainting(Degradation):
         """The same masking: it is its own adjoint."""
         return physics.inpainting(params["mask"], y).A_adjoint(y)
 
-    def observed(self, params: Params) -> Tensor:
-        """The mask."""
-        return params["mask"]
+    def observed(self, params: Params) -> Tensor | None:
+        """The mask, or everything where dropped pixels are measured as zeros."""
+        return params["mask"] if self.dropped == "excluded" else None
 
     def describe(self, severity: float) -> str:
         """The fraction of pixels dropped."""
