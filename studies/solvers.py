@@ -128,6 +128,7 @@ study = Study(
         "start.timestep": "timestep",
         "sampler.num_steps": "num_steps",
         "sampler.eta": "eta",
+        "sampler.clean_end": None,  # false for ReSample as published, which has a grid of its own
     },
     presets={
         "smoke": preset(
