@@ -97,8 +97,9 @@ def cells_of(degradation: Degradation, solver: Solver, c: float) -> list[Axes]:
     }
     starts = (Full(), Official(c=c), SNRMatch(variance="encoder"))
     return [
-        {**common, "start": starts, "sampler.eta": (1.0,)},
+        # first the grid that names `start.kind`: the study's own axes, which do, are under a preset's first grid
         {**common, "start.kind": ("fixed",), "start.timestep": (200, 400), "sampler.eta": (1.0,)},
+        {**common, "start": starts, "sampler.eta": (1.0,)},
     ]
 
 
