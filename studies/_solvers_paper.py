@@ -27,7 +27,7 @@ from workbench.data import ImageFolder
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.diffusion import PriorRecipe
 from workbench.severity.loss import SeverityLoss
-from workbench.severity.start import Full, Official, SNRMatch
+from workbench.severity.start import Official, SNRMatch
 from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, ReSample, Solver
 from workbench.study import Axes, Preset
 
@@ -93,13 +93,14 @@ def cells_of(degradation: Degradation, solver: Solver, c: float) -> list[Axes]:
         "solver": (solver,),
         "tuned": (None,),
         "sampler.num_steps": (500 if is_resample else 1000,),
+        "sampler.eta": (1.0,),
         "sampler.clean_end": (not is_resample,),
     }
-    starts = (Full(), Official(c=c), SNRMatch(variance="encoder"))
     return [
-        # first the grid that names `start.kind`: the study's own axes, which do, are under a preset's first grid
-        {**common, "start.kind": ("fixed",), "start.timestep": (200, 400), "sampler.eta": (1.0,)},
-        {**common, "start": starts, "sampler.eta": (1.0,)},
+        # by `start.kind`, which the study's own axes name too: theirs lie under a preset's first grid
+        {**common, "start.kind": ("full",)},
+        {**common, "start": (Official(c=c), SNRMatch(variance="encoder"))},
+        {**common, "start.kind": ("fixed",), "start.timestep": (200, 400)},
     ]
 
 
