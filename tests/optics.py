@@ -40,6 +40,32 @@ def gamma(severity: float) -> Physics:
     return Gamma(1 + severity)
 
 
+def masked_frequencies(severity: float, image_shape: tuple[int, int, int]) -> LinearPhysics:
+    """Sound, as in MRI: every second row of frequencies is missing, and y is their real and imaginary parts."""
+    rows = (torch.arange(image_shape[1]) % 2 == 0).float()[:, None]
+
+    def measure(x: Tensor, **_: object) -> Tensor:
+        frequencies = torch.fft.fft2(x, norm="ortho")
+        return rows * torch.cat([frequencies.real, frequencies.imag], 1)
+
+    def adjoint(y: Tensor, **_: object) -> Tensor:
+        real, imaginary = (rows * y).chunk(2, 1)
+        return torch.fft.ifft2(torch.complex(real, imaginary), norm="ortho").real
+
+    return LinearPhysics(A=measure, A_adjoint=adjoint, img_size=image_shape)
+
+
+def masked_gamma(severity: float, image_shape: tuple[int, int, int], seed: int) -> Physics:
+    """Sound and not linear, behind a mask."""
+    mask = masked(severity, image_shape, seed, torch.device("cpu")).mask
+    return Physics(A=lambda x, **_: mask * x.clamp(min=1e-3) ** 2)
+
+
+def highlights(severity: float) -> Physics:
+    """Sound: 0 for most images, and yet every pixel is measured."""
+    return Physics(A=lambda x, **_: (x - 0.95).relu())
+
+
 def forgotten(severity: float) -> Physics:
     """Unsound: y is flat, and nothing leads back."""
     return Physics(A=lambda x, **_: x.flatten(1)[:, ::2])
@@ -92,7 +118,11 @@ def of_another_size(severity: float) -> Physics:
 
 
 def noisy(severity: float) -> Physics:
-    return Gamma(1.0, noise_model=GaussianNoise(sigma=0.1))
+    return Gamma(1.0, noise_model=GaussianNoise(sigma=0.1 + 0.1 * severity))
+
+
+def unevenly_noisy(severity: float) -> Physics:
+    return Gamma(1.0, noise_model=GaussianNoise(sigma=torch.tensor([0.1, 0.2])))
 
 
 def counting(severity: float) -> Physics:
@@ -105,6 +135,10 @@ def clipping(severity: float) -> Physics:
 
 def not_adjoint(severity: float) -> LinearPhysics:
     return LinearPhysics(A=lambda x, **_: x.roll(1, 2), A_adjoint=lambda y, **_: y.roll(1, 2))
+
+
+def blind(severity: float) -> Physics:
+    return Physics(A=lambda x, **_: 0 * x)
 
 
 def infinite(severity: float) -> Physics:

@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 import torch
 from cli_support import Trained
+from deepinv.physics import Inpainting
 from torch import Tensor
 
 from workbench.config import Config, UserError, parse_overrides
-from workbench.degradations import AnyDegradation, DeepinvPhysics, GaussianBlur, GivenPhysics
+from workbench.degradations import AnyDegradation, DeepinvPhysics, GaussianBlur, GivenPhysics, RandomInpainting
+from workbench.notebook import load_restorer
+from workbench.restorer import Restored
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS, Evaluate
 
@@ -164,7 +167,8 @@ UNSOUND = {
     "mixing_images": "measured differently beside others than alone",
     "growing": "depends on the severity (1 x 8 x 8 at 0, 1 x 8 x 8 at 0.5, 1 x 4 x 4 at 1)",
     "of_another_size": "cannot measure 1 x 16 x 16 images",
-    "noisy": "standard deviation of 0.1, but noise_std is 0.05",
+    "unevenly_noisy": "must have one standard deviation for all images",
+    "blind": "is 0 everywhere: it measures nothing",
     "counting": "its noise model is PoissonNoise",
     "clipping": "its sensor_model would be left out",
     "infinite": "is not finite",
@@ -189,8 +193,98 @@ def test_without_guidance_no_gradient_is_needed(factory: str) -> None:
     named(factory).check(SHAPE, gradient=False)
 
 
-def test_noise_of_its_own_that_agrees_is_fine() -> None:
-    named("noisy", noise_std=0.1).check(SHAPE, gradient=True)
+def test_the_level_of_noise_is_that_of_the_physics() -> None:
+    x, severity, ids = images()
+    operator = named("noisy")
+    operator.check(SHAPE, gradient=True)
+    measured = operator.measure(x, severity, ids, 0)
+    torch.testing.assert_close(measured.noise_std, 0.1 + 0.1 * severity)
+    noise = (measured.y - operator.A(x, measured.params)) / measured.noise_std.reshape(-1, 1, 1, 1)
+    assert noise.std().item() == pytest.approx(1, rel=0.1)
+    assert named("defocus").measure(x, severity, ids, 0).noise_std.tolist() == pytest.approx([0.05] * 6)
+    given = GivenPhysics(physics=optics.noisy(0.0))
+    assert given.measurement(x).noise_std.tolist() == pytest.approx([0.1] * 6)
+    assert GivenPhysics(physics=optics.noisy(0.0), noise_std=0.1).measurement(x).noise_std[0] == pytest.approx(0.1)
+
+
+def test_noise_that_contradicts_the_physics_is_refused() -> None:
+    for stated in (0.05, 0.0, 0.2):
+        with pytest.raises(
+            UserError, match=rf"standard deviation of 0\.1, but noise_std is {stated:g}: make them equal"
+        ):
+            named("noisy", noise_std=stated).check(SHAPE, gradient=True)
+        with pytest.raises(UserError, match="but noise_std is"):
+            GivenPhysics(physics=optics.noisy(0.0), noise_std=stated).measurement(images()[0])
+    with pytest.raises(UserError, match="its noise model is PoissonNoise"):
+        GivenPhysics(physics=optics.counting(0.0)).measurement(images()[0])
+
+
+def test_results_from_before_keep_their_names() -> None:
+    """The level of noise and what is observed were not to choose; a physics' source has its own part in the name."""
+    canonical = named("defocus").canonical()
+    assert canonical.keys() == {"kind", "noise_std", "view_by", "factory", "settings", "claims_linear", "source"}
+    assert canonical["noise_std"] == 0.05
+    assert named("defocus", noise_std=0.05).identity == named("defocus").identity
+    assert named("defocus", observed_by="all").identity != named("defocus").identity
+
+
+@pytest.mark.parametrize("factory", ["masked", "masked_gamma"])
+def test_dropped_entries_are_not_observed(factory: str) -> None:
+    x, severity, ids = images()
+    operator = named(factory)
+    operator.check(SHAPE, gradient=True)
+    measured = operator.measure(x, severity, ids, 0)
+    seeds = measured.params["seed"].tolist()
+    levels = severity.tolist()
+    masks = [
+        optics.masked(level, SHAPE, seed, torch.device("cpu")).mask for level, seed in zip(levels, seeds, strict=True)
+    ]
+    assert measured.observed is not None
+    assert torch.equal(measured.observed, torch.cat(masks))
+    assert not measured.y[measured.observed == 0].any(), "noise is not added to them"
+    assert torch.equal(measured.num_observed(), torch.cat(masks).sum((1, 2, 3)))
+    assert named(factory, observed_by="all").measure(x, severity, ids, 0).observed is None
+
+
+def test_missing_frequencies_are_not_observed() -> None:
+    x, severity, ids = images()
+    operator = named("masked_frequencies", claims_linear=True)
+    operator.check(SHAPE, gradient=True)
+    measured = operator.measure(x, severity, ids, 0)
+    assert measured.observed is not None
+    rows = measured.observed.flatten(0, 1).any(2)
+    assert rows[:, ::2].all()
+    assert not rows[:, 1::2].any()
+    # and the imaginary part of 4 frequencies, which is 0 for every real image
+    assert measured.num_observed().tolist() == [2 * 8 * 16 - 4] * 6
+
+
+@pytest.mark.parametrize("factory", ["defocus", "gamma", "highlights", "halved"])
+def test_all_else_is_observed(factory: str) -> None:
+    x, severity, ids = images()
+    measured = named(factory).measure(x, severity, ids, 0)
+    assert measured.observed is not None
+    assert torch.equal(measured.observed, torch.ones_like(measured.y))
+
+
+def test_a_given_y_may_hold_noise_where_nothing_is_observed() -> None:
+    x, _, _ = images()
+    g = torch.Generator().manual_seed(1)
+    physics = optics.masked(0.8, SHAPE, 3, torch.device("cpu"))
+    noise = 0.05 * torch.randn(x.shape, generator=g)
+    operator = GivenPhysics(physics=physics)
+    measurement = operator.measurement(physics.A(x) + noise)
+    torch.testing.assert_close(measurement.y, physics.mask * (x + noise))
+    assert torch.equal(measurement.num_observed(), physics.mask.sum().expand(6))
+    with pytest.warns(UserWarning, match="Inpainting: y is not zero but 1 throughout where A"):
+        filled = operator.measurement(physics.A(x) + 1 - physics.mask)
+    torch.testing.assert_close(filled.y, physics.A(x))
+    for wrong in (x, optics.masked(0.8, SHAPE, 4, torch.device("cpu")).A(x)):
+        with pytest.raises(
+            UserError, match="give the physics that y comes from, with its own mask, or set observed_by"
+        ):
+            operator.measurement(wrong)
+    assert GivenPhysics(physics=physics, observed_by="all").measurement(x).observed is None
 
 
 @pytest.mark.parametrize(("factory", "message"), [("not_adjoint", "not the adjoint"), ("gamma", "said to be linear")])
@@ -238,6 +332,29 @@ def test_an_object_restores_what_it_measured(cell: Evaluate, trained: Trained) -
 
     # the physics is listened to: guidance brings what it would measure closer to y
     assert misfit(restored(1.0)) < misfit(restored(0.0))
+
+
+def test_deepinvs_inpainting_restores_as_the_workbenchs_own(tmp_path: Path) -> None:
+    """Without an encoder, where the residual alone says where to begin: only what is observed may count."""
+    own, shape = RandomInpainting(), (1, 32, 32)
+    x = Evaluate().data.split("test").first(2).batch(slice(None))
+    severity, ids = torch.ones(2), torch.arange(2)
+    params = own.parameters(severity, torch.zeros(2, dtype=torch.int64), 0, shape)  # one mask for all
+    y = params["mask"] * (x + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
+    physics = Inpainting(img_size=shape, mask=params["mask"][0])
+    restorer = load_restorer(own, encoder="none", runs=tmp_path, overrides={"sampler.num_steps": 10})
+    expected = restorer.restore_all(own.received(y, severity, ids, params))
+
+    def restored(**fields: Any) -> Restored:
+        given = GivenPhysics(physics=physics, **fields)
+        return replace(restorer, degradation=given).restore_all(given.measurement(y))
+
+    same, all_entries = restored(), restored(observed_by="all")
+    assert same.ids.tolist() == expected.ids.tolist()
+    torch.testing.assert_close(same.start_variance, expected.start_variance)
+    torch.testing.assert_close(same.x_hat, expected.x_hat)
+    # zeros that pass for exact measurements make the estimate look better than it is
+    assert all_entries.start_variance.mean() < 0.7 * expected.start_variance.mean()
 
 
 def test_an_object_is_checked_when_it_is_used() -> None:

@@ -95,6 +95,14 @@ class AtSeverity(Degradation):
         """The member's."""
         return self.member.received(y, severity, ids, params)
 
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
+        """The member's."""
+        return self.member.given_parameters(params, image_shape)
+
+    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+        """The member's."""
+        return self.member.given_measurement(y, params)
+
     def describe(self, severity: float) -> str:
         """The member's level."""
         return self.member.describe(severity)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench import randomness
 from workbench.config import Config, UserError
+from workbench.degradations.given import Given, check_values, zero_where_unobserved
 from workbench.measurement import Measurement
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
@@ -32,6 +33,10 @@ class Degradation(Config):
     """What severity 0 -> 1 means in pixels or physical units."""
     noise_error: ClassVar[float] = 0.0
     """By what fraction the stated noise variance may be off; 0 where it is exact."""
+    unobserved: ClassVar[str] = "where it is not observed"
+    """Where y is 0 since nothing was measured there."""
+    when_it_is_not_zero: ClassVar[str] = "set it to 0 there, or give the operator that it comes from"
+    """What to do about a y that holds other values there."""
 
     # class variables in most members; properties here, since in some they depend on the settings
 
@@ -74,13 +79,17 @@ class Degradation(Config):
         """The image-domain view of y that a severity encoder reads, where y is no image; None: y itself."""
         return None
 
-    def given_parameters(self, params: Params) -> tuple[Params, list[str]]:
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
         """A user's own operator parameters as A takes them, and a line for each conversion.
+
+        Args:
+            params: all that the user gave, of any dtype, images first.
+            image_shape: (channels, height, width) of the images that A takes.
 
         Raises:
             UserError: for values that A cannot have and that have no one obvious reading.
         """
-        return params, []
+        return Given(self.kind, params, (), image_shape).taken({})
 
     def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
         """A user's own y as A would have made it with these parameters, and a line for each conversion.
@@ -88,7 +97,11 @@ class Degradation(Config):
         Raises:
             UserError: naming the images whose y contradicts their parameters.
         """
-        return y, []
+        check_values(y)
+        observed = self.observed(params)
+        if observed is None:
+            return y, []
+        return zero_where_unobserved(y, observed, self.unobserved, self.when_it_is_not_zero)
 
     def check(self, image_shape: tuple[int, int, int], gradient: bool) -> None:
         """Refuse, before compute is spent, an operator that cannot measure (channel, height, width) images.

@@ -14,6 +14,7 @@ from workbench.degradations.base import Degradation, Params
 from workbench.degradations.deepinv_physics import DeepinvPhysics
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.gaussian_noise import GaussianNoise
+from workbench.degradations.given import Given
 from workbench.degradations.haze import Haze
 from workbench.degradations.jpeg import JPEG
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
@@ -166,6 +167,21 @@ class Compose(Degradation):
         """The last part's."""
         *_, (part, own, _) = self._each(params)
         return part.view(y, own)
+
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
+        """The parts' severities, and every part's parameters by its own rules."""
+        prefixes = tuple(f"{position}.{part.kind}." for position, part in enumerate(self.parts))
+        of_parts = [name for name in params if name.startswith(prefixes)]
+        given = Given(self.kind, params, ("severity", *of_parts), image_shape)
+        taken = {"severity": given.numbers("severity", len(self.parts), low=0, high=1)}
+        for part, prefix in zip(self.parts, prefixes, strict=True):
+            taken |= given.part(prefix, part.given_parameters)
+        return given.taken(taken)
+
+    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+        """The last part's."""
+        *_, (part, own, _) = self._each(params)
+        return part.given_measurement(y, own)
 
     def describe(self, severity: float) -> str:
         """Every part's level; at most that, where shares are drawn."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from workbench import randomness
 from workbench.config import UserError
 from workbench.degradations.base import Params
+from workbench.degradations.given import Given, refuse
 from workbench.degradations.physics_check import attempt
 from workbench.degradations.user_physics import ImageShape, UserPhysics
 from workbench.tensors import Ids, Severities
@@ -116,6 +117,22 @@ class DeepinvPhysics(UserPhysics):
             draws = randomness.per_image(ids, (seed, "physics"), lambda g: torch.randint(2**31, (), generator=g))
             params["seed"] = draws.to(severity.device)
         return params
+
+    def given_parameters(self, params: Params, image_shape: ImageShape) -> tuple[Params, list[str]]:
+        """Severities, seeds and the images' own shape."""
+        seed = ("seed",) if self.draws_parameters else ()
+        given = Given(self.kind, params, ("level", "image_shape", *seed), image_shape)
+        taken = {
+            "level": given.numbers("level", low=0, high=1, meaning="the severity"),
+            "image_shape": given.numbers("image_shape", 3, low=1, high=max(image_shape), whole=True).long(),
+        }
+        refuse(
+            (taken["image_shape"] != torch.tensor(image_shape)).any(1),
+            f"image_shape of {self.kind} is not that of the images, {image_shape}",
+        )
+        if seed:
+            taken["seed"] = given.numbers("seed", low=0, high=2**31 - 1, whole=True).long()
+        return given.taken(taken)
 
     def physics_for(self, level: float, seed: int | None, image_shape: ImageShape, like: Tensor) -> "Physics":
         settings = json.dumps(self.settings, sort_keys=True)

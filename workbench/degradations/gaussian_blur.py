@@ -6,6 +6,7 @@ import torch
 
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
+from workbench.degradations.given import Given
 from workbench.tensors import Ids, Images, Measurements, Severities
 
 MIN_STD, MAX_STD = 0.3, 3.0  # pixels, at severity 0 and 1
@@ -36,6 +37,11 @@ class GaussianBlur(Degradation):
     def A_adjoint(self, y: Measurements, params: Params) -> Images:
         """The transposed convolution; what falls on the border's padding is added to the edge pixel."""
         return physics.blur(params["filter"], y).A_adjoint(y)
+
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
+        """A kernel of any odd size; one of another sum is divided by it."""
+        given = Given(self.kind, params, ("filter",), image_shape)
+        return given.taken({"filter": given.kernel("filter")})
 
     def describe(self, severity: float) -> str:
         """The standard deviation in pixels."""

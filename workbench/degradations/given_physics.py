@@ -1,5 +1,7 @@
 """A physics object at hand, to restore what it measured."""
 
+import warnings
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -24,6 +26,8 @@ class GivenPhysics(UserPhysics):
         operator = GivenPhysics(physics=physics, noise_std=0.05)
         restorer = load_restorer(operator)
         x_hat = restorer.restore_all(operator.measurement(y, image_shape=(1, 32, 32))).x_hat
+
+    `noise_std` may be left out where the physics has Gaussian noise of its own, whose level it then is.
 
     An object cannot be named in a study's cache: there, use DeepinvPhysics with the function that makes it.
     """
@@ -99,6 +103,7 @@ class GivenPhysics(UserPhysics):
                 f"{self.label} measures {image_shape} images as {tuple(made.shape[1:])}, but y holds "
                 f"{tuple(y.shape[1:])}: say the right image_shape, or take the physics that y comes from"
             )
-        received = self.received(y, severity, ids, params)
-        # no severity is known
-        return Measurement(y, ids, received.noise_std, params, view=received.view)
+        y, lines = self.given_measurement(y, params)
+        for line in lines:
+            warnings.warn(f"{self.label}: {line}", stacklevel=2)
+        return replace(self.received(y, severity, ids, params), severity=None)  # which is not known

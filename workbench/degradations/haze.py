@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from workbench import randomness
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
+from workbench.degradations.given import Given, refuse
 from workbench.tensors import Ids, Images, Measurements, Severities
 
 MAX_THICKNESS = 2.0  # optical thickness at the scene's mean depth, at severity 1
@@ -17,6 +18,7 @@ RELIEF = 0.2  # std of the depth about that slope
 MIN_DEPTH = 0.1
 RELIEF_POINTS = 4  # a side, between which the relief is interpolated
 MIN_AIRLIGHT = 0.7  # on [0, 1] images
+OPAQUE = 10.0  # optical thickness: 1/100 of an 8-bit level is left of the contrast
 
 
 class Haze(Degradation):
@@ -53,6 +55,24 @@ class Haze(Degradation):
         """The hazy image."""
         scene = [x, params["depth"].to(x), params["airlight"].to(x)]
         return physics.haze(params["thickness"], x).A(scene)
+
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
+        """Thickness and depth that are not negative and let light through somewhere; an airlight on [0, 1].
+
+        Raises:
+            UserError: also where the haze is so thick that nothing of the image is left.
+        """
+        given = Given(self.kind, params, ("thickness", "depth", "airlight"), image_shape)
+        channels, height, width = image_shape
+        grey_or_colour = (1, channels)
+        thickness = given.numbers("thickness", 1, 1, 1, low=0, high=math.inf, meaning="optical thickness at depth 1")
+        depth = given.numbers("depth", 1, height, width, low=0, high=math.inf)
+        airlight = given.numbers("airlight", grey_or_colour, 1, 1, low=0, high=1, meaning="on [0, 1] images")
+        refuse(
+            (thickness * depth).flatten(1).amin(1) > OPAQUE,
+            f"thickness times depth of haze is above {OPAQUE:g} everywhere: nothing of the image is left",
+        )
+        return given.taken({"thickness": thickness, "depth": depth, "airlight": airlight})
 
     def describe(self, severity: float) -> str:
         """How much of the light from mean depth arrives."""

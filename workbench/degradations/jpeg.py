@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench.degradations.base import Degradation, Params
+from workbench.degradations.given import Given
 from workbench.tensors import Ids, Images, Measurements, Severities
 
 MAX_QUALITY, MIN_QUALITY = 95, 5  # libjpeg's scale, at severity 0 and 1
@@ -41,6 +42,11 @@ class JPEG(Degradation):
             raise ValueError(f"JPEG files hold 1 or 3 channels, the images have {x.shape[1]}")
         result: Tensor = _FileWithGradient.apply(x, params["quality"])
         return result
+
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
+        """Qualities on libjpeg's whole scale."""
+        given = Given(self.kind, params, ("quality",), image_shape)
+        return given.taken({"quality": given.numbers("quality", low=1, high=100, whole=True)})
 
     def describe(self, severity: float) -> str:
         """The quality."""

@@ -11,6 +11,7 @@ from workbench import randomness
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.gaussian_noise import GaussianNoise
+from workbench.degradations.given import Given, on_behalf_of
 from workbench.degradations.jpeg import JPEG
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.random_inpainting import RandomInpainting
@@ -119,6 +120,31 @@ class Mixture(Degradation):
                 elsewhere = torch.ones_like(observed) if result is None else result
                 result = torch.where(_per_image(params["member"] == position, observed), observed, elsewhere)
         return result
+
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
+        """Who is whose, and every member's parameters by its own rules, for its own images."""
+        prefixes = tuple(f"{member.kind}." for member in self.members)
+        of_members = [name for name in params if name.startswith(prefixes)]
+        given = Given(self.kind, params, ("member", *of_members), image_shape)
+        last = len(self.members) - 1
+        kinds = ", ".join(f"{position} {member.kind}" for position, member in enumerate(self.members))
+        chosen = given.numbers("member", low=0, high=last, whole=True, meaning=kinds).long()
+        taken = {"member": chosen}
+        for position, member in enumerate(self.members):
+            taken |= given.part(prefixes[position], member.given_parameters, (chosen == position).nonzero()[:, 0])
+        return given.taken(taken)
+
+    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+        """Each image's by its own member."""
+        y, lines = y.clone(), []
+        for position, member in enumerate(self.members):
+            group = (params["member"] == position).nonzero()[:, 0]
+            if len(group):
+                own = {name: value[group] for name, value in _own(params, member).items()}
+                with on_behalf_of(member.kind, group):
+                    y[group], said = member.given_measurement(y[group], own)
+                lines += [f"{member.kind}: {line}" for line in said]
+        return y, lines
 
     def describe(self, severity: float) -> str:
         """Every member's level."""

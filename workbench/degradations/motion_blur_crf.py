@@ -8,6 +8,7 @@ from torch import Tensor
 from workbench import randomness
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
+from workbench.degradations.given import Given
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 MAX_EXTENT = 9.0  # pixels, at severity 1
@@ -50,6 +51,12 @@ class MotionBlurCRF(Degradation):
         light = to_linear_light(x)
         exposed = params["gain"].to(x) * physics.blur(params["filter"], light).A(light)
         return camera_response(exposed).clamp(0, 1)
+
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
+        """A kernel of any odd size, of sum 1 since the exposure is the gain's; and the gain."""
+        given = Given(self.kind, params, ("filter", "gain"), image_shape)
+        gain = given.numbers("gain", 1, 1, 1, low=0.01, high=100, meaning="exposure in linear light, 1 leaves it")
+        return given.taken({"filter": given.kernel("filter"), "gain": gain})
 
     def describe(self, severity: float) -> str:
         """The extent of the path in pixels and the exposure gain."""

@@ -75,6 +75,8 @@ class _Trial:
             raise UserError(f"{self.where}: A of 2 images must be one real tensor, image first, got {_make(y)}")
         if not bool(y.isfinite().all()):
             raise UserError(f"{self.where}: A of images on [0, 1] is not finite")
+        if not bool(y.any()):
+            raise UserError(f"{self.where}: A of random images is 0 everywhere: it measures nothing")
         self._constancy(y)
         if gradient:
             self._gradient()
@@ -96,11 +98,13 @@ class _Trial:
         noise, noise_std = physics.noise_model, self.operator.noise_std
         if type(noise) is GaussianNoise:
             sigma = torch.as_tensor(noise.sigma)
-            if not torch.allclose(sigma, torch.full_like(sigma, noise_std), rtol=1e-4):
+            if noise_std is not None and not torch.allclose(sigma, torch.full_like(sigma, noise_std), rtol=1e-4):
                 raise UserError(
                     f"{self.where}: its own noise has a standard deviation of {sigma.max():g}, but noise_std is "
-                    f"{noise_std:g}: make them equal, or set its noise_model to ZeroNoise()"
+                    f"{noise_std:g}: make them equal (or leave noise_std out), or set its noise_model to ZeroNoise()"
                 )
+            if not torch.equal(sigma, sigma.flatten()[0].expand_as(sigma)):
+                raise UserError(f"{self.where}: its own noise must have one standard deviation for all images")
         elif type(noise) is not ZeroNoise:
             raise UserError(
                 f"{self.where}: its noise model is {type(noise).__name__}, but noise here is Gaussian of noise_std: "

@@ -9,6 +9,7 @@ from workbench import randomness
 from workbench.config import ADDED_LATER
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
+from workbench.degradations.given import Given
 from workbench.tensors import Ids, Images, Measurements, Severities
 
 MAX_DROPPED = 0.9  # fraction of the pixels at severity 1
@@ -36,6 +37,11 @@ class RandomInpainting(Degradation):
     identity_db: ClassVar[float] = 100.0
     draws_parameters: ClassVar[bool] = True
     severity_range: ClassVar[str] = "probability that a pixel is dropped 0 -> 90 %, linear"
+    unobserved: ClassVar[str] = "where the mask drops"
+    when_it_is_not_zero: ClassVar[str] = (
+        "if the mask is inverted, give 1 - mask; if it is another picture's, give each picture its own; if the picture "
+        "was never masked, multiply it by the mask"
+    )
 
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
         """`mask` (batch, 1, height, width): 1 where a pixel is kept, 0 where it is dropped."""
@@ -55,6 +61,11 @@ class RandomInpainting(Degradation):
     def observed(self, params: Params) -> Tensor | None:
         """The mask, or everything where dropped pixels are measured as zeros."""
         return params["mask"] if self.dropped == "excluded" else None
+
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
+        """A mask of zeros and ones; 0 and 255 are read as such."""
+        given = Given(self.kind, params, ("mask",), image_shape)
+        return given.taken({"mask": given.mask("mask")})
 
     def describe(self, severity: float) -> str:
         """The fraction of pixels dropped."""

@@ -8,9 +8,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from workbench.degradations.base import Degradation, Params
+from workbench.degradations.given import Given, refuse
 from workbench.tensors import Ids, Images, Measurements, Severities
 
 MAX_FACTOR = 4.0  # at severity 1
+MAX_OFF_ONE = 1e-3  # the sum of an interpolation's weights, by rounding
+MAX_WEIGHT = 2.0  # of a pixel in an interpolation; bicubic's stay below
 
 
 class SuperResolution(Degradation):
@@ -26,6 +29,10 @@ class SuperResolution(Degradation):
     linear: ClassVar[bool] = True
     identity_db: ClassVar[float] = 100.0
     severity_range: ClassVar[str] = "reduction of each side 1 -> 4 times, linear, to whole pixels"
+    unobserved: ClassVar[str] = "beyond the low-resolution image"
+    when_it_is_not_zero: ClassVar[str] = (
+        "y is the low-resolution image in the top left corner and 0 elsewhere: give it as it was before it was enlarged"
+    )
 
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
         """`size` (batch, 2), the low height and width; `rows` and `columns`, the interpolations to them, zero beyond.
@@ -66,6 +73,23 @@ class SuperResolution(Degradation):
             low = image[None, :, :height, :width]
             enlarged.append(F.interpolate(low, y.shape[2:], mode="bicubic", align_corners=False))
         return torch.cat(enlarged)
+
+    def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
+        """Sizes within the image's, and interpolations to them: each row keeps a constant, those beyond are zero."""
+        given = Given(self.kind, params, ("size", "rows", "columns"), image_shape)
+        sides = image_shape[1:]
+        size = given.numbers("size", 2, low=1, high=max(sides), whole=True, meaning="height and width in pixels").long()
+        matrices = {}
+        for axis, (name, side) in enumerate(zip(("rows", "columns"), sides, strict=True)):
+            refuse(size[:, axis] > side, f"size of {self.kind} is larger than the images, {sides[0]} x {sides[1]}")
+            matrices[name] = given.numbers(name, side, side, low=-MAX_WEIGHT, high=MAX_WEIGHT)
+            inside = torch.arange(side) < size[:, axis, None]
+            off = (matrices[name].sum(2) - inside.to(matrices[name])).abs() > MAX_OFF_ONE
+            refuse(
+                (off | (matrices[name].any(2) & ~inside)).any(1),
+                f"{name} of {self.kind} must hold as many rows of sum 1 as size says, and zeros beyond",
+            )
+        return given.taken({"size": size, **matrices})
 
     def describe(self, severity: float) -> str:
         """How many times smaller each side becomes."""

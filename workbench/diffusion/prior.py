@@ -7,9 +7,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from workbench.config import NOT_IDENTITY, Config
+from workbench.config import NOT_IDENTITY, Config, UserError
 from workbench.diffusion.sampler import diffuse
 from workbench.diffusion.schedule import Schedule
+from workbench.diffusion.scheduler_folder import read_scheduler
 from workbench.pretrained import load_strictly, save_half
 from workbench.tensors import Latents, Timesteps
 
@@ -23,18 +24,19 @@ class Prior(nn.Module):
     Args:
         unet: a diffusers UNet2DModel on scaled latents.
         scheduler: a diffusers DDPMScheduler; its config says what the network predicts (epsilon, sample, v_prediction).
+        notes: lines on what was left out when both were read.
 
     Raises:
         ValueError: for another prediction_type, or if alpha_bar does not fall within (0, 1).
     """
 
-    def __init__(self, unet: Any, scheduler: Any) -> None:
+    def __init__(self, unet: Any, scheduler: Any, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
         if scheduler.config.prediction_type not in get_args(Prediction):
             raise ValueError(
                 f"prediction_type must be one of {get_args(Prediction)}, not {scheduler.config.prediction_type!r}"
             )
-        self.unet, self.scheduler = unet, scheduler
+        self.unet, self.scheduler, self.notes = unet, scheduler, notes
         self.schedule = Schedule(scheduler.alphas_cumprod)
 
     @property
@@ -132,16 +134,30 @@ def load_prior(folder: Path) -> Prior:
     """Read `unet/` and `scheduler/` from a diffusers folder.
 
     Raises:
-        UserError: if either is missing or unsound.
+        UserError: if either is missing, unsound or of a kind that the prior cannot represent.
     """
-    from diffusers import DDPMScheduler, UNet2DModel
-
-    from workbench.config import UserError
+    from diffusers import UNet2DModel
 
     unet = load_strictly(UNet2DModel, folder / "unet")
-    if not (folder / "scheduler" / "scheduler_config.json").is_file():
-        raise UserError(f"{folder}/scheduler holds no scheduler_config.json")
+    _check_unet(unet.config, folder / "unet")
+    scheduler, notes = read_scheduler(folder / "scheduler")
     try:
-        return Prior(unet, DDPMScheduler.from_pretrained(folder / "scheduler")).eval()
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:  # the last: a schedule unknown to diffusers
+        return Prior(unet, scheduler, notes).eval()
+    except ValueError as error:
         raise UserError(f"{folder}/scheduler is unsound: {error}") from error
+
+
+def _check_unet(config: Any, folder: Path) -> None:
+    """Refuse a network that answers, or asks for, something else than a noise predictor of latents and timesteps."""
+    if config.out_channels != config.in_channels:
+        variances = ", as if it predicted variances too" if config.out_channels == 2 * config.in_channels else ""
+        raise UserError(
+            f"{folder}/config.json: the network answers {config.out_channels} channels for {config.in_channels}"
+            f"{variances}: not supported"
+        )
+    if config.time_embedding_type == "fourier":
+        raise UserError(
+            f"{folder}/config.json: the network takes noise levels in the place of timesteps: not supported"
+        )
+    if config.class_embed_type is not None or config.num_class_embeds is not None:
+        raise UserError(f"{folder}/config.json: the network asks for the class of an image: not supported")

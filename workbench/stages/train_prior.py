@@ -74,6 +74,8 @@ class TrainPrior(OnAutoencoder):
             return loaded
         folder = self.ensure(runtime)
         prior = load_prior(folder)
+        for note in prior.notes:
+            runtime.progress.say(note)
         _require_channels(prior, folder, self.autoencoder_stage().load(runtime).latent_channels)
         runtime.loaded[self.identity] = runtime.place(prior.requires_grad_(False))
         return prior

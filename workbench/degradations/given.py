@@ -1,0 +1,307 @@
+"""What a user gives: parameters and measurements that have one reading are converted with a line, others refused."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.config import UserError
+from workbench.tensors import Measurements
+
+ROUNDING = 2 / 255 + 1e-6
+"""What 8-bit files may make of a 0."""
+OFF_ONE = 1e-4
+"""How far a sum may be from 1, and a flag from 0 and 1, by rounding."""
+MAX_VALUE = 10.0
+"""Of |y| on the scale of [0, 1] images; noise of standard deviation 0.5 stays far below."""
+ALMOST_ALL = 0.99
+NOISE_ALONE = 1.5
+"""Times its standard deviation, values on average are more than noise."""
+NUM_NAMED = 5
+
+Size = int | tuple[int, ...] | None
+"""A dimension of an array: what it must be, one of what it may be, or anything."""
+
+
+class ImagesError(UserError):
+    """What some images of a batch came with cannot be.
+
+    Args:
+        images: their positions in the batch, from 0.
+        reason: what is wrong, and what to do.
+    """
+
+    def __init__(self, images: Sequence[int], reason: str) -> None:
+        super().__init__(f"{listed(images)}: {reason}")
+        self.images, self.reason = list(images), reason
+
+    def __reduce__(self) -> tuple[Any, ...]:  # from process to process
+        return type(self), (self.images, self.reason)
+
+
+class Given:
+    """A user's arrays as the parameters of an operator; each method takes one of them.
+
+    Args:
+        operator: its kind, for messages.
+        arrays: by name, of any dtype, images first.
+        names: what the operator's parameters are called.
+        image_shape: (channels, height, width) of the images that it takes.
+
+    Raises:
+        UserError: for arrays that are missing or of unequal numbers of images.
+    """
+
+    def __init__(
+        self, operator: str, arrays: Mapping[str, Tensor], names: Sequence[str], image_shape: tuple[int, int, int]
+    ) -> None:
+        self.operator, self.arrays, self.image_shape = operator, arrays, image_shape
+        self.lines: list[str] = []
+        missing = [name for name in names if name not in arrays]
+        if missing:
+            found = f", found {', '.join(arrays)}" if arrays else ""
+            raise UserError(f"{operator} needs {' and '.join(missing)}{found}")
+        spare = [name for name in arrays if name not in names]
+        if spare:
+            takes = f"takes {', '.join(names)}" if names else "has no parameters"
+            self.lines.append(f"{', '.join(spare)} left out: {operator} {takes}")
+        numbers = {name: len(arrays[name]) if arrays[name].ndim else 0 for name in names}
+        if len(set(numbers.values())) > 1:
+            counts = ", ".join(f"{name} for {number}" for name, number in numbers.items())
+            raise UserError(f"the parameters of {operator} are for different numbers of images: {counts}")
+        self.num_images = next(iter(numbers.values()), 0)
+
+    def mask(self, name: str) -> Tensor:
+        """1 where a pixel is kept and 0 where it is dropped; of one channel or as many as the images."""
+        channels, height, width = self.image_shape
+        value = self._array(name, (1, channels), height, width)
+        unit = max(1.0, float(value.max())) if value.numel() else 1.0
+        kept, dropped = (value - unit).abs() <= OFF_ONE * unit, value.abs() <= OFF_ONE * unit
+        self._refuse_values(
+            name, value, ~(kept | dropped), "1 where a pixel is kept and 0 where it is dropped: threshold it"
+        )
+        if unit > 1 + OFF_ONE:
+            self.lines.append(f"{name} of {self.operator}: 0 and {unit:g} read as 0 and 1")
+        refuse(~_any(kept), f"{name} of {self.operator} keeps no pixel")
+        return kept.to(torch.get_default_dtype())
+
+    def kernel(self, name: str) -> Tensor:
+        """Non-negative, of odd height and width and of sum 1; of one channel or as many as the images."""
+        value = self._array(name, (1, self.image_shape[0]), None, None)
+        sides = dict(zip(("row", "column"), value.shape[2:], strict=True))
+        even = [side for side, number in sides.items() if number % 2 == 0]
+        if even:
+            raise UserError(
+                f"{name} of {self.operator} is {value.shape[2]} x {value.shape[3]}, and a kernel has odd sides: pad it "
+                f"by a {' and a '.join(even)} of zeros so that its centre is on a pixel"
+            )
+        # rounding of a Fourier transform leaves values a hair below 0
+        negative = value < -1e-6 * value.abs().amax((1, 2, 3), keepdim=True)
+        refuse(_any(negative), f"{name} of {self.operator} has negative values, and a kernel has none")
+        total = value.sum((2, 3), keepdim=True)
+        refuse(_any(total <= 0), f"{name} of {self.operator} is zero, and a kernel sums to 1")
+        if bool(((total - 1).abs() > OFF_ONE).any()):
+            self.lines.append(f"{name} of {self.operator}: divided by its sum, {_range(total)}, which must be 1")
+            value = value.clamp(min=0) / total
+        return value.to(torch.get_default_dtype())
+
+    def numbers(
+        self, name: str, *sizes: Size, low: float, high: float, whole: bool = False, meaning: str = ""
+    ) -> Tensor:
+        """Values from `low` to `high`.
+
+        Args:
+            sizes: of the dimensions after the images'.
+            whole: whether they must be whole numbers.
+            meaning: what they are, for the message.
+        """
+        value = self._array(name, *sizes)
+        bad = (value < low) | (value > high)
+        if whole:
+            bad |= value != value.round()
+        expected = f"{'whole numbers' if whole else 'values'} from {low:g}{'' if high == math.inf else f' to {high:g}'}"
+        self._refuse_values(name, value, bad, f"{expected}{f' ({meaning})' if meaning else ''}")
+        return value.to(torch.get_default_dtype())
+
+    def part(
+        self,
+        prefix: str,
+        take: Callable[[Mapping[str, Tensor], tuple[int, int, int]], tuple[Mapping[str, Tensor], list[str]]],
+        images: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The parameters whose names begin with `prefix`, taken by a part of the operator.
+
+        Args:
+            take: the part's `given_parameters`.
+            images: positions of those that are the part's own; what is given for the others is set to 0. None: all.
+        """
+        arrays = {name.removeprefix(prefix): value for name, value in self.arrays.items() if name.startswith(prefix)}
+        if images is not None:
+            arrays = {name: value[images] for name, value in arrays.items()}
+        with on_behalf_of(f"{prefix}*", images):
+            values, lines = take(arrays, self.image_shape)
+        self.lines += [f"{prefix}*: {line}" for line in lines]
+        if images is not None:
+            values = {name: _spread(value, images, self.num_images) for name, value in values.items()}
+        return {f"{prefix}{name}": value for name, value in values.items()}
+
+    def taken(self, values: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """The parameters with the lines to say."""
+        return dict(values), self.lines
+
+    def _refuse_values(self, name: str, value: Tensor, bad: Tensor, expected: str) -> None:
+        """Refuse the images with bad values, if there are any."""
+        refuse(_any(bad), f"{name} of {self.operator} holds {_values(value[bad])}, expected {expected}")
+
+    def _array(self, name: str, *sizes: Size) -> Tensor:
+        """An array of these sizes after the images, finite, in double precision."""
+        value = self.arrays[name]
+        found = tuple(value.shape[1:])
+        fits = len(found) == len(sizes) and all(map(_fits, found, sizes))
+        if value.ndim == 0 or not fits:
+            wanted = " x ".join(["images", *(_wanted(size) for size in sizes)])
+            raise UserError(f"{name} of {self.operator} has shape {tuple(value.shape)}, expected {wanted}")
+        if value.is_complex():
+            raise UserError(f"{name} of {self.operator} is complex, expected real values")
+        value = value.double()
+        refuse(_any(~value.isfinite()), f"{name} of {self.operator} holds values that are not finite")
+        return value
+
+
+@contextmanager
+def on_behalf_of(part: str, images: Tensor | None = None) -> Iterator[None]:
+    """Refusals by a part of an operator name it.
+
+    Args:
+        images: positions in the batch of the images that the part was given; None: all of them.
+    """
+    try:
+        yield
+    except ImagesError as error:
+        positions = error.images if images is None else [int(images[i]) for i in error.images]
+        raise ImagesError(positions, f"{part}: {error.reason}") from None
+    except UserError as error:
+        raise UserError(f"{part}: {error}") from None
+
+
+def check_values(y: Measurements, scale: bool = True) -> None:
+    """Refuse a y that is not finite or (where `scale`) not on the scale of [0, 1] images.
+
+    Raises:
+        ImagesError: naming the images.
+    """
+    refuse(
+        _any(~y.isfinite()),
+        "y holds values that are not finite; what was not measured is 0 there, and the operator's parameters say where",
+    )
+    peak = y.abs().flatten(1).amax(1)
+    if scale:
+        refuse(
+            peak > MAX_VALUE,
+            f"y holds values up to {float(peak.max()):g} and must be on the scale of [0, 1] images: divide it, by 255 "
+            "where it comes from 8 bits",
+        )
+
+
+def zero_where_unobserved(
+    y: Measurements, observed: Tensor, where: str, remedy: str, noise_std: Tensor | None = None
+) -> tuple[Measurements, list[str]]:
+    """y with zeros where it was not observed, and a line if something else stood there.
+
+    Rounding to 8 bits and one constant per image (and channel), as a white or grey filling, have one reading.
+
+    Args:
+        observed: 1 where y was measured and 0 elsewhere, broadcastable to y.
+        where, remedy: what 0 means, and what to do where y holds other values there.
+        noise_std: of noise that may stand there too, (images,); None: it may not.
+
+    Raises:
+        ImagesError: for other values there, with counts.
+    """
+    seen = (observed != 0).expand_as(y)
+    off = ~seen & (y.abs() > ROUNDING)
+    if noise_std is not None:
+        mean_square = (y * ~seen).flatten(1).square().sum(1) / (~seen).flatten(1).sum(1).clamp(min=1)
+        off = off & (mean_square.sqrt() > NOISE_ALONE * noise_std).reshape(-1, *[1] * (y.ndim - 1))
+    filled: list[float] = []
+    counts: dict[int, str] = {}
+    swapped = []
+    for i in _any(off).nonzero()[:, 0].tolist():
+        kept, elsewhere = y[i][seen[i]], y[i][~seen[i]]
+        is_swapped = bool(kept.numel()) and bool((kept.abs() <= ROUNDING).double().mean() >= ALMOST_ALL)
+        is_filled = all(_is_constant(channel[~flag]) for channel, flag in zip(y[i], seen[i], strict=True))
+        if is_filled and not is_swapped:
+            filled.append(float(elsewhere.mean()))
+        else:
+            counts[i] = f"{int(off[i].sum())} of {len(elsewhere)}"
+            swapped.append(is_swapped)
+    if counts:
+        numbers = ", ".join(list(counts.values())[:NUM_NAMED]) + (", ..." if len(counts) > NUM_NAMED else "")
+        inverted = ", but zero elsewhere, as if inverted" if all(swapped) else ""
+        raise ImagesError(list(counts), f"y is not zero {where} (in {numbers} values there){inverted}: {remedy}")
+    lines = []
+    if filled:
+        lines.append(
+            f"y is not zero but {_range(torch.tensor(filled))} throughout {where}, in {len(filled)} of {len(y)} "
+            "images: set to 0"
+        )
+    return y.where(seen, 0.0), lines
+
+
+def listed(images: Iterable[int]) -> str:
+    """Positions of images in words: `image 3`, or `images 0, 2, 5 and 7 more`."""
+    images = list(images)
+    named = ", ".join(map(str, images[:NUM_NAMED]))
+    more = f" and {len(images) - NUM_NAMED} more" if len(images) > NUM_NAMED else ""
+    return f"image{'s' if len(images) > 1 else ''} {named}{more} (counted from 0)"
+
+
+def refuse(bad: Tensor, reason: str) -> None:
+    """Refuse the images that are bad, (images,), if there are any."""
+    if bool(bad.any()):
+        raise ImagesError(bad.nonzero()[:, 0].tolist(), reason)
+
+
+def _spread(value: Tensor, images: Tensor, num_images: int) -> Tensor:
+    """The values of these images in their places, 0 for the others."""
+    spread = value.new_zeros(num_images, *value.shape[1:])
+    spread[images] = value
+    return spread
+
+
+def _any(flags: Tensor) -> Tensor:
+    """Per image."""
+    return flags.flatten(1).any(1) if flags.ndim > 1 else flags
+
+
+def _is_constant(values: Tensor) -> bool:
+    return not values.numel() or float(values.max() - values.min()) <= 2 * ROUNDING
+
+
+def _fits(found: int, size: Size) -> bool:
+    return size is None or found in (size if isinstance(size, tuple) else (size,))
+
+
+def _wanted(size: Size) -> str:
+    match size:
+        case None:
+            return "any"
+        case tuple():
+            return " or ".join(map(str, dict.fromkeys(size)))
+        case _:
+            return str(size)
+
+
+def _values(value: Tensor) -> str:
+    """A few of the values."""
+    different = value.unique().tolist()
+    named = ", ".join(f"{number:.3g}" for number in different[:3])
+    return f"{named}{' ...' if len(different) > 3 else ''}"
+
+
+def _range(value: Tensor) -> str:
+    low, high = f"{float(value.min()):.3g}", f"{float(value.max()):.3g}"
+    return low if low == high else f"{low} to {high}"

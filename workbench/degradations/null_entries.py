@@ -1,0 +1,45 @@
+"""Which entries of y a user's physics measures, and which it leaves empty whatever the image."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from workbench import randomness
+
+if TYPE_CHECKING:
+    from deepinv.physics import Physics
+
+NUM_LINEAR = 4
+"""Random images: a linear entry that is not null is 0 for one of them with probability 0."""
+NUM_NONLINEAR = 32
+"""More, half of them black and white: one that is not linear may be 0 for many an image and still say something."""
+NEGLIGIBLE = 1e-6
+"""Of the largest entry: what the rounding of transforms leaves of a 0."""
+
+
+@torch.no_grad()
+def measured_entries(physics: "Physics", image_shape: tuple[int, int, int], like: Tensor) -> Tensor:
+    """1 for the entries of A(x) that depend on x, and 0 for those that are 0 whatever x, as behind a mask.
+
+    Found by trying: those that are 0 for a few random images where the physics is deepinv's LinearPhysics, and else
+    for many, among them black and white, all black and all white ones.
+
+    Args:
+        image_shape: (channels, height, width) of x.
+        like: gives device and precision.
+
+    Returns:
+        One mask for all images, (1, ...) with the shape of a measurement.
+    """
+    from deepinv.physics import LinearPhysics
+
+    is_linear = isinstance(physics, LinearPhysics)
+    num = NUM_LINEAR if is_linear else NUM_NONLINEAR
+    x = randomness.uniform(torch.arange(num), ("null entries",), image_shape)
+    if not is_linear:
+        black_and_white = x[: num // 2].round()
+        black_and_white[0], black_and_white[1] = 0, 1
+        x = torch.cat([black_and_white, x[num // 2 :]])
+    size = physics.A(x.to(like)).abs().amax(0, keepdim=True)
+    return (size > NEGLIGIBLE * size.max()).to(like)
