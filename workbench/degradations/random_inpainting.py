@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -9,7 +10,7 @@ from workbench import randomness
 from workbench.config import ADDED_LATER
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
-from workbench.degradations.given import Given
+from workbench.degradations.given import NOISE_ALONE, Given, check_values, zero_where_unobserved
 from workbench.tensors import Ids, Images, Measurements, Severities
 
 MAX_DROPPED = 0.9  # fraction of the pixels at severity 1
@@ -66,6 +67,17 @@ class RandomInpainting(Degradation):
         """A mask of zeros and ones; 0 and 255 are read as such."""
         given = Given(self.kind, params, ("mask",), image_shape)
         return given.taken({"mask": given.mask("mask")})
+
+    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+        """y with zeros where the mask drops; where these are measured, noise stays that is not above its level."""
+        if self.dropped == "excluded" or self.noise_std == 0:
+            return super().given_measurement(y, params)
+        check_values(y)
+        level = torch.full((len(y),), self.noise_std, dtype=y.dtype, device=y.device)
+        zeroed, lines = zero_where_unobserved(y, params["mask"], self.unobserved, self.when_it_is_not_zero, level)
+        num_dropped = (params["mask"] == 0).expand_as(y).flatten(1).sum(1).clamp(min=1)
+        rms = ((y - zeroed).flatten(1).square().sum(1) / num_dropped).sqrt()
+        return torch.where((rms <= NOISE_ALONE * level).reshape(-1, 1, 1, 1), y, zeroed), lines
 
     def describe(self, severity: float) -> str:
         """The fraction of pixels dropped."""
