@@ -72,6 +72,7 @@ class ReSample(Solver):
     proximity: float = Field(
         0.0,
         ge=0,
+        le=1e6,
         description="weight of the squared distance from z0_hat beside the squared residual, as published: for images "
         "on [-1, 1]",
         json_schema_extra=ADDED_LATER,
