@@ -21,6 +21,7 @@ from studies._autoencoders_rows import (
 from studies._rows import ABSENT, has_column, over_images
 from workbench.metrics import Estimate, mean_interval
 from workbench.reporting import (
+    QUANTITIES,
     Line,
     Section,
     column_estimate,
@@ -114,12 +115,15 @@ def readable_section(results: "StudyResults") -> Section | None:
 def itself_section(results: "StudyResults") -> Section | None:
     """What each autoencoder loses, and what its latents look like."""
     rows = {}
-    for name, one in read(results).itself.items():
+    itself = read(results).itself
+    ssim = "ssim_valid" if all(one.ssim_valid is not None for one in itself.values()) else "ssim"
+    ceiling_ssim = f"ceiling, {QUANTITIES[ssim].label}"
+    for name, one in itself.items():
         figures = one.latents.figures
         variance = one.latents.curves["channel_variance"].mean
         rows[readable(name)] = [
             ceiling_of(one.psnr),
-            mean_interval(one.ssim),
+            mean_interval(getattr(one, ssim)),
             " x ".join(map(str, one.latent_shape)),
             f"{number(variance.min(), 2)} to {number(variance.max(), 2)}",
             figures["channel_spread"],
@@ -133,7 +137,7 @@ def itself_section(results: "StudyResults") -> Section | None:
         return None
     heads = [
         "ceiling, PSNR in dB",
-        "ceiling, SSIM",
+        ceiling_ssim,
         "latent",
         "variance of channels (1)",
         "spread over channels (0)",
@@ -149,7 +153,7 @@ def itself_section(results: "StudyResults") -> Section | None:
         "Latents are those of clean images; in brackets stands what they would be for pure noise, from which the prior "
         "begins. Effective share: what correlations and unequal variances leave of the number of elements."
     )
-    table = html_table(_frame(rows, heads, "autoencoder"), {"ceiling, SSIM": 3})
+    table = html_table(_frame(rows, heads, "autoencoder"), {ceiling_ssim: 3})
     return Section("What are the autoencoders by themselves?", text + table)
 
 
@@ -171,13 +175,14 @@ def restoration_section(results: "StudyResults") -> Section:
     found = read(results)
     restored = [(pair, pair.runs[MATCHED]) for pair in found.pairs if MATCHED in pair.runs]
     perceptual = any(has_column(run, "lpips") for _, run in restored)
+    ssim = "ssim_valid" if all(has_column(run, "ssim_valid") for _, run in restored) else "ssim"
     rows = {}
     for pair, run in restored:
         rows[_name(pair)] = [
             column_estimate(run, "psnr_degraded"),
             column_estimate(run, "psnr_decoded"),
             column_estimate(run, "psnr"),
-            column_estimate(run, "ssim"),
+            column_estimate(run, ssim),
             *([column_estimate(run, "lpips") if has_column(run, "lpips") else ABSENT] if perceptual else []),
             _gain(pair, ORACLE),
             _gain(pair, FULL),
@@ -191,7 +196,7 @@ def restoration_section(results: "StudyResults") -> Section:
         "degraded, dB",
         "decoded, no diffusion, dB",
         "restored, dB",
-        "SSIM",
+        QUANTITIES[ssim].label,
         *([LPIPS] if perceptual else []),
         "gain over the true error's start, dB",
         "gain over pure noise, dB",
@@ -212,7 +217,7 @@ def restoration_section(results: "StudyResults") -> Section:
     figure = svg(_ceiling_figure(found), "PSNR over the ceiling of each autoencoder, by degradation")
     table = html_table(
         _frame(rows, heads, "autoencoder, degradation"),
-        {"SSIM": 3, LPIPS: 3, "NFE": 1, "start timestep": 0, "by the true error": 0},
+        {QUANTITIES[ssim].label: 3, LPIPS: 3, "NFE": 1, "start timestep": 0, "by the true error": 0},
     )
     contests = {
         f"{readable(one.higher)} over {readable(one.lower)}, {readable(one.degradation)}": [one.gain, one.from_noise]

@@ -40,7 +40,8 @@ class Itself:
     """An autoencoder without any degradation.
 
     Attributes:
-        psnr, ssim: of each clean image through it.
+        psnr, ssim: of each clean image through it; ssim with reflected borders.
+        ssim_valid: SSIM of windows within the image; None where it was not measured.
         latents: of the clean latents, as if they were errors of a predicted variance of 1.
         latent_shape: (channel, height, width).
         parameters, encoder_parameters: of the autoencoder, and of the encoder that severity encoders start from.
@@ -52,6 +53,7 @@ class Itself:
 
     psnr: Array
     ssim: Array
+    ssim_valid: Array | None
     latents: Calibration
     latent_shape: tuple[int, ...]
     parameters: int
@@ -238,6 +240,7 @@ def _itself(found: Mapping[str, Any]) -> Itself:
     return Itself(
         psnr=np.array(one["psnr"]),
         ssim=np.array(one["ssim"]),
+        ssim_valid=np.array(one["ssim_valid"]) if "ssim_valid" in one else None,
         latents=from_plain(one["latents"]),
         latent_shape=tuple(one["latent_shape"]),
         parameters=one["parameters"],

@@ -146,7 +146,7 @@ def quality_section(results: "StudyResults") -> Section:
     figures = [svg(_gain_figure(found, "psnr"), "PSNR gained by guidance against its scale, for each degradation")]
     figures += [
         svg(_gain_figure(found, column), f"{QUANTITIES[column].label} against the guidance scale, each degradation")
-        for column in ("ssim", "lpips")
+        for column in ("ssim", "ssim_valid", "lpips")
         if all(has_column(cell, column) for g in found.values() for cell in (g.unguided, *g.guided.values()))
     ]
     text = paragraph(
@@ -216,7 +216,7 @@ def table_section(results: "StudyResults") -> Section:
     found = read_guidance(results)
     shown = [
         column
-        for column in ("psnr", "ssim", "lpips", "residual_ratio", "nfe", "seconds")
+        for column in ("psnr", "ssim", "ssim_valid", "lpips", "residual_ratio", "nfe", "seconds")
         if all(has_column(cell, column) for g in found.values() for cell in (g.unguided, *g.guided.values()))
     ]
     rows = {

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from workbench.results import StudyResults
 
-_LOSS_COLUMNS = ("psnr", "ssim", "lpips")
+_LOSS_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips")
 _COST_COLUMNS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds")
 
 

@@ -278,7 +278,7 @@ def _offset_table(sweeps: dict[str, Sweep]) -> Markup:
 
     shown = [
         column
-        for column in ("psnr", "ssim", "lpips", "residual_ratio", "nfe")
+        for column in ("psnr", "ssim", "ssim_valid", "lpips", "residual_ratio", "nfe")
         if all(has_column(cell, column) for s in sweeps.values() for cell in s.swept["forward"].values())
     ]
     rows = {

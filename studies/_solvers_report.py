@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 _NAMES = {"ldps": "LDPS", "gml_dps": "GML-DPS", "psld": "PSLD", "resample": "ReSample", FEW: "LDPS in few steps"}
 """Solvers as their papers call them."""
-_TABLE = ("psnr", "ssim", "lpips", "residual_ratio", "nfe", "flops", "seconds")
+_TABLE = ("psnr", "ssim", "ssim_valid", "lpips", "residual_ratio", "nfe", "flops", "seconds")
 NUM_EXAMPLES = 4
 
 
@@ -74,9 +74,10 @@ def answer(results: "StudyResults") -> list[str]:
     undecided = sum(claim.verdict == "cannot be told" for claim in claims.values())
     verdict = "Yes" if holds == len(claims) else "In part" if holds else "Not shown" if undecided else "No"
     compared = [name for name in MARGINS if all(name in claim.gains for claim in claims.values())]
+    qualities = listed([QUANTITIES[name].label for name in compared])
     first = (
         f"{verdict}: for {holds} of {len(claims)} pairs of solver and degradation, SNR matching is shown to lose no "
-        f"quality that counts ({listed([name.upper() for name in compared])}) against the best run of the same solver "
+        f"quality that counts ({qualities}) against the best run of the same solver "
         f"from pure noise, with at least {FEWER_NFE} times fewer network evaluations and {LESS_TIME} times less time"
         + (f"; for {undecided} it cannot be told." if undecided else ".")
     )
@@ -108,7 +109,13 @@ def claim_section(results: "StudyResults") -> Section:
     if not rows:
         return Section(title, paragraph("These results hold no pair of runs to compare."))
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver on degradation")
-    decimals = {"SSIM gained": 3, "LPIPS gained": 3, "times fewer NFE": 1, "times less time": 1}
+    decimals = {
+        "SSIM gained": 3,
+        "SSIM (reflected borders) gained": 3,
+        "LPIPS gained": 3,
+        "times fewer NFE": 1,
+        "times less time": 1,
+    }
     text = paragraph(
         "The same solver from pure noise, on the grid, published or shorter, with the best PSNR on validation images, "
         f"is the baseline. Of the SNR-matched runs with at most 1/{FEWER_NFE} of its network evaluations the best on "

@@ -12,6 +12,7 @@ from studies._equal_cost import Comparison
 from studies._rows import has_column, lost, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, ratio_of_means, statistics
+from workbench.reporting import QUANTITIES
 from workbench.severity.control import NAMES, Control
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ FEWER_NFE, LESS_TIME = 10, 7
 """What the claim asks for: how many times fewer network evaluations, how many times less time."""
 TOLERANCE = 0.02
 """Difference in mean validation PSNR between runs that does not count, dB: that of the search for a step size."""
-MARGINS = {"psnr": 0.1, "ssim": 0.005, "lpips": 0.01}
+MARGINS = {"psnr": 0.1, "ssim": 0.005, "ssim_valid": 0.005, "lpips": 0.01}
 """Qualities, and the losses of them that count: an interval must exclude these before "no worse" is said."""
 
 
@@ -132,7 +133,7 @@ class Claim:
     @property
     def failures(self) -> list[str]:
         """What of the claim does not hold, in words; a quality fails where its whole interval is a loss."""
-        failed = [f"{name.upper()} is lower" if name != "lpips" else "LPIPS is higher" for name in self.below]
+        failed = [f"{QUANTITIES[name].label} is lower" if name != "lpips" else "LPIPS is higher" for name in self.below]
         if self.fewer_nfe.mean < FEWER_NFE:
             failed.append(f"NFE are not {FEWER_NFE} times fewer")
         if self.less_time.mean < LESS_TIME:
@@ -144,7 +145,7 @@ class Claim:
         """Why it cannot be told, in words: an interval with both a gain and a loss that counts, or an open search."""
         known = {name: gain for name, gain in self.gains.items() if not math.isnan(gain.low)}
         open_ = [name for name, gain in known.items() if gain.low < -MARGINS[name] and gain.high >= 0]
-        return [f"{name.upper()} from so few images" for name in open_] + [
+        return [f"{QUANTITIES[name].label} from so few images" for name in open_] + [
             f"the best step size of {run.name} lies at an end of what was tried"
             for run in (self.baseline, self.flash)
             if run.at_edge

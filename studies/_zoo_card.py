@@ -12,7 +12,8 @@ import torch
 from workbench import randomness, zoo
 from workbench.autoencoders import DescentRecipe, Tiny
 from workbench.degradations import Mixture
-from workbench.metrics import mean_interval, psnr, spearman, ssim
+from workbench.metrics import mean_interval, psnr, spearman, ssim_columns
+from workbench.reporting import QUANTITIES
 from workbench.severity.estimate import error_variance
 from workbench.stages.base import Runtime, read_provenance
 from workbench.stages.estimates import degrade
@@ -74,6 +75,8 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
     save_image(pairs, target / "reconstructions.png", nrow=8)
     save_image(sample(prior, autoencoder, stage, runtime), target / "samples.png", nrow=8)
 
+    similarities = ssim_columns(x_hat, x)
+    ssim = "ssim_valid" if "ssim_valid" in similarities else "ssim"
     folders = {"autoencoder": autoencoder_folder, "prior": prior_folder}
     minutes = {part: read_provenance(path).get("wall_seconds", 0.0) / 60 for part, path in folders.items()}
     card = CARD.format(
@@ -83,7 +86,7 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
         latent=" x ".join(map(str, z.shape[1:])),
         num_test=len(x),
         psnr=mean_interval(psnr(x_hat, x)),
-        ssim=mean_interval(ssim(x_hat, x)),
+        similarity=f"{QUANTITIES[ssim].label} {mean_interval(similarities[ssim])}",
         mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
         std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
         autoencoder=made(stage.autoencoder, minutes["autoencoder"]),
@@ -178,7 +181,7 @@ exact configuration that made them; `python -m workbench study zoo --preset {kin
 | | |
 |---|---|
 | latents | {latent}, scaled to unit variance |
-| reconstruction on {num_test} test images | PSNR {psnr} dB, SSIM {ssim} |
+| reconstruction on {num_test} test images | PSNR {psnr} dB, {similarity} |
 | latent channel means | {mean} |
 | latent channel standard deviations | {std} |
 | autoencoder | {autoencoder} |

@@ -119,7 +119,7 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
             mine[ITSELF] = {
                 "latents": json.loads((folder / LATENTS_FILE).read_text())[LATENTS],
                 "trained": trained(config["autoencoder"]),
-                **{c: rows[c].tolist() for c in ("psnr", "ssim")},
+                **{c: rows[c].tolist() for c in ("psnr", "ssim", "ssim_valid") if c in rows},
                 **json.loads((folder / SIZES).read_text()),
             }
         else:

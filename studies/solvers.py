@@ -148,6 +148,7 @@ study = Study(
         "start.num_val_images": None,
         "sampler.num_steps": "num_steps",
         "sampler.eta": "eta",
+        "sampler.clean_end": None,  # false for ReSample as published, which has a grid of its own
     },
     presets={
         "smoke": preset(

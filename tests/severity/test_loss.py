@@ -41,6 +41,28 @@ def test_squared_difference_by_hand() -> None:
     assert float(loss) == pytest.approx(LATENT + 3 * variance + 0.5 * image, rel=1e-5)
 
 
+@pytest.mark.parametrize("batch", [1, 4, 7])
+def test_the_authors_weight_of_the_image_term_is_4_x_batch_x_as_large(batch: int) -> None:
+    """Theirs: w / d_image * (the sum over the whole batch of squares on [-1, 1]), beside means over the batch."""
+    autoencoder = LinearAutoencoder(scale=2.0, shift=0.25)
+    x, _ = images(batch, size=4)
+    z0 = autoencoder.encode(x)
+    z_hat = z0 + torch.randn(z0.shape, generator=randomness.generator("error"))
+    w, weight_variance = 0.7, 1.5
+    var_hat = torch.linspace(0.5, 2, batch)
+
+    def wide(image: Tensor) -> Tensor:
+        return 2 * image - 1
+
+    variances = torch.stack([(one - one.mean()).square().sum() / (one.numel() - 1) for one in z_hat - z0])
+    of_latents = (z_hat - z0).square().sum() / z0[0].numel() / batch
+    of_variances = weight_variance * (variances - var_hat).square().mean()
+    of_images = w / x[0].numel() * (wide(autoencoder.decode(z_hat)) - wide(x)).square().sum()
+    ours = SeverityLoss(variance_term="squared_difference", weight_variance=weight_variance, weight_image=4 * batch * w)
+    found, _ = ours(z_hat, var_hat.log().reshape(-1, 1, 1, 1), z0, x, autoencoder)
+    torch.testing.assert_close(found, of_latents + of_variances + of_images)
+
+
 def test_gaussian_nll_by_hand() -> None:
     z_hat, z0, x, autoencoder = case()
     log_var = torch.tensor([0.5, 2.0]).log().reshape(-1, 1, 1, 1)

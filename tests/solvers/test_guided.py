@@ -16,7 +16,7 @@ from workbench.solvers import GMLDPS, LDPS, PSLD, AnySolver, Guided, Networks, N
 
 KEPT = 0.8
 """What a lossy encoder keeps."""
-LINEAR = [StubDegradation(), GaussianBlur(), RandomInpainting()]
+LINEAR = [StubDegradation(), GaussianBlur(), RandomInpainting(), RandomInpainting(dropped="as_zeros")]
 
 every_linear = pytest.mark.parametrize("degradation", LINEAR, ids=lambda degradation: degradation.kind)
 
@@ -104,6 +104,43 @@ def test_guidance_is_the_gradient_of_the_energy(degradation: Degradation, solver
 
 def test_every_guided_solver_is_tried_here() -> None:
     assert {m for m in members(AnySolver) if issubclass(m, Guided)} == {LDPS, GMLDPS, PSLD}
+
+
+@pytest.mark.parametrize("degradation", [GaussianBlur(), RandomInpainting(dropped="as_zeros")], ids=lambda d: d.kind)
+@pytest.mark.parametrize(
+    "doubled",
+    [LDPS(guidance_scale=14.0), GMLDPS(guidance_scale=6.0, weight=0.05), PSLD(guidance_scale=4.0, weight=0.2)],
+)
+def test_doubled_scales_are_the_authors_on_minus_one_to_one(degradation: Degradation, doubled: Guided) -> None:
+    """Their term: dc_step ||y - A(x)|| over all pixels, dropped ones with their noise, and ae_weight ||z0 - E(x')||.
+
+    All of it on [-1, 1], where their operator takes an image to [0, 1] and its measurement back.
+    """
+    step = lossy_step(degradation)
+    autoencoder, m = step.networks.autoencoder, step.measurement
+
+    def wide(x: Tensor) -> Tensor:
+        return 2 * x - 1
+
+    def narrow(x: Tensor) -> Tensor:
+        return (x + 1) / 2
+
+    def operator(x: Tensor) -> Tensor:
+        return wide(degradation.A(narrow(x), m.params))
+
+    def adjoint(y: Tensor) -> Tensor:
+        return wide(degradation.A_adjoint(narrow(y), m.params))
+
+    z = step.z.clone().requires_grad_(True)
+    z0_hat, _ = step.networks.prior.predict(z, step.timestep)
+    x, y = wide(autoencoder.decode(z0_hat)), wide(m.y)
+    term = doubled.guidance_scale / 2 * (y - operator(x)).flatten(1).norm(dim=1)
+    if isinstance(doubled, GMLDPS | PSLD):
+        glued = x if isinstance(doubled, GMLDPS) else adjoint(y) + x - adjoint(operator(x))
+        apart = z0_hat - autoencoder.encode(narrow(glued))
+        term = term + doubled.weight * apart.flatten(1).norm(dim=1)
+    (theirs,) = torch.autograd.grad(term.sum(), z)
+    torch.testing.assert_close(guidance(step, doubled), theirs, rtol=1e-4, atol=1e-4)
 
 
 @every_linear

@@ -14,7 +14,7 @@ from workbench import randomness
 from workbench.degradations import GaussianBlur
 from workbench.diffusion import DDIM
 from workbench.solvers import Networks, NoGuidance, ReSample, Step
-from workbench.solvers.resample import least_residual, resampled
+from workbench.solvers.resample import least_residual, ratio, resampled
 
 FEWER = 2  # latent channels that are optimised where the least squares problem is to have no exact solution
 
@@ -132,6 +132,123 @@ def test_resampling_has_the_papers_mean_and_variance() -> None:
     assert clean.isfinite().all()
     assert (clean == clean.flatten()[0]).all(), "nothing random at the clean end"
     assert -0.4 < float(clean.flatten()[0]) < 0.7
+
+
+def published(
+    form: str, t: int, t_next: int, gamma: float, alpha_bar: list[float]
+) -> tuple[float, float, float, float]:
+    """(s^2, m, share of z0, variance) as the forms stand in the module's table, in plain Python."""
+
+    def at(timestep: int) -> float:
+        return alpha_bar[timestep] if timestep >= 0 else 1.0
+
+    a, a_next, b = at(t), at(t_next), at(t - 1)
+    s2, m = {
+        "paper": (gamma * (1 - a_next) / a * (1 - a / a_next), a_next),
+        "code": (gamma * (1 - a_next) / (1 - a) * (1 - a / a_next), a_next),
+        "flash": (gamma * (1 - b) / a * (1 - a / b), a),
+    }[form]
+    return s2, m, s2 * m**0.5 / (s2 + 1 - m), s2 * (1 - m) / (s2 + 1 - m)
+
+
+@pytest.mark.parametrize("form", ["paper", "code", "flash"])
+def test_each_published_form_has_its_mean_and_variance(form: Any) -> None:
+    step, gamma, z0 = stage_step(), 40.0, torch.full((NUM, 4, 4, 4), 0.7)
+    advanced = torch.full_like(z0, -0.4)
+    found = resampled(step, advanced, z0, gamma, form)
+    assert step.solver_noise is not None
+    alpha_bar = step.networks.prior.schedule.alpha_bar.tolist()
+    # the third image reaches the clean end, where `paper` and `code` are 0 / 0 as written
+    for i in range(NUM if form == "flash" else 2):
+        t, t_next = int(step.timestep[i]), int(step.timestep_next[i])
+        s2, m, of_z0, variance = published(form, t, t_next, gamma, alpha_bar)
+        mean = of_z0 * 0.7 + (1 - m) / (s2 + 1 - m) * -0.4
+        torch.testing.assert_close(found[i], mean + variance**0.5 * step.solver_noise[i], rtol=1e-5, atol=1e-6)
+
+
+def test_the_forms_differ_and_flash_jumps_one_timestep_whatever_the_grid() -> None:
+    schedule = stage_step().networks.prior.schedule
+    t = torch.tensor([501])
+
+    def r(form: Any, t_next: int) -> float:
+        return float(ratio(schedule, t, torch.tensor([t_next]), 40.0, form)[0])
+
+    assert r("flash", 499) == r("flash", 491)
+    assert r("paper", 491) == pytest.approx(5 * r("paper", 499), rel=0.05)
+    # 1 - a' is all but 1 - a: on a grid of all T, `flash` has the r of `paper`, of which `code` has a / (1 - a)
+    assert r("flash", 500) == pytest.approx(r("paper", 500), rel=0.01)
+    a = float(schedule.alpha_bar[501])
+    assert r("code", 500) == pytest.approx(r("paper", 500) * a / (1 - a))
+
+
+def test_at_the_clean_end_flash_adds_noise_and_the_others_do_not() -> None:
+    step, z0, advanced = stage_step(), torch.full((NUM, 4, 4, 4), 0.7), torch.full((NUM, 4, 4, 4), -0.4)
+    ended = step.take(torch.tensor([2]))
+    for form, random in (("paper", False), ("code", False), ("flash", True)):
+        found = resampled(ended, advanced[2:], z0[2:], 40.0, form)  # type: ignore[arg-type]
+        assert found.isfinite().all()
+        assert (found.std() > 1e-3) == random
+    at_zero = replace(ended, timestep=torch.tensor([0]))
+    assert torch.equal(resampled(at_zero, advanced[2:], z0[2:], 40.0, "flash"), advanced[2:])
+
+
+def test_a_chain_may_end_at_the_level_of_timestep_0() -> None:
+    """Latent diffusion's own DDIM ends there: z' of the last step is as diffusers' set_alpha_to_one=False has it."""
+    step = stage_step(sampler=DDIM(eta=1.0, clean_end=False))
+    assert step.reached.tolist() == [690, 119, 0]
+    z0_hat, eps = step.networks.predict(step.z, step.timestep)
+    schedule = step.networks.prior.schedule
+    a, a_0 = float(schedule.alpha_bar[3]), float(schedule.alpha_bar[0])
+    variance = (1 - a_0) / (1 - a) * (1 - a / a_0)
+    expected = a_0**0.5 * z0_hat[2] + (1 - a_0 - variance) ** 0.5 * eps[2] + variance**0.5 * step.noise[2]
+    torch.testing.assert_close(step.reverse(z0_hat, eps)[2], expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(stage_step(sampler=DDIM()).reverse(z0_hat, eps)[2], z0_hat[2])
+
+
+@pytest.mark.parametrize(("correct_last", "left"), [(False, [10, 20, 30]), (True, [1, 11, 21])])
+def test_the_last_step_is_corrected_if_asked(correct_last: bool, left: list[int]) -> None:
+    """Flash-Diffusion's authors count from the last step: at t = 1, 21, 41 ... of their grid of 500."""
+    solver = ReSample(every=10, correct_last=correct_last, image_below=1.0, latent_below=1.0, max_iterations=1)
+    found = []
+    for steps_left in range(1, 31):
+        step = step_of(StubDegradation(), position=torch.full((NUM,), 1000 - steps_left), solver_noise=noise())
+        solver.step(step)
+        assert step.networks.accounts is not None
+        found += [steps_left] * ("decoder_grad" in step.networks.accounts[0])
+    assert found == left
+
+
+def test_proximity_reaches_the_regularised_least_squares_solution() -> None:
+    """||y - g x||^2 + p ||x - x0||^2 of a gain g is least at (g y + p x0) / (g^2 + p), in every pixel."""
+    step, p = step_of(StubDegradation()), 0.5
+    start = torch.full((NUM, 1, 8, 8), 0.5)
+    found = least_residual(step, start, lambda _, x: x, 0.0, 0.02, 1500, proximity=p)
+    gain = step.measurement.params["gain"]
+    torch.testing.assert_close(found, (gain * step.measurement.y + p * start) / (gain**2 + p), rtol=0, atol=5e-3)
+
+
+def test_proximity_is_as_published_for_images_on_minus_one_to_one() -> None:
+    """The gradient of ||y - A(D(z))||^2 + p ||z - start||^2 with images on [-1, 1] is 4 times ours with p / 4."""
+    step, p = step_of(StubDegradation()), 0.8
+    start, z = noise(), (noise() + 0.3).requires_grad_(True)
+    m = step.measurement
+
+    def wide(x: Tensor) -> Tensor:
+        return 2 * x - 1
+
+    theirs = (wide(m.y) - wide(step.networks.forward(z, m))).square().sum() + p * (z - start).square().sum()
+    ours = m.residual(step.networks.forward(z, m)).square().sum() + p / 4 * (z - start).square().sum()
+    (in_theirs,) = torch.autograd.grad(theirs, z)
+    (in_ours,) = torch.autograd.grad(ours, z)
+    torch.testing.assert_close(in_theirs, 4 * in_ours)
+
+
+def test_fields_added_later_leave_identities_alone() -> None:
+    later = {"correct_last", "resampling", "proximity"}
+    assert not later & set(ReSample().canonical())
+    assert "clean_end" not in DDIM().canonical()
+    changed = ReSample(correct_last=True, resampling="flash", proximity=1.0).canonical()
+    assert later <= set(changed)
 
 
 def test_gamma_zero_trusts_the_prior_and_a_large_one_the_measurement() -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from workbench.config import UserError
 from workbench.degradations import JPEG, Degradation, GaussianBlur
-from workbench.metrics import psnr, ssim
+from workbench.metrics import psnr, ssim, ssim_valid
 from workbench.severity.start import SNRMatch
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
@@ -20,6 +20,7 @@ COLUMNS = {
     "image_id",
     "psnr",
     "ssim",
+    "ssim_valid",
     "psnr_degraded",
     "psnr_decoded",
     "psnr_ceiling",
@@ -97,6 +98,7 @@ def test_figures_are_those_of_the_pictures(cell: Evaluate, runtime: Runtime, fra
     restored = kept["restored"] / 255  # rounded to 8 bits
     assert frame["psnr"].to_numpy() == pytest.approx(psnr(restored, x).numpy(), abs=1e-2)
     assert frame["ssim"].to_numpy() == pytest.approx(ssim(restored, x).numpy(), abs=1e-2)
+    assert frame["ssim_valid"].to_numpy() == pytest.approx(ssim_valid(restored, x).numpy(), abs=1e-2)
 
 
 def test_true_error_and_bias_are_of_the_latents(cell: Evaluate, runtime: Runtime, frame: pd.DataFrame) -> None:

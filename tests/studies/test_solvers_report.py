@@ -2,6 +2,7 @@ import dataclasses
 import math
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from studies._solvers_runs import (
     FEW,
     FIXED,
     FULL,
+    MARGINS,
     MATCHED,
     OFFICIAL,
     claim_of,
@@ -23,8 +25,10 @@ from studies._solvers_runs import (
     read_pairs,
     speed_up,
 )
+from studies.solvers import study
 from workbench.config import UserError
 from workbench.metrics import statistics
+from workbench.reporting.publish import draw
 from workbench.results import StudyResults
 
 GAIN = 0.5
@@ -182,7 +186,7 @@ def test_a_run_that_is_not_cheap_enough_is_not_judged(results: StudyResults) -> 
     ("column", "change", "failure"),
     [
         ("psnr", -1.0, "PSNR is lower"),
-        ("ssim", -0.1, "SSIM is lower"),
+        ("ssim", -0.1, "SSIM (reflected borders) is lower"),
         ("lpips", 0.1, "LPIPS is higher"),
         ("seconds", 1.0, "time is not 7 times less"),
     ],
@@ -195,6 +199,29 @@ def test_what_fails_is_named(column: str, change: float, failure: str, results: 
     assert first.startswith("In part: for 2 of 4")
     assert f"the claim does not hold ({failure})" in others[0]
     assert report.claim_section(worse).html.count("does not hold") == 2
+
+
+def test_ssim_is_that_of_valid_windows_where_all_rows_have_it(results: StudyResults, tmp_path: Path) -> None:
+    def page(frame: pd.DataFrame) -> str:
+        drawn, answer = draw(study, dataclasses.replace(results, frame=frame), tmp_path)
+        return " ".join([*answer, drawn.read_text()])
+
+    both = results.frame.assign(ssim_valid=results.frame["ssim"] - 0.05)
+    text = page(both)
+    assert "SSIM gained" in text
+    assert "reflected" not in text
+    assert "(PSNR, SSIM and LPIPS)" in text
+    # one old cell, and all are compared by what it has
+    old = both["ssim_valid"].where(both["cell"] != both["cell"].iloc[0])
+    for frame in (both.assign(ssim_valid=old), results.frame):
+        text = page(frame)
+        assert "SSIM (reflected borders) gained" in text
+        assert "(PSNR, SSIM (reflected borders) and LPIPS)" in text
+        assert "SSIM gained" not in text
+
+
+def test_a_loss_of_ssim_counts_alike_by_either() -> None:
+    assert MARGINS["ssim"] == MARGINS["ssim_valid"]
 
 
 def test_a_loss_within_its_interval_is_no_failure(results: StudyResults) -> None:

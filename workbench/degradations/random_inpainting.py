@@ -2,12 +2,15 @@
 
 from typing import ClassVar, Literal
 
+import torch
+from pydantic import Field
 from torch import Tensor
 
 from workbench import randomness
+from workbench.config import ADDED_LATER
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
-from workbench.degradations.given import Given
+from workbench.degradations.given import NOISE_ALONE, Given, check_values, zero_where_unobserved
 from workbench.tensors import Ids, Images, Measurements, Severities
 
 MAX_DROPPED = 0.9  # fraction of the pixels at severity 1
@@ -18,9 +21,18 @@ class RandomInpainting(Degradation):
 
     Noise and residual live on the kept pixels; y is 0 where a pixel was dropped. For one image and seed the pixels
     kept at a severity are among those kept at any lower one, and at least one is always kept.
+
+    With `dropped` as_zeros a dropped pixel is measured too: as 0 plus noise. Then no pixel is unobserved, and norms are
+    over all of them. That is how the authors of Flash-Diffusion have it, and their step sizes are for such norms: where
+    60 % of the pixels are dropped and the residual is noise, they are sqrt(1 / 0.4) = 1.6 times those of the kept ones.
     """
 
     kind: Literal["random_inpainting"] = "random_inpainting"
+    dropped: Literal["excluded", "as_zeros"] = Field(
+        "excluded",
+        description="dropped pixels: not measured at all, or measured as 0 plus noise",
+        json_schema_extra=ADDED_LATER,
+    )
 
     linear: ClassVar[bool] = True
     identity_db: ClassVar[float] = 100.0
@@ -47,14 +59,25 @@ class RandomInpainting(Degradation):
         """The same masking: it is its own adjoint."""
         return physics.inpainting(params["mask"], y).A_adjoint(y)
 
-    def observed(self, params: Params) -> Tensor:
-        """The mask."""
-        return params["mask"]
+    def observed(self, params: Params) -> Tensor | None:
+        """The mask, or everything where dropped pixels are measured as zeros."""
+        return params["mask"] if self.dropped == "excluded" else None
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
         """A mask of zeros and ones; 0 and 255 are read as such."""
         given = Given(self.kind, params, ("mask",), image_shape)
         return given.taken({"mask": given.mask("mask")})
+
+    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+        """y with zeros where the mask drops; where these are measured, noise stays that is not above its level."""
+        if self.dropped == "excluded" or self.noise_std == 0:
+            return super().given_measurement(y, params)
+        check_values(y)
+        level = torch.full((len(y),), self.noise_std, dtype=y.dtype, device=y.device)
+        zeroed, lines = zero_where_unobserved(y, params["mask"], self.unobserved, self.when_it_is_not_zero, level)
+        num_dropped = (params["mask"] == 0).expand_as(y).flatten(1).sum(1).clamp(min=1)
+        rms = ((y - zeroed).flatten(1).square().sum(1) / num_dropped).sqrt()
+        return torch.where((rms <= NOISE_ALONE * level).reshape(-1, 1, 1, 1), y, zeroed), lines
 
     def describe(self, severity: float) -> str:
         """The fraction of pixels dropped."""

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.config import Config
+from workbench.config import ADDED_LATER, Config
 from workbench.diffusion.schedule import Schedule
 from workbench.tensors import Latents, Scalars
 
@@ -17,6 +17,12 @@ class DDIM(Config):
     kind: Literal["ddim"] = "ddim"
     num_steps: int = Field(1000, ge=1, le=100_000, description="timesteps of the grid from T - 1 to the clean end")
     eta: float = Field(0.0, ge=0, le=1, description="share of DDPM's noise that a step injects")
+    clean_end: bool = Field(
+        True,
+        description="end without noise, or at the level of timestep 0, as latent diffusion's own DDIM does (diffusers' "
+        "set_alpha_to_one=False)",
+        json_schema_extra=ADDED_LATER,
+    )
 
     def grid(self, schedule: Schedule) -> Tensor:
         """The timesteps that a chain visits, (num_steps,), descending."""

@@ -14,7 +14,7 @@ from workbench.metrics.likeness import (
 from workbench.metrics.mantel import MantelResult, mantel_test
 from workbench.metrics.ordering import ordering_accuracy, own_ordering_accuracy, spearman_across, spearman_within
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
-from workbench.metrics.reconstruction import psnr, ssim
+from workbench.metrics.reconstruction import psnr, ssim, ssim_columns, ssim_valid
 from workbench.metrics.scaling import Map, average_linkage, classical_map
 from workbench.metrics.statistics import (
     Estimate,
@@ -56,6 +56,8 @@ __all__ = [
     "spectral_distance",
     "spectral_matrix",
     "ssim",
+    "ssim_columns",
+    "ssim_valid",
     "violation_rate",
     "violation_rates",
 ]

@@ -15,6 +15,7 @@ from workbench.reporting.quantities import (
     ranged,
     readable,
     spoken,
+    with_one_ssim,
 )
 from workbench.reporting.tables import column_estimate, html_table, rich_table, terminal_table
 
@@ -54,4 +55,5 @@ __all__ = [
     "spoken",
     "svg",
     "terminal_table",
+    "with_one_ssim",
 ]

@@ -1,6 +1,7 @@
 """Give a study's results to people: the page, the terminal, W&B."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from workbench.files import locked, whole
 from workbench.progress import Progress
 from workbench.reporting.index import recipe_of, write_index, write_summary
 from workbench.reporting.page import render
+from workbench.reporting.quantities import with_one_ssim
 from workbench.reporting.tables import terminal_table
 from workbench.tracking.record import Record, Table
 
@@ -20,11 +22,25 @@ if TYPE_CHECKING:
 PICTURE = "report/matrix.png"
 MOST_SHOWN = 40
 """Cells in the terminal's table."""
-MEANS = ("psnr", "psnr_decoded", "psnr_degraded", "psnr_ceiling", "ssim", "lpips", "residual_ratio", "nfe", "seconds")
+MEANS = (
+    "psnr",
+    "psnr_decoded",
+    "psnr_degraded",
+    "psnr_ceiling",
+    "ssim",
+    "ssim_valid",
+    "lpips",
+    "residual_ratio",
+    "nfe",
+    "seconds",
+)
+NAMED = {"ssim": "ssim (reflected borders)"}
+"""Columns that go by another name than their own where they are recorded or printed."""
 
 
 def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Runtime") -> None:
     """Write `report/index.html`, print the matrix and the answer, and record the study for W&B."""
+    results = _comparable(results)
     with locked(folder):
         page, answer = draw(study, results, folder)
         if study.picture is not None:
@@ -42,6 +58,7 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
 def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, list[str]]:
     """Write the page below `folder`, and beside it what an index says of it; (page, answer)."""
     page = folder / "report" / "index.html"
+    results = _comparable(results)
     answer = study.answer(results) if study.answer is not None else []
     sections = [drawn for section in study.report if (drawn := section(results)) is not None]
     render(results, sections, page, answer)
@@ -110,7 +127,7 @@ def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:
         return
     for name in MEANS:
         if name in frame and np.isfinite(frame[name]).all():
-            progress.say(f"  {name:<16}{mean_interval(frame[name])}")
+            progress.say(f"  {NAMED.get(name, name):<25}{mean_interval(frame[name])}")
     progress.say(f"  over {len(frame)} images")
 
 
@@ -166,4 +183,9 @@ def _means(results: "StudyResults") -> Table:
     present = [name for name in MEANS if name in results.frame] if results.num_images else []
     grouped = results.frame.groupby(axes, sort=False)
     rows = tuple((*key, len(frame), *(float(frame[name].mean()) for name in present)) for key, frame in grouped)
-    return Table(columns=(*axes, "num_images", *present), rows=rows)
+    return Table(columns=(*axes, "num_images", *(NAMED.get(name, name) for name in present)), rows=rows)
+
+
+def _comparable(results: "StudyResults") -> "StudyResults":
+    """What readers are shown: of the two SSIM the one that all rows have."""
+    return replace(results, frame=with_one_ssim(results.frame))

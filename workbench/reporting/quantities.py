@@ -3,8 +3,12 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from workbench.metrics import Estimate
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Quantity:
 
 QUANTITIES: dict[str, Quantity] = {
     "psnr": Quantity("PSNR", "dB", 2, better=1),
-    "ssim": Quantity("SSIM", "", 3, better=1),
+    "ssim": Quantity("SSIM (reflected borders)", "", 3, better=1),
+    "ssim_valid": Quantity("SSIM", "", 3, better=1),
     "lpips": Quantity("LPIPS", "", 3, better=-1),
     "psnr_degraded": Quantity("PSNR of the degraded image", "dB", 2, better=1),
     "psnr_decoded": Quantity("PSNR without diffusion", "dB", 2, better=1),
@@ -37,6 +42,18 @@ QUANTITIES: dict[str, Quantity] = {
     "flops": Quantity("Compute", "GFLOP", 2, scale=1e-9, better=-1),
     "seconds": Quantity("Time", "ms", 1, scale=1e3, better=-1),
 }
+
+
+def with_one_ssim(frame: "DataFrame") -> "DataFrame":
+    """The rows with the one SSIM by which all of them can be compared.
+
+    `ssim_valid`, that of windows within the image, where every row with an SSIM has it. Rows that were made before it
+    was measured, such as those of shipped references, have `ssim` alone, with reflected borders: then that one of all.
+    """
+    if "ssim_valid" not in frame:
+        return frame
+    everywhere = "ssim" not in frame or bool((frame["ssim_valid"].notna() | frame["ssim"].isna()).all())
+    return frame.drop(columns=["ssim" if everywhere else "ssim_valid"], errors="ignore")
 
 
 def readable(label: str) -> str:

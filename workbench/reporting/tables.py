@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from workbench.results import StudyResults
 
-_TERMINAL_COLUMNS = ("psnr", "ssim", "lpips", "nfe", "seconds")
+_TERMINAL_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "nfe", "seconds")
 
 
 def column_estimate(frame: "DataFrame", column: str) -> Estimate:

@@ -20,11 +20,17 @@ class SeverityLoss(Config):
       slowly.
     - `gaussian_nll`: s2 / var_hat + log var_hat with s2 detached: twice the negative log-likelihood of the error
       under N(0, var_hat), per element; its minimum over var_hat is at E[s2 | y].
+
+    The authors' code sums its image term over the batch, of images on [-1, 1]: a weight w of theirs is
+    weight_image = 4 * (images in their batch) * w here. Their batch is that of one device, as gradients are averaged
+    over devices: 4 images and w = 1 in the training script that they publish, so weight_image = 16.
     """
 
     variance_term: Literal["squared_difference", "gaussian_nll"] = "gaussian_nll"
     weight_variance: Weight = 0.1
-    weight_image: Weight = 1.0
+    weight_image: Weight = Field(
+        1.0, description="of the decoded error: 4 x batch x the authors', who sum over a batch on [-1, 1]"
+    )
     detach_error_variance: bool = Field(
         False, description="squared_difference only: stop the gradient of s2 (the authors let it pass)"
     )

@@ -70,6 +70,11 @@ class Official(StartRule):
     The first network evaluation is at t - 1, or where the grid ends above it, at its last timestep: the noise that was
     added is to be taken away. Where c v >= 1 their square root is NaN: `full`, with a flag.
     Kept so that published settings can be compared.
+
+    On a grid of all T this is their code, but for t = 0: they take no step from there. On a shorter grid (DDIM) it is
+    not. They look for the match among the timesteps of the grid and begin two places below it, with at least one step;
+    so on a grid of 500 of T = 1000 the first evaluation is some 3 to 5 timesteps below the match, here 1 or 2. Here the
+    match is over all T on any grid, and the noise that is added is the same.
     """
 
     kind: Literal["official"] = "official"

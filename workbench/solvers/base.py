@@ -110,10 +110,15 @@ class Step:
     sampler: DDIM
     solver_noise: Latents | None = None
 
+    @property
+    def reached(self) -> Timesteps:
+        """The timestep of each image whose noise level the reverse step leads to."""
+        return self.timestep_next if self.sampler.clean_end else self.timestep_next.clamp(min=0)
+
     def reverse(self, z0_hat: Latents, eps: Latents) -> Latents:
         """The sampler's unconditional step from these estimates."""
         schedule = self.networks.prior.schedule
-        a, a_next = schedule.alpha_bar_at(self.timestep), schedule.alpha_bar_at(self.timestep_next)
+        a, a_next = schedule.alpha_bar_at(self.timestep), schedule.alpha_bar_at(self.reached)
         return self.sampler.step(z0_hat, eps, a, a_next, self.noise)
 
     def take(self, index: Tensor) -> "Step":

@@ -15,6 +15,8 @@ class GMLDPS(Guided):
     z' is the unconditional reverse step and z0_hat = z0_hat(z). The second term makes z0_hat a fixed point of decoding
     and encoding ("goodness modified latents"). Neither norm is squared. The first is on [0, 1] images: published values
     of its scale, for [-1, 1], are to be doubled. The second is on latents of unit variance: its weight is as published.
+
+    Flash-Diffusion's authors publish a weight of 0.05, with scales of 3 (blur) and 10 (inpainting), here 6 and 20.
     """
 
     kind: Literal["gml_dps"] = "gml_dps"

@@ -17,7 +17,8 @@ class PSLD(Guided):
 
     Neither norm is squared. The first is on [0, 1] images: published values of its scale, for [-1, 1], are to be
     doubled. The second is on latents of unit variance: its weight is as published. The authors' scripts for latent
-    diffusion on 256 px faces have omega = 0.1 (here guidance_scale = 0.2) and gamma = 0.1 (here weight).
+    diffusion on 256 px faces have omega = 0.1 (here guidance_scale = 0.2) and gamma = 0.1 (here weight), for all of
+    their operators; in these scripts, too, neither norm is squared.
     """
 
     kind: Literal["psld"] = "psld"

@@ -1,4 +1,19 @@
-"""ReSample: hard data consistency by optimisation, then stochastic resampling (arXiv 2307.08123, algorithm 1)."""
+"""ReSample: hard data consistency by optimisation, then stochastic resampling (arXiv 2307.08123, algorithm 1).
+
+Resampling draws z ~ N((s^2 sqrt(m) z0(y) + (1 - m) z') / (s^2 + 1 - m), s^2 (1 - m) / (s^2 + 1 - m) I): the product of
+N(z'; s^2), with z' from the reverse step, and of what forward diffusion makes of z0(y) at level m. Three forms of s^2
+and m are published. With a = alpha_bar at the step's timestep t, a' at the next timestep of the grid, where z' is, and
+b at t - 1, one timestep of all T further (b = a' only on a grid of all T):
+
+| form    | s^2                                   | m  | whose                                            |
+|---------|---------------------------------------|----|--------------------------------------------------|
+| `paper` | gamma (1 - a') / a (1 - a / a')       | a' | the paper's equation                             |
+| `code`  | gamma (1 - a') / (1 - a) (1 - a / a') | a' | ReSample's own code, soominkwon/resample         |
+| `flash` | gamma (1 - b) / a (1 - a / b)         | a  | Flash-Diffusion's code, z-fabian/flash-diffusion |
+
+The paper's algorithm calls the timestep of z' t; read to the letter, its s^2 would be that of the step after. As in the
+code of its authors, s^2 is here that of the step that leads to z'. `flash` takes z', which is at a', for a sample at a.
+"""
 
 from collections.abc import Callable
 from typing import ClassVar, Literal
@@ -8,8 +23,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from workbench.bounds import LearningRate, Weight
+from workbench.config import ADDED_LATER
+from workbench.diffusion import Schedule
 from workbench.solvers.base import Networks, Solver, Step, norms
-from workbench.tensors import Images, Latents
+from workbench.tensors import Images, Latents, Timesteps
+
+Resampling = Literal["paper", "code", "flash"]
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's usual constants (arXiv 1412.6980)."""
@@ -23,9 +42,12 @@ class ReSample(Solver):
     z0(y) = argmin ||y - A(D(z))||, from z0_hat. Either ends, for each image, where the residual is at the noise level.
     Then z' is drawn anew between itself and z0(y) at its noise level (`resampled`).
 
-    As published for 256 px: 500 DDIM steps, every 10th, gamma 40. A learning rate for [-1, 1] images is to be halved
-    for [0, 1], since Adam's steps are lengths. The defaults are for chains that begin with a few steps to go: there
-    consistency is sought at every other step, and weighs more.
+    As published for 256 px: 500 DDIM steps, every 10th, gamma 40 (of the form `code`). A learning rate for [-1, 1]
+    images is to be halved for [0, 1], since Adam's steps are lengths. The defaults are for chains that begin with a few
+    steps to go: there consistency is sought at every other step, and weighs more.
+
+    ReSample's own code does more than its algorithm, and that is not here: a step of DPS at every timestep, five steps
+    ahead before z0_hat is read, and one last optimisation of the latent when the chain has ended.
     """
 
     kind: Literal["resample"] = "resample"
@@ -39,6 +61,23 @@ class ReSample(Solver):
     image_learning_rate: LearningRate = Field(2e-2, description="Adam's, on [0, 1] images")
     latent_learning_rate: LearningRate = Field(2e-2, description="Adam's, on latents of unit variance")
     max_iterations: int = Field(20, ge=1, le=100_000, description="of Adam, at one step of one image")
+    correct_last: bool = Field(
+        False,
+        description="count from the last step, so that it is one of those with consistency: a multiple of `every` is "
+        "left after them",
+        json_schema_extra=ADDED_LATER,
+    )
+    resampling: Resampling = Field(
+        "paper", description="which of the published means and variances resampling has", json_schema_extra=ADDED_LATER
+    )
+    proximity: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="weight of the squared distance from z0_hat beside the squared residual, as published: for images "
+        "on [-1, 1]",
+        json_schema_extra=ADDED_LATER,
+    )
 
     draws_noise: ClassVar[bool] = True
 
@@ -53,7 +92,7 @@ class ReSample(Solver):
             z0_hat, eps = step.networks.predict(step.z, step.timestep)
         advanced = step.reverse(z0_hat, eps)
         level = step.timestep.cpu() / step.networks.prior.schedule.num_timesteps
-        due = (step.sampler.num_steps - step.position) % self.every == 0
+        due = (step.sampler.num_steps - step.position - int(self.correct_last)) % self.every == 0
         stages = {
             self._through_images: due & (level < self.image_below) & (level >= self.latent_below),
             self._through_latents: due & (level < self.latent_below),
@@ -64,18 +103,34 @@ class ReSample(Solver):
                 on_device = index.to(advanced.device)
                 part = step.take(index)
                 z0 = consistent(part, z0_hat[on_device])
-                advanced[on_device] = resampled(part, advanced[on_device], z0, self.gamma)
+                advanced[on_device] = resampled(part, advanced[on_device], z0, self.gamma, self.resampling)
         return advanced
 
     def _through_images(self, step: Step, z0_hat: Latents) -> Latents:
         with torch.no_grad():
             x0_hat = step.networks.decode(z0_hat)
-        x = least_residual(step, x0_hat, lambda _, x: x, self.tau, self.image_learning_rate, self.max_iterations)
+        x = least_residual(
+            step,
+            x0_hat,
+            lambda _, x: x,
+            self.tau,
+            self.image_learning_rate,
+            self.max_iterations,
+            proximity=self.proximity,  # both terms shrink by 4 from [-1, 1] to [0, 1]
+        )
         with torch.no_grad():
             return step.networks.encode(x)
 
     def _through_latents(self, step: Step, z0_hat: Latents) -> Latents:
-        return least_residual(step, z0_hat, Networks.decode, self.tau, self.latent_learning_rate, self.max_iterations)
+        return least_residual(
+            step,
+            z0_hat,
+            Networks.decode,
+            self.tau,
+            self.latent_learning_rate,
+            self.max_iterations,
+            proximity=self.proximity / 4,  # the residual alone shrinks
+        )
 
 
 def least_residual(
@@ -85,8 +140,10 @@ def least_residual(
     tau: float,
     learning_rate: float,
     max_iterations: int,
+    *,
+    proximity: float = 0.0,
 ) -> Tensor:
-    """argmin over v of ||y - A(image_of(v))||^2, per image, by Adam from `start`.
+    """argmin over v of ||y - A(image_of(v))||^2 + proximity ||v - start||^2, per image, by Adam from `start`.
 
     An image stops, and costs no more, when its residual's root mean square over observed entries is at most tau times
     its noise_std: what remains is noise.
@@ -108,6 +165,8 @@ def least_residual(
             residual = step.residual(image_of(step.networks, v))
             (gradient,) = torch.autograd.grad(residual.square().sum() / 2, v)
         v = v.detach()
+        if proximity:
+            gradient = gradient + proximity * (v - start)
         stays = norms(residual.detach()) > target
         if not bool(stays.all()):
             stays = stays.cpu()
@@ -117,7 +176,8 @@ def least_residual(
                 return found
             step, working = step.take(left), working[left]
             kept = left.to(v.device)
-            v, mean, square, gradient, target = (t[kept] for t in (v, mean, square, gradient, target))
+            v, start, mean, square = (t[kept] for t in (v, start, mean, square))
+            gradient, target = gradient[kept], target[kept]
         mean = BETA_1 * mean + (1 - BETA_1) * gradient
         square = BETA_2 * square + (1 - BETA_2) * gradient.square()
         unbiased = mean / (1 - BETA_1**iteration), square / (1 - BETA_2**iteration)
@@ -126,18 +186,32 @@ def least_residual(
     return found
 
 
-def resampled(step: Step, advanced: Latents, z0: Latents, gamma: float) -> Latents:
-    """Stochastic resampling: z ~ N((s^2 sqrt(a') z0 + (1 - a') z') / (s^2 + 1 - a'), s^2 (1 - a') / (s^2 + 1 - a') I).
+def resampled(step: Step, advanced: Latents, z0: Latents, gamma: float, form: Resampling = "paper") -> Latents:
+    """Stochastic resampling between z' (`advanced`) and z0, by one of the forms at the top of this file.
 
-    z' is `advanced`, at level a', one step below a, and s^2 = gamma (1 - a') / a (1 - a / a'). With r = s^2 / (1 - a')
-    this is N((r sqrt(a') z0 + z') / (r + 1), (1 - a') r / (r + 1) I), which is defined at the clean end, a' = 1, too.
+    With r = s^2 / (1 - m) it is N((r sqrt(m) z0 + z') / (r + 1), (1 - m) r / (r + 1) I), which is defined at m = 1 too.
+    At the clean end `paper` and `code` are a mean of z0 and z', without noise; `flash` adds noise there as well, unless
+    t = 0, where it is z'.
     """
     if step.solver_noise is None:
         raise ValueError("stochastic resampling needs step.solver_noise")
-    schedule = step.networks.prior.schedule
-    a, a_next = (schedule.alpha_bar_at(t).reshape(-1, 1, 1, 1) for t in (step.timestep, step.timestep_next))
-    r = gamma / a * (1 - a / a_next)
+    r, m = ratio(step.networks.prior.schedule, step.timestep, step.reached, gamma, form)
     signal, rest, spread = (
-        c.to(advanced) for c in (r * a_next.sqrt() / (r + 1), 1 / (r + 1), ((1 - a_next) * r / (r + 1)).sqrt())
+        c.to(advanced) for c in (r * m.sqrt() / (r + 1), 1 / (r + 1), ((1 - m) * r / (r + 1)).sqrt())
     )
     return signal * z0 + rest * advanced + spread * step.solver_noise
+
+
+def ratio(
+    schedule: Schedule, timestep: Timesteps, reached: Timesteps, gamma: float, form: Resampling
+) -> tuple[Tensor, Tensor]:
+    """(s^2 / (1 - m), m), each (batch, 1, 1, 1), float64."""
+    lower = timestep - 1 if form == "flash" else reached
+    a, a_next = (schedule.alpha_bar_at(t).reshape(-1, 1, 1, 1) for t in (timestep, lower))
+    match form:
+        case "paper":
+            return gamma / a * (1 - a / a_next), a_next
+        case "code":
+            return gamma / (1 - a) * (1 - a / a_next), a_next
+        case "flash":
+            return gamma * (1 - a_next) / a * (1 - a / a_next) / (1 - a), a

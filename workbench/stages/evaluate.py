@@ -16,7 +16,7 @@ from workbench.diffusion import DDIM, PriorRecipe, Sampler
 from workbench.diffusion.schedule import timestep_grid
 from workbench.files import PARTIAL
 from workbench.measurement import Measurement
-from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim
+from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim_columns
 from workbench.randomness import seed_of
 from workbench.restorer import Restored, Restorer
 from workbench.severity.budget import Budget, Costs, Rows
@@ -342,7 +342,7 @@ class Scoring:
         columns: dict[str, Tensor] = {
             "image_id": restored.ids,
             "psnr": psnr(restored.x_hat, x),
-            "ssim": ssim(restored.x_hat, x),
+            **ssim_columns(restored.x_hat, x),
             "psnr_degraded": psnr(measurement.encoder_input(), x),
             "psnr_decoded": psnr(decoded, x),
             "psnr_ceiling": psnr(autoencoder.decode(z0), x),

@@ -11,7 +11,7 @@ from torch import nn
 from workbench.autoencoders import AnyAutoencoder, Tiny
 from workbench.bounds import MAX_COUNT
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
-from workbench.metrics import calibration, psnr, ssim
+from workbench.metrics import calibration, psnr, ssim_columns
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.evaluate import ROWS
 from workbench.stages.on_autoencoder import OnAutoencoder
@@ -25,7 +25,7 @@ BATCH_SIZE = 250
 
 
 class MeasureAutoencoder(OnAutoencoder):
-    """Clean images through an autoencoder: psnr and ssim of D(E(x)), a row an image.
+    """Clean images through an autoencoder: psnr, ssim and ssim_valid of D(E(x)), a row an image.
 
     Beside the rows lies what the latents look like, `latents.json`: a calibration (see `metrics.calibration.summarise`)
     of z0 as if it were the error of predicting 0 with variance 1, which the prior's noisiest timestep takes it for. And
@@ -75,7 +75,7 @@ class MeasureAutoencoder(OnAutoencoder):
                 x = images.batch(index).to(runtime.device)
                 z0 = autoencoder.encode(x)
                 x_hat = autoencoder.decode(z0)
-                columns = {"image_id": images.ids[index], "psnr": psnr(x_hat, x), "ssim": ssim(x_hat, x)}
+                columns = {"image_id": images.ids[index], "psnr": psnr(x_hat, x), **ssim_columns(x_hat, x)}
                 frames.append(pd.DataFrame({name: column.numpy(force=True) for name, column in columns.items()}))
                 parts.append(calibration.collect(z0, torch.zeros_like(z0), torch.ones(len(z0), device=z0.device)))
                 update(int(index[-1]) + 1, len(images))
