@@ -32,7 +32,8 @@ from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.rows import RowStream, write_sorted
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
-from workbench.tensors import Images, Latents, Scalars
+from workbench.stages.trivial import residual_rms, trivial_predictors
+from workbench.tensors import Images, Latents
 
 AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind")]
 
@@ -239,12 +240,6 @@ class Evaluate(OnAutoencoder):
             (folder / LPIPS_ABSENT).write_text(lpips.reason)
 
 
-def _residual_rms(measurement: Measurement, degradation: AnyDegradation, x: Images) -> Scalars:
-    """Root mean square of y - A(x) over the observed entries, per image."""
-    residual = measurement.residual(degradation.A(x, measurement.params)).flatten(1)
-    return (residual.square().sum(1) / measurement.num_observed()).sqrt()
-
-
 class Scoring:
     """The measurements of a cell, and the comparison of what comes back with the truth."""
 
@@ -281,7 +276,7 @@ class Scoring:
         x = self.clean(restored.ids)
         z0 = autoencoder.encode(x)
         decoded = autoencoder.decode(restored.z_hat)
-        rms = _residual_rms(measurement, degradation, restored.x_hat)
+        rms = residual_rms(measurement, degradation, restored.x_hat)
         error = restored.z_hat - z0
         columns: dict[str, Tensor] = {
             "image_id": restored.ids,
@@ -297,6 +292,7 @@ class Scoring:
             "flops": restored.flops,
             "seconds": restored.seconds,
             "start_seconds": restored.start_seconds,
+            **trivial_predictors(measurement, degradation, decoded),
             "var_hat": restored.var_hat,
             "start_variance": restored.start_variance,
             "distrusted": restored.distrusted,
@@ -326,7 +322,7 @@ class Scoring:
         if not self.cell.solver.guided or isinstance(self.cell.start, Full):
             return restored.diverged
         after, before = (
-            _residual_rms(measurement, self.cell.degradation, x) for x in (restored.x_hat, decoded.clamp(0, 1))
+            residual_rms(measurement, self.cell.degradation, x) for x in (restored.x_hat, decoded.clamp(0, 1))
         )
         grew = (after > RESIDUAL_GROWTH * torch.maximum(before, measurement.noise_std)).cpu()
         return restored.diverged | grew & ~restored.fell_back
