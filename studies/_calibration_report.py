@@ -331,9 +331,10 @@ def cost_section(results: "StudyResults") -> Section | None:
         others[name] = [mean_interval(white.psnr), *gains, *(mean_interval(starts[start].nfe) for start in COSTED)]
     about_real = paragraph(
         "The same images restored from the real ẑ at the start that its true variance asks for, and, at the very same "
-        "start, from z0 plus white Gaussian noise of that variance. What the second gains bounds from above what the "
-        "real error costs by its shape, its correlations and its mean: a latent whose noise has nothing to do with the "
-        "measurement also tells of z0 what the measurement does not, which no estimate from the measurement can."
+        "start, from z0 plus white Gaussian noise of that variance. What the second gains is likely more than what the "
+        "real error costs by its shape, its correlations and its mean, but no bound of it: a latent whose noise has "
+        "nothing to do with the measurement also tells of z0 what no estimate from the measurement can, and neither "
+        "prior nor solver is ideal."
     )
     about_others = paragraph(
         "Over starts from the predicted variance with the same noise in all channels, as the forward reading has it: "
