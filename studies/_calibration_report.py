@@ -28,6 +28,7 @@ from studies._calibration_rows import (
 )
 from studies._calibration_words import verdict
 from studies._rows import ABSENT
+from studies._trivial import trivial_table, trivial_text
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval
 from workbench.metrics.calibration import ALL, Calibration, Curve, holding_channel
@@ -112,7 +113,9 @@ def level_section(results: "StudyResults") -> Section:
         4,
         "Scores of N(0, σ̂²) as a prediction of the error; latent units, of standard deviation 1",
     )
-    return Section("Is the predicted variance right?", text + _reliability(own) + level + scores)
+    tables = {_name(pair, own): pair.rows for pair in own}
+    trivial = trivial_text(tables) + trivial_table(tables, "matched encoder on")
+    return Section("Is the predicted variance right?", text + _reliability(own) + level + scores + trivial)
 
 
 def shape_section(results: "StudyResults") -> Section:
