@@ -4,6 +4,7 @@ The prediction is var_hat and the truth s2, the variances of the error of the en
 two measurements at different levels the more degraded one has the larger prediction.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -143,8 +144,8 @@ def trivial_section(results: "StudyResults") -> Section:
     series = read_series(results)
     tables = {key.name: one.columns for key, one in series.items()}
     text = trivial_text(tables) + trivial_table(tables, "all levels together")
-    # at one level the known severity is one number, which ranks nothing: without others there is nothing to beat
-    if held := {key.name: one.columns for key, one in series.items() if one.trivial}:
+    # at one level the known severity is one number, which ranks nothing
+    if held := {key.name: {**one.columns, "severity": math.nan} for key, one in series.items() if one.trivial}:
         text += trivial_table(held, "among images at one level", within=True)
         rows = {
             key.name: {
