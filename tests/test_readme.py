@@ -290,7 +290,7 @@ def test_what_needs_no_severity(found: list[tuple[SolverPair, Control]]) -> None
         if pair.solver == "ldps" and run.nfe == 1000
     ]
     assert_said(
-        f"needs {ranged(by_solver[False], 0)} times fewer evaluations for LDPS, GML-DPS and PSLD",
+        f"needs {ranged(by_solver[False], 0)} times fewer evaluations than pure noise for LDPS, GML-DPS and PSLD",
         f"{ranged(by_solver[True], 0)} times fewer for ReSample",
         f"on blur fixed starts have the lower one, by {ranged(lpips, 3)}",
         f"took {number(min(slow), 1)} to {number(max(slow), 1)} s",
