@@ -19,6 +19,7 @@ from studies._autoencoders_rows import (
     read,
 )
 from studies._rows import ABSENT, has_column, over_images
+from studies._trivial import trivial_table, trivial_text
 from workbench.metrics import Estimate, mean_interval
 from workbench.reporting import (
     QUANTITIES,
@@ -109,6 +110,8 @@ def readable_section(results: "StudyResults") -> Section | None:
     }
     figure = svg(reliability_figure(lines), "Predicted over true error of each bin, by autoencoder and degradation")
     table = html_table(_frame(rows, heads, "autoencoder, degradation"), {"effective elements": 0, "ENCE (0)": 3})
+    readings = {_name(pair): pair.reading.columns for pair in found.pairs if pair.reading is not None}
+    table += trivial_text(readings) + trivial_table(readings, "autoencoder, degradation")
     return Section("Which autoencoder makes severity readable?", text + side_by_side([figure]) + table)
 
 

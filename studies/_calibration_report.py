@@ -28,6 +28,7 @@ from studies._calibration_rows import (
 )
 from studies._calibration_words import verdict
 from studies._rows import ABSENT
+from studies._trivial import trivial_table, trivial_text
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval
 from workbench.metrics.calibration import ALL, Calibration, Curve, holding_channel
@@ -112,7 +113,9 @@ def level_section(results: "StudyResults") -> Section:
         4,
         "Scores of N(0, σ̂²) as a prediction of the error; latent units, of standard deviation 1",
     )
-    return Section("Is the predicted variance right?", text + _reliability(own) + level + scores)
+    tables = {_name(pair, own): pair.rows for pair in own}
+    trivial = trivial_text(tables) + trivial_table(tables, "matched encoder on")
+    return Section("Is the predicted variance right?", text + _reliability(own) + level + scores + trivial)
 
 
 def shape_section(results: "StudyResults") -> Section:
@@ -331,9 +334,10 @@ def cost_section(results: "StudyResults") -> Section | None:
         others[name] = [mean_interval(white.psnr), *gains, *(mean_interval(starts[start].nfe) for start in COSTED)]
     about_real = paragraph(
         "The same images restored from the real ẑ at the start that its true variance asks for, and, at the very same "
-        "start, from z0 plus white Gaussian noise of that variance. What the second gains bounds from above what the "
-        "real error costs by its shape, its correlations and its mean: a latent whose noise has nothing to do with the "
-        "measurement also tells of z0 what the measurement does not, which no estimate from the measurement can."
+        "start, from z0 plus white Gaussian noise of that variance. What the second gains is likely more than what the "
+        "real error costs by its shape, its correlations and its mean, but no bound of it: a latent whose noise has "
+        "nothing to do with the measurement also tells of z0 what no estimate from the measurement can, and neither "
+        "prior nor solver is ideal."
     )
     about_others = paragraph(
         "Over starts from the predicted variance with the same noise in all channels, as the forward reading has it: "

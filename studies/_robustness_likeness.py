@@ -50,6 +50,7 @@ BREAK_DB = 0.5
 MIN_OBJECTS = 4
 """A Mantel test on fewer degradations cannot reach p = 0.05: its smallest p is 1 / n!."""
 ALPHA = 0.05
+CORRECTED = "two-sided, corrected for all tried"
 
 EVIDENCE = "likeness"
 """Under which name the results hold what `likeness_evidence` gives."""
@@ -123,8 +124,10 @@ def link_section(inputs: LikenessInputs) -> Section:
     text = paragraph(
         "Pairs that share a degradation are not independent, so the degradations are permuted, rows and columns of the "
         "loss matrix jointly (Mantel 1967), and not the pairs. Losses are asymmetric and are used as they are, all off "
-        "the diagonal, by rank (Spearman). The first distance was named before any result was seen; the others are "
-        "looked at besides, and their p are not corrected for that."
+        "the diagonal, by rank (Spearman). Several distances were tried, the first of them named beforehand; the table "
+        "holds them all, with two-sided p as they are and multiplied by the number of distances (Bonferroni), which is "
+        "what a claim about likeness must pass. The losses are means over images and over trainings, of the very "
+        "degradations that were chosen: what they say of others, n degradations cannot tell."
     )
     title = "Does likeness say which encoder transfers?"
     if not pairs:
@@ -149,12 +152,13 @@ def link_section(inputs: LikenessInputs) -> Section:
     legend = "; ".join(f"{short[name]} {readable(name)}" for name in inputs.names)
     legend_text = paragraph(f"A→B: the encoder trained on A, tested on B, with its interval. {legend}.")
     tests = {name: _test(inputs, distances) for name, distances in shown}
-    rows = {name: _test_row(found) for name, found in tests.items() if found and not math.isnan(found.r)}
-    columns = ["Spearman r", "p, one-sided", "p, two-sided", "permutations"]
+    known = {name: found for name, found in tests.items() if found and not math.isnan(found.r)}
+    rows = {name: _test_row(found, len(shown)) for name, found in known.items()}
+    columns = ["Spearman r", "p, one-sided", "p, two-sided", CORRECTED, "permutations"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index.name = "loss against"
     caption = f"Mantel's test over n = {len(inputs.names)} degradations; one-sided: farther apart, more lost"
-    decimals = {"p, one-sided": 4, "p, two-sided": 4}
+    decimals = dict.fromkeys(columns[1:4], 4)
     tested = html_table(table, decimals, caption) if rows else Markup()
     all_pairs = pd.DataFrame(
         [
@@ -338,11 +342,36 @@ def link_sentence(inputs: LikenessInputs) -> str:
         f"Spearman r = {number(found.r, 2)} over the {n * (n - 1)} ordered pairs, one-sided p = {_p(found.p_greater)}, "
         f"two-sided {_p(found.p_two_sided)} ({how} {found.num_permutations:,} permutations of the n = {n} degradations)"
     )
-    if found.p_greater <= ALPHA:
+    return f"{_link_verdict(inputs, found)}: {figures}{_tried(inputs, found)}."
+
+
+def _link_verdict(inputs: LikenessInputs, found: MantelResult) -> str:
+    """What may be said of the link: it must pass the correction for all distances that were tried."""
+    linked = found.r > 0 and found.p_two_sided <= ALPHA
+    if linked and _corrected(found, len(inputs.distances())) <= ALPHA:
+        return "The farther apart the latents of two degradations lie, the more an encoder loses between them"
+    if linked:
         return (
-            f"The farther apart the latents of two degradations lie, the more an encoder loses between them: {figures}."
+            "A hint, and not more, that an encoder loses more between degradations whose latents lie farther apart, "
+            "which does not pass a correction for the distances tried"
         )
-    return f"That an encoder loses more between degradations that lie farther apart was not shown: {figures}."
+    return "That an encoder loses more between degradations that lie farther apart was not shown"
+
+
+def _tried(inputs: LikenessInputs, found: MantelResult) -> str:
+    """The p that is corrected for all distances that were tried, and what the others gave."""
+    others = {name: _test(inputs, d) for name, d in list(inputs.distances().items())[1:]}
+    known = [
+        f"{name.removesuffix(', dB')} {number(o.r, 2)} (p = {_p(o.p_two_sided)})" for name, o in others.items() if o
+    ]
+    count = len(inputs.distances())
+    text = f"; corrected for the {count} distances tried, p = {_p(_corrected(found, count))}"
+    return f"{text}; the others, two-sided: {listed(known)}" if known else text
+
+
+def _corrected(found: MantelResult, num_tried: int) -> float:
+    """Bonferroni: two-sided p times the number of hypotheses."""
+    return min(1.0, num_tried * found.p_two_sided)
 
 
 def _short_link_sentence(inputs: LikenessInputs) -> str:
@@ -350,18 +379,10 @@ def _short_link_sentence(inputs: LikenessInputs) -> str:
     found = _test(inputs, inputs.latents) if n >= MIN_OBJECTS else None
     if found is None or math.isnan(found.r):
         return link_sentence(inputs)
-    figures = (
-        f"(rank correlation {number(found.r, 2)} over the {n * (n - 1)} pairs, p = {_p(found.p_greater)} by permuting "
-        f"the degradations). Most alike are {_both(inputs, _nearest(inputs))}."
-    )
-    if found.p_greater <= ALPHA:
-        return (
-            "Likeness says what transfers: the farther two degradations move the autoencoder's latents apart, the more "
-            f"an encoder loses between them {figures}"
-        )
     return (
-        "Likeness was not shown to say what transfers: whether an encoder loses more where two degradations move the "
-        f"autoencoder's latents farther apart stays open {figures}"
+        f"{_link_verdict(inputs, found)} (rank correlation {number(found.r, 2)} over the {n * (n - 1)} pairs, "
+        f"two-sided p = {_p(found.p_two_sided)} by permuting the n = {n} degradations{_tried(inputs, found)}). "
+        f"Most alike are {_both(inputs, _nearest(inputs))}."
     )
 
 
@@ -429,9 +450,9 @@ def _test(inputs: LikenessInputs, distances: Matrix) -> MantelResult | None:
     return mantel_test(distances, inputs.loss) if np.isfinite(inputs.loss).all() else None
 
 
-def _test_row(found: MantelResult) -> list[float | str]:
-    how = "all" if found.exact else "random"
-    return [found.r, found.p_greater, found.p_two_sided, f"{found.num_permutations:,} ({how})"]
+def _test_row(found: MantelResult, num_tried: int) -> list[float | str]:
+    how = f"{found.num_permutations:,} ({'all' if found.exact else 'random'})"
+    return [found.r, found.p_greater, found.p_two_sided, _corrected(found, num_tried), how]
 
 
 def _p(value: float) -> str:

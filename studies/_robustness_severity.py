@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from studies._robustness_figures import grid_map
 from studies._robustness_grid import Grid, Pair, read_grid
-from studies._rows import over_images
+from studies._rows import ABSENT, over_images
+from studies._trivial import GAIN, trivial_gain, trivial_of, trivial_table, trivial_text
 from workbench.metrics import Estimate, mean_interval, paired_difference, spearman
 from workbench.reporting import Section, number, paragraph, readable, side_by_side, spoken
 
@@ -63,7 +64,18 @@ def severity_matrix(results: "StudyResults") -> Section:
         "blue) joins too early: it throws away what ẑ had right and spends more evaluations."
     )
     text += paragraph(f"{_rank_summary(grid)}{_start_summary(grid, start_error)}") + _fallback_note(grid)
-    return Section("Does the encoder know how wrong it is?", text + side_by_side(figures))
+    return Section("Does the encoder know how wrong it is?", text + side_by_side(figures) + _trivial(grid))
+
+
+def _trivial(grid: Grid) -> Markup:
+    """Every encoder against trivial predictors, and the matched ones with all figures."""
+    matched = {readable(d): grid.frames[e, d] for e, d in grid.matched_pairs() if trivial_of(grid.frames[e, d])}
+    if not matched:
+        return Markup()
+    gains = grid.matrix(lambda cell: trivial_gain(cell) if trivial_of(cell) else ABSENT)
+    title = f"Rank correlation with the true error: {GAIN}"
+    map_ = grid_map(grid, gains, title, span=1, scale="diverging", red="low")
+    return trivial_text(matched) + side_by_side([map_]) + trivial_table(matched, "matched encoder on")
 
 
 def severity_sentence(grid: Grid, pairs: Sequence[Pair]) -> str:

@@ -4,13 +4,16 @@ A row of the results is an image at a level; a series is a table (images, levels
 true, of the same images at every level.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from studies._rows import has_column
+from studies._trivial import TRIVIAL
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval
 from workbench.reporting import readable
@@ -67,16 +70,23 @@ class Series:
     Attributes:
         levels: from mild to severe.
         var_hat, s2: the predicted and the true variance of the latent's error.
+        trivial: trivial predictors by their columns; empty where the results were made before rows held them.
     """
 
     levels: NDArray[np.float64]
     var_hat: NDArray[np.float64]
     s2: NDArray[np.float64]
+    trivial: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def level_of_each(self) -> NDArray[np.float64]:
         """The level of each entry."""
         return np.broadcast_to(self.levels, self.var_hat.shape)
+
+    @property
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """What `_trivial` compares; the level of each entry is its severity."""
+        return {"var_hat": self.var_hat, "s2": self.s2, "severity": self.level_of_each, **self.trivial}
 
     @cached_property
     def calibration(self) -> list[Estimate]:
@@ -112,9 +122,11 @@ def read_series(results: "StudyResults") -> dict[Key, Series]:
 
 
 def _series(rows: "DataFrame") -> Series:
-    columns = {name: rows.pivot(index="image_id", columns="level", values=name) for name in ("var_hat", "s2")}
+    names = [name for name in TRIVIAL if name != "severity" and has_column(rows, name)]
+    columns = {name: rows.pivot(index="image_id", columns="level", values=name) for name in ("var_hat", "s2", *names)}
     labels = sorted(columns["var_hat"].columns, key=float)
     if columns["var_hat"].isna().any(axis=None):
         raise UserError("levels of one series were tested on different images; run the study again")
     tables = {name: table[labels].to_numpy(dtype=float) for name, table in columns.items()}
-    return Series(np.array([float(label) for label in labels]), **tables)
+    trivial = {name: tables.pop(name) for name in names}
+    return Series(np.array([float(label) for label in labels]), **tables, trivial=trivial)

@@ -4,11 +4,13 @@ The prediction is var_hat and the truth s2, the variances of the error of the en
 two measurements at different levels the more degraded one has the larger prediction.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studies._severity_levels import UNIVERSAL, Key, Series, read_series
+from studies._trivial import TRIVIAL, trivial_gain, trivial_of, trivial_table, trivial_text
 from workbench.metrics import (
     Estimate,
     mean_interval,
@@ -36,6 +38,7 @@ from workbench.reporting.curves import Line, curves
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from workbench.metrics.statistics import Values
     from workbench.results import StudyResults
 
 NEARLY_ALWAYS, MOSTLY = 0.9, 0.75
@@ -134,7 +137,37 @@ def ordering_section(results: "StudyResults") -> Section:
     return Section("Which of two is more degraded?", text + side_by_side(figures) + html_table(table, 1, caption))
 
 
-SECTIONS = (level_section, calibration_section, ordering_section)
+def trivial_section(results: "StudyResults") -> Section:
+    """Does the prediction know more of the error than the level, the residual or the variance of y?"""
+    import pandas as pd
+
+    series = read_series(results)
+    tables = {key.name: one.columns for key, one in series.items()}
+    text = trivial_text(tables) + trivial_table(tables, "all levels together")
+    # at one level the known severity is one number, which ranks nothing
+    if held := {key.name: {**one.columns, "severity": math.nan} for key, one in series.items() if one.trivial}:
+        text += trivial_table(held, "among images at one level", within=True)
+        rows = {
+            key.name: {
+                title: ordering_accuracy(values).scaled(100)
+                for title, values in {"encoder (σ̂²)": one.var_hat, **_oriented(one)}.items()
+            }
+            for key, one in series.items()
+            if one.trivial
+        }
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("two images at different levels")
+        text += html_table(table, 1, "Pairs in order, %; the known severity orders all of them")
+    return Section("Does it beat trivial predictors?", text)
+
+
+def _oriented(one: Series) -> "dict[str, Values]":
+    """The trivial predictors but for the level, each with the sign with which it grows with the level."""
+    found = {title: values for title, values in trivial_of(one.columns).items() if title != TRIVIAL["severity"]}
+    signs = {title: spearman_across(values, one.level_of_each).mean for title, values in found.items()}
+    return {title: values if signs[title] >= 0 else -values for title, values in found.items()}
+
+
+SECTIONS = (level_section, calibration_section, ordering_section, trivial_section)
 
 
 def picture(results: "StudyResults") -> bytes:
@@ -234,8 +267,24 @@ def _error_sentence(one: Series) -> str:
         f"It {verdict} about its own error: the true variance is {spoken(one.mean_calibration, 2)} times the predicted "
         f"one ({number(min(means), 2)} to {number(max(means), 2)} over the levels), with a rank correlation of "
         f"{spoken(spearman_across(one.var_hat, one.s2), 2)} over all levels and of "
-        f"{spoken(spearman_within(one.var_hat, one.s2), 2)} among images at one level."
+        f"{spoken(spearman_within(one.var_hat, one.s2), 2)} among images at one level. {_trivial_sentence(one)}"
     )
+
+
+def _trivial_sentence(one: Series) -> str:
+    """What the prediction has over trivial predictors, over all levels and, where they can rank there, within one."""
+    held = trivial_of(one.columns)
+    ranks = {title: spearman_across(values, one.s2).mean for title, values in held.items()}
+    best = max(ranks, key=lambda title: abs(ranks[title]))
+    gain = trivial_gain(one.columns)
+    verdict = "beats" if gain.low > 0 else "does worse than" if gain.high < 0 else "cannot be told from"
+    text = (
+        f"By rank it {verdict} the best of {len(held)} trivial predictors over all levels, {best} "
+        f"({number(abs(ranks[best]), 2)}; the difference is {spoken(gain, 2)})"
+    )
+    if one.trivial:
+        text += f"; among images at one level the difference is {spoken(trivial_gain(one.columns, within=True), 2)}"
+    return f"{text}."
 
 
 def _noise_sentence(home: Key, series: Mapping[Key, Series]) -> str:

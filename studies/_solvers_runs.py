@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies._equal_cost import Comparison
-from studies._rows import has_column, lost, put
+from studies._rows import ABSENT, has_column, lost, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, ratio_of_means, statistics
 from workbench.reporting import QUANTITIES
@@ -253,6 +253,82 @@ def claim_of(pair: Pair) -> Claim | None:
     gains = {q: mean_interval(-lost(flash.rows, baseline.rows, q, names)) for q in shared}
     ratios = (ratio_of_means(baseline.rows[column], flash.rows[column]) for column in ("nfe", "seconds"))
     return Claim(baseline, flash, gains, *ratios)
+
+
+COSTS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds")
+"""What a restoration costs: a claim about one of them says nothing of the others."""
+
+
+def savings(claim: Claim) -> dict[str, Estimate]:
+    """By cost that both runs know: the baseline's mean over the SNR-matched run's."""
+    runs = (claim.baseline.rows, claim.flash.rows)
+    shared = [column for column in COSTS if all(has_column(rows, column) for rows in runs)]
+    return {column: ratio_of_means(*(rows[column] for rows in runs)) for column in shared}
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What reads no severity, and what the SNR-matched run is worth beside it. PSNR in dB, image by image.
+
+    Fixed starts were tried at a few timesteps on one grid, each with as many step sizes as any run.
+
+    Attributes:
+        fixed: one timestep for all images (CCDF), of those tried the best on validation images.
+        near: the fixed start whose mean NFE are nearest to the SNR-matched run's, by their ratio.
+        fixed_gain: of `fixed` over the baseline from pure noise.
+        fewer_nfe: mean NFE of the baseline over those of `fixed`.
+        gains: by quality, of the SNR-matched run over `fixed`.
+        near_gain: of the SNR-matched run over `near`.
+        decoded_gain: of the decoded estimate, without diffusion, over the baseline; absent without such results.
+    """
+
+    claim: Claim
+    fixed: Run
+    near: Run
+    fixed_gain: Estimate
+    fewer_nfe: Estimate
+    gains: dict[str, Estimate]
+    near_gain: Estimate
+    decoded_gain: Estimate
+
+
+def baselines_of(pair: Pair, decoded: Run | None) -> Baselines | None:
+    """The pair's controls; None where it has no claim or no fixed start.
+
+    Raises:
+        UserError: if they are of different images.
+    """
+    claim, fixed = claim_of(pair), best(pair.of(FIXED))
+    if claim is None or fixed is None:
+        return None
+    flash, baseline = claim.flash, claim.baseline
+    names = f"{pair.solver} on {pair.degradation}: two runs"
+
+    def gain(run: Run, over: Run, quality: str = "psnr") -> Estimate:
+        return mean_interval(-lost(run.rows, over.rows, quality, names))
+
+    near = min(pair.of(FIXED), key=lambda run: abs(math.log(max(run.nfe, 1e-9) / max(flash.nfe, 1e-9))))
+    return Baselines(
+        claim,
+        fixed,
+        near,
+        gain(fixed, baseline),
+        ratio_of_means(baseline.rows["nfe"], fixed.rows["nfe"]),
+        {q: gain(flash, fixed, q) for q in MARGINS if has_column(flash.rows, q) and has_column(fixed.rows, q)},
+        gain(flash, near),
+        ABSENT if decoded is None else gain(decoded, baseline),
+    )
+
+
+def baselines(results: "StudyResults") -> list[tuple[Pair, Baselines]]:
+    """Every pair that has both a claim and a fixed start, in the axes' order.
+
+    Raises:
+        UserError: as `read_pairs`, or if runs are of different images.
+    """
+    decoded = {run.degradation: run for run in read_runs(results) if run.solver == DECODED}
+    found = [(pair, baselines_of(pair, decoded.get(pair.degradation))) for pair in read_pairs(results)]
+    return [(pair, control) for pair, control in found if control is not None]
 
 
 def speed_up(pair: Pair) -> Estimate | None:

@@ -25,6 +25,7 @@ from studies import _autoencoders_report as report
 from studies._autoencoders import AUTOENCODERS, prior_of
 from studies._autoencoders_rows import COST, ELSEWHERE, FULL, ITSELF, MATCHED, ORACLE
 from studies._cells import SMOKE, matched
+from studies._trivial import TRIVIAL
 from workbench.autoencoders import PCA, AutoencoderRecipe, Pretrained, Tiny
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.metrics import calibration
@@ -127,7 +128,7 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
             columns = ("image_id", "severity", "var_hat", "s2", "var_factor", "start_timestep", "oracle_timestep")
             mine["encoders"][what] = {
                 "calibration": json.loads((folder / calibration.FILE).read_text())[calibration.ALL],
-                **{c: rows[c].tolist() for c in columns},
+                **{c: rows[c].tolist() for c in (*columns, *TRIVIAL) if c in rows},
             }
     return found
 

@@ -7,6 +7,7 @@ from scipy.stats import norm, spearmanr
 from workbench.config import UserError
 from workbench.metrics import (
     Estimate,
+    gain_over_trivial,
     ordering_accuracy,
     own_ordering_accuracy,
     spearman_across,
@@ -95,3 +96,35 @@ def test_levels_of_one_image_are_no_independent_images() -> None:
 def test_what_is_no_table_of_levels_is_refused(call, message: str) -> None:
     with pytest.raises(UserError, match=message):
         call()
+
+
+def test_a_prediction_is_set_against_the_best_trivial_one() -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.normal(size=300)
+    good, fair, poor = (truth + noise * rng.normal(size=300) for noise in (0.3, 1.0, 3.0))
+    trivial = {"fair": -fair, "poor": poor, "constant": np.ones(300)}
+    gain = gain_over_trivial(good, trivial, truth)
+    expected = spearmanr(good, truth).statistic - spearmanr(fair, truth).statistic
+    assert gain.mean == pytest.approx(expected), "the best one, whatever its sign"
+    assert 0 < gain.low < gain.mean < gain.high
+    assert gain_over_trivial(good, {"itself": good}, truth).mean == 0
+    assert gain_over_trivial(poor, {"good": good}, truth).high < 0
+    assert gain_over_trivial(good, {"constant": np.ones(300)}, truth).mean == pytest.approx(
+        spearmanr(good, truth).statistic
+    )
+
+
+def test_within_a_level_the_level_ranks_nothing() -> None:
+    rng = np.random.default_rng(6)
+    level = np.broadcast_to(np.arange(4.0), (80, 4))
+    truth = level + rng.normal(size=(80, 4))
+    prediction = truth + 0.5 * rng.normal(size=(80, 4))
+    within = gain_over_trivial(prediction, {"level": level}, truth, within=True)
+    assert within.mean == pytest.approx(spearman_within(prediction, truth).mean)
+    across = gain_over_trivial(prediction, {"level": level}, truth)
+    assert across.mean == pytest.approx(spearman_across(prediction, truth).mean - spearman_across(level, truth).mean)
+
+
+def test_nothing_trivial_is_nothing_to_beat() -> None:
+    with pytest.raises(UserError, match="no trivial predictor"):
+        gain_over_trivial([1.0, 2.0], {}, [1.0, 2.0])

@@ -25,6 +25,8 @@ COLUMNS = {
     "psnr_decoded",
     "psnr_ceiling",
     "residual_ratio",
+    "residual_rms_decoded",
+    "log_var_y",
     "nfe",
     "decoder_evals",
     "encoder_evals",

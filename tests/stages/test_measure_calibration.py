@@ -53,7 +53,7 @@ def test_a_row_is_what_a_restoration_of_the_same_image_starts_from(
     restored = tiny_cell(path, num_images=4)
     restored = pd.read_parquet(restored.ensure(runtime) / ROWS).set_index("image_id")
     same = found.loc[restored.index]
-    for column in ("severity", "var_hat", "s2"):
+    for column in ("severity", "var_hat", "s2", "residual_rms_decoded", "log_var_y"):
         np.testing.assert_allclose(same[column], restored[column], rtol=1e-4, err_msg=column)
     assert same["oracle_timestep"].tolist() == restored["oracle_timestep"].tolist()
     assert same["start_timestep"].tolist() == restored["start_timestep"].tolist()

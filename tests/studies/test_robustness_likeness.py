@@ -16,7 +16,7 @@ from synthetic_study import make_full_results, make_likeness, make_results
 from studies import _robustness_likeness as likeness
 from studies._likeness_inputs import LikenessInputs, likeness_evidence, likeness_inputs
 from workbench.config import UserError
-from workbench.metrics import Moments, frechet_distance, statistics
+from workbench.metrics import MantelResult, Moments, frechet_distance, statistics
 from workbench.reporting import Section, number
 from workbench.stages.latent_statistics import STATISTICS, _summary
 
@@ -135,6 +135,28 @@ def test_a_planted_link_is_found_with_its_n() -> None:
     r, p = re.search(r"r = ([\d.]+).*one-sided p = ([\d.]+)", sentence).groups()
     assert float(r) > 0.9
     assert float(p) < 0.01
+
+
+def test_all_distances_that_were_tried_are_said_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """p = 0.03 of one distance of four is a hint: 4 times 0.03 is 0.12."""
+    p = {"latents": 0.03, "errors": 0.2, "encoder_errors": 0.9}
+
+    def found(x: np.ndarray, y: np.ndarray) -> MantelResult:
+        mine = next((p[name] for name in p if x is getattr(inputs, name)), 0.4)
+        return MantelResult(0.57, mine / 2, 1 - mine / 2, mine, 6, 720, True)
+
+    inputs = make_inputs(encoder_errors=1.1 * distances(6))
+    monkeypatch.setattr(likeness, "mantel_test", found)
+    for sentence in (likeness.link_sentence(inputs), likeness.answer_sentences(inputs)[0]):
+        assert sentence.startswith("A hint, and not more")
+        assert "corrected for the 4 distances tried, p = 0.120" in sentence
+        for said in ("distance of errors 0.57 (p = 0.200)", "(p = 0.400)", "encoders' errors 0.57 (p = 0.900)"):
+            assert said in sentence
+    p["latents"] = 0.01
+    assert likeness.link_sentence(inputs).startswith("The farther apart")
+    assert "0.0400" in likeness.link_section(inputs).html
+    p["latents"] = 0.06
+    assert "was not shown" in likeness.link_sentence(inputs)
 
 
 def test_no_link_is_not_claimed() -> None:
@@ -335,7 +357,7 @@ def test_results_with_evidence_are_read_from_the_encoders_own_starts() -> None:
     expected = LikenessInputs(**{**vars(make_inputs(6)), "frame": own})
     np.testing.assert_allclose(inputs.loss, expected.loss)
     link, training = likeness.answer_sentences(inputs)
-    assert link.startswith("Likeness says what transfers")
+    assert link.startswith("The farther apart")
     assert "Most alike are gaussian blur and motion blur crf" in link
     assert f"{number(likeness.training_choices(inputs.loss)[0].worst, 2)} dB)" in training
 

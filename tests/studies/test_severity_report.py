@@ -125,9 +125,28 @@ def test_views_put_side_by_side_what_differs_in_one_thing(results: StudyResults)
 def test_sections_are_drawn(results: StudyResults) -> None:
     for section in report.SECTIONS:
         html = section(results).html
-        assert html.count("<svg") == 4
+        assert html.count("<svg") == (0 if section == report.trivial_section else 4)
         assert "nan" not in html.lower().replace("finance", "")
     assert report.picture(results).startswith(b"\x89PNG")
+
+
+def test_trivial_predictors_stand_beside_the_prediction(results: StudyResults) -> None:
+    html = report.trivial_section(results).html
+    assert "These results lack the residual norm and log variance of y" in html
+    assert "among images at one level" not in html
+    assert "beats the best of 1 trivial predictors over all levels, known severity" in report.answer(results)[1]
+    rng = np.random.default_rng(1)
+    s2 = results.frame["s2"].to_numpy()
+    better = results.frame.assign(var_hat=s2 * np.exp(0.5 * rng.normal(size=len(s2))))
+    new = better.assign(residual_rms_decoded=s2**0.5, log_var_y=-np.log(s2) + rng.normal(size=len(s2)))
+    new = dataclasses.replace(results, frame=new)
+    html = report.trivial_section(new).html
+    assert "lack" not in html
+    assert html.count("encoder minus best trivial one") == 2, "over all levels, and within"
+    assert "Pairs in order" in html
+    said = report.answer(new)[1]
+    assert "does worse than the best of 3 trivial predictors over all levels, residual norm (1.00;" in said
+    assert "among images at one level the difference is −0." in said
 
 
 def test_levels_of_other_images_are_refused(results: StudyResults) -> None:

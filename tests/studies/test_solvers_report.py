@@ -20,9 +20,11 @@ from studies._solvers_runs import (
     MATCHED,
     OFFICIAL,
     claim_of,
+    controls,
     few_steps,
     nfe_to_reach,
     read_pairs,
+    savings,
     speed_up,
 )
 from studies.solvers import study
@@ -130,13 +132,50 @@ def test_the_claim_holds_with_the_known_figures(results: StudyResults) -> None:
         assert claim.gains["ssim"].mean == pytest.approx(GAIN / 50)
         assert claim.gains["lpips"].mean == pytest.approx(GAIN / 80)
         assert claim.fewer_nfe.mean == claim.less_time.mean == pytest.approx(800 / 25)
-    first, *others = report.answer(results)
+    first, fixed, decoded, *others = report.answer(results)
     assert first.startswith("Yes: for 4 of 4 pairs")
+    assert "no worse, within margins (0.10 dB of PSNR, 0.005 of SSIM and 0.01 of LPIPS)" in first
+    assert fixed.startswith("One fixed timestep for all images")
+    assert "for 0 of 4 pairs." in decoded
     assert len(others) == 4
     assert "LDPS on gaussian blur: the claim holds. SNR match, 500 steps" in others[0]
     assert f"PSNR +{GAIN:.2f}" in others[0]
     assert "LPIPS \N{MINUS SIGN}0.006" in others[0], "lower is better"
     assert "From pure noise no grid reaches its PSNR." in others[0]
+
+
+def test_a_start_that_reads_no_severity_is_set_beside(results: StudyResults) -> None:
+    """Fixed starts of these results are as good as SNR matching, at twice its evaluations."""
+    for pair, control in controls(results):
+        assert control.fixed.num_steps == 500, "the better one on validation images"
+        assert control.fewer_nfe.mean == pytest.approx(800 / 50)
+        assert control.gains["psnr"].mean == pytest.approx(0, abs=1e-9)
+        assert control.near.num_steps == 250, "as many evaluations as SNR matching takes"
+        assert control.near.nfe == claim_of(pair).flash.nfe  # type: ignore[union-attr]
+        assert control.near_gain.mean == pytest.approx(1)
+        assert control.decoded_gain.mean == pytest.approx(-1)
+    better = (results.frame["start"] == FIXED) & (results.frame["num_steps"] == "250")
+    chosen = controls(changed(results, better, val_psnr=lambda column: column + 5, psnr=lambda column: column + 0.25))
+    assert all(one.fixed.num_steps == 250 for _, one in chosen), "chosen on validation images"
+    assert all(one.gains["psnr"].mean == pytest.approx(0.75) for _, one in chosen)
+    said = report.answer(changed(results, results.frame["solver"] == DECODED, psnr=lambda column: column + 1.5))
+    assert "for 4 of 4 pairs: LDPS on gaussian blur (+0.50" in said[2]
+    none = dataclasses.replace(results, frame=results.frame[results.frame["start"] != FIXED])
+    assert report.control_section(none) is None
+
+
+def test_every_cost_is_counted(results: StudyResults) -> None:
+    dearer = results.frame["start"] == MATCHED
+    found = changed(results, dearer, flops=lambda column: 4 * column)
+    html = str(report.saving_section(found).html)
+    assert "Compute, times" in html
+    claim = claim_of(read_pairs(found)[0])
+    assert claim is not None
+    assert {name: ratio.mean for name, ratio in savings(claim).items()} == {
+        "nfe": pytest.approx(32),
+        "flops": pytest.approx(8),
+        "seconds": pytest.approx(32),
+    }
 
 
 def test_the_run_that_is_judged_is_chosen_on_validation_and_not_on_test(results: StudyResults) -> None:
@@ -166,7 +205,7 @@ def test_an_optimum_at_the_edge_of_its_search_proves_nothing(start: str, named: 
     claim = claim_of(read_pairs(open_search)[0])
     assert claim is not None
     assert claim.verdict == "cannot be told"
-    first, *others = report.answer(open_search)
+    first, _, _, *others = report.answer(open_search)
     assert first.startswith("In part: for 2 of 4")
     assert f"(the best step size of {named} lies at an end of what was tried)" in others[0]
 
@@ -195,7 +234,7 @@ def test_what_fails_is_named(column: str, change: float, failure: str, results: 
     mine = (results.frame["start"] == MATCHED) & (results.frame["solver"] == "ldps")
     worse = changed(results, mine, **{column: lambda values: values + change})
     assert claim_of(read_pairs(worse)[0]).failures == [failure]  # type: ignore[union-attr]
-    first, *others = report.answer(worse)
+    first, _, _, *others = report.answer(worse)
     assert first.startswith("In part: for 2 of 4")
     assert f"the claim does not hold ({failure})" in others[0]
     assert report.claim_section(worse).html.count("does not hold") == 2
@@ -234,7 +273,7 @@ def test_a_loss_within_its_interval_is_no_failure(results: StudyResults) -> None
     assert claim.failures == []
     assert claim.undecided == ["PSNR from so few images"]
     assert claim.verdict == "cannot be told", "neither is it a proof that nothing was lost"
-    first, *others = report.answer(noisy)
+    first, _, _, *others = report.answer(noisy)
     assert first.endswith("it cannot be told.")
     assert "the claim cannot be told (PSNR from so few images)" in others[0]
 
@@ -265,7 +304,7 @@ def test_the_speed_up_is_that_of_the_known_line() -> None:
     assert found.mean == pytest.approx(800 / 2**0.5 / 25, rel=1e-6)
     assert found.low < found.mean < found.high
     assert found.high / found.low < 1.5
-    assert re.search(r"For the same PSNR, pure noise needs 22\.6 \[\d+\.\d, \d+\.\d\] times", report.answer(results)[1])
+    assert re.search(r"For the same PSNR, pure noise needs 22\.6 \[\d+\.\d, \d+\.\d\] times", report.answer(results)[3])
 
 
 def test_a_speed_up_that_may_be_infinite_says_so() -> None:
@@ -308,9 +347,10 @@ def test_unfinished_results_are_reported(results: StudyResults) -> None:
         frame = results.frame[results.frame["start"] != lacking].reset_index(drop=True)
         partial = dataclasses.replace(results, frame=frame)
         assert "cannot say" in report.answer(partial)[0]
-        drawn = [section(partial) for section in report.SECTIONS]
-        assert drawn[-1] is None
-        assert all(section.html for section in drawn[:-1])
+        drawn = {section: section(partial) for section in report.SECTIONS}
+        absent = {section for section, found in drawn.items() if found is None}
+        assert absent == {report.control_section, report.examples_section}
+        assert all(found.html for found in drawn.values() if found is not None)
 
 
 def test_other_images_and_other_axes_are_refused(results: StudyResults) -> None:

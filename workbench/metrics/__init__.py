@@ -12,7 +12,13 @@ from workbench.metrics.likeness import (
     spectral_matrix,
 )
 from workbench.metrics.mantel import MantelResult, mantel_test
-from workbench.metrics.ordering import ordering_accuracy, own_ordering_accuracy, spearman_across, spearman_within
+from workbench.metrics.ordering import (
+    gain_over_trivial,
+    ordering_accuracy,
+    own_ordering_accuracy,
+    spearman_across,
+    spearman_within,
+)
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
 from workbench.metrics.reconstruction import psnr, ssim, ssim_columns, ssim_valid
 from workbench.metrics.scaling import Map, average_linkage, classical_map
@@ -38,6 +44,7 @@ __all__ = [
     "first_crossing",
     "frechet_distance",
     "frechet_matrix",
+    "gain_over_trivial",
     "load_lpips",
     "mantel_test",
     "mean_interval",

@@ -4,6 +4,8 @@ Arrays are (images, levels), levels from mild to severe. An image's values at di
 is resampled for intervals is whole images.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -41,6 +43,41 @@ def spearman_within(x: ArrayLike, y: ArrayLike) -> Estimate:
         return np.asarray(by_level.mean(axis=-1))
 
     return joint_interval(figure, len(first))
+
+
+def gain_over_trivial(
+    prediction: ArrayLike, trivial: Mapping[str, ArrayLike], truth: ArrayLike, *, within: bool = False
+) -> Estimate:
+    """By how much more a prediction's rank correlation with the truth is than that of the best trivial predictor.
+
+    A trivial predictor counts by the size of its correlation, since whoever used it would know its sign, and a constant
+    one counts 0. Images are resampled together, and the best is chosen anew in each resample: the choice is then not
+    taken for a finding, and what luck it has is the trivial predictors'.
+
+    Args:
+        prediction, truth: one value an image, or (images, levels).
+        trivial: the same, by name.
+        within: the mean over levels of the correlation over the images of one level, not over all together.
+
+    Raises:
+        UserError: without trivial predictors, for arrays of different shapes or values that are not finite.
+    """
+    if not trivial:
+        raise UserError("there is no trivial predictor to compare with")
+    tables = [np.asarray(array, dtype=np.float64) for array in (truth, prediction, *trivial.values())]
+    true, *numbers = _tables(*(table[:, None] if table.ndim == 1 else table for table in tables))
+
+    def rank(x: Values, images: Index) -> Values:
+        if within:
+            return np.asarray(rank_correlation(x[images], true[images], axis=-2).mean(axis=-1))
+        pooled = (*images.shape[:-1], -1)
+        return rank_correlation(x[images].reshape(pooled), true[images].reshape(pooled), axis=-1)
+
+    def figure(images: Index) -> Values:
+        own, *others = (rank(x, images) for x in numbers)
+        return np.asarray(own - np.max([np.abs(np.nan_to_num(other)) for other in others], axis=0))
+
+    return joint_interval(figure, len(true))
 
 
 def ordering_accuracy(values: ArrayLike, apart: int | None = None) -> Estimate:

@@ -24,7 +24,8 @@ from workbench.restoring.pictures import Measured, read_measured
 from workbench.restoring.verdict import Found, Verdict, judge
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.base import Runtime
-from workbench.stages.evaluate import Evaluate, residual_rms
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.trivial import residual_rms
 
 
 @dataclass(frozen=True)

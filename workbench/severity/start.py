@@ -300,7 +300,10 @@ class _TrueVariance(Matched):
 
 
 class OracleVariance(_TrueVariance):
-    """`snr_match` with the true error variance s2: what a perfect severity encoder would do."""
+    """`snr_match` with the true error variance s2: what an encoder that knew it would do, and no best start.
+
+    The error is more than its variance, so that other starts can do better.
+    """
 
     kind: Literal["oracle_variance"] = "oracle_variance"
 
@@ -308,9 +311,10 @@ class OracleVariance(_TrueVariance):
 class OracleGaussian(_TrueVariance):
     """`oracle_variance` from an error as the theory has it: z0 plus white Gaussian noise of variance s2, for z_hat.
 
-    It starts where `oracle_variance` does. What restoration from it is better bounds from above what the real error
+    It starts where `oracle_variance` does. What restoration from it is better is likely more than what the real error
     costs by being neither Gaussian nor white: this noise owes nothing to the measurement, so that the latent also tells
-    of z0 what no estimate from the measurement can.
+    of z0 what no estimate from the measurement can. That is an argument and no bound: prior and solver are not ideal,
+    and a restoration from the real error can come out better.
     """
 
     kind: Literal["oracle_gaussian"] = "oracle_gaussian"

@@ -37,7 +37,8 @@ from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.rows import RowStream, write_sorted
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
-from workbench.tensors import Images, Latents, Scalars
+from workbench.stages.trivial import residual_rms, trivial_predictors
+from workbench.tensors import Images, Latents
 
 AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind")]
 
@@ -295,12 +296,6 @@ class Evaluate(OnAutoencoder):
             (folder / LPIPS_ABSENT).write_text(lpips.reason)
 
 
-def residual_rms(measurement: Measurement, degradation: AnyDegradation, x: Images) -> Scalars:
-    """Root mean square of y - A(x) over the observed entries, per image."""
-    residual = measurement.residual(degradation.A(x, measurement.params)).flatten(1)
-    return (residual.square().sum(1) / measurement.num_observed()).sqrt()
-
-
 class Scoring:
     """The measurements of a cell, and the comparison of what comes back with the truth."""
 
@@ -353,6 +348,7 @@ class Scoring:
             "flops": restored.flops,
             "seconds": restored.seconds,
             "start_seconds": restored.start_seconds,
+            **trivial_predictors(measurement, degradation, decoded),
             "var_hat": restored.var_hat,
             "start_variance": restored.start_variance,
             "distrusted": restored.distrusted,

@@ -28,6 +28,7 @@ from workbench.stages.fit_recalibration import FEWEST, FitRecalibration
 from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
+from workbench.stages.trivial import trivial_predictors
 from workbench.tensors import Latents
 
 FEWEST_IN_BIN = 2 * calibration.NUM_BINS
@@ -48,9 +49,9 @@ class MeasureCalibration(OnAutoencoder):
     """One cell: one severity encoder on measurements of one degradation, a row an image.
 
     A row holds what the encoder predicts (var_hat), the truth (s2; `square`, the mean of e^2, which contains the bias),
-    the recalibrated variances, conformal bounds on s2 and how many images these were taken from, and where `snr_match`
-    would begin on var_hat and on s2. Beside the rows lies the calibration of all images together and of each bin of
-    severity (see `metrics.calibration.summarise`).
+    trivial predictors of it (see `stages.trivial`), the recalibrated variances, conformal bounds on s2 and how many
+    images these were taken from, and where `snr_match` would begin on var_hat and on s2. Beside the rows lies the
+    calibration of all images together and of each bin of severity (see `metrics.calibration.summarise`).
     """
 
     name: ClassVar[str] = "measure_calibration"
@@ -154,7 +155,11 @@ class MeasureCalibration(OnAutoencoder):
             for measurement, estimate, z0 in batches:
                 if self.num_severity_bins:
                     parts.append(calibration.collect(estimate.z_hat, z0, estimate.var_hat.flatten()))
-                frames.append(pd.DataFrame(self._columns(measurement, estimate, z0, schedule, fits)))
+                frame = pd.DataFrame(self._columns(measurement, estimate, z0, schedule, fits))
+                with torch.no_grad():
+                    decoded = autoencoder.decode(estimate.z_hat)
+                trivial = trivial_predictors(measurement, self.degradation, decoded)
+                frames.append(frame.assign(**{name: one.numpy(force=True) for name, one in trivial.items()}))
                 update(done := done + len(measurement), len(images))
             frame = pd.concat(frames, ignore_index=True)
             if self.num_severity_bins:

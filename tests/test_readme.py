@@ -1,0 +1,330 @@
+"""The README's figures, recomputed from the results that ship."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scipy.stats import spearmanr
+
+from studies import _autoencoders_rows as autoencoders
+from studies._robustness_grid import OWN, TRUE, UNSEEN, Grid, Pair, read_grid
+from studies._robustness_likeness import mantel_test, read_likeness
+from studies._robustness_remedy import Remedy, read_remedy
+from studies._rows import has_column
+from studies._solvers_runs import MARGINS, Claim, Control, controls
+from studies._solvers_runs import Pair as SolverPair
+from studies._trivial import trivial_gain
+from workbench.metrics import mean_interval, statistics
+from workbench.notebook import open_study
+from workbench.reporting import number, percent, ranged, readable, spoken
+from workbench.results import StudyResults
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+SAID = " ".join(README.replace("\N{MINUS SIGN}", "-").split())
+SOLVERS = {"ldps": "LDPS", "gml_dps": "GML-DPS", "psld": "PSLD", "resample": "ReSample"}
+NAMES = {
+    "gaussian_blur": "Gaussian blur",
+    "motion_blur_crf": "motion blur + CRF",
+    "gaussian_noise": "Gaussian noise",
+    "super_resolution": "super-resolution",
+    "jpeg": "JPEG",
+    "mixture": "all six (universal)",
+    UNSEEN: "all but the tested one",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Results are those that ship, whatever else has been computed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_RUNS", str(tmp_path_factory.mktemp("runs")))
+        yield
+
+
+def shipped(name: str, preset: str) -> StudyResults:
+    return open_study(name).results(preset)
+
+
+@pytest.fixture(scope="module")
+def robustness() -> StudyResults:
+    return shipped("robustness", "full")
+
+
+@pytest.fixture(scope="module")
+def grid(robustness: StudyResults) -> Grid:
+    return read_grid(robustness)
+
+
+@pytest.fixture(scope="module")
+def remedy(robustness: StudyResults) -> Remedy:
+    found = read_remedy(robustness)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(here: None) -> list[tuple[SolverPair, Control]]:
+    return controls(shipped("solvers", "full"))
+
+
+def assert_said(*figures: str) -> None:
+    missing = [figure for figure in figures if figure.replace("\N{MINUS SIGN}", "-") not in SAID]
+    assert not missing, f"README does not say {missing}"
+
+
+def name_of(label: str) -> str:
+    return NAMES.get(label, readable(label))
+
+
+def matrix(grid: Grid, one_seed: bool) -> list[str]:
+    """The rows of a table: each encoder's PSNR on each degradation, matched ones in bold."""
+    lines = []
+    for encoder in grid.encoders:
+        cells = [number(float(grid.frames[encoder, d]["psnr"].mean()), 2) for d in grid.degradations]
+        cells = [f"**{c}**" if d == encoder else c for c, d in zip(cells, grid.degradations, strict=True)]
+        seed = " (one seed)" if one_seed and encoder == UNSEEN else ""
+        lines.append(f"| {name_of(encoder)}{seed} | {' | '.join(cells)} |")
+    return lines
+
+
+def test_the_matrix_of_own_predictions(grid: Grid, remedy: Remedy) -> None:
+    assert_said(*matrix(grid, one_seed=True))
+    matched = [remedy.own.frames[d, d] for d in grid.degradations]
+    for row, column in (
+        ("degraded image", "psnr_degraded"),
+        ("decoded, no diffusion (matched, one seed)", "psnr_decoded"),
+    ):
+        values = " | ".join(number(float(rows[column].mean()), 2) for rows in matched)
+        assert_said(f"| *{row}* | {values} |")
+    ceiling = {number(float(rows["psnr_ceiling"].mean()), 1) for rows in matched}
+    assert ceiling == {"30.5"}
+    assert_said("the autoencoder's ceiling is 30.5 dB")
+
+
+def test_the_matrix_of_corrected_starts(remedy: Remedy) -> None:
+    assert_said(*matrix(remedy.rules["fused"], one_seed=False))
+    residual = [remedy.rules["residual"].frames["none", d]["psnr"].mean() for d in remedy.own.degradations]
+    assert_said(f"| no encoder (residual alone) | {' | '.join(number(float(value), 2) for value in residual)} |")
+
+
+def test_what_mismatch_costs(robustness: StudyResults, grid: Grid) -> None:
+    mean = mean_interval(grid.mismatch_losses(grid.degradations))
+    worst = max(grid.loss("psnr", *pair).mean for pair in grid.mismatched_pairs())
+    by_seed = [
+        mean_interval(read_grid(robustness, seed=s).mismatch_losses(grid.degradations)).mean for s in ("0", "1", "2")
+    ]
+    seeds = [number(value, 2) for value in by_seed]
+    assert_said(
+        f"loses {spoken(mean, 2)} dB on average",
+        f"up to {number(worst, 2)} dB",
+        f"({seeds[0]}, {seeds[1]} and {seeds[2]} dB)",
+    )
+
+
+def test_what_the_correction_gains_and_costs(remedy: Remedy) -> None:
+    groups = remedy.groups()
+    mismatched, unseen, matched, none = (groups[name] for name in ("mismatched", "unseen", "matched", "no encoder"))
+
+    def lost(rule: str, pairs: list[Pair]) -> str:
+        return spoken(mean_interval(remedy.lost(rule, pairs)), 2)
+
+    def mean(rule: str, column: str, pairs: list[Pair], decimals: int = 0, scale: float = 1.0) -> str:
+        return number(scale * float(remedy.mean(rule, column, pairs).mean()), decimals)
+
+    def two(column: str, pairs: list[Pair], words: str, decimals: int = 0, scale: float = 1.0) -> str:
+        return words.format(*(mean(rule, column, pairs, decimals, scale) for rule in ("fused", OWN)))
+
+    judged = remedy.holding([pair for pairs in groups.values() for pair in pairs], "fused", OWN)
+    gains = {pair: mean_interval(remedy.gain("fused", OWN, [pair])) for pair in judged}
+    worse = [pair for pair in judged if gains[pair].high < 0]
+    assert {degradation for _, degradation in worse} == {"gaussian_noise"}
+    losses = ranged([-gains[pair].mean for pair in worse], 2)
+    times = [mean(rule, "seconds", matched, 0, 1e3) for rule in (TRUE, OWN)]
+    noise = remedy.gap([pair for pair in mismatched if pair[1] == "gaussian_noise"]).scaled(-1)
+    assert_said(
+        f"Mismatched encoders then lose {lost('fused', mismatched)} dB instead of 2.47",
+        two("nfe", mismatched, "with {} network evaluations an image instead of {}"),
+        two("flops", mismatched, "{} GFLOP instead of {}", 1, 1e-9),
+        f"left out lose {lost('fused', unseen)} dB instead of 1.92",
+        two("nfe", unseen, "with {} evaluations instead of {}"),
+        f"Matched encoders gain {spoken(mean_interval(remedy.lost('fused', matched)).scaled(-1), 2)} dB",
+        two("nfe", matched, "with {} instead of {}", 1),
+        f"took {times[0]} and {times[1]} ms",
+        f"{lost('residual', none)} dB are lost, with {mean('residual', 'nfe', none)} evaluations",
+        f"{len(worse)} of {len(judged)} pairs lose {losses} dB",
+        f"a start from the true variance loses too, {spoken(noise, 2)} dB",
+    )
+
+
+def test_the_gap_is_a_yardstick(remedy: Remedy) -> None:
+    pairs = remedy.groups()["mismatched"]
+    above = [pair for pair in pairs if remedy.gain("fused", TRUE, [pair]).mean() > 0]
+
+    def nfe(chosen: list[Pair], *rules: str) -> list[str]:
+        return [number(float(remedy.mean(rule, "nfe", chosen).mean()), 0) for rule in rules]
+
+    by_family = {
+        d: number(100 * remedy.closed("fused", [pair for pair in pairs if pair[1] == d]).mean, 0)
+        for d in remedy.own.degradations
+    }
+    assert (by_family["gaussian_noise"], by_family["jpeg"]) == ("n/a", "n/a")
+    few = remedy.holding(pairs, "mahalanobis", "fused")
+    assert_said(
+        f"closes {percent(remedy.closed('fused', pairs))} of the gap",
+        f"{by_family['gaussian_blur']} % on blur, {by_family['random_inpainting']} % on inpainting, "
+        f"{by_family['motion_blur_crf']} % on motion blur, {by_family['super_resolution']} % on super-resolution",
+        f"does better on {len(above)} of {len(pairs)} pairs",
+        "with {} evaluations instead of {}".format(*nfe(above, "fused", TRUE)),
+        "over all 30 pairs, {} and {}".format(*nfe(pairs, "fused", TRUE)),
+        f"closes {percent(remedy.closed('mahalanobis', few))} with {nfe(few, 'mahalanobis')[0]} evaluations",
+        f"closes {percent(remedy.closed('fused', few))} with {nfe(few, 'fused')[0]} ({len(few)} mismatched pairs",
+    )
+
+
+def test_what_encoders_know_beside_the_known_severity(grid: Grid) -> None:
+    frames = [grid.frames[pair] for pair in grid.matched_pairs()]
+    own, known = (
+        ranged([spearmanr(rows[column], rows["s2"]).statistic for rows in frames], 2)
+        for column in ("var_hat", "severity")
+    )
+    assert not any(has_column(rows, "log_var_y") for rows in frames), "newer rows have more to beat: say so"
+    assert_said(f"rank correlation {own} against {known}")
+
+
+@pytest.mark.slow
+def test_which_encoders_are_shown_to_beat_the_known_severity(grid: Grid) -> None:
+    assert all(trivial_gain(grid.frames[pair]).low > 0 for pair in grid.matched_pairs())
+    gains = [trivial_gain(grid.frames[pair]) for pair in grid.mismatched_pairs()]
+    assert_said(
+        f"worse than it on {sum(gain.high < 0 for gain in gains)} of {len(gains)} pairs, "
+        f"and better on {sum(gain.low > 0 for gain in gains)}"
+    )
+
+
+def test_likeness_is_corrected_for_what_was_tried(robustness: StudyResults) -> None:
+    inputs = read_likeness(robustness)
+    assert inputs is not None
+    tests = [mantel_test(distances, inputs.loss) for distances in inputs.distances().values()]
+    assert len(tests) == 4
+    r, p = ([number(value, d) for value in values] for values, d in (
+        ([test.r for test in tests], 2), ([test.p_two_sided for test in tests], 3),
+    ))  # fmt: skip
+    assert_said(
+        f"rank correlation of {r[0]} with what is lost (two-sided p = {p[0]}, permuting n = 6",
+        f"the others {r[1]}, {r[2]} and {r[3]} (p = {p[1]}, {p[2]} and {p[3]})",
+        f"the smallest p is {number(4 * min(test.p_two_sided for test in tests), 3)}",
+    )
+
+
+def saved(claim: Claim) -> dict[str, float]:
+    """By cost, how many times less the SNR-matched run takes."""
+    runs = (claim.baseline.rows, claim.flash.rows)
+    means = {cost: [float(rows[cost].mean()) for rows in runs] for cost in ("nfe", "decoder_evals", "flops", "seconds")}
+    return {cost: noise / flash for cost, (noise, flash) in means.items()}
+
+
+def test_what_solvers_save(found: list[tuple[SolverPair, Control]]) -> None:
+    holding = [one.claim for _, one in found if one.claim.verdict == "holds"]
+    costs = [saved(claim) for claim in holding]
+    times = {cost: [one[cost] for one in costs] for cost in costs[0]}
+    (failing,) = [one.claim for _, one in found if one.claim.verdict != "holds"]
+    assert (failing.flash.solver, failing.flash.degradation) == ("resample", "gaussian_blur")
+    gains = [claim.gains["psnr"].mean for claim in holding]
+    assert_said(
+        f"for {len(holding)} of {len(found)} pairs of solver",
+        f"PSNR +{number(min(gains), 2)} to +{number(max(gains), 2)} dB",
+        f"{ranged(times['nfe'], 0)} times fewer network evaluations",
+        f"{ranged(times['decoder_evals'], 0)} times fewer decoder evaluations",
+        f"{ranged(times['flops'], 0)} times fewer FLOPs",
+        f"{number(min(times['seconds']), 1)} to {number(max(times['seconds']), 0)} times less time",
+        f"at most {MARGINS['psnr']} dB of PSNR, {MARGINS['ssim']} of SSIM and {MARGINS['lpips']} of LPIPS",
+        f"gains {number(failing.gains['psnr'].mean, 2)} dB and fails by its LPIPS, "
+        f"{number(-failing.gains['lpips'].mean, 3)} higher",
+    )
+
+
+def solver_table(found: list[tuple[SolverPair, Control]]) -> list[str]:
+    """The lines of the table on what saves the evaluations."""
+    heads = (
+        "solver on degradation",
+        "NFE: pure noise, SNR match",
+        "times fewer: NFE, decoder, FLOPs, time",
+        "best fixed start: NFE, PSNR over pure noise",
+        "SNR match over it",
+        "SNR match over the fixed start of nearest NFE",
+        "decoded over pure noise",
+    )
+    rows = [
+        (
+            f"{SOLVERS[pair.solver]}, {name_of(pair.degradation)}",
+            f"{one.claim.baseline.nfe:.0f}, {number(one.claim.flash.nfe, 1)}",
+            ", ".join(number(times, 1) for times in saved(one.claim).values()),
+            f"{one.fixed.nfe:.0f}, {signed(one.fixed_gain)}",
+            signed(one.gains["psnr"]),
+            f"{signed(one.near_gain)} (NFE {one.near.nfe:.0f})",
+            signed(one.decoded_gain),
+        )
+        for pair, one in found
+    ]
+    return [f"| {' | '.join(row)} |" for row in (heads, *rows)]
+
+
+def signed(estimate: statistics.Estimate) -> str:
+    text = spoken(estimate, 2).replace("\N{MINUS SIGN}", "-")
+    return text if text.startswith("-") else f"+{text}"
+
+
+def test_what_needs_no_severity(found: list[tuple[SolverPair, Control]]) -> None:
+    assert_said(*solver_table(found))
+    by_solver = {
+        solver: [one.fewer_nfe.mean for pair, one in found if (pair.solver == "resample") == solver]
+        for solver in (False, True)
+    }
+    beaten = [pair.degradation for pair, one in found if one.decoded_gain.low > 0]
+    assert beaten == ["gaussian_blur"] * 3
+    lpips = [-one.gains["lpips"].mean for pair, one in found if pair.degradation == "gaussian_blur"]
+    slow = [
+        float(run.rows["seconds"].mean())
+        for pair, _ in found
+        for run in pair.runs
+        if pair.solver == "ldps" and run.nfe == 1000
+    ]
+    assert_said(
+        f"needs {ranged(by_solver[False], 0)} times fewer evaluations than pure noise for LDPS, GML-DPS and PSLD",
+        f"{ranged(by_solver[True], 0)} times fewer for ReSample",
+        f"on blur fixed starts have the lower one, by {ranged(lpips, 3)}",
+        f"took {number(min(slow), 1)} to {number(max(slow), 1)} s",
+    )
+
+
+@pytest.mark.slow
+def test_autoencoders() -> None:
+    one = autoencoders.read(shipped("autoencoders", "all"))
+    gains = {(c.higher, c.lower, c.degradation): c.gain for c in one.contests()}
+    trivial = [trivial_gain(pair.reading.columns) for pair in one.pairs if pair.reading is not None]
+    least, most = (spoken(choose(trivial, key=lambda gain: gain.mean), 2) for choose in (min, max))
+    assert all(gain.low > 0 for gain in trivial)
+    assert_said(
+        f"by {least} (PCA, blur) to {most} (flow, blur)",
+        f"{spoken(gains['vq', 'kl', 'gaussian_blur'].scaled(-1), 2)} dB above VQ (31.5 dB)",
+        f"{spoken(gains['flow', 'kl', 'gaussian_blur'].scaled(-1), 2)} above the flow; on inpainting",
+        f"KL {spoken(gains['vq', 'kl', 'random_inpainting'].scaled(-1), 2)} dB above VQ",
+        f"{spoken(gains['flow', 'kl', 'random_inpainting'].scaled(-1), 2)} above the flow; PCA",
+        f"(rank {spoken(one.more_readable('vqgan', 'vq'), 3)} higher",
+    )
+    undecided = gains["tiny", "kl", "random_inpainting"]
+    assert undecided.low < 0 < undecided.high
+
+
+def test_tuning() -> None:
+    answer = open_study("tuning").definition.answer
+    assert answer is not None
+    said = " ".join(answer(shipped("tuning", "desk")))
+    for page, readme in (
+        ("0.08 dB [0.05, 0.11]", "+0.08 [0.05, 0.11] dB on blur"),
+        ("\N{MINUS SIGN}0.01 dB [\N{MINUS SIGN}0.02, 0.00]", "-0.01 [-0.02, 0.00] dB on inpainting"),
+        ("0.36 dB [0.30, 0.41]", "+0.36 [0.30, 0.41] dB on motion blur with 14.7 instead of 18.3"),
+        ("\N{MINUS SIGN}0.55 dB [\N{MINUS SIGN}0.69, \N{MINUS SIGN}0.44]", "loses 0.55 [0.44, 0.69] dB"),
+    ):
+        assert page in said
+        assert_said(readme)
