@@ -320,12 +320,9 @@ def _comparisons(pairs: Sequence[Pair]) -> list[Comparison]:
 
 def _margins(names: Sequence[str]) -> str:
     """The losses that would not count, in words."""
-    return listed(
-        [
-            f"{number(MARGINS[name], 3 if name.startswith('ssim') else 2)}{' dB' if name == 'psnr' else ''} of {QUANTITIES[name].label}"
-            for name in names
-        ]
-    )
+    shown = {name: QUANTITIES[name] for name in names}
+    units = {name: f" {quantity.unit}" if quantity.unit else "" for name, quantity in shown.items()}
+    return listed([f"{number(MARGINS[n], q.decimals)}{units[n]} of {q.label}" for n, q in shown.items()])
 
 
 def _lpips_note(results: "StudyResults") -> str:

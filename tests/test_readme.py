@@ -11,7 +11,7 @@ from studies._robustness_grid import OWN, TRUE, UNSEEN, Grid, Pair, read_grid
 from studies._robustness_likeness import mantel_test, read_likeness
 from studies._robustness_remedy import Remedy, read_remedy
 from studies._rows import has_column
-from studies._solvers_runs import MARGINS, Claim, Control, controls
+from studies._solvers_runs import MARGINS, Baselines, Claim, baselines
 from studies._solvers_runs import Pair as SolverPair
 from studies._trivial import trivial_gain
 from workbench.metrics import mean_interval, statistics
@@ -63,8 +63,8 @@ def remedy(robustness: StudyResults) -> Remedy:
 
 
 @pytest.fixture(scope="module")
-def found(here: None) -> list[tuple[SolverPair, Control]]:
-    return controls(shipped("solvers", "full"))
+def found(here: None) -> list[tuple[SolverPair, Baselines]]:
+    return baselines(shipped("solvers", "full"))
 
 
 def assert_said(*figures: str) -> None:
@@ -223,7 +223,7 @@ def saved(claim: Claim) -> dict[str, float]:
     return {cost: noise / flash for cost, (noise, flash) in means.items()}
 
 
-def test_what_solvers_save(found: list[tuple[SolverPair, Control]]) -> None:
+def test_what_solvers_save(found: list[tuple[SolverPair, Baselines]]) -> None:
     holding = [one.claim for _, one in found if one.claim.verdict == "holds"]
     costs = [saved(claim) for claim in holding]
     times = {cost: [one[cost] for one in costs] for cost in costs[0]}
@@ -243,7 +243,7 @@ def test_what_solvers_save(found: list[tuple[SolverPair, Control]]) -> None:
     )
 
 
-def solver_table(found: list[tuple[SolverPair, Control]]) -> list[str]:
+def solver_table(found: list[tuple[SolverPair, Baselines]]) -> list[str]:
     """The lines of the table on what saves the evaluations."""
     heads = (
         "solver on degradation",
@@ -274,7 +274,7 @@ def signed(estimate: statistics.Estimate) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
-def test_what_needs_no_severity(found: list[tuple[SolverPair, Control]]) -> None:
+def test_what_needs_no_severity(found: list[tuple[SolverPair, Baselines]]) -> None:
     assert_said(*solver_table(found))
     by_solver = {
         solver: [one.fewer_nfe.mean for pair, one in found if (pair.solver == "resample") == solver]

@@ -19,8 +19,8 @@ from studies._solvers_runs import (
     MARGINS,
     MATCHED,
     OFFICIAL,
+    baselines,
     claim_of,
-    controls,
     few_steps,
     nfe_to_reach,
     read_pairs,
@@ -146,7 +146,7 @@ def test_the_claim_holds_with_the_known_figures(results: StudyResults) -> None:
 
 def test_a_start_that_reads_no_severity_is_set_beside(results: StudyResults) -> None:
     """Fixed starts of these results are as good as SNR matching, at twice its evaluations."""
-    for pair, control in controls(results):
+    for pair, control in baselines(results):
         assert control.fixed.num_steps == 500, "the better one on validation images"
         assert control.fewer_nfe.mean == pytest.approx(800 / 50)
         assert control.gains["psnr"].mean == pytest.approx(0, abs=1e-9)
@@ -155,13 +155,13 @@ def test_a_start_that_reads_no_severity_is_set_beside(results: StudyResults) -> 
         assert control.near_gain.mean == pytest.approx(1)
         assert control.decoded_gain.mean == pytest.approx(-1)
     better = (results.frame["start"] == FIXED) & (results.frame["num_steps"] == "250")
-    chosen = controls(changed(results, better, val_psnr=lambda column: column + 5, psnr=lambda column: column + 0.25))
+    chosen = baselines(changed(results, better, val_psnr=lambda column: column + 5, psnr=lambda column: column + 0.25))
     assert all(one.fixed.num_steps == 250 for _, one in chosen), "chosen on validation images"
     assert all(one.gains["psnr"].mean == pytest.approx(0.75) for _, one in chosen)
     said = report.answer(changed(results, results.frame["solver"] == DECODED, psnr=lambda column: column + 1.5))
     assert "for 4 of 4 pairs: LDPS on gaussian blur (+0.50" in said[2]
     none = dataclasses.replace(results, frame=results.frame[results.frame["start"] != FIXED])
-    assert report.control_section(none) is None
+    assert report.baselines_section(none) is None
 
 
 def test_every_cost_is_counted(results: StudyResults) -> None:
@@ -349,7 +349,7 @@ def test_unfinished_results_are_reported(results: StudyResults) -> None:
         assert "cannot say" in report.answer(partial)[0]
         drawn = {section: section(partial) for section in report.SECTIONS}
         absent = {section for section, found in drawn.items() if found is None}
-        assert absent == {report.control_section, report.examples_section}
+        assert absent == {report.baselines_section, report.examples_section}
         assert all(found.html for found in drawn.values() if found is not None)
 
 
