@@ -523,6 +523,7 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, A
     [
         ("sqlite:////nowhere/at/all.db", "storage sqlite:////nowhere/at/all.db cannot be reached: unable to open"),
         ("oracel://me:secret@host/db", r"storage oracel://me:\*\*\*@host/db cannot be reached: "),
+        ("oracel://host/db?password=secret", r"storage oracel://host/db\?\*\*\* cannot be reached: "),
         ("grpc://localhost:1", "storage grpc://localhost:1 cannot be reached: "),
         ("grpc://localhost:99999", "storage grpc://localhost:99999 cannot be reached: Port out of range"),
         ("/proc/optuna.journal", "the Optuna journal /proc/optuna.journal cannot be opened: "),
@@ -591,7 +592,10 @@ def test_the_dashboard_is_told_where_to_look(cli: CommandLine, tmp_path: Path) -
     said = cli("tune", "snr_matching", "--dashboard", "--runs", tmp_path / "runs")
     assert said.out.rstrip().endswith(f"optuna-dashboard {tmp_path}/runs/studies/snr_matching/desk/optuna.journal")
     assert cli.refuses("tune", "snr_matching", "--dashboard", "--preset", "none").startswith("unknown preset 'none'")
-    assert "***" in cli("tune", "snr_matching", "--dashboard", "--storage", "postgresql://me:secret@host/db").out
+    for secret in ("postgresql://me:secret@host/db", "postgresql://host/db?password=secret"):
+        said = cli("tune", "snr_matching", "--dashboard", "--storage", secret).out
+        assert "***" in said
+        assert "secret" not in said
 
 
 def test_a_study_without_a_search_is_refused(cli: CommandLine, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from workbench.tracking.tracker import Tracker
 API_KEY = "0" * 40
 BLOCK = 32768
 HEADER = 7
-TIMEOUT = 60
+TIMEOUT = 120
 
 
 class Weights(Stage):

@@ -150,6 +150,15 @@ def test_a_setting_that_there_is_not_is_one_line_and_the_run_has_failed(
     assert not (tmp_path / "runs" / "stages").exists()
 
 
+def test_a_sweep_imports_nothing_that_the_command_line_does_not_name(
+    cli: "CommandLine", tmp_path: Path, server: WandbServer, started_by_agent: None
+) -> None:
+    setting = {"degradation.kind": {"value": "deepinv"}, "degradation.factory": {"value": "harmful:make"}}
+    Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).write_text(yaml.safe_dump(setting))
+    said = cli.refuses("run", "analytic", "--preset", "smoke", "--runs", tmp_path / "runs")
+    assert said.startswith("the sweep names the function 'harmful:make', which is not imported from stored text")
+
+
 def test_a_run_that_is_stopped_early_is_no_failure(server: WandbServer, started_by_agent: None) -> None:
     script = """
 import signal, time

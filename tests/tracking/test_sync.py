@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from safetensors.numpy import save_file
-from wandb_runs import API_KEY, Taught, Weights, end, offline_runs, only, read_run, summary, wait_until
+from wandb_runs import API_KEY, TIMEOUT, Taught, Weights, end, offline_runs, only, read_run, summary, wait_until
 from wandb_server import wandb_server
 
 from workbench.stages.base import Runtime
@@ -122,7 +122,7 @@ def test_a_study_says_that_the_key_is_rejected_and_goes_on(
         try:
             wait_until(Records(tmp_path).problem.exists)
             tracker.close()
-            tracker.process.wait(60)
+            tracker.process.wait(TIMEOUT)
         finally:
             end(tracker.process)
     assert len(lines) == 3
