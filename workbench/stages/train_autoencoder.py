@@ -1,6 +1,7 @@
 """Train an autoencoder on a source's training images."""
 
 import functools
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -167,6 +168,9 @@ def _latent_shape(
     if given is not None:
         return _read(recipe, given).latent_shape(image_shape)
     with torch.random.fork_rng(devices=[]):
+        if not isinstance(recipe, Pretrained):
+            with suppress(NotImplementedError, RuntimeError), torch.device("meta"):  # shapes need no memory
+                return recipe.build(image_shape[0]).latent_shape(image_shape)
         return recipe.build(image_shape[0]).latent_shape(image_shape)
 
 
