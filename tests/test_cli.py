@@ -230,8 +230,8 @@ DATA: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "small_array": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD[:, :12, :12]), "smaller than size 16"),
     "few_in_array": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD[:8]), "at least 20 are needed"),
     "none_in_array": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD[:0]), "at least 20 are needed"),
-    "cut_array": ("npy", lambda p: cut_array(p.with_suffix(".npy")), "cannot read"),
-    "pickled": ("npy", lambda p: pickled(p.with_suffix(".npy")), "cannot read"),
+    "cut_array": ("npy", lambda p: cut_array(p.with_suffix(".npy")), "it is cut or damaged"),
+    "pickled": ("npy", lambda p: pickled(p.with_suffix(".npy")), "holds Python objects, which are not read"),
 }
 
 
