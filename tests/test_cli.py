@@ -15,6 +15,10 @@ from PIL import Image
 from study_process import assert_nothing_is_left_over, assert_same_results, records, results
 
 from workbench import zoo
+from workbench.config import parse_overrides
+from workbench.progress import Silent
+from workbench.stages.base import Runtime
+from workbench.stages.evaluate import Evaluate
 
 ROOT = Path(__file__).parents[1]
 ONE_CELL = ("--degradation.kind=gaussian_blur", "--severity_encoder.degradation.kind=gaussian_blur")
@@ -331,6 +335,25 @@ def test_prior_without_scheduler_is_one_line(cli: CommandLine, trained: Trained,
     shutil.rmtree(folder / "scheduler")
     flags = [*trained.flags, f"--prior.source={folder}", f"--runs={tmp_path / 'runs'}"]
     assert "scheduler" in cli.refuses("run", "robustness", "--preset=smoke", *flags)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_prior_with_a_scheduler_of_another_kind(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    """One that samples in another way is used, and said to be; one of another training is refused by name."""
+    folder = tmp_path / "weights"
+    shutil.copytree(trained.prior, folder)
+    path = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}))
+    flags = [*trained.flags, f"--prior.source={folder}", f"--runs={tmp_path / 'runs'}"]
+    assert "is for a FlowMatchEulerDiscreteScheduler" in cli.refuses("run", "robustness", "--preset=smoke", *flags)
+    path.write_text(json.dumps(config | {"_class_name": "DDIMScheduler", "timestep_spacing": "trailing"}))
+    said: list[str] = []
+    progress = Silent()
+    progress.say = said.append  # type: ignore[method-assign]
+    cell = Evaluate().replace(parse_overrides(flags[:-1]))
+    cell.prior_stage().load(Runtime(trained.runs, progress=progress))
+    assert sum('DDIMScheduler\'s own sampling (timestep_spacing="trailing") is not taken over' in s for s in said) == 1
 
 
 @pytest.mark.usefixtures("no_training")
