@@ -11,6 +11,8 @@ from PIL import Image, ImageCms, ImageOps
 from workbench.config import UserError
 from workbench.data import ImageFolder
 from workbench.data.image_file import FIRST, NO_PROFILE, ON_WHITE, REDUCED, UNTURNED, read_image
+from workbench.data.preparation import prepare
+from workbench.data.reading import list_pictures
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8)
@@ -292,7 +294,7 @@ def test_a_folder_of_12_bits_in_16(tmp_path, said):
     peaks, line = read()
     np.testing.assert_allclose(peaks, np.sort(images.max((1, 2, 3))) / 4095, rtol=1e-6)
     assert line.endswith(
-        "; 1: highest value 4095 of 65535, read as 12 bits in 16 (if white is another value, name it: data.white)"
+        "out 0; highest value 4095 of 65535, read as 12 bits in 16 (if white is another value, name it: data.white)"
     )
     peaks, line = read(white=65535)
     np.testing.assert_allclose(peaks, np.sort(images.max((1, 2, 3))) / 65535, rtol=1e-6)
@@ -320,3 +322,21 @@ def test_floats_in_a_folder_lie_on_the_unit_interval(tmp_path):
     tifffile.imwrite(tmp_path / "x.tif", np.full((20, 20), 254, np.float32))
     with pytest.raises(UserError, match=r"x\.tif holds values from 254 to 254: .*or name it: data.white=255"):
         ImageFolder(path=tmp_path, size=20).load_arrays()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_eight_bits_are_prepared_as_ever(tmp_path, channels):
+    """Ids are hashes of content: every byte is as Pillow's conversion to RGB and the same preparation make it."""
+    image = Image.fromarray(RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8))
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    for mode in ("1", "L", "P", "RGB"):
+        image.convert(mode).save(tmp_path / f"{mode}.png", exif=tags)
+    for name, mode in (("a.jpg", "L"), ("b.jpg", "RGB"), ("c.jpg", "CMYK"), ("d.webp", "RGB"), ("e.tif", "CMYK")):
+        image.convert(mode).save(tmp_path / name, exif=tags)
+    image.convert("L").convert("P").save(tmp_path / "f.bmp")
+    store, _ = ImageFolder(path=tmp_path, size=16, channels=channels).load_arrays()
+    for row, file in enumerate(list_pictures(tmp_path).files):
+        with Image.open(file) as opened:
+            pixels = np.array(ImageOps.exif_transpose(opened).convert("RGB"))
+        np.testing.assert_array_equal(store[row], prepare(pixels[None], 16, channels)[0])

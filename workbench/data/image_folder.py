@@ -61,13 +61,13 @@ class ImageFolder(ImageSource):
                 known = ", ".join(suffix.removeprefix(".") for suffix in PICTURES)
                 raise UserError(f"{part} holds no images ({known}): {listing.line(part)}")
         listing = sum(listings[1:], listings[0])
-        images, notes = self._read(listing.files)
-        say(listing.line(folder, notes) + about_splits)
+        images, notes, about_white = self._read(listing.files)
+        say("; ".join((listing.line(folder, notes), *about_white)) + about_splits)
         num_first = len(listings[0].files)
         return images[:num_first], images[num_first:] if len(parts) > 1 else None
 
-    def _read(self, files: Sequence[Path], black_and_white: bool = False) -> tuple[np.ndarray, list[str]]:
-        """(prepared images; what was converted).
+    def _read(self, files: Sequence[Path], black_and_white: bool = False) -> tuple[np.ndarray, list[str], list[str]]:
+        """(prepared images; what was converted in a file; what was taken for white in all).
 
         Args:
             black_and_white: bytes are 0 and 1, as a first reading found.
@@ -96,14 +96,16 @@ class ImageFolder(ImageSource):
             prepared = prepare(pixels[None], self.size, self.channels, clip=False)[0]
             images[row] = prepared if prepared.dtype == images.dtype else _as_floats(prepared)
         # what white is in files of one type, all of them together say
+        about_white: list[str] = []
         for dtype, peak in peaks.items():
             white, more = white_of(dtype, peak)
             if dtype == np.uint8 and white == 1 and not black_and_white:
                 return self._read(files, black_and_white=True)
             if dtype == np.uint16 and deep:
                 images[deep] = images[deep] * np.float32(WHITE[dtype] / white)
-            notes += [f"{note}{OTHERWISE}" for note in more]
-        return images if images.dtype == np.uint8 else images.clip(0, 1, out=images), notes
+            about_white += [f"{note}{OTHERWISE}" for note in more]
+        clipped = images if images.dtype == np.uint8 else images.clip(0, 1, out=images)
+        return clipped, notes, about_white
 
 
 def _official_splits(folder: Path) -> tuple[list[Path], str]:
