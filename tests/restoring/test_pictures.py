@@ -43,7 +43,7 @@ def test_one_picture_is_an_input(tmp_path: Path) -> None:
     folder = folder_of(BYTES[:1], tmp_path / "in")
     measured = read_measured(folder / "0.png", SHAPE, smaller=False)
     assert measured.names == ("0.png",)
-    assert measured.lines == ()
+    assert measured.lines == (f"read 1 image from {folder / '0.png'}, left out 0",)
 
 
 def test_noise_in_floats_is_kept(tmp_path: Path) -> None:
@@ -55,6 +55,7 @@ def test_noise_in_floats_is_kept(tmp_path: Path) -> None:
     assert torch.equal(archive.y, array.y)
     assert array.names == ("y.npy:0", "y.npy:1", "y.npy:2")
     assert archive.names == ("y.npz:a", "y.npz:b", "y.npz:c")
+    assert array.lines[0].startswith(f"read 3 images from {tmp_path / 'y.npy'}, left out 0")
     assert torch.equal(read_measured(tmp_path / "y.tif", SHAPE, smaller=False).y[0, 0], torch.from_numpy(FLOATS[0]))
 
 
@@ -85,7 +86,7 @@ def test_colour_becomes_grey_unclipped_and_is_said(tmp_path: Path) -> None:
 def test_grey_pictures_stored_in_colour_need_no_word(tmp_path: Path) -> None:
     Image.fromarray(BYTES[0]).convert("RGB").save(tmp_path / "0.png")
     measured = read_measured(tmp_path / "0.png", SHAPE, smaller=False)
-    assert measured.lines == ()
+    assert "colour" not in "".join(measured.lines)
     assert torch.equal(measured.y[0, 0], torch.from_numpy(BYTES[0]) / 255)
 
 

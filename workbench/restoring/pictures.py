@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,7 @@ def read_measured(path: Path, image_shape: tuple[int, int, int], *, smaller: boo
         sizes=tuple((p.pixels.shape[0], p.pixels.shape[1]) for p in pictures),
         grey=tuple(picture.num_channels == 1 for picture in pictures),
         files=files,
-        lines=tuple(_lines(path, listing, pictures, channels)),
+        lines=tuple(_lines(path, replace(listing, files=files), pictures, channels)),
     )
 
 
@@ -131,9 +131,7 @@ def _placed(picture: Picture, channels: int, side: int) -> Images:
 
 
 def _lines(path: Path, listing: Listing, pictures: Sequence[Picture], channels: int) -> Iterator[str]:
-    notes = [note for picture in pictures for note in picture.notes]
-    if path.is_dir() or notes:
-        yield printable(listing.line(path, notes))
+    yield printable(listing.line(path, [note for picture in pictures for note in picture.notes]))
     coloured = [p for p in pictures if p.num_channels == 3 and np.ptp(p.pixels, axis=2).any()]
     if channels == 1 and coloured:
         kept = float(np.linalg.norm(LUMA))
