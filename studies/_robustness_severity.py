@@ -75,7 +75,21 @@ def _trivial(grid: Grid) -> Markup:
     gains = grid.matrix(lambda cell: trivial_gain(cell) if trivial_of(cell) else ABSENT)
     title = f"Rank correlation with the true error: {GAIN}"
     map_ = grid_map(grid, gains, title, span=1, scale="diverging", red="low")
-    return trivial_text(matched) + side_by_side([map_]) + trivial_table(matched, "matched encoder on")
+    said = paragraph(_trivial_summary(grid, gains))
+    return trivial_text(matched) + said + side_by_side([map_]) + trivial_table(matched, "matched encoder on")
+
+
+def _trivial_summary(grid: Grid, gains: Sequence[Sequence[Estimate]]) -> str:
+    """How many matched and mismatched encoders are shown to beat the best trivial predictor, or to do worse."""
+    found = {(e, d): gains[i][j] for i, e in enumerate(grid.encoders) for j, d in enumerate(grid.degradations)}
+    parts = []
+    for name, pairs in (("matched", grid.matched_pairs()), ("mismatched", grid.mismatched_pairs())):
+        known = [found[pair] for pair in pairs if not math.isnan(found[pair].low)]
+        better, worse = sum(gain.low > 0 for gain in known), sum(gain.high < 0 for gain in known)
+        parts.append(
+            f"of {len(known)} pairs with a {name} encoder it ranks images better on {better} and worse on {worse}"
+        )
+    return f"Beyond their intervals, {'; '.join(parts)}."
 
 
 def severity_sentence(grid: Grid, pairs: Sequence[Pair]) -> str:
