@@ -370,11 +370,20 @@ def bench(
 
 
 @app.command()
-def doctor(runs: Runs = Path("runs")) -> None:
+def doctor(
+    runs: Runs = Path("runs"),
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="look at every file that ships, was downloaded or was computed: is it whole?"),
+    ] = False,
+) -> None:
     """Print what the workbench finds here: versions, device, threads, data, weights, W&B."""
     from workbench.reporting.overview import print_doctor
+    from workbench.reporting.verify import verify as verify_files
 
     print_doctor(runs)
+    if verify:
+        verify_files(runs, typer.echo)
 
 
 def _questions() -> dict[str, str]:

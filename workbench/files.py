@@ -3,6 +3,8 @@
 import errno
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,11 @@ from filelock import FileLock
 
 PARTIAL = ".partial"
 """Ends the name of a file or folder that is not whole yet."""
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, MemoryError),
+    *(OverflowError, RecursionError, zipfile.BadZipFile, zlib.error),
+)
+"""What readers of JSON, Parquet and .npz files raise over a damaged one: they have no error in common."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from workbench.config import Config, UserError
+from workbench.digests import checked
 
 PRESETS = Path(__file__).with_name("presets")
 FLAG = "preset-settings"
@@ -50,6 +51,6 @@ def load_settings(name: str) -> Settings:
         known = f"there are: {', '.join(names)}; or " if names else ""
         raise UserError(f"there are no settings {name!r}; {known}name a JSON file of `tune --save`")
     try:
-        return Settings.model_validate_json(path.read_text())
+        return Settings.model_validate_json(checked(path))
     except ValidationError as error:
         raise UserError(f"{path} holds no settings: {error.errors()[0]['msg']}") from None

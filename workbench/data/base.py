@@ -109,6 +109,10 @@ class ImageSource(Config):
             UserError: if the images are missing, unreadable or unfit.
         """
 
+    def verify(self) -> str | None:
+        """What distinguishes the files on the disk from those that were published; None: nothing, or none were."""
+        return None
+
     def split(self, name: Split) -> ImageSplit:
         """One of the three splits; loaded once in a process.
 

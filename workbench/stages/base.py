@@ -29,6 +29,7 @@ from workbench.files import PARTIAL, flush, write_whole
 from workbench.progress import Progress, Silent, Update
 from workbench.tracking.record import Record
 from workbench.tracking.tracker import Tracker
+from workbench.zoo import weight_files, weights_digest
 
 PROVENANCE = "provenance.json"
 SCRATCH = ("*.ckpt", f"*{PARTIAL}")
@@ -153,8 +154,6 @@ class Stage(Config):
     def canonical(self) -> dict[str, Any]:
         """Fields, version and what stands upstream; for given weights, their contents alone."""
         if (folder := self.shipped()) is not None:
-            from workbench.zoo import weights_digest
-
             return {"stage": self.name, "weights": weights_digest(*self.shipped_parts(folder))}
         upstream = [stage.identity for stage in self.upstream()]
         return {"stage": self.name, "version": self.version, "upstream": upstream, **super().canonical()}
@@ -193,7 +192,8 @@ class Stage(Config):
             The stages that others are working on and that stand in the way; none: the artifact is there.
         """
         target = self.folder(runtime)
-        if self.shipped() is not None:
+        if (given := self.shipped()) is not None:
+            weights_digest(*self.shipped_parts(given))  # refuses those that are damaged
             return []
         if target.is_dir() and not self._is_damaged(target, runtime):
             if not runtime.tracker.knows(target.name):  # made while W&B was disabled
@@ -258,8 +258,6 @@ class Stage(Config):
         if not folder.is_dir():  # upstream of what is cached, and deleted since
             return None
         if shipped is not None:
-            from workbench.zoo import weight_files
-
             weights = [path for part in self.shipped_parts(folder) for path in weight_files(part)]
             files, contents = [str(path.relative_to(folder)) for path in weights], identity
         else:
