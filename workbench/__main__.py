@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -13,6 +14,7 @@ def main() -> None:
     """The command line."""
     from workbench.cli import app
     from workbench.config import UserError
+    from workbench.files import disk_refusal
 
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -29,6 +31,11 @@ def main() -> None:
     except BrokenPipeError:
         # the reader (head, less) has gone; keep the interpreter from complaining while it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if (refusal := disk_refusal(error, Path.cwd())) is None:
+            raise
+        print(f"error: {refusal}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _terminate(*_: Any) -> None:

@@ -153,6 +153,7 @@ def tune(
     """Search the fields that a study's `search` names on validation images; then evaluate what is best on test."""
     from workbench.goal import Goal
     from workbench.reporting.publish import publish_cached
+    from workbench.running import made
     from workbench.study import load_study
     from workbench.tuning.found import save_settings
     from workbench.tuning.tune import Options, how_to_look
@@ -163,6 +164,8 @@ def tune(
     if dashboard:
         typer.echo(how_to_look(name, preset, overrides, storage, runs))
         return
+    if save is not None:
+        made(save)
     options = Options(trials, val_images, Goal(quality, cost), sampler, cost_limit, storage, take_over)
     with _runtime(runs, device, batch_size, rerun, name, (preset, "tune")) as runtime:
         tuning = search(name, definition, preset, overrides, options, runtime)

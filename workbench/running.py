@@ -1,6 +1,7 @@
 """Run a study: compute the cells that are missing, take those that ship, and join the results."""
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ def study_folder(runtime: Runtime, name: str, preset: str, overrides: Mapping[st
 
 
 def made(folder: Path) -> Path:
-    """The folder, made if it is not there.
+    """The folder, made if it is not there, and open to be written to.
 
     Raises:
         UserError: if it cannot be.
@@ -35,6 +36,11 @@ def made(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made a folder: {error.strerror}") from None
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"nothing can be written to {folder}: {error.strerror}") from None
     return folder
 
 

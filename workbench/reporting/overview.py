@@ -90,7 +90,7 @@ def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: R
         if stage.shipped() is not None:
             state = "ships"
         elif stage.is_cached(runtime):
-            state, seconds = "cached", read_provenance(folder)["wall_seconds"]
+            state, seconds = "cached", read_provenance(folder).get("wall_seconds", math.nan)
         elif identity in needed:
             state, seconds = "needed", estimated_seconds(stage, runtime)
         else:
