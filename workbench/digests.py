@@ -8,6 +8,7 @@ folder without them, such as a user's own, has nothing to be checked.
 import hashlib
 import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +33,9 @@ def write_digests(folder: Path, names: Iterable[str] | None = None) -> Path:
         found = (file for file in folder.rglob("*") if file.is_file() and file != path)
         digests, changed = {}, [file.relative_to(folder).as_posix() for file in found]
     else:
-        digests, changed = dict(_read(path) if path.is_file() else {}), list(names)
+        digests, changed = {}, list(names)
+        with suppress(UserError, OSError):  # there are none, or damaged ones
+            digests = dict(_read(path))
     digests |= {name: _sha256((folder / name).read_bytes()) for name in changed}
     write_whole(path, "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
     return path

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import UserError, digest
-from workbench.files import locked, whole, write_whole
+from workbench.digests import checked
+from workbench.files import UNREADABLE, locked, whole, write_whole
 from workbench.progress import Update
 from workbench.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.results import TUNING, Cell, StudyResults
@@ -294,10 +295,10 @@ def _tuned(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(checked(path))
         defaults = {task["points"][0]["cell"] for task in found["tasks"].values()}
-    except (ValueError, LookupError, TypeError):
-        raise UserError(f"{path} is damaged: delete it, and tune again") from None
+    except UNREADABLE:
+        raise UserError(f"{path} is damaged: delete it, and tune again, which computes nothing twice") from None
     tasks = plan.study.tasks(plan.preset, plan.overrides)
     return {"tuning": found} if defaults == {task.cell.identity for task in tasks} else {}
 

@@ -81,6 +81,7 @@ def write_tuning(tuning: Tuning, folder: Path) -> Path:
     """Write it into the study's folder."""
     with locked(folder):
         write_whole(folder / TUNING, json.dumps(asdict(tuning), indent=2))
+        write_digests(folder, [TUNING])
     return folder / TUNING
 
 
