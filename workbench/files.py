@@ -88,6 +88,8 @@ def disk_refusal(error: BaseException, folder: Path) -> str | None:
         return None
     path = (isinstance(error, OSError) and (error.filename2 or error.filename)) or _place(number, folder)
     if number in IN_THE_WAY:
+        # a path through a file: the file is meant
+        path = next((above for above in Path(path).parents if above.is_file()), path)
         return f"{path} is in the way ({os.strerror(number)}): move it away and run the same command again"
     what = "no room left at" if number in FULL else "cannot use"
     remedy = "make room" if number in FULL else "mend that"
