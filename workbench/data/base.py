@@ -99,6 +99,13 @@ class ImageSource(Config):
             UserError: if they cannot be obtained.
         """
 
+    def verify(self) -> str | None:
+        """What is wrong with images that were published with digests and lie here, and the remedy, in one line.
+
+        None: nothing, or they are not here, or they are the user's own.
+        """
+        return None
+
     @abstractmethod
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Train and official test images (None: there is no official test split), fetched if need be.
@@ -108,10 +115,6 @@ class ImageSource(Config):
         Raises:
             UserError: if the images are missing, unreadable or unfit.
         """
-
-    def verify(self) -> str | None:
-        """What distinguishes the files on the disk from those that were published; None: nothing, or none were."""
-        return None
 
     def split(self, name: Split) -> ImageSplit:
         """One of the three splits; loaded once in a process.
