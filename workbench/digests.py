@@ -29,11 +29,12 @@ def write_digests(folder: Path, names: Iterable[str] | None = None) -> Path:
             nothing else.
     """
     path = folder / DIGESTS
+    digests: dict[str, str] = {}
     if names is None:
         found = (file for file in folder.rglob("*") if file.is_file() and file != path)
-        digests, changed = {}, [file.relative_to(folder).as_posix() for file in found]
+        changed = [file.relative_to(folder).as_posix() for file in found]
     else:
-        digests, changed = {}, list(names)
+        changed = list(names)
         with suppress(UserError, OSError):  # there are none, or damaged ones
             digests = dict(_read(path))
     digests |= {name: _sha256((folder / name).read_bytes()) for name in changed}
