@@ -210,9 +210,12 @@ def test_the_doctor_looks_at_every_file(mine: Path, cli: CommandLine, monkeypatc
     picture = mine / "zoo" / "fashion_mnist_32_vq" / "samples.png"
     flip(picture, 1000)
     (mine / "reference" / "tuning" / "desk" / DIGESTS).unlink()
+    stage = runs / "stages" / "evaluate" / "0123456789ab"
+    stage.mkdir(parents=True)
     said = cli("doctor", "--verify", "--runs", runs)
     assert said.code == 2
-    assert (
-        said.err == f"error: 1 files that ship are damaged: restore from version control (git checkout -- {picture})\n"
-    )
+    mend = f"1 files that ship are damaged: restore from version control (git checkout -- {picture})"
+    again = f"{stage}: provenance.json cannot be read (--rerun computes it again)"
+    assert said.err == f"error: {mend}; {again}\n"
+    assert "evaluate: 0 of 1 as they were computed" in said.out
     assert f"desk: no {DIGESTS}, nothing to check" in said.out
