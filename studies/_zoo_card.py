@@ -12,6 +12,7 @@ import torch
 from workbench import randomness, zoo
 from workbench.autoencoders import DescentRecipe, Tiny
 from workbench.degradations import Mixture
+from workbench.digests import write_digests
 from workbench.metrics import mean_interval, psnr, spearman, ssim_columns
 from workbench.reporting import QUANTITIES
 from workbench.severity.estimate import error_variance
@@ -42,6 +43,7 @@ def export(cells: "Sequence[Cell]", folder: Path, runtime: Runtime) -> None:
         write_pair(stage, target, runtime)
         if isinstance(stage.autoencoder, Tiny):  # the one that `restore` uses
             write_severity_encoder(universal(stage), target / SHIPPED, runtime)
+        write_digests(target)
         runtime.progress.say(f"{target}: to ship it, cp -r {target} {zoo.zoo_root()}/")
 
 
@@ -57,8 +59,8 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
     """Weights in diffusers' folder format, recipe.json, README.md, samples.png and reconstructions.png."""
     from torchvision.utils import save_image
 
-    autoencoder_folder = stage.autoencoder_stage().folder(runtime)
-    prior_folder = stage.folder(runtime)
+    autoencoder_folder = stage.autoencoder_stage().ensure(runtime)
+    prior_folder = stage.ensure(runtime)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(autoencoder_folder / "autoencoder", target / "autoencoder")
     for part in ("unet", "scheduler"):

@@ -13,6 +13,7 @@ from pair import tiny_cell
 from workbench import running
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise
+from workbench.digests import DIGESTS, damaged
 from workbench.reference import CELLS, EXAMPLES, NUM_EXAMPLES, ROWS, Reference, find_reference, reference_root
 from workbench.results import StudyResults
 from workbench.running import gather_cached, run_study, ship
@@ -229,6 +230,8 @@ def test_a_damaged_reference_is_named(
 
 def test_a_reference_is_small_text_and_numbers(references: Path) -> None:
     folder = references / "small" / "full"
+    assert (folder / DIGESTS).is_file()
+    assert damaged(folder) == []
     index = json.loads((folder / CELLS).read_text())
     assert {record["labels"]["solver"] for record in index["cells"]} == {"ldps", "no_guidance"}
     assert index["stages"]["stage evaluate"] == "version 1"

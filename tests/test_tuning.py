@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +22,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from workbench import running
 from workbench import study as study_module
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise
+from workbench.digests import DIGESTS
 from workbench.goal import Goal, means_of, on_validation
 from workbench.results import TUNING
 from workbench.settings import load_settings, with_settings
@@ -32,7 +35,7 @@ from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Preset, Study
 from workbench.tuning import storage, workers
-from workbench.tuning.found import Tuning, read_tuning, save_settings
+from workbench.tuning.found import Tuning, read_tuning, save_settings, write_tuning
 from workbench.tuning.front import Point, at_edge, choose
 from workbench.tuning.storage import JOURNAL
 from workbench.tuning.tune import SPACE, Options, beginning, rungs, tune
@@ -601,3 +604,35 @@ def test_the_dashboard_is_told_where_to_look(cli: CommandLine, tmp_path: Path) -
 def test_a_study_without_a_search_is_refused(cli: CommandLine, tmp_path: Path) -> None:
     said = cli.refuses("tune", "snr_matching", "--runs", tmp_path / "runs")
     assert said == "there is nothing to search: the study's `search` is empty"
+
+
+def test_a_folder_that_settings_cannot_be_saved_to_is_refused_before_the_search(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    words = ("tune", "tuning", "--preset=smoke", f"--runs={tmp_path / 'runs'}")
+    assert "file cannot be made a folder: File exists" in cli.refuses(*words, f"--save={tmp_path / 'file'}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_refused(read_only: Path) -> None:
+    with pytest.raises(UserError, match=f"nothing can be written to {read_only}: Permission denied"):
+        running.made(read_only)
+
+
+def test_a_damaged_tuning_file_is_named(two_tasks: tuple[Path, Tuning], tmp_path: Path) -> None:
+    """One flipped digit would be another figure in the report."""
+    root, tuning = two_tasks
+    study = analytic_study(axes={"degradation": (GaussianBlur(), GaussianNoise())}, columns={})
+    runtime = Runtime(Path(shutil.copytree(root, tmp_path / "runs")))
+    plan = running._Plan("analytic", "smoke", {}, study, "", [], {}, None, [], False)
+    path = runtime.root / "studies" / "analytic" / "smoke" / TUNING
+    assert running._tuned(plan, runtime)["tuning"]["sampler"] == tuning.sampler
+    content = path.read_text()
+    for other in (content.replace("1", "2", 1), content[:-9], "", "[]", '{"tasks": []}'):
+        path.write_text(other)
+        with pytest.raises(UserError, match=rf"{path} is damaged: delete it, and tune again"):
+            running._tuned(plan, runtime)
+    path.with_name(DIGESTS).write_bytes(b"\xff")
+    write_tuning(tuning, path.parent)
+    assert running._tuned(plan, runtime)["tuning"]["sampler"] == tuning.sampler

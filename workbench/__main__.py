@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 INTERRUPTED = 130
@@ -13,6 +14,7 @@ def main() -> None:
     """The command line."""
     from workbench.cli import UsageError, app
     from workbench.config import TERMINATED, UserError
+    from workbench.files import disk_refusal
     from workbench.progress import one_line
 
     def refuse(message: str) -> NoReturn:
@@ -43,6 +45,10 @@ def main() -> None:
         # the reader (head, less) has gone; keep the interpreter from complaining while it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except Exception as error:
+        if (refusal := disk_refusal(error, Path.cwd())) is None:
+            raise
+        refuse(refusal)
     if code in (INTERRUPTED, TERMINATED):
         print("stopped; the same command goes on from here", file=sys.stderr)
     sys.exit(code)

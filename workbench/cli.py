@@ -168,6 +168,7 @@ def tune(
     """Search the fields that a study's `search` names on validation images; then evaluate what is best on test."""
     from workbench.goal import Goal
     from workbench.reporting.publish import publish_cached
+    from workbench.running import made
     from workbench.study import load_study
     from workbench.tuning.found import save_settings
     from workbench.tuning.tune import Options, how_to_look
@@ -178,6 +179,8 @@ def tune(
     if dashboard:
         typer.echo(how_to_look(name, preset, overrides, storage, runs))
         return
+    if save is not None:
+        made(save)
     options = Options(trials, val_images, Goal(quality, cost), sampler, cost_limit, storage, take_over)
     with _runtime(runs, device, batch_size, rerun, name, (preset, "tune")) as runtime:
         tuning = search(name, definition, preset, overrides, options, runtime)
@@ -445,11 +448,20 @@ def bench(
 
 
 @app.command()
-def doctor(runs: Runs = Path("runs")) -> None:
+def doctor(
+    runs: Runs = Path("runs"),
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="look at every file that ships, was downloaded or was computed: is it whole?"),
+    ] = False,
+) -> None:
     """Print what the workbench finds here: versions, device, threads, data, weights, W&B."""
     from workbench.reporting.overview import print_doctor
+    from workbench.reporting.verify import verify as verify_files
 
     print_doctor(runs)
+    if verify:
+        verify_files(runs, typer.echo)
 
 
 def _questions() -> dict[str, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import UserError
+from workbench.digests import require
 from workbench.foreign import FOREIGN
 
 
@@ -27,6 +28,8 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
     found = {path.name for path in folder.glob("*.safetensors")}
     if not found:
         raise UserError(f"{folder} has a config.json but no weights (*.safetensors); restore them or train anew")
+    for path in folder.iterdir():
+        require(path)
     from diffusers.utils import logging
 
     # AutoencoderTiny saves a config entry that it then warns about at every load

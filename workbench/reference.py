@@ -6,11 +6,13 @@ data/reference/<study>/<preset>/
   examples.npz     some of the kept pictures
   evidence.json    what the report needs beside rows
   provenance.json  how the results were made
+  digests.sha256   of all of these: whoever reads a file checks it
 
 A cell is found by its identity, so a reference of other data, weights, settings or versions is never taken for a
 result of this study; `differences` says what is other.
 """
 
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.config import UserError
-from workbench.files import whole, write_whole
+from workbench.digests import DIGESTS, checked, write_digests
+from workbench.files import UNREADABLE, whole, write_whole
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Stage
 
@@ -48,7 +51,14 @@ def reference_root() -> Path:
 def find_reference(name: str, preset: str) -> "Reference | None":
     """The reference results of a study's preset, if there are any."""
     folder = reference_root() / name / preset
-    return Reference(folder) if (folder / CELLS).is_file() else None
+    # with digests alone, it has lost its cells: to compute them anew unasked would take hours
+    is_there = any((folder / name).is_file() for name in (CELLS, DIGESTS))
+    return Reference(folder) if is_there else None
+
+
+def reference_folders() -> list[Path]:
+    """The folders of all references, those included that have lost their cells."""
+    return sorted({path.parent for name in (CELLS, DIGESTS) for path in reference_root().glob(f"*/*/{name}")})
 
 
 def shipped_presets(name: str) -> list[str]:
@@ -70,9 +80,9 @@ class Reference:
     def index(self) -> dict[str, Any]:
         """What cells.json holds: "cells", "stages" and "support"."""
         try:
-            index: dict[str, Any] = json.loads((self.folder / CELLS).read_text())
+            index: dict[str, Any] = self._json(CELLS)
             return {**index, "cells": {record["cell"]: record for record in index["cells"]}}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (LookupError, TypeError) as error:
             raise self._damaged(error) from None
 
     @cached_property
@@ -112,27 +122,32 @@ class Reference:
         import pandas as pd
 
         try:
-            frame = pd.read_parquet(self.folder / ROWS)
-        except (OSError, ValueError) as error:
+            frame = pd.read_parquet(io.BytesIO(self._checked(ROWS)))
+        except UNREADABLE as error:
             raise self._damaged(error) from None
         return {str(cell): rows.drop(columns="cell") for cell, rows in frame.groupby("cell", observed=True)}
 
     @cached_property
     def _pictures(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         try:
-            with np.load(self.folder / EXAMPLES, allow_pickle=False) as archive:
+            with np.load(io.BytesIO(self._checked(EXAMPLES)), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             return arrays.pop("pictures"), arrays
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise self._damaged(error) from None
 
     def _json(self, name: str) -> Any:
         try:
-            return json.loads((self.folder / name).read_text())
-        except (OSError, ValueError) as error:
+            return json.loads(self._checked(name))
+        except UNREADABLE as error:
             raise self._damaged(error) from None
 
+    def _checked(self, name: str) -> bytes:
+        return checked(self.folder / name)
+
     def _damaged(self, reason: object) -> UserError:
+        if isinstance(reason, UserError):
+            return reason
         return UserError(f"the reference in {self.folder} is damaged ({reason}); restore it from version control")
 
     def differences(self, cells: Sequence[Cell]) -> list[str]:
@@ -185,7 +200,8 @@ def write_reference(results: StudyResults, cells: Sequence[Cell], support: Mappi
         np.savez_compressed(file, allow_pickle=False, **_shared_pictures(results))
     write_whole(folder / EVIDENCE, json.dumps(results.evidence))
     write_whole(folder / PROVENANCE, json.dumps(results.provenance, indent=2))
-    write_whole(folder / CELLS, json.dumps(index, indent=1))  # last: with it, the reference is there
+    write_whole(folder / CELLS, json.dumps(index, indent=1))
+    write_digests(folder, (ROWS, EXAMPLES, EVIDENCE, PROVENANCE, CELLS))  # last: until then, a reference was cut short
 
 
 def _shared_pictures(results: StudyResults) -> dict[str, np.ndarray]:

@@ -1,13 +1,15 @@
 """Run a study: compute the cells that are missing, take those that ship, and join the results."""
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import UserError, digest
-from workbench.files import locked, whole, write_whole
+from workbench.digests import checked
+from workbench.files import UNREADABLE, locked, whole, write_whole
 from workbench.progress import Update
 from workbench.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.results import TUNING, Cell, StudyResults
@@ -26,7 +28,7 @@ def study_folder(runtime: Runtime, name: str, preset: str, overrides: Mapping[st
 
 
 def made(folder: Path) -> Path:
-    """The folder, made if it is not there.
+    """The folder, made if it is not there, and open to be written to.
 
     Raises:
         UserError: if it cannot be.
@@ -35,6 +37,11 @@ def made(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made a folder: {error.strerror}") from None
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"nothing can be written to {folder}: {error.strerror}") from None
     return folder
 
 
@@ -288,10 +295,10 @@ def _tuned(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(checked(path))
         defaults = {task["points"][0]["cell"] for task in found["tasks"].values()}
-    except (ValueError, LookupError, TypeError):
-        raise UserError(f"{path} is damaged: delete it, and tune again") from None
+    except UNREADABLE:
+        raise UserError(f"{path} is damaged: delete it, and tune again, which computes nothing twice") from None
     tasks = plan.study.tasks(plan.preset, plan.overrides)
     return {"tuning": found} if defaults == {task.cell.identity for task in tasks} else {}
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from workbench.config import Config, UserError
+from workbench.digests import checked
 from workbench.foreign import readable, reason
 from workbench.places import at_home
 
@@ -93,7 +94,7 @@ def load_settings(name: str) -> Settings:
         known = f"there are: {', '.join(names)}; or " if names else ""
         raise UserError(f"there are no settings {name!r}; {known}name a JSON file of `tune --save`")
     with readable(path, "the settings"):
-        text = path.read_text(encoding="utf-8")
+        text = checked(path).decode()
     try:
         found = Settings.model_validate_json(text)
         json.dumps(found.settings)  # a whole number of thousands of digits cannot even be printed

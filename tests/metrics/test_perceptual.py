@@ -86,13 +86,24 @@ def test_loading_leaves_the_global_generator_alone(features_file: Path) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_whole_network_in_torch_cache_is_found(tmp_path: Path, squeeze_features: dict[str, torch.Tensor]) -> None:
+def test_whole_network_in_torch_cache_is_found_unless_it_is_damaged(
+    tmp_path: Path, squeeze_features: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = tmp_path / "torch" / "hub" / "checkpoints"
     cache.mkdir(parents=True)
     whole = {f"features.{key}": value for key, value in squeeze_features.items()}
     whole["classifier.1.bias"] = torch.zeros(9)
-    torch.save(whole, cache / "squeezenet1_1-b8a52dc0.pth")
+    saved = tmp_path / "saved.pth"
+    torch.save(whole, saved)
+    content = bytearray(saved.read_bytes())
+    name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(perceptual, "_torchvision_url", lambda _: f"https://example.com/{name}")
+    (cache / name).write_bytes(content)
     assert isinstance(load_lpips(LPIPSConfig()), LPIPSMetric)
+    content[len(content) // 2] ^= 1
+    (cache / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} is damaged.*delete it, to download it again"):
+        load_lpips(LPIPSConfig())
 
 
 def test_bad_backbones_are_refused(tmp_path: Path, squeeze_features: dict[str, torch.Tensor]) -> None:

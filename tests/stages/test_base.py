@@ -384,3 +384,129 @@ def test_weights_lie_in_the_order_that_is_faster_on_a_cpu(norm: torch.nn.Module,
     placed = place(torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3), norm), "cpu")
     assert placed[0].weight.is_contiguous(memory_format=torch.channels_last) == last
     assert placed[0].weight.is_contiguous() != last
+
+
+# --- what lies where an artifact belongs
+
+
+def a_file(path: Path) -> None:
+    path.write_bytes(b"in the way")
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "in the way").touch()
+
+
+def a_link_to_nowhere(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def a_link_to_a_folder(path: Path) -> None:
+    elsewhere = path.with_name("elsewhere")
+    elsewhere.mkdir()
+    path.symlink_to(elsewhere)
+
+
+THINGS = [a_file, a_folder, a_link_to_nowhere, a_link_to_a_folder]
+
+
+@pytest.mark.parametrize("thing", THINGS)
+def test_something_else_under_an_artifacts_name_is_named_and_replaced_when_asked(runtime: Runtime, thing: Any) -> None:
+    folder = Work().folder(runtime)
+    folder.parent.mkdir(parents=True)
+    thing(folder)
+    with pytest.raises(UserError, match=rf"{folder} is damaged: .*--rerun"):
+        Work().ensure(runtime)
+    assert Work.log == []
+    assert Work().ensure(Runtime(runtime.root, rerun=True)) == folder
+    assert damage(folder) is None
+    assert stage_folders(runtime) == (
+        [f"work/{name}" for name in sorted({"elsewhere", folder.name})]
+        if thing is a_link_to_a_folder
+        else [f"work/{folder.name}"]
+    )
+
+
+@pytest.mark.parametrize("thing", THINGS)
+def test_what_an_earlier_rerun_replaced_and_left_is_in_nobodys_way(runtime: Runtime, thing: Any) -> None:
+    folder = Work().ensure(runtime)
+    thing(folder.with_suffix(".replaced"))
+    change(folder / "deep" / "value.txt")
+    base._checked.clear()
+    Work().ensure(Runtime(runtime.root, rerun=True))
+    assert damage(folder) is None
+    assert not os.path.lexists(folder.with_suffix(".replaced"))
+
+
+@pytest.mark.parametrize("thing", THINGS[:3])
+def test_something_else_under_the_name_of_unfinished_work_gives_way_to_it(runtime: Runtime, thing: Any) -> None:
+    folder = Work().folder(runtime)
+    folder.parent.mkdir(parents=True)
+    thing(folder.with_suffix(".partial"))
+    Work().ensure(runtime)
+    assert damage(folder) is None
+
+
+def test_after_a_kill_between_the_last_two_renames_nothing_is_done_again(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, target: Path) -> Path:
+        if path.suffix == ".partial" and path.is_dir():
+            raise KeyboardInterrupt
+        return original(path, target)
+
+    original = Path.replace
+    folder = Work().ensure(runtime)
+    change(folder / "deep" / "value.txt")
+    base._checked.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Work().ensure(Runtime(runtime.root, rerun=True))
+    assert {path.suffix for path in folder.parent.iterdir()} == {".lock", ".partial", ".replaced"}
+    Work().ensure(runtime)
+    assert Work.log == ["work", "work"]
+    assert damage(folder) is None
+    assert stage_folders(runtime) == [f"work/{folder.name}"]
+
+
+def test_what_was_replaced_has_its_name_again_where_there_is_nothing_better(runtime: Runtime) -> None:
+    folder = Work().ensure(runtime)
+    folder.replace(folder.with_suffix(".replaced"))
+    folder.with_suffix(".partial").mkdir()
+    base._checked.clear()
+    assert Work().ensure(runtime) == folder
+    assert Work.log == ["work"]
+    # a damaged one is no better than it was
+    change(folder / "deep" / "value.txt")
+    folder.replace(folder.with_suffix(".replaced"))
+    base._checked.clear()
+    with pytest.raises(UserError, match="--rerun"):
+        Work().ensure(runtime)
+    Work().ensure(Runtime(runtime.root, rerun=True))
+    assert damage(folder) is None
+
+
+def test_every_flipped_bit_of_an_artifact_is_noticed(runtime: Runtime) -> None:
+    folder = Work().ensure(runtime)
+    for name in read_provenance(folder)["files"]:
+        content = (folder / name).read_bytes()
+        for bit in range(0, 8 * len(content), max(1, 8 * len(content) // 40)):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            (folder / name).write_bytes(flipped)
+            base._checked.clear()
+            assert damage(folder) == f"{name} was changed or cut"
+        (folder / name).write_bytes(content)
+    assert damage(folder) is None
+
+
+def test_a_refusal_of_the_disk_names_what_it_was_about(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Work, folder: Path, runtime: Runtime) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Work, "work", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        Work().ensure(runtime)
+    assert caught.value.filename == str(Work().folder(runtime).with_suffix(".partial"))

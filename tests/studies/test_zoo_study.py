@@ -14,6 +14,7 @@ from workbench import zoo
 from workbench.autoencoders import KL, ArchitectureRecipe, Tiny
 from workbench.config import UserError
 from workbench.diffusion import load_prior
+from workbench.digests import DIGESTS, damaged
 from workbench.running import run_study
 from workbench.stages.base import Runtime
 from workbench.stages.train_prior import TrainPrior
@@ -85,7 +86,9 @@ def test_the_folder_holds_all_that_ships(recipe: ArchitectureRecipe, exported: P
         "unet/config.json",
         "unet/diffusion_pytorch_model.fp16.safetensors",
         "scheduler/scheduler_config.json",
+        DIGESTS,
     }
+    assert damaged(folder) == []
     card = (folder / "README.md").read_text()
     assert f"npy, {SIZE} px, {recipe.kind} autoencoder" in card
     assert f"`python -m workbench study zoo --preset {recipe.kind}`" in card

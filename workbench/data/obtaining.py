@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.config import UserError
+from workbench.files import naming
 
 APT_TIMEOUT = 300
 """Seconds that one apt-get command may take."""
@@ -21,7 +22,7 @@ NETWORK_TIMEOUT = 10
 def staged(folder: Path) -> Iterator[Path]:
     """A temporary folder beside `folder`, whose files move there, each in one step, when the block ends well."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as staging:
+    with naming(folder), tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as staging:
         yield Path(staging)
         folder.mkdir(exist_ok=True)
         for file in Path(staging).iterdir():

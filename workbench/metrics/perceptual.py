@@ -83,7 +83,7 @@ def load_lpips(config: LPIPSConfig) -> LPIPSMetric | Absent:
     torch's cache, else from torchvision's site (5 s timeout; the file goes to torch's cache).
 
     Raises:
-        UserError: for a backbone file that does not exist or does not hold this network's weights.
+        UserError: for a backbone file that does not exist, is damaged or does not hold this network's weights.
     """
     try:
         import lpips
@@ -117,6 +117,10 @@ def _backbone_file(config: LPIPSConfig) -> Path | Absent:
     url = _torchvision_url(config)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if cached.is_file():
+        if not _is_named_by(cached, cached.read_bytes()):
+            raise UserError(
+                f"{cached} is damaged, its SHA-256 is not that in its name: delete it, to download it again"
+            )
         return cached
     try:
         _download(url, cached)
@@ -143,13 +147,17 @@ def _download(url: str, target: Path) -> None:
     """Fetch `url` to `target`, whose name ends with the first 8 hex digits of the content's SHA-256."""
     with urlopen(url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
         content = response.read()
-    expected = target.stem.rsplit("-", 1)[1]
-    if not hashlib.sha256(content).hexdigest().startswith(expected):
+    if not _is_named_by(target, content):
         raise ValueError(f"what came from {url} has another hash than its name says")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}.part")
     partial.write_bytes(content)
     partial.replace(target)
+
+
+def _is_named_by(path: Path, content: bytes) -> bool:
+    """Whether the name ends with the first hex digits of the content's SHA-256, as torchvision's names do."""
+    return hashlib.sha256(content).hexdigest().startswith(path.stem.rsplit("-", 1)[1])
 
 
 def _read_features(path: Path) -> Features:

@@ -103,7 +103,7 @@ def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: R
         if stage.shipped() is not None:
             state = "ships"
         elif stage.is_cached(runtime):
-            state, seconds = "cached", read_provenance(folder)["wall_seconds"]
+            state, seconds = "cached", read_provenance(folder).get("wall_seconds", math.nan)
         elif identity in needed:
             state, seconds = "needed", pace.seconds(stage)
         else:
@@ -148,10 +148,12 @@ def print_doctor(runs: Path) -> None:
             present = source().is_present()  # type: ignore[attr-defined]
             kind = kind_of(source)
             table.add_row(f"data {kind}", "present" if present else f"absent: python -m workbench data fetch {kind}")
-    shipped = sorted(zoo.zoo_root().glob(f"*/{zoo.RECIPE}"))
-    table.add_row("zoo", ", ".join(path.parent.name for path in shipped) or f"empty ({zoo.zoo_root()})")
-    lpips = load_lpips(LPIPSConfig())
-    table.add_row("LPIPS", lpips.reason if isinstance(lpips, Absent) else "backbone found")
+    table.add_row("zoo", ", ".join(folder.name for folder in zoo.folders()) or f"empty ({zoo.zoo_root()})")
+    try:
+        lpips = load_lpips(LPIPSConfig())
+        table.add_row("LPIPS", lpips.reason if isinstance(lpips, Absent) else "backbone found")
+    except UserError as error:
+        table.add_row("LPIPS", str(error))
     table.add_row("W&B", wandb_mode())
     try:
         if not runs.exists():

@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -26,15 +26,18 @@ from filelock import FileLock, Timeout
 from workbench import __version__
 from workbench.bounds import MAX_BATCH
 from workbench.config import Config, UserError, digest, require_range
-from workbench.files import PARTIAL, flush, write_whole
+from workbench.files import PARTIAL, UNREADABLE, flush, naming, remove, write_whole
 from workbench.progress import Progress, Silent, Update
 from workbench.tracking.inside import is_recordable
 from workbench.tracking.record import Record
 from workbench.tracking.tracker import Tracker
+from workbench.zoo import weight_files, weights_digest
 
-PROVENANCE = "provenance.json"
+CONFIG, PROVENANCE = "config.json", "provenance.json"
 SCRATCH = ("*.ckpt", f"*{PARTIAL}")
 """Names of the files that only a killed run needs to go on from; a finished stage is without them."""
+REPLACED = ".replaced"
+"""Ends the name of an outdated or damaged folder while a better one takes its place."""
 POLL = 0.1
 """Seconds between two looks at what other processes are working on."""
 
@@ -161,8 +164,6 @@ class Stage(Config):
     def canonical(self) -> dict[str, Any]:
         """Fields, version and what stands upstream; for given weights, their contents alone."""
         if (folder := self.shipped()) is not None:
-            from workbench.zoo import weights_digest
-
             return {"stage": self.name, "weights": weights_digest(*self.shipped_parts(folder))}
         upstream = [stage.identity for stage in self.upstream()]
         return {"stage": self.name, "version": self.version, "upstream": upstream, **super().canonical()}
@@ -201,9 +202,10 @@ class Stage(Config):
             The stages that others are working on and that stand in the way; none: the artifact is there.
         """
         target = self.folder(runtime)
-        if self.shipped() is not None:
+        if (given := self.shipped()) is not None:
+            weights_digest(*self.shipped_parts(given))  # refuses those that are damaged
             return []
-        if target.is_dir() and not self._is_damaged(target, runtime):
+        if os.path.lexists(target) and self._to_be_mended(target, runtime) is None:
             if not runtime.tracker.knows(target.name):  # made while W&B was disabled
                 self.track(runtime)
             return []
@@ -217,8 +219,9 @@ class Stage(Config):
         except Timeout:
             return [self]
         with lock:
-            if target.is_dir():
-                problem = self._problem(target, runtime)
+            _settle(target)
+            if os.path.lexists(target):
+                problem = self._to_be_mended(target, runtime)
                 if problem is None:  # another process was faster
                     return []
                 runtime.progress.say(f"recomputing {self.label} {self.identity}: {problem}")
@@ -227,26 +230,30 @@ class Stage(Config):
         return []
 
     def _make(self, target: Path, runtime: Runtime) -> None:
-        partial, replaced = target.with_suffix(PARTIAL), target.with_suffix(".replaced")
+        partial, replaced = target.with_suffix(PARTIAL), target.with_suffix(REPLACED)
         if partial.is_symlink():  # none of ours: what it leads to would be worked in, and scratch deleted there
             partial.unlink()
         # a run killed just before its last rename has left all there is to do but that
-        if not partial.is_dir() or _damage(partial) is not None:
+        if not _is_finished(partial):
             self._work(partial, runtime)
         for path in _scratch(partial):
-            path.unlink()
-        if target.is_dir():  # outdated or damaged: it stood there until now, when there is something better
+            remove(path)
+        if os.path.lexists(target):  # outdated or damaged: it stood there until now, when there is something better
             target.replace(replaced)
         partial.replace(target)
-        shutil.rmtree(replaced, ignore_errors=True)
+        with suppress(OSError):  # the next run tries again
+            remove(replaced)
 
     def _work(self, partial: Path, runtime: Runtime) -> None:
         """Do the work and write its provenance, the mark that nothing is missing."""
+        if not partial.is_dir():
+            remove(partial)
         resumed = partial.is_dir()
         partial.mkdir(exist_ok=True)
         cost, started = self.relative_cost(), time.time()
-        write_whole(partial / "config.json", json.dumps(self.model_dump(mode="json"), indent=2))
-        self.work(partial, runtime)
+        write_whole(partial / CONFIG, json.dumps(self.model_dump(mode="json"), indent=2))
+        with naming(partial):
+            self.work(partial, runtime)
         record = provenance(runtime) | {"wall_seconds": round(time.time() - started, 2), "resumed": resumed}
         record |= {"started": round(started, 2), "process": os.getpid(), "effort": self.effort()}
         record |= {"relative_cost": cost}
@@ -269,8 +276,6 @@ class Stage(Config):
         if not folder.is_dir():  # upstream of what is cached, and deleted since
             return None
         if shipped is not None:
-            from workbench.zoo import weight_files
-
             weights = [path for part in self.shipped_parts(folder) for path in weight_files(part)]
             # weights that are given from elsewhere are recorded by their digest alone
             are_here = is_recordable(runtime.root, folder)
@@ -298,18 +303,14 @@ class Stage(Config):
         """Why a sound artifact should be made again when the user asks for it; None: there is no reason."""
         return None
 
-    def _problem(self, target: Path, runtime: Runtime) -> str | None:
-        """What speaks against using the artifact, in words."""
-        return damage(target) or (self.outdated(target) if runtime.rerun else None)
-
-    def _is_damaged(self, target: Path, runtime: Runtime) -> bool:
-        """Whether the files are not those that were written; an error unless `runtime.rerun` is set."""
-        problem = self._problem(target, runtime)
+    def _to_be_mended(self, target: Path, runtime: Runtime) -> str | None:
+        """What speaks against using the artifact, in words; an error unless `runtime.rerun` is set."""
+        problem = damage(target) or (self.outdated(target) if runtime.rerun else None)
         if problem is not None and not runtime.rerun:
             raise UserError(
                 f"the cached {self.label} in {target} is damaged: {problem}; add --rerun to compute it again"
             )
-        return problem is not None
+        return problem
 
 
 def ensure_all(stages: Sequence[Stage], runtime: Runtime, update: Update | None = None) -> None:
@@ -361,14 +362,44 @@ def unfinished(root: Path) -> list[Path]:
     return sorted(path for path in root.glob(f"stages/*/*{PARTIAL}") if _is_free(path))
 
 
+def _settle(target: Path) -> None:
+    """Clean up after a run that was killed between its last two renames, or could not delete what it had replaced.
+
+    What was replaced is removed where there is something better, a finished one or one about to take its name; else it
+    has its name again.
+    """
+    replaced = target.with_suffix(REPLACED)
+    if not os.path.lexists(replaced):
+        return
+    if os.path.lexists(target) or _is_finished(target.with_suffix(PARTIAL)):
+        remove(replaced)
+    else:
+        replaced.replace(target)
+
+
+def _is_finished(partial: Path) -> bool:
+    return partial.is_dir() and _damage(partial) is None
+
+
 def _lock_path(target: Path) -> Path:
     return target.with_suffix(".lock")
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
-    """The provenance of a finished stage; {} for shipped weights."""
+    """The provenance of a finished stage; {} for shipped weights.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
     path = folder / PROVENANCE
-    record: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_bytes())
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__}): --rerun computes its folder again") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{path} holds no JSON object: --rerun computes its folder again")
     return record
 
 
@@ -386,16 +417,23 @@ def damage(folder: Path) -> str | None:
 
 
 def _damage(folder: Path) -> str | None:
+    if not folder.is_dir():
+        return "it is no folder"
     try:
         expected = dict(read_provenance(folder)["files"])
     except (KeyError, TypeError, ValueError):
         return f"{PROVENANCE} cannot be read"
+    if CONFIG not in expected:  # every stage has one
+        return f"{PROVENANCE} was changed or cut"
     for name, checksum in expected.items():
         path = folder / name
         if not path.is_file():
-            return f"{name} is missing"
-        if _checksum(path) != checksum:
-            return f"{name} was changed or cut"
+            return f"{name} is no file" if os.path.lexists(path) else f"{name} is missing"
+        try:
+            if _checksum(path) != checksum:
+                return f"{name} was changed or cut"
+        except OSError as error:  # such as a bad sector
+            return f"{name} cannot be read ({error.strerror})"
     return None
 
 

@@ -117,7 +117,7 @@ class Records:
     def holds(self, record: Record) -> bool:
         """Whether this very record is kept."""
         path = self._path(record.run_id)
-        return path.is_file() and path.read_bytes() == _text(record).encode()
+        return path.is_file() and path.read_bytes() == _text(record).encode()  # damaged, it may be no text
 
     def write(self, record: Record) -> None:
         """Keep a record, in place of an earlier one of the same run."""

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from workbench.config import as_override, digest
+from workbench.digests import DIGESTS, write_digests
 from workbench.files import locked, write_whole
 from workbench.goal import Goal
 from workbench.results import TUNING
@@ -80,6 +81,7 @@ def write_tuning(tuning: Tuning, folder: Path) -> Path:
     """Write it into the study's folder."""
     with locked(folder):
         write_whole(folder / TUNING, json.dumps(asdict(tuning), indent=2))
+        write_digests(folder, [TUNING])
     return folder / TUNING
 
 
@@ -128,4 +130,6 @@ def save_settings(
             path, Settings(settings=found.kinds | best.params, provenance=told).model_dump_json(indent=2) + "\n"
         )
         paths.append(path)
+    if (folder / DIGESTS).is_file():  # settings that ship
+        write_digests(folder, [path.name for path in paths])
     return paths

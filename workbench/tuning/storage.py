@@ -1,12 +1,14 @@
 """Where Optuna keeps its studies: a journal file, a database, or a gRPC proxy of one."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from workbench.addresses import shown, without_secrets
 from workbench.config import UserError
+from workbench.files import UNREADABLE
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -18,18 +20,19 @@ ANSWER = 10.0
 """Seconds that a gRPC proxy has to answer."""
 
 
-def open_storage(given: str | None, folder: Path) -> "BaseStorage":
+def open_storage(given: str | None, folder: Path, say: Callable[[str], None]) -> "BaseStorage":
     """The storage that the user names: a URL of a database, `grpc://HOST:PORT`, or a journal file.
 
     Args:
         given: None for the journal in the study's folder.
+        say: told what of a journal was cut short and dropped.
 
     Raises:
-        UserError: if it cannot be reached.
+        UserError: if it cannot be reached, or a file is no journal.
     """
     address = address_of(given, folder)
     if "://" not in address:
-        return _journal(Path(address))
+        return _journal(Path(address), say)
     return _proxy(address) if address.startswith("grpc://") else _database(address)
 
 
@@ -46,17 +49,25 @@ def dashboard_command(given: str | None, folder: Path) -> str:
     return f"pip install optuna-dashboard; then optuna-dashboard {shown(address)}"
 
 
-def _journal(path: Path) -> "BaseStorage":
+def _journal(path: Path, say: Callable[[str], None]) -> "BaseStorage":
+    from optuna.exceptions import OptunaError
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+
+    from workbench.tuning.journal import Backend
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
-    except OSError as error:
-        raise UserError(f"the Optuna journal {path} cannot be opened: {error.strerror}") from None
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is no Optuna journal ({error})") from None
+        return JournalStorage(Backend(path, say))
+    except UserError:
+        raise
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"the Optuna journal {path} cannot be opened: {reason}") from None
+    except (*UNREADABLE, OptunaError) as error:
+        raise UserError(
+            f"{path} is no Optuna journal that can be read ({type(error).__name__}: {error}): put an earlier copy in "
+            "its place, or move it away (what its trials computed is cached)"
+        ) from None
 
 
 def _database(url: str) -> "BaseStorage":

@@ -108,7 +108,7 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails, fails in our own words
     folder = study_folder(runtime, name, preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
-    storage = open_storage(options.storage, folder)
+    storage = open_storage(options.storage, folder, runtime.progress.say)
     lock = FileLock(folder / ".tuning.lock")
     prefix, has_heartbeat = f"{name}/{folder.name}", isinstance(storage, RDBStorage)
     searches = []

@@ -1,0 +1,100 @@
+"""`doctor --verify`: is everything that ships, the downloaded data, and what was computed here as it was written?"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.config import UserError, members
+from workbench.digests import DIGESTS, damaged, listed_below, remedy
+from workbench.stages.base import damage
+
+if TYPE_CHECKING:
+    from workbench.data import ImageSource
+
+NUM_NAMED = 5
+"""Damaged files that the last line names; each is named above it."""
+
+
+def verify(runs: Path, say: Callable[[str], None]) -> None:
+    """Look at every file, and say a line for each folder, data set and kind of stage.
+
+    Raises:
+        UserError: if something is damaged; what, and how to mend it.
+    """
+    files: list[Path] = []
+    others: list[str] = []
+    for folder in _shipped():
+        wrong = damaged(folder)
+        files += wrong
+        say(f"{folder}: {_verdict(folder, wrong)}")
+    for source in _published():
+        problem = _problem_of(source)
+        others += [] if problem is None else [problem]
+        say(f"data {source.kind}: {problem or 'as published'}")
+    if (problem := _problem_of_lpips()) is not None:
+        others.append(problem)
+        say(f"LPIPS: {problem}")
+    for kind, stages in _stages(runs).items():
+        broken = [(folder, problem) for folder in stages if (problem := damage(folder)) is not None]
+        others += [f"{folder}: {problem} (--rerun computes it again)" for folder, problem in broken]
+        say(f"{kind}: {len(stages) - len(broken)} of {len(stages)} as they were computed")
+    if files or others:
+        mend = [f"{len(files)} files that ship are damaged: {remedy(files[:NUM_NAMED])}"] if files else []
+        more = [f"{len(others) - NUM_NAMED} more, see above"] if len(others) > NUM_NAMED else []
+        raise UserError("; ".join([*mend, *others[:NUM_NAMED], *more]))
+
+
+def _shipped() -> Iterator[Path]:
+    """The folders that ship, or stand in for those that do."""
+    from workbench import settings, zoo
+    from workbench.reference import reference_folders
+
+    yield from zoo.folders()
+    yield from reference_folders()
+    yield settings.PRESETS
+
+
+def _verdict(folder: Path, wrong: Sequence[Path]) -> str:
+    if wrong:
+        return f"damaged: {', '.join(str(path.relative_to(folder)) for path in wrong)}"
+    if not (folder / DIGESTS).is_file():
+        return f"no {DIGESTS}, nothing to check"
+    return f"{len(listed_below(folder))} files as they shipped"
+
+
+def _published() -> "Iterator[ImageSource]":
+    """The data sets that were downloaded."""
+    from workbench.data import ImageSource, Source
+
+    for member in members(Source):
+        if not any(info.is_required() for info in member.model_fields.values()):
+            source = member()
+            assert isinstance(source, ImageSource)
+            if source.is_present():
+                yield source
+
+
+def _problem_of(source: "ImageSource") -> str | None:
+    try:
+        return source.verify()
+    except UserError as error:
+        return str(error)
+
+
+def _problem_of_lpips() -> str | None:
+    from workbench.metrics import LPIPSConfig, load_lpips
+
+    try:
+        load_lpips(LPIPSConfig())
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _stages(runs: Path) -> dict[str, list[Path]]:
+    """The finished stages below a runs folder, by their kind."""
+    found: dict[str, list[Path]] = {}
+    for folder in sorted((runs / "stages").glob("*/*")):
+        if not folder.suffix:
+            found.setdefault(folder.parent.name, []).append(folder)
+    return found
