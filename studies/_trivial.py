@@ -5,7 +5,7 @@ always. Results that were made before rows held the last two show what they have
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from markupsafe import Markup
@@ -16,14 +16,16 @@ from workbench.reporting import html_table, listed, paragraph
 from workbench.stages.trivial import LOG_VARIANCE, RESIDUAL
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from workbench.metrics.statistics import Values
 
 TRIVIAL = {"severity": "known severity", RESIDUAL: "residual norm", LOG_VARIANCE: "log variance of y"}
 """Trivial predictors by their columns."""
 GAIN = "encoder minus best trivial one"
 
-Columns = Mapping[str, Any]
-"""Arrays by name, of one value an image or (images, levels); a DataFrame is one."""
+Columns: TypeAlias = "Mapping[str, Any] | DataFrame"
+"""Arrays by name, of one value an image or (images, levels)."""
 
 
 def trivial_of(columns: Columns) -> "dict[str, Values]":

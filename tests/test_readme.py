@@ -8,13 +8,13 @@ from scipy.stats import spearmanr
 
 from studies import _autoencoders_rows as autoencoders
 from studies._robustness_grid import OWN, TRUE, UNSEEN, Grid, Pair, read_grid
-from studies._robustness_likeness import mantel_test, read_likeness
+from studies._robustness_likeness import read_likeness
 from studies._robustness_remedy import Remedy, read_remedy
 from studies._rows import has_column
 from studies._solvers_runs import MARGINS, Baselines, Claim, baselines
 from studies._solvers_runs import Pair as SolverPair
 from studies._trivial import trivial_gain
-from workbench.metrics import mean_interval, statistics
+from workbench.metrics import mantel_test, mean_interval, statistics
 from workbench.notebook import open_study
 from workbench.reporting import number, percent, ranged, readable, spoken
 from workbench.results import StudyResults
