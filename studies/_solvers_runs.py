@@ -223,7 +223,8 @@ def read_runs(results: "StudyResults") -> list[Run]:
         key = tuple(str(rows[axis].iloc[0]) for axis in AXES)
         solver, degradation, start, timestep, num_steps, eta = key
         by_image = rows.set_index("image_id").sort_index()
-        control = rows[CONTROL].iloc[0] if start == EQUAL_COST and CONTROL in rows else ""
+        controls: dict[str, Control] = {str(name): name for name in NAMES}
+        control = controls[rows[CONTROL].iloc[0]] if start == EQUAL_COST and CONTROL in rows else ""
         run = Run(solver, degradation, start, timestep, int(num_steps), float(eta), by_image, control)
         put(runs, (*key, control), run, ", ".join((*key, control)))
     return list(runs.values())

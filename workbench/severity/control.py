@@ -14,7 +14,6 @@ images.
 What adapting is worth is what the matched start gains over the best of `timestep`, `permuted` and `known_severity`.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -130,9 +129,12 @@ def _offset(rule: SNRMatch, wanted: float, schedule: Schedule, grid: Tensor, var
 
 
 def _by_severity(severities: Scalars, variances: Scalars) -> Callable[[Sequence[float]], Sequence[float]]:
-    """The mean of log variance as a monotone function of severity."""
-    from sklearn.isotonic import IsotonicRegression
+    """The mean of log variance as a monotone function of severity, linear between images and flat beyond them."""
+    import numpy as np
+    from scipy.optimize import isotonic_regression
 
-    fit = IsotonicRegression(increasing="auto", out_of_bounds="clip")
-    fit.fit(severities.double().numpy(), variances.double().log().numpy())
-    return lambda levels: [math.exp(value) for value in fit.predict(levels).tolist()]
+    order = severities.argsort()
+    levels, logs = severities[order].double().numpy(), variances[order].double().log().numpy()
+    rises = bool(np.corrcoef(levels, logs)[0, 1] >= 0)
+    means = isotonic_regression(logs, increasing=rises).x
+    return lambda wanted: np.exp(np.interp(wanted, levels, means)).tolist()
