@@ -34,6 +34,7 @@ class ImageFolder(ImageSource):
     white: float | None = Field(
         None,
         gt=0,
+        le=1e9,
         description="the value that is white in the files; none: by their type (255, 65535, floats 1) and their values",
         json_schema_extra=ADDED_LATER,
     )
