@@ -62,7 +62,9 @@ def read_measured(path: Path, image_shape: tuple[int, int, int], *, smaller: boo
     for file, picture in zip(files, pictures, strict=True):
         height, width = picture.pixels.shape[:2]
         if (height, width) != (side, side) and not (smaller and height == width < side):
-            raise UserError(f"{file.with_name(picture.name)} is {width} x {height}, the model restores {side} x {side}")
+            takes = f", from square pictures of up to {side} x {side}" if smaller else ""
+            where = file.with_name(picture.name)
+            raise UserError(f"{where} is {width} x {height}, the model restores {side} x {side}{takes}")
     y = torch.stack([_placed(picture, channels, side) for picture in pictures])
     return Measured(
         names=tuple(picture.name for picture in pictures),
