@@ -167,9 +167,11 @@ def saving_section(results: "StudyResults") -> Section:
         saved = savings(claim)
         times[_title(pair)] = {f"{QUANTITIES[column].label}, times": ratio for column, ratio in saved.items()}
         rows[_title(pair)] = {
-            f"{QUANTITIES[column].title}: {who}": float(run.rows[column].mean()) * QUANTITIES[column].scale
+            QUANTITIES[column].title: " / ".join(
+                number(float(run.rows[column].mean()) * QUANTITIES[column].scale, 1)
+                for run in (claim.baseline, claim.flash)
+            )
             for column in saved
-            for who, run in (("pure noise", claim.baseline), ("SNR match", claim.flash))
         }
     title = "How much cheaper, by which count?"
     if not rows:
@@ -183,7 +185,7 @@ def saving_section(results: "StudyResults") -> Section:
     first = pd.DataFrame.from_dict(times, orient="index").rename_axis("solver on degradation")
     second = pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver on degradation")
     tables = html_table(first, 1, "Pure noise over SNR match: the ratio of mean costs") + html_table(
-        second, 1, "Mean of an image, the same runs"
+        second, 1, "Mean of an image, pure noise / SNR match, the same runs"
     )
     return Section(title, text + tables)
 
@@ -197,21 +199,18 @@ def baselines_section(results: "StudyResults") -> Section | None:
         return None
     rows = {
         _title(pair): {
-            "best fixed start": one.fixed.name,
-            "its NFE": one.fixed.nfe,
-            "times fewer than pure noise": one.fewer_nfe,
-            "it over pure noise, dB": one.fixed_gain,
-            "SNR match, NFE": one.claim.flash.nfe,
-            **{f"SNR match over it, {QUANTITIES[q].title}": gain for q, gain in one.gains.items()},
-            "fixed start of nearest NFE": one.near.name,
-            "its NFE (nearest)": one.near.nfe,
-            "SNR match over that, dB": one.near_gain,
-            "decoded over pure noise, dB": one.decoded_gain,
+            "best fixed: t, NFE": _begins(one.fixed),
+            "times fewer than noise": one.fewer_nfe,
+            "best fixed over noise, dB": one.fixed_gain,
+            **{f"match over best, {QUANTITIES[q].title}": gain for q, gain in one.gains.items()},
+            "nearest fixed: t, NFE": _begins(one.near),
+            "match over nearest, dB": one.near_gain,
+            "decoded over noise, dB": one.decoded_gain,
         }
         for pair, one in found
     }
-    decimals = {"its NFE": 1, "its NFE (nearest)": 1, "SNR match, NFE": 1, "times fewer than pure noise": 1}
-    decimals |= {f"SNR match over it, {QUANTITIES[q].title}": QUANTITIES[q].decimals for q in MARGINS}
+    decimals = {"times fewer than noise": 1}
+    decimals |= {f"match over best, {QUANTITIES[q].title}": QUANTITIES[q].decimals for q in MARGINS}
     text = Markup().join(paragraph(sentence) for sentence in _baseline_sentences(found))
     text += paragraph(
         "Most of what is saved against pure noise needs no severity: a start from the encoder's estimate at one "
@@ -224,6 +223,11 @@ def baselines_section(results: "StudyResults") -> Section | None:
     )
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver on degradation")
     return Section("What does one timestep for all images already do?", text + html_table(table, decimals))
+
+
+def _begins(run: Run) -> str:
+    """Where a fixed start begins, and its network evaluations."""
+    return f"{run.timestep}, {number(run.nfe, 0)}"
 
 
 def pareto_section(results: "StudyResults") -> Section:
@@ -332,8 +336,8 @@ def _lpips_note(results: "StudyResults") -> str:
     sizes = {store["clean"].shape[1:] for store in results.examples.values() if len(store.get("image_id", ()))}
     images = f" of {max(sizes)[0]} px, {'grey' if max(sizes)[2] == 1 else 'colour'}" if sizes else ""
     return (
-        f" LPIPS was made for photographs; here it compares images{images}, by SqueezeNet's features unless "
-        "`lpips.net` was set, so its margin is a convention."
+        f" LPIPS was made for photographs; here it compares images{images}, by SqueezeNet's features unless lpips.net "
+        "says otherwise, so its margin is a convention."
     )
 
 
@@ -346,12 +350,13 @@ def _baseline_sentences(found: Sequence[tuple[Pair, Baselines]]) -> list[str]:
         by_solver.setdefault(_named(pair.solver), []).append(one.gains["psnr"].mean)
     changes = listed([f"{_signed_range(gains)} dB for {name}" for name, gains in by_solver.items()])
     won, even = (sum(test(one.gains["psnr"]) for _, one in found) for test in (_is_gain, _is_open))
+    fell = len(found) - won - even
     fewer = ranged([one.fewer_nfe.mean for _, one in found], 0)
     near = [one.near_gain for _, one in found]
     steps = (
         f"One fixed timestep for all images, the best tried on validation images, already needs {fewer} times fewer "
-        f"NFE than pure noise. To its PSNR SNR matching adds {changes} (a measured gain for {won} of {len(found)} "
-        f"pairs, none to be told for {even}); at the nearest NFE, {_signed_range([gain.mean for gain in near])} dB."
+        f"NFE than pure noise. To its PSNR SNR matching adds {changes} (of {len(found)} pairs {won} gain, {fell} "
+        f"lose and {even} cannot be told apart); at the nearest NFE, {_signed_range([gain.mean for gain in near])} dB."
     )
     said = [steps]
     decoded = [(pair, one.decoded_gain) for pair, one in found if not math.isnan(one.decoded_gain.mean)]
