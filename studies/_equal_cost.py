@@ -89,7 +89,9 @@ def sentence(comparisons: Sequence[Comparison]) -> str:
     pairs = "pair" if len(told) == 1 else "pairs"
     ratios = [c.cost(control, "flops").mean for c in told for control in c.controls]
     unequal = max(ratios) > UNEQUAL or min(ratios) < 1 / UNEQUAL
-    caution = f" Costs are not equal: the controls' are {number(min(ratios), 2)} to {number(max(ratios), 2)} times its."
+    caution = (
+        f" Costs are not equal: controls spend {number(min(ratios), 2)} to {number(max(ratios), 2)} times as much."
+    )
     return (
         f"adapting to each image, at equal mean FLOPs, {verdict} {spoken(shown, 2)} dB over the best control, known "
         f"severity included ({len(told)} {pairs}); adding only the noise that is missing, from one timestep, is worth "

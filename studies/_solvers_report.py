@@ -167,9 +167,8 @@ def saving_section(results: "StudyResults") -> Section:
         saved = savings(claim)
         times[_title(pair)] = {f"{QUANTITIES[column].label}, times": ratio for column, ratio in saved.items()}
         rows[_title(pair)] = {
-            QUANTITIES[column].title: " / ".join(
-                number(float(run.rows[column].mean()) * QUANTITIES[column].scale, 1)
-                for run in (claim.baseline, claim.flash)
+            QUANTITIES[column].title: "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}".join(
+                _short(run, column) for run in (claim.baseline, claim.flash)
             )
             for column in saved
         }
@@ -197,20 +196,22 @@ def baselines_section(results: "StudyResults") -> Section | None:
     found = baselines(results)
     if not found:
         return None
-    rows = {
+    over_noise = {
         _title(pair): {
-            "best fixed: t, NFE": _begins(one.fixed),
-            "times fewer than noise": one.fewer_nfe,
-            "best fixed over noise, dB": one.fixed_gain,
-            **{f"match over best, {QUANTITIES[q].title}": gain for q, gain in one.gains.items()},
-            "nearest fixed: t, NFE": _begins(one.near),
-            "match over nearest, dB": one.near_gain,
-            "decoded over noise, dB": one.decoded_gain,
+            "best fixed start: t, NFE": _begins(one.fixed),
+            "times fewer NFE": one.fewer_nfe,
+            "best fixed start, dB": one.fixed_gain,
+            "decoded, dB": one.decoded_gain,
         }
         for pair, one in found
     }
-    decimals = {"times fewer than noise": 1}
-    decimals |= {f"match over best, {QUANTITIES[q].title}": QUANTITIES[q].decimals for q in MARGINS}
+    over_fixed = {
+        _title(pair): {f"over the best, {QUANTITIES[q].title}": gain for q, gain in one.gains.items()}
+        | {"nearest: t, NFE": _begins(one.near), "over the nearest, PSNR, dB": one.near_gain}
+        for pair, one in found
+    }
+    decimals = {"times fewer NFE": 1}
+    decimals |= {f"over the best, {QUANTITIES[q].title}": QUANTITIES[q].decimals for q in MARGINS}
     text = Markup().join(paragraph(sentence) for sentence in _baseline_sentences(found))
     text += paragraph(
         "Most of what is saved against pure noise needs no severity: a start from the encoder's estimate at one "
@@ -221,13 +222,25 @@ def baselines_section(results: "StudyResults") -> Section | None:
         "the noise of its timestep where SNR matching adds what the estimate lacks: what adapting to each image is "
         "worth by itself is less than these gains."
     )
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver on degradation")
-    return Section("What does one timestep for all images already do?", text + html_table(table, decimals))
+    tables = Markup().join(
+        html_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver on degradation"), decimals, caption)
+        for rows, caption in (
+            (over_noise, "PSNR over the best run from pure noise"),
+            (over_fixed, "SNR match over fixed starts, the best and the one of nearest NFE"),
+        )
+    )
+    return Section("What does one timestep for all images already do?", text + tables)
 
 
 def _begins(run: Run) -> str:
     """Where a fixed start begins, and its network evaluations."""
     return f"{run.timestep}, {number(run.nfe, 0)}"
+
+
+def _short(run: Run, column: str) -> str:
+    """The mean cost of an image in the unit that is shown; without decimals from 100 on."""
+    mean = float(run.rows[column].mean()) * QUANTITIES[column].scale
+    return number(mean, 0 if mean >= 100 else 1)
 
 
 def pareto_section(results: "StudyResults") -> Section:
@@ -355,8 +368,8 @@ def _baseline_sentences(found: Sequence[tuple[Pair, Baselines]]) -> list[str]:
     near = [one.near_gain for _, one in found]
     steps = (
         f"One fixed timestep for all images, the best tried on validation images, already needs {fewer} times fewer "
-        f"NFE than pure noise. To its PSNR SNR matching adds {changes} (of {len(found)} pairs {won} gain, {fell} "
-        f"lose and {even} cannot be told apart); at the nearest NFE, {_signed_range([gain.mean for gain in near])} dB."
+        f"NFE than pure noise. To its PSNR SNR matching adds {changes} (a gain on {won} of {len(found)} pairs, a loss "
+        f"on {fell}, neither shown on {even}); at the nearest NFE, {_signed_range([gain.mean for gain in near])} dB."
     )
     said = [steps]
     decoded = [(pair, one.decoded_gain) for pair, one in found if not math.isnan(one.decoded_gain.mean)]
