@@ -291,11 +291,9 @@ def test_what_needs_no_severity(found: list[tuple[SolverPair, Baselines]]) -> No
     }
     beaten = [pair.degradation for pair, one in found if one.decoded_gain.low > 0]
     assert beaten == ["gaussian_blur"] * 3
-    over_best, over_near = (
-        [signed_range([gain_of(one).mean for pair, one in found if (pair.solver == "resample") == is_resample])
-         for is_resample in (False, True)]
-        for gain_of in (lambda one: one.gains["psnr"], lambda one: one.near_gain)
-    )  # fmt: skip
+    by_kind = [[one for pair, one in found if (pair.solver == "resample") == is_it] for is_it in (False, True)]
+    over_best = [signed_range([one.gains["psnr"].mean for one in kind]) for kind in by_kind]
+    over_near = [signed_range([one.near_gain.mean for one in kind]) for kind in by_kind]
     lpips = [-one.gains["lpips"].mean for pair, one in found if pair.degradation == "gaussian_blur"]
     slow = [
         float(run.rows["seconds"].mean())

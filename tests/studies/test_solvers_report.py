@@ -315,7 +315,7 @@ def test_a_speed_up_that_may_be_infinite_says_so() -> None:
     assert "never]" in report.claim_section(make_results(gain=0.0)).html
 
 
-WITHOUT_CONTROLS = [section for section in report.SECTIONS if section is not report.controls_section]
+WITHOUT_CONTROLS: list[Any] = [section for section in report.SECTIONS if section is not report.controls_section]
 
 
 @pytest.mark.parametrize("section", WITHOUT_CONTROLS)
