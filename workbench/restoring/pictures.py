@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from workbench.config import UserError
@@ -121,7 +122,7 @@ def _listing(path: Path) -> Listing:
     return listing
 
 
-def _placed(picture: Picture, channels: int, side: int) -> Images:
+def _placed(picture: Picture, channels: int, side: int) -> Tensor:
     """A picture as (channels, side, side) floats, in the top left corner."""
     # bytes are rounded as those of training images are, floats not clipped: noise may lead outside
     (pixels,) = prepare(picture.pixels[None], len(picture.pixels), channels, clip=False)
