@@ -47,7 +47,7 @@ WORK = """
         study.mkdir(parents=True, exist_ok=True)
         with locked(study):
             write_whole(study / "cells.json", "[]")
-        Records(root).write(Record(run_id="a", job_type="a", name=str(user), config={}, folder=".", artifact="a",
+        Records(root).write(Record(run_id="a" * 12, job_type="a", name=str(user), config={}, folder=".", artifact="a",
                                    artifact_type="a"))
         Backend(study / "optuna.journal", print).append_logs([{"op_code": 1, "worker_id": str(user)}])
     except Exception as error:  # as __main__ does

@@ -434,9 +434,9 @@ def test_what_computes_nothing_starts_no_process(
     monkeypatch.setattr(tracker_module, "_start", lambda records: pytest.fail("a process is started"))
     opened: list[str | None] = []
 
-    def watched(*arguments: Any) -> Any:
+    def watched(*arguments: Any, **how: Any) -> Any:
         opened.append(arguments[4])
-        return open_runtime(*arguments)
+        return open_runtime(*arguments, **how)
 
     monkeypatch.setattr("workbench.runtime.open_runtime", watched)
     cli(verb, "severity", "--preset", "smoke", "--runs", tmp_path / "runs")

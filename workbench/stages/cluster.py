@@ -155,7 +155,7 @@ def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runt
     from submitit.core.utils import FailedJobError
 
     wanted, away, all_jobs = cluster.resources(name), elsewhere(runtime), runtime.root / "cluster"
-    all_jobs.mkdir(exist_ok=True)
+    all_jobs.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=all_jobs))
     executor = AutoExecutor(folder=folder, cluster=cluster.kind)
     executor.update_parameters(

@@ -126,11 +126,11 @@ class Records:
 
     def paths(self) -> list[Path]:
         """The files of all records, in the order in which they were written."""
-        return sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        return sorted(self.folder.glob("*.json"), key=lambda path: path.lstat().st_mtime_ns)
 
     def written(self) -> str:
         """Says which records there are, and changes with every one that is written."""
-        found = ((path.name, path.stat()) for path in sorted(self.folder.glob("*.json")))
+        found = ((path.name, path.lstat()) for path in sorted(self.folder.glob("*.json")))
         return digest([[name, status.st_mtime_ns, status.st_ino] for name, status in found])
 
     def are_new(self) -> bool:
