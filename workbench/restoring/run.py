@@ -65,7 +65,7 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
             are missing or do not fit, a y that contradicts them, or an output folder that cannot be written.
     """
     say = runtime.progress.say
-    level = torch.full((1,), float(request.severity))
+    level = torch.full((1,), float(request.severity), dtype=torch.float64).float()  # one too large for it is infinite
     check_severity(level)
     cell.check_operators()
     shape = cell.data.image_shape
