@@ -2,7 +2,8 @@
 
 See `workbench.severity.control`: a control begins alike for all images, or with the variance of another image, or of
 the true severity. Adapting is worth what the matched start gains over the best of these. The best is chosen by its PSNR
-on the test images, which favours the control.
+on the test images, which favours the control. The known severity is more than a user has: on a degradation that the
+encoder was not trained on, it also knows the true error there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,10 +89,12 @@ def sentence(comparisons: Sequence[Comparison]) -> str:
     pairs = "pair" if len(told) == 1 else "pairs"
     ratios = [c.cost(control, "flops").mean for c in told for control in c.controls]
     unequal = max(ratios) > UNEQUAL or min(ratios) < 1 / UNEQUAL
-    caution = f" Costs are not equal: the controls' are {number(min(ratios), 2)} to {number(max(ratios), 2)} times."
+    caution = (
+        f" Costs are not equal: controls spend {number(min(ratios), 2)} to {number(max(ratios), 2)} times as much."
+    )
     return (
-        f"adapting to each image, at equal mean FLOPs, {verdict} {spoken(shown, 2)} dB over the best start that does "
-        f"not ({len(told)} {pairs}); adding only the noise that is missing, from one timestep, is worth "
+        f"adapting to each image, at equal mean FLOPs, {verdict} {spoken(shown, 2)} dB over the best control, known "
+        f"severity included ({len(told)} {pairs}); adding only the noise that is missing, from one timestep, is worth "
         f"{spoken(noise, 2)} dB.{caution if unequal else ''}"
     )
 
@@ -119,8 +122,9 @@ def section(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> Sect
         f"{NAMES['missing_noise'].capitalize()}: the same, but each image gets only the noise that it lacks. "
         f"{NAMES['permuted'].capitalize()}: each image begins where another should. "
         f"{NAMES['known_severity'].capitalize()}: each begins where images of its true severity should on average, "
-        "which only a study knows; the average is that of validation images. Adapting is worth the gain over the best "
-        "of the first, the third and the fourth; which is best is read from these very images, in the controls' favour."
+        "which only a study knows; the average is that of validation images, of the true error, so that it is right "
+        "where the encoder is not. Adapting is worth the gain over the best of the first, the third and the fourth; "
+        "which is best is read from these very images, in the controls' favour. Intervals are over images, not pairs."
     )
     caption = "PSNR gained by the matched start, dB, image by image"
     return Section("What is adapting to each image worth?", text + html_table(table, 2, caption))

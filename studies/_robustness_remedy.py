@@ -399,7 +399,8 @@ def _truth_sentence(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> str:
     if known:
         text += f". It closes {listed(known)}"
     if none:
-        text += f"{'; no' if known else '. No'} gap to close was shown on {listed(none)}"
+        least = number(_LEAST_GAP, 2)
+        text += f"{'; no' if known else '. No'} gap of {least} dB or more was shown on {listed(none)}"
     return f"{text}."
 
 

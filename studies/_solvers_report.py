@@ -167,9 +167,10 @@ def saving_section(results: "StudyResults") -> Section:
         saved = savings(claim)
         times[_title(pair)] = {f"{QUANTITIES[column].label}, times": ratio for column, ratio in saved.items()}
         rows[_title(pair)] = {
-            f"{QUANTITIES[column].title}: {who}": float(run.rows[column].mean()) * QUANTITIES[column].scale
+            QUANTITIES[column].title: "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}".join(
+                _short(run, column) for run in (claim.baseline, claim.flash)
+            )
             for column in saved
-            for who, run in (("pure noise", claim.baseline), ("SNR match", claim.flash))
         }
     title = "How much cheaper, by which count?"
     if not rows:
@@ -183,7 +184,7 @@ def saving_section(results: "StudyResults") -> Section:
     first = pd.DataFrame.from_dict(times, orient="index").rename_axis("solver on degradation")
     second = pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver on degradation")
     tables = html_table(first, 1, "Pure noise over SNR match: the ratio of mean costs") + html_table(
-        second, 1, "Mean of an image, the same runs"
+        second, 1, "Mean of an image, pure noise / SNR match, the same runs"
     )
     return Section(title, text + tables)
 
@@ -195,23 +196,22 @@ def baselines_section(results: "StudyResults") -> Section | None:
     found = baselines(results)
     if not found:
         return None
-    rows = {
+    over_noise = {
         _title(pair): {
-            "best fixed start": one.fixed.name,
-            "its NFE": one.fixed.nfe,
-            "times fewer than pure noise": one.fewer_nfe,
-            "it over pure noise, dB": one.fixed_gain,
-            "SNR match, NFE": one.claim.flash.nfe,
-            **{f"SNR match over it, {QUANTITIES[q].title}": gain for q, gain in one.gains.items()},
-            "fixed start of nearest NFE": one.near.name,
-            "its NFE (nearest)": one.near.nfe,
-            "SNR match over that, dB": one.near_gain,
-            "decoded over pure noise, dB": one.decoded_gain,
+            "best fixed start: t, NFE": _begins(one.fixed),
+            "times fewer NFE": one.fewer_nfe,
+            "best fixed start, dB": one.fixed_gain,
+            "decoded, dB": one.decoded_gain,
         }
         for pair, one in found
     }
-    decimals = {"its NFE": 1, "its NFE (nearest)": 1, "SNR match, NFE": 1, "times fewer than pure noise": 1}
-    decimals |= {f"SNR match over it, {QUANTITIES[q].title}": QUANTITIES[q].decimals for q in MARGINS}
+    over_fixed = {
+        _title(pair): {f"over the best, {QUANTITIES[q].title}": gain for q, gain in one.gains.items()}
+        | {"nearest: t, NFE": _begins(one.near), "over the nearest, PSNR, dB": one.near_gain}
+        for pair, one in found
+    }
+    decimals = {"times fewer NFE": 1}
+    decimals |= {f"over the best, {QUANTITIES[q].title}": QUANTITIES[q].decimals for q in MARGINS}
     text = Markup().join(paragraph(sentence) for sentence in _baseline_sentences(found))
     text += paragraph(
         "Most of what is saved against pure noise needs no severity: a start from the encoder's estimate at one "
@@ -222,8 +222,25 @@ def baselines_section(results: "StudyResults") -> Section | None:
         "the noise of its timestep where SNR matching adds what the estimate lacks: what adapting to each image is "
         "worth by itself is less than these gains."
     )
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver on degradation")
-    return Section("What does one timestep for all images already do?", text + html_table(table, decimals))
+    tables = Markup().join(
+        html_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver on degradation"), decimals, caption)
+        for rows, caption in (
+            (over_noise, "PSNR over the best run from pure noise"),
+            (over_fixed, "SNR match over fixed starts, the best and the one of nearest NFE"),
+        )
+    )
+    return Section("What does one timestep for all images already do?", text + tables)
+
+
+def _begins(run: Run) -> str:
+    """Where a fixed start begins, and its network evaluations."""
+    return f"{run.timestep}, {number(run.nfe, 0)}"
+
+
+def _short(run: Run, column: str) -> str:
+    """The mean cost of an image in the unit that is shown; without decimals from 100 on."""
+    mean = float(run.rows[column].mean()) * QUANTITIES[column].scale
+    return number(mean, 0 if mean >= 100 else 1)
 
 
 def pareto_section(results: "StudyResults") -> Section:
@@ -332,8 +349,8 @@ def _lpips_note(results: "StudyResults") -> str:
     sizes = {store["clean"].shape[1:] for store in results.examples.values() if len(store.get("image_id", ()))}
     images = f" of {max(sizes)[0]} px, {'grey' if max(sizes)[2] == 1 else 'colour'}" if sizes else ""
     return (
-        f" LPIPS was made for photographs; here it compares images{images}, by SqueezeNet's features unless "
-        "`lpips.net` was set, so its margin is a convention."
+        f" LPIPS was made for photographs; here it compares images{images}, by SqueezeNet's features unless lpips.net "
+        "says otherwise, so its margin is a convention."
     )
 
 
@@ -346,12 +363,13 @@ def _baseline_sentences(found: Sequence[tuple[Pair, Baselines]]) -> list[str]:
         by_solver.setdefault(_named(pair.solver), []).append(one.gains["psnr"].mean)
     changes = listed([f"{_signed_range(gains)} dB for {name}" for name, gains in by_solver.items()])
     won, even = (sum(test(one.gains["psnr"]) for _, one in found) for test in (_is_gain, _is_open))
+    fell = len(found) - won - even
     fewer = ranged([one.fewer_nfe.mean for _, one in found], 0)
     near = [one.near_gain for _, one in found]
     steps = (
         f"One fixed timestep for all images, the best tried on validation images, already needs {fewer} times fewer "
-        f"NFE than pure noise. To its PSNR SNR matching adds {changes} (a measured gain for {won} of {len(found)} "
-        f"pairs, none to be told for {even}); at the nearest NFE, {_signed_range([gain.mean for gain in near])} dB."
+        f"NFE than pure noise. To its PSNR SNR matching adds {changes} (a gain on {won} of {len(found)} pairs, a loss "
+        f"on {fell}, neither shown on {even}); at the nearest NFE, {_signed_range([gain.mean for gain in near])} dB."
     )
     said = [steps]
     decoded = [(pair, one.decoded_gain) for pair, one in found if not math.isnan(one.decoded_gain.mean)]

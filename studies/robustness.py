@@ -122,7 +122,6 @@ study = Study(
             overrides=SMOKE,
             grids=(
                 {TRAINED_ON: FOUR[:1], "degradation": FOUR[:2], "start": (FUSED, TRUE)},
-                {TRAINED_ON: FOUR[:1], "degradation": FOUR[:1], "start": controls_of(FUSED, num_val_images=4)},
                 without_encoder(FOUR[:1]),
             ),
         ),

@@ -1,5 +1,7 @@
 """Whatever a reader of foreign files raises ends in one line; what is the program's own fault does not."""
 
+import errno
+import os
 import struct
 import tokenize
 import zipfile
@@ -48,3 +50,11 @@ def test_what_is_explained_already_is_left_as_it_is() -> None:
 def test_what_is_no_file_s_fault_passes(error: type[BaseException]) -> None:
     with pytest.raises(error), readable("a", "the image"):
         raise error
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, IsADirectoryError])
+def test_a_file_that_is_not_there_is_not_to_be_saved_anew(error: type[OSError]) -> None:
+    number = {FileNotFoundError: errno.ENOENT, IsADirectoryError: errno.EISDIR}[error]
+    with pytest.raises(UserError) as caught, readable("a.npz", ".npz", remedy="save it anew"):
+        raise error(number, os.strerror(number))
+    assert str(caught.value) == f"cannot read .npz a.npz ({os.strerror(number)})"

@@ -39,6 +39,8 @@ def main() -> None:
         code = INTERRUPTED
     except SystemExit as end:
         code = end.code
+        if isinstance(end.__context__, BrokenPipeError):  # by Typer, which has quietened stdout
+            sys.exit(code)
         if code != TERMINATED:  # nothing here ends like this: a status of 0 would say that all was done
             refuse(f"a library, or code of yours, ended the command before it was done (SystemExit: {code})")
     except BrokenPipeError:

@@ -1,5 +1,6 @@
 """Reading files that somebody else made: whatever is wrong with one, the user gets one line that names it."""
 
+import errno
 import lzma
 import pickle
 import struct
@@ -38,6 +39,8 @@ FOREIGN: tuple[type[Exception], ...] = (
 )
 """What Python, numpy, Pillow, tifffile and torch raise on damaged or hostile files, and downloads that break off."""
 LONGEST_REASON = 200
+NOT_READ = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+"""No fault of what the file holds: how to save it is beside the point."""
 
 
 @contextmanager
@@ -58,7 +61,8 @@ def readable(path: Path | str, what: str, *more: type[Exception], remedy: str = 
     except UserError:
         raise
     except (*FOREIGN, *more) as error:
-        after = f": {remedy}" if remedy else ""
+        is_there = not (isinstance(error, OSError) and error.errno in NOT_READ)
+        after = f": {remedy}" if remedy and is_there else ""
         raise UserError(f"cannot read {what} {path} ({reason(error)}){after}") from None
 
 

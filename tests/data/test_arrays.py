@@ -80,6 +80,8 @@ def test_an_archive_of_y_and_names(npz):
     pictures = read_pictures(npz(y=NOISY[..., 0], names=np.array(["d", "c", "b", "a"])))
     assert [p.name for p in pictures] == ["y.npz:d", "y.npz:c", "y.npz:b", "y.npz:a"]
     assert pictures[0].pixels.shape == (9, 7, 1)
+    in_bytes = read_pictures(npz(y=NOISY[:2], names=np.array(["\u00fc".encode(), b"\xff"])))
+    assert [p.name for p in in_bytes] == ["y.npz:\u00fc", "y.npz:\udcff"]
     assert read_pictures(npz(y=NOISY))[0].name == "y.npz:0"
     refused(npz(y=NOISY, names=np.array(["a", "b"])), "names in .* must be 4 texts, got <U1 of shape")
     refused(npz(y=NOISY, names=np.arange(4)), "must be 4 texts, got int64")

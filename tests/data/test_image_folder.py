@@ -93,3 +93,10 @@ def test_bad_folders_are_one_clear_line(tmp_path, pictures, save):
     Image.fromarray(np.full((20, 20), 40000, np.int32)).save(tmp_path / "deep" / "signed.tif")
     refused(tmp_path / "deep", r"signed\.tif holds int32, whose white is not known")
     refused(tmp_path / "deep" / "000.png", "is no folder")
+
+
+def test_a_mask_of_0_and_1_beside_pictures_is_noticed(tmp_path, pictures, save, capsys):
+    save(pictures, tmp_path)
+    Image.fromarray((pictures[0] > 99).astype(np.uint8)).save(tmp_path / "mask.png")
+    ImageFolder(path=tmp_path, size=20).load_arrays()
+    assert "1: no value but 0 and 1 of 255, beside brighter files: read as nearly black" in capsys.readouterr().out

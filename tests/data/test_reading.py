@@ -8,7 +8,7 @@ from PIL import Image
 
 from workbench.config import UserError
 from workbench.data import ImageFolder
-from workbench.data.picture import Picture, on_unit_scale, white_of
+from workbench.data.picture import NEARLY_BLACK, Picture, on_unit_scale, white_of
 from workbench.data.reading import PICTURES, list_pictures, natural_order, read_pictures, same_white, say
 
 
@@ -179,6 +179,12 @@ def test_bytes_of_0_and_1_are_black_and_white_if_all_files_are(tmp_path):
     a, b, c = (read_pictures(tmp_path / f"{name}.png")[0] for name in "abc")
     assert [p.pixels.max() for p in same_white([a, b])] == [255, 255]
     assert [p.pixels.max() for p in same_white([a, b, c])] == [1, 1, 200]
+    assert [p.notes for p in same_white([a, b, c])] == [(NEARLY_BLACK,), (NEARLY_BLACK,), ()]
+
+
+def test_a_name_with_a_line_break_stays_on_one_line(capsys):
+    say("read 1 image from a\nb\x1b[31m \udcff \u00fc")
+    assert capsys.readouterr().out == "read 1 image from a\\nb\\x1b[31m \\udcff \u00fc\n"
 
 
 def test_every_format_that_is_listed_can_be_written_and_read(tmp_path):

@@ -131,6 +131,8 @@ READ = {
         "divided by its sum",
     ),
     "small kernel": (GaussianBlur(), "filter", lambda kernel: torch.full((NUM_IMAGES, 1, 3, 5), 1 / 15), None),
+    # deepinv would warn of it
+    "kernel of one pixel": (MotionBlurCRF(), "filter", lambda kernel: torch.ones(NUM_IMAGES, 1, 1, 1), None),
     "uint8 quality": (JPEG(), "quality", lambda quality: quality.to(torch.uint8), None),
 }
 
@@ -173,7 +175,12 @@ WRONG: dict[str, tuple[Degradation, str, Change, str]] = {
     "soft mask": (RandomInpainting(), "mask", lambda mask: 0.3 + 0.7 * mask, "holds 0.3, expected 1 where a pixel"),
     "faint mask": (RandomInpainting(), "mask", lambda mask: 0.3 * mask, "holds 0.3, expected 1 where a pixel"),
     "negative mask": (RandomInpainting(), "mask", lambda mask: -mask, "holds -1, expected 1 where a pixel"),
-    "labels": (RandomInpainting(), "mask", with_image_2(lambda mask: 2 * mask), "holds 1, expected 1 where"),
+    "labels": (
+        RandomInpainting(),
+        "mask",
+        with_image_2(lambda mask: 2 * mask),
+        "holds 1, expected 2, the highest value in all masks, where",
+    ),
     "nothing kept": (RandomInpainting(), "mask", with_image_2(torch.zeros_like), "keeps no pixel"),
     "another size": (RandomInpainting(), "mask", lambda mask: mask.mT, "expected images x 1 x 16 x 20"),
     "flat mask": (RandomInpainting(), "mask", lambda mask: mask[:, 0], "expected images x 1 x 16 x 20"),

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from workbench.autoencoders import KL, PCA, Tiny
+from workbench.config import UserError
 from workbench.data import Npy
 from workbench.diffusion import PriorRecipe
 from workbench.reporting.pace import Pace
@@ -121,3 +122,12 @@ def test_costs_grow_with_images_channels_and_networks() -> None:
     shorter = Evaluate().replace({"sampler.num_steps": 50}).sampler
     assert cost(Evaluate, sampler=shorter) == pytest.approx(0.1, rel=0.1)
     assert cost(Evaluate, start=Evaluate().replace({"start.kind": "full"}).start) == pytest.approx(5, rel=0.05)
+
+
+def test_latents_that_the_prior_cannot_take_have_no_cost(runtime: Runtime) -> None:
+    """Of 28 px images they are 7 x 7: `show` ended in torch's own error."""
+    for stage in (TrainPrior, Evaluate):
+        with pytest.raises(UserError, match="the prior takes latents divisible by 2, these are 7 x 7"):
+            cost(stage, 28)
+    too_odd = Evaluate().replace({"data": {"kind": "npy", "path": "images.npy", "size": 28}})
+    assert Pace(runtime).seconds(too_odd) == too_odd.effort() * too_odd.seconds_per_effort

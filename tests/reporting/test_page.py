@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from html import unescape
 from html.parser import HTMLParser
@@ -89,6 +90,13 @@ def test_settings_are_written_as_overrides(tmp_path: Path) -> None:
     assert block is not None
     overrides = parse_overrides(unescape(block[1]).split("\n"))
     assert overrides == {"start.kind": "fixed", "start.timestep": 3, "data.path": None, "sizes": [1, 2]}
+
+
+def test_figures_keep_their_percent_sign_and_commands_their_words(tmp_path: Path) -> None:
+    results = dataclasses.replace(make_results(2), question="Is it so?\n\nSeconds. Run: python -m workbench study x")
+    page = render(results, [Section("Part", paragraph("40 % [26, 58]"))], tmp_path / "index.html").read_text()
+    assert "40\N{NO-BREAK SPACE}% [26, 58]" in page
+    assert "Seconds. Run: <code>python -m workbench study x</code></p>" in page
 
 
 def test_provenance_shows_nested_values(page: str) -> None:

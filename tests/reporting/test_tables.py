@@ -125,3 +125,13 @@ def test_terminal_table_leaves_out_what_was_not_measured() -> None:
     text = text_of(terminal_table(dataclasses.replace(results, frame=results.frame.drop(columns="lpips"))))
     assert "LPIPS" not in text
     assert "SSIM" in text
+
+
+def test_terminal_table_of_many_axes_names_a_cell_in_one_column() -> None:
+    results = make_results(8)
+    same = {"start": "full", "timestep": "full", "eta": "0.0"}
+    axes = {**results.axes, **{name: [label] for name, label in same.items()}}
+    table = terminal_table(dataclasses.replace(results, frame=results.frame.assign(**same), axes=axes))
+    assert table.columns[0].header == "cell"
+    assert table.row_count == 20
+    assert "gaussian noise, random inpainting, full, 0.0 " in text_of(table), "no label twice"

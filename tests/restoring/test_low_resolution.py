@@ -1,5 +1,7 @@
 """Pictures of fewer pixels than the model's images."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from restoring_support import measured
@@ -43,6 +45,16 @@ def test_another_size_says_its_severity() -> None:
     assert "8 x 8 is severity 1, 16 x 16 is severity 0.333" in line
     sizes = SuperResolution().parameters(level, torch.arange(3), 0, SHAPE)["size"]
     assert sizes.tolist() == [[8, 8], [16, 16], [13, 13]]
+
+
+def test_padded_pictures_that_end_earlier_are_said_to() -> None:
+    """Restored as 13 x 13, 8 x 8 pixels in the corner of 32 x 32 give 8.7 dB instead of 19.1."""
+    padded = replace(small(8, 8), sizes=((32, 32), (32, 32)))
+    level, (line,) = severities(SuperResolution(), torch.full((2,), 0.5), padded)
+    assert level.tolist() == [0.5, 0.5]
+    assert line.startswith("all pictures are 0 beyond 8 x 8 pixels, and --severity 0.5 makes 13 x 13 of them")
+    assert line.endswith("give --severity 1")
+    assert severities(SuperResolution(), torch.ones(2), padded)[1] == []
 
 
 @pytest.mark.parametrize("size", range(8, 32))

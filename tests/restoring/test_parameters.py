@@ -33,6 +33,12 @@ def save(folder: Path, **arrays: Any) -> Path:
     return folder / "params.npz"
 
 
+@pytest.mark.parametrize("dtype", [np.longdouble, ">f8", np.float16, np.uint64, bool])
+def test_numbers_of_any_width_are_read(dtype: Any, tmp_path: Path) -> None:
+    masks, _ = taken(save(tmp_path, mask=MASKS.astype(dtype)))
+    assert torch.equal(masks, torch.from_numpy(MASKS))
+
+
 def test_without_names_the_order_of_the_pictures_holds(tmp_path: Path) -> None:
     masks, lines = taken(save(tmp_path, mask=MASKS))
     assert torch.equal(masks, torch.from_numpy(MASKS))
@@ -111,6 +117,10 @@ def damaged(path: Path) -> None:
 
 BAD_PARAMS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (lambda path: None, "cannot read .npz {path} (No such file or directory)"),
+    "one of all": (
+        arrays(mask=MASKS[0, 0]),
+        "and there are 12: give one for each, or 1 for all (its shape",
+    ),
     "text": (lambda path: path.write_text("masks"), "cannot read .npz {path}"),
     "empty": (Path.touch, "cannot read .npz {path}"),
     "folder": (Path.mkdir, "cannot read .npz {path} (Is a directory)"),

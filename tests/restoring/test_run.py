@@ -424,7 +424,9 @@ def test_no_wandb_unless_asked(
 ) -> None:
     opened: list[str | None] = []
 
-    def open_runtime(runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, tags: object) -> None:
+    def open_runtime(
+        runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, tags: object, *, writes: bool
+    ) -> None:
         opened.append(group)
         raise UserError("stop")
 

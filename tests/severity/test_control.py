@@ -132,6 +132,17 @@ def test_a_control_of_a_recalibrated_start_is_refused() -> None:
         EqualCost(of=SNRMatch(channel="mmse"))
 
 
+@pytest.mark.parametrize("offset_db", [-45.0, 3.0, 40.0])
+@pytest.mark.parametrize("total", [ENCODER_DECODER, 1e9])
+def test_no_cost_and_no_offset_of_the_start_leads_out_of_the_bounds(offset_db: float, total: float) -> None:
+    here = situation()
+    costs = Costs(total=total, per_step=PER_STEP, matched=ENCODER_DECODER, plain=ENCODER_DECODER)
+    rows = Rows(here.measurement.ids, variances, severities, variances)
+    control = EqualCost(control="permuted", of=SNRMatch(offset_db=offset_db))
+    start = control(replace(here, budget=spend(control, costs, here.schedule, here.grid, rows, None, seed=0)))
+    assert set(start.position.tolist()) == ({0} if total > 1e6 else {STEPS - 1})
+
+
 def test_the_cost_cannot_exceed_the_grid() -> None:
     here = situation()
     costs = Costs(total=1e9, per_step=PER_STEP, matched=ENCODER_DECODER, plain=ENCODER_DECODER)

@@ -341,3 +341,26 @@ def test_a_start_below_which_the_grid_has_no_step_is_refused(cell: Evaluate) -> 
     ):
         cell.replace({"start.kind": "fixed", "start.timestep": 0})
     assert cell.replace({"start.kind": "fixed", "start.timestep": 49}).start.kind == "fixed"
+
+
+@pytest.mark.parametrize("control", ["timestep", "missing_noise", "permuted", "known_severity"])
+@pytest.mark.parametrize("variance", ["encoder", "fused"])
+def test_controls_of_a_start_cost_what_it_costs_on_the_same_measurements(
+    control: str, variance: str, cell: Evaluate, runtime: Runtime
+) -> None:
+    matched = cell.replace({"start": SNRMatch(variance=variance), "sampler.num_steps": 500})
+    stage = matched.replace({"start": {"kind": "equal_cost", "control": control, "of": matched.start}})
+    stage = stage.replace({"start.num_val_images": 2})
+    found, own = rows(stage, runtime), rows(matched, runtime)
+    assert found["measurement_set"].tolist() == own["measurement_set"].tolist()
+    assert found["s2"].tolist() == pytest.approx(own["s2"].tolist()), "the estimate is the same"
+    step = own["flops"].diff().abs().max() / max(own["nfe"].diff().abs().max(), 1)
+    nearest = 0.51 if control in ("timestep", "missing_noise") else 1.0  # few images: their mean moves in jumps
+    assert abs(found["flops"].mean() - own["flops"].mean()) <= nearest * step * len(own) ** (control == "permuted")
+    if control in ("timestep", "missing_noise"):
+        assert found["nfe"].nunique() == 1
+
+
+def test_a_control_of_another_encoder_choice_is_checked(cell: Evaluate) -> None:
+    with pytest.raises(UserError, match="the split holds"):
+        cell.replace({"start": {"kind": "equal_cost", "control": "known_severity", "num_val_images": 10_000}}).check()

@@ -47,7 +47,7 @@ def test_the_sentence_says_the_worth_of_adapting_and_of_the_amount_of_noise() ->
 
 
 def test_unequal_costs_are_said() -> None:
-    assert "Costs are not equal: the controls' are 1.40 to 1.40 times" in sentence([comparison(flops=1.4)])
+    assert "Costs are not equal: controls spend 1.40 to 1.40 times as much." in sentence([comparison(flops=1.4)])
 
 
 def test_the_section_has_a_row_a_pair_and_its_costs() -> None:

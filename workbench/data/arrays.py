@@ -46,7 +46,7 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: if it cannot be read, is cut, or claims more than it can hold.
     """
-    with readable(path, ".npz", remedy=SAVE), zipfile.ZipFile(path) as archive:
+    with readable(path, ".npz", remedy="save plain arrays by name with numpy.savez"), zipfile.ZipFile(path) as archive:
         arrays = {}
         for member in archive.infolist():
             key = member.filename.removesuffix(".npy")
@@ -155,9 +155,10 @@ def _titles(path: Path, key: str, count: int | None, names: np.ndarray | None) -
         return [inner]
     if names is None:
         return [f"{inner}:{number}" for number in range(count)]
-    if names.dtype.kind != "U" or names.shape != (count,):
+    if names.dtype.kind not in "US" or names.shape != (count,):
         raise UserError(f"names in {path} must be {count} texts, got {names.dtype} of shape {names.shape}")
-    titles = [f"{path.name}:{name}" for name in names.tolist()]
+    texts = [name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name for name in names.tolist()]
+    titles = [f"{path.name}:{name}" for name in texts]
     if len(set(titles)) < count:
         raise UserError(f"names in {path} hold a name twice")
     return titles

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError
 from workbench.data.base import ImageSource
 from workbench.data.image_file import read_stored
-from workbench.data.picture import OTHERWISE, WHITE, on_unit_scale, refuse_outside, white_of
+from workbench.data.picture import NEARLY_BLACK, OTHERWISE, WHITE, on_unit_scale, refuse_outside, white_of
 from workbench.data.preparation import prepare
 from workbench.data.reading import PICTURES, list_pictures, say
 from workbench.places import at_home
@@ -34,6 +34,7 @@ class ImageFolder(ImageSource):
     white: float | None = Field(
         None,
         gt=0,
+        le=1e9,
         description="the value that is white in the files; none: by their type (255, 65535, floats 1) and their values",
         json_schema_extra=ADDED_LATER,
     )
@@ -76,6 +77,7 @@ class ImageFolder(ImageSource):
         notes: list[str] = []
         peaks: dict[np.dtype, float] = dict.fromkeys(WHITE, 0.0)
         deep = []
+        num_binary = 0
         for row, file in enumerate(files):
             stored, more, stated = read_stored(file)
             notes += more
@@ -87,6 +89,7 @@ class ImageFolder(ImageSource):
             white = self.white or stated
             if white is None and stored.dtype in WHITE:
                 peaks[stored.dtype] = max(peaks[stored.dtype], float(stored.max()))
+                num_binary += stored.dtype == np.uint8 and stored.max() == 1
                 white = 1 if black_and_white and stored.dtype == np.uint8 else WHITE[stored.dtype]
                 deep += [row] if stored.dtype == np.uint16 else []
             pixels = on_unit_scale(stored, white or 1)
@@ -104,6 +107,7 @@ class ImageFolder(ImageSource):
             if dtype == np.uint16 and deep:
                 images[deep] = images[deep] * np.float32(WHITE[dtype] / white)
             about_white += [f"{note}{OTHERWISE}" for note in more]
+        notes += [NEARLY_BLACK] * num_binary if peaks[np.dtype(np.uint8)] > 1 else []
         clipped = images if images.dtype == np.uint8 else images.clip(0, 1, out=images)
         return clipped, notes, about_white
 

@@ -31,6 +31,7 @@ class Npy(ImageSource):
     white: float | None = Field(
         None,
         gt=0,
+        le=1e9,
         description="the value that is white in the file; none: by its type (255, 65535, floats 1) and its values",
         json_schema_extra=ADDED_LATER,
     )

@@ -16,6 +16,7 @@ NARROWER = (255, 1023, 4095, 16383)
 FAR = 50
 """No measurement of a picture whose white is 1 lies so far out, noise included."""
 OTHERWISE = " (if white is another value, name it: data.white)"
+NEARLY_BLACK = "no value but 0 and 1 of 255, beside brighter files: read as nearly black"
 DARK = 0.1
 """A whole file below this part of white is said to be dark: its white may be another."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.config import UserError
-from workbench.data.picture import Picture, white_of
+from workbench.data.picture import NEARLY_BLACK, Picture, white_of
 from workbench.foreign import readable
 
 __all__ = ["ARRAYS", "PICTURES", "Listing", "Picture", "list_pictures", "natural_order", "read_pictures", "same_white"]
@@ -59,8 +59,9 @@ class Listing:
 
 def say(line: str) -> None:
     """Tell the user, where progress is told too."""
-    # a name that is no UTF-8 can be printed nowhere
+    # a name that is no UTF-8 can be printed nowhere, and one may hold line breaks
     encoding = sys.stdout.encoding or "utf-8"
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     print(line.encode(encoding, errors="backslashreplace").decode(encoding))
 
 
@@ -147,6 +148,7 @@ def same_white(pictures: list[Picture]) -> list[Picture]:
         white, notes = white_of(dtype, max(pictures[i].peak for i in chosen))
         for i in chosen:
             others = tuple(note for note in pictures[i].notes if note not in alone[i][1])
+            others += (NEARLY_BLACK,) if dtype == np.uint8 and white == 255 and pictures[i].peak == 1 else ()
             made[i] = replace(pictures[i].with_white(white), notes=(*others, *notes))
     return made
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from workbench.config import UserError
@@ -80,8 +81,9 @@ class Given:
         value = self._array(name, (1, channels), height, width)
         unit = max(1.0, float(value.max())) if value.numel() else 1.0
         kept, dropped = (value - unit).abs() <= OFF_ONE * unit, value.abs() <= OFF_ONE * unit
+        one = "1" if unit <= 1 + OFF_ONE else f"{unit:g}, the highest value in all masks,"
         self._refuse_values(
-            name, value, ~(kept | dropped), "1 where a pixel is kept and 0 where it is dropped: threshold it"
+            name, value, ~(kept | dropped), f"{one} where a pixel is kept and 0 where it is dropped: threshold it"
         )
         if unit > 1 + OFF_ONE:
             self.lines.append(f"{name} of {self.operator}: 0 and {unit:g} read as 0 and 1")
@@ -106,6 +108,9 @@ class Given:
         if bool(((total - 1).abs() > OFF_ONE).any()):
             self.lines.append(f"{name} of {self.operator}: divided by its sum, {_range(total)}, which must be 1")
             value = value.clamp(min=0) / total
+        # deepinv warns of a kernel of one pixel; with zeros around it, it is the same
+        beside = [int(length == 1) for length in value.shape[2:]]
+        value = F.pad(value, (beside[1], beside[1], beside[0], beside[0]))
         return value.to(torch.get_default_dtype())
 
     def numbers(

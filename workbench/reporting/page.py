@@ -68,7 +68,7 @@ def render(results: "StudyResults", sections: Sequence[Section], path: Path, ans
         path,
         results=results,
         question=question,
-        background=background,
+        background=[_with_command(text) for text in background],
         answer=answer,
         sections=sections,
         axes=[(readable(name), [readable(label) for label in labels]) for name, labels in results.axes.items()],
@@ -90,6 +90,7 @@ def write_html(template: str, path: Path, **values: Any) -> Path:
         lstrip_blocks=True,
     )
     text = environment.get_template(template).render(**values)
+    text = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)  # no line begins with a percent sign
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
     return path
@@ -98,6 +99,12 @@ def write_html(template: str, path: Path, **values: Any) -> Path:
 def paragraphs(text: str) -> list[str]:
     """The paragraphs of a docstring."""
     return re.split(r"\n\s*\n", text.strip())
+
+
+def _with_command(text: str) -> Markup:
+    """A paragraph of a docstring; the command at its end, if there is one, is not broken over lines."""
+    found = re.fullmatch(r"(.*)(python -m workbench [\w .=-]+)", text, re.DOTALL)
+    return Markup("{}<code>{}</code>").format(*found.groups()) if found else escape(text)
 
 
 def _settings(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

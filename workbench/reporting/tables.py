@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from workbench.results import StudyResults
 
+_MOST_AXES = 4
+"""That have a column each in the terminal; more do not fit, and stand in one."""
 _TERMINAL_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "nfe", "seconds")
 
 
@@ -71,7 +73,8 @@ def terminal_table(results: "StudyResults") -> "Table":
 
     shown = [name for name in _TERMINAL_COLUMNS if name in results.frame and results.frame[name].notna().all()]
     table = Table(title=f"{results.name} ({results.preset})", title_justify="left", header_style="bold")
-    for axis in results.axes:
+    together = len(results.axes) > _MOST_AXES
+    for axis in ["cell"] if together else results.axes:
         table.add_column(readable(axis))
     table.add_column("images", justify="right")
     for name in shown:
@@ -85,7 +88,9 @@ def terminal_table(results: "StudyResults") -> "Table":
                 texts.append(f"{column_estimate(cell, name):.{quantity.decimals}f}")
             else:
                 texts.append(number(float(cell[name].mean()) * quantity.scale, quantity.decimals))
-        table.add_row(*map(readable, labels), str(len(cell)), *texts)
+        names = list(map(readable, labels))
+        # axes that a cell does not have repeat its start's label
+        table.add_row(*([", ".join(dict.fromkeys(names))] if together else names), str(len(cell)), *texts)
     return table
 
 

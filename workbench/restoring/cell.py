@@ -6,6 +6,7 @@ from typing import Any
 from workbench.config import UserError
 from workbench.degradations import Degradation
 from workbench.encoder_choice import EncoderChoice
+from workbench.severity.control import EqualCost
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.evaluate import Evaluate
 from workbench.study import base_cell
@@ -29,8 +30,8 @@ def restoring_cell(
         preset: of the robustness study, whose cell it is.
 
     Raises:
-        UserError: for an unknown operator, preset or field, or where no universal encoder ships for the data and the
-            autoencoder.
+        UserError: for an unknown operator, preset or field, a start that only studies can have, or where no universal
+            encoder ships for the data and the autoencoder.
     """
     named = "degradation.kind" if isinstance(operator, str) else "degradation"
     chosen: Mapping[str, Any]
@@ -45,6 +46,8 @@ def restoring_cell(
             chosen = {f"severity_encoder.{named}": operator, **same}
     cell = base_cell("robustness", preset, {named: operator, **chosen, **overrides})
     assert isinstance(cell, Evaluate)
+    if isinstance(cell.start, EqualCost):
+        raise UserError("start.kind=equal_cost spends what a study's images cost: use it in studies, not to restore")
     trained = cell.severity_stage()
     if encoder is EncoderChoice.UNIVERSAL and (trained is None or trained.shipped() is None):
         raise UserError(

@@ -46,7 +46,7 @@ def severities(degradation: Degradation, severity: Severities, measured: Measure
             )
     said = ", ".join(f"{low} x {low} is severity {level:.3g}" for low, level in other.items())
     if not other:
-        return levels, []
+        return levels, _doubts(severity, made, measured)
     return levels, [f"--severity {float(severity[0]):g} is not that of the pictures, whose size tells it: {said}"]
 
 
@@ -65,6 +65,24 @@ def check_sizes(degradation: Degradation, params: Params, measured: Measured) ->
             raise UserError(
                 f"{printable(name)} is {size[1]} x {size[0]}, and {degradation.kind} makes {columns} x {rows} of it"
             )
+
+
+def _doubts(severity: Severities, made: list[tuple[int, int]], measured: Measured) -> list[str]:
+    """A line where pictures of full size, the low resolution in their corner, end before that of the severity does."""
+    side = measured.y.shape[2]
+    if any(size != (side, side) for size in measured.sizes):
+        return []
+    seen = measured.y.ne(0).any(1).any(0)
+    end = max(int(seen.any(axis).nonzero().max()) + 1 for axis in (0, 1)) if bool(seen.any()) else 0
+    low = made[0][0]
+    if not round(side / MAX_FACTOR) <= end < low:
+        return []
+    level = (side / end - 1) / (MAX_FACTOR - 1)
+    line = (
+        f"all pictures are 0 beyond {end} x {end} pixels, and --severity {float(severity[0]):g} makes {low} x {low} of "
+        f"them: if they were made smaller, give --severity {level:.3g}"
+    )
+    return [line]
 
 
 def _sizes(degradation: Degradation, severity: Severities, measured: Measured) -> list[tuple[int, int]]:

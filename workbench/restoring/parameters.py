@@ -118,7 +118,11 @@ def _tensor(array: np.ndarray, where: str) -> Tensor:
         raise UserError(f"{where} holds text, expected numbers")
     if array.ndim == 0:
         raise UserError(f"{where} is a single number, expected an array with the pictures first")
-    return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False)))
+    # torch has no numbers of 80 or 128 bits
+    widest = {"f": np.float64, "c": np.complex128}.get(array.dtype.kind, array.dtype)
+    kept = array.dtype if array.dtype.itemsize <= np.dtype(widest).itemsize else np.dtype(widest)
+    with np.errstate(over="ignore"):  # what is infinite then is refused
+        return torch.from_numpy(np.ascontiguousarray(array.astype(kept.newbyteorder("="), copy=False)))
 
 
 def _for_all(value: Tensor, count: int, where: str, lines: list[str]) -> Tensor:
@@ -128,7 +132,10 @@ def _for_all(value: Tensor, count: int, where: str, lines: list[str]) -> Tensor:
     if len(value) == 1:
         lines.append(f"{where}: the one that it holds is used for all {count} pictures")
         return value.expand(count, *value.shape[1:])
-    raise UserError(f"{where} is for {len(value)} pictures, and there are {count}: give one for each, or 1 for all")
+    raise UserError(
+        f"{where} is for {len(value)} pictures, and there are {count}: give one for each, or 1 for all (its shape is "
+        f"{tuple(value.shape)}, pictures first)"
+    )
 
 
 def _places(names: np.ndarray, pictures: Sequence[str], path: Path, lines: list[str]) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from workbench.config import UserError
@@ -62,7 +63,9 @@ def read_measured(path: Path, image_shape: tuple[int, int, int], *, smaller: boo
     for file, picture in zip(files, pictures, strict=True):
         height, width = picture.pixels.shape[:2]
         if (height, width) != (side, side) and not (smaller and height == width < side):
-            raise UserError(f"{file.with_name(picture.name)} is {width} x {height}, the model restores {side} x {side}")
+            takes = f", from square pictures of up to {side} x {side}" if smaller else ""
+            where = file.with_name(picture.name)
+            raise UserError(f"{where} is {width} x {height}, the model restores {side} x {side}{takes}")
     y = torch.stack([_placed(picture, channels, side) for picture in pictures])
     return Measured(
         names=tuple(picture.name for picture in pictures),
@@ -119,7 +122,7 @@ def _listing(path: Path) -> Listing:
     return listing
 
 
-def _placed(picture: Picture, channels: int, side: int) -> Images:
+def _placed(picture: Picture, channels: int, side: int) -> Tensor:
     """A picture as (channels, side, side) floats, in the top left corner."""
     # bytes are rounded as those of training images are, floats not clipped: noise may lead outside
     (pixels,) = prepare(picture.pixels[None], len(picture.pixels), channels, clip=False)

@@ -64,7 +64,10 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
         UserError: for a severity outside [0, 1], pictures that cannot be read or are of another size, parameters that
             are missing or do not fit, a y that contradicts them, or an output folder that cannot be written.
     """
-    say = runtime.progress.say
+
+    def say(line: str) -> None:
+        runtime.progress.say(line.replace("\n", "\\n"))  # a name may hold line breaks
+
     level = torch.full((1,), float(request.severity), dtype=torch.float64).float()  # one too large for it is infinite
     check_severity(level)
     cell.check_operators()
@@ -111,7 +114,7 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
             outputs.write_report(rows)
         if len(rows) < len(measured):
             say(f"{len(rows)} of {len(measured)} images are in {outputs.folder}: to restore all, add --overwrite")
-    say(f"{len(rows)} images and {REPORT} in {outputs.folder}")
+    say(f"{len(rows)} image{'' if len(rows) == 1 else 's'} and {REPORT} in {outputs.folder}")
     verdict = judge([done[name][0] for name in measured.names])
     if verdict.line is not None:
         say(verdict.line)

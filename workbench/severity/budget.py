@@ -17,7 +17,7 @@ class Budget:
 
     Attributes:
         position: in the grid, where all images begin.
-        offset_db: by how much earlier than matched all images begin.
+        offset_db: under which all images begin, instead of the matched start's own.
         variances: by image id: that of another image.
         by_severity: mean error variance by severity.
     """

@@ -37,7 +37,7 @@ NAMES: Mapping[Control, str] = {
     "known_severity": "known severity",
 }
 MAX_OFFSET_DB = 60.0
-"""How much earlier or later a control may begin to spend what the matched start spends."""
+"""The largest `offset_db` of a start rule, either way."""
 
 
 class EqualCost(StartRule):
@@ -84,7 +84,7 @@ class EqualCost(StartRule):
         if self.control == "missing_noise":
             variance, distrusted = self.of.matched_variance(situation)
             return self.of.begin(situation, variance, distrusted, position=budget.position)
-        rule = self.of.replace(offset_db=self.of.offset_db + budget.offset_db)
+        rule = self.of.replace(offset_db=budget.offset_db)
         return rule.begin(situation, budget.variance_of(situation.measurement).to(situation.noise))
 
 
@@ -114,10 +114,10 @@ def spend(
 
 
 def _offset(rule: SNRMatch, wanted: float, schedule: Schedule, grid: Tensor, variances: Scalars) -> float:
-    """The least offset in dB, beside the rule's own, at which the mean NFE are those wanted."""
+    """The least offset in dB, instead of the rule's own, at which the mean NFE are those wanted."""
 
     def mean_nfe(offset_db: float) -> float:
-        shifted = rule.replace(offset_db=rule.offset_db + offset_db)
+        shifted = rule.replace(offset_db=offset_db)
         position = shifted.position(variances.double()[:, None], schedule, grid).clamp(min=0)
         return float((len(grid) - position).double().mean())
 

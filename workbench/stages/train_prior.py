@@ -35,9 +35,16 @@ class TrainPrior(OnAutoencoder):
         return self.evaluation_flops() / default_prior_flops()
 
     def evaluation_flops(self) -> float:
-        """FLOPs of one evaluation of the prior on one latent."""
+        """FLOPs of one evaluation of the prior on one latent.
+
+        Raises:
+            UserError: for latents that the network cannot take.
+        """
         given = None if self.prior.source in ("auto", "train") else Path(self.prior.source)
-        return prior_flops(self.prior, given, self.autoencoder_stage().planned_latent_shape())
+        shape = self.autoencoder_stage().planned_latent_shape()
+        if given is None:
+            _check_latents(self.prior, None, shape)
+        return prior_flops(self.prior, given, shape)
 
     @property
     def label(self) -> str:
