@@ -140,6 +140,7 @@ def test_unknown_kinds_list_what_there_is() -> None:
     nested = error({"signal.kind": "filter", "signal.source.kind": "sine"})
     assert nested == "unknown kind 'sine' for signal.source; there are: constant, ramp"
     assert error({"signal": {}}) == "signal: name its kind"
+    assert len(error({"signal.kind": "9" * 5000})) < 400
 
 
 def test_bad_values_name_the_field_the_rule_and_the_value() -> None:

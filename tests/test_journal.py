@@ -122,6 +122,16 @@ def test_a_record_in_the_middle_that_cannot_be_read_is_named_and_nothing_is_chan
     assert not os.path.lexists(f"{path}.lock")
 
 
+def test_a_record_that_says_what_cannot_be_is_named(written: tuple[Path, bytes], path: Path) -> None:
+    lines = written[1].splitlines(keepends=True)
+    place = next(number for number, line in enumerate(lines) if json.loads(line)["op_code"] == 4)
+    lines[place] = json.dumps(json.loads(lines[place]) | {"op_code": 99}).encode() + b"\n"
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(UserError, match=f"{path} is no Optuna journal that can be read") as raised:
+        open_storage(str(path), path.parent, Say())
+    assert "\n" not in str(raised.value)
+
+
 def test_what_another_process_tears_while_we_are_at_it_is_cut_off(written: tuple[Path, bytes], path: Path) -> None:
     path.write_bytes(written[1])
     storage = JournalStorage(Backend(path, Say()))

@@ -228,6 +228,23 @@ def test_a_damaged_reference_is_named(
         run_study("small", "full", {}, elsewhere)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(CELLS, "[]"), (CELLS, '{"cells": []}'), ("evidence.json", "null"), ("evidence.json", "[1]")],
+)
+def test_a_reference_of_another_shape_is_named(
+    name: str, content: str, references: Path, elsewhere: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    mine = Path(shutil.copytree(references, tmp_path / "references"))
+    monkeypatch.setenv("WORKBENCH_REFERENCE", str(mine))
+    (mine / "small" / "full" / DIGESTS).unlink()
+    (mine / "small" / "full" / name).write_text(content)
+    with pytest.raises(UserError, match=f"{mine}.* is damaged"):
+        run_study("small", "full", {}, elsewhere)
+
+
 def test_a_reference_is_small_text_and_numbers(references: Path) -> None:
     folder = references / "small" / "full"
     assert (folder / DIGESTS).is_file()

@@ -41,6 +41,7 @@ WORK = """
     root = Path(sys.argv[1])
     try:
         runtime = Runtime(root, rerun=sys.argv[2] == "rerun")
+        runtime.require_writable()
         study = root / "studies" / "name" / "smoke"
         for number in range(2):
             Work(number=number).ensure(runtime)

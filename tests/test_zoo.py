@@ -75,7 +75,7 @@ def test_an_empty_or_absent_zoo_has_nothing(root: Path, monkeypatch: pytest.Monk
     assert zoo.find({"autoencoder": {}}) is None
 
 
-@pytest.mark.parametrize("content", [b'{"autoencoder": {', b"", b"[1, 2]", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("content", [b'{"autoencoder": {', b"", b"[1, 2]", b"\xff\xfe\x00", b"[" * 10**5, b"9" * 5000])
 def test_a_damaged_recipe_is_named_in_one_line(root: Path, content: bytes) -> None:
     path = ship(root / "one", {}) / zoo.RECIPE
     path.write_bytes(content)

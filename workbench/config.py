@@ -359,7 +359,7 @@ def _explained(cls: type[Config], tree: dict[str, Any], error: ValidationError) 
         tag = node.get("kind") if isinstance(node, Mapping) else node
         expected = str(first.get("ctx", {}).get("expected_tags", "")).replace("'", "")
         return UserError(
-            f"unknown kind {tag!r} for {dotted or cls.__name__}; there are: {expected}"
+            f"unknown kind {shown(tag)} for {dotted or cls.__name__}; there are: {expected}"
             if expected
             else f"{dotted}: name its kind"
         )

@@ -80,22 +80,21 @@ class Reference:
     def index(self) -> dict[str, Any]:
         """What cells.json holds: "cells", "stages" and "support"."""
         try:
-            index: dict[str, Any] = self._json(CELLS)
-            return {**index, "cells": {record["cell"]: record for record in index["cells"]}}
-        except (LookupError, TypeError) as error:
+            index = self._object(CELLS)
+            parts = {"stages": dict(index["stages"]), "support": dict(index["support"]), "notes": list(index["notes"])}
+            return {**parts, "cells": {record["cell"]: record for record in index["cells"]}}
+        except (LookupError, TypeError, ValueError) as error:
             raise self._damaged(error) from None
 
     @cached_property
     def evidence(self) -> dict[str, Any]:
         """What the report needs beside rows."""
-        evidence: dict[str, Any] = self._json(EVIDENCE)
-        return evidence
+        return self._object(EVIDENCE)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """How the results were made."""
-        provenance: dict[str, Any] = self._json(PROVENANCE)
-        return provenance
+        return self._object(PROVENANCE)
 
     def __contains__(self, stage: Stage) -> bool:
         return stage.identity in self.index["cells"]
@@ -136,11 +135,14 @@ class Reference:
         except UNREADABLE as error:
             raise self._damaged(error) from None
 
-    def _json(self, name: str) -> Any:
+    def _object(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads(self._checked(name))
+            tree = json.loads(self._checked(name))
         except UNREADABLE as error:
             raise self._damaged(error) from None
+        if not isinstance(tree, dict):
+            raise self._damaged(f"{name} holds no JSON object")
+        return tree
 
     def _checked(self, name: str) -> bytes:
         return checked(self.folder / name)

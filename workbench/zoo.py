@@ -10,6 +10,7 @@ from typing import Any
 
 from workbench.config import UserError
 from workbench.digests import DIGESTS, checked, is_foreign, listed_below, require
+from workbench.foreign import reason
 
 RECIPE = "recipe.json"
 SUFFIXES = (".safetensors", ".json")
@@ -56,8 +57,10 @@ def _read_recipe(path: Path, _changed: int, _size: int) -> dict[str, Any]:
     """What a recipe says: every cell of a study asks."""
     try:
         written = json.loads(checked(path))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}); restore it from version control") from None
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:  # no JSON, or numbers or brackets without end
+        raise UserError(f"{path} is damaged ({reason(error)}); restore it from version control") from None
     if not isinstance(written, dict):
         raise UserError(f"{path} is damaged (it holds no JSON object); restore it from version control")
     return written

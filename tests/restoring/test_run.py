@@ -200,7 +200,7 @@ def test_a_folder_without_images_is_one_line(cli: CommandLine, trained: Trained,
     assert "empty holds no images" in cli.refuses(*words(trained, tmp_path / "empty", tmp_path / "output"))
 
 
-@pytest.mark.parametrize("severity", ["-0.1", "1.5", "nan"])
+@pytest.mark.parametrize("severity", ["-0.1", "1.5", "nan", "1e308"])
 def test_a_severity_outside_its_range_is_one_line(
     severity: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench import randomness
 from workbench.config import UserError
 from workbench.measurement import Measurement
+from workbench.severity.conformal import check_sample
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.fusion import Fusion
 from workbench.severity.recalibration import Factor, Isotonic, LogMap, Recalibration, Unchanged
@@ -146,6 +147,8 @@ def test_a_risk_is_a_probability(risk: float) -> None:
 
 
 def test_a_risk_that_so_few_images_cannot_promise_is_refused() -> None:
+    with pytest.raises(UserError, match=r"risk=1e-320 needs more than 1000000000 validation images"):
+        check_sample(10, 1e-320)
     with pytest.raises(UserError, match=r"risk=0\.001 needs 999 validation images"):
         SNRMatch(risk=0.001)(small())
 

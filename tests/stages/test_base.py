@@ -408,6 +408,20 @@ def a_link_to_a_folder(path: Path) -> None:
     path.symlink_to(elsewhere)
 
 
+def test_links_in_work_that_was_begun_are_not_written_through(runtime: Runtime, tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("precious")
+    folder = Work().folder(runtime)
+    partial = folder.with_suffix(".partial")
+    (partial / "deep").mkdir(parents=True)
+    for path in (partial / "value.txt", partial / "deep" / "value.txt"):
+        path.symlink_to(precious)
+    os.mkfifo(partial / "last.ckpt")
+    assert Work().ensure(runtime) == folder
+    assert precious.read_text() == "precious"
+    assert not (folder / "value.txt").is_symlink()
+
+
 THINGS = [a_file, a_folder, a_link_to_nowhere, a_link_to_a_folder]
 
 

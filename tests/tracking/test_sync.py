@@ -252,6 +252,21 @@ def test_one_bad_record_does_not_stop_the_others(tmp_path: Path, lines: list[str
     assert lines[1].startswith(f"{bad.label} {bad.identity}: ")
 
 
+def test_a_curve_that_cannot_be_read_does_not_stop_the_others(
+    tmp_path: Path, lines: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = (Taught(learning_rate=rate) for rate in (0.1, 0.2))
+    runtime = Runtime(tmp_path, tracker=Writing(tmp_path))
+    for stage in (bad, good):
+        stage.ensure(runtime)
+    (bad.folder(runtime) / "metrics.csv").write_text(f"step,loss\n1,{'9' * 200_000}\n")
+    publish(tmp_path, lines.append, online=False)
+    assert [only(read_run(folder), "run").run_id for folder in offline_runs(tmp_path)] == [good.identity]
+    (line,) = lines
+    assert "field larger than field limit" in line
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 def read_all(runs: Path) -> list[Record]:
     records = Records(runs)
     return [records.read(path) for path in records.paths()]

@@ -427,6 +427,29 @@ def test_the_log_is_no_link_to_another_file(tmp_path: Path, lines: list[str]) ->
     assert (tmp_path / "mine").read_text() == "my own"
 
 
+def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(tmp_path: Path, lines: list[str]) -> None:
+    (tmp_path / "wandb-records").mkdir()
+    os.mkfifo(Records(tmp_path).log)
+    tracker = Recorder(tmp_path, "robustness", (), lines.append)
+    Taught().ensure(Runtime(tmp_path, tracker=tracker))
+    tracker.close()
+    assert tracker.process is None
+
+
+def test_records_are_files(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    kept = Kept()
+    Taught().ensure(Runtime(tmp_path, tracker=kept))
+    records.write(kept.records[Taught().identity])
+    (found,) = records.paths()
+    before = records.written()
+    os.mkfifo(records.folder / "aaaaaaaaaaaa.json")
+    (records.folder / "bbbbbbbbbbbb.json").symlink_to("nowhere")
+    (records.folder / "cccccccccccc.json").mkdir()
+    assert records.paths() == [found]
+    assert records.written() == before
+
+
 @pytest.mark.parametrize("verb", ["show", "report", "compare"])
 def test_what_computes_nothing_starts_no_process(
     verb: str, tmp_path: Path, cli: "CommandLine", monkeypatch: pytest.MonkeyPatch

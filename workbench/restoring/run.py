@@ -68,7 +68,7 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     def say(line: str) -> None:
         runtime.progress.say(line.replace("\n", "\\n"))  # a name may hold line breaks
 
-    level = torch.full((1,), float(request.severity))
+    level = torch.full((1,), float(request.severity), dtype=torch.float64).float()  # one too large for it is infinite
     check_severity(level)
     cell.check_operators()
     shape = cell.data.image_shape

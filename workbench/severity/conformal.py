@@ -14,6 +14,7 @@ are not exchangeable with those of the fit, such as those of another degradation
 import math
 from collections.abc import Sequence
 
+from workbench.bounds import MAX_COUNT
 from workbench.config import UserError
 from workbench.metrics.statistics import CONFIDENCE
 
@@ -32,9 +33,11 @@ def num_above(num_scores: int, risk: float) -> int:
 def check_sample(num_scores: int, risk: float) -> None:
     """Refuse a risk that so many scores cannot promise: the bound would be infinite. Raises UserError."""
     if num_above(num_scores, risk) == 0:
+        needed = 1 / risk - ROUNDING  # infinite for the smallest numbers
+        images = str(math.ceil(needed) - 1) if needed <= MAX_COUNT else f"more than {MAX_COUNT}"
         raise UserError(
-            f"risk={risk:g} needs {math.ceil(1 / risk - ROUNDING) - 1} validation images to compare with, and there "
-            f"are {num_scores}: give more, or allow a risk of 1/{num_scores + 1}"
+            f"risk={risk:g} needs {images} validation images to compare with, and there are {num_scores}: "
+            f"give more, or allow a risk of 1/{num_scores + 1}"
         )
 
 

@@ -250,6 +250,9 @@ class Stage(Config):
             remove(partial)
         resumed = partial.is_dir()
         partial.mkdir(exist_ok=True)
+        for path in list(partial.rglob("*")):
+            if not (path.is_dir() or path.is_file()) or path.is_symlink():
+                path.unlink()  # none of ours: what a link leads to would be written over, a pipe be waited for
         cost, started = self.relative_cost(), time.time()
         write_whole(partial / CONFIG, json.dumps(self.model_dump(mode="json"), indent=2))
         with naming(partial):

@@ -38,7 +38,7 @@ def main() -> None:
     turn = int(sys.argv[2]) if sys.argv[2:] else take_turn(runs)
     if turn is None:
         return
-    os.nice(LOWEST_PRIORITY)
+    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     os.set_inheritable(turn, False)
     signal.signal(signal.SIGALRM, _out_of_time)
     ended = threading.Event()

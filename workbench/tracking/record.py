@@ -103,12 +103,13 @@ class Records:
         self.looked = self.folder / ".looked"
 
     def open_log(self) -> BinaryIO:
-        """The log, to be appended to: never another file that it is a link to.
+        """The log, to be appended to: never another file that it is a link to, nor a pipe, which would be waited for.
 
         Raises:
             OSError: if it cannot be opened.
         """
-        return os.fdopen(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "ab")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        return os.fdopen(os.open(self.log, flags, 0o666), "ab")
 
     def has(self, run_id: str) -> bool:
         """Whether there is a record of this run."""
@@ -126,11 +127,11 @@ class Records:
 
     def paths(self) -> list[Path]:
         """The files of all records, in the order in which they were written."""
-        return sorted(self.folder.glob("*.json"), key=lambda path: path.lstat().st_mtime_ns)
+        return sorted(self._found(), key=lambda path: path.stat().st_mtime_ns)
 
     def written(self) -> str:
         """Says which records there are, and changes with every one that is written."""
-        found = ((path.name, path.lstat()) for path in sorted(self.folder.glob("*.json")))
+        found = ((path.name, path.stat()) for path in sorted(self._found()))
         return digest([[name, status.st_mtime_ns, status.st_ino] for name, status in found])
 
     def are_new(self) -> bool:
@@ -179,6 +180,10 @@ class Records:
         mark = Mark(record=record.identity, run=str(run.relative_to(self.runs)), uploaded=uploaded)
         write_whole(self._path(record.run_id, MARK), mark.model_dump_json())
 
+    def _found(self) -> list[Path]:
+        """Files alone: a link that leads nowhere cannot be looked at, and a pipe would be waited for."""
+        return [path for path in self.folder.glob("*.json") if path.is_file()]
+
     def _path(self, run_id: str, suffix: str = ".json") -> Path:
         return self.folder / f"{run_id}{suffix}"
 
@@ -189,6 +194,8 @@ def _tree(path: Path) -> dict[str, Any]:
     Raises:
         OSError, ValueError: if it holds none.
     """
+    if not path.is_file():
+        raise UserError("it is no file")
     if path.stat().st_size > LARGEST:
         raise UserError(f"it is larger than {LARGEST // 2**20} MiB")
     try:

@@ -36,7 +36,7 @@ UNREADABLE = (
         TypeError,
         ValueError,
     ),
-    *(zlib.error, struct.error, SafetensorError, Image.DecompressionBombError, wandb.errors.Error),
+    *(csv.Error, zlib.error, struct.error, SafetensorError, Image.DecompressionBombError, wandb.errors.Error),
 )
 """What comes of files that nobody has checked, by the libraries that read them."""
 
@@ -65,11 +65,12 @@ def make_run(record: Record, runs: Path) -> Path:
     )
     made = Path(run.dir).parent
     try:
-        with run:
-            _log(run, record, files)
-            run.log_artifact(_artifact(record, files), aliases=[record.run_id])
+        _log(run, record, files)
+        run.log_artifact(_artifact(record, files), aliases=[record.run_id])
+        run.finish()
     except BaseException:
-        shutil.rmtree(made)  # half a run must not be uploaded
+        run.finish(exit_code=1)  # not `with run`, which prints a traceback
+        shutil.rmtree(made, ignore_errors=True)  # half a run must not be uploaded
         raise
     return made
 

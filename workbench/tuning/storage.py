@@ -63,7 +63,7 @@ def _journal(path: Path, say: Callable[[str], None]) -> "BaseStorage":
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"the Optuna journal {path} cannot be opened: {reason}") from None
-    except (*UNREADABLE, OptunaError) as error:
+    except (*UNREADABLE, AssertionError, OptunaError) as error:  # Optuna asserts what it makes of a record
         raise UserError(
             f"{path} is no Optuna journal that can be read ({type(error).__name__}: {error}): put an earlier copy in "
             "its place, or move it away (what its trials computed is cached)"
