@@ -155,7 +155,7 @@ def test_labels_do_not_run_into_each_other(visit, name: str) -> None:
     assert visit(name, PHONE).evaluate(OVERLAPS) == []
 
 
-@pytest.mark.parametrize(("name", "cells"), [("seven", 11 * 8 * 7), ("full", 14 * 8 * 6)])
+@pytest.mark.parametrize(("name", "cells"), [("seven", 12 * 8 * 7), ("full", 15 * 8 * 6)])
 def test_ids_are_unique_and_links_lead_to_them(visit, name: str, cells: int) -> None:
     page = visit(name)
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)")
