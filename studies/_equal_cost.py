@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BLIND: Sequence[Control] = ("timestep", "permuted", "known_severity")
 """Controls that do not look at the image's own variance."""
+ATTAINABLE: Sequence[Control] = ("timestep", "permuted")
+"""Those of them that need no truth."""
 LABELS = tuple(NAMES.values())
 """As an axis names the controls."""
 
@@ -54,32 +56,30 @@ class Comparison:
         """Of the matched start over a control, image by image."""
         return difference(self.matched, self.controls[control], column, f"{self.name}: a start and its control")
 
-    @property
-    def best(self) -> Control | None:
-        """The best of the controls that do not look at the image's variance; None where one is missing."""
-        if any(control not in self.controls for control in BLIND):
+    def best(self, among: Sequence[Control] = BLIND) -> Control | None:
+        """The best of some controls; None where one is missing."""
+        if any(control not in self.controls for control in among):
             return None
-        return max(BLIND, key=lambda control: float(self.controls[control]["psnr"].mean()))
+        return max(among, key=lambda control: float(self.controls[control]["psnr"].mean()))
 
-    @property
-    def worth(self) -> "Series | None":
-        """What adapting is worth, dB of PSNR, image by image."""
-        return None if (best := self.best) is None else self.gain(best)
+    def worth(self, among: Sequence[Control] = BLIND) -> "Series | None":
+        """What adapting is worth, dB of PSNR over the best of some controls, image by image."""
+        return None if (best := self.best(among)) is None else self.gain(best)
 
     def cost(self, control: Control, column: str) -> Estimate:
         """The control's over the matched start's."""
         return ratio_of_means(self.controls[control][column], self.matched[column])
 
 
-def worth_of(comparisons: "Sequence[Comparison]") -> Estimate:
+def worth_of(comparisons: "Sequence[Comparison]", among: Sequence[Control] = BLIND) -> Estimate:
     """What adapting is worth over all pairs, dB: images are resampled, the same ones in every pair."""
-    found = [worth for comparison in comparisons if (worth := comparison.worth) is not None]
+    found = [worth for comparison in comparisons if (worth := comparison.worth(among)) is not None]
     return mean_interval(over_images(found)) if found else ABSENT
 
 
 def sentence(comparisons: Sequence[Comparison]) -> str:
     """What adapting is worth, in words; empty without controls."""
-    told = [comparison for comparison in comparisons if comparison.worth is not None]
+    told = [comparison for comparison in comparisons if comparison.worth() is not None]
     if not told:
         return ""
     worth = worth_of(told)
@@ -94,7 +94,8 @@ def sentence(comparisons: Sequence[Comparison]) -> str:
     )
     return (
         f"adapting to each image, at equal mean FLOPs, {verdict} {spoken(shown, 2)} dB over the best control, known "
-        f"severity included ({len(told)} {pairs}); adding only the noise that is missing, from one timestep, is worth "
+        f"severity included ({len(told)} {pairs}), and {spoken(worth_of(told, ATTAINABLE), 2)} dB over the better of "
+        "one timestep and permuted variances; adding only the noise that is missing, from one timestep, is worth "
         f"{spoken(noise, 2)} dB.{caution if unequal else ''}"
     )
 
@@ -109,7 +110,7 @@ def section(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> Sect
         for control, name in NAMES.items():
             there = control in comparison.controls
             row[f"over {name}"] = mean_interval(comparison.gain(control)) if there else ABSENT
-        worth = comparison.worth
+        worth = comparison.worth()
         row["adapting is worth"] = ABSENT if worth is None else mean_interval(worth)
         ratios = [comparison.cost(control, "flops").mean for control in comparison.controls]
         row["FLOPs of controls / matched"] = f"{number(min(ratios), 2)} to {number(max(ratios), 2)}"

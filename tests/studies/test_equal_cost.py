@@ -30,17 +30,18 @@ def comparison(flops: float = 1.0, without: str = "", name: str = "ldps on blur"
 
 def test_adapting_is_worth_the_gain_over_the_best_control_that_is_blind_to_the_image() -> None:
     found = comparison()
-    assert found.best == "known_severity"
+    assert found.best() == "known_severity"
     assert worth_of([found]).mean == pytest.approx(GAINS["known_severity"], abs=0.03)
     blind = comparison(without="known_severity")
-    assert blind.best is None
-    assert blind.worth is None, "a missing control might be the best"
+    assert blind.best() is None
+    assert blind.worth() is None, "a missing control might be the best"
 
 
 def test_the_sentence_says_the_worth_of_adapting_and_of_the_amount_of_noise() -> None:
     said = sentence([comparison(), comparison(name="psld on blur")])
     assert "loses 0.0" in said
     assert "2 pairs" in said
+    assert "and 0.4" in said, "over one timestep, the better of those that need no truth"
     assert "missing, from one timestep, is worth 0.29 [" in said
     assert "not equal" not in said
     assert sentence([comparison(without="timestep")]) == ""
