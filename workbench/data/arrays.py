@@ -3,7 +3,7 @@
 import math
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -169,8 +169,14 @@ def _is_archive(path: Path) -> bool:
         return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def _check_header(file: IO[bytes], size: int, where: str) -> None:
-    """Refuse an array that claims more than the file holds, or the machine, or is made of Python objects."""
+def _check_header(file: Any, size: int, where: str) -> None:
+    """Refuse an array that claims more than the file holds, or the machine, or is made of Python objects.
+
+    Args:
+        file: open to read bytes, at the array's beginning.
+        size: of the file in bytes.
+        where: what it is called in messages.
+    """
     version: Any = npy.read_magic(file)
     if version == (1, 0):
         shape, _, dtype = npy.read_array_header_1_0(file, max_header_size=LONGEST_HEADER)
