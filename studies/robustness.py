@@ -8,7 +8,7 @@ equal mean FLOPs, say what adapting is worth (desk). The full study adds degrada
 universal encoders that have not seen the degradation tested. Expected: a mismatched encoder is over-confident and loses
 several dB; a universal one loses little; the residual makes good most of what a wrong start costs.
 
-Cost: 20 minutes on two cores (desk), 20 seconds (smoke), hours (full; its results ship).
+Cost: half an hour on two cores (desk), 20 seconds (smoke), hours (full; its results ship).
 Run: python -m workbench study robustness
 """
 

@@ -1,6 +1,7 @@
 """What it is worth that OpenMP's threads wait passively: two commands beside each other, and one alone, as ratios.
 
-It needs a machine that does nothing else.
+It needs a machine that does nothing else. Batches are as large as the engine's. Small ones gain more: two `restore` of
+four images, 1,000 steps each, took 331 s beside each other as torch waits and 14 s as here; one alone 8.9 and 8.6 s.
 """
 
 import json
@@ -10,8 +11,8 @@ import sys
 
 import pytest
 
-STEPS = 1500
-MOST_BESIDE, MOST_ALONE = 0.8, 1.10
+STEPS = 150
+MOST_BESIDE, MOST_ALONE = 0.8, 1.15
 """Wall time of passive waiting in that of torch's own way. Two cores are shared fairly by two that wait passively; the
 other way, threads that spin take them from threads that work, which costs from a third to many times the time."""
 
@@ -22,7 +23,7 @@ if sys.argv[1] == "passive":
 import torch
 torch.set_num_threads(os.cpu_count() or 1)
 layers = [torch.nn.Conv2d(32, 32, 3, padding=1), torch.nn.GroupNorm(8, 32), torch.nn.SiLU()]
-network, x = torch.nn.Sequential(*6 * layers), torch.randn(4, 32, 16, 16)
+network, x = torch.nn.Sequential(*6 * layers), torch.randn(64, 32, 16, 16)
 with torch.no_grad():
     for _ in range(50):
         network(x)
