@@ -275,7 +275,7 @@ DRAWN = {"restored": (MATCHED, "psnr"), "from pure noise": (FULL, "psnr"), "deco
 
 
 def _ceiling_figure(found: Found) -> "Figure":
-    """PSNR over the ceiling, a panel a degradation; what loses nothing has no place on the axis."""
+    """PSNR over the ceiling, one panel per degradation; what loses nothing has no place on the axis."""
     ceilings = {name: ceiling_of(one.psnr).mean for name, one in found.itself.items()}
     lossy = sorted((ceiling, name) for name, ceiling in ceilings.items() if ceiling < LOSSLESS)
     pairs = {(pair.degradation, pair.autoencoder): pair for pair in found.pairs}

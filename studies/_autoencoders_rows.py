@@ -69,7 +69,7 @@ class Reading:
     """What a severity encoder reads on the degradation that it was trained on.
 
     Attributes:
-        columns: one value an image each: image_id, severity, var_hat, s2, var_factor, start_timestep, oracle_timestep,
+        columns: one value per image each: image_id, severity, var_hat, s2, var_factor, start_timestep, oracle_timestep,
             and, unless the results are older than these, the trivial predictors (see `_trivial`).
         calibration: of its errors over all images.
     """

@@ -57,7 +57,7 @@ OTHERS = {
 COSTED = {WHITE: "predicted variance", CAUTIOUS: "risk of 10 %"}
 Promise = Literal["kept", "kept, more than promised", "broken"]
 RESTORED = ("image_id", "psnr", "start_timestep", "nfe")
-"""The columns that are read of restorations, a value an image each."""
+"""The columns that are read of restorations, one value per image each."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ _LABEL = "no guidance"
 
 @dataclass(frozen=True)
 class Guidance:
-    """One degradation's cells, each with a row an image, indexed by image id.
+    """One degradation's cells, each with one row per image, indexed by image id.
 
     Attributes:
         unguided: without guidance.

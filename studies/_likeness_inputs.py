@@ -42,7 +42,7 @@ class LikenessInputs:
         latents: Fréchet distances between the latents of degraded images.
         errors: Fréchet distances between the errors e = E(y) - z0 (mean and covariance).
         spectra: log-spectral distances between the radial spectra of e, their level apart, dB.
-        frame: a row an image and cell with encoder, degradation, image_id, severity, psnr, start_timestep and
+        frame: one row per image and cell with encoder, degradation, image_id, severity, psnr, start_timestep and
             oracle_timestep. Several rows of an image in a cell (encoders of several seeds) are averaged.
         num_images: how many images the distances rest on.
         sampling: (n,) how far apart two independent sets of so many latents of one degradation would lie.
@@ -86,7 +86,7 @@ class LikenessInputs:
 
     @functools.cached_property
     def lost(self) -> "dict[Pair, Series]":
-        """Mismatched (encoder, degradation) -> PSNR lost, a value an image; cells without results are left out.
+        """Mismatched (encoder, degradation) -> PSNR lost, one value per image; cells without results are left out.
 
         Raises:
             UserError: if an encoder and the matched one were tested on different images.
@@ -136,7 +136,7 @@ class LikenessInputs:
         return list(itertools.permutations(self.names, 2))
 
     def start_error(self, pair: Pair) -> "Series":
-        """Start timestep minus the oracle's, a value an image: positive is too early, negative too late."""
+        """Start timestep minus the oracle's, one value per image: positive is too early, negative too late."""
         cell = self.cells[pair]
         error: Series = cell["start_timestep"] - cell["oracle_timestep"]
         return error

@@ -1,4 +1,4 @@
-"""The robustness study's results as a grid: severity encoders x the degradations tested on, a row an image.
+"""The robustness study's results as a grid: severity encoders x the degradations tested on, one row per image.
 
 A rule of the start is the variance that it matches ("encoder": the encoder's own prediction). A grid holds one rule's
 cells; an encoder that was trained with several seeds is the mean over them, image by image.
@@ -106,7 +106,7 @@ class Grid:
         return ABSENT if lost is None else mean_interval(lost)
 
     def mismatch_losses(self, degradations: Sequence[str]) -> "Series":
-        """PSNR lost, one value an image: mean over mismatched encoders, then over degradations."""
+        """PSNR lost, one value per image: mean over mismatched encoders, then over degradations."""
         losses = []
         for degradation in degradations:
             cells = [self.lost("psnr", e, degradation) for e in self.mismatched(degradation)]

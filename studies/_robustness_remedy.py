@@ -111,16 +111,16 @@ class Remedy:
         return [pair for pair in pairs if all(r in self.rules and pair in self.rules[r].frames for r in rules)]
 
     def mean(self, rule: str, column: str, pairs: Sequence[Pair]) -> "Series":
-        """A column, one value an image: its mean over the pairs."""
+        """A column, one value per image: its mean over the pairs."""
         return over_images([self.rules[rule].frames[p][column].astype(float) for p in self.holding(pairs, rule)])
 
     def gain(self, rule: str, over: str, pairs: Sequence[Pair]) -> "Series":
-        """PSNR of one rule over another's, one value an image."""
+        """PSNR of one rule over another's, one value per image."""
         both = self.holding(pairs, rule, over)
         return over_images([self.rules[rule].frames[p]["psnr"] - self.rules[over].frames[p]["psnr"] for p in both])
 
     def lost(self, rule: str, pairs: Sequence[Pair]) -> "Series":
-        """PSNR lost against the matched encoder and its own prediction, one value an image."""
+        """PSNR lost against the matched encoder and its own prediction, one value per image."""
         matched, mine = self.own.frames, self.rules[rule].frames
         return over_images([matched[d, d]["psnr"] - mine[e, d]["psnr"] for e, d in self.holding(pairs, rule)])
 
@@ -370,7 +370,7 @@ def _closing_sentence(remedy: Remedy, groups: Mapping[str, list[Pair]]) -> str:
     compute = "" if any(map(math.isnan, flops)) else f" ({number(flops[0], 1)} GFLOP instead of {number(flops[1], 1)})"
     return (
         f"{how} {verb}: {who} then lose {spoken(after, 2)} dB instead of {number(before.mean, 2)} dB, with "
-        f"{number(cost, 0)} network evaluations an image instead of {number(cost_before, 0)}{compute}{time}."
+        f"{number(cost, 0)} network evaluations per image instead of {number(cost_before, 0)}{compute}{time}."
     )
 
 

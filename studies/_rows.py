@@ -1,4 +1,4 @@
-"""Rows of a study's results: those of one cell, a row an image, and differences of two cells, image by image."""
+"""Rows of a study's results: those of one cell, one row per image, and differences of two cells, image by image."""
 
 import math
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def has_column(rows: "DataFrame", column: str) -> bool:
 
 
 def difference(a: "DataFrame", b: "DataFrame", column: str, names: str = "two cells") -> "Series":
-    """a - b, one value an image.
+    """a - b, one value per image.
 
     Raises:
         UserError: if they are of different images; `names` says of what.
@@ -72,7 +72,7 @@ def difference(a: "DataFrame", b: "DataFrame", column: str, names: str = "two ce
 
 
 def lost(a: "DataFrame", b: "DataFrame", column: str, names: str = "two cells") -> "Series":
-    """By how much a is worse than b, one value an image; negative where it is better.
+    """By how much a is worse than b, one value per image; negative where it is better.
 
     Raises:
         UserError: if they are of different images.
@@ -81,7 +81,7 @@ def lost(a: "DataFrame", b: "DataFrame", column: str, names: str = "two cells") 
 
 
 def over_images(cells: "Sequence[Series]") -> "Series":
-    """One value an image, its mean over the cells that hold it: intervals over images count no image twice."""
+    """One value per image, its mean over the cells that hold it: intervals over images count no image twice."""
     import pandas as pd
 
     if not cells:

@@ -46,7 +46,7 @@ _NUM_BINS = 4
 
 @dataclass(frozen=True)
 class Sweep:
-    """One degradation's cells, each with a row an image, indexed by image id.
+    """One degradation's cells, each with one row per image, indexed by image id.
 
     Attributes:
         swept: channel -> offset in dB, ascending -> rows.
@@ -192,7 +192,7 @@ def _regret_sentence(sweeps: dict[str, Sweep]) -> str:
 
 
 def _mean_regret(sweeps: dict[str, Sweep], rule: str, oracle: str) -> Estimate:
-    """Over the degradations that have both, a value an image."""
+    """Over the degradations that have both, one value per image."""
     return mean_interval(
         over_images([s.regret(rule, oracle) for s in sweeps.values() if rule in s.rules and oracle in s.oracles])
     )

@@ -250,7 +250,7 @@ def pareto_section(results: "StudyResults") -> Section:
     for solver in dict.fromkeys(pair.solver for pair in pairs):
         mine = [pair for pair in pairs if pair.solver == solver]
         for column in ("nfe", "flops"):
-            description = f"{_named(solver)}: PSNR against {QUANTITIES[column].title}, a line a start"
+            description = f"{_named(solver)}: PSNR against {QUANTITIES[column].title}, one line per start"
             figures.append(svg(_pareto_figure(mine, column), description))
     text = paragraph(
         "Each point is a run; runs of one start differ in their number of steps (fixed starts: in the timestep). Of "
@@ -429,7 +429,7 @@ def _few_sentence(degradation: str, few: FewSteps) -> str:
 
 
 def _pareto_figure(pairs: Sequence[Pair], column: str) -> "Figure":
-    """A panel a degradation, a line a start."""
+    """One panel per degradation, one line per start."""
     quantity = QUANTITIES[column]
     panels = {}
     for pair in pairs:

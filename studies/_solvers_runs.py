@@ -1,4 +1,4 @@
-"""The solvers study's results as runs: one solver on one degradation from one start on one grid, a row an image."""
+"""The solvers study's results as runs: one solver on one degradation from one start on one grid, one row per image."""
 
 import math
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ TRIVIAL = {"severity": "known severity", RESIDUAL: "residual norm", LOG_VARIANCE
 GAIN = "encoder minus best trivial one"
 
 Columns: TypeAlias = "Mapping[str, Any] | DataFrame"
-"""Arrays by name, of one value an image or (images, levels)."""
+"""Arrays by name, of one value per image or (images, levels)."""
 
 
 def trivial_of(columns: Columns) -> "dict[str, Values]":

@@ -143,7 +143,7 @@ def test_what_the_correction_gains_and_costs(remedy: Remedy) -> None:
     noise = remedy.gap([pair for pair in mismatched if pair[1] == "gaussian_noise"]).scaled(-1)
     assert_said(
         f"Mismatched encoders then lose {lost('fused', mismatched)} dB instead of 2.47",
-        two("nfe", mismatched, "with {} network evaluations an image instead of {}"),
+        two("nfe", mismatched, "with {} network evaluations per image instead of {}"),
         two("flops", mismatched, "{} GFLOP instead of {}", 1, 1e-9),
         f"left out lose {lost('fused', unseen)} dB instead of 1.92",
         two("nfe", unseen, "with {} evaluations instead of {}"),

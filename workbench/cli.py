@@ -215,7 +215,7 @@ def sweep(
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write W&B's sweep files, one a cell, of the fields that a study's `search` names; `wandb agent` runs trials."""
+    """Write W&B's sweep files, one per cell, of the fields that a study's `search` names; `wandb agent` runs trials."""
     from workbench.files import write_whole
     from workbench.goal import Goal
     from workbench.running import made, study_folder

@@ -53,7 +53,7 @@ class OpenStudy:
         *,
         runs: str | Path | None = None,
     ) -> StudyResults:
-        """What the study found; `results.frame` is a DataFrame with a row an image and cell.
+        """What the study found; `results.frame` is a DataFrame with one row per image and cell.
 
         Cells are taken from the runs folder, and those that are not there from the reference results that ship.
 

@@ -1,8 +1,8 @@
 """Results of a long run that ship: a study's rows without its runs, to draw the page from and to go on from.
 
 data/reference/<study>/<preset>/
-  cells.json       a record a cell: identity, labels, config, measurement set; the versions of stages; further stages
-  rows.parquet     a row an image and cell, floats in single precision
+  cells.json       one record per cell: identity, labels, config, measurement set; versions of stages; further stages
+  rows.parquet     one row per image and cell, floats in single precision
   examples.npz     some of the kept pictures
   evidence.json    what the report needs beside rows
   provenance.json  how the results were made

@@ -32,7 +32,7 @@ class StudyResults:
         question: the study's docstring.
         command: how to reproduce.
         axes: axis column -> its labels in order.
-        frame: a row an image and cell, with the axes' columns and `cell`; of cells that measure no images ("image_id"
+        frame: one row per image and cell, with the axes' columns and `cell`; for cells without images ("image_id"
             is no column) whatever their stage writes.
         examples: cell id -> arrays by name, (n, height, width, channel) on [0, 1], and "image_id"; none of such cells.
         provenance: how it was made.

@@ -24,7 +24,7 @@ def contact_sheet(
     num_images: int = 8,
     levels: Sequence[float] = (0, 0.25, 0.5, 0.75, 1),
 ) -> Path:
-    """Write a PNG: a row an image of the test split, clean first and then degraded at each severity in `levels`.
+    """Write a PNG: one row per image of the test split, clean first and then degraded at each severity in `levels`.
 
     Raises:
         UserError: if the file cannot be written.

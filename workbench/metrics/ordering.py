@@ -55,7 +55,7 @@ def gain_over_trivial(
     taken for a finding, and what luck it has is the trivial predictors'.
 
     Args:
-        prediction, truth: one value an image, or (images, levels).
+        prediction, truth: one value per image, or (images, levels).
         trivial: the same, by name.
         within: the mean over levels of the correlation over the images of one level, not over all together.
 

@@ -64,7 +64,7 @@ def mean_interval(values: ArrayLike) -> Estimate:
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
-    """The mean of a - b, where both hold one value an image, of the same images in the same order.
+    """The mean of a - b, where both hold one value per image, of the same images in the same order.
 
     Raises:
         UserError: for different lengths, NaN or infinite values.
@@ -140,7 +140,7 @@ def quotient(numerator: ArrayLike, denominator: ArrayLike) -> Values:
 
 
 def joint_interval(statistic: Callable[[NDArray[np.int64]], Values], num_images: int) -> Estimate:
-    """A figure of images taken together, where one value an image does not do: what is resampled is whole images.
+    """A figure of images taken together, where one value per image does not do: what is resampled is whole images.
 
     Args:
         statistic: gives (...) figures of (..., n) image numbers, in which an image may stand more than once.
@@ -245,7 +245,7 @@ def _mean(values: Values, axis: int) -> Values:
 def _checked(values: ArrayLike) -> Values:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
-        raise UserError(f"statistics over images need one value an image, got an array of shape {array.shape}")
+        raise UserError(f"statistics over images need one value per image, got an array of shape {array.shape}")
     bad = int((~np.isfinite(array)).sum())
     if bad:
         raise UserError(f"{bad} of {array.size} values are NaN or infinite; statistics over images refuse them")
@@ -253,7 +253,7 @@ def _checked(values: ArrayLike) -> Values:
 
 
 def checked_pair(a: ArrayLike, b: ArrayLike) -> tuple[Values, Values]:
-    """Both as float64, one value an image.
+    """Both as float64, one value per image.
 
     Raises:
         UserError: for different lengths, NaN or infinite values.

@@ -1,4 +1,4 @@
-"""Figures of a calibration: reliability diagram, PIT, QQ, fitted laws and spectrum, a line a group of images.
+"""Figures of a calibration: reliability diagram, PIT, QQ, fitted laws and spectrum, one line per group of images.
 
 Each takes panels: a panel's title -> its calibrations by the name of their line.
 """

@@ -54,7 +54,7 @@ class Restorations:
     s2: Scalars
 
     def frame(self) -> "pd.DataFrame":
-        """A row an image: severity, predicted and true error (standard deviations), start, cost, PSNR in dB."""
+        """One row per image: severity, predicted and true error (standard deviations), start, cost, PSNR in dB."""
         import pandas as pd
 
         columns: dict[str, Tensor] = {

@@ -29,7 +29,7 @@ def html_table(frame: "DataFrame", decimals: Mapping[str, int] | int = 2, captio
     """`frame` as an HTML table that sorts by its columns, its index as row headings.
 
     An estimate's interval stands small under its figure. How many images the estimates are over stands above the
-    table where it is one number, else in a column where it is one number a row, else with each interval.
+    table where it is one number, else in a column where it is one number per row, else with each interval.
     `decimals` is one number for all columns, or one for each column by name (2 where it has none).
     """
     rows = [(str(label), row) for label, row in zip(frame.index, frame.itertuples(index=False, name=None), strict=True)]

@@ -86,7 +86,7 @@ class Outputs:
                 Image.fromarray((pixels * 255 + 0.5).clip(0, 255).astype(np.uint8)).save(partial, "PNG")
 
     def write_report(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A table with a row an image; a cell that a spreadsheet would take for a formula begins with '."""
+        """A table with one row per image; a cell that a spreadsheet would take for a formula begins with '."""
         with self._writing(REPORT) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()

@@ -59,7 +59,7 @@ class Costs:
 
     @classmethod
     def of(cls, nfe: Sequence[float], flops: Sequence[float], plain: float) -> "Costs":
-        """From the rows of a matched start, a value an image.
+        """From the rows of a matched start, one value per image.
 
         Args:
             plain: FLOPs of one evaluation of the encoder and one of the decoder.

@@ -1,4 +1,4 @@
-"""Evaluate: restore a fixed set of measurements and compare with the truth, a row an image."""
+"""Evaluate: restore a fixed set of measurements and compare with the truth, one row per image."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -406,7 +406,7 @@ class Scoring:
                 self.examples[key] = {name: t[i].clamp(0, 1).cpu() for name, t in pictures.items()}
 
     def save_examples(self, path: Path) -> None:
-        """Write the kept pictures, (n, channel, height, width) each, 8 bits a value, in the split's order."""
+        """Write the kept pictures, (n, channel, height, width) each, 8 bits per value, in the split's order."""
         from safetensors.torch import save_file
 
         keys = [key for key in self.images.ids.tolist() if key in self.examples]

@@ -25,7 +25,7 @@ BATCH_SIZE = 250
 
 
 class MeasureAutoencoder(OnAutoencoder):
-    """Clean images through an autoencoder: psnr, ssim and ssim_valid of D(E(x)), a row an image.
+    """Clean images through an autoencoder: psnr, ssim and ssim_valid of D(E(x)), one row per image.
 
     Beside the rows lies what the latents look like, `latents.json`: a calibration (see `metrics.calibration.summarise`)
     of z0 as if it were the error of predicting 0 with variance 1, which the prior's noisiest timestep takes it for. And

@@ -46,7 +46,7 @@ def bound_column(risk: float) -> str:
 
 
 class MeasureCalibration(OnAutoencoder):
-    """One cell: one severity encoder on measurements of one degradation, a row an image.
+    """One cell: one severity encoder on measurements of one degradation, one row per image.
 
     A row holds what the encoder predicts (var_hat), the truth (s2; `square`, the mean of e^2, which contains the bias),
     trivial predictors of it (see `stages.trivial`), the recalibrated variances, conformal bounds on s2 and how many

@@ -19,7 +19,7 @@ LEAST_VARIANCE = 1e-12
 
 @torch.no_grad()
 def trivial_predictors(measurement: Measurement, degradation: AnyDegradation, decoded: Images) -> dict[str, Tensor]:
-    """By column, one value an image: rms of y - A(D(z_hat)) and the log variance of y, over the observed entries.
+    """By column, one value per image: rms of y - A(D(z_hat)) and the log variance of y, over the observed entries.
 
     Args:
         decoded: D(z_hat), which is clipped to [0, 1] as a restoration is.

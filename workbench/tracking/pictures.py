@@ -1,4 +1,4 @@
-"""The rows of a cell as a W&B table: a row an image, with thumbnails of those whose pictures are kept."""
+"""The rows of a cell as a W&B table: one row per image, with thumbnails of those whose pictures are kept."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whose turn it is to make W&B runs: at most one process a runs folder, however many studies there are.
+"""Whose turn it is to make W&B runs: at most one process per runs folder, however many studies there are.
 
 The turn is the kernel's lock on a file. A study that takes it hands it, as an open file, to the process that it starts,
 so that no second one is ever started; the kernel frees it when that process ends, however it ends.
