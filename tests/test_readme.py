@@ -19,7 +19,7 @@ from workbench.notebook import open_study
 from workbench.reporting import number, percent, ranged, readable, spoken
 from workbench.results import StudyResults
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+README = "".join((Path(__file__).parents[1] / name).read_text() for name in ("README.md", "studies/README.md"))
 SAID = " ".join(README.replace("\N{MINUS SIGN}", "-").split())
 SOLVERS = {"ldps": "LDPS", "gml_dps": "GML-DPS", "psld": "PSLD", "resample": "ReSample"}
 NAMES = {

@@ -58,7 +58,7 @@ def test_all_goes_on_from_desk() -> None:
 
 
 def test_the_readmes_module_sets_a_pretrained_autoencoder_beside_the_others(tmp_path: Path) -> None:
-    modules = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    modules = re.findall(r"```python\n(.*?)```", (PROJECT / "workbench" / "README.md").read_text(), re.DOTALL)
     (text,) = [module for module in modules if "Pretrained(" in module]
     Tiny(latent_channels=4, width=8, num_stages=2, num_blocks=1).build(3).save(tmp_path / "vae")
     (tmp_path / "mine.py").write_text(text.replace("/path/to/vae", str(tmp_path / "vae")))
