@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,11 +13,6 @@ from filelock import FileLock
 
 PARTIAL = ".partial"
 """Ends the name of a file or folder that is not whole yet."""
-UNREADABLE = (
-    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, MemoryError),
-    *(OverflowError, RecursionError, zipfile.BadZipFile, zlib.error),
-)
-"""What readers of JSON, Parquet and .npz files raise over a damaged one: they have no error in common."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG}
 IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP}

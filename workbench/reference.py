@@ -25,7 +25,8 @@ import numpy as np
 
 from workbench.config import UserError
 from workbench.digests import DIGESTS, checked, write_digests
-from workbench.files import UNREADABLE, whole, write_whole
+from workbench.files import whole, write_whole
+from workbench.foreign import FOREIGN
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Stage
 
@@ -122,7 +123,7 @@ class Reference:
 
         try:
             frame = pd.read_parquet(io.BytesIO(self._checked(ROWS)))
-        except UNREADABLE as error:
+        except FOREIGN as error:
             raise self._damaged(error) from None
         return {str(cell): rows.drop(columns="cell") for cell, rows in frame.groupby("cell", observed=True)}
 
@@ -132,13 +133,13 @@ class Reference:
             with np.load(io.BytesIO(self._checked(EXAMPLES)), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             return arrays.pop("pictures"), arrays
-        except UNREADABLE as error:
+        except FOREIGN as error:
             raise self._damaged(error) from None
 
     def _object(self, name: str) -> dict[str, Any]:
         try:
             tree = json.loads(self._checked(name))
-        except UNREADABLE as error:
+        except FOREIGN as error:
             raise self._damaged(error) from None
         if not isinstance(tree, dict):
             raise self._damaged(f"{name} holds no JSON object")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.config import UserError, digest
 from workbench.digests import checked
-from workbench.files import UNREADABLE, locked, whole, write_whole
+from workbench.files import locked, whole, write_whole
+from workbench.foreign import FOREIGN
 from workbench.progress import Update
 from workbench.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.results import TUNING, Cell, StudyResults
@@ -297,7 +298,7 @@ def _tuned(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
     try:
         found = json.loads(checked(path))
         defaults = {task["points"][0]["cell"] for task in found["tasks"].values()}
-    except UNREADABLE:
+    except FOREIGN:  # with what `checked` says of files that shipped: this one was made here
         raise UserError(f"{path} is damaged: delete it, and tune again, which computes nothing twice") from None
     tasks = plan.study.tasks(plan.preset, plan.overrides)
     return {"tuning": found} if defaults == {task.cell.identity for task in tasks} else {}

@@ -26,7 +26,8 @@ from filelock import FileLock, Timeout
 from workbench import __version__
 from workbench.bounds import MAX_BATCH
 from workbench.config import Config, UserError, digest, require_range
-from workbench.files import PARTIAL, UNREADABLE, flush, naming, remove, write_whole
+from workbench.files import PARTIAL, flush, naming, remove, write_whole
+from workbench.foreign import FOREIGN
 from workbench.progress import Progress, Silent, Update
 from workbench.tracking.inside import is_recordable
 from workbench.tracking.record import Record
@@ -399,7 +400,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
         return {}
     try:
         record = json.loads(path.read_bytes())
-    except UNREADABLE as error:
+    except FOREIGN as error:
         raise UserError(f"{path} cannot be read ({type(error).__name__}): --rerun computes its folder again") from None
     if not isinstance(record, dict):
         raise UserError(f"{path} holds no JSON object: --rerun computes its folder again")

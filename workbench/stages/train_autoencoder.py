@@ -169,7 +169,8 @@ def _latent_shape(
         return _read(recipe, given).latent_shape(image_shape)
     with torch.random.fork_rng(devices=[]):
         if not isinstance(recipe, Pretrained):
-            with suppress(NotImplementedError, RuntimeError), torch.device("meta"):  # shapes need no memory
+            # shapes need no memory; layers without a meta kernel are built below, where real faults show again
+            with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
                 return recipe.build(image_shape[0]).latent_shape(image_shape)
         return recipe.build(image_shape[0]).latent_shape(image_shape)
 

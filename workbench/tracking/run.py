@@ -2,8 +2,6 @@
 
 import csv
 import shutil
-import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import wandb
 from PIL import Image
 from safetensors import SafetensorError
 
+from workbench.foreign import FOREIGN
 from workbench.metrics import calibration
 from workbench.tracking.calibration import log_calibration
 from workbench.tracking.inside import file_of, folder_of
@@ -24,19 +23,9 @@ LARGE = 64 * 2**20
 """Bytes from which a file is referred to, with its checksum, and not uploaded: latents can be made again."""
 
 
-UNREADABLE = (
-    *(
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        MemoryError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ),
-    *(csv.Error, zlib.error, struct.error, SafetensorError, Image.DecompressionBombError, wandb.errors.Error),
+UNREADABLE: tuple[type[Exception], ...] = (
+    *FOREIGN,
+    *(csv.Error, SafetensorError, Image.DecompressionBombError, wandb.errors.Error),
 )
 """What comes of files that nobody has checked, by the libraries that read them."""
 

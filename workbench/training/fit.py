@@ -7,7 +7,6 @@ import pickle
 import signal
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from lightning.pytorch.callbacks import Callback
 from workbench.config import UserError
 from workbench.data.module import StepDataModule
 from workbench.files import whole
+from workbench.foreign import FOREIGN
 from workbench.training.modules import TrainingModule
 
 Precision = Literal["float32", "bf16"]
@@ -29,8 +29,6 @@ PARTS = {"epoch": int, "global_step": int, "state_dict": dict, "loops": dict, "c
     ("optimizer_states", "lr_schedulers"), list
 )
 """What a checkpoint holds."""
-UNREADABLE = (OSError, ValueError, LookupError, EOFError, TypeError, AttributeError)
-"""What else torch makes of a file that it cannot read."""
 
 
 def fit(
@@ -94,7 +92,7 @@ def _problem(checkpoint: Path) -> str | None:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:
         return "holds more than tensors and plain data, and is not read"
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, *UNREADABLE):
+    except FOREIGN:
         return "is damaged"
     if not isinstance(state, dict) or any(not isinstance(state.get(name), kind) for name, kind in PARTS.items()):
         return "is none of a training"

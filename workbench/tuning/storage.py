@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from workbench.addresses import shown, without_secrets
 from workbench.config import UserError
-from workbench.files import UNREADABLE
+from workbench.foreign import FOREIGN
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -55,6 +55,7 @@ def _journal(path: Path, say: Callable[[str], None]) -> "BaseStorage":
 
     from workbench.tuning.journal import Backend
 
+    unreadable: tuple[type[Exception], ...] = (*FOREIGN, OptunaError)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(Backend(path, say))
@@ -63,7 +64,7 @@ def _journal(path: Path, say: Callable[[str], None]) -> "BaseStorage":
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"the Optuna journal {path} cannot be opened: {reason}") from None
-    except (*UNREADABLE, AssertionError, OptunaError) as error:  # Optuna asserts what it makes of a record
+    except unreadable as error:  # Optuna asserts what it makes of a record
         raise UserError(
             f"{path} is no Optuna journal that can be read ({type(error).__name__}: {error}): put an earlier copy in "
             "its place, or move it away (what its trials computed is cached)"
