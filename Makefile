@@ -17,7 +17,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install data study test test-slow bench lint lab clean
+.PHONY: help install data study test test-slow bench lint lab docs clean
 
 help:
 	@echo "make study      install, get Fashion-MNIST, run the robustness study"
@@ -26,6 +26,7 @@ help:
 	@echo "make bench      the benchmarks"
 	@echo "make lint       style, types and import layers"
 	@echo "make lab        install, get Fashion-MNIST, JupyterLab in notebooks/"
+	@echo "make docs       every setting of every kind, and the API, as pages below runs/docs"
 	@echo "make clean      remove caches and .venv; runs/ and data/ stay"
 
 install: $(INSTALLED)
@@ -62,6 +63,9 @@ lint: install
 
 lab: data
 	$(RUN) -m jupyter lab --notebook-dir=notebooks $(ARGS)
+
+docs: data
+	@$(RUN) -m workbench.docs $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks build dist *.egg-info

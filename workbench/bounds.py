@@ -16,11 +16,11 @@ MAX_COUNT = 10**9
 MAX_SIZE = 8192
 MAX_BATCH = 2**16
 
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="keys every draw")]
 """What torch's generators take."""
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 """Images, steps, trials."""
-BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH)]
+BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH, description="images of a training step")]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 """Pixels a side."""
 Width = Annotated[int, Field(ge=1, le=MAX_SIZE)]
@@ -29,9 +29,9 @@ BlockWidths = Annotated[
     tuple[Annotated[int, Field(ge=16, le=MAX_SIZE, multiple_of=16)], ...], Field(min_length=1, max_length=12)
 ]
 """Channels at each resolution; group norms take multiples of 16."""
-Depth = Annotated[int, Field(ge=1, le=1000)]
+Depth = Annotated[int, Field(ge=1, le=1000, description="layers, blocks, or repetitions of one")]
 """Layers, blocks, repetitions of one."""
-LearningRate = Annotated[float, Field(gt=0, le=10)]
+LearningRate = Annotated[float, Field(gt=0, le=10, description="of AdamW, after warm-up")]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 """Of a term in a sum, or of a step of guidance."""
 Probability = Annotated[float, Field(gt=0, lt=1)]

@@ -89,14 +89,14 @@ class PriorRecipe(Config):
     )
     block_out_channels: BlockWidths = Field((64, 128), description="channels at each resolution, multiples of 16")
     layers_per_block: Depth = 1
-    beta_start: float = Field(0.0015, gt=0, lt=1)
-    beta_end: float = Field(0.0195, gt=0, lt=1)
+    beta_start: float = Field(0.0015, gt=0, lt=1, description="of the scaled-linear schedule, at timestep 0")
+    beta_end: float = Field(0.0195, gt=0, lt=1, description="of the scaled-linear schedule, at timestep T - 1")
     num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
-    prediction_type: Prediction = "v_prediction"
+    prediction_type: Prediction = Field("v_prediction", description="what the network answers")
     num_train_images: Count = Field(250_000, description="training latents seen")
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 6e-4
-    ema_decay: float = Field(0.999, ge=0, lt=1)
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="of the weights' moving average, which is kept")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
     seed: Seed = 0
 

@@ -52,7 +52,7 @@ class DDPM(DDIM):
     """DDPM's ancestral sampling with its posterior variance (arXiv 2006.11239, eq. 7): DDIM with eta = 1."""
 
     kind: Literal["ddpm"] = "ddpm"  # type: ignore[assignment]
-    eta: Literal[1] = 1
+    eta: Literal[1] = Field(1, description="all of DDPM's noise")
 
 
 Sampler = Annotated[DDIM | DDPM, Field(discriminator="kind")]

@@ -26,8 +26,10 @@ class SeverityLoss(Config):
     over devices: 4 images and w = 1 in the training script that they publish, so weight_image = 16.
     """
 
-    variance_term: Literal["squared_difference", "gaussian_nll"] = "gaussian_nll"
-    weight_variance: Weight = 0.1
+    variance_term: Literal["squared_difference", "gaussian_nll"] = Field(
+        "gaussian_nll", description="how var_hat is learnt: the authors' squared difference, or a likelihood"
+    )
+    weight_variance: Weight = Field(0.1, description="of the variance term")
     weight_image: Weight = Field(
         1.0, description="of the decoded error: 4 x batch x the authors', who sum over a batch on [-1, 1]"
     )

@@ -23,7 +23,7 @@ class EncodeLatents(OnAutoencoder):
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0004
 
-    split: Split = "train"
+    split: Split = Field("train", description="which images")
     num_images: Count | None = Field(None, description="encode the first so many; None: all")
 
     def effort(self) -> float:

@@ -39,7 +39,7 @@ class MeasureAutoencoder(OnAutoencoder):
 
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
-    split: Split = "test"
+    split: Split = Field("test", description="which images")
     num_images: int = Field(
         1024, ge=2, le=MAX_COUNT, description="images measured, from the beginning of the split, or all"
     )

@@ -71,7 +71,7 @@ class MeasureCalibration(OnAutoencoder):
     num_fit_images: int = Field(
         4000, ge=FEWEST, le=MAX_COUNT, description="validation images that recalibrations are fitted to"
     )
-    split: Split = "test"
+    split: Split = Field("test", description="which images")
     num_images: Count = Field(1024, description="images measured, from the beginning of the split")
     num_severity_bins: int = Field(
         5,
