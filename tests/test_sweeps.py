@@ -330,6 +330,6 @@ def test_reversed_bounds_are_said_in_one_line(
 def test_files_go_to_the_studys_folder(cli: "CommandLine", tmp_path: Path) -> None:
     said = cli("sweep", "tuning", "--preset", "smoke", "--runs", tmp_path)
     assert (said.code, said.err) == (0, "")
-    (path,) = map(Path, said.out.splitlines())
+    path = Path(said.out.splitlines()[-1])
     assert path == tmp_path / "studies" / "tuning" / "smoke" / "sweeps" / "tuning-gaussian_blur.yaml"
     assert yaml.safe_load(path.read_text())["method"] == "bayes"
