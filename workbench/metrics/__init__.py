@@ -21,6 +21,7 @@ from workbench.metrics.statistics import (
     Estimate,
     first_crossing,
     mean_interval,
+    mean_intervals,
     paired_difference,
     ratio_of_means,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "load_lpips",
     "mantel_test",
     "mean_interval",
+    "mean_intervals",
     "ordering_accuracy",
     "own_ordering_accuracy",
     "paired_difference",
