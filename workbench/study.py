@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar
 
+from workbench.catalogue import module_of, study_names
 from workbench.config import Config, UnknownFieldError, UserError, as_override
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage
@@ -66,7 +67,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Study(Generic[R]):
-    """The definition of a study, one a package of `studies/`. R is what its rows are read into.
+    """The definition of a study, the object `study` of its module (see workbench/catalogue.py).
+
+    R is what its rows are read into.
 
     Attributes:
         cell: the stage that every cell is a variation of.
@@ -267,7 +270,7 @@ def load_study(name: str) -> tuple[Study, str]:
     if name not in names:
         raise UserError(f"unknown study {name!r}; there are: {', '.join(names)}")
     try:
-        module = importlib.import_module(f"studies.{name}")
+        module = importlib.import_module(module_of(name))
     except UserError:
         raise
     except ValueError as error:  # Optuna refuses a distribution whose bounds are reversed
@@ -279,12 +282,6 @@ def base_cell(name: str, preset: str, overrides: Mapping[str, Any]) -> Stage:
     """The study's cell at a preset, with the user's overrides and without its axes."""
     study, _ = load_study(name)
     return study.cell.replace(study.preset(preset).overrides).replace(overrides)
-
-
-def study_names() -> list[str]:
-    """The studies that there are, without importing them."""
-    folder = Path(__file__).parents[1] / "studies"
-    return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
 
 
 def value_at(config: Config, path: str) -> Any:

@@ -1,6 +1,6 @@
 """Give a study's results to people: the page, the terminal, W&B."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,7 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
     runtime.tracker.record(_record(study, results, folder, runtime))
 
 
-def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, list[str]]:
+def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, Sequence[str]]:
     """Write the page below `folder`, and beside it its main figure and what an index says of it; (page, answer)."""
     page = folder / "report" / "index.html"
     results = _comparable(results)
