@@ -16,12 +16,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from sweeps.config.schema import validator
 
 from workbench import sweeps as sweeps_module
+from workbench.catalogue import study_names
 from workbench.config import parse_overrides
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.goal import Goal, on_validation
 from workbench.solvers import LDPS, PSLD
 from workbench.stages.base import Stage
-from workbench.study import Preset, base_cell, load_study, study_names
+from workbench.study import Preset, base_cell, load_study
 from workbench.sweeps import EARLY_TERMINATE, Options, as_yaml, rungs, sweep_configs
 
 if TYPE_CHECKING:
