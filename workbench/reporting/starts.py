@@ -23,7 +23,7 @@ def starts_figure(runs: Sequence[Restorations], num_steps: int, image: int = 0) 
 
     figure = Figure(figsize=(1.75 * len(runs) + 0.8, 4.4))
     axes = figure.subplots(3, len(runs), height_ratios=(4, 4, 1), squeeze=False)
-    for row, name in enumerate(("degraded", "restored", "steps taken")):
+    for row, name in enumerate(("degraded", "restored")):
         axes[row, 0].set_ylabel(name, fontsize=11, color=TEXT)
     for (above, below, bar), run in zip(axes.T, runs, strict=True):
         numbers = run.frame().to_dict("records")[image]
@@ -40,7 +40,7 @@ def starts_figure(runs: Sequence[Restorations], num_steps: int, image: int = 0) 
         bar.barh([0], [num_steps - nfe], color=LEFT_OUT)
         bar.barh([0], [nfe], left=[num_steps - nfe], color=DONE)
         bar.set(xlim=(0, num_steps), ylim=(-0.5, 0.5))
-        bar.set_xlabel(f"{nfe} of {num_steps}", fontsize=11, color=TEXT)
+        bar.set_xlabel(f"{nfe} of {num_steps} steps", fontsize=11, color=TEXT)
     for place in axes.flat:
         place.set(xticks=[], yticks=[])
         for spine in place.spines.values():
