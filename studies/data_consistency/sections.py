@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies._rows import has_column, intervals, means, means_table, table
+from studies._rows import has_column, intervals, means, means_table, over_images, table
 from studies.data_consistency.results import Guidance
+from workbench.metrics import Estimate, mean_interval
 from workbench.reporting import (
     QUANTITIES,
     Line,
@@ -28,15 +29,15 @@ Found = Mapping[str, Guidance]
 
 def answer(found: Found) -> list[str]:
     """What guidance gains, where it stops helping, and where it fits noise."""
-    gains = {name: float(g.gain(g.best).mean()) for name, g in found.items()}
-    ends = {name: end.mean for name, g in found.items() if (end := g.helps_until()) is not None}
-    fits = {name: scale.mean for name, g in found.items() if (scale := g.fits_noise_from()) is not None}
+    gains = {name: g.gain(g.best) for name, g in found.items()}
+    ends = {name: end for name, g in found.items() if (end := g.helps_until()) is not None}
+    fits = {name: scale for name, g in found.items() if (scale := g.fits_noise_from()) is not None}
+    most = max(gains, key=lambda name: float(gains[name].mean()))
     return WORDS.sentences(
-        gain=sum(gains.values()) / len(gains),
-        gains=gains,
-        most=max(gains, key=lambda name: gains[name]),
-        ends=ends,
-        fits=fits,
+        gain=mean_interval(over_images(list(gains.values()))),
+        most=(most, mean_interval(gains[most])) if len(gains) > 1 else None,
+        ends=_earliest(ends),
+        fits=_earliest(fits),
         open_ends=[name for name, g in found.items() if g.at_end],
     )
 
@@ -108,6 +109,11 @@ def table_section(found: Found) -> Section:
 
 SECTIONS = (residual_section, quality_section, table_section)
 """The page's sections, in order."""
+
+
+def _earliest(scales: Mapping[str, Estimate]) -> tuple[str, Estimate] | None:
+    """The degradation where the scale is smallest, and that scale; None without any."""
+    return min(scales.items(), key=lambda item: item[1].mean, default=None)
 
 
 def _gain(found: Found, column: str) -> "Figure":

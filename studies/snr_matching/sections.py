@@ -24,17 +24,17 @@ Sweeps = Mapping[str, Sweep]
 
 def answer(sweeps: Sweeps) -> list[str]:
     """How exact a match must be, what a better start would gain, and what other rules lose."""
-    reaches = [sweep.tolerance("forward", sign).mean for sweep in sweeps.values() for sign in (-1, 1)]
+    reaches = [sweep.tolerance("forward", sign) for sweep in sweeps.values() for sign in (-1, 1)]
     rules = dict.fromkeys(rule for sweep in sweeps.values() for rule in sweep.rules if rule.startswith("official"))
-    official = {rule: _mean([sweep.gain_at_equal_cost(rule) for sweep in sweeps.values()]) for rule in rules}
+    official = [(rule, _mean([sweep.gain_at_equal_cost(rule) for sweep in sweeps.values()])) for rule in rules]
     regret = {
         oracle: _mean([s.regret(MATCH, oracle) if oracle in s.oracles else None for s in sweeps.values()])
         for oracle in (HINDSIGHT, OTHER_NOISE)
     }
     return WORDS.sentences(
-        reach=min([reach for reach in reaches if not np.isnan(reach)], default=None),
+        reach=min([reach for reach in reaches if reach.num_images], key=lambda reach: reach.mean, default=None),
         regret=regret,
-        official=min([(gain, rule) for rule, gain in official.items() if not np.isnan(gain)], default=None),
+        official=min([o for o in official if o[1].num_images], key=lambda o: o[1].mean, default=None),
         mmse=_mean([s.change("mmse", 0.0) if 0.0 in s.swept.get("mmse", {}) else None for s in sweeps.values()]),
     )
 
@@ -113,9 +113,9 @@ SECTIONS = (tolerance_section, regret_section, table_section)
 """The page's sections, in order."""
 
 
-def _mean(found: "Iterable[Series | None]") -> float:
-    """Over degradations that have it, one value per image; NaN without any."""
-    return mean_interval(over_images([one for one in found if one is not None])).mean
+def _mean(found: "Iterable[Series | None]") -> Estimate:
+    """Over the degradations that have it, one value per image."""
+    return mean_interval(over_images([one for one in found if one is not None]))
 
 
 def _over_offset(panels: Mapping[str, Mapping[str, Line]], title: str, y_label: str, *, zero: bool = False) -> "Figure":

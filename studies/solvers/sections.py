@@ -13,7 +13,7 @@ from studies import _equal_cost
 from studies._rows import ABSENT, has_column, means, means_table, over_images, table
 from studies.solvers.results import FEWER_NFE, LESS_TIME, MARGINS, STARTS, TOLERANCE, Claim, Pair, Run, Solvers
 from workbench.config import UserError
-from workbench.metrics import mean_interval
+from workbench.metrics import Estimate, mean_interval
 from workbench.reporting import (
     QUANTITIES,
     Card,
@@ -34,7 +34,6 @@ from workbench.reporting import (
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import Series
 
 WORDS = Words(Path(__file__).with_name("templates"))
 COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "residual_ratio", "nfe", "flops", "seconds")
@@ -48,18 +47,17 @@ def answer(found: Solvers) -> list[str]:
     verdicts = [claim.verdict for claim in found.claims.values()]
     fixed = list(found.fixed.values())
 
-    def gain(run: Callable[[Pair], Run | None], over: Callable[[Pair], Run | None]) -> float:
-        """Mean PSNR gained over the pairs that have both runs, one value per image."""
-        return _mean([a.gain(b) for pair in found.pairs if (a := run(pair)) and (b := over(pair))])
+    def gain(run: Callable[[Pair], Run | None], over: Callable[[Pair], Run | None]) -> Estimate:
+        """PSNR gained over the pairs that have both runs, one value per image."""
+        gains = [a.gain(b) for pair in found.pairs if (a := run(pair)) and (b := over(pair))]
+        return mean_interval(over_images(gains))
 
     return WORDS.sentences(
         verdicts=verdicts,
-        fewer_nfe=FEWER_NFE,
-        less_time=LESS_TIME,
         gain=gain(lambda pair: pair.flash, lambda pair: pair.baseline),
         fixed_fewer=statistics.median(one.fewer_nfe.mean for one in fixed) if fixed else None,
         over_fixed=gain(lambda pair: pair.flash, lambda pair: pair.fixed and pair.fixed.best),
-        adapting=_equal_cost.worth_of(found.comparisons).mean,
+        adapting=_equal_cost.worth_of(found.comparisons),
         decoded=[pair.decoded_gain.low > 0 for pair in found.pairs if pair.decoded_gain is not None],
     )
 
@@ -229,10 +227,6 @@ SECTIONS = (
     examples_section,
 )
 """The page's sections, in order."""
-
-
-def _mean(gains: "Sequence[Series]") -> float:
-    return mean_interval(over_images(gains)).mean
 
 
 def _pareto_figure(pairs: Sequence[Pair], column: str) -> "Figure":
