@@ -56,7 +56,7 @@ def answer(found: Solvers) -> list[str]:
         verdicts=verdicts,
         gain=gain(lambda pair: pair.flash, lambda pair: pair.baseline),
         fixed_fewer=statistics.median(one.fewer_nfe.mean for one in fixed) if fixed else None,
-        over_fixed=gain(lambda pair: pair.flash, lambda pair: pair.fixed and pair.fixed.best),
+        over_fixed=gain(lambda pair: pair.flash, lambda pair: pair.fixed.best if pair.fixed else None),
         adapting=_equal_cost.worth_of(found.comparisons),
         decoded=[pair.decoded_gain.low > 0 for pair in found.pairs if pair.decoded_gain is not None],
     )
