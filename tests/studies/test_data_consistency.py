@@ -63,8 +63,8 @@ def test_where_noise_is_fitted() -> None:
 def test_each_sentence_has_the_number_of_the_results() -> None:
     gain, end, noise, at_end = answer(read(made_up()))
     assert "gains 1.20 dB" in gain, "0.3 log2(4 / 0.25)"
-    assert "on JPEG from a scale of 4.0 on" in end
-    assert "on JPEG, from a scale of 2.0 on" in noise
+    assert "on JPEG from a scale of 4.0 [" in end
+    assert "on JPEG, from a scale of 2.0 [" in noise
     assert "an end of the sweep on JPEG" in at_end
     assert "still helps at the largest scale" in answer(read(made_up(limit=100, fits=100)))[1]
     for section in SECTIONS:

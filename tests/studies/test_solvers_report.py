@@ -134,9 +134,9 @@ def test_the_claim_holds_with_the_known_figures(results: StudyResults) -> None:
 def test_each_sentence_has_the_number_of_the_results(results: StudyResults) -> None:
     verdict, gain, fixed, over, decoded = sections.answer(read(results))
     assert verdict.startswith("Yes: for 4 of 4 pairs")
-    assert f"gains {GAIN:.2f} dB" in gain
+    assert f"gains {GAIN:.2f} dB [" in gain
     assert "takes 16 times fewer" in fixed
-    assert "adds 0.00 dB" in over
+    assert "adds 0.00 dB [" in over
     assert "for 0 of 4 pairs." in decoded
 
 
@@ -245,7 +245,6 @@ def test_a_loss_within_its_interval_is_no_failure(results: StudyResults) -> None
     assert claim.failures == []
     assert claim.undecided == ["PSNR from so few images"]
     assert claim.verdict == "cannot be told", "neither is it a proof that nothing was lost"
-    assert sections.answer(read(noisy))[0].startswith("Not shown: for 0 of 4")
 
 
 def test_a_loss_too_small_to_count_leaves_the_claim_standing(results: StudyResults) -> None:
