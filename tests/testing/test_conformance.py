@@ -166,11 +166,7 @@ def test_and_on_other_operators(degradation: Degradation) -> None:
     here, sampler = linear_gaussian(degradation, severity=0.4, image_size=8), DDIM(num_steps=10)
     exact = with_exact_likelihood(LDPS(), here)
     slope, offset = affine(lambda z: final_latents(here, exact, sampler, z), here.latent_shape)
-    gap = (
-        Gaussian.standard(here.size)
-        .moved(slope, offset)
-        .gap(posterior_chain(here, sampler))
-    )
+    gap = Gaussian.standard(here.size).moved(slope, offset).gap(posterior_chain(here, sampler))
     assert max(gap.mean, gap.covariance) < 1e-3
 
 
