@@ -226,4 +226,4 @@ def test_a_risk_and_channels_go_together() -> None:
 
 def test_a_profile_of_another_autoencoder_is_refused() -> None:
     with pytest.raises(UserError, match="fitted to 2 channels of another autoencoder"):
-        SNRMatch(noise="channel")(small(fit=FIT.model_copy(update={"channel_profile": (0.9, 1.1)})))
+        small(fit=FIT.model_copy(update={"channel_profile": (0.9, 1.1)})).start(SNRMatch(noise="channel"))
