@@ -11,8 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, cast
 
+from typing_extensions import TypeVar
+
+from workbench.catalogue import module_of, study_names
 from workbench.config import Config, UnknownFieldError, UserError, as_override
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 DEFAULT_PRESET = "desk"
+
+R = TypeVar("R", default=Any)
 
 
 Axes = Mapping[str, Sequence[Any]]
@@ -61,8 +66,10 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Study:
-    """The definition of a study, one a module of `studies/`.
+class Study(Generic[R]):
+    """The definition of a study, the object `study` of its module (see workbench/catalogue.py).
+
+    R is what its rows are read into.
 
     Attributes:
         cell: the stage that every cell is a variation of.
@@ -74,9 +81,12 @@ class Study:
         search: dotted path -> Optuna distribution, for tuning and sweeps: what is searched in each cell that has the
             field.
         presets: sizes by name; "smoke", "desk" and so on.
-        report: functions of StudyResults, a section of the page each; None where the results have nothing for it.
-        answer: the answer in sentences, made from the results.
-        picture: the figure that W&B shows beside the table of means, as PNG.
+        results: reads the rows into the study's own typed results, once per report; all below take what it returns.
+            None: they take the StudyResults as they are.
+        report: the `reporting.Section`s of the page, a function each; None where the results have nothing for it.
+        answer: the answer, in at most five sentences with one number each.
+        main_figure: the `reporting.MainFigure` that stands beside the answer, and in W&B.
+        example: the identity of the cell whose pictures open the page; by default the first that keeps some.
         finish: called with (cells, folder, runtime) after the last cell, for a study whose result is more than rows.
     """
 
@@ -87,10 +97,16 @@ class Study:
     evidence: Callable[[Mapping[str, Path]], dict[str, Any]] | None = None
     search: Mapping[str, "BaseDistribution"] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=dict)
-    report: Sequence[Callable[["StudyResults"], Any]] = ()
-    answer: Callable[["StudyResults"], list[str]] | None = None
-    picture: Callable[["StudyResults"], bytes] | None = None
+    results: Callable[["StudyResults"], R] | None = None
+    report: Sequence[Callable[[R], Any]] = ()
+    answer: Callable[[R], Sequence[str]] | None = None
+    main_figure: Callable[[R], Any] | None = None
+    example: Callable[[R], str | None] | None = None
     finish: Callable[[Sequence["Cell"], Path, Runtime], None] | None = None
+
+    def read(self, results: StudyResults) -> R:
+        """The study's own typed results."""
+        return cast(R, results) if self.results is None else self.results(results)
 
     def preset(self, name: str) -> Preset:
         """The preset of that name.
@@ -254,7 +270,7 @@ def load_study(name: str) -> tuple[Study, str]:
     if name not in names:
         raise UserError(f"unknown study {name!r}; there are: {', '.join(names)}")
     try:
-        module = importlib.import_module(f"studies.{name}")
+        module = importlib.import_module(module_of(name))
     except UserError:
         raise
     except ValueError as error:  # Optuna refuses a distribution whose bounds are reversed
@@ -266,12 +282,6 @@ def base_cell(name: str, preset: str, overrides: Mapping[str, Any]) -> Stage:
     """The study's cell at a preset, with the user's overrides and without its axes."""
     study, _ = load_study(name)
     return study.cell.replace(study.preset(preset).overrides).replace(overrides)
-
-
-def study_names() -> list[str]:
-    """The studies that there are, without importing them."""
-    folder = Path(__file__).parents[1] / "studies"
-    return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
 
 
 def value_at(config: Config, path: str) -> Any:
