@@ -11,7 +11,7 @@ from studies._rows import has_column, intervals, log_crossing, lost, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, ratio_of_means
 from workbench.reporting import QUANTITIES, readable
-from workbench.severity.control import NAMES, Control
+from workbench.severity.start import NAMES, Control
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
