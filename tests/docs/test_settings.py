@@ -5,7 +5,7 @@ from typing import Any
 from workbench.autoencoders import AnyAutoencoder
 from workbench.config import kind_of, members
 from workbench.docs.settings import Family, families, undescribed
-from workbench.severity.members import AnyStart
+from workbench.severity.start import AnyStart
 from workbench.solvers import AnySolver
 from workbench.stages.evaluate import Evaluate
 from workbench.stages.measure_calibration import MeasureCalibration
