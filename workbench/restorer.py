@@ -145,7 +145,7 @@ class Restorer:
         keys = measurement.ids.tolist()
         if len(set(keys)) < len(keys) or not begun.keys().isdisjoint(keys):
             raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
-        estimate = self.estimator.estimate(self._seen(measurement.y, measurement))
+        estimate = self.estimator.estimate(self._seen(measurement))
         noise = randomness.normal(measurement.ids, (self.seed, "start"), tuple(estimate.z_hat.shape[1:]))
         accounts = [Counter(severity_encoder=1) for _ in keys]
         networks = Networks(self.autoencoder, self.prior, self.degradation, accounts)
@@ -189,14 +189,13 @@ class Restorer:
         """z_hat of other measured values, counted."""
         for account in accounts:
             account["severity_encoder"] += 1
-        return self.estimator.estimate(self._seen(y, measurement)).z_hat
+        return self.estimator.estimate(self._seen(self.degradation.with_values(measurement, y))).z_hat
 
-    def _seen(self, y: Measurements, measurement: Measurement) -> Images:
-        """What the estimator reads of measured values."""
+    def _seen(self, measurement: Measurement) -> Images:
+        """What the estimator reads."""
         if self.guess == "pseudo_inverse":
-            return pseudo_inverse(self.degradation, y, measurement)
-        view = self.degradation.view(y, measurement.params)
-        return y if view is None else view
+            return pseudo_inverse(self.degradation, measurement)
+        return measurement.encoder_input()
 
     @torch.no_grad()
     def _end(self, finished: Finished, begun: dict[int, dict[str, Tensor]]) -> Restored:
@@ -233,7 +232,7 @@ class Restorer:
     def _count_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
         from torch.utils.flop_counter import FlopCounterMode
 
-        device = next(self.prior.parameters()).device
+        device = next(self.autoencoder.parameters()).device
         x = torch.zeros(1, *image_shape, device=device)
         z = torch.zeros(1, *self.autoencoder.latent_shape(image_shape), device=device)
         timestep = torch.zeros(1, dtype=torch.int64, device=device)

@@ -2,7 +2,7 @@
 
 | name | shape | range and unit |
 |---|---|---|
-| Images | batch, channel, height, width | float32 on [0, 1] |
+| Images | batch, channel, height, width | float32 on [0, 1]; a complex image has 2 channels, as in deepinv |
 | Measurements | batch, anything | float32, on the scale of [0, 1] images, noise included |
 | Latents | batch, latent channel, latent height, latent width | float32, unit variance over the training images |
 | Variances | batch, 1, 1, 1 (broadcasts over latents) | of the latent error, in units of the latents' variance |
@@ -10,6 +10,9 @@
 | Scalars | batch | one float an image |
 | Timesteps | batch | int64 index into alpha_bar, 0 ... T - 1 |
 | Ids | batch | int64 content hash of the clean image |
+
+Images need not be square. Measurements are real: complex ones are carried as real and imaginary part in a last axis of
+2 (`workbench.measurement`).
 """
 
 from jaxtyping import Float, Int64

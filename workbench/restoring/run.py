@@ -140,18 +140,19 @@ def _measurement(
             f"{degradation.kind} measures {tuple(measured.y.shape[1:])} images as {tuple(made.shape[1:])}, which are "
             "no pictures in a folder: restore them from Python, as workbench.degradations.GivenPhysics shows"
         )
-    with named(measured):
-        y, converted = degradation.given_measurement(measured.y, params)
-    lines += converted
-    estimate = estimate_noise(y, degradation.observed(params))
-    cell = _with_noise(cell, request, estimate)
     # named by what was given: one picture with other parameters is another image
     ids = distinct(torch.from_numpy(content_ids(measured.y.numpy())), params)
-    measurement = cell.degradation.received(y, levels, ids, params)
+    with named(measured):
+        measurement, converted = degradation.given_measurement(measured.y, levels, ids, params)
+    lines += converted
+    estimate = estimate_noise(measurement.y, measurement.observed)
+    cell = _with_noise(cell, request, estimate)
+    if cell.degradation != degradation:  # with another noise it is another operator, though of the same values
+        measurement = cell.degradation.received(measurement.y, levels, ids, params, measurement.observed)
     lines.append(_noise_line(cell.degradation, request, measurement))
     if request.noise_std is None and (line := doubt(estimate, measurement.noise_std)):
         lines.append(line)
-    measurement, num_clipped = unclipped(measurement)
+    measurement, num_clipped = unclipped(cell.degradation, measurement)
     if num_clipped:
         lines.append(
             f"{num_clipped} of {len(measured)} pictures have noise clipped at 0 and 1: what lies beyond is estimated; "

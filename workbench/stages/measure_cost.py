@@ -170,8 +170,8 @@ class Parts:
 
     def _start(self, networks: Networks) -> object:
         def encode(y: Measurements, _: object) -> Latents:
-            view = self.stage.degradation.view(y, self.measurement.params)
-            return self._encode(y if view is None else view, networks).z_hat
+            moved = self.stage.degradation.with_values(self.measurement, y)
+            return self._encode(moved.encoder_input(), networks).z_hat
 
         schedule = networks.prior.schedule
         situation = Situation(
