@@ -12,9 +12,10 @@ from pydantic.fields import FieldInfo
 import studies
 import workbench
 from workbench.bounds import BlockWidths, Count, Probability, Seed, is_bounded, numbers, ranges
+from workbench.catalogue import study_names
 from workbench.config import Config, UserError
 from workbench.stages.evaluate import Evaluate
-from workbench.study import load_study, study_names
+from workbench.study import load_study
 
 
 def configs() -> list[type[Config]]:

@@ -68,7 +68,8 @@ def test_help(arguments: tuple[str, ...], cli: CommandLine) -> None:
 
 @pytest.mark.parametrize("arguments", [("study",), ("study", "--list")])
 def test_list_names_every_study_with_its_question(arguments: tuple[str, ...], cli: CommandLine) -> None:
-    from workbench.study import load_study, study_names
+    from workbench.catalogue import study_names
+    from workbench.study import load_study
 
     lines = cli(*arguments).out.splitlines()
     assert [line.split()[0] for line in lines] == study_names()

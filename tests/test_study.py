@@ -1,5 +1,6 @@
 import ast
 import dataclasses
+import importlib
 import shlex
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from pair import EVALUATION, NETWORKS, source_overrides, tiny_cell
 from workbench import running
 from workbench import study as study_module
 from workbench.autoencoders import Tiny
+from workbench.catalogue import module_of, study_names
 from workbench.config import UserError, parse_overrides
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.running import gather_cached, run_study, study_folder
@@ -22,11 +24,10 @@ from workbench.solvers import LDPS, NoGuidance
 from workbench.stages import base
 from workbench.stages.base import PROVENANCE, Runtime, Stage
 from workbench.stages.evaluate import ROWS
-from workbench.study import Preset, Study, load_study, study_names
+from workbench.study import Preset, Study, load_study
 
 ENCODER = "severity_encoder.degradation"
 BLUR, NOISE = GaussianBlur(), GaussianNoise()
-STUDIES = Path(study_module.__file__).parents[1] / "studies"
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_unknown_names_list_what_there_is(study: Study) -> None:
 @pytest.mark.parametrize("name", study_names())
 def test_every_study_states_its_question_and_command(name: str) -> None:
     definition, question = load_study(name)
-    assert question == ast.get_docstring(ast.parse((STUDIES / f"{name}.py").read_text()))
+    assert question == ast.get_docstring(ast.parse(Path(importlib.import_module(module_of(name)).__file__).read_text()))
     assert f"python -m workbench study {name}" in question
     assert {"smoke", "desk"} <= set(definition.presets)
 

@@ -16,12 +16,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from sweeps.config.schema import validator
 
 from workbench import sweeps as sweeps_module
+from workbench.catalogue import study_names
 from workbench.config import parse_overrides
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.goal import Goal, on_validation
 from workbench.solvers import LDPS, PSLD
 from workbench.stages.base import Stage
-from workbench.study import Preset, base_cell, load_study, study_names
+from workbench.study import Preset, base_cell, load_study
 from workbench.sweeps import EARLY_TERMINATE, Options, as_yaml, rungs, sweep_configs
 
 if TYPE_CHECKING:
@@ -329,6 +330,6 @@ def test_reversed_bounds_are_said_in_one_line(
 def test_files_go_to_the_studys_folder(cli: "CommandLine", tmp_path: Path) -> None:
     said = cli("sweep", "tuning", "--preset", "smoke", "--runs", tmp_path)
     assert (said.code, said.err) == (0, "")
-    (path,) = map(Path, said.out.splitlines())
+    path = Path(said.out.splitlines()[-1])
     assert path == tmp_path / "studies" / "tuning" / "smoke" / "sweeps" / "tuning-gaussian_blur.yaml"
     assert yaml.safe_load(path.read_text())["method"] == "bayes"

@@ -1,12 +1,12 @@
 """The verbs. Only light things are imported here; each verb imports what it needs when it runs."""
 
-import ast
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from workbench.catalogue import questions
 from workbench.encoder_choice import EncoderChoice
 from workbench.places import at_home
 
@@ -72,9 +72,9 @@ def study(
 ) -> None:
     """Run the cells of a study that are missing, then write and print what they say."""
     if list_studies or name is None:
-        questions = _questions()
-        width = max(map(len, questions)) + 2
-        for study_name, question in questions.items():
+        found = questions()
+        width = max(map(len, found)) + 2
+        for study_name, question in found.items():
             typer.echo(f"{study_name:<{width}}{question}")
         return
     from workbench.reporting.publish import publish
@@ -462,16 +462,6 @@ def doctor(
     print_doctor(runs)
     if verify:
         verify_files(runs, typer.echo)
-
-
-def _questions() -> dict[str, str]:
-    """Each study and the first line of its docstring, read without importing it."""
-    folder = Path(__file__).parents[1] / "studies"
-    found = {}
-    for path in sorted(folder.glob("*.py")):
-        if not path.stem.startswith("_"):
-            found[path.stem] = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
-    return found
 
 
 def _overrides(context: typer.Context) -> dict[str, Any]:

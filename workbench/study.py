@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.catalogue import module_of, study_names
 from workbench.config import Config, UnknownFieldError, UserError, as_override
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage
@@ -62,7 +63,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Study:
-    """The definition of a study, one a module of `studies/`.
+    """The definition of a study, the object `study` of its module (see workbench/catalogue.py).
 
     Attributes:
         cell: the stage that every cell is a variation of.
@@ -254,7 +255,7 @@ def load_study(name: str) -> tuple[Study, str]:
     if name not in names:
         raise UserError(f"unknown study {name!r}; there are: {', '.join(names)}")
     try:
-        module = importlib.import_module(f"studies.{name}")
+        module = importlib.import_module(module_of(name))
     except UserError:
         raise
     except ValueError as error:  # Optuna refuses a distribution whose bounds are reversed
@@ -266,12 +267,6 @@ def base_cell(name: str, preset: str, overrides: Mapping[str, Any]) -> Stage:
     """The study's cell at a preset, with the user's overrides and without its axes."""
     study, _ = load_study(name)
     return study.cell.replace(study.preset(preset).overrides).replace(overrides)
-
-
-def study_names() -> list[str]:
-    """The studies that there are, without importing them."""
-    folder = Path(__file__).parents[1] / "studies"
-    return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
 
 
 def value_at(config: Config, path: str) -> Any:

