@@ -68,7 +68,7 @@ def read_measured(path: Path, image_shape: tuple[int, int, int], *, smaller: boo
     pictures = same_white([picture for _, found in per_file for picture in found])
     for file, picture in zip(files, pictures, strict=True):
         found = list(picture.pixels.shape[:2])
-        if found != size and not (smaller and all(side < whole for side, whole in zip(found, size, strict=True))):
+        if found != size and not (smaller and _is_smaller(found, size)):
             whole = f"{size[1]} x {size[0]}"
             takes = f", from pictures of up to {whole}" if smaller else ""
             where = file.with_name(picture.name)
@@ -127,6 +127,12 @@ def _listing(path: Path) -> Listing:
         known = ", ".join(s.removeprefix(".") for s in (*PICTURES, *ARRAYS))
         raise UserError(f"--input {path} holds no images{advice or f' ({known})'}")
     return listing
+
+
+def _is_smaller(found: list[int], size: list[int]) -> bool:
+    """Whether (height, width) is that of smaller images of the same shape, but for rounding to whole pixels."""
+    off = abs(found[0] * size[1] - found[1] * size[0])
+    return found[0] < size[0] and found[1] < size[1] and off < max(size)
 
 
 def _placed(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:
