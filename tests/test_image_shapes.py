@@ -12,7 +12,7 @@ from workbench.degradations import Degradation, GaussianBlur, GaussianNoise, Ran
 from workbench.diffusion import DDIM
 from workbench.metrics import psnr, ssim
 from workbench.metrics.perceptual import LPIPSMetric
-from workbench.restorer import Restorer
+from workbench.restoration import Restorer
 from workbench.severity.start import SNRMatch
 from workbench.severity.untrained import Untrained
 from workbench.solvers import LDPS

@@ -61,6 +61,10 @@ class Measurement:
         difference = self.y - prediction
         return difference if self.observed is None else difference * self.observed
 
+    def residual_rms(self, prediction: Measurements) -> Scalars:
+        """Root mean square of y - prediction over the observed entries, per image."""
+        return (self.residual(prediction).flatten(1).square().sum(1) / self.num_observed()).sqrt()
+
     def num_observed(self) -> Scalars:
         """How many entries of y were observed, per image."""
         if self.observed is None:

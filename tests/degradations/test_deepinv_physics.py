@@ -19,7 +19,7 @@ from torch import Tensor
 from workbench.config import Config, UserError, parse_overrides
 from workbench.degradations import AnyDegradation, DeepinvPhysics, GaussianBlur, GivenPhysics, RandomInpainting
 from workbench.notebook import load_restorer
-from workbench.restorer import Restored
+from workbench.restoration import Restored
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS, Evaluate
 

@@ -13,7 +13,7 @@ from workbench.data.base import content_ids
 from workbench.degradations import Degradation, GaussianNoise
 from workbench.degradations.base import check_severity
 from workbench.measurement import Measurement
-from workbench.restorer import Restored
+from workbench.restoration import Restored
 from workbench.restoring.cell import with_noise
 from workbench.restoring.clipping import unclipped
 from workbench.restoring.low_resolution import check_sizes, makes_smaller, severities
@@ -25,7 +25,6 @@ from workbench.restoring.verdict import Found, Verdict, judge
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
-from workbench.stages.trivial import residual_rms
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,10 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     try:
         with runtime.progress.task(f"restoring {len(measured)} images") as update:
             for restored in restorer.restore(_batches(different, runtime.batch_size)):
-                own = measurement.take([first_of_each[key] for key in restored.ids.tolist()]).to(runtime.device)
+                own = restored.measurement
                 with torch.no_grad():
-                    residual = residual_rms(own, cell.degradation, restored.x_hat).tolist()
+                    prediction = cell.degradation.A(restored.x_hat, own.params)
+                residual = own.residual_rms(prediction).tolist()
                 for i, image_id in enumerate(restored.ids.tolist()):
                     for name in names_of[image_id]:
                         outputs.write(name, restored.x_hat[i].cpu())

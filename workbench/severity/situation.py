@@ -95,6 +95,11 @@ class StartRule(Config):
         return False
 
     @property
+    def is_oracle(self) -> bool:
+        """Whether the rule looks at the clean latent."""
+        return False
+
+    @property
     def trusts_encoder(self) -> bool:
         """Whether the severity encoder's var_hat decides the start."""
         return False

@@ -289,6 +289,10 @@ class _TrueVariance(Matched):
     kind: str
 
     @property
+    def is_oracle(self) -> bool:
+        return True
+
+    @property
     def label(self) -> str:
         """Whose variance is matched."""
         return "true"

@@ -15,7 +15,7 @@ from workbench.autoencoders import AnyAutoencoder, Tiny
 from workbench.bounds import BatchSize, Depth, Size
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
-from workbench.restorer import Restorer
+from workbench.restoration import Restorer
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.members import AnyStart
 from workbench.severity.situation import Situation
