@@ -16,7 +16,6 @@ from workbench.config import UserError
 from workbench.diffusion import DDIM, DDPM, Sampler
 from workbench.measurement import Measurement
 from workbench.restoration.engine import LOOKAHEAD, Batch, Engine
-from workbench.severity.situation import timestep_at
 from workbench.solvers import LDPS, Networks, NoGuidance, Solver, Step
 
 NUM_STEPS = 12
@@ -89,8 +88,7 @@ def alone(image: int) -> Tensor:
             Step(
                 z=current,
                 position=torch.tensor([p]),
-                timestep=timestep_at(reference.grid, torch.tensor([p])),
-                timestep_next=timestep_at(reference.grid, torch.tensor([p + 1])),
+                chain=reference.chain(z.shape[1:]),
                 noise=torch.randn(1, 4, 4, 4, generator=g),
                 measurement=measurement.take([image]),
                 networks=reference.networks,

@@ -23,7 +23,7 @@ class Record:
         var_hat: its predicted error variance.
         start_variance: the error variance that the start rule matched; NaN where it matches none.
         distrusted: whether the residual contradicted the severity encoder, where the start rule asks.
-        start_timestep: timestep of the first network evaluation; -1 where there was none.
+        start_timestep: what the prior is told at its first evaluation (`Chain.recorded_time`); -1 where there was none.
         fell_back: whether the chain began from pure noise because the start rule could not use z_hat.
         diverged: whether the latent left all bounds; it is then what it was before that step.
         evaluations: how often each network was evaluated for it, gradients apart ("prior", "prior_grad" ...).
@@ -39,7 +39,7 @@ class Record:
     var_hat: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
     start_variance: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
     distrusted: bool = False
-    start_timestep: int = -1
+    start_timestep: Tensor = field(default_factory=lambda: torch.tensor(-1))
     fell_back: bool = False
     diverged: bool = False
     evaluations: Counter[str] = field(default_factory=Counter)

@@ -19,7 +19,7 @@ from workbench.severity.budget import Budget
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.fusion import Fusion
 from workbench.severity.recalibration import Recalibration
-from workbench.severity.situation import Situation, Start, StartRule, timestep_at
+from workbench.severity.situation import Situation, Start, StartRule
 from workbench.solvers.base import Networks, Precision, Solver
 from workbench.tensors import Images, Latents, Measurements
 
@@ -89,7 +89,7 @@ class Restorer:
         engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
         asked = truth if self.start.is_oracle else None
         under_way: set[int] = set()
-        batches = (self._begin(m, engine.grid, asked(m) if asked else None, under_way) for m in measurements)
+        batches = (self._begin(m, engine, asked(m) if asked else None, under_way) for m in measurements)
         for finished in engine.run(batches):
             under_way.difference_update(record.image_id for record in finished.records)
             yield self._end(finished)
@@ -99,7 +99,7 @@ class Restorer:
         return Restored.joined(list(self.restore([measurement], truth)), measurement.ids)
 
     @torch.no_grad()
-    def _begin(self, measurement: Measurement, grid: Tensor, truth: Latents | None, under_way: set[int]) -> Batch:
+    def _begin(self, measurement: Measurement, engine: Engine, truth: Latents | None, under_way: set[int]) -> Batch:
         """Estimate severity and choose the start."""
         clock = time_on(measurement.y.device)
         keys = measurement.ids.tolist()
@@ -108,13 +108,13 @@ class Restorer:
         under_way.update(keys)
         records = [Record(key, evaluations=Counter(severity_encoder=1)) for key in keys]
         estimate = self.estimator.estimate(self._seen(measurement))
-        noise = randomness.normal(measurement.ids, (self.seed, "start"), tuple(estimate.z_hat.shape[1:]))
+        shape = tuple(estimate.z_hat.shape[1:])
+        chain, noise = engine.chain(shape), randomness.normal(measurement.ids, (self.seed, "start"), shape)
         networks = Networks(self.autoencoder, self.prior, self.degradation, [record.evaluations for record in records])
         situation = Situation(
             estimate,
             measurement,
-            self.prior.schedule,
-            grid,
+            chain,
             noise.to(estimate.z_hat),
             truth,
             forward=networks.forward,
@@ -129,8 +129,9 @@ class Restorer:
         else:
             num_images = len(measurement)
             start = Start(
-                estimate.z_hat, torch.full((num_images,), len(grid)), torch.zeros(num_images, dtype=torch.bool)
+                estimate.z_hat, torch.full((num_images,), len(chain)), torch.zeros(num_images, dtype=torch.bool)
             )
+        times = chain.recorded_time(start.position)
         share = (time_on(start.z.device) - clock) / len(measurement)
         for i, record in enumerate(records):
             record.z0 = None if truth is None else truth[i]
@@ -138,7 +139,7 @@ class Restorer:
             if start.variance is not None:
                 record.start_variance = start.variance[i].float()
             record.distrusted = start.distrusted is not None and bool(start.distrusted[i])
-            record.start_timestep = int(timestep_at(grid, start.position[i]))
+            record.start_timestep = times[i]
             record.fell_back = bool(start.fell_back[i])
             record.seconds = record.start_seconds = share
         return Batch(measurement, start.z, start.position.clone(), records)
@@ -183,9 +184,9 @@ class Restorer:
         device = next(self.autoencoder.parameters()).device
         x = torch.zeros(1, *image_shape, device=device)
         z = torch.zeros(1, *self.autoencoder.latent_shape(image_shape), device=device)
-        timestep = torch.zeros(1, dtype=torch.int64, device=device)
+        time = torch.zeros(1)
         calls: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
-            "prior": (lambda z: self.prior.predict(z, timestep)[0], z),
+            "prior": (lambda z: self.prior.predict(z, time)[0], z),
             "decoder": (self.autoencoder.decode, z),
             "encoder": (self.autoencoder.encode, x),
         }

@@ -173,12 +173,10 @@ class Parts:
             moved = self.stage.degradation.with_values(self.measurement, y)
             return self._encode(moved.encoder_input(), networks).z_hat
 
-        schedule = networks.prior.schedule
         situation = Situation(
             self._encode(self.measurement.encoder_input(), networks),
             self.measurement,
-            schedule,
-            self.stage.sampler.grid(schedule),
+            self.stage.sampler.chain(networks.prior.levels, self.z.shape[1:]),
             self.z,
             truth=self.z,
             forward=networks.forward,
