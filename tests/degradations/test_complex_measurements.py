@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench import randomness
 from workbench.degradations import DeepinvPhysics, GivenPhysics
 from workbench.measurement import Measurement, as_real
-from workbench.severity.residual import residual_variance
+from workbench.severity.variance.residual import residual_variance
 from workbench.solvers.base import norms
 from workbench.stages.trivial import residual_rms
 

@@ -20,7 +20,7 @@ class Record:
         image_id: content hash.
         z0: the clean latent; None where nobody has asked for it, and on a user's images.
         z_hat: the severity encoder's guess of it, (channel, height, width).
-        var_hat: its predicted error variance.
+        var_hat: its predicted error variance; of a variance per channel or per element the mean.
         start_variance: the error variance that the start rule matched; NaN where it matches none.
         distrusted: whether the residual contradicted the severity encoder, where the start rule asks.
         start_timestep: what the prior is told at its first evaluation (`Chain.recorded_time`); -1 where there was none.

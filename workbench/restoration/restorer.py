@@ -15,11 +15,11 @@ from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
 from workbench.restoration.engine import Batch, Engine, time_on
 from workbench.restoration.record import Record, Restored
-from workbench.severity.budget import Budget
+from workbench.severity.calibration import Fusion, Recalibration
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.fusion import Fusion
-from workbench.severity.recalibration import Recalibration
-from workbench.severity.situation import Situation, Start, StartRule
+from workbench.severity.start import ChoosesStart
+from workbench.severity.start.base import all_from
+from workbench.severity.variance import Evidence, Need
 from workbench.solvers.base import Networks, Precision, Solver
 from workbench.tensors import Images, Latents, Measurements
 
@@ -46,9 +46,8 @@ class Restorer:
         num_slots: images worked on at once.
         precision: of prior and autoencoder in the solver's steps; bf16: autocast. Start and last decoding are float32.
         say: told, in a line, when memory does not hold so many images.
-        fusion: what is usual for the severity encoder, for start rules that doubt it.
-        recalibration: how its variance is made right, for start rules that ask.
-        budget: how a control spends what the start spends that it is set against.
+        fusion: what is usual for the severity encoder, for start rules that need it.
+        recalibration: how its variance is made right, for start rules that need it.
         guess: what the estimator reads: the image-domain view of y, or its pseudo-inverse.
     """
 
@@ -56,14 +55,13 @@ class Restorer:
     prior: Prior
     estimator: Estimator
     degradation: Degradation
-    start: StartRule
+    start: ChoosesStart
     solver: Solver
     sampler: DDIM
     seed: int = 0
     num_slots: int = 64
     fusion: Fusion | None = None
     recalibration: Recalibration | None = None
-    budget: Budget | None = None
     guess: Literal["view", "pseudo_inverse"] = "view"
     precision: Precision = "float32"
     say: Callable[[str], None] = lambda line: None
@@ -87,9 +85,9 @@ class Restorer:
             truth: gives the clean latents; it is asked by start rules that are oracles, and by no others.
         """
         engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
-        asked = truth if self.start.is_oracle else None
+        known = truth if Need.TRUTH in self.start.needs else None
         under_way: set[int] = set()
-        batches = (self._begin(m, engine, asked(m) if asked else None, under_way) for m in measurements)
+        batches = (self._begin(m, engine, known(m) if known else None, under_way) for m in measurements)
         for finished in engine.run(batches):
             under_way.difference_update(record.image_id for record in finished.records)
             yield self._end(finished)
@@ -111,31 +109,25 @@ class Restorer:
         shape = tuple(estimate.z_hat.shape[1:])
         chain, noise = engine.chain(shape), randomness.normal(measurement.ids, (self.seed, "start"), shape)
         networks = Networks(self.autoencoder, self.prior, self.degradation, [record.evaluations for record in records])
-        situation = Situation(
+        evidence = Evidence(
             estimate,
             measurement,
-            chain,
-            noise.to(estimate.z_hat),
-            truth,
+            self.seed,
             forward=networks.forward,
             encode=lambda y, m: self._encode(y, m, records),
             fusion=self.fusion,
             recalibration=self.recalibration,
-            seed=self.seed,
-            budget=self.budget,
+            truth=truth,
         )
         if self.solver.diffuses:
-            start = self.start(situation)
+            start = self.start(evidence.only(self.start.needs), chain, noise.to(estimate.z_hat))
         else:
-            num_images = len(measurement)
-            start = Start(
-                estimate.z_hat, torch.full((num_images,), len(chain)), torch.zeros(num_images, dtype=torch.bool)
-            )
-        times = chain.recorded_time(start.position)
+            start = all_from(estimate.z_hat, len(chain))
+        times, var_hat = chain.recorded_time(start.position), estimate.predicted_s2()
         share = (time_on(start.z.device) - clock) / len(measurement)
         for i, record in enumerate(records):
             record.z0 = None if truth is None else truth[i]
-            record.z_hat, record.var_hat = estimate.z_hat[i], estimate.var_hat[i].mean()
+            record.z_hat, record.var_hat = estimate.z_hat[i], var_hat[i]
             if start.variance is not None:
                 record.start_variance = start.variance[i].float()
             record.distrusted = start.distrusted is not None and bool(start.distrusted[i])
