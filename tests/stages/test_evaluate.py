@@ -254,7 +254,7 @@ def test_each_clean_image_is_encoded_once(
         stage.ensure(runtime)
     encoded = count_encoded(monkeypatch)
     cell.ensure(runtime)
-    assert sum(encoded) == NUM_IMAGES + FLOPS_COUNTED
+    assert sum(encoded) == cell.num_images + FLOPS_COUNTED
 
 
 def test_a_moved_file_is_the_same_cell(cell: Evaluate, images: Path, tmp_path: Path) -> None:
