@@ -227,7 +227,9 @@ class AutoencoderResults:
         for name in self.names:
             mine = [case.runs for case in self.cases if case.autoencoder == name and ORACLE in case.runs]
             if mine:
-                losses[name] = mean_interval(over_images([runs[ORACLE]["psnr"] - runs[MATCHED]["psnr"] for runs in mine]))
+                losses[name] = mean_interval(
+                    over_images([runs[ORACLE]["psnr"] - runs[MATCHED]["psnr"] for runs in mine])
+                )
         return losses
 
     def differences(self, a: str, b: str) -> list[str]:

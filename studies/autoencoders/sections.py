@@ -45,7 +45,7 @@ LPIPS = "LPIPS (less is better)"
 
 
 def answer(found: AutoencoderResults) -> list[str]:
-    """Which makes severity readable, whether the prediction is right, whether a higher ceiling helps, what reading costs."""
+    """Which makes severity readable, is the prediction right, does a higher ceiling help, what does reading cost."""
     contests, losses = found.contests, found.losses_to_truth
     return WORDS.sentences(
         found=found,
@@ -115,7 +115,9 @@ def reading(found: AutoencoderResults) -> Section | None:
     return WORDS.section(
         "reading",
         figure=side_by_side([figure]),
-        ranks=table(by_autoencoder, 3, "Spearman's correlation of the prediction, mean over degradations", "autoencoder"),
+        ranks=table(
+            by_autoencoder, 3, "Spearman's correlation of the prediction, mean over degradations", "autoencoder"
+        ),
         readings=table(rows, {"effective elements": 0, "ENCE (0)": 3}, index=index),
         trivial=trivial_text(columns) + trivial_table(columns, index),
     )
@@ -200,7 +202,9 @@ def cost(found: AutoencoderResults) -> Section | None:
         }
         runs = [case.runs[MATCHED] for case in found.cases if case.autoencoder == name]
         whole = {
-            f"restoration, {unit}": mean_interval(over_images([run[column] * scale for run in runs])) if runs else ABSENT
+            f"restoration, {unit}": mean_interval(over_images([run[column] * scale for run in runs]))
+            if runs
+            else ABSENT
             for column, unit, scale in (("nfe", "NFE", 1.0), ("flops", "GFLOP", 1e-9), ("seconds", "ms", 1e3))
         }
         counts = {"parameters": one.parameters, "of its encoder": one.encoder_parameters}

@@ -172,8 +172,8 @@ class Pair:
 
     def violations_by_severity(self, risk: float) -> list[Estimate]:
         """How often s² lies above the bound in each bin of severity."""
-        columns = (self._values(name) for name in ("s2", bound_column(risk), "severity"))
-        return violation_rates(*columns, self.num_bins)
+        s2, severity = self._values("s2"), self._values("severity")
+        return violation_rates(s2, self._values(bound_column(risk)), severity, self.num_bins)
 
     def _values(self, column: str) -> NDArray[np.float64]:
         return self.rows[column].to_numpy(dtype=np.float64)

@@ -70,9 +70,7 @@ def main_figure(found: CalibrationResults) -> MainFigure | None:
     if not found.own:
         return None
     panels = {name: {"as predicted": pair.whole} for name, pair in found.own.items()}
-    caption = (
-        "Images in bins by predicted error: calibrated on the diagonal, over-confident above it."
-    )
+    caption = "Images in bins by predicted error: calibrated on the diagonal, over-confident above it."
     return MainFigure(reliability_figure(panels), "Reliability diagram of each encoder", caption)
 
 
@@ -170,9 +168,7 @@ def channel(found: CalibrationResults) -> Section | None:
         "mean z": "bias",
         "power of image means (1)": "image_mean_power",
     }
-    caption = (
-        "Mean and orthogonality, all severities; the power of images' mean errors is 1 for independent elements"
-    )
+    caption = "Mean and orthogonality, all severities; the power of images' mean errors is 1 for independent elements"
     return WORDS.section("channel", folded=True, shares=_table(found, columns, 3, caption))
 
 
@@ -211,7 +207,10 @@ def recalibration(found: CalibrationResults) -> Section | None:
         )
         for column, title in variances.items()
     ]  # fmt: skip
-    of: dict[str, Callable[[Level], Estimate]] = {"s² / variance (1)": lambda one: one.ratio, "ENCE (0)": lambda one: one.ence}
+    of: dict[str, Callable[[Level], Estimate]] = {
+        "s² / variance (1)": lambda one: one.ratio,
+        "ENCE (0)": lambda one: one.ence,
+    }
     tables = [
         table(
             {name: {t: value(pair.levels[c]) for c, t in variances.items()} for name, pair in own.items()},
