@@ -23,7 +23,7 @@ from workbench.metrics import (
 )
 from workbench.metrics.calibration import ALL, Calibration, bins_for, ence_of, from_plain
 from workbench.reporting import readable
-from workbench.severity.conformal import promised_range
+from workbench.severity.calibration.conformal import promised_range
 from workbench.stages.measure_calibration import bin_name, bound_column, variance_column
 
 if TYPE_CHECKING:

@@ -188,9 +188,7 @@ def test_what_is_said_of_ceilings_follows_from_the_comparisons(verdict: str) -> 
     restored, better, worse = CEILINGS[verdict]
     said = " ".join(sections.answer(read(made_up(restored))))
     assert verdict in said
-    assert (
-        f"measurably better in {better} of 6 comparisons of two autoencoders and measurably worse in {worse}." in said
-    )
+    assert f"better in {better} of 6 comparisons of two autoencoders and measurably worse in {worse}." in said
 
 
 def test_lpips_is_in_the_table_where_the_rows_have_it() -> None:
@@ -228,7 +226,7 @@ def test_other_images_are_refused() -> None:
     first = frame["autoencoder"] == "sharp"
     frame.loc[first, "image_id"] += 1
     with pytest.raises(UserError, match="different images"):
-        read(dataclasses.replace(results, frame=frame)).contests
+        len(read(dataclasses.replace(results, frame=frame)).contests)
 
 
 def test_a_run_from_pure_noise_that_is_the_cheaper_one_is_named() -> None:
