@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from studies import _consistency_report as report
 from studies._cells import SMOKE, matched
-from studies.robustness import FAMILIES
+from studies.robustness.study import FAMILIES
 from workbench.degradations import Degradation
 from workbench.severity.start import SNRMatch
 from workbench.solvers import NoGuidance

@@ -23,8 +23,7 @@ from workbench.config import UserError
 from workbench.diffusion import DDIM
 from workbench.measurement import Measurement
 from workbench.restorer import Restored, Restorer
-from workbench.severity.situation import StartRule
-from workbench.severity.start import Fixed, Full, Official, OracleVariance, SNRMatch
+from workbench.severity.start import Fixed, Full, Official, OracleVariance, SNRMatch, StartRule
 from workbench.solvers import LDPS, DecodeOnly, NoGuidance, Solver
 from workbench.solvers.engine import LOOKAHEAD
 
@@ -124,7 +123,7 @@ def test_results_do_not_depend_on_slots_batches_or_order(num_slots: int, size: i
 def test_nfe_is_what_the_start_leaves_of_the_grid() -> None:
     r = restorer()
     whole = joined(r.restore(batches()))
-    grid = r.sampler.grid(r.prior.schedule)
+    grid = r.sampler.chain(r.prior.levels, (4, 4, 4)).time
     steps_left = [int((grid <= t).sum()) for t in whole["start_timestep"].tolist()]
     assert whole["nfe"].tolist() == steps_left
     assert len(set(steps_left)) > 3
@@ -195,16 +194,16 @@ class Recording(StartRule):
     kind: Literal["recording"] = "recording"
     seen: ClassVar[list[Any]] = []
 
-    def __call__(self, situation: Any) -> Any:
-        self.seen.append(situation)
-        return Fixed(timestep=100)(situation)
+    def __call__(self, evidence: Any, chain: Any, noise: Any) -> Any:
+        self.seen.append(noise)
+        return Fixed(timestep=100)(evidence, chain, noise)
 
 
 def test_start_noise_is_standard_normal_and_keyed_by_seed_and_image() -> None:
     def noise(seed: int, size: int) -> Tensor:
         Recording.seen.clear()
         list(restorer(start=Recording(), seed=seed).restore(batches(size)))
-        return torch.cat([situation.noise for situation in Recording.seen])
+        return torch.cat(Recording.seen)
 
     first = noise(0, 3)
     torch.testing.assert_close(noise(0, NUM_IMAGES), first, rtol=0, atol=0)
@@ -238,10 +237,9 @@ def test_oracles_are_told_the_truth_of_their_own_images() -> None:
 
     whole = joined(r.restore(batches(), truth))
     s2 = (whole["z_hat"] - r.autoencoder.encode(x)).flatten(1).var(1)
-    snr = r.prior.schedule.snr
-    grid = r.sampler.grid(r.prior.schedule)
+    chain = r.sampler.chain(r.prior.levels, (4, 4, 4))
     for v, begun in zip(s2.tolist(), whole["start_timestep"].tolist(), strict=True):
-        assert begun == int(grid[snr[grid] <= 1 / v].min())
+        assert begun == int(chain.time[chain.snr <= 1 / v].min())
 
 
 class LinearOnly(NoGuidance):

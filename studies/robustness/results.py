@@ -20,7 +20,7 @@ from studies.robustness.likeness import EVIDENCE, Likeness, Pair, likeness_of
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import QUANTITIES, readable
-from workbench.severity.control import NAMES
+from workbench.severity.start import NAMES
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

@@ -15,7 +15,7 @@ from latent_errors import SHAPE
 
 from studies import _calibration_report as report
 from studies import _calibration_words as words
-from studies import robustness
+from studies.robustness import study as robustness
 from studies._calibration_rows import (
     CAUTIOUS,
     CHANNEL,

@@ -12,15 +12,14 @@ from workbench.bounds import MAX_COUNT, Count, Probability, Seed
 from workbench.config import UserError, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
-from workbench.diffusion import DDIM, PriorRecipe, Sampler, Schedule
+from workbench.diffusion import DDIM, NoiseLevels, PriorRecipe, Sampler
 from workbench.measurement import Measurement
 from workbench.metrics import calibration, severity_bins
 from workbench.metrics.calibration import Rows
-from workbench.severity.conformal import check_sample
+from workbench.severity.calibration import AnyRecalibration, Factor, Isotonic, Recalibration, check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.recalibration import AnyRecalibration, Factor, Isotonic, Recalibration
-from workbench.severity.situation import Situation
 from workbench.severity.start import OracleVariance, SNRMatch
+from workbench.severity.variance import Evidence
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.estimates import estimates
 from workbench.stages.evaluate import ROWS
@@ -60,7 +59,7 @@ class MeasureCalibration(OnAutoencoder):
 
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
-    prior: PriorRecipe = Field(PriorRecipe(), description="whose schedule says where to start")
+    prior: PriorRecipe = Field(PriorRecipe(), description="whose noise levels say where to start")
     severity_encoder: SeverityRecipe = SeverityRecipe(degradation=GaussianBlur())
     degradation: AnyDegradation = Field(GaussianBlur(), description="what the images suffer")
     sampler: Sampler = DDIM(num_steps=500)
@@ -147,15 +146,15 @@ class MeasureCalibration(OnAutoencoder):
         import pandas as pd
 
         autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
-        schedule = self.prior_stage().load(runtime).schedule
+        levels = self.prior_stage().load(runtime).levels
         fits = [stage.load(runtime) for stage in self.recalibration_stages()]
         images, frames, parts, done = self.images(), [], [], 0
         batches = estimates(autoencoder, encoder, self.degradation, images, self.seed, runtime.device)
         with runtime.progress.task(f"measuring {self.label}") as update:
             for measurement, estimate, z0 in batches:
                 if self.num_severity_bins:
-                    parts.append(calibration.collect(estimate.z_hat, z0, estimate.var_hat.flatten()))
-                frame = pd.DataFrame(self._columns(measurement, estimate, z0, schedule, fits))
+                    parts.append(calibration.collect(estimate.z_hat, z0, estimate.per_image()))
+                frame = pd.DataFrame(self._columns(measurement, estimate, z0, levels, fits))
                 with torch.no_grad():
                     decoded = autoencoder.decode(estimate.z_hat)
                 trivial = trivial_predictors(measurement, self.degradation, decoded)
@@ -173,21 +172,21 @@ class MeasureCalibration(OnAutoencoder):
         measurement: Measurement,
         estimate: SeverityEstimate,
         z0: Latents,
-        schedule: Schedule,
+        levels: NoiseLevels,
         fits: list[Recalibration],
     ) -> dict[str, object]:
         """The rows of a batch, as columns."""
         assert measurement.severity is not None
-        var_hat, error = estimate.var_hat.flatten().double().cpu(), estimate.z_hat.double() - z0.double()
+        var_hat, error = estimate.per_image().double().cpu(), estimate.z_hat.double() - z0.double()
         bounds = {bound_column(risk): fits[-1].bound(var_hat, risk).numpy() for risk in self.risks}
         variances = {
             variance_column(method.kind): fit.apply(var_hat).numpy()
             for method, fit in zip(self.recalibrations, fits, strict=True)
         }
-        situation = Situation(
-            estimate, measurement, schedule, self.sampler.grid(schedule), torch.zeros_like(z0), truth=z0
-        )
-        starts = {"start_timestep": SNRMatch(variance="encoder"), "oracle_timestep": OracleVariance()}
+        chain = self.sampler.chain(levels, z0.shape[1:])
+        evidence, noise = Evidence(estimate, measurement, truth=z0), torch.zeros_like(z0)
+        rules = {"start_timestep": SNRMatch(variance="encoder"), "oracle_timestep": OracleVariance()}
+        starts = {name: rule(evidence, chain, noise).position for name, rule in rules.items()}
         return {
             "image_id": measurement.ids.numpy(force=True),
             "severity": measurement.severity.numpy(force=True),
@@ -197,7 +196,7 @@ class MeasureCalibration(OnAutoencoder):
             **variances,
             **bounds,
             "num_scores": len(fits[-1].scores),
-            **{name: rule(situation).timestep(situation.grid).numpy() for name, rule in starts.items()},
+            **{name: chain.recorded_time(position).numpy() for name, position in starts.items()},
             "measurement_set": self.measurement_set(),
         }
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from workbench.bounds import MAX_SIZE, Logarithm
 from workbench.config import Config, UserError
-from workbench.severity.conformal import upper_quantile
+from workbench.severity.calibration.conformal import upper_quantile
 from workbench.tensors import Latents, Scalars
 
 Values = NDArray[np.float64]
