@@ -15,7 +15,6 @@ from latent_errors import SHAPE
 
 from studies import _calibration_report as report
 from studies import _calibration_words as words
-from studies.robustness import study as robustness
 from studies._calibration_rows import (
     CAUTIOUS,
     CHANNEL,
@@ -29,6 +28,7 @@ from studies._calibration_rows import (
     read_pairs,
 )
 from studies.calibration import SEPARATOR, STARTS, evidence, study, support
+from studies.robustness import study as robustness
 from workbench.config import UserError
 from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur
