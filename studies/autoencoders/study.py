@@ -21,11 +21,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies import _autoencoders_report as report
 from studies._autoencoders import AUTOENCODERS, prior_of
-from studies._autoencoders_rows import COST, ELSEWHERE, FULL, ITSELF, MATCHED, ORACLE
 from studies._cells import SMOKE, matched
 from studies._trivial import TRIVIAL
+from studies.autoencoders import sections
+from studies.autoencoders.results import COST, ELSEWHERE, FULL, ITSELF, MATCHED, ORACLE, read
 from workbench.autoencoders import PCA, AutoencoderRecipe, Pretrained, Tiny
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.metrics import calibration
@@ -173,7 +173,9 @@ study = Study(
         "all": preset(AUTOENCODERS, FAMILIES[:2], QUICK),
         "full": preset(AUTOENCODERS, FAMILIES, {"num_val_images": 32, "severity_encoder.num_train_images": 100_000}),
     },
-    answer=report.answer,
-    main_figure=report.main_figure,
-    report=report.SECTIONS,
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    example=sections.example,
+    report=(sections.reading, sections.restoration, sections.itself, sections.cost, sections.confounds),
 )

@@ -20,10 +20,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies import _calibration_report as report
-from studies import _calibration_words as words
 from studies._autoencoders import AUTOENCODERS, prior_of
-from studies._calibration_rows import (
+from studies._cells import matched
+from studies.calibration import sections
+from studies.calibration.results import (
     CAUTIOUS,
     CHANNEL,
     GAUSSIAN,
@@ -33,8 +33,8 @@ from studies._calibration_rows import (
     RESTORED,
     WHITE,
     evidence_name,
+    read,
 )
-from studies._cells import matched
 from studies.robustness.study import FAMILIES, TRAINED_ON
 from workbench.autoencoders import AutoencoderRecipe, Tiny
 from workbench.degradations import Degradation, Haze
@@ -156,7 +156,18 @@ study = Study(
             **grids((*FAMILIES, Haze()), *(recipe for recipe in AUTOENCODERS if recipe != TINY)),
         ),
     },
-    answer=words.answer,
-    main_figure=report.main_figure,
-    report=report.SECTIONS,
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    report=(
+        sections.verdict,
+        sections.level,
+        sections.shape,
+        sections.channel,
+        sections.structure,
+        sections.recalibration,
+        sections.promise,
+        sections.cost,
+        sections.closer,
+    ),
 )

@@ -5,8 +5,8 @@ are degraded at ten levels and, for Gaussian blur, with noise of several strengt
 measurement is only encoded. The prediction is set beside the level and beside the true variance. The blur encoder was
 trained with noise of 0.05 alone; beside it stand encoders trained with the noise that they are tested with, and the
 universal encoder that ships, which has seen noise of many strengths. Expected: at its own noise the prediction orders
-two levels of one image nearly always and is honest; with weaker noise it changes little, with stronger noise it trusts
-itself too much.
+two levels of one image nearly always and is calibrated; with weaker noise it changes little, with stronger noise it is
+over-confident.
 
 Cost: a quarter of an hour on two cores (desk), most of it in training the encoders that the robustness study has not;
 20 seconds (smoke), hours (full). Run: python -m workbench study severity
@@ -14,8 +14,8 @@ Cost: a quarter of an hour on two cores (desk), most of it in training the encod
 
 from collections.abc import Sequence
 
-from studies import _severity_report as report
-from studies._severity_levels import COLUMNS, LEVEL, MEMBER, NOISE, TRAINED_NOISE, TRAINED_ON
+from studies.severity import sections
+from studies.severity.results import COLUMNS, LEVEL, MEMBER, NOISE, TRAINED_NOISE, TRAINED_ON, read
 from workbench.degradations import AtSeverity, Mixture
 from workbench.severity.start import SNRMatch
 from workbench.solvers import DecodeOnly
@@ -98,7 +98,8 @@ study = Study(
             ),
         ),
     },
-    answer=report.answer,
-    main_figure=report.main_figure,
-    report=report.SECTIONS,
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    report=(sections.level, sections.calibration, sections.ordering, sections.trivial),
 )

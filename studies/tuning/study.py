@@ -11,8 +11,9 @@ Run: python -m workbench tune tuning (python -m workbench study tuning: the defa
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from studies import _tuning_report as report
 from studies._cells import SMOKE, matched
+from studies.tuning import sections
+from studies.tuning.results import read
 from workbench.degradations import GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.solvers import GMLDPS, PSLD
 from workbench.stages.evaluate import Evaluate
@@ -45,6 +46,8 @@ study = Study(
             search={"solver.weight": FloatDistribution(0.01, 10.0, log=True)},
         ),
     },
-    answer=report.answer,
-    report=report.SECTIONS,
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    report=(sections.gain, sections.transfer, sections.importance, sections.trials, sections.fronts),
 )

@@ -3,19 +3,20 @@
 e = z_hat - z0 is the error of the severity encoder's latent, s2 its variance in each image, var_hat the predicted one.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from studies._rows import ABSENT, difference, put
+from studies._rows import ABSENT, difference, over_images, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, spearman
 from workbench.metrics.calibration import Calibration, from_plain
 from workbench.metrics.ranks import interval_of_counts, rank_correlations
-from workbench.metrics.statistics import Values
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,6 +33,8 @@ BESIDE = ("pca", "flow")
 """Autoencoders whose severity encoders get a network beside (see `autoencoders.beside`)."""
 LOSSLESS = 60.0
 """PSNR in dB from which nothing is lost: 8-bit images lose more by rounding (58.9 dB, from 12 * 255^2)."""
+TOLERANCE = 0.1
+"""By how much s2 / var_hat may part from 1 where a prediction is called right."""
 
 Array = NDArray[np.float64]
 
@@ -64,6 +67,11 @@ class Itself:
     costs: Mapping[str, Mapping[str, float]]
     where: str
 
+    @cached_property
+    def ceiling(self) -> Estimate:
+        """PSNR of clean images through it, dB."""
+        return ceiling_of(self.psnr)
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -84,7 +92,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Case:
     """One autoencoder on one degradation.
 
     Attributes:
@@ -97,10 +105,17 @@ class Pair:
     runs: "Mapping[str, DataFrame]"
     reading: Reading | None
 
-    def gain(self, start: str, over: str) -> Estimate:
-        """PSNR of one start above that of another, image by image, dB."""
+    def gain(self, over: str) -> Estimate:
+        """PSNR from where the severity encoder says above that from another start, image by image, dB."""
+        if over not in self.runs:
+            return ABSENT
         names = f"starts of {self.autoencoder} on {self.degradation}"
-        return mean_interval(difference(self.runs[start], self.runs[over], "psnr", names))
+        return mean_interval(difference(self.runs[MATCHED], self.runs[over], "psnr", names))
+
+    @property
+    def is_dearer(self) -> bool:
+        """Whether the run from pure noise takes fewer evaluations, so that a gain over it is not free."""
+        return FULL in self.runs and bool(self.runs[MATCHED]["nfe"].mean() > self.runs[FULL]["nfe"].mean())
 
 
 @dataclass(frozen=True)
@@ -121,35 +136,25 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class Found:
-    """All of it."""
+class AutoencoderResults:
+    """All of it; `cases` have been restored from where the severity encoder says, `itself` is by autoencoder."""
 
     itself: Mapping[str, Itself]
-    pairs: Sequence[Pair]
+    cases: Sequence[Case]
 
     @property
     def names(self) -> list[str]:
         """The autoencoders."""
-        return list(dict.fromkeys(pair.autoencoder for pair in self.pairs))
+        return list(dict.fromkeys(case.autoencoder for case in self.cases))
 
     @property
     def degradations(self) -> list[str]:
-        return list(dict.fromkeys(pair.degradation for pair in self.pairs))
-
-    def alike(self, a: str, b: str) -> bool:
-        """Whether two have latents of one shape, priors of one network, severity encoders of one kind, one training."""
-        first, second = self.itself[a], self.itself[b]
-        return (
-            (first.latent_shape, first.prior_channels, first.trained)
-            == (second.latent_shape, second.prior_channels, second.trained)
-            and (a in BESIDE) == (b in BESIDE)
-            and first.trained != ELSEWHERE
-        )
+        return list(dict.fromkeys(case.degradation for case in self.cases))
 
     def readings(self, autoencoder: str) -> dict[str, Reading]:
         """By degradation."""
-        mine = [pair for pair in self.pairs if pair.autoencoder == autoencoder]
-        return {pair.degradation: pair.reading for pair in mine if pair.reading is not None}
+        mine = [case for case in self.cases if case.autoencoder == autoencoder]
+        return {case.degradation: case.reading for case in mine if case.reading is not None}
 
     def readability(self, autoencoder: str, truth: str = "s2") -> Estimate:
         """Spearman's correlation of var_hat with the truth, mean over degradations."""
@@ -168,35 +173,75 @@ class Found:
             raise UserError(f"{a} and {b} were measured on different images; run the study again")
         tables, others = _tables(first, truth), _tables(second, truth)
 
-        def apart(counts: Values) -> Values:
+        def apart(counts: Array) -> Array:
             return np.asarray(_mean_rank(tables, counts) - _mean_rank(others, counts))
 
         return interval_of_counts(apart, len(tables[0][0]))
 
+    @cached_property
+    def ranks(self) -> dict[str, Estimate]:
+        """The readability of each autoencoder that was measured, from the most readable on."""
+        ranks = {name: self.readability(name) for name in self.names if self.readings(name)}
+        return dict(sorted(ranks.items(), key=lambda item: -item[1].mean))
+
+    @cached_property
+    def below_best(self) -> dict[str, Estimate]:
+        """By how much the others' readability is below that of the most readable autoencoder."""
+        best, *others = self.ranks
+        return {name: self.more_readable(best, name) for name in others}
+
+    @property
+    def right(self) -> list[str]:
+        """The autoencoders whose predicted variance is right within the tolerance on every degradation."""
+        return [
+            name
+            for name in self.ranks
+            if all(
+                reading.calibration.figures["ratio"].within(1 - TOLERANCE, 1 + TOLERANCE)
+                for reading in self.readings(name).values()
+            )
+        ]
+
+    @cached_property
     def contests(self) -> list[Contest]:
         """Every two autoencoders of different ceilings on every degradation.
 
         Raises:
             UserError: if they restored different images.
         """
-        ceiling = {name: ceiling_of(one.psnr).mean for name, one in self.itself.items()}
+        ceiling = {name: one.ceiling.mean for name, one in self.itself.items()}
         found = []
         for degradation in self.degradations:
-            mine = [p for p in self.pairs if p.degradation == degradation and MATCHED in p.runs]
-            ranked = sorted((p for p in mine if p.autoencoder in ceiling), key=lambda p: ceiling[p.autoencoder])
-            for place, high in enumerate(ranked):
-                for low in ranked[:place]:
-                    if ceiling[high.autoencoder] == ceiling[low.autoencoder]:
-                        continue
-                    names = f"{high.autoencoder} and {low.autoencoder} on {degradation}"
-                    gains = [
-                        mean_interval(difference(high.runs[start], low.runs[start], "psnr", names))
-                        if start in high.runs and start in low.runs
-                        else ABSENT
-                        for start in (MATCHED, FULL)
-                    ]
+            mine = [case for case in self.cases if case.degradation == degradation and case.autoencoder in ceiling]
+            ranked = sorted(mine, key=lambda case: ceiling[case.autoencoder])
+            for low, high in itertools.combinations(ranked, 2):
+                if ceiling[high.autoencoder] > ceiling[low.autoencoder]:
+                    gains = (_gain_over(high, low, start) for start in (MATCHED, FULL))
                     found.append(Contest(high.autoencoder, low.autoencoder, degradation, *gains))
         return found
+
+    @cached_property
+    def losses_to_truth(self) -> dict[str, Estimate]:
+        """PSNR lost to a start that knows each image's true error, mean over degradations, by autoencoder, dB."""
+        losses = {}
+        for name in self.names:
+            mine = [case.runs for case in self.cases if case.autoencoder == name and ORACLE in case.runs]
+            if mine:
+                losses[name] = mean_interval(
+                    over_images([runs[ORACLE]["psnr"] - runs[MATCHED]["psnr"] for runs in mine])
+                )
+        return losses
+
+    def differences(self, a: str, b: str) -> list[str]:
+        """In what two autoencoders differ beside themselves and the weights of their priors."""
+        first, second = self.itself[a], self.itself[b]
+        same = {
+            "latents": first.latent_shape == second.latent_shape,
+            "prior": first.prior_channels == second.prior_channels,
+            "training": first.trained == second.trained != ELSEWHERE,
+            "severity encoder": (a in BESIDE) == (b in BESIDE),
+        }
+        return [what for what, is_same in same.items() if not is_same]
 
 
 def ceiling_of(psnr: ArrayLike) -> Estimate:
@@ -204,7 +249,7 @@ def ceiling_of(psnr: ArrayLike) -> Estimate:
     return mean_interval(np.minimum(np.asarray(psnr, dtype=np.float64), LOSSLESS))
 
 
-def read(results: "StudyResults") -> Found:
+def read(results: "StudyResults") -> AutoencoderResults:
     """What the results hold.
 
     Raises:
@@ -212,26 +257,20 @@ def read(results: "StudyResults") -> Found:
     """
     if lacking := [axis for axis in AXES if axis not in results.axes]:
         raise UserError(f"this report needs the axes {', '.join(AXES)}; the results lack {', '.join(lacking)}")
-    runs: dict[tuple[str, str, str], DataFrame] = {}
+    runs: dict[tuple[str, str], dict[str, DataFrame]] = {}
     for _, rows in results.frame.groupby("cell", sort=False):
         autoencoder, degradation, start = key = tuple(str(rows[axis].iloc[0]) for axis in AXES)
-        put(runs, (autoencoder, degradation, start), rows.set_index("image_id").sort_index(), ", ".join(key))
-    pairs = [
-        Pair(
-            autoencoder,
-            degradation,
-            {start: rows for (a, d, start), rows in runs.items() if (a, d) == (autoencoder, degradation)},
-            _reading(results.evidence.get(autoencoder, {}).get("encoders", {}).get(degradation)),
-        )
-        for autoencoder, degradation in dict.fromkeys((a, d) for a, d, _ in runs)
-    ]
-    itself = {name: _itself(one) for name, one in results.evidence.items() if one[ITSELF]}
-    return Found(itself, pairs)
+        mine = runs.setdefault((autoencoder, degradation), {})
+        put(mine, start, rows.set_index("image_id").sort_index(), ", ".join(key))
+    cases = []
+    for (autoencoder, degradation), mine in runs.items():
+        reading = results.evidence.get(autoencoder, {}).get("encoders", {}).get(degradation)
+        if MATCHED in mine:
+            cases.append(Case(autoencoder, degradation, mine, None if reading is None else _reading(reading)))
+    return AutoencoderResults({name: _itself(one) for name, one in results.evidence.items() if one[ITSELF]}, cases)
 
 
-def _reading(found: Mapping[str, Any] | None) -> Reading | None:
-    if found is None:
-        return None
+def _reading(found: Mapping[str, Any]) -> Reading:
     columns = {name: np.array(values) for name, values in found.items() if name != "calibration"}
     return Reading(columns, from_plain(found["calibration"]))
 
@@ -254,11 +293,18 @@ def _itself(found: Mapping[str, Any]) -> Itself:
     )
 
 
+def _gain_over(one: Case, other: Case, start: str) -> Estimate:
+    if not (start in one.runs and start in other.runs):
+        return ABSENT
+    names = f"{one.autoencoder} and {other.autoencoder} on {one.degradation}"
+    return mean_interval(difference(one.runs[start], other.runs[start], "psnr", names))
+
+
 def _tables(readings: Mapping[str, Reading], truth: str) -> list[tuple[Array, Array]]:
     """(var_hat, truth) on each degradation."""
     return [(reading.columns["var_hat"], reading.columns[truth]) for reading in readings.values()]
 
 
-def _mean_rank(tables: Sequence[tuple[Array, Array]], counts: Values) -> Values:
+def _mean_rank(tables: Sequence[tuple[Array, Array]], counts: Array) -> Array:
     ranks = [rank_correlations([x], y, counts)[0] for x, y in tables]
     return np.asarray(np.mean(ranks, axis=0))

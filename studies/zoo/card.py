@@ -81,7 +81,8 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
     ssim = "ssim_valid" if "ssim_valid" in similarities else "ssim"
     folders = {"autoencoder": autoencoder_folder, "prior": prior_folder}
     minutes = {part: read_provenance(path).get("wall_seconds", 0.0) / 60 for part, path in folders.items()}
-    card = CARD.format(
+    card = fill(
+        "card",
         data=stage.data.kind,
         size=stage.data.size,
         kind=stage.autoencoder.kind,
@@ -92,13 +93,21 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
         mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
         std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
         autoencoder=made(stage.autoencoder, minutes["autoencoder"]),
-        prior_minutes=minutes["prior"],
+        prior_minutes=f"{minutes['prior']:.0f}",
         prior_images=stage.prior.num_train_images,
         prediction=stage.prior.prediction_type,
         prior_seed=stage.prior.seed,
         num_steps=NUM_STEPS,
     )
     (target / "README.md").write_text(card)
+
+
+def fill(name: str, **values: object) -> str:
+    """A model card from its template."""
+    from jinja2 import StrictUndefined, Template
+
+    text = (Path(__file__).with_name("templates") / f"{name}.md.jinja").read_text()
+    return Template(text, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True).render(values)
 
 
 def made(recipe: "AutoencoderRecipe", minutes: float) -> str:
@@ -133,12 +142,13 @@ def write_severity_encoder(stage: TrainSeverity, target: Path, runtime: Runtime)
             found.append(torch.stack([s2, estimate.var_hat.flatten()]))
         s2, var_hat = torch.cat(found, dim=1).cpu()
         rank, ratio = spearman(var_hat, s2), mean_interval(s2 / var_hat)
-        rows.append(f"| {family.kind} | {s2.mean():.3f} | {rank} | {ratio} |")
-    card = ENCODER_CARD.format(
+        rows.append({"family": family.kind, "s2": f"{s2.mean():.3f}", "rank": rank, "ratio": ratio})
+    card = fill(
+        "encoder_card",
         images=stage.severity_encoder.num_train_images,
         seed=stage.severity_encoder.seed,
         num_test=len(test),
-        rows="\n".join(rows),
+        rows=rows,
     )
     (target / "README.md").write_text(card)
 
@@ -156,46 +166,3 @@ def sample(prior: "Prior", autoencoder: "Autoencoder", stage: TrainPrior, runtim
         z0_hat, eps = prior.predict(z, time.expand(NUM_SAMPLES))
         z = sampler.step(z0_hat, eps, a.expand(NUM_SAMPLES), a_next.expand(NUM_SAMPLES), torch.zeros_like(z))
     return autoencoder.decode(z).clamp(0, 1)
-
-
-ENCODER_CARD = """# Universal severity encoder
-
-Trained on a mixture of degradations: {images} training images seen, seed {seed}. From a degraded image it predicts the
-clean latent and the variance of its own error. `weights.safetensors` is in half precision; `recipe.json` is the exact
-configuration, and `python -m workbench study zoo` trains it again. Used by `python -m workbench restore
---encoder=universal` and wherever `severity_encoder.source=auto` meets this recipe.
-
-On {num_test} test images of each family (means with 95 % bootstrap intervals):
-
-| family | true error variance | rank correlation with the prediction | true over predicted variance |
-|---|---|---|---|
-{rows}
-"""
-
-
-CARD = """# {data}, {size} px, {kind} autoencoder and its latent diffusion prior
-
-Weights are fp16 safetensors in diffusers' folder format: `autoencoder/`, `unet/`, `scheduler/`. `recipe.json` is the
-exact configuration that made them; `python -m workbench study zoo --preset {kind}` makes them again.
-
-| | |
-|---|---|
-| latents | {latent}, scaled to unit variance |
-| reconstruction on {num_test} test images | PSNR {psnr} dB, {similarity} |
-| latent channel means | {mean} |
-| latent channel standard deviations | {std} |
-| autoencoder | {autoencoder} |
-| prior | {prior_images} training latents seen, seed {prior_seed}, {prior_minutes:.0f} minutes, predicts {prediction} |
-
-Figures are means over images with 95 % bootstrap intervals, measured on test images when this card was written.
-
-Reconstructions, each image beside its reconstruction:
-
-![reconstructions](reconstructions.png)
-
-Samples, none chosen, DDIM with {num_steps} steps:
-
-![samples](samples.png)
-
-Made for research on inverse problems. It knows the training images of one small data set and nothing else.
-"""

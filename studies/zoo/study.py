@@ -8,7 +8,7 @@ autoencoder's name makes that one. Run: python -m workbench study zoo --preset k
 """
 
 from studies._autoencoders import AUTOENCODERS, prior_of
-from studies._zoo_card import export
+from studies.zoo.card import export
 from workbench.autoencoders import ArchitectureRecipe, Tiny
 from workbench.data import FashionMNIST
 from workbench.diffusion import PriorRecipe
