@@ -6,7 +6,6 @@ import pytest
 from workbench import catalogue
 from workbench.study import load_study
 
-
 STUDY = """from workbench.stages.evaluate import Evaluate
 from workbench.study import Study
 

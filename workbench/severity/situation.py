@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.config import Config
 from workbench.diffusion import Schedule
+from workbench.families import Member
 from workbench.measurement import Measurement
 from workbench.severity.budget import Budget
 from workbench.severity.estimate import SeverityEstimate
@@ -79,10 +79,8 @@ def timestep_at(grid: Tensor, position: Tensor) -> Tensor:
     return torch.cat([grid, torch.tensor([-1])])[position]
 
 
-class StartRule(Config):
+class StartRule(Member):
     """Chooses a start for each image."""
-
-    kind: str
 
     @property
     def fitted(self) -> bool:
