@@ -24,6 +24,7 @@ from workbench.metrics import Estimate, mean_interval
 from workbench.reporting import (
     QUANTITIES,
     Line,
+    MainFigure,
     Section,
     column_estimate,
     curves,
@@ -31,7 +32,6 @@ from workbench.reporting import (
     listed,
     number,
     paragraph,
-    png,
     ranged,
     readable,
     side_by_side,
@@ -265,9 +265,9 @@ REMOVED = (
 )
 
 
-def picture(results: "StudyResults") -> bytes:
+def main_figure(results: "StudyResults") -> MainFigure:
     """PSNR over the ceiling of the autoencoder."""
-    return png(_ceiling_figure(read(results)))
+    return MainFigure(_ceiling_figure(read(results)), "PSNR over the ceiling of the autoencoder")
 
 
 DRAWN = {"restored": (MATCHED, "psnr"), "from pure noise": (FULL, "psnr"), "decoded": (MATCHED, "psnr_decoded")}

@@ -14,7 +14,8 @@ from studies._rows import ABSENT, difference, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, spearman
 from workbench.metrics.calibration import Calibration, from_plain
-from workbench.metrics.statistics import Values, joint_interval, rank_correlation
+from workbench.metrics.ranks import interval_of_counts, rank_correlations
+from workbench.metrics.statistics import Values
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -153,7 +154,7 @@ class Found:
     def readability(self, autoencoder: str, truth: str = "s2") -> Estimate:
         """Spearman's correlation of var_hat with the truth, mean over degradations."""
         tables = _tables(self.readings(autoencoder), truth)
-        return joint_interval(lambda images: _mean_rank(tables, images), len(tables[0][0]))
+        return interval_of_counts(lambda counts: _mean_rank(tables, counts), len(tables[0][0]))
 
     def more_readable(self, a: str, b: str, truth: str = "s2") -> Estimate:
         """By how much a's correlation is above b's; the same images are resampled for both.
@@ -167,10 +168,10 @@ class Found:
             raise UserError(f"{a} and {b} were measured on different images; run the study again")
         tables, others = _tables(first, truth), _tables(second, truth)
 
-        def apart(images: NDArray[np.int64]) -> Values:
-            return np.asarray(_mean_rank(tables, images) - _mean_rank(others, images))
+        def apart(counts: Values) -> Values:
+            return np.asarray(_mean_rank(tables, counts) - _mean_rank(others, counts))
 
-        return joint_interval(apart, len(tables[0][0]))
+        return interval_of_counts(apart, len(tables[0][0]))
 
     def contests(self) -> list[Contest]:
         """Every two autoencoders of different ceilings on every degradation.
@@ -258,6 +259,6 @@ def _tables(readings: Mapping[str, Reading], truth: str) -> list[tuple[Array, Ar
     return [(reading.columns["var_hat"], reading.columns[truth]) for reading in readings.values()]
 
 
-def _mean_rank(tables: Sequence[tuple[Array, Array]], images: NDArray[np.int64]) -> Values:
-    ranks = [rank_correlation(x[images], y[images], axis=-1) for x, y in tables]
+def _mean_rank(tables: Sequence[tuple[Array, Array]], counts: Values) -> Values:
+    ranks = [rank_correlations([x], y, counts)[0] for x, y in tables]
     return np.asarray(np.mean(ranks, axis=0))

@@ -33,12 +33,12 @@ from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval
 from workbench.metrics.calibration import ALL, Calibration, Curve, holding_channel
 from workbench.reporting import (
+    MainFigure,
     Section,
     heat_map,
     html_table,
     number,
     paragraph,
-    png,
     position_maps,
     readable,
     side_by_side,
@@ -400,10 +400,12 @@ SECTIONS = (
 )
 
 
-def picture(results: "StudyResults") -> bytes:
+def main_figure(results: "StudyResults") -> MainFigure:
     """The reliability diagrams."""
     own = _own(results)
-    return png(reliability_figure({_name(pair, own): {"as predicted": pair.whole} for pair in own}))
+    return MainFigure(
+        reliability_figure({_name(pair, own): {"as predicted": pair.whole} for pair in own}), "The reliability diagrams"
+    )
 
 
 def _own(results: "StudyResults") -> list[Pair]:

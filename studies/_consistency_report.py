@@ -15,6 +15,7 @@ from workbench.metrics import Estimate, first_crossing, mean_interval
 from workbench.reporting import (
     QUANTITIES,
     Line,
+    MainFigure,
     Section,
     column_estimate,
     curves,
@@ -22,7 +23,6 @@ from workbench.reporting import (
     listed,
     number,
     paragraph,
-    png,
     readable,
     side_by_side,
     spoken,
@@ -234,6 +234,6 @@ SECTIONS = (quality_section, residual_section, table_section)
 """The page's sections, in order."""
 
 
-def picture(results: "StudyResults") -> bytes:
-    """PSNR against the guidance scale as a PNG, for where no page can be shown."""
-    return png(_gain_figure(read_guidance(results), "psnr"))
+def main_figure(results: "StudyResults") -> MainFigure:
+    """PSNR against the guidance scale."""
+    return MainFigure(_gain_figure(read_guidance(results), "psnr"), "PSNR against the guidance scale")

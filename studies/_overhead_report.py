@@ -19,6 +19,7 @@ from studies._overhead_costs import (
 )
 from workbench.metrics import Estimate, ratio_of_means
 from workbench.reporting import (
+    MainFigure,
     Section,
     heat_map,
     html_table,
@@ -26,7 +27,6 @@ from workbench.reporting import (
     number,
     paragraph,
     percent,
-    png,
     ranged,
     side_by_side,
     svg,
@@ -134,9 +134,9 @@ def parts_section(results: "StudyResults") -> Section:
 SECTIONS = (share_section, parts_section)
 
 
-def picture(results: "StudyResults") -> bytes:
+def main_figure(results: "StudyResults") -> MainFigure:
     """The encoding's shares."""
-    return png(share_map(read_costs(results), nfe_of(results), ENCODING))
+    return MainFigure(share_map(read_costs(results), nfe_of(results), ENCODING), "The encoding's shares")
 
 
 def share_map(costs: Mapping[Setting, Costs], nfe: float, start: str) -> "Figure":

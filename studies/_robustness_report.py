@@ -26,6 +26,7 @@ from studies._rows import ABSENT, over_images
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import (
     QUANTITIES,
+    MainFigure,
     Section,
     column_estimate,
     distributions,
@@ -34,7 +35,6 @@ from workbench.reporting import (
     number,
     paragraph,
     percent,
-    png,
     readable,
     side_by_side,
     spoken,
@@ -214,9 +214,9 @@ SECTIONS = (
 """The page's sections, in order; those for which the results hold nothing are None."""
 
 
-def picture(results: "StudyResults") -> bytes:
-    """The PSNR matrix as a PNG, for where no page can be shown."""
-    return png(_psnr_figure(read_grid(results)))
+def main_figure(results: "StudyResults") -> MainFigure:
+    """The PSNR matrix."""
+    return MainFigure(_psnr_figure(read_grid(results)), "The PSNR matrix")
 
 
 def _gap(grid: Grid, encoder: str, degradations: Sequence[str]) -> tuple[Estimate, Estimate, Estimate]:

@@ -20,6 +20,7 @@ from workbench.metrics import (
     spearman_within,
 )
 from workbench.reporting import (
+    MainFigure,
     Section,
     heat_map,
     html_table,
@@ -27,7 +28,6 @@ from workbench.reporting import (
     number,
     paragraph,
     percent,
-    png,
     readable,
     side_by_side,
     spoken,
@@ -170,9 +170,9 @@ def _oriented(one: Series) -> "dict[str, Values]":
 SECTIONS = (level_section, calibration_section, ordering_section, trivial_section)
 
 
-def picture(results: "StudyResults") -> bytes:
+def main_figure(results: "StudyResults") -> MainFigure:
     """The first calibration map."""
-    return png(calibration_map(views(read_series(results))[0]))
+    return MainFigure(calibration_map(views(read_series(results))[0]), "The first calibration map")
 
 
 def views(series: Mapping[Key, Series]) -> list[View]:

@@ -17,13 +17,13 @@ from workbench.metrics import Estimate, first_crossing, mean_interval
 from workbench.reporting import (
     QUANTITIES,
     Line,
+    MainFigure,
     Section,
     column_estimate,
     curves,
     html_table,
     number,
     paragraph,
-    png,
     readable,
     severity_lines,
     side_by_side,
@@ -380,6 +380,6 @@ SECTIONS = (offset_section, tolerance_section, regret_section)
 """The page's sections, in order."""
 
 
-def picture(results: "StudyResults") -> bytes:
-    """PSNR against the offset as a PNG, for where no page can be shown."""
-    return png(_psnr_figure(read_sweeps(results)))
+def main_figure(results: "StudyResults") -> MainFigure:
+    """PSNR against the offset."""
+    return MainFigure(_psnr_figure(read_sweeps(results)), "PSNR against the offset")

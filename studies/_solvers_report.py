@@ -33,12 +33,12 @@ from studies._solvers_runs import (
     savings,
     speed_up,
 )
-from workbench.config import UserError
 from workbench.metrics import Estimate
 from workbench.reporting import (
     QUANTITIES,
     Card,
     Line,
+    MainFigure,
     Picture,
     Section,
     Strip,
@@ -49,7 +49,6 @@ from workbench.reporting import (
     listed,
     number,
     paragraph,
-    png,
     ranged,
     readable,
     side_by_side,
@@ -318,16 +317,15 @@ SECTIONS = (
 """The page's sections, in order."""
 
 
-def picture(results: "StudyResults") -> bytes:
-    """The first solver's PSNR against NFE, as PNG.
-
-    Raises:
-        UserError: for results of the decoded estimate alone.
-    """
+def main_figure(results: "StudyResults") -> MainFigure | None:
+    """The first solver's PSNR against NFE."""
     pairs = read_pairs(results)
     if not pairs:
-        raise UserError("these results hold no solver that diffuses, so there is no curve to draw")
-    return png(_pareto_figure([pair for pair in pairs if pair.solver == pairs[0].solver], "nfe"))
+        return None  # the decoded estimate alone has no curve
+    return MainFigure(
+        _pareto_figure([pair for pair in pairs if pair.solver == pairs[0].solver], "nfe"),
+        "The first solver's PSNR against NFE",
+    )
 
 
 def _comparisons(pairs: Sequence[Pair]) -> list[Comparison]:

@@ -174,6 +174,6 @@ study = Study(
         "full": preset(AUTOENCODERS, FAMILIES, {"num_val_images": 32, "severity_encoder.num_train_images": 100_000}),
     },
     answer=report.answer,
-    picture=report.picture,
+    main_figure=report.main_figure,
     report=report.SECTIONS,
 )

@@ -157,6 +157,6 @@ study = Study(
         ),
     },
     answer=words.answer,
-    picture=report.picture,
+    main_figure=report.main_figure,
     report=report.SECTIONS,
 )

@@ -51,6 +51,6 @@ study = Study(
         "full": Preset(overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000}, grids=_OTHERS),
     },
     answer=report.answer,
-    picture=report.picture,
+    main_figure=report.main_figure,
     report=report.SECTIONS,
 )

@@ -56,6 +56,6 @@ study = Study(
         "full": Preset(overrides={"num_repeats": 15}),
     },
     answer=report.answer,
-    picture=report.picture,
+    main_figure=report.main_figure,
     report=report.SECTIONS,
 )

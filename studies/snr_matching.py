@@ -86,6 +86,6 @@ study = Study(
         ),
     },
     answer=report.answer,
-    picture=report.picture,
+    main_figure=report.main_figure,
     report=report.SECTIONS,
 )

@@ -181,6 +181,6 @@ study = Study(
         "paper": paper.preset(),
     },
     answer=report.answer,
-    picture=report.picture,
+    main_figure=report.main_figure,
     report=report.SECTIONS,
 )

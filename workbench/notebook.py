@@ -89,7 +89,8 @@ class OpenStudy:
         """The study's answer, as its page gives it."""
         from workbench.reporting import answer_box
 
-        said = self.definition.answer(results) if self.definition.answer is not None else []
+        read, answer = self.definition.read, self.definition.answer
+        said = answer(read(results)) if answer is not None else []
         return answer_box(f"{results.name} ({results.preset})", said)
 
     @property
@@ -110,7 +111,7 @@ class OpenStudy:
         drawn = self._drawn()
         if name not in drawn:
             raise UserError(f"{self.name} has no section {name!r}; there are: {', '.join(drawn)}")
-        section: Section | None = drawn[name](results, **options)
+        section: Section | None = drawn[name](self.definition.read(results), **options)
         if section is None:
             raise UserError(f"these results of {self.name} ({results.preset}) hold nothing for section {name!r}")
         return section

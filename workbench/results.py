@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 TUNING = "tuning.json"
 """The file in a study's folder that says what `tune` found."""
+TOO_SMALL = (
+    "This is a smoke run: it shows that everything works, on a few images and with networks trained for seconds. It is "
+    "too small to conclude from; no figure here says anything about the question."
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ class StudyResults:
     def num_images(self) -> int:
         """How many different images the rows are of; 0 where they are not of images."""
         return int(self.frame["image_id"].nunique()) if "image_id" in self.frame else 0
+
+    @property
+    def too_small(self) -> str:
+        """That nothing can be concluded from a smoke run, as a sentence; empty for other presets."""
+        return TOO_SMALL if self.preset == "smoke" else ""
 
     @property
     def identity(self) -> str:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, cast
+
+from typing_extensions import TypeVar
 
 from workbench.catalogue import import_folder, is_path, is_users, module_of, study_names
 from workbench.config import Config, UnknownFieldError, UserError, as_override
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 DEFAULT_PRESET = "desk"
+
+R = TypeVar("R", default=Any)
 
 
 Axes = Mapping[str, Sequence[Any]]
@@ -66,8 +70,10 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Generic[R]):
     """The definition of a study, the object `study` of its module (see workbench/catalogue.py).
+
+    R is what its rows are read into.
 
     Attributes:
         cell: the stage that every cell is a variation of.
@@ -79,9 +85,12 @@ class Study:
         search: dotted path -> Optuna distribution, for tuning and sweeps: what is searched in each cell that has the
             field.
         presets: sizes by name; "smoke", "desk" and so on.
-        report: functions of StudyResults, a section of the page each; None where the results have nothing for it.
-        answer: the answer in sentences, made from the results.
-        picture: the figure that W&B shows beside the table of means, as PNG.
+        results: reads the rows into the study's own typed results, once per report; all below take what it returns.
+            None: they take the StudyResults as they are.
+        report: the `reporting.Section`s of the page, a function each; None where the results have nothing for it.
+        answer: the answer, in at most five sentences with one number each.
+        main_figure: the `reporting.MainFigure` that stands beside the answer, and in W&B.
+        example: the identity of the cell whose pictures open the page; by default the first that keeps some.
         finish: called with (cells, folder, runtime) after the last cell, for a study whose result is more than rows.
     """
 
@@ -92,10 +101,16 @@ class Study:
     evidence: Callable[[Mapping[str, Path]], dict[str, Any]] | None = None
     search: Mapping[str, "BaseDistribution"] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=dict)
-    report: Sequence[Callable[["StudyResults"], Any]] = ()
-    answer: Callable[["StudyResults"], list[str]] | None = None
-    picture: Callable[["StudyResults"], bytes] | None = None
+    results: Callable[["StudyResults"], R] | None = None
+    report: Sequence[Callable[[R], Any]] = ()
+    answer: Callable[[R], Sequence[str]] | None = None
+    main_figure: Callable[[R], Any] | None = None
+    example: Callable[[R], str | None] | None = None
     finish: Callable[[Sequence["Cell"], Path, Runtime], None] | None = None
+
+    def read(self, results: StudyResults) -> R:
+        """The study's own typed results."""
+        return cast(R, results) if self.results is None else self.results(results)
 
     def preset(self, name: str) -> Preset:
         """The preset of that name.

@@ -71,10 +71,9 @@ def sweep_configs(
     Raises:
         UserError: for a search, overrides or options that cannot be.
     """
+    stem = folder_name(name)
     return {
-        re.sub(r"[^\w.-]+", "-", f"{folder_name(name)}-{task.name}") + ".yaml": _sweep_config(
-            name, preset, task, options
-        )
+        re.sub(r"[^\w.-]+", "-", f"{stem}-{task.name}") + ".yaml": _sweep_config(name, preset, task, options)
         for task in study.tasks(preset, overrides)
     }
 

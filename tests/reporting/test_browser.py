@@ -168,7 +168,7 @@ def test_ids_are_unique_and_links_lead_to_them(visit, name: str, cells: int) -> 
 def test_cell_of_the_matrix_leads_to_its_examples(visit) -> None:
     page = visit("four")
     cell = page.locator("svg.figure a").nth(1)
-    assert cell.locator("title").text_content().startswith("gaussian blur, random inpainting: ")
+    assert cell.locator("title").text_content().startswith("Gaussian blur, random inpainting: ")
     assert "n = 16" in cell.locator("title").text_content()
     cell.click()
     target = page.locator(":target")

@@ -140,7 +140,7 @@ def test_the_page_says_it() -> None:
         html = section(results).html
         assert "n/a" not in html
     assert "an abacus" in report.cost_section(results).html
-    assert report.picture(results).startswith(b"\x89PNG")
+    assert report.main_figure(results).png().startswith(b"\x89PNG")
 
 
 def test_results_without_evidence_still_tell_of_restorations() -> None:
@@ -232,7 +232,7 @@ def test_what_differs_is_said_of_the_results_that_are_there() -> None:
     results.evidence["readable"][ITSELF] |= {"latent_shape": [4, 16, 16], "trained": "180,000 images in bf16"}
     gains = "sharp over readable on {} −3.00 [−3.00, −3.00] dB (−3.00 [−3.00, −3.00] dB from pure noise)"
     alike = "Of those that differ in none of these gain, by one training of each: {} and {}."
-    expected = alike.format(*(gains.format(name) for name in ("gaussian blur", "random inpainting")))
+    expected = alike.format(*(gains.format(name) for name in ("Gaussian blur", "random inpainting")))
     assert expected in report.answer(results)[-1]
     for name in ("sharp", "readable"):
         results.evidence[name][ITSELF]["trained"] = ELSEWHERE
@@ -261,4 +261,4 @@ def test_a_run_from_pure_noise_that_is_the_cheaper_one_is_named() -> None:
     assert "fewer evaluations" not in str(report.restoration_section(results).html)
     cell = (results.frame["autoencoder"] == "pca") & (results.frame["degradation"] == "gaussian_blur")
     results.frame.loc[cell & (results.frame["start"] == MATCHED), "nfe"] = 200.0
-    assert "than those they stand beside for pca, gaussian blur." in str(report.restoration_section(results).html)
+    assert "than those they stand beside for PCA, Gaussian blur." in str(report.restoration_section(results).html)

@@ -184,13 +184,13 @@ def test_every_section_is_drawn_and_says_what_it_should(results: StudyResults) -
     shown = html["cost_section"]
     assert f"{GAIN:.2f}" in shown
     assert all("<svg" in html[name] for name in ("level_section", "shape_section", "structure_section"))
-    assert report.picture(results).startswith(b"\x89PNG")
+    assert report.main_figure(results).png().startswith(b"\x89PNG")
 
 
 def test_one_degradation_and_severity_alone(results: StudyResults) -> None:
     section = report.closer_section(results, degradation="jpeg", severity="0 to 0.2")
     assert section is not None
-    assert section.title == "jpeg, severity 0 to 0.2"
+    assert section.title == "JPEG, severity 0 to 0.2"
     assert str(section.html).count("<svg") == 4
     with pytest.raises(UserError, match="no encoder of haze; there are: gaussian_blur, jpeg"):
         report.closer_section(results, degradation="haze")

@@ -86,7 +86,7 @@ def test_sections_show_every_setting_and_operation() -> None:
     html = "".join(section(results).html for section in report.SECTIONS)
     for words in ("tiny, 32 px, batch 64", "kl, 32 px, batch 64", *MILLISECONDS, "Peak", "quartiles"):
         assert words in html
-    assert report.picture(results).startswith(b"\x89PNG")
+    assert report.main_figure(results).png().startswith(b"\x89PNG")
 
 
 def test_memory_that_is_not_told_is_not_available() -> None:

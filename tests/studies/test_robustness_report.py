@@ -122,7 +122,7 @@ def test_unfinished_studies_are_reported(results: StudyResults) -> None:
 
 
 def test_picture_is_a_png(results: StudyResults) -> None:
-    assert report.picture(results).startswith(b"\x89PNG")
+    assert report.main_figure(results).png().startswith(b"\x89PNG")
 
 
 def test_losses_are_paired_by_image(results: StudyResults) -> None:

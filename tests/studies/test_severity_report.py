@@ -94,7 +94,7 @@ def test_the_answer_states_the_known_effects(results: StudyResults) -> None:
     assert "becomes 0.50 [0.50, 0.50] (noise 0.0) and 3.00 [3.00, 3.00] (noise 0.1) times the predicted one" in noise
     assert "trained with that noise: 1.00 [1.00, 1.00] (noise 0.0) and 1.00 [1.00, 1.00] (noise 0.1)" in noise
     assert "universal encoder: 1.00" in noise
-    assert "jpeg (true over predicted 1.00 [1.00, 1.00])" in others
+    assert "JPEG (true over predicted 1.00 [1.00, 1.00])" in others
 
 
 @pytest.mark.parametrize(("noise", "words"), [("0.1", "trusts itself too much"), ("0.0", "trusts itself too little")])
@@ -115,10 +115,10 @@ def test_without_a_matched_encoder_it_cannot_say() -> None:
 def test_views_put_side_by_side_what_differs_in_one_thing(results: StudyResults) -> None:
     views = {view.title: list(view.columns) for view in report.views(read_series(results))}
     assert views == {
-        "gaussian blur encoder, trained at noise 0.05, on gaussian blur": ["noise 0.0", "noise 0.05", "noise 0.1"],
-        "universal encoder, on gaussian blur": ["noise 0.0", "noise 0.05", "noise 0.1"],
-        "gaussian blur encoders, each at the noise it was trained at": ["noise 0.0", "noise 0.05", "noise 0.1"],
-        "each degradation's own encoder, noise 0.05": ["gaussian blur", "jpeg"],
+        "Gaussian blur encoder, trained at noise 0.05, on Gaussian blur": ["noise 0.0", "noise 0.05", "noise 0.1"],
+        "universal encoder, on Gaussian blur": ["noise 0.0", "noise 0.05", "noise 0.1"],
+        "Gaussian blur encoders, each at the noise it was trained at": ["noise 0.0", "noise 0.05", "noise 0.1"],
+        "each degradation's own encoder, noise 0.05": ["Gaussian blur", "JPEG"],
     }
 
 
@@ -127,7 +127,7 @@ def test_sections_are_drawn(results: StudyResults) -> None:
         html = section(results).html
         assert html.count("<svg") == (0 if section == report.trivial_section else 4)
         assert "nan" not in html.lower().replace("finance", "")
-    assert report.picture(results).startswith(b"\x89PNG")
+    assert report.main_figure(results).png().startswith(b"\x89PNG")
 
 
 def test_trivial_predictors_stand_beside_the_prediction(results: StudyResults) -> None:

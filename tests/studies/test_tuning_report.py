@@ -35,13 +35,13 @@ def test_a_search_of_two_objectives_is_told_and_drawn(tmp_path: Path) -> None:
     assert "It is better, beyond its interval, on 2 of 2 tasks." in said
     assert "at no more NFE than the default's changes PSNR on test images by " in said
     assert "NFE instead of 50.0)" in said
-    assert "most is due to offset db on gaussian blur (" in said
+    assert "most is due to offset db on Gaussian blur (" in said
     assert "Used on another task, a tuned setting differs from that task's own by −" in said
     assert "with trial " in said
     sections = [section(results) for section in SECTIONS]
     assert all(section is not None for section in sections)
     html = "".join(section.html for section in sections if section is not None)
-    assert "gaussian blur, default" in html
+    assert "Gaussian blur, default" in html
     assert "offset db (−3 to 9)" in html
 
 

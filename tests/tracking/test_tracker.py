@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from markupsafe import Markup
 from synthetic_study import make_results
 from wandb_runs import TIMEOUT, Kept, Taught, Weights, end, offline_runs, only, read_run, wait_until
 
@@ -125,7 +127,7 @@ def test_a_study_is_recorded_with_its_table_and_what_it_is_made_of(tmp_path: Pat
     Taught().ensure(Runtime(tmp_path, tracker=tracker))
     (any_record,) = tracker.records.values()
     tracker.records = dict.fromkeys(computed, any_record)
-    definition = Study(cell=Taught(), axes={}, picture=lambda _: b"png")
+    definition = Study(cell=Taught(), axes={}, main_figure=lambda _: SimpleNamespace(html=Markup, png=lambda: b"png"))
     publish(definition, results, tmp_path / "study", Runtime(tmp_path, tracker=tracker))
     record = tracker.records[results.identity]
     assert (record.run_id, record.job_type, record.folder) == (results.identity, "study", "study")

@@ -64,9 +64,8 @@ def study(
     overrides = read_overrides(context)
     resources = {path: overrides.pop(path) for path in list(overrides) if path.startswith("cluster.")}
     ensure = _ensure(jobs, cluster, device, resources)
-    with open_runtime(
-        runs, device if cluster is None else "cpu", batch_size, rerun, folder_name(name), (preset,)
-    ) as runtime:
+    device = device if cluster is None else "cpu"
+    with open_runtime(runs, device, batch_size, rerun, folder_name(name), (preset,)) as runtime:
         results, folder = run_study(name, preset, overrides, runtime, use_reference=reference, ensure=ensure)
         if results is None:
             runtime.progress.say(f"{name}: done, in {folder}")
@@ -102,9 +101,8 @@ def run(
         own = {path: value for path, value in given.items() if path not in agent.config}
         stage = base_cell(name, preset, own).replace(agent.config)
         stage.check()
-        with open_runtime(
-            runs, device, batch_size, rerun, None if agent.is_live else folder_name(name), (preset,)
-        ) as runtime:
+        group = None if agent.is_live else folder_name(name)
+        with open_runtime(runs, device, batch_size, rerun, group, (preset,)) as runtime:
             for part in parts_of(stage) if rungs else [stage]:
                 agent.log(part.ensure(runtime), getattr(part, "split", "test"))
             print_cell(stage, stage.folder(runtime), runtime.progress)

@@ -12,14 +12,9 @@ from workbench.metrics.likeness import (
     spectral_matrix,
 )
 from workbench.metrics.mantel import MantelResult, mantel_test
-from workbench.metrics.ordering import (
-    gain_over_trivial,
-    ordering_accuracy,
-    own_ordering_accuracy,
-    spearman_across,
-    spearman_within,
-)
+from workbench.metrics.ordering import ordering_accuracy, own_ordering_accuracy
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
+from workbench.metrics.ranks import gain_over_trivial, spearman, spearman_across, spearman_within
 from workbench.metrics.reconstruction import psnr, ssim, ssim_columns, ssim_valid
 from workbench.metrics.scaling import Map, average_linkage, classical_map
 from workbench.metrics.statistics import (
@@ -29,7 +24,6 @@ from workbench.metrics.statistics import (
     mean_intervals,
     paired_difference,
     ratio_of_means,
-    spearman,
 )
 
 __all__ = [

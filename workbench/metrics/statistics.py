@@ -1,4 +1,4 @@
-"""Means, paired differences and rank correlations over images, with 95 % bootstrap intervals (BCa, Efron 1987)."""
+"""Means and paired differences over images, with 95 % bootstrap intervals (BCa, Efron 1987)."""
 
 import math
 import warnings
@@ -104,15 +104,6 @@ def ratio_of_means(numerator: ArrayLike, denominator: ArrayLike) -> Estimate:
     return _estimate(ratio, [*checked_pair(numerator, denominator)])
 
 
-def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
-    """Spearman's rank correlation over images, ties at their average rank; NaN where either is constant.
-
-    Raises:
-        UserError: for different lengths, NaN or infinite values.
-    """
-    return _estimate(rank_correlation, [*checked_pair(x, y)])
-
-
 def first_crossing(x: ArrayLike, values: ArrayLike, level: float) -> Estimate:
     """The first x at which the mean over images reaches `level`, interpolated linearly; the last x where it never does.
 
@@ -138,17 +129,6 @@ def first_crossing(x: ArrayLike, values: ArrayLike, level: float) -> Estimate:
         return np.where(reached[..., 0], positions[0], np.where(reached.any(-1), at, positions[-1]))
 
     return _estimate(crossing, samples)
-
-
-def rank_correlation(x: Values, y: Values, axis: int) -> Values:
-    """Spearman's rank correlation along an axis, ties at their average rank; NaN where either is constant."""
-    from scipy.stats import rankdata
-
-    x_rank, y_rank = rankdata(x, axis=axis), rankdata(y, axis=axis)
-    x_rank = x_rank - x_rank.mean(axis=axis, keepdims=True)
-    y_rank = y_rank - y_rank.mean(axis=axis, keepdims=True)
-    scale = np.sqrt((x_rank**2).sum(axis=axis) * (y_rank**2).sum(axis=axis))
-    return quotient((x_rank * y_rank).sum(axis=axis), scale)
 
 
 def quotient(numerator: ArrayLike, denominator: ArrayLike) -> Values:
@@ -211,7 +191,7 @@ def figures_of_means(figures: Callable[[Means], Means], rows: Mapping[str, Array
 
     def stacked(numbers: Values, **_: int) -> Values:
         """(figures, batch) of (batch, m) image numbers, or (figures,) of (m,)."""
-        means = _multiplicities(np.atleast_2d(numbers).astype(np.int64), num_images) @ matrix / numbers.shape[-1]
+        means = multiplicities(np.atleast_2d(numbers).astype(np.int64), num_images) @ matrix / numbers.shape[-1]
         result = np.concatenate(list(of_means(means).values()), axis=1).T
         return result if numbers.ndim > 1 else result[:, 0]
 
@@ -248,7 +228,7 @@ def _common_length(arrays: Mapping[str, Values]) -> int:
     return lengths.pop()
 
 
-def _multiplicities(numbers: NDArray[np.int64], num_images: int) -> Values:
+def multiplicities(numbers: NDArray[np.int64], num_images: int) -> Values:
     """How often each image stands in each row of image numbers, (rows, images)."""
     rows = len(numbers)
     offset = num_images * np.arange(rows)[:, None]

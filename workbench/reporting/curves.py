@@ -13,7 +13,8 @@ import numpy as np
 from workbench.config import UserError
 from workbench.metrics import Estimate
 from workbench.reporting.figures import _INK, _LABEL, _SMALL, _TITLE, _WIDTH, _canvas, _text, _title_lines
-from workbench.reporting.quantities import image_count, readable
+from workbench.reporting.formats import image_count
+from workbench.reporting.labels import readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.config import UserError
 from workbench.metrics import Estimate
-from workbench.reporting.quantities import image_count, number, readable
+from workbench.reporting.formats import image_count, number
+from workbench.reporting.labels import readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

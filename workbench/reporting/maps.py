@@ -25,7 +25,8 @@ from workbench.reporting.figures import (
     _title_lines,
     _wrapped,
 )
-from workbench.reporting.quantities import image_count, readable
+from workbench.reporting.formats import image_count
+from workbench.reporting.labels import readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

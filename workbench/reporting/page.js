@@ -34,6 +34,17 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// A link into what is folded away opens it; so does one to a folded section.
+const reveal = () => {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  for (let e = target; e; e = e.parentElement) if (e.tagName === "DETAILS") e.open = true;
+  target.querySelector(":scope > details.folded")?.setAttribute("open", "");
+  target.scrollIntoView();
+};
+addEventListener("hashchange", reveal);
+reveal();
+
 // What is folded away is opened for print, and folded again afterwards.
 let unfolded = [];
 addEventListener("beforeprint", () => {

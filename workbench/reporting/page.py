@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from workbench.config import as_override
 from workbench.files import write_whole
-from workbench.reporting.quantities import readable
+from workbench.reporting.labels import readable
 
 if TYPE_CHECKING:
     from workbench.results import StudyResults
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page. `html` is put in as it is: whoever makes it escapes what is not his own."""
+    """A part of a page. `html` is put in as it is: whoever makes it escapes what is not his own.
+
+    A `folded` one is closed until a reader opens it or follows a link into it; print shows it whole.
+    """
 
     title: str
     html: str
+    folded: bool = False
 
     @property
     def anchor(self) -> str:
@@ -53,12 +57,20 @@ def side_by_side(figures: Sequence[Markup]) -> Markup:
     )
 
 
-def render(results: "StudyResults", sections: Sequence[Section], path: Path, answer: Sequence[str] = ()) -> Path:
+def render(
+    results: "StudyResults",
+    sections: Sequence[Section],
+    path: Path,
+    answer: Sequence[str] = (),
+    *,
+    pictures: Markup = Markup(),  # noqa: B008 a string, which cannot change
+    figure: Markup = Markup(),  # noqa: B008
+) -> Path:
     """Write the page of `results` to `path` and return it.
 
-    The first paragraph of the study's docstring is the question, what follows it stands small below. The page holds, in
-    this order: the question, the answer (`answer`, one sentence each), notes on what is absent, the contents, the
-    sections (restored examples last), and how it was made: command, settings and provenance.
+    It holds, in this order: the question (first paragraph of the study's docstring), a strip of pictures, the main
+    figure beside the answer (one sentence each), what was expected (the docstring's rest, folded), notes on what is
+    absent, the contents, the sections, and how it was made: command, settings and provenance.
     """
     question, *background = paragraphs(results.question)
     provenance = dict(results.provenance)
@@ -70,6 +82,9 @@ def render(results: "StudyResults", sections: Sequence[Section], path: Path, ans
         question=question,
         background=[_with_command(text) for text in background],
         answer=answer,
+        pictures=pictures,
+        figure=figure,
+        too_small=results.too_small,
         sections=sections,
         axes=[(readable(name), [readable(label) for label in labels]) for name, labels in results.axes.items()],
         settings=settings,

@@ -1,17 +1,20 @@
 """Give a study's results to people: the page, the terminal, W&B."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from workbench.catalogue import is_users, study_names
 from workbench.config import UserError
 from workbench.files import locked, whole
 from workbench.progress import Progress
 from workbench.reporting.index import recipe_of, write_index, write_summary
+from workbench.reporting.labels import with_one_ssim
+from workbench.reporting.opening import picture_strip
 from workbench.reporting.page import render
-from workbench.reporting.quantities import with_one_ssim
 from workbench.reporting.tables import terminal_table
 from workbench.tracking.record import Record, Table
 
@@ -44,11 +47,10 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
     results = _comparable(results)
     with locked(folder):
         page, answer = draw(study, results, folder)
-        if study.picture is not None:
-            with whole(folder / PICTURE) as partial:
-                partial.write_bytes(study.picture(results))
     if results.num_images and len(results.examples) <= MOST_SHOWN:  # more are for the page
         runtime.progress.show(terminal_table(results))
+    if results.too_small:
+        runtime.progress.say(results.too_small)
     for sentence in answer:
         runtime.progress.say(f"- {sentence}")
     runtime.progress.say(f"page: {page}")
@@ -56,13 +58,20 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
     runtime.tracker.record(_record(study, results, folder, runtime))
 
 
-def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, list[str]]:
-    """Write the page below `folder`, and beside it what an index says of it; (page, answer)."""
+def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, Sequence[str]]:
+    """Write the page below `folder`, and beside it its main figure and what an index says of it; (page, answer)."""
     page = folder / "report" / "index.html"
     results = _comparable(results)
-    answer = study.answer(results) if study.answer is not None else []
-    sections = [drawn for section in study.report if (drawn := section(results)) is not None]
-    render(results, sections, page, answer)
+    found = study.read(results)  # once, for all that is drawn and said
+    answer = study.answer(found) if study.answer is not None else []
+    sections = [drawn for section in study.report if (drawn := section(found)) is not None]
+    figure = study.main_figure(found) if study.main_figure is not None else None
+    pictures = picture_strip(results, study.example(found) if study.example is not None else None)
+    html = figure.html() if figure is not None else Markup()
+    render(results, sections, page, answer, pictures=pictures, figure=html)
+    if figure is not None:
+        with whole(folder / PICTURE) as partial:
+            partial.write_bytes(figure.png())
     write_summary(results, answer, page.parent)
     return page, answer
 
@@ -173,7 +182,7 @@ def _record(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
         artifact=f"study-{results.name}",
         artifact_type="results",
         table=_means(results),
-        picture=PICTURE if study.picture is not None else None,
+        picture=PICTURE if study.main_figure is not None else None,
     )
 
 

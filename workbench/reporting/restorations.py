@@ -16,9 +16,9 @@ from workbench.measurement import Measurement
 from workbench.metrics import Estimate, mean_interval, psnr
 from workbench.reporting.curves import Line, curves
 from workbench.reporting.figures import svg
+from workbench.reporting.formats import number
 from workbench.reporting.page import Section, paragraph, side_by_side
 from workbench.reporting.pictures import Card, Picture, Strip, gallery
-from workbench.reporting.quantities import number
 from workbench.restorer import Restored, Restorer
 from workbench.severity.estimate import error_variance
 from workbench.severity.start import Matched

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from workbench.metrics import Estimate, mean_interval
-from workbench.reporting.quantities import QUANTITIES, image_count, number, readable
+from workbench.reporting.formats import image_count, number
+from workbench.reporting.labels import QUANTITIES, readable
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -1,11 +1,12 @@
-"""What the columns of a study's results mean: label, unit and how many decimals are worth reading."""
+"""The one table of what things are called, on pages, in figures, tables and the terminal.
 
-import math
-from collections.abc import Iterable, Sequence
+`QUANTITIES` are the columns of a study's results: label, unit and how many decimals are worth reading. `LABELS` are the
+names of kinds (degradations, encoders, autoencoders, solvers, start rules) as readers know them.
+"""
+
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from workbench.metrics import Estimate
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -43,6 +44,37 @@ QUANTITIES: dict[str, Quantity] = {
     "seconds": Quantity("Time", "ms", 1, scale=1e3, better=-1),
 }
 
+LABELS: dict[str, str] = {
+    "gaussian_blur": "Gaussian blur",
+    "gaussian_noise": "Gaussian noise",
+    "haze": "haze",
+    "jpeg": "JPEG",
+    "motion_blur_crf": "motion blur + CRF",
+    "random_inpainting": "random inpainting",
+    "super_resolution": "super-resolution",
+    "mixture": "universal",  # what a severity encoder trained on a mixture of degradations is called everywhere
+    "kl": "KL",
+    "pca": "PCA",
+    "tiny": "tiny",
+    "vq": "VQ",
+    "vqgan": "VQ-GAN",
+    "decode_only": "decoded only",
+    "gml_dps": "GML-DPS",
+    "ldps": "LDPS",
+    "no_guidance": "no guidance",
+    "psld": "PSLD",
+    "resample": "ReSample",
+    "ddim": "DDIM",
+    "ddpm": "DDPM",
+    "mahalanobis": "Mahalanobis",
+    "oracle_gaussian": "closed form",
+    "oracle_variance": "true variance",
+    "snr_match": "SNR matching",
+    "cifar10": "CIFAR-10",
+    "fashion_mnist": "Fashion-MNIST",
+}
+"""Kind -> what readers call it; of kinds that are not here, underscores become spaces."""
+
 
 def with_one_ssim(frame: "DataFrame") -> "DataFrame":
     """The rows with the one SSIM by which all of them can be compared.
@@ -57,44 +89,13 @@ def with_one_ssim(frame: "DataFrame") -> "DataFrame":
 
 
 def readable(label: str) -> str:
-    """A config's label in words: "gaussian_blur" becomes "gaussian blur"."""
-    return label.replace("_", " ")
+    """A config's label as readers know it: "all but motion_blur_crf" becomes "all but motion blur + CRF".
+
+    Kinds within a longer label are replaced one by one. What is readable already stays as it is.
+    """
+    return re.sub(r"\w+", lambda word: LABELS.get(word[0], word[0]), label).replace("_", " ")
 
 
-def number(value: float, decimals: int) -> str:
-    """`value` for readers: a true minus sign, no negative zero, "n/a" for NaN."""
-    if math.isnan(value):
-        return "n/a"
-    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def spoken(estimate: Estimate, decimals: int, unit: str = "") -> str:
-    """An estimate in a sentence: "2.50 [2.31, 2.70]", the unit, if given, behind the mean."""
-    interval = f" [{number(estimate.low, decimals)}, {number(estimate.high, decimals)}]"
-    return number(estimate.mean, decimals) + unit + ("" if math.isnan(estimate.low) else interval)
-
-
-def percent(part: Estimate, decimals: int = 0) -> str:
-    """A part of 1 in a sentence: "91 % [89, 92]"."""
-    return spoken(part.scaled(100), decimals, " %")
-
-
-def ranged(values: Sequence[float], decimals: int) -> str:
-    """The least and the largest of figures: "0.98 to 1.03"; one, where they read alike."""
-    low, high = number(min(values), decimals), number(max(values), decimals)
-    return low if low == high else f"{low} to {high}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence: "a, b and c"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def image_count(estimates: Iterable[Estimate]) -> str:
-    """How many images estimates are over: "n = 128 images", "n = 96 to 128 images"; empty where there are none."""
-    counts = {estimate.num_images for estimate in estimates if estimate.num_images}
-    if not counts:
-        return ""
-    low, high = min(counts), max(counts)
-    unit = "image" if high == 1 else "images"
-    return f"n = {low} {unit}" if low == high else f"n = {low} to {high} {unit}"
+def capital(text: str) -> str:
+    """Text that begins a line: its first letter is a capital, and acronyms stay as they are."""
+    return text[:1].upper() + text[1:]

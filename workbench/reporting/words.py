@@ -1,0 +1,92 @@
+"""The words of a study: Jinja templates in its folder `templates`, filled in from typed results.
+
+A template of a section, NAME.html.jinja, is HTML into which figures and tables are put, and says the section's title
+itself: `{% set title = "What does it lose?" %}`. One of sentences, NAME.txt.jinja, is plain text; blank lines part its
+sentences. A name that is not given is an error (StrictUndefined), so a template cannot fall behind the code.
+
+Filters, of an `Estimate`: `dB` ("2.31 dB [2.10, 2.52]"), `signed_dB` ("+0.31 dB [0.21, 0.41]"), `percent`,
+`estimate(decimals, unit)`. Of a number: `number(decimals)`, `count` ("67,584"), `p_value`. Of names: `label`,
+`listed`, `capital`.
+"""
+
+import functools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from workbench.reporting.formats import listed, number, p_value, percent, signed, spoken
+from workbench.reporting.labels import capital, readable
+from workbench.reporting.page import Section, paragraphs
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from workbench.metrics import Estimate
+
+MOST_SENTENCES = 5
+"""Of an answer."""
+
+
+class Words:
+    """The templates in a folder: `WORDS = Words(Path(__file__).with_name("templates"))`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def section(self, name: str, *, folded: bool = False, **values: Any) -> Section:
+        """A section of the page from NAME.html.jinja.
+
+        Args:
+            folded: whether it is closed until a reader opens it.
+            values: what the template puts in: figures and tables as `Markup`, results as they are.
+        """
+        filled = self._environment.get_template(f"{name}.html.jinja").make_module(values)
+        return Section(str(filled.title), Markup(str(filled)), folded)  # type: ignore[attr-defined]
+
+    def sentences(self, name: str = "answer", **values: Any) -> list[str]:
+        """The sentences of NAME.txt.jinja, each in one line."""
+        text = self._environment.get_template(f"{name}.txt.jinja").render(values)
+        return [re.sub(r"\s+", " ", sentence) for sentence in paragraphs(text) if sentence]
+
+    @functools.cached_property
+    def _environment(self) -> "Environment":
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        environment = Environment(
+            loader=FileSystemLoader(self.folder),
+            autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= FILTERS
+        return environment
+
+
+def _decibels(value: "Estimate", decimals: int = 2) -> str:
+    return spoken(value, decimals, " dB")
+
+
+def _signed_decibels(value: "Estimate", decimals: int = 2) -> str:
+    return signed(value, decimals, " dB")
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+FILTERS = {
+    "dB": _decibels,
+    "signed_dB": _signed_decibels,
+    "percent": percent,
+    "estimate": spoken,
+    "number": number,
+    "count": _count,
+    "p_value": p_value,
+    "label": readable,
+    "listed": listed,
+    "capital": capital,
+}
+"""What templates may do with values."""
