@@ -110,7 +110,7 @@ COMMANDS = {
     "endless runs": (("study", *ROBUSTNESS, f"--runs={'x' * 300}"), "is not writable (File name too long)"),
     "factory": (
         ("run", *ROBUSTNESS, PHYSICS, "--degradation.factory=[red]x"),
-        "'[red]x' names nothing in a module: write it",
+        "'[red]x' names nothing in a module",
     ),
     "settings": (
         ("run", *ROBUSTNESS, PHYSICS, "--degradation.factory=os:getcwd", '--degradation.settings={"a": 1e400}'),

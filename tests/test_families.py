@@ -27,8 +27,6 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(families, "_allowed", set())
     monkeypatch.delitem(sys.modules, "mine_parts", raising=False)
-    # classes of an earlier test's module may not have been collected yet
-    monkeypatch.setattr(families, "external_kinds", dict)
     importlib.invalidate_caches()
     yield Outside.make(tmp_path)
     sys.modules.pop("mine_parts", None)

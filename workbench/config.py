@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args, get_origin
 
@@ -200,7 +201,7 @@ def kind_of(member: type[Config]) -> str:
 def external_kinds() -> dict[str, type[Config]]:
     """The members from outside that are defined, by their kind MODULE:CLASS; see workbench/families.py."""
     with_kind = {kind_of(cls): cls for cls in _below(Config) if "kind" in cls.model_fields}
-    return {kind: cls for kind, cls in with_kind.items() if ":" in kind}
+    return {kind: cls for kind, cls in with_kind.items() if ":" in kind and cls.__module__ in sys.modules}
 
 
 def _changes(path: str, here: Any, there: Any, plain_there: Any) -> Iterator[tuple[str, Any]]:
