@@ -151,12 +151,10 @@ def sample(prior: "Prior", autoencoder: "Autoencoder", stage: TrainPrior, runtim
     sampler = DDIM(num_steps=min(NUM_STEPS, stage.prior.num_timesteps))
     shape = autoencoder.latent_shape(stage.data.image_shape)
     z = torch.randn(NUM_SAMPLES, *shape, generator=randomness.generator("zoo", "samples")).to(runtime.device)
-    grid = [*sampler.grid(prior.schedule).tolist(), -1]
-    for now, following in itertools.pairwise(grid):
-        timestep = torch.full((NUM_SAMPLES,), now, device=z.device)
-        z0_hat, eps = prior.predict(z, timestep)
-        a, a_next = (prior.schedule.alpha_bar_at(torch.full((NUM_SAMPLES,), t)) for t in (now, following))
-        z = sampler.step(z0_hat, eps, a, a_next, torch.zeros_like(z))
+    chain = sampler.chain(prior.levels, z.shape[1:])
+    for time, (a, a_next) in zip(chain.time, itertools.pairwise(chain.alpha_bar), strict=True):
+        z0_hat, eps = prior.predict(z, time.expand(NUM_SAMPLES))
+        z = sampler.step(z0_hat, eps, a.expand(NUM_SAMPLES), a_next.expand(NUM_SAMPLES), torch.zeros_like(z))
     return autoencoder.decode(z).clamp(0, 1)
 
 

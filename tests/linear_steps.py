@@ -4,12 +4,12 @@ from collections import Counter
 from typing import Any
 
 import torch
-from stubs import LinearAutoencoder, LinearPrior, images
+from stubs import LinearAutoencoder, LinearPrior, chain, images
 from torch import Tensor
 
 from workbench import randomness
 from workbench.degradations import Degradation
-from workbench.diffusion import DDPM
+from workbench.diffusion import DDPM, Chain
 from workbench.solvers import Networks, Step
 
 NUM = 3
@@ -22,8 +22,7 @@ def step_of(degradation: Degradation, **changes: Any) -> Step:
     given = {
         "z": z,
         "position": torch.tensor([299, 879, 996]),
-        "timestep": torch.tensor([700, 120, 3]),
-        "timestep_next": torch.tensor([690, 119, -1]),
+        "chain": chain_through((299, 700, 690), (879, 120, 119), (996, 3, -1)),
         "noise": noise,
         "measurement": degradation.measure(x, torch.tensor([0.2, 0.5, 0.9]), ids, 0),
         "networks": Networks(
@@ -32,6 +31,17 @@ def step_of(degradation: Degradation, **changes: Any) -> Step:
         "sampler": DDPM(num_steps=1000),
     }
     return Step(**(given | changes))
+
+
+def chain_through(*steps: tuple[int, int, int]) -> Chain:
+    """A chain of 1000 levels with given steps: (position, timestep, the next one), -1 for the clean end."""
+    whole = chain()
+    time, alpha_bar = whole.time.clone(), whole.alpha_bar.clone()
+    levels = torch.cat([chain().all_timesteps("a test"), torch.ones(1).double()])
+    for position, timestep, following in steps:
+        time[position] = timestep
+        alpha_bar[position], alpha_bar[position + 1] = levels[timestep], levels[following]
+    return Chain(time, alpha_bar, whole.by_timestep)
 
 
 def jacobian(step: Step) -> tuple[Tensor, Tensor]:

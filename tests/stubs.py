@@ -11,16 +11,21 @@ from workbench import randomness
 from workbench.autoencoders import Autoencoder
 from workbench.degradations import Degradation
 from workbench.degradations.base import Params
-from workbench.diffusion import Prior
+from workbench.diffusion import Chain, Prior
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
-from workbench.testing import LinearAutoencoder, latent_diffusion_schedule
+from workbench.testing import LinearAutoencoder, latent_diffusion_levels
 from workbench.testing.linear import BETA_END, BETA_START, CHANNELS, NUM_TIMESTEPS, orthogonal
 from workbench.testing.linear import ModelConfig as Config
 
 __all__ = ["LinearAutoencoder"]
 
-schedule = latent_diffusion_schedule
+levels = latent_diffusion_levels
+
+
+def chain(num_steps: int = 1000) -> Chain:
+    """So many of the default noise levels."""
+    return levels().chain(num_steps, (CHANNELS, 4, 4))
 
 
 class LinearUNet(nn.Module):

@@ -124,7 +124,7 @@ def test_results_do_not_depend_on_slots_batches_or_order(num_slots: int, size: i
 def test_nfe_is_what_the_start_leaves_of_the_grid() -> None:
     r = restorer()
     whole = joined(r.restore(batches()))
-    grid = r.sampler.grid(r.prior.schedule)
+    grid = r.sampler.chain(r.prior.levels, (4, 4, 4)).time
     steps_left = [int((grid <= t).sum()) for t in whole["start_timestep"].tolist()]
     assert whole["nfe"].tolist() == steps_left
     assert len(set(steps_left)) > 3
@@ -238,10 +238,9 @@ def test_oracles_are_told_the_truth_of_their_own_images() -> None:
 
     whole = joined(r.restore(batches(), truth))
     s2 = (whole["z_hat"] - r.autoencoder.encode(x)).flatten(1).var(1)
-    snr = r.prior.schedule.snr
-    grid = r.sampler.grid(r.prior.schedule)
+    chain = r.sampler.chain(r.prior.levels, (4, 4, 4))
     for v, begun in zip(s2.tolist(), whole["start_timestep"].tolist(), strict=True):
-        assert begun == int(grid[snr[grid] <= 1 / v].min())
+        assert begun == int(chain.time[chain.snr <= 1 / v].min())
 
 
 class LinearOnly(NoGuidance):

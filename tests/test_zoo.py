@@ -211,15 +211,15 @@ def test_the_shipped_latents_have_unit_variance(autoencoder: Autoencoder, x: Ima
 
 
 def test_the_shipped_prior_knows_these_latents(autoencoder: Autoencoder, prior: Prior, x: Images) -> None:
-    """It removes half of the noise at least, which needs the right latents, scale and schedule."""
+    """It removes half of the noise at least, which needs the right latents, scale and noise levels."""
     from workbench.diffusion import diffuse
     from workbench.randomness import generator
 
     assert prior.latent_channels == autoencoder.latent_channels
-    timestep = torch.full((64,), prior.schedule.num_timesteps // 3)
+    timestep = torch.full((64,), prior.levels.num_timesteps // 3)
     with torch.no_grad():
         z0 = autoencoder.encode(x[:64])
-        a = prior.schedule.alpha_bar_at(timestep)
+        a = prior.levels.alpha_bar_at(timestep)
         eps = torch.randn(z0.shape, generator=generator("zoo"))
         z0_hat, _ = prior.predict(diffuse(z0, eps, a), timestep)
     added = float(((1 - a) / a)[0])

@@ -17,7 +17,7 @@ from workbench.severity.budget import Budget
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.fusion import Fusion
 from workbench.severity.recalibration import Recalibration
-from workbench.severity.situation import Situation, Start, StartRule, timestep_at
+from workbench.severity.situation import Situation, Start, StartRule
 from workbench.solvers.base import Networks, Precision, Solver
 from workbench.solvers.engine import Engine, Finished, Task, time_on
 from workbench.tensors import Ids, Images, Latents, Measurements
@@ -42,7 +42,7 @@ class Restored:
         var_hat: its predicted error variance, (batch,).
         start_variance: the error variance that the start rule matched, (batch,); NaN where it matches none.
         distrusted: whether the residual contradicted the severity encoder, where the start rule asks.
-        start_timestep: timestep of the first network evaluation; -1 where there was none.
+        start_timestep: what the prior is told at its first evaluation (`Chain.recorded_time`); -1 where there was none.
         fell_back: whether the chain began from pure noise because the start rule could not use z_hat.
         diverged: whether the latent left all bounds; x_hat is then what it was before that step, decoded.
         nfe, decoder_evals, encoder_evals: evaluations of the prior, of D and of E (severity encoder included).
@@ -124,7 +124,7 @@ class Restorer:
         """
         engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
         begun: dict[int, dict[str, Tensor]] = {}
-        tasks = (self._begin(m, engine.grid, truth(m) if truth else None, begun) for m in measurements)
+        tasks = (self._begin(m, engine, truth(m) if truth else None, begun) for m in measurements)
         for finished in engine.run(tasks):
             yield self._end(finished, begun)
 
@@ -138,7 +138,7 @@ class Restorer:
 
     @torch.no_grad()
     def _begin(
-        self, measurement: Measurement, grid: Tensor, truth: Latents | None, begun: dict[int, dict[str, Tensor]]
+        self, measurement: Measurement, engine: Engine, truth: Latents | None, begun: dict[int, dict[str, Tensor]]
     ) -> Task:
         """Estimate severity and choose the start; what is known of each image goes to `begun`, by id."""
         clock = time_on(measurement.y.device)
@@ -146,14 +146,14 @@ class Restorer:
         if len(set(keys)) < len(keys) or not begun.keys().isdisjoint(keys):
             raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
         estimate = self.estimator.estimate(self._seen(measurement.y, measurement))
-        noise = randomness.normal(measurement.ids, (self.seed, "start"), tuple(estimate.z_hat.shape[1:]))
+        shape = tuple(estimate.z_hat.shape[1:])
+        chain, noise = engine.chain(shape), randomness.normal(measurement.ids, (self.seed, "start"), shape)
         accounts = [Counter(severity_encoder=1) for _ in keys]
         networks = Networks(self.autoencoder, self.prior, self.degradation, accounts)
         situation = Situation(
             estimate,
             measurement,
-            self.prior.schedule,
-            grid,
+            chain,
             noise.to(estimate.z_hat),
             truth,
             forward=networks.forward,
@@ -168,10 +168,11 @@ class Restorer:
         else:
             num_images = len(measurement)
             start = Start(
-                estimate.z_hat, torch.full((num_images,), len(grid)), torch.zeros(num_images, dtype=torch.bool)
+                estimate.z_hat, torch.full((num_images,), len(chain)), torch.zeros(num_images, dtype=torch.bool)
             )
         matched = torch.full((len(measurement),), torch.nan) if start.variance is None else start.variance.float()
         distrusted = torch.zeros(len(measurement), dtype=torch.bool) if start.distrusted is None else start.distrusted
+        times = chain.recorded_time(start.position)
         share = (time_on(start.z.device) - clock) / len(measurement)
         for i, key in enumerate(keys):
             begun[key] = {
@@ -179,7 +180,7 @@ class Restorer:
                 "var_hat": estimate.var_hat[i].mean(),
                 "start_variance": matched[i],
                 "distrusted": distrusted[i],
-                "start_timestep": timestep_at(grid, start.position[i]),
+                "start_timestep": times[i],
                 "fell_back": start.fell_back[i],
                 "start_seconds": torch.tensor(share),
             }
@@ -236,9 +237,9 @@ class Restorer:
         device = next(self.prior.parameters()).device
         x = torch.zeros(1, *image_shape, device=device)
         z = torch.zeros(1, *self.autoencoder.latent_shape(image_shape), device=device)
-        timestep = torch.zeros(1, dtype=torch.int64, device=device)
+        time = torch.zeros(1)
         calls: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
-            "prior": (lambda z: self.prior.predict(z, timestep)[0], z),
+            "prior": (lambda z: self.prior.predict(z, time)[0], z),
             "decoder": (self.autoencoder.decode, z),
             "encoder": (self.autoencoder.encode, x),
         }

@@ -8,11 +8,11 @@
 | Variances | batch, 1, 1, 1 (broadcasts over latents) | of the latent error, in units of the latents' variance |
 | Severities | batch | in [0, 1]; 0 is the mildest level of a degradation |
 | Scalars | batch | one float an image |
-| Timesteps | batch | int64 index into alpha_bar, 0 ... T - 1 |
+| Times | batch | what the prior's network is told of the noise level; DDPM's timesteps 0 ... T - 1 are whole numbers |
 | Ids | batch | int64 content hash of the clean image |
 """
 
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Real
 from torch import Tensor
 
 Images = Float[Tensor, "batch channel height width"]
@@ -21,5 +21,5 @@ Latents = Float[Tensor, "batch latent_channel latent_height latent_width"]
 Variances = Float[Tensor, "batch 1 1 1"]
 Severities = Float[Tensor, "batch"]
 Scalars = Float[Tensor, "batch"]
-Timesteps = Int64[Tensor, "batch"]
+Times = Real[Tensor, "batch"]
 Ids = Int64[Tensor, "batch"]

@@ -56,8 +56,8 @@ def target(prediction: str, z0: Tensor, eps: Tensor, a: Tensor) -> Tensor:
 @every_prediction
 def test_a_perfect_network_gives_the_clean_latent_and_the_noise(prediction: str) -> None:
     z0, eps, timestep = draws()
-    prior = prior_that_answers(prediction, lambda z, t: target(prediction, z0, eps, prior.schedule.alpha_bar_at(t)))
-    z0_hat, eps_hat = prior.predict(diffuse(z0, eps, prior.schedule.alpha_bar_at(timestep)), timestep)
+    prior = prior_that_answers(prediction, lambda z, t: target(prediction, z0, eps, prior.levels.alpha_bar_at(t)))
+    z0_hat, eps_hat = prior.predict(diffuse(z0, eps, prior.levels.alpha_bar_at(timestep)), timestep)
     torch.testing.assert_close(z0_hat, z0, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(eps_hat, eps, rtol=1e-3, atol=1e-3)
 
@@ -67,7 +67,7 @@ def test_whatever_the_network_answers_the_two_estimates_add_up_to_z(prediction: 
     z, output, timestep = draws()
     prior = prior_that_answers(prediction, lambda *_: output)
     z0_hat, eps_hat = prior.predict(z, timestep)
-    torch.testing.assert_close(diffuse(z0_hat, eps_hat, prior.schedule.alpha_bar_at(timestep)), z, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(diffuse(z0_hat, eps_hat, prior.levels.alpha_bar_at(timestep)), z, rtol=1e-4, atol=1e-4)
 
 
 @every_prediction
@@ -99,7 +99,7 @@ def test_the_training_loss_of_a_perfect_network_is_zero(prediction: str) -> None
     z0, _, _ = draws(64)
 
     def from_truth(z: Tensor, timestep: Tensor) -> Tensor:
-        a = prior.schedule.alpha_bar_at(timestep)
+        a = prior.levels.alpha_bar_at(timestep)
         b = a.float().reshape(-1, 1, 1, 1)
         return target(prediction, z0, (z - b.sqrt() * z0) / (1 - b).sqrt(), a)
 
@@ -143,7 +143,7 @@ def test_a_few_steps_lower_the_training_loss() -> None:
 def test_the_recipe_builds_what_it_says() -> None:
     prior = PriorRecipe(block_out_channels=(16, 32), num_timesteps=30, prediction_type="epsilon").build((3, 16, 16))
     assert prior.latent_channels == 3
-    assert prior.schedule.num_timesteps == 30
+    assert prior.levels.num_timesteps == 30
     assert prior.scheduler.config.prediction_type == "epsilon"
     z = torch.zeros(2, 3, 16, 16)
     assert [estimate.shape for estimate in prior.predict(z, torch.tensor([0, 29]))] == [z.shape, z.shape]
@@ -190,7 +190,7 @@ def test_round_trip_in_half_precision(saved: tuple[Prior, Path]) -> None:
     for (name, ours), (_, theirs) in zip(prior.named_parameters(), loaded.named_parameters(), strict=True):
         assert theirs.dtype == torch.float32
         torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-6, msg=name)
-    torch.testing.assert_close(loaded.schedule.alpha_bar, prior.schedule.alpha_bar)
+    torch.testing.assert_close(loaded.levels.alpha_bar, prior.levels.alpha_bar)
     z, _, timestep = draws()
     with torch.no_grad():
         for one, other in zip(prior.predict(z, timestep), loaded.predict(z, timestep), strict=True):

@@ -9,14 +9,15 @@ import math
 
 import pytest
 import torch
-from stubs import images, schedule
+from stubs import images, levels
 from torch import Tensor
 
 from workbench import randomness
-from workbench.diffusion import DDIM, DDPM, Sampler, Schedule, diffuse
+from workbench.diffusion import DDIM, DDPM, Sampler, diffuse
 from workbench.diffusion.sampler import noise_for
 
 MEAN = torch.tensor([0.5, -1.0, 0.0, 2.0], dtype=torch.float64).reshape(1, 4, 1, 1)
+SHAPE = (4, 2, 2)
 VARIANCE = torch.tensor([0.05, 0.3, 1.0, 2.0], dtype=torch.float64).reshape(1, 4, 1, 1)
 
 
@@ -27,15 +28,14 @@ def exact_estimate(z: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     return z0_hat, (z - a.sqrt() * z0_hat) / (1 - a).sqrt()
 
 
-def levels(sampler: DDIM, s: Schedule) -> list[tuple[float, float]]:
+def pairs(sampler: DDIM) -> list[tuple[float, float]]:
     """(alpha_bar, next alpha_bar) along a chain."""
-    visited = [*s.alpha_bar_at(sampler.grid(s)).tolist(), 1.0]
-    return list(itertools.pairwise(visited))
+    return list(itertools.pairwise(sampler.chain(levels(), SHAPE).alpha_bar.tolist()))
 
 
 def chain(sampler: DDIM, z: Tensor, noises: list[Tensor] | None = None) -> Tensor:
     """Run the reverse steps from pure noise z with the exact estimate."""
-    for number, (a, a_next) in enumerate(levels(sampler, schedule())):
+    for number, (a, a_next) in enumerate(pairs(sampler)):
         now, after = (torch.full((len(z),), level, dtype=torch.float64) for level in (a, a_next))
         noise = torch.zeros_like(z) if noises is None else noises[number]
         z = sampler.step(*exact_estimate(z, now), now, after, noise)
@@ -45,7 +45,7 @@ def chain(sampler: DDIM, z: Tensor, noises: list[Tensor] | None = None) -> Tenso
 def closed_recursion(sampler: DDIM) -> tuple[Tensor, Tensor]:
     """Mean and variance, an entry, of the end of a chain that starts at N(0, 1), scalar by scalar."""
     mean, variance = torch.zeros_like(MEAN), torch.ones_like(VARIANCE)
-    for a, a_next in levels(sampler, schedule()):
+    for a, a_next in pairs(sampler):
         sigma = sampler.eta * math.sqrt((1 - a_next) / (1 - a)) * math.sqrt(1 - a / a_next)
         direction = math.sqrt(1 - a_next - sigma**2)
         gain = math.sqrt(a) * VARIANCE / (a * VARIANCE + 1 - a)
@@ -100,14 +100,14 @@ def test_a_chain_of_draws_has_that_mean_and_variance() -> None:
 @pytest.mark.parametrize("sampler", [DDIM(), DDIM(eta=0.5), DDIM(eta=1), DDPM()])
 def test_the_last_step_gives_the_clean_estimate(sampler: DDIM) -> None:
     z0_hat, eps, noise = torch.randn(3, 5, 4, 2, 2, generator=randomness.generator("last"))
-    a = schedule().alpha_bar_at(torch.tensor([0, 1, 99, 500, 999]))
+    a = levels().alpha_bar_at(torch.tensor([0, 1, 99, 500, 999]))
     torch.testing.assert_close(sampler.step(z0_hat, eps, a, torch.ones(5), noise), z0_hat, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("timestep", [1, 2, 50, 998, 999])
 def test_ddpm_is_ddim_with_eta_1_is_the_textbook(timestep: int) -> None:
     """DDPM (arXiv 2006.11239) eq. 6 and 7: q(z_{t-1} | z_t, z0)."""
-    s = schedule()
+    s = levels()
     z0, eps, noise = torch.randn(3, 2, 4, 2, 2, generator=randomness.generator("ddpm"), dtype=torch.float64)
     a, a_next = (s.alpha_bar_at(torch.full((2,), t)) for t in (timestep, timestep - 1))
     z = diffuse(z0, eps, a)
@@ -121,16 +121,16 @@ def test_ddpm_is_ddim_with_eta_1_is_the_textbook(timestep: int) -> None:
 
 
 def test_a_step_along_the_true_noise_stays_on_the_diffused_latent() -> None:
-    s, (z0, _) = schedule(), images(3)
+    s, (z0, _) = levels(), images(3)
     eps = torch.randn(z0.shape, generator=randomness.generator("eps"))
     a, a_next = s.alpha_bar_at(torch.tensor([9, 500, 999])), s.alpha_bar_at(torch.tensor([3, 499, 0]))
     torch.testing.assert_close(DDIM().step(z0, eps, a, a_next, torch.zeros_like(z0)), diffuse(z0, eps, a_next))
 
 
 def test_every_image_steps_at_its_own_level() -> None:
-    s, (z0, _) = schedule(), images(3)
+    s, (z0, _) = levels(), images(3)
     eps, noise = torch.randn(2, *z0.shape, generator=randomness.generator("levels"))
-    a, a_next = s.alpha_bar_at(torch.tensor([999, 40, 7])), s.alpha_bar_at(torch.tensor([900, 39, -1]))
+    a, a_next = s.alpha_bar_at(torch.tensor([999, 40, 7])), s.alpha_bar_at(torch.tensor([900, 39, 0]))
     whole = DDPM().step(z0, eps, a, a_next, noise)
     for i in range(3):
         one = slice(i, i + 1)

@@ -206,7 +206,7 @@ def test_a_prior_of_another_scheduler_loads_with_its_note(prior_folder: Path) ->
     (note,) = prior.notes
     assert "EulerDiscreteScheduler's own sampling (use_karras_sigmas=true) is not taken over" in note
     expected = diffusers.EulerDiscreteScheduler(**settings).alphas_cumprod
-    torch.testing.assert_close(prior.schedule.alpha_bar, expected.double())
+    torch.testing.assert_close(prior.levels.alpha_bar, expected.double())
 
 
 def test_a_prior_trained_by_flow_matching_is_refused(prior_folder: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 from stubs import LinearAutoencoder, LinearPrior, StubDegradation, StubEstimator, images
 
 from workbench.config import UserError
-from workbench.diffusion import DDIM
+from workbench.diffusion import DDIM, Chain
 from workbench.metrics import psnr
 from workbench.reporting.restorations import (
     levels_section,
@@ -55,6 +55,10 @@ def test_oracles_see_the_truth() -> None:
 
 
 @pytest.mark.parametrize(("channel", "offset"), [("forward", 0.0), ("mmse", 0.0), ("forward", 3.0)])
+def chain_of(loaded: Restorer) -> Chain:
+    return loaded.sampler.chain(loaded.prior.levels, (4, 4, 4))
+
+
 def test_the_start_that_is_drawn_is_where_the_two_ratios_meet(channel: str, offset: float) -> None:
     x, ids = images(1)
     rule = SNRMatch(channel=channel, offset_db=offset)
@@ -62,11 +66,11 @@ def test_the_start_that_is_drawn_is_where_the_two_ratios_meet(channel: str, offs
     restored = restore_known(loaded, x, ids, 0.5).restored
     timestep = int(restored.start_timestep)
     target = 10 * torch.tensor((1 if channel == "forward" else 1 - VARIANCE) / VARIANCE).log10().item() - offset
-    grid = loaded.sampler.grid(loaded.prior.schedule)
-    later = grid[grid < timestep].max()
-    schedule = 10 * loaded.prior.schedule.snr.log10()
-    assert schedule[timestep] <= target < schedule[later]
-    html = start_section(loaded.prior.schedule, rule, restored).html
+    chain = chain_of(loaded)
+    position = int((chain.time > timestep).sum())
+    snr_db = 10 * chain.snr.log10()
+    assert snr_db[position] <= target < snr_db[position + 1]
+    html = start_section(chain, rule, restored).html
     assert f"{target:.1f} dB" in html
     assert f"start {timestep}" in html
 
@@ -76,7 +80,7 @@ def test_a_start_that_matches_nothing_is_not_drawn() -> None:
     loaded = restorer(Full())
     restored = restore_known(loaded, x, ids, 0.5).restored
     with pytest.raises(UserError, match="matches no variance"):
-        start_section(loaded.prior.schedule, SNRMatch(), restored)
+        start_section(chain_of(loaded), SNRMatch(), restored)
 
 
 def test_sections_show_the_figures_of_the_rows() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from stubs import schedule
+from stubs import chain
 
 from workbench import randomness
 from workbench.config import UserError
@@ -33,7 +33,7 @@ def situation() -> Situation:
         y=torch.zeros(NUM, 1, 8, 8), ids=torch.arange(NUM), noise_std=torch.zeros(NUM), severity=severities
     )
     estimate = SeverityEstimate(z_hat, variances.reshape(-1, 1, 1, 1))
-    return Situation(estimate, measurement, schedule(), schedule().grid(STEPS), noise)
+    return Situation(estimate, measurement, chain(STEPS), noise)
 
 
 def costs_of(nfe: torch.Tensor, probes: float = 0.0) -> Costs:
@@ -43,19 +43,19 @@ def costs_of(nfe: torch.Tensor, probes: float = 0.0) -> Costs:
 
 def budget_of(control: Control, here: Situation, probes: float = 0.0) -> Budget:
     matched = SNRMatch()(here)
-    nfe = (len(here.grid) - matched.position).double()
+    nfe = (len(here.chain) - matched.position).double()
     rows = Rows(here.measurement.ids, variances, severities, variances)
     costs = costs_of(nfe, probes)
-    return spend(EqualCost(control=control), costs, here.schedule, here.grid, rows, rows, seed=0)
+    return spend(EqualCost(control=control), costs, here.chain, rows, rows, seed=0)
 
 
 @pytest.mark.parametrize("control", ["timestep", "missing_noise", "permuted", "known_severity"])
 @pytest.mark.parametrize("probes", [0.0, 7.0])
 def test_every_control_spends_what_the_matched_start_spends_up_to_a_step(control: Control, probes: float) -> None:
     here = situation()
-    matched_nfe = float((len(here.grid) - SNRMatch()(here).position).double().mean())
+    matched_nfe = float((len(here.chain) - SNRMatch()(here).position).double().mean())
     start = EqualCost(control=control)(replace(here, budget=budget_of(control, here, probes)))
-    nfe = float((len(here.grid) - start.position).double().mean())
+    nfe = float((len(here.chain) - start.position).double().mean())
     # what the control saves on probes of the residual goes into steps; missing_noise needs the probes itself
     extra = 0.0 if control == "missing_noise" else probes / PER_STEP
     assert nfe == pytest.approx(matched_nfe + extra, abs=0.51)
@@ -72,7 +72,7 @@ def test_costs_are_read_from_rows() -> None:
 
 def test_one_timestep_is_a_fixed_start() -> None:
     here = replace(situation(), budget=Budget(position=480))
-    start, fixed = EqualCost(control="timestep")(here), Fixed(timestep=int(here.grid[480]))(here)
+    start, fixed = EqualCost(control="timestep")(here), Fixed(timestep=int(here.chain.time[480]))(here)
     torch.testing.assert_close(start.z, fixed.z, rtol=0, atol=0)
     assert start.position.tolist() == fixed.position.tolist() == [480] * NUM
 
@@ -85,7 +85,7 @@ def test_missing_noise_makes_up_the_level_of_the_timestep() -> None:
     estimate = SeverityEstimate(z0 + e, variances.reshape(-1, 1, 1, 1))
     position = 400
     start = EqualCost(control="missing_noise")(replace(here, estimate=estimate, budget=Budget(position=position)))
-    a = here.schedule.alpha_bar[here.grid[position]]
+    a = here.chain.alpha_bar[position]
     level = ((start.z - a.sqrt() * z0) / (1 - a).sqrt()).square().mean((1, 2, 3))
     room = a * variances < 1 - a
     assert room.any()
@@ -139,7 +139,7 @@ def test_no_cost_and_no_offset_of_the_start_leads_out_of_the_bounds(offset_db: f
     costs = Costs(total=total, per_step=PER_STEP, matched=ENCODER_DECODER, plain=ENCODER_DECODER)
     rows = Rows(here.measurement.ids, variances, severities, variances)
     control = EqualCost(control="permuted", of=SNRMatch(offset_db=offset_db))
-    start = control(replace(here, budget=spend(control, costs, here.schedule, here.grid, rows, None, seed=0)))
+    start = control(replace(here, budget=spend(control, costs, here.chain, rows, None, seed=0)))
     assert set(start.position.tolist()) == ({0} if total > 1e6 else {STEPS - 1})
 
 
@@ -147,5 +147,5 @@ def test_the_cost_cannot_exceed_the_grid() -> None:
     here = situation()
     costs = Costs(total=1e9, per_step=PER_STEP, matched=ENCODER_DECODER, plain=ENCODER_DECODER)
     rows = Rows(here.measurement.ids, variances, severities, variances)
-    budget = spend(EqualCost(), costs, here.schedule, here.grid, rows, None, seed=0)
+    budget = spend(EqualCost(), costs, here.chain, rows, None, seed=0)
     assert budget.position == 0

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from stubs import schedule
+from stubs import chain
 from torch import Tensor
 
 from workbench import randomness
@@ -33,11 +33,11 @@ both_channels = pytest.mark.parametrize("channel", ["forward", "mmse"])
 
 
 def situation(z_hat: Tensor, var_hat: list[float], fit: Recalibration | None = FIT) -> Situation:
-    num, s = len(z_hat), schedule()
+    num = len(z_hat)
     estimate = SeverityEstimate(z_hat, torch.tensor(var_hat).reshape(-1, 1, 1, 1))
     measurement = Measurement(y=torch.zeros(num, 1, 8, 8), ids=torch.arange(num), noise_std=torch.zeros(num))
     noise = torch.randn(z_hat.shape, generator=randomness.generator("noise"))
-    return Situation(estimate, measurement, s, s.grid(1000), noise, recalibration=fit)
+    return Situation(estimate, measurement, chain(), noise, recalibration=fit)
 
 
 def small(var_hat: list[float] = VARIANCES, fit: Recalibration | None = FIT) -> Situation:
@@ -177,7 +177,7 @@ def simulated(channel: Channel) -> tuple[Tensor, Situation]:
 def noise_by_channel(rule: SNRMatch, z0: Tensor, here: Situation) -> tuple[Tensor, Tensor]:
     """Variance of z - sqrt(a) z0 of each image and channel, and 1 - a, which it should be."""
     start = rule(here)
-    a = here.schedule.alpha_bar_at(start.timestep(here.grid)).float()
+    a = here.chain.alpha_bar[start.position].float()
     left = start.z - a.sqrt().reshape(-1, 1, 1, 1) * z0
     return left.flatten(2).var(2), (1 - a)[:, None].expand(-1, SHAPE[0])
 

@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 import torch
 from pydantic import TypeAdapter
-from stubs import schedule
+from stubs import chain, levels
 from torch import Tensor
 
 from workbench import randomness
 from workbench.config import UserError
+from workbench.diffusion import DDPMLevels
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.fusion import Fusion
 from workbench.severity.members import AnyStart
-from workbench.severity.situation import Situation, Start, StartRule, timestep_at
+from workbench.severity.situation import Situation, Start, StartRule
 from workbench.severity.start import (
     Channel,
     Fixed,
@@ -43,13 +44,16 @@ def situation(
     estimate = SeverityEstimate(z_hat, torch.tensor(var_hat).reshape(-1, 1, 1, 1))
     measurement = Measurement(y=torch.zeros(num, 1, 8, 8), ids=torch.arange(num), noise_std=torch.zeros(num))
     noise = torch.randn(z_hat.shape, generator=randomness.generator("noise"))
-    s = schedule()
-    return Situation(estimate, measurement, s, s.grid(num_steps), noise, truth)
+    return Situation(estimate, measurement, chain(num_steps), noise, truth)
+
+
+def begins_at(start: Start, here: Situation) -> list[int]:
+    return [int(t) for t in here.chain.recorded_time(start.position)]
 
 
 def timesteps(rule: StartRule, var_hat: list[float], num_steps: int = 1000) -> list[int]:
     here = situation(var_hat, num_steps)
-    return rule(here).timestep(here.grid).tolist()
+    return begins_at(rule(here), here)
 
 
 def assert_pure_noise(start: Start, here: Situation, image: int) -> None:
@@ -67,7 +71,7 @@ def test_the_shapes_of_a_start(member: StartRule) -> None:
     assert start.position.dtype == torch.int64
     assert start.fell_back.dtype == torch.bool
     assert start.position.shape == start.fell_back.shape == (3,)
-    assert ((start.position >= 0) & (start.position <= len(here.grid))).all()
+    assert ((start.position >= 0) & (start.position <= len(here.chain))).all()
     assert TypeAdapter(AnyStart).validate_python({"kind": member.kind}) == member
 
 
@@ -79,8 +83,7 @@ def test_an_images_start_does_not_depend_on_its_neighbours(member: StartRule) ->
         one = Situation(
             whole.estimate.take(torch.tensor([i])),
             whole.measurement.take([i]),
-            whole.schedule,
-            whole.grid,
+            whole.chain,
             whole.noise[i : i + 1],
         )
         alone = member(one)
@@ -98,10 +101,6 @@ def test_variances_that_are_none_are_refused(member: StartRule, var: float) -> N
         member(situation([var, 0.1]))
 
 
-def test_timestep_at_is_minus_one_past_the_end() -> None:
-    assert timestep_at(torch.tensor([9, 4]), torch.tensor([0, 1, 2])).tolist() == [9, 4, -1]
-
-
 # full and fixed
 
 
@@ -109,7 +108,7 @@ def test_full_begins_from_pure_noise_at_the_first_timestep() -> None:
     here = situation([0.01, 0.9], 10)
     start = Full()(here)
     torch.testing.assert_close(start.z, here.noise, rtol=0, atol=0)
-    assert start.timestep(here.grid).tolist() == [999, 999]
+    assert begins_at(start, here) == [999, 999]
     assert not start.fell_back.any(), "it was asked for, not fallen back to"
 
 
@@ -122,8 +121,8 @@ def test_fixed_begins_at_the_first_grid_timestep_at_or_below_its_own(
 ) -> None:
     here = situation([0.01, 0.9], num_steps)
     start = Fixed(timestep=timestep)(here)
-    assert start.timestep(here.grid).tolist() == [begins, begins]
-    a = float(here.schedule.alpha_bar_at(torch.tensor([begins])))
+    assert begins_at(start, here) == [begins, begins]
+    a = float(levels().alpha_bar_at(torch.tensor([begins])))
     expected = math.sqrt(a) * here.estimate.z_hat + math.sqrt(1 - a) * here.noise
     torch.testing.assert_close(start.z, expected)
     assert not start.fell_back.any()
@@ -146,7 +145,7 @@ def test_fixed_refuses_a_timestep_below_which_the_grid_has_no_step(timestep: int
 
 def test_official_indices_on_the_default_schedule() -> None:
     var = torch.tensor([0.05, 0.1, 0.2, 0.3, 0.5, 1.0])
-    assert Official().index(var, schedule()).tolist() == [29, 54, 95, 127, 176, 254]
+    assert Official().index(var, levels().alpha_bar).tolist() == [29, 54, 95, 127, 176, 254]
 
 
 def test_official_evaluates_first_at_the_timestep_before_its_index() -> None:
@@ -197,7 +196,7 @@ def test_snr_match_begins_at_the_first_grid_timestep_that_is_noisy_enough(
 ) -> None:
     here = situation(VARIANCES, num_steps)
     start = SNRMatch(channel=channel, offset_db=offset_db)(here)
-    snr = here.schedule.snr[here.grid].tolist()
+    snr = here.chain.snr.tolist()
     assert not start.fell_back.any()
     for v, position in zip(VARIANCES, start.position.tolist(), strict=True):
         target = target_snr(v, channel) / 10 ** (offset_db / 10)
@@ -208,7 +207,7 @@ def test_snr_match_begins_at_the_first_grid_timestep_that_is_noisy_enough(
 
 def test_snr_match_on_a_schedule_that_one_can_follow_by_hand() -> None:
     """SNR along the grid is 1/9, 1, 9, 99: a start at exactly the target's SNR counts as noisy enough."""
-    s = schedule().__class__(torch.tensor([0.99, 0.9, 0.5, 0.1], dtype=torch.float64))
+    four = DDPMLevels(torch.tensor([0.99, 0.9, 0.5, 0.1], dtype=torch.float64)).chain(4, SHAPE)
     for v, channel, offset_db, timestep in [
         (1 / 16, "forward", 0, 1),  # target 16: SNR 9 is the first at or below
         (1.0, "forward", 0, 2),
@@ -220,16 +219,16 @@ def test_snr_match_on_a_schedule_that_one_can_follow_by_hand() -> None:
         (0.25, "mmse", -6, 1),  # 3 x 3.98 = 11.9
     ]:
         here = situation([v])
-        here = Situation(here.estimate, here.measurement, s, s.grid(4), here.noise)
+        here = replace(here, chain=four)
         start = SNRMatch(channel=channel, offset_db=offset_db)(here)
-        assert start.timestep(here.grid).tolist() == [timestep], (v, channel, offset_db)
+        assert begins_at(start, here) == [timestep], (v, channel, offset_db)
 
 
 @both_channels
 def test_snr_match_mixes_as_its_channel_says(channel: Channel) -> None:
     here = situation(VARIANCES, 500)
     start = SNRMatch(channel=channel, offset_db=1.0)(here)
-    levels = here.schedule.alpha_bar_at(start.timestep(here.grid)).tolist()
+    levels = here.chain.alpha_bar[start.position].tolist()
     for i, (v, a) in enumerate(zip(VARIANCES, levels, strict=True)):
         if channel == "forward":
             gain, missing = 1.0, 1 - a - a * v
@@ -246,7 +245,7 @@ def test_only_a_negative_offset_leaves_no_room_for_noise(channel: Channel, offse
     """Under a negative offset z_hat is noisier than the start by itself: nothing is added, and nothing is NaN."""
     here = situation([0.1, 0.4])
     start = SNRMatch(channel=channel, offset_db=offset_db)(here)
-    a = here.schedule.alpha_bar_at(start.timestep(here.grid)).reshape(-1, 1, 1, 1).float()
+    a = here.chain.alpha_bar[start.position].reshape(-1, 1, 1, 1).float()
     gain = 1 if channel == "forward" else 1 / (1 - here.estimate.var_hat)
     added = start.z - a.sqrt() * gain * here.estimate.z_hat
     assert start.z.isfinite().all()
@@ -276,7 +275,7 @@ def test_under_mmse_an_uninformative_measurement_begins_from_pure_noise() -> Non
 
 
 def test_under_forward_only_what_no_timestep_matches_begins_from_pure_noise() -> None:
-    noisiest = float(schedule().snr[-1])
+    noisiest = float(chain().snr[0])
     here = situation([1.0, 0.99 / noisiest, 1.01 / noisiest])
     start = SNRMatch(channel="forward")(here)
     assert start.fell_back.tolist() == [False, False, True]
@@ -319,7 +318,7 @@ def test_the_gaussian_oracle_starts_there_too_from_another_error() -> None:
     real, ideal = OracleVariance()(here), OracleGaussian()(here)
     torch.testing.assert_close(ideal.variance, real.variance)
     assert ideal.position.tolist() == real.position.tolist()
-    a = here.schedule.alpha_bar[here.grid[ideal.position]].reshape(-1, 1, 1, 1)
+    a = here.chain.alpha_bar[ideal.position].reshape(-1, 1, 1, 1)
     noise = (ideal.z - a.sqrt() * z0) / (1 - a).sqrt()
     assert noise.std().item() == pytest.approx(1, abs=0.02), "what the prior was trained on, at every start"
     assert (noise * z0).mean().item() == pytest.approx(0, abs=0.02)
@@ -376,7 +375,7 @@ def test_at_the_start_latents_have_unit_variance_and_the_snr_of_their_timestep(c
     z0, here = simulated(channel)
     start = SNRMatch(channel=channel)(here)
     tolerance = 5 * math.sqrt(2 / NUM_ELEMENTS)
-    for i, a in enumerate(here.schedule.alpha_bar_at(start.timestep(here.grid)).tolist()):
+    for i, a in enumerate(here.chain.alpha_bar[start.position].tolist()):
         variance, slope, left = regress(start.z[i], z0[i])
         assert variance == pytest.approx(1, abs=tolerance)
         assert slope == pytest.approx(math.sqrt(a), abs=tolerance)
@@ -388,7 +387,7 @@ def test_under_the_wrong_channel_they_have_not(channel: Channel) -> None:
     z0, here = simulated("mmse" if channel == "forward" else "forward")
     start = SNRMatch(channel=channel)(here)
     tolerance = 5 * math.sqrt(2 / NUM_ELEMENTS)
-    for i, a in list(enumerate(here.schedule.alpha_bar_at(start.timestep(here.grid)).tolist()))[1:]:
+    for i, a in list(enumerate(here.chain.alpha_bar[start.position].tolist()))[1:]:
         variance, slope, _ = regress(start.z[i], z0[i])
         assert abs(variance - 1) > 3 * tolerance
         # too weak a signal if the guess was shrunk and the rule does not know, too strong if it was not and the rule
@@ -434,8 +433,7 @@ def test_whose_variance_is_matched(variance: str, expected: list[float]) -> None
     assert start.variance.tolist() == pytest.approx(expected, rel=0.5)
     flags = None if start.distrusted is None else start.distrusted.tolist()
     assert flags == ([False, True] if variance == "fused" else None)
-    earlier = start.timestep(doubting(variance).grid)
-    assert (earlier[1] > earlier[0]) == (variance != "encoder")
+    assert (start.position[1] < start.position[0]) == (variance != "encoder")
 
 
 @pytest.mark.parametrize(

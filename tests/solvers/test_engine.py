@@ -15,7 +15,6 @@ from workbench import randomness
 from workbench.config import UserError
 from workbench.diffusion import DDIM, DDPM, Sampler
 from workbench.measurement import Measurement
-from workbench.severity.situation import timestep_at
 from workbench.solvers import LDPS, Networks, NoGuidance, Solver, Step
 from workbench.solvers.engine import LOOKAHEAD, Engine, Finished, Task
 
@@ -88,8 +87,7 @@ def alone(image: int) -> Tensor:
             Step(
                 z=current,
                 position=torch.tensor([p]),
-                timestep=timestep_at(reference.grid, torch.tensor([p])),
-                timestep_next=timestep_at(reference.grid, torch.tensor([p + 1])),
+                chain=reference.chain(z.shape[1:]),
                 noise=torch.randn(1, 4, 4, 4, generator=g),
                 measurement=measurement.take([image]),
                 networks=reference.networks,

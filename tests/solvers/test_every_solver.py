@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 import pytest
 import torch
 from examples import EVERY as EVERY_DEGRADATION
-from stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation, images
+from linear_steps import chain_through
+from stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation, chain, images
 from torch import Tensor
 
 from workbench import randomness
@@ -41,8 +42,7 @@ def step_of(y_offset: float = 0.0) -> Step:
         z=z,
         # multiples of ten to go, so that solvers which act at every tenth step do
         position=torch.tensor([500, 990]),
-        timestep=torch.tensor([499, 9]),
-        timestep_next=torch.tensor([498, 8]),
+        chain=chain(),
         noise=noise,
         solver_noise=solver_noise,
         measurement=Measurement(
@@ -78,16 +78,17 @@ def test_an_images_step_and_cost_do_not_depend_on_its_neighbours(member: Any) ->
 
 
 @every
-def test_the_last_step_ends_in_latents_without_noise(member: Any) -> None:
+@pytest.mark.parametrize("timestep", [0, 3])
+def test_the_last_step_ends_in_latents_without_noise(member: Any, timestep: int) -> None:
     """At the clean end nothing random is added, by the sampler or by the solver."""
     solver = member()
+    last = 1000 - getattr(solver, "every", 1)
     ends = [
         solver.step(
             replace(
                 step_of(),
-                position=torch.full((2,), 1000 - getattr(solver, "every", 1)),
-                timestep=torch.tensor([0, 3]),
-                timestep_next=torch.tensor([-1, -1]),
+                position=torch.full((2,), last),
+                chain=chain_through((last, timestep, -1)),
                 noise=noise,
                 solver_noise=noise,
             )
@@ -169,7 +170,7 @@ def test_a_part_of_a_step_is_that_of_its_images_and_charges_only_them() -> None:
     last = step.take(torch.tensor([1]))
     torch.testing.assert_close(NoGuidance().step(last), NoGuidance().step(step)[1:])
     assert last.measurement.ids.tolist() == step.measurement.ids[1:].tolist()
-    assert (last.position.tolist(), last.timestep_next.tolist()) == ([990], [8])
+    assert (last.position.tolist(), last.time.tolist()) == ([990], [9])
     assert accounts == [{"prior": 1}, {"prior": 2}]
 
 
@@ -196,5 +197,5 @@ def test_a_step_in_the_middle_of_the_grid_can_be_taken_of_every_solver(member: A
     step = step_of()
     middle = middle_step(step.z, step.measurement, step.networks, DDPM(num_steps=10))
     assert middle.position.tolist() == [5, 5]
-    assert (middle.timestep.tolist(), middle.timestep_next.tolist()) == ([499, 499], [399, 399])
+    assert middle.time.tolist() == [499, 499]
     assert member().step(middle).isfinite().all()

@@ -62,7 +62,7 @@ def closed_form(step: Step, solver: Guided | None = None) -> Tensor:
     def adjoint(y: Tensor) -> Tensor:
         return networks.degradation.A_adjoint(y, measurement.params)
 
-    z0_hat = prior.unet(step.z, step.timestep).sample
+    z0_hat = prior.unet(step.z, step.time).sample
     decoded = autoencoder.decode(z0_hat)
     residual = measurement.residual(networks.degradation.A(decoded, measurement.params))
     on_image = -solver.guidance_scale * adjoint(unit(residual))
@@ -132,7 +132,7 @@ def test_doubled_scales_are_the_authors_on_minus_one_to_one(degradation: Degrada
         return wide(degradation.A_adjoint(narrow(y), m.params))
 
     z = step.z.clone().requires_grad_(True)
-    z0_hat, _ = step.networks.prior.predict(z, step.timestep)
+    z0_hat, _ = step.networks.prior.predict(z, step.time)
     x, y = wide(autoencoder.decode(z0_hat)), wide(m.y)
     term = doubled.guidance_scale / 2 * (y - operator(x)).flatten(1).norm(dim=1)
     if isinstance(doubled, GMLDPS | PSLD):
@@ -150,7 +150,7 @@ def test_guidance_goes_against_the_residual(degradation: Degradation) -> None:
     gradient, size = guidance(step), 1e-2
 
     def norms(z: Tensor) -> Tensor:
-        return step.residual_norm(step.networks.predict(z, step.timestep)[0])
+        return step.residual_norm(step.networks.predict(z, step.time)[0])
 
     fall = norms(step.z) - norms(step.z - size * gradient)
     torch.testing.assert_close(fall, size * gradient.square().sum((1, 2, 3)), rtol=0.05, atol=1e-5)
@@ -187,7 +187,7 @@ def test_residuals_are_on_the_range_of_the_images() -> None:
         measurement=Measurement(y=2 * m.y, ids=m.ids, noise_std=2 * m.noise_std, params=m.params),
         networks=Networks(Stretched(scale=1.6, shift=0.3), LinearPrior(), StubDegradation()),
     )
-    z0_hat, _ = step.networks.predict(step.z, step.timestep)
+    z0_hat, _ = step.networks.predict(step.z, step.time)
     torch.testing.assert_close(doubled.residual_norm(z0_hat), 2 * step.residual_norm(z0_hat))
     torch.testing.assert_close(guidance(doubled), 2 * guidance(step), rtol=1e-4, atol=1e-5)
 
@@ -227,7 +227,7 @@ def test_what_was_not_observed_does_not_matter(solver: Guided) -> None:
 def test_a_residual_of_zero_gives_no_guidance_and_no_nan() -> None:
     step = step_of(StubDegradation())
     m = step.measurement
-    z0_hat, _ = step.networks.predict(step.z, step.timestep)
+    z0_hat, _ = step.networks.predict(step.z, step.time)
     y = step.networks.degradation.A(step.networks.autoencoder.decode(z0_hat), m.params)
     exact = step_of(StubDegradation(), measurement=Measurement(y=y, ids=m.ids, noise_std=m.noise_std, params=m.params))
     torch.testing.assert_close(guidance(exact), torch.zeros_like(step.z), rtol=0, atol=0)
@@ -240,7 +240,7 @@ def test_guidance_works_on_operators_that_are_not_linear() -> None:
         nudge = torch.zeros_like(step.z)
         nudge[i, 1, 2, 0] = size
         norms = [
-            float(step.residual_norm(step.networks.predict(z, step.timestep)[0])[i])
+            float(step.residual_norm(step.networks.predict(z, step.time)[0])[i])
             for z in (step.z + nudge, step.z - nudge)
         ]
         assert float(gradient[i, 1, 2, 0]) == pytest.approx((norms[0] - norms[1]) / (2 * size), rel=0.05, abs=2e-3)
@@ -282,8 +282,8 @@ def test_a_step_takes_and_leaves_no_graph(mode: Any) -> None:
 def test_without_guidance_it_is_the_samplers_step(sampler: DDIM) -> None:
     step = step_of(StubDegradation(), sampler=sampler)
     prior = step.networks.prior
-    levels = [prior.schedule.alpha_bar_at(t) for t in (step.timestep, step.timestep_next)]
-    expected = sampler.step(*prior.predict(step.z, step.timestep), *levels, step.noise)
+    levels = step.alpha_bar, step.alpha_bar_next
+    expected = sampler.step(*prior.predict(step.z, step.time), *levels, step.noise)
     torch.testing.assert_close(LDPS(guidance_scale=0.0).step(step), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(NoGuidance().step(step), expected, rtol=1e-5, atol=1e-5)
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from workbench.degradations import Degradation, GaussianBlur, RandomInpainting
 from workbench.diffusion import DDIM
 from workbench.measurement import Measurement
-from workbench.severity.situation import timestep_at
 from workbench.solvers import LDPSFew, Networks, Step
 from workbench.solvers.ldps_few import most_probable
 
@@ -40,14 +39,14 @@ def closed_form(step: Step, z0_hat: Tensor) -> Tensor:
 )
 def test_conjugate_gradients_reach_the_closed_form_minimum(degradation: Degradation, num_steps: int) -> None:
     step = step_of(degradation)
-    z0_hat, _ = step.networks.predict(step.z, step.timestep)
+    z0_hat, _ = step.networks.predict(step.z, step.time)
     found = most_probable(step, z0_hat, VARIANCES, num_steps)
     torch.testing.assert_close(found, closed_form(step, z0_hat), rtol=1e-3, atol=2e-3)
 
 
 def test_each_decoder_step_comes_closer_to_the_minimum() -> None:
     step = step_of(GaussianBlur())
-    z0_hat, _ = step.networks.predict(step.z, step.timestep)
+    z0_hat, _ = step.networks.predict(step.z, step.time)
     best = closed_form(step, z0_hat)
     gaps = [float((most_probable(step, z0_hat, VARIANCES, n) - best).norm()) for n in (1, 2, 4, 8)]
     assert gaps == sorted(gaps, reverse=True)
@@ -64,9 +63,8 @@ def test_the_cost_of_a_step(decoder_steps: int) -> None:
 
 def test_z_moves_with_all_of_the_correction_where_the_noise_is_kept() -> None:
     step = step_of(StubDegradation(), sampler=DDIM())
-    z0_hat, eps = step.networks.predict(step.z, step.timestep)
-    schedule = step.networks.prior.schedule
-    a, a_next = (schedule.alpha_bar_at(t).reshape(-1, 1, 1, 1) for t in (step.timestep, step.timestep_next))
+    z0_hat, eps = step.networks.predict(step.z, step.time)
+    a, a_next = (level.reshape(-1, 1, 1, 1) for level in (step.alpha_bar, step.alpha_bar_next))
     change = most_probable(step, z0_hat, (1 - a).float(), 2) - z0_hat
     torch.testing.assert_close(
         LDPSFew().step(step), step.reverse(z0_hat, eps) + a_next.sqrt().float() * change, rtol=1e-4, atol=1e-5
@@ -78,7 +76,7 @@ def test_a_measurement_without_noise_gives_finite_latents_that_explain_it() -> N
     m = step.measurement
     clean = Measurement(y=m.y, ids=m.ids, noise_std=torch.zeros(NUM), params=m.params)
     step = step_of(StubDegradation(), measurement=clean)
-    z0_hat, _ = step.networks.predict(step.z, step.timestep)
+    z0_hat, _ = step.networks.predict(step.z, step.time)
     found = most_probable(step, z0_hat, VARIANCES, 2)
     assert (step.residual_norm(found) < 0.01 * step.residual_norm(z0_hat)).all()
 
@@ -88,10 +86,10 @@ class GaussianUNet(nn.Module):
 
     def __init__(self, prior: LinearPrior) -> None:
         super().__init__()
-        self.config, self.schedule = prior.unet.config, prior.schedule
+        self.config, self.levels = prior.unet.config, prior.levels
 
     def forward(self, z: Tensor, timestep: Tensor) -> Any:
-        return SimpleNamespace(sample=self.schedule.alpha_bar_at(timestep).sqrt().reshape(-1, 1, 1, 1).to(z) * z)
+        return SimpleNamespace(sample=self.levels.alpha_bar_at(timestep).sqrt().reshape(-1, 1, 1, 1).to(z) * z)
 
 
 @pytest.mark.parametrize(("num_steps", "tolerance"), [(10, 0.2), (300, 0.015)])
@@ -107,15 +105,15 @@ def test_with_a_gaussian_prior_the_matched_chain_samples_the_posterior(num_steps
     networks = Networks(autoencoder, prior, degradation)
     ends = []
     for begin in (0.0, 1.0):
-        z, grid = torch.full((NUM, 4, 4, 4), begin), sampler.grid(prior.schedule)
+        z = torch.full((NUM, 4, 4, 4), begin)
+        chain = sampler.chain(prior.levels, z.shape[1:])
         for position in range(num_steps):
             at = torch.full((NUM,), position)
             z = LDPSFew(direction="matched").step(
                 Step(
                     z=z,
                     position=at,
-                    timestep=timestep_at(grid, at),
-                    timestep_next=timestep_at(grid, at + 1),
+                    chain=chain,
                     noise=torch.zeros_like(z),
                     measurement=measurement,
                     networks=networks,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from linear_steps import NUM, jacobian, step_of
-from stubs import StubDegradation
+from linear_steps import NUM, chain_through, jacobian, step_of
+from stubs import StubDegradation, levels
 from torch import Tensor
 
 from workbench import randomness
@@ -76,8 +76,10 @@ def test_an_image_stops_alike_whatever_its_neighbours_do() -> None:
 DUE = torch.tensor([300, 880, 990])
 
 
-def stage_step(**changes: Any) -> Step:
-    return step_of(StubDegradation(), position=DUE, solver_noise=noise(), **changes)
+def stage_step(clean_end: bool = True, **changes: Any) -> Step:
+    end = -1 if clean_end else 0
+    through = chain_through((300, 700, 690), (880, 120, 119), (990, 3, end))
+    return step_of(StubDegradation(), position=DUE, chain=through, solver_noise=noise(), **changes)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +120,7 @@ def test_resampling_has_the_papers_mean_and_variance() -> None:
     """s^2 = gamma (1 - a') / a (1 - a / a'); the mean and the variance as they stand in the paper."""
     step, gamma, z0 = stage_step(sampler=DDIM()), 40.0, torch.full((NUM, 4, 4, 4), 0.7)
     advanced = torch.full_like(z0, -0.4)
-    schedule = step.networks.prior.schedule
-    a, a_next = (schedule.alpha_bar_at(t).reshape(-1, 1, 1, 1) for t in (step.timestep, step.timestep_next))
+    a, a_next = (level.reshape(-1, 1, 1, 1) for level in (step.alpha_bar, step.alpha_bar_next))
     found = resampled(step, advanced, z0, gamma)
     rest = 1 - a_next
     s2 = gamma * rest / a * (1 - a / a_next)
@@ -157,27 +158,23 @@ def test_each_published_form_has_its_mean_and_variance(form: Any) -> None:
     advanced = torch.full_like(z0, -0.4)
     found = resampled(step, advanced, z0, gamma, form)
     assert step.solver_noise is not None
-    alpha_bar = step.networks.prior.schedule.alpha_bar.tolist()
+    alpha_bar = levels().alpha_bar.tolist()
     # the third image reaches the clean end, where `paper` and `code` are 0 / 0 as written
     for i in range(NUM if form == "flash" else 2):
-        t, t_next = int(step.timestep[i]), int(step.timestep_next[i])
+        t, t_next = [(700, 690), (120, 119), (3, -1)][i]
         s2, m, of_z0, variance = published(form, t, t_next, gamma, alpha_bar)
         mean = of_z0 * 0.7 + (1 - m) / (s2 + 1 - m) * -0.4
         torch.testing.assert_close(found[i], mean + variance**0.5 * step.solver_noise[i], rtol=1e-5, atol=1e-6)
 
 
-def test_the_forms_differ_and_flash_jumps_one_timestep_whatever_the_grid() -> None:
-    schedule = stage_step().networks.prior.schedule
-    t = torch.tensor([501])
-
+def test_the_forms_differ() -> None:
     def r(form: Any, t_next: int) -> float:
-        return float(ratio(schedule, t, torch.tensor([t_next]), 40.0, form)[0])
+        return float(ratio(*(levels().alpha_bar_at(torch.tensor([t])) for t in (501, t_next)), 40.0, form)[0])
 
-    assert r("flash", 499) == r("flash", 491)
     assert r("paper", 491) == pytest.approx(5 * r("paper", 499), rel=0.05)
     # 1 - a' is all but 1 - a: on a grid of all T, `flash` has the r of `paper`, of which `code` has a / (1 - a)
     assert r("flash", 500) == pytest.approx(r("paper", 500), rel=0.01)
-    a = float(schedule.alpha_bar[501])
+    a = float(levels().alpha_bar[501])
     assert r("code", 500) == pytest.approx(r("paper", 500) * a / (1 - a))
 
 
@@ -188,17 +185,15 @@ def test_at_the_clean_end_flash_adds_noise_and_the_others_do_not() -> None:
         found = resampled(ended, advanced[2:], z0[2:], 40.0, form)  # type: ignore[arg-type]
         assert found.isfinite().all()
         assert (found.std() > 1e-3) == random
-    at_zero = replace(ended, timestep=torch.tensor([0]))
+    at_zero = replace(ended, chain=chain_through((990, 0, -1)))
     assert torch.equal(resampled(at_zero, advanced[2:], z0[2:], 40.0, "flash"), advanced[2:])
 
 
 def test_a_chain_may_end_at_the_level_of_timestep_0() -> None:
     """Latent diffusion's own DDIM ends there: z' of the last step is as diffusers' set_alpha_to_one=False has it."""
-    step = stage_step(sampler=DDIM(eta=1.0, clean_end=False))
-    assert step.reached.tolist() == [690, 119, 0]
-    z0_hat, eps = step.networks.predict(step.z, step.timestep)
-    schedule = step.networks.prior.schedule
-    a, a_0 = float(schedule.alpha_bar[3]), float(schedule.alpha_bar[0])
+    step = stage_step(clean_end=False, sampler=DDIM(eta=1.0))
+    z0_hat, eps = step.networks.predict(step.z, step.time)
+    a, a_0 = float(levels().alpha_bar[3]), float(levels().alpha_bar[0])
     variance = (1 - a_0) / (1 - a) * (1 - a / a_0)
     expected = a_0**0.5 * z0_hat[2] + (1 - a_0 - variance) ** 0.5 * eps[2] + variance**0.5 * step.noise[2]
     torch.testing.assert_close(step.reverse(z0_hat, eps)[2], expected, rtol=1e-5, atol=1e-6)
@@ -254,7 +249,7 @@ def test_fields_added_later_leave_identities_alone() -> None:
 def test_gamma_zero_trusts_the_prior_and_a_large_one_the_measurement() -> None:
     step, z0, advanced = stage_step(), torch.full((NUM, 4, 4, 4), 0.7), torch.full((NUM, 4, 4, 4), -0.4)
     torch.testing.assert_close(resampled(step, advanced, z0, 0.0), advanced)
-    a_next = step.networks.prior.schedule.alpha_bar_at(step.timestep_next).reshape(-1, 1, 1, 1)
+    a_next = step.alpha_bar_next.reshape(-1, 1, 1, 1)
     renoised = (a_next.sqrt() * z0 + (1 - a_next).sqrt() * noise()).float()
     torch.testing.assert_close(resampled(step, advanced, z0, 1e9), renoised, rtol=1e-3, atol=1e-3)
 

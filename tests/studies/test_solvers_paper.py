@@ -15,7 +15,7 @@ from workbench.autoencoders import VQ
 from workbench.config import UserError
 from workbench.degradations import RandomInpainting
 from workbench.diffusion import PriorRecipe
-from workbench.diffusion.schedule import timestep_grid
+from workbench.diffusion.noise_levels import spaced_timesteps
 from workbench.results import Cell
 from workbench.severity.loss import SeverityLoss
 from workbench.severity.start import Official
@@ -127,7 +127,7 @@ def test_resample_is_run_as_flash_diffusions_authors_run_it(here: Path) -> None:
             tau=1.0,
         )
     # on their grid 999, 997 ... 1 consistency is sought at t = 1, 21 ... 741
-    grid = timestep_grid(1000, 500).tolist()
+    grid = spaced_timesteps(1000, 500).tolist()
     due = [t for position, t in enumerate(grid) if (500 - position - 1) % 10 == 0 and t / 1000 < 0.75]
     assert due[::-1] == list(range(1, 750, 20))
     assert [t for t in due if t / 1000 < 0.3] == [t for t in due if t <= 300]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from stubs import levels
 from torch import Tensor
 
 from workbench import randomness
 from workbench.config import UserError, kind_of, members
 from workbench.degradations import JPEG, Degradation, GaussianBlur, GaussianNoise, RandomInpainting
-from workbench.diffusion import DDIM, DDPM
+from workbench.diffusion import DDIM, DDPM, DDPMLevels
 from workbench.diffusion.prior import Prediction
-from workbench.diffusion.schedule import Schedule
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.situation import Situation
@@ -58,17 +58,16 @@ def problem() -> LinearGaussian:
     return linear_gaussian()
 
 
-def step_of(here: LinearGaussian, z: Tensor, timestep: int, timestep_next: int, sampler: DDIM | None = None) -> Step:
-    num = len(z)
+def step_of(here: LinearGaussian, z: Tensor, timestep: int) -> Step:
+    num, sampler = len(z), DDIM()
     return Step(
         z=z,
-        position=torch.zeros(num, dtype=torch.int64),
-        timestep=torch.full((num,), timestep),
-        timestep_next=torch.full((num,), timestep_next),
+        position=torch.full((num,), 999 - timestep),
+        chain=here.chain(sampler),
         noise=torch.zeros_like(z),
         measurement=here.repeated(num),
         networks=here.networks,
-        sampler=sampler or DDIM(),
+        sampler=sampler,
     )
 
 
@@ -87,7 +86,11 @@ def test_without_guidance_every_solver_ends_as_its_discrete_chain_says(member: A
 
 
 def expected(target: Gaussian, sampler: DDIM) -> Gaussian:
-    return closed_chain(target, problem().schedule, sampler)
+    return closed_chain(target, problem().chain(sampler), sampler.eta)
+
+
+def posterior_chain(here: LinearGaussian, sampler: DDIM) -> Gaussian:
+    return closed_chain(here.posterior, here.chain(sampler), sampler.eta)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
@@ -102,7 +105,7 @@ class Wrong(NoGuidance):
     """A reverse step with a tenth too much noise level."""
 
     def step(self, step: Step) -> Tensor:
-        z0_hat, eps = step.networks.predict(step.z, step.timestep)
+        z0_hat, eps = step.networks.predict(step.z, step.time)
         return step.reverse(z0_hat, 1.1 * eps)
 
 
@@ -126,11 +129,13 @@ def test_steps_bring_chains_to_prior_and_posterior() -> None:
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_the_gap_falls_as_one_over_the_steps(eta: float) -> None:
-    """On a schedule that ends in no noise, from the diffused posterior itself, nothing is left but the steps."""
-    fine = Schedule(torch.linspace(16, -9, 8000, dtype=torch.float64).sigmoid())
+    """On noise levels that end in no noise, from the diffused posterior itself, nothing is left but the steps."""
+    fine = DDPMLevels(torch.linspace(16, -9, 8000, dtype=torch.float64).sigmoid())
     target = problem().posterior
     start = target.diffused(float(fine.alpha_bar[-1]))
-    coarse, most = (closed_chain(target, fine, DDIM(num_steps=n, eta=eta), start).gap(target) for n in (2000, 8000))
+    coarse, most = (
+        closed_chain(target, fine.chain(n, problem().latent_shape), eta, start).gap(target) for n in (2000, 8000)
+    )
     assert max(coarse.mean, most.mean) < 1e-9
     assert most.covariance == pytest.approx(coarse.covariance / 4, rel=0.2)
 
@@ -161,17 +166,21 @@ def test_and_on_other_operators(degradation: Degradation) -> None:
     here, sampler = linear_gaussian(degradation, severity=0.4, image_size=8), DDIM(num_steps=10)
     exact = with_exact_likelihood(LDPS(), here)
     slope, offset = affine(lambda z: final_latents(here, exact, sampler, z), here.latent_shape)
-    gap = Gaussian.standard(here.size).moved(slope, offset).gap(closed_chain(here.posterior, here.schedule, sampler))
+    gap = (
+        Gaussian.standard(here.size)
+        .moved(slope, offset)
+        .gap(closed_chain(here.posterior, here.chain(sampler), sampler.eta))
+    )
     assert max(gap.mean, gap.covariance) < 1e-3
 
 
 def test_the_likelihood_is_that_of_draws() -> None:
     """log p(y | z_t) by Monte Carlo over z0 given z_t, relative to its value at another z_t."""
     here, timestep = linear_gaussian(RandomInpainting(noise_std=0.5), severity=0.9), 300
-    a = float(here.schedule.alpha_bar[timestep])
+    a = float(levels().alpha_bar[timestep])
     z = here.unflatten(here.latents.diffused(a).draw(2, randomness.generator("z_t")))
-    step = step_of(here, z, timestep, timestep - 1)
-    z0_hat, _ = here.networks.predict(z, step.timestep)
+    step = step_of(here, z, timestep)
+    z0_hat, _ = here.networks.predict(z, step.time)
     found = log_likelihood(here, step, z0_hat)
 
     matrix, offset = here.forward
@@ -189,7 +198,7 @@ def test_few_step_guidance_is_exact_for_white_latents() -> None:
     here, sampler = linear_gaussian(latents=Gaussian.standard(16)), DDIM(num_steps=20)
     solver = LDPSFew(direction="matched", decoder_steps=4)
     slope, offset = affine(lambda z: final_latents(here, solver, sampler, z), here.latent_shape)
-    gap = Gaussian.standard(16).moved(slope, offset).gap(closed_chain(here.posterior, here.schedule, sampler))
+    gap = Gaussian.standard(16).moved(slope, offset).gap(posterior_chain(here, sampler))
     assert max(gap.mean, gap.covariance) < 1e-3
 
 
@@ -222,8 +231,8 @@ def linear_parts(here: LinearGaussian, timestep: int) -> dict[str, tuple[Tensor,
 def test_guidance_is_the_gradient_in_closed_form(solver: Any, timestep: int) -> None:
     """grad_z ||B z0_hat(z) + b|| = K^T B^T u, with u the unit vector along B z0_hat + b and K the prior's matrix."""
     here = problem()
-    z = here.unflatten(here.latents.diffused(float(here.schedule.alpha_bar[timestep])).draw(3, randomness.generator(1)))
-    step = step_of(here, z, timestep, timestep - 1)
+    z = here.unflatten(here.latents.diffused(float(levels().alpha_bar[timestep])).draw(3, randomness.generator(1)))
+    step = step_of(here, z, timestep)
     parts = linear_parts(here, timestep)
     gain, start = parts["z0_hat"]
     z0_hat = z.flatten(1).double() @ gain.T + start
@@ -261,13 +270,13 @@ def test_a_chain_from_a_matched_start_samples_the_prior(channel: Channel) -> Non
     )
     z_hat = here.unflatten(y if channel == "forward" else (1 - v) * y)
     measurement = here.repeated(num)
-    grid = sampler.grid(here.schedule)
+    chain = here.chain(sampler)
     noise = randomness.normal(ids, ("start",), here.latent_shape)
     estimate = SeverityEstimate(z_hat, torch.full((num, 1, 1, 1), v))
-    start = SNRMatch(channel=channel)(Situation(estimate, measurement, here.schedule, grid, noise))
+    start = SNRMatch(channel=channel)(Situation(estimate, measurement, chain, noise))
     assert not start.fell_back.any()
     position = int(start.position[0])
-    a = float(here.schedule.alpha_bar[grid[position]])
+    a = float(chain.alpha_bar[position])
 
     # z_t and z0 together
     noisy = here.latents.diffused(a)
@@ -281,7 +290,7 @@ def test_a_chain_from_a_matched_start_samples_the_prior(channel: Channel) -> Non
 
     engine = Engine(here.networks, NoGuidance(), sampler, 0, num_slots=num)
     (finished,) = engine.run([Task(measurement, start.z, start.position)])
-    end = closed_chain(here.latents, here.schedule, sampler, noisy, position)
+    end = closed_chain(here.latents, chain, sampler.eta, noisy, position)
     found = end.agreement(finished.z0.flatten(1))
     assert min(found.mean, found.covariance) > 1e-3
 

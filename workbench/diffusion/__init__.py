@@ -1,7 +1,18 @@
-"""Latent diffusion: schedule, prior and the reverse step."""
+"""Latent diffusion: noise levels, prior and the reverse step."""
 
+from workbench.diffusion.noise_levels import Chain, DDPMLevels, NoiseLevels
 from workbench.diffusion.prior import Prior, PriorRecipe, load_prior
 from workbench.diffusion.sampler import DDIM, DDPM, Sampler, diffuse
-from workbench.diffusion.schedule import Schedule
 
-__all__ = ["DDIM", "DDPM", "Prior", "PriorRecipe", "Sampler", "Schedule", "diffuse", "load_prior"]
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "Chain",
+    "DDPMLevels",
+    "NoiseLevels",
+    "Prior",
+    "PriorRecipe",
+    "Sampler",
+    "diffuse",
+    "load_prior",
+]

@@ -1,4 +1,4 @@
-"""The latent diffusion prior: a diffusers UNet with the schedule and parameterisation of a diffusers scheduler."""
+"""The latent diffusion prior: a diffusers UNet with the noise levels and parameterisation of a diffusers scheduler."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from workbench.bounds import BatchSize, BlockWidths, Count, Depth, LearningRate, Seed
 from workbench.config import NOT_IDENTITY, Config, UserError
+from workbench.diffusion.noise_levels import DDPMLevels
 from workbench.diffusion.sampler import diffuse
-from workbench.diffusion.schedule import Schedule
 from workbench.diffusion.scheduler_folder import read_scheduler
 from workbench.pretrained import load_strictly, save_half
-from workbench.tensors import Latents, Timesteps
+from workbench.tensors import Latents, Times
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -23,7 +23,7 @@ Prediction = Literal["epsilon", "sample", "v_prediction"]
 
 
 class Prior(nn.Module):
-    """A noise predictor and its schedule.
+    """A noise predictor and its noise levels.
 
     Args:
         unet: a diffusers UNet2DModel on scaled latents.
@@ -41,19 +41,19 @@ class Prior(nn.Module):
                 f"prediction_type must be one of {get_args(Prediction)}, not {scheduler.config.prediction_type!r}"
             )
         self.unet, self.scheduler, self.notes = unet, scheduler, notes
-        self.schedule = Schedule(scheduler.alphas_cumprod)
+        self.levels = DDPMLevels(scheduler.alphas_cumprod)
 
     @property
     def latent_channels(self) -> int:
         """Channels of the latents that the prior knows."""
         return int(self.unet.config.in_channels)
 
-    def predict(self, z: Latents, timestep: Timesteps) -> tuple[Latents, Latents]:
-        """The posterior mean of the clean latent and of the noise, (z0_hat, eps), at per-image timesteps."""
-        # before the network: reading timesteps from a GPU waits for all that it still has to do
-        a = self.schedule.alpha_bar_at(timestep).reshape(-1, 1, 1, 1)
+    def predict(self, z: Latents, time: Times) -> tuple[Latents, Latents]:
+        """The posterior mean of the clean latent and of the noise, (z0_hat, eps), at per-image times."""
+        # before the network: reading times from a GPU waits for all that it still has to do
+        a = self.levels.alpha_bar_at(time).reshape(-1, 1, 1, 1)
         signal, noise = a.sqrt().to(z), (1 - a).sqrt().to(z)
-        output = self.unet(z, timestep).sample.float()
+        output = self.unet(z, time.to(z)).sample.float()
         match self.scheduler.config.prediction_type:
             case "epsilon":
                 return (z - noise * output) / signal, output
@@ -64,10 +64,10 @@ class Prior(nn.Module):
 
     def training_loss(self, z0: Latents, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the network's own target at uniform timesteps (arXiv 2006.11239, eq. 14)."""
-        timestep = torch.randint(self.schedule.num_timesteps, (len(z0),), generator=generator)
+        timestep = torch.randint(self.levels.num_timesteps, (len(z0),), generator=generator)
         eps = torch.randn(z0.shape, generator=generator).to(z0)
-        a = self.schedule.alpha_bar_at(timestep)
-        output = self.unet(diffuse(z0, eps, a), timestep.to(z0.device)).sample.float()
+        a = self.levels.alpha_bar_at(timestep)
+        output = self.unet(diffuse(z0, eps, a), timestep.to(z0)).sample.float()
         signal, noise = a.sqrt().reshape(-1, 1, 1, 1).to(z0), (1 - a).sqrt().reshape(-1, 1, 1, 1).to(z0)
         targets = {"epsilon": eps, "sample": z0, "v_prediction": signal * eps - noise * z0}
         return (output - targets[self.scheduler.config.prediction_type]).square().mean(), {}

@@ -1,13 +1,12 @@
-"""The reverse step that all solvers share: DDPM and DDIM on a grid of timesteps."""
+"""The reverse step that all solvers share: DDPM and DDIM on a chain of noise levels."""
 
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from workbench.config import ADDED_LATER
-from workbench.diffusion.schedule import Schedule
+from workbench.diffusion.noise_levels import Chain, NoiseLevels
 from workbench.families import Member, Open
 from workbench.tensors import Latents, Scalars
 
@@ -16,7 +15,7 @@ class DDIM(Member):
     """DDIM (arXiv 2010.02502, eq. 12 and 16): eta 0 is deterministic, eta 1 is DDPM's posterior variance."""
 
     kind: Literal["ddim"] = "ddim"
-    num_steps: int = Field(1000, ge=1, le=100_000, description="timesteps of the grid from T - 1 to the clean end")
+    num_steps: int = Field(1000, ge=1, le=100_000, description="of the chain, from pure noise to the clean end")
     eta: float = Field(0.0, ge=0, le=1, description="share of DDPM's noise that a step injects")
     clean_end: bool = Field(
         True,
@@ -25,9 +24,10 @@ class DDIM(Member):
         json_schema_extra=ADDED_LATER,
     )
 
-    def grid(self, schedule: Schedule) -> Tensor:
-        """The timesteps that a chain visits, (num_steps,), descending."""
-        return schedule.grid(self.num_steps)
+    def chain(self, levels: NoiseLevels, latent_shape: tuple[int, ...]) -> Chain:
+        """The noise levels that a chain visits for latents of (channel, height, width)."""
+        channels, height, width = latent_shape
+        return levels.chain(self.num_steps, (channels, height, width), self.clean_end)
 
     def step(
         self, z0_hat: Latents, eps: Latents, alpha_bar: Scalars, alpha_bar_next: Scalars, noise: Latents

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.config import UserError
-from workbench.diffusion import Schedule
+from workbench.diffusion import Chain
+from workbench.diffusion.noise_levels import snr
 from workbench.measurement import Measurement
 from workbench.metrics import Estimate, mean_interval, psnr
 from workbench.reporting.curves import Line, curves
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUM_POINTS = 25
-"""Of the curve of a schedule."""
+"""Of the curve of SNR over timesteps."""
 NUM_COLUMNS = 5
 """Pictures that a row has room for."""
 
@@ -99,8 +100,8 @@ def pictures_section(title: str, pictures: Mapping[str, Images], note: str = "")
     return Section("", gallery([Strip(title, [Card(shown, len(shown)), room], note)]))
 
 
-def start_section(schedule: Schedule, start: Matched, restored: Restored, image: int = 0) -> Section:
-    """How the start of one image follows from the error of its z_hat: where the schedule's SNR meets that of z_hat.
+def start_section(chain: Chain, start: Matched, restored: Restored, image: int = 0) -> Section:
+    """How the start of one image follows from the error of its z_hat: where the SNR of a timestep meets that of z_hat.
 
     Raises:
         UserError: for a start of pure noise, or one that matches no variance.
@@ -109,8 +110,9 @@ def start_section(schedule: Schedule, start: Matched, restored: Restored, image:
     if not variance > 0 or bool(restored.fell_back[image]):
         raise UserError("this image's start matches no variance, so there is no SNR to draw")
     # the axis is logarithmic, since starts are many where timesteps are few; so 0 is drawn at 1
-    timesteps = torch.logspace(0, math.log10(schedule.num_timesteps - 1), NUM_POINTS).round().long().unique()
-    line = [_point(value) for value in (10 * schedule.snr[timesteps].log10()).tolist()]
+    levels = chain.all_timesteps("this figure")
+    timesteps = torch.logspace(0, math.log10(len(levels) - 1), NUM_POINTS).round().long().unique()
+    line = [_point(value) for value in (10 * snr(levels[timesteps]).log10()).tolist()]
     # as `Matched` does it: whether the error is independent of z0 or of z_hat
     noise_variance = variance if start.channel == "forward" else variance / (1 - variance)
     target = -10 * math.log10(noise_variance) - start.offset_db

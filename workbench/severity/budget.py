@@ -16,7 +16,7 @@ class Budget:
     """How a control spends what the matched start spends.
 
     Attributes:
-        position: in the grid, where all images begin.
+        position: in the chain, where all images begin.
         offset_db: under which all images begin, instead of the matched start's own.
         variances: by image id: that of another image.
         by_severity: mean error variance by severity.

@@ -19,11 +19,10 @@ from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor
 
 from workbench import randomness
 from workbench.config import UserError
-from workbench.diffusion import Schedule, diffuse
+from workbench.diffusion import Chain, diffuse
 from workbench.severity.budget import Budget, Costs, Rows
 from workbench.severity.situation import Situation, Start, StartRule
 from workbench.severity.start import SNRMatch
@@ -78,7 +77,7 @@ class EqualCost(StartRule):
             )
         if self.control == "timestep":
             batch = len(situation.noise)
-            a = situation.schedule.alpha_bar[situation.grid[budget.position]].expand(batch)
+            a = situation.chain.alpha_bar[budget.position].expand(batch)
             z = diffuse(situation.estimate.z_hat, situation.noise, a)
             return Start(z, torch.full((batch,), budget.position), torch.zeros(batch, dtype=torch.bool))
         if self.control == "missing_noise":
@@ -88,9 +87,7 @@ class EqualCost(StartRule):
         return rule.begin(situation, budget.variance_of(situation.measurement).to(situation.noise))
 
 
-def spend(
-    control: EqualCost, costs: Costs, schedule: Schedule, grid: Tensor, own: Rows, val: Rows | None, seed: int
-) -> Budget:
+def spend(control: EqualCost, costs: Costs, chain: Chain, own: Rows, val: Rows | None, seed: int) -> Budget:
     """The budget of a control, to the nearest step.
 
     Args:
@@ -101,25 +98,25 @@ def spend(
     wanted = costs.steps(costs.matched if control.control == "missing_noise" else costs.plain)
     match control.control:
         case "timestep" | "missing_noise":
-            return Budget(position=len(grid) - min(max(1, round(wanted)), len(grid)))
+            return Budget(position=len(chain) - min(max(1, round(wanted)), len(chain)))
         case "permuted":
             order = torch.randperm(len(own.ids), generator=randomness.generator(seed, "permuted"))
             dealt = dict(zip(own.ids.tolist(), own.variance[order].tolist(), strict=True))
-            return Budget(offset_db=_offset(control.of, wanted, schedule, grid, own.variance), variances=dealt)
+            return Budget(offset_db=_offset(control.of, wanted, chain, own.variance), variances=dealt)
         case "known_severity":
             assert val is not None
             looked_up = _by_severity(val.severity, val.true_variance)
             assumed = torch.tensor(looked_up(own.severity.tolist()))
-            return Budget(offset_db=_offset(control.of, wanted, schedule, grid, assumed), by_severity=looked_up)
+            return Budget(offset_db=_offset(control.of, wanted, chain, assumed), by_severity=looked_up)
 
 
-def _offset(rule: SNRMatch, wanted: float, schedule: Schedule, grid: Tensor, variances: Scalars) -> float:
+def _offset(rule: SNRMatch, wanted: float, chain: Chain, variances: Scalars) -> float:
     """The least offset in dB, instead of the rule's own, at which the mean NFE are those wanted."""
 
     def mean_nfe(offset_db: float) -> float:
         shifted = rule.replace(offset_db=offset_db)
-        position = shifted.position(variances.double()[:, None], schedule, grid).clamp(min=0)
-        return float((len(grid) - position).double().mean())
+        position = shifted.position(variances.double()[:, None], chain).clamp(min=0)
+        return float((len(chain) - position).double().mean())
 
     low, high = -MAX_OFFSET_DB, MAX_OFFSET_DB
     for _ in range(40):

@@ -3,10 +3,9 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from workbench.diffusion import Schedule
+from workbench.diffusion import Chain
 from workbench.families import Member
 from workbench.measurement import Measurement
 from workbench.severity.budget import Budget
@@ -24,8 +23,7 @@ class Situation:
     Attributes:
         estimate: z_hat and var_hat.
         measurement: what was measured.
-        schedule: the prior's noise schedule.
-        grid: the timesteps that the chain visits, descending, (num_steps,).
+        chain: the noise levels that reverse diffusion would go through.
         noise: standard normal, like z_hat, keyed by image.
         truth: the clean latent; for oracles only, None on a user's images.
         forward: A(D(z)), for rules that look at the residual.
@@ -38,8 +36,7 @@ class Situation:
 
     estimate: SeverityEstimate
     measurement: Measurement
-    schedule: Schedule
-    grid: Tensor
+    chain: Chain
     noise: Latents
     truth: Latents | None = None
     forward: Forward | None = None
@@ -56,8 +53,8 @@ class Start:
 
     Attributes:
         z: the latent to begin from.
-        position: index into the grid of the first network evaluation, (batch,) int64; an image costs
-            len(grid) - position evaluations.
+        position: of the first network evaluation in the chain, (batch,) int64; an image costs len(chain) - position
+            evaluations.
         fell_back: the rule could not use z_hat and began from pure noise, (batch,) bool.
         variance: the error variance that was matched, (batch,); None where the rule matches none.
         distrusted: the residual contradicted the severity encoder, (batch,) bool; None where the rule does not ask.
@@ -68,15 +65,6 @@ class Start:
     fell_back: Tensor
     variance: Scalars | None = None
     distrusted: Tensor | None = None
-
-    def timestep(self, grid: Tensor) -> Tensor:
-        """The timestep of the first network evaluation, (batch,) int64; -1 where there is none."""
-        return timestep_at(grid, self.position)
-
-
-def timestep_at(grid: Tensor, position: Tensor) -> Tensor:
-    """The grid's timestep at each position; -1, the clean end, past its last."""
-    return torch.cat([grid, torch.tensor([-1])])[position]
 
 
 class StartRule(Member):

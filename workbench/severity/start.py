@@ -1,7 +1,7 @@
 """Start rules: where does reverse diffusion begin, and from what latent?
 
-Notation: a = alpha_bar of a timestep, SNR = a / (1 - a), v = variance of z_hat's error. Latents have unit variance.
-A chain visits the timesteps of a descending grid; a start is a position in that grid and a latent at that noise level.
+Notation: a = alpha_bar of a noise level, SNR = a / (1 - a), v = variance of z_hat's error. Latents have unit variance.
+A start is a position in the chain of noise levels, and a latent at that level.
 """
 
 from abc import abstractmethod
@@ -15,11 +15,12 @@ from torch import Tensor
 from workbench import randomness
 from workbench.bounds import Decibels, Probability
 from workbench.config import ADDED_LATER, UserError, plain
-from workbench.diffusion import Schedule, diffuse
+from workbench.diffusion import Chain, diffuse
+from workbench.diffusion.noise_levels import snr
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.recalibration import AnyRecalibration, Recalibration, Unchanged
 from workbench.severity.residual import residual_variance
-from workbench.severity.situation import Situation, Start, StartRule, timestep_at
+from workbench.severity.situation import Situation, Start, StartRule
 from workbench.tensors import Latents, Scalars
 
 Channel = Literal["forward", "mmse"]
@@ -28,7 +29,7 @@ MissingNoise = Literal["white", "channel"]
 
 
 class Full(StartRule):
-    """The unaccelerated baseline: z_T ~ N(0, I), all steps of the grid."""
+    """The unaccelerated baseline: z_T ~ N(0, I), all steps of the chain."""
 
     kind: Literal["full"] = "full"
 
@@ -42,25 +43,28 @@ class Fixed(StartRule):
 
     kind: Literal["fixed"] = "fixed"
     timestep: int = Field(
-        200, ge=0, le=100_000, description="where to begin; the first grid timestep at or below it is taken"
+        200, ge=0, le=100_000, description="where to begin; the first timestep of the chain at or below it is taken"
     )
 
-    def check(self, num_timesteps: int, grid: Tensor) -> None:
-        """Refuse, before compute is spent, a timestep outside the schedule or one below which the grid has no step."""
+    def check(self, num_timesteps: int, timesteps: Tensor) -> None:
+        """Refuse, before compute is spent, a timestep that the prior has not or one below which the chain has no step.
+
+        Args:
+            timesteps: those of the chain, descending.
+        """
         if self.timestep >= num_timesteps:
             raise UserError(f"start.timestep must lie below T = {num_timesteps}, got {self.timestep}")
-        if self.timestep < grid[-1]:
+        if self.timestep < timesteps[-1]:
             raise UserError(
-                f"start.timestep = {self.timestep} lies below {int(grid[-1])}, the last timestep of the grid of "
-                f"{len(grid)} steps: no step would be taken; begin earlier, or raise sampler.num_steps"
+                f"start.timestep = {self.timestep} lies below {int(timesteps[-1])}, the last timestep of the grid of "
+                f"{len(timesteps)} steps: no step would be taken; begin earlier, or raise sampler.num_steps"
             )
 
     def __call__(self, situation: Situation) -> Start:
-        self.check(situation.schedule.num_timesteps, situation.grid)
-        batch = len(situation.noise)
-        position = _first_at_or_below(situation.grid, torch.full((batch,), self.timestep))
-        a = situation.schedule.alpha_bar_at(timestep_at(situation.grid, position))
-        z = diffuse(situation.estimate.z_hat, situation.noise, a)
+        chain, batch = situation.chain, len(situation.noise)
+        self.check(len(chain.all_timesteps("start.timestep")), chain.time)
+        position = _first_at_or_below(chain, torch.full((batch,), self.timestep))
+        z = diffuse(situation.estimate.z_hat, situation.noise, chain.alpha_bar[position])
         return Start(z, position, torch.zeros(batch, dtype=torch.bool))
 
 
@@ -85,14 +89,15 @@ class Official(StartRule):
     def trusts_encoder(self) -> bool:
         return True
 
-    def index(self, var: Scalars, schedule: Schedule) -> Tensor:
-        """argmin over timesteps of |SNR_t - 1 / v|, (batch,) int64."""
-        return (schedule.snr[None] - 1 / var.double().cpu()[:, None]).abs().argmin(1)
+    def index(self, var: Scalars, alpha_bar: Tensor) -> Tensor:
+        """argmin over timesteps of |SNR_t - 1 / v|, (batch,) int64, given alpha_bar of all T."""
+        return (snr(alpha_bar)[None] - 1 / var.double().cpu()[:, None]).abs().argmin(1)
 
     def __call__(self, situation: Situation) -> Start:
         var = _per_image(situation.estimate)
-        position = _first_at_or_below(situation.grid, self.index(var, situation.schedule) - 1)
-        position = position.clamp(max=len(situation.grid) - 1)
+        chain = situation.chain
+        position = _first_at_or_below(chain, self.index(var, chain.all_timesteps("start official")) - 1)
+        position = position.clamp(max=len(chain) - 1)
         noise_variance = self.c * var.double()
         fell_back = (noise_variance >= 1).cpu()
         z = diffuse(situation.estimate.z_hat, situation.noise, (1 - noise_variance).clamp(min=0))
@@ -100,7 +105,7 @@ class Official(StartRule):
 
 
 class Matched(StartRule):
-    """Begin at the first grid timestep whose SNR is at or below that of z_hat.
+    """Begin at the cleanest level of the chain whose SNR is at or below that of z_hat.
 
     Which quantity is z_hat's error independent of?
     - `forward`: of z0 (the paper's reading, z_hat = z0 + e). Target SNR 1 / v;
@@ -110,7 +115,7 @@ class Matched(StartRule):
       An uninformative y (v -> 1) begins from pure noise, as it should.
 
     The target is divided by 10^(offset_db / 10). Under a negative offset z_hat is noisier than the start; the missing
-    (negative) noise variance is clamped at 0. Where no grid timestep is noisy enough: `full`, with a flag.
+    (negative) noise variance is clamped at 0. Where no level is noisy enough: `full`, with a flag.
     """
 
     channel: Channel = Field("forward", description="what the error of z_hat is independent of: z0 or z_hat")
@@ -124,16 +129,16 @@ class Matched(StartRule):
         """The variance of each latent channel over the mean, (channel,); (1,) where all are taken to have the mean."""
         return torch.ones(1, dtype=torch.float64)
 
-    def position(self, noise_variance: Tensor, schedule: Schedule, grid: Tensor) -> Tensor:
-        """The last grid position whose SNR is at or below the target; -1 where there is none, (batch,).
+    def position(self, noise_variance: Tensor, chain: Chain) -> Tensor:
+        """The last position whose SNR is at or below the target; -1 where there is none, (batch,).
 
         Args:
             noise_variance: of z_hat as signal plus independent noise, (batch, channel).
         """
         # noise can be added to a channel and not taken away: the noisiest one says where to begin
         target = 10 ** (-self.offset_db / 10) / noise_variance.amax(1)
-        # the grid descends in timestep, so SNR ascends along it: the last position that is noisy enough
-        return (schedule.snr[grid][None] <= target[:, None]).sum(1) - 1
+        # SNR ascends along the chain: the last position that is noisy enough
+        return (chain.snr[None] <= target[:, None]).sum(1) - 1
 
     def __call__(self, situation: Situation) -> Start:
         return self.begin(situation, *self.matched_variance(situation))
@@ -148,12 +153,12 @@ class Matched(StartRule):
         gain = torch.ones_like(by_channel) if self.channel == "forward" else 1 / (1 - by_channel).clamp(min=1e-12)
         noise_variance = by_channel * gain
         if position is None:
-            positions = self.position(noise_variance, situation.schedule, situation.grid)
+            positions = self.position(noise_variance, situation.chain)
             fell_back = (positions < 0) | (by_channel.amax(1) >= 1) & (self.channel == "mmse")
         else:
             positions, fell_back = torch.full((len(v),), position), torch.zeros(len(v), dtype=torch.bool)
         positions = positions.clamp(min=0)
-        a = situation.schedule.alpha_bar[situation.grid[positions]][:, None]
+        a = situation.chain.alpha_bar[positions][:, None]
         missing = (1 - a - a * noise_variance).clamp(min=0)
         signal, noise = (c.sqrt()[:, :, None, None].to(situation.noise) for c in (a * gain.square(), missing))
         z = signal * situation.estimate.z_hat + noise * situation.noise
@@ -366,9 +371,9 @@ def _per_image(estimate: SeverityEstimate) -> Scalars:
     return var
 
 
-def _first_at_or_below(grid: Tensor, timestep: Tensor) -> Tensor:
-    """The position of the first grid timestep at or below `timestep`; len(grid) where there is none."""
-    return (grid[None] > timestep[:, None]).sum(1)
+def _first_at_or_below(chain: Chain, timestep: Tensor) -> Tensor:
+    """The position of the chain's first timestep at or below `timestep`; len(chain) where there is none."""
+    return (chain.time[None] > timestep[:, None]).sum(1)
 
 
 def _with_fallback(z: Latents, position: Tensor, fell_back: Tensor, situation: Situation) -> Start:

@@ -12,11 +12,10 @@ from torch import Tensor
 from workbench.autoencoders import Autoencoder
 from workbench.config import UserError
 from workbench.degradations import Degradation
-from workbench.diffusion import DDIM, Prior
+from workbench.diffusion import DDIM, Chain, Prior
 from workbench.families import Member
 from workbench.measurement import Measurement
-from workbench.severity.situation import timestep_at
-from workbench.tensors import Images, Latents, Measurements, Scalars, Timesteps
+from workbench.tensors import Images, Latents, Measurements, Scalars, Times
 
 Precision = Literal["float32", "bf16"]
 
@@ -45,11 +44,11 @@ class Networks:
         """The same networks for a batch of images with these accounts."""
         return replace(self, accounts=accounts)
 
-    def predict(self, z: Latents, timestep: Timesteps) -> tuple[Latents, Latents]:
+    def predict(self, z: Latents, time: Times) -> tuple[Latents, Latents]:
         """The prior's (z0_hat, eps)."""
         self._count("prior", z)
         with self._cast(z):
-            return self.prior.predict(z, timestep)
+            return self.prior.predict(z, time)
 
     def decode(self, z: Latents) -> Images:
         """D(z)."""
@@ -94,8 +93,8 @@ class Step:
 
     Attributes:
         z: the latents now.
-        position: of each image in the sampler's grid, (batch,) int64 on the CPU.
-        timestep, timestep_next: of each image; -1 is the clean end.
+        position: of each image in the chain, (batch,) int64 on the CPU.
+        chain: the noise levels that all images go through.
         noise: standard normal, like z, from each image's own generator: the sampler's.
         measurement: what was measured, for the same images.
         solver_noise: as `noise`, and independent of it; for solvers with `draws_noise`.
@@ -103,8 +102,7 @@ class Step:
 
     z: Latents
     position: Tensor
-    timestep: Timesteps
-    timestep_next: Timesteps
+    chain: Chain
     noise: Latents
     measurement: Measurement
     networks: Networks
@@ -112,15 +110,23 @@ class Step:
     solver_noise: Latents | None = None
 
     @property
-    def reached(self) -> Timesteps:
-        """The timestep of each image whose noise level the reverse step leads to."""
-        return self.timestep_next if self.sampler.clean_end else self.timestep_next.clamp(min=0)
+    def time(self) -> Times:
+        """What the prior's network is told, (batch,) float64 on the CPU."""
+        return self.chain.time[self.position]
+
+    @property
+    def alpha_bar(self) -> Scalars:
+        """a of each image now, (batch,) float64 on the CPU."""
+        return self.chain.alpha_bar[self.position]
+
+    @property
+    def alpha_bar_next(self) -> Scalars:
+        """a' that the reverse step leads to, (batch,) float64 on the CPU."""
+        return self.chain.alpha_bar[self.position + 1]
 
     def reverse(self, z0_hat: Latents, eps: Latents) -> Latents:
         """The sampler's unconditional step from these estimates."""
-        schedule = self.networks.prior.schedule
-        a, a_next = schedule.alpha_bar_at(self.timestep), schedule.alpha_bar_at(self.reached)
-        return self.sampler.step(z0_hat, eps, a, a_next, self.noise)
+        return self.sampler.step(z0_hat, eps, self.alpha_bar, self.alpha_bar_next, self.noise)
 
     def take(self, index: Tensor) -> "Step":
         """The step of the images at `index`, (n,) int64 on the CPU, charged to their accounts."""
@@ -130,8 +136,6 @@ class Step:
             self,
             z=self.z[on_device],
             position=self.position[index],
-            timestep=self.timestep[on_device],
-            timestep_next=self.timestep_next[on_device],
             noise=self.noise[on_device],
             measurement=self.measurement.take(on_device),
             networks=self.networks.charging(None if accounts is None else [accounts[i] for i in index.tolist()]),
@@ -175,12 +179,11 @@ class Solver(Member):
 
 
 def middle_step(z: Latents, measurement: Measurement, networks: Networks, sampler: DDIM) -> Step:
-    """A step from z in the middle of the grid, with no noise to add: what is timed as one step of any solver."""
-    grid = sampler.grid(networks.prior.schedule)
-    position = torch.full((len(z),), len(grid) // 2)
-    timestep, timestep_next = (timestep_at(grid, p).to(z.device) for p in (position, position + 1))
+    """A step from z in the middle of the chain, with no noise to add: what is timed as one step of any solver."""
+    chain = sampler.chain(networks.prior.levels, z.shape[1:])
+    position = torch.full((len(z),), len(chain) // 2)
     nothing = torch.zeros_like(z)
-    return Step(z, position, timestep, timestep_next, nothing, measurement, networks, sampler, solver_noise=nothing)
+    return Step(z, position, chain, nothing, measurement, networks, sampler, solver_noise=nothing)
 
 
 class Guided(Solver):
@@ -196,7 +199,7 @@ class Guided(Solver):
     def step(self, step: Step) -> Latents:
         with torch.enable_grad():
             z = step.z.detach().requires_grad_(True)
-            z0_hat, eps = step.networks.predict(z, step.timestep)
+            z0_hat, eps = step.networks.predict(z, step.time)
             # a sum over images: each image's gradient is its own
             (gradient,) = torch.autograd.grad(self.energy(step, z, z0_hat).sum(), z)
         return step.reverse(z0_hat.detach(), eps.detach()) - gradient

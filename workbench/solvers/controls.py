@@ -17,7 +17,7 @@ class NoGuidance(Solver):
 
     @torch.no_grad()
     def step(self, step: Step) -> Latents:
-        return step.reverse(*step.networks.predict(step.z, step.timestep))
+        return step.reverse(*step.networks.predict(step.z, step.time))
 
 
 class DecodeOnly(Solver):

@@ -1,6 +1,6 @@
 """The slot engine: full batches although every image has its own start.
 
-A pool of slots holds images at different timesteps. A slot whose image is finished takes the next one, as language
+A pool of slots holds images at different noise levels. A slot whose image is finished takes the next one, as language
 models batch continuously; the cost of a data set is the sum of its images' steps, not images times the worst case.
 
 Of the images that wait, the one with most steps to go enters first (longest processing time first; Graham, SIAM J.
@@ -17,10 +17,9 @@ from torch import Tensor
 
 from workbench import randomness
 from workbench.config import UserError
-from workbench.diffusion import DDIM
+from workbench.diffusion import DDIM, Chain
 from workbench.diffusion.sampler import noise_for
 from workbench.measurement import Measurement
-from workbench.severity.situation import timestep_at
 from workbench.solvers.base import Networks, Solver, Step
 from workbench.tensors import Ids, Latents
 
@@ -116,7 +115,7 @@ class Engine:
     Args:
         networks: the networks and the operator.
         solver: the rule of a step.
-        sampler: the grid and the reverse step.
+        sampler: the chain and the reverse step.
         seed: keys the noise.
         num_slots: images worked on at once; halved when a step of so many does not fit into a GPU's memory.
         say: told of that, in a line.
@@ -133,25 +132,28 @@ class Engine:
     ) -> None:
         self.networks, self.solver, self.sampler = networks, solver, sampler
         self.seed, self.num_slots, self.say = seed, num_slots, say
-        self.grid = sampler.grid(networks.prior.schedule)
+
+    def chain(self, latent_shape: tuple[int, ...]) -> Chain:
+        """The noise levels that latents of (channel, height, width) go through."""
+        return self.sampler.chain(self.networks.prior.levels, latent_shape)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Finished]:
         """Bring every image of every task to the clean end; images come out as they finish."""
         source = iter(tasks)
         if (first := next(source, None)) is None:
             return
-        waiting = self._entering(first)
+        chain, waiting = self.chain(first.z.shape[1:]), self._entering(first)
         slots = waiting.take(torch.arange(0))
         while True:
             slots, waiting = self._fill(slots, waiting, source)
             if not len(slots):
                 return
-            done = slots.position >= len(self.grid)
+            done = slots.position >= len(chain)
             if bool(done.any()):
                 yield self._finished(slots.take(done.nonzero().flatten()))
                 slots = slots.take((~done).nonzero().flatten())
             else:
-                self._advance(slots)
+                self._advance(slots, chain)
 
     def _fill(self, slots: _Pool, waiting: _Pool, source: Iterator[Task]) -> tuple[_Pool, _Pool]:
         """Free slots taken by the longest of the images that wait, of which more are read as they become fewer."""
@@ -186,7 +188,7 @@ class Engine:
             diverged=[account.diverged for account in accounts],
         )
 
-    def _advance(self, pool: _Pool) -> None:
+    def _advance(self, pool: _Pool, chain: Chain) -> None:
         """One reverse step of every image."""
         started = time_on(pool.z.device)
         accounts = pool.accounts
@@ -196,8 +198,7 @@ class Engine:
         step = Step(
             z=z,
             position=position,
-            timestep=timestep_at(self.grid, position).to(z.device),
-            timestep_next=timestep_at(self.grid, position + 1).to(z.device),
+            chain=chain,
             noise=noise,
             measurement=pool.measurement,
             networks=self.networks.charging([account.evaluations for account in accounts]),
@@ -214,7 +215,7 @@ class Engine:
             for i in (~sound).nonzero().flatten().tolist():
                 accounts[i].diverged = True
             advanced = torch.where(sound.to(z.device).reshape(-1, 1, 1, 1), advanced, z)
-        pool.z, pool.position = advanced, torch.where(sound, position + 1, len(self.grid))
+        pool.z, pool.position = advanced, torch.where(sound, position + 1, len(chain))
 
     def _in_parts(self, step: Step) -> Latents:
         """The solver's step of all images: at once, or, where memory has run out, as many at a time as fit.

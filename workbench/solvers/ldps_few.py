@@ -43,8 +43,8 @@ class LDPSFew(Solver):
 
     def step(self, step: Step) -> Latents:
         with torch.no_grad():
-            z0_hat, eps = step.networks.predict(step.z, step.timestep)
-        a = step.networks.prior.schedule.alpha_bar_at(step.timestep).reshape(-1, 1, 1, 1)
+            z0_hat, eps = step.networks.predict(step.z, step.time)
+        a = step.alpha_bar.reshape(-1, 1, 1, 1)
         z0 = most_probable(step, z0_hat, (self.guidance_scale * (1 - a)).to(z0_hat), self.decoder_steps)
         if self.direction == "matched":
             eps = (step.z - a.sqrt().to(z0) * z0) / (1 - a).sqrt().to(z0)

@@ -24,9 +24,8 @@ from torch import Tensor
 
 from workbench.bounds import LearningRate, Weight
 from workbench.config import ADDED_LATER
-from workbench.diffusion import Schedule
 from workbench.solvers.base import Networks, Solver, Step, norms
-from workbench.tensors import Images, Latents, Timesteps
+from workbench.tensors import Images, Latents, Scalars
 
 Resampling = Literal["paper", "code", "flash"]
 
@@ -89,10 +88,10 @@ class ReSample(Solver):
 
     def step(self, step: Step) -> Latents:
         with torch.no_grad():
-            z0_hat, eps = step.networks.predict(step.z, step.timestep)
+            z0_hat, eps = step.networks.predict(step.z, step.time)
         advanced = step.reverse(z0_hat, eps)
-        level = step.timestep.cpu() / step.networks.prior.schedule.num_timesteps
-        due = (step.sampler.num_steps - step.position - int(self.correct_last)) % self.every == 0
+        level = step.time / len(step.chain.all_timesteps("solver resample"))
+        due = (len(step.chain) - step.position - int(self.correct_last)) % self.every == 0
         stages = {
             self._through_images: due & (level < self.image_below) & (level >= self.latent_below),
             self._through_latents: due & (level < self.latent_below),
@@ -195,19 +194,20 @@ def resampled(step: Step, advanced: Latents, z0: Latents, gamma: float, form: Re
     """
     if step.solver_noise is None:
         raise ValueError("stochastic resampling needs step.solver_noise")
-    r, m = ratio(step.networks.prior.schedule, step.timestep, step.reached, gamma, form)
+    r, m = ratio(step.alpha_bar, _lower(step) if form == "flash" else step.alpha_bar_next, gamma, form)
     signal, rest, spread = (
         c.to(advanced) for c in (r * m.sqrt() / (r + 1), 1 / (r + 1), ((1 - m) * r / (r + 1)).sqrt())
     )
     return signal * z0 + rest * advanced + spread * step.solver_noise
 
 
-def ratio(
-    schedule: Schedule, timestep: Timesteps, reached: Timesteps, gamma: float, form: Resampling
-) -> tuple[Tensor, Tensor]:
-    """(s^2 / (1 - m), m), each (batch, 1, 1, 1), float64."""
-    lower = timestep - 1 if form == "flash" else reached
-    a, a_next = (schedule.alpha_bar_at(t).reshape(-1, 1, 1, 1) for t in (timestep, lower))
+def ratio(alpha_bar: Scalars, lower: Scalars, gamma: float, form: Resampling) -> tuple[Tensor, Tensor]:
+    """(s^2 / (1 - m), m), each (batch, 1, 1, 1), float64.
+
+    Args:
+        lower: a'; for `flash`, b.
+    """
+    a, a_next = (level.reshape(-1, 1, 1, 1) for level in (alpha_bar, lower))
     match form:
         case "paper":
             return gamma / a * (1 - a / a_next), a_next
@@ -215,3 +215,9 @@ def ratio(
             return gamma / (1 - a) * (1 - a / a_next), a_next
         case "flash":
             return gamma * (1 - a_next) / a * (1 - a / a_next) / (1 - a), a
+
+
+def _lower(step: Step) -> Scalars:
+    """b, alpha_bar one timestep of all T further, which is 1 after timestep 0."""
+    levels = step.chain.all_timesteps("resampling=flash")
+    return torch.cat([torch.ones(1, dtype=torch.float64), levels])[step.time.long()]

@@ -13,7 +13,7 @@ from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, PriorRecipe, Sampler
-from workbench.diffusion.schedule import timestep_grid
+from workbench.diffusion.noise_levels import spaced_timesteps
 from workbench.files import PARTIAL
 from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim_columns
@@ -116,7 +116,8 @@ class Evaluate(OnAutoencoder):
                 f"sampler.num_steps must be at most T = {self.prior.num_timesteps}, got {self.sampler.num_steps}"
             )
         if isinstance(self.start, Fixed):
-            self.start.check(self.prior.num_timesteps, timestep_grid(self.prior.num_timesteps, self.sampler.num_steps))
+            num_timesteps = self.prior.num_timesteps
+            self.start.check(num_timesteps, spaced_timesteps(num_timesteps, self.sampler.num_steps))
         return self
 
     def effort(self) -> float:
@@ -247,9 +248,8 @@ class Evaluate(OnAutoencoder):
         costs = Costs.of(frames[0]["nfe"].tolist(), frames[0]["flops"].tolist(), plain)
         columns = ("image_id", "start_variance", "severity", "s2")
         own, *val = (Rows(*(torch.tensor(frame[name].to_numpy()) for name in columns)) for frame in frames)
-        schedule = restorer.prior.schedule
-        grid = self.sampler.grid(schedule)
-        return spend(self.start, costs, schedule, grid, own, val[0] if val else None, self.sampling_seed)
+        chain = self.sampler.chain(restorer.prior.levels, restorer.autoencoder.latent_shape(self.data.image_shape))
+        return spend(self.start, costs, chain, own, val[0] if val else None, self.sampling_seed)
 
     def restorer(self, runtime: Runtime) -> Restorer:
         """Everything loaded and joined."""
@@ -387,11 +387,11 @@ class Scoring:
         """Where `snr_match`, with the rule's channel and offset if it has them, would begin on the true variance."""
         rule = self.cell.start
         fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, Matched) else {}
-        grid = self.cell.sampler.grid(self.restorer.prior.schedule)
+        chain = self.cell.sampler.chain(self.restorer.prior.levels, z0.shape[1:])
         estimate = SeverityEstimate(restored.z_hat, restored.var_hat.reshape(-1, 1, 1, 1))
         noise = torch.zeros_like(restored.z_hat)
-        situation = Situation(estimate, measurement, self.restorer.prior.schedule, grid, noise, z0)
-        return OracleVariance(**fields)(situation).timestep(grid)
+        start = OracleVariance(**fields)(Situation(estimate, measurement, chain, noise, z0))
+        return chain.recorded_time(start.position)
 
     def _keep_examples(self, restored: Restored, measurement: Measurement, x: Images, decoded: Images) -> None:
         kept = set(self.images.ids[: self.cell.num_examples].tolist())

@@ -12,7 +12,7 @@ from workbench.bounds import MAX_COUNT, Count, Probability, Seed
 from workbench.config import UserError, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
-from workbench.diffusion import DDIM, PriorRecipe, Sampler, Schedule
+from workbench.diffusion import DDIM, NoiseLevels, PriorRecipe, Sampler
 from workbench.measurement import Measurement
 from workbench.metrics import calibration, severity_bins
 from workbench.metrics.calibration import Rows
@@ -60,7 +60,7 @@ class MeasureCalibration(OnAutoencoder):
 
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
-    prior: PriorRecipe = Field(PriorRecipe(), description="whose schedule says where to start")
+    prior: PriorRecipe = Field(PriorRecipe(), description="whose noise levels say where to start")
     severity_encoder: SeverityRecipe = SeverityRecipe(degradation=GaussianBlur())
     degradation: AnyDegradation = Field(GaussianBlur(), description="what the images suffer")
     sampler: Sampler = DDIM(num_steps=500)
@@ -147,7 +147,7 @@ class MeasureCalibration(OnAutoencoder):
         import pandas as pd
 
         autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
-        schedule = self.prior_stage().load(runtime).schedule
+        levels = self.prior_stage().load(runtime).levels
         fits = [stage.load(runtime) for stage in self.recalibration_stages()]
         images, frames, parts, done = self.images(), [], [], 0
         batches = estimates(autoencoder, encoder, self.degradation, images, self.seed, runtime.device)
@@ -155,7 +155,7 @@ class MeasureCalibration(OnAutoencoder):
             for measurement, estimate, z0 in batches:
                 if self.num_severity_bins:
                     parts.append(calibration.collect(estimate.z_hat, z0, estimate.var_hat.flatten()))
-                frame = pd.DataFrame(self._columns(measurement, estimate, z0, schedule, fits))
+                frame = pd.DataFrame(self._columns(measurement, estimate, z0, levels, fits))
                 with torch.no_grad():
                     decoded = autoencoder.decode(estimate.z_hat)
                 trivial = trivial_predictors(measurement, self.degradation, decoded)
@@ -173,7 +173,7 @@ class MeasureCalibration(OnAutoencoder):
         measurement: Measurement,
         estimate: SeverityEstimate,
         z0: Latents,
-        schedule: Schedule,
+        levels: NoiseLevels,
         fits: list[Recalibration],
     ) -> dict[str, object]:
         """The rows of a batch, as columns."""
@@ -184,9 +184,8 @@ class MeasureCalibration(OnAutoencoder):
             variance_column(method.kind): fit.apply(var_hat).numpy()
             for method, fit in zip(self.recalibrations, fits, strict=True)
         }
-        situation = Situation(
-            estimate, measurement, schedule, self.sampler.grid(schedule), torch.zeros_like(z0), truth=z0
-        )
+        chain = self.sampler.chain(levels, z0.shape[1:])
+        situation = Situation(estimate, measurement, chain, torch.zeros_like(z0), truth=z0)
         starts = {"start_timestep": SNRMatch(variance="encoder"), "oracle_timestep": OracleVariance()}
         return {
             "image_id": measurement.ids.numpy(force=True),
@@ -197,7 +196,7 @@ class MeasureCalibration(OnAutoencoder):
             **variances,
             **bounds,
             "num_scores": len(fits[-1].scores),
-            **{name: rule(situation).timestep(situation.grid).numpy() for name, rule in starts.items()},
+            **{name: chain.recorded_time(rule(situation).position).numpy() for name, rule in starts.items()},
             "measurement_set": self.measurement_set(),
         }
 

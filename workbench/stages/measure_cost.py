@@ -173,12 +173,10 @@ class Parts:
             view = self.stage.degradation.view(y, self.measurement.params)
             return self._encode(y if view is None else view, networks).z_hat
 
-        schedule = networks.prior.schedule
         situation = Situation(
             self._encode(self.measurement.encoder_input(), networks),
             self.measurement,
-            schedule,
-            self.stage.sampler.grid(schedule),
+            self.stage.sampler.chain(networks.prior.levels, self.z.shape[1:]),
             self.z,
             truth=self.z,
             forward=networks.forward,

@@ -14,7 +14,7 @@ from workbench.testing.chain import closed_chain, final_latents, sampled_chain
 from workbench.testing.conformance import check_chain, conformance_table, step_table
 from workbench.testing.gaussian import Agreement, Gap, Gaussian
 from workbench.testing.likelihood import with_exact_likelihood
-from workbench.testing.linear import LinearAutoencoder, gaussian_prior, latent_diffusion_schedule
+from workbench.testing.linear import LinearAutoencoder, gaussian_prior, latent_diffusion_levels
 from workbench.testing.problem import LinearGaussian, affine, linear_gaussian
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "conformance_table",
     "final_latents",
     "gaussian_prior",
-    "latent_diffusion_schedule",
+    "latent_diffusion_levels",
     "linear_gaussian",
     "sampled_chain",
     "step_table",

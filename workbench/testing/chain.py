@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench import randomness
-from workbench.diffusion import DDIM, Schedule
+from workbench.diffusion import DDIM, Chain
 from workbench.solvers import Solver
 from workbench.solvers.engine import Engine, Task
 from workbench.tensors import Latents
@@ -21,7 +21,7 @@ from workbench.testing.problem import LinearGaussian
 
 
 def closed_chain(
-    target: Gaussian, schedule: Schedule, sampler: DDIM, start: Gaussian | None = None, position: int = 0
+    target: Gaussian, chain: Chain, eta: float, start: Gaussian | None = None, position: int = 0
 ) -> Gaussian:
     """What a chain of reverse steps with the exact score of diffused `target` ends in.
 
@@ -32,13 +32,12 @@ def closed_chain(
         target: N(m, C); the prior for a chain without a measurement. Since the prior's score plus that of the exact
             likelihood is the posterior's, the posterior for a chain with the exact likelihood.
         start: where the chain begins; N(0, I) unless given.
-        position: of the first step in the sampler's grid.
+        position: of the first step in the chain.
     """
     state = Gaussian.standard(len(target.mean)) if start is None else start
     eye = torch.eye(len(target.mean)).double()
-    levels = [*schedule.alpha_bar_at(sampler.grid(schedule)[position:]).tolist(), 1.0]
-    for a, a_next in itertools.pairwise(levels):
-        sigma = sampler.eta * math.sqrt((1 - a_next) / (1 - a) * (1 - a / a_next))
+    for a, a_next in itertools.pairwise(chain.alpha_bar[position:].tolist()):
+        sigma = eta * math.sqrt((1 - a_next) / (1 - a) * (1 - a / a_next))
         direction = math.sqrt(1 - a_next - sigma**2)
         gain = math.sqrt(a) * torch.linalg.solve(a * target.covariance + (1 - a) * eye, target.covariance)
         of_z0_hat = math.sqrt(a_next) - direction * math.sqrt(a / (1 - a))

@@ -32,14 +32,14 @@ def check_chain(
     Args:
         target: the distribution whose score the chain follows: the prior's for a solver without guidance (the default),
             the posterior's for one with the exact likelihood.
-        sampler: the grid and the reverse step; 20 steps of DDIM with eta = 0.5 unless given.
+        sampler: the chain and the reverse step; 20 steps of DDIM with eta = 0.5 unless given.
 
     Raises:
         AssertionError: if mean or covariance of the draws are improbable, p below SIGNIFICANCE (`Gaussian.agreement`).
     """
     sampler = DDIM(num_steps=20, eta=0.5) if sampler is None else sampler
     target = problem.latents if target is None else target
-    expected = closed_chain(target, problem.schedule, sampler)
+    expected = closed_chain(target, problem.chain(sampler), sampler.eta)
     draws = sampled_chain(problem, solver, sampler, num_draws, seed)
     found = expected.agreement(draws)
     if min(found.mean, found.covariance) < SIGNIFICANCE:
@@ -61,7 +61,7 @@ def step_table(
     for name, target in (("prior", problem.latents), ("posterior", problem.posterior)):
         for eta in etas:
             for steps in num_steps:
-                end = closed_chain(target, problem.schedule, DDIM(num_steps=steps, eta=eta))
+                end = closed_chain(target, problem.chain(DDIM(num_steps=steps)), eta)
                 rows.append((name, eta, steps, *astuple(end.gap(target))))
     return pd.DataFrame(rows, columns=["target", "eta", "num_steps", "mean_gap", "covariance_gap"])
 

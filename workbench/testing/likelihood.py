@@ -31,8 +31,7 @@ def likelihood_weight(step: Step) -> Scalars:
     With a = alpha_bar, z0_hat = (z + (1 - a) score) / sqrt(a) and eps = -sqrt(1 - a) score (Tweedie): adding s adds
     (1 - a) / sqrt(a) s to z0_hat and -sqrt(1 - a) s to eps, and every sampler's step is linear in both.
     """
-    schedule = step.networks.prior.schedule
-    a, a_next = schedule.alpha_bar_at(step.timestep), schedule.alpha_bar_at(step.timestep_next)
+    a, a_next = step.alpha_bar, step.alpha_bar_next
     in_z0_hat, in_eps = (c.reshape(-1, 1, 1, 1) for c in ((1 - a) / a.sqrt(), -(1 - a).sqrt()))
     return step.sampler.step(in_z0_hat, in_eps, a, a_next, torch.zeros_like(in_eps)).flatten()
 
@@ -45,7 +44,7 @@ def log_likelihood(problem: LinearGaussian, step: Step, z0_hat: Latents) -> Scal
     """
     matrix, offset = problem.forward
     residual = problem.y - offset - z0_hat.flatten(1).double() @ matrix.T
-    levels, level_of = problem.schedule.alpha_bar_at(step.timestep).unique(return_inverse=True)
+    levels, level_of = step.alpha_bar.unique(return_inverse=True)
     solved = torch.stack([_precision(problem, matrix, float(a)) for a in levels])[level_of]
     return -0.5 * torch.einsum("bi,bij,bj->b", residual, solved, residual).to(z0_hat)
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from workbench import randomness
 from workbench.autoencoders import Autoencoder
-from workbench.diffusion import Prior, Schedule
+from workbench.diffusion import DDPMLevels, NoiseLevels, Prior
 from workbench.diffusion.prior import Prediction
-from workbench.tensors import Images, Latents, Timesteps
+from workbench.tensors import Images, Latents, Times
 from workbench.testing.gaussian import Gaussian
 
 CHANNELS = 4
@@ -82,21 +82,21 @@ class GaussianNetwork(nn.Module):
     Args:
         latents: the distribution of clean latents, flattened.
         latent_shape: (channel, height, width).
-        schedule: the noise schedule.
+        levels: the noise levels.
         prediction: what it answers: the noise, the clean latent, or v.
     """
 
     def __init__(
-        self, latents: Gaussian, latent_shape: tuple[int, int, int], schedule: Schedule, prediction: Prediction
+        self, latents: Gaussian, latent_shape: tuple[int, int, int], levels: NoiseLevels, prediction: Prediction
     ) -> None:
         super().__init__()
         self.config = ModelConfig(in_channels=latent_shape[0], sample_size=latent_shape[1])
-        self.latents, self.schedule, self.prediction = latents, schedule, prediction
+        self.latents, self.levels, self.prediction = latents, levels, prediction
         self.variances, self.directions = torch.linalg.eigh(latents.covariance)
 
-    def forward(self, z: Latents, timestep: Timesteps) -> SimpleNamespace:
-        """`sample`: the answer at per-image timesteps, computed in float64."""
-        a = self.schedule.alpha_bar_at(timestep)[:, None]
+    def forward(self, z: Latents, time: Times) -> SimpleNamespace:
+        """`sample`: the answer at per-image times, computed in float64."""
+        a = self.levels.alpha_bar_at(time)[:, None]
         signal, noise = a.sqrt(), (1 - a).sqrt()
         z_t, mean = z.flatten(1).double(), self.latents.mean
         gain = signal * self.variances / (a * self.variances + 1 - a)
@@ -109,22 +109,22 @@ class GaussianNetwork(nn.Module):
 def gaussian_prior(
     latents: Gaussian,
     latent_shape: tuple[int, int, int],
-    schedule: Schedule | None = None,
+    levels: DDPMLevels | None = None,
     prediction: Prediction = "v_prediction",
 ) -> Prior:
-    """The exact prior of normal latents; the schedule is latent diffusion's unless another is given."""
-    schedule = latent_diffusion_schedule() if schedule is None else schedule
-    scheduler = SimpleNamespace(config=SimpleNamespace(prediction_type=prediction), alphas_cumprod=schedule.alpha_bar)
-    return Prior(GaussianNetwork(latents, latent_shape, schedule, prediction), scheduler)
+    """The exact prior of normal latents; the noise levels are latent diffusion's unless others are given."""
+    levels = latent_diffusion_levels() if levels is None else levels
+    scheduler = SimpleNamespace(config=SimpleNamespace(prediction_type=prediction), alphas_cumprod=levels.alpha_bar)
+    return Prior(GaussianNetwork(latents, latent_shape, levels, prediction), scheduler)
 
 
 BETA_START, BETA_END, NUM_TIMESTEPS = 0.0015, 0.0195, 1000
 
 
-def latent_diffusion_schedule() -> Schedule:
-    """The default schedule: latent diffusion's scaled_linear betas (arXiv 2112.10752)."""
+def latent_diffusion_levels() -> DDPMLevels:
+    """The default noise levels: latent diffusion's scaled_linear betas (arXiv 2112.10752)."""
     betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, NUM_TIMESTEPS, dtype=torch.float64) ** 2
-    return Schedule((1 - betas).cumprod(0))
+    return DDPMLevels((1 - betas).cumprod(0))
 
 
 def orthogonal(size: int, key: str) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 from workbench import randomness
 from workbench.config import UserError
 from workbench.degradations import Degradation, RandomInpainting
+from workbench.diffusion import DDIM, Chain, DDPMLevels
 from workbench.diffusion.prior import Prediction
-from workbench.diffusion.schedule import Schedule
 from workbench.measurement import Measurement
 from workbench.solvers import Networks
 from workbench.tensors import Latents
@@ -40,10 +40,9 @@ class LinearGaussian:
         """d, the number of elements of a latent."""
         return len(self.latents.mean)
 
-    @property
-    def schedule(self) -> Schedule:
-        """The prior's."""
-        return self.networks.prior.schedule
+    def chain(self, sampler: DDIM) -> Chain:
+        """The noise levels that a chain of the prior's visits."""
+        return sampler.chain(self.networks.prior.levels, self.latent_shape)
 
     @property
     def noise_variance(self) -> float:
@@ -90,7 +89,7 @@ def linear_gaussian(
     image_size: int = 4,
     latents: Gaussian | None = None,
     encoder_error: float = 0.2,
-    schedule: Schedule | None = None,
+    levels: DDPMLevels | None = None,
     prediction: Prediction = "v_prediction",
 ) -> LinearGaussian:
     """A problem with one measurement of a latent drawn from the prior.
@@ -101,7 +100,7 @@ def linear_gaussian(
         image_size: of the grey images; latents have image_size^2 elements.
         latents: their distribution; correlated, with a mean that is not 0 and unit variance on average, unless given.
         encoder_error: how far E(D(z)) is from z.
-        schedule: the noise schedule; latent diffusion's unless given.
+        levels: the noise levels; latent diffusion's unless given.
         prediction: what the network behind the prior answers.
 
     Raises:
@@ -115,7 +114,7 @@ def linear_gaussian(
     autoencoder = LinearAutoencoder(encoder_error=encoder_error)
     z0 = latents.draw(1, randomness.generator("truth")).float().reshape(1, *latent_shape)
     measurement = degradation.measure(autoencoder.decode(z0), torch.tensor([severity]), torch.tensor([0]), 0)
-    prior = gaussian_prior(latents, latent_shape, schedule, prediction)
+    prior = gaussian_prior(latents, latent_shape, levels, prediction)
     return LinearGaussian(Networks(autoencoder, prior, degradation), latents, measurement, latent_shape)
 
 

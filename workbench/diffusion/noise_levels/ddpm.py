@@ -1,16 +1,17 @@
-"""The noise schedule: alpha_bar, SNR, and grids of timesteps."""
+"""DDPM's noise levels: a table of alpha_bar over whole timesteps."""
 
 import torch
 from torch import Tensor
 
 from workbench.config import UserError
-from workbench.tensors import Scalars, Timesteps
+from workbench.diffusion.noise_levels.base import Chain, NoiseLevels
+from workbench.tensors import Scalars, Times
 
 
-class Schedule:
+class DDPMLevels(NoiseLevels):
     """alpha_bar over timesteps 0 ... T - 1, float64 so that ratios near 0 and 1 stay exact.
 
-    z_t = sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) eps (DDPM, arXiv 2006.11239, eq. 4), with z_0 of unit variance.
+    z_t = sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) eps (DDPM, arXiv 2006.11239, eq. 4); the network is told t.
 
     Args:
         alpha_bar: (T,), strictly decreasing in (0, 1).
@@ -28,27 +29,16 @@ class Schedule:
         """T."""
         return len(self.alpha_bar)
 
-    @property
-    def snr(self) -> Tensor:
-        """alpha_bar / (1 - alpha_bar), (T,), decreasing."""
-        return self.alpha_bar / (1 - self.alpha_bar)
+    def alpha_bar_at(self, time: Times) -> Scalars:
+        return self.alpha_bar[time.cpu().long()]
 
-    @property
-    def log_snr(self) -> Tensor:
-        """Natural logarithm of the SNR, (T,)."""
-        return self.snr.log()
-
-    def alpha_bar_at(self, timestep: Timesteps) -> Scalars:
-        """alpha_bar per image, float64, on the CPU; timestep -1 is the clean end, 1."""
-        padded = torch.cat([self.alpha_bar, torch.ones(1, dtype=torch.float64)])
-        return padded[timestep.cpu()]
-
-    def grid(self, num_steps: int) -> Tensor:
-        """`timestep_grid` of its T."""
-        return timestep_grid(self.num_timesteps, num_steps)
+    def chain(self, num_steps: int, latent_shape: tuple[int, int, int], clean_end: bool = True) -> Chain:
+        timesteps = spaced_timesteps(self.num_timesteps, num_steps)
+        end = torch.ones(1, dtype=torch.float64) if clean_end else self.alpha_bar[:1]
+        return Chain(timesteps.double(), torch.cat([self.alpha_bar[timesteps], end]), self.alpha_bar)
 
 
-def timestep_grid(num_timesteps: int, num_steps: int) -> Tensor:
+def spaced_timesteps(num_timesteps: int, num_steps: int) -> Tensor:
     """num_steps timesteps from T - 1 downwards, evenly spaced: (num_steps,) int64, descending.
 
     Args:
