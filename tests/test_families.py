@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from workbench.config import UserError, members, overrides_between
 from workbench.degradations import GaussianBlur
 from workbench.solvers import LDPS, AnySolver
 from workbench.stages.evaluate import Evaluate
+from workbench.testing import check_chain, linear_gaussian, with_exact_likelihood
 
 SOLVER = {"solver.kind": "mine_parts:Gentle"}
 
@@ -40,7 +42,7 @@ def cell(outside: Outside, **fields: Any) -> Evaluate:
 def test_a_class_enters_by_its_name(outside: Outside) -> None:
     found = cell(outside, **{"solver.weight": 0.25, "degradation.kind": "mine_parts:Darker", "degradation.least": 0.2})
     assert (found.solver.kind, found.solver.weight) == ("mine_parts:Gentle", 0.25)
-    assert found.degradation.label if hasattr(found.degradation, "label") else found.degradation.kind
+    assert found.degradation.least == 0.2
     assert found.replace({"solver.kind": "ldps"}).solver == LDPS()
     assert found.replace({"start.kind": "mine_parts:Later", "start.timestep": 300}).start.timestep == 300
     within = {"degradation.kind": "compose", "degradation.parts": [{"kind": "mine_parts:Darker"}, {"kind": "jpeg"}]}
@@ -91,6 +93,19 @@ def test_the_source_is_in_the_identity(outside: Outside) -> None:
     path.write_text(path.read_text().replace("self.weight * norms", "2 * self.weight * norms"))
     importlib.invalidate_caches()
     assert cell(outside).identity != before.identity
+
+
+def test_the_readmes_example_is_a_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (PROJECT / "workbench" / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(# mine\.py\n.*?)```", readme, re.S)
+    (tmp_path / "mine.py").write_text(example)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(families, "_allowed", {"mine"})
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    importlib.invalidate_caches()
+    solver = Evaluate().replace({"solver.kind": "mine:Gentle", "solver.weight": 0.25}).solver
+    check_chain(with_exact_likelihood(solver, problem := linear_gaussian()), problem, problem.posterior)
+    sys.modules.pop("mine")
 
 
 def test_ours_have_no_source_in_their_identity() -> None:
