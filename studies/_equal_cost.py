@@ -1,9 +1,9 @@
 """What is adapting to each image worth? A matched start beside controls of equal mean FLOPs.
 
-See `workbench.severity.control`: a control begins alike for all images, or with the variance of another image, or of
-the true severity. Adapting is worth what the matched start gains over the best of these. The best is chosen by its PSNR
-on the test images, which favours the control. The known severity is more than a user has: on a degradation that the
-encoder was not trained on, it also knows the true error there.
+See `workbench.severity.start.equal_cost`: a control begins alike for all images, or with the variance of another image,
+or of the true severity. Adapting is worth what the matched start gains over the best of these. The best is chosen by
+its PSNR on the test images, which favours the control. The known severity is more than a user has: on a degradation
+that the encoder was not trained on, it also knows the true error there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,7 @@ from markupsafe import Markup
 from studies._rows import ABSENT, difference, over_images
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import Section, html_table, number, paragraph, spoken
-from workbench.severity.control import NAMES, Control, EqualCost
-from workbench.severity.start import SNRMatch
+from workbench.severity.start import NAMES, Control, EqualCost, SNRMatch
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

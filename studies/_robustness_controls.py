@@ -7,7 +7,7 @@ from studies import _equal_cost
 from studies._equal_cost import Comparison
 from studies._robustness_grid import VARIANCE, read_grid
 from workbench.reporting import Section, readable
-from workbench.severity.control import NAMES
+from workbench.severity.start import NAMES
 
 if TYPE_CHECKING:
     from workbench.results import StudyResults

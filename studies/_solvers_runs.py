@@ -13,7 +13,7 @@ from studies._rows import ABSENT, has_column, lost, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, ratio_of_means, statistics
 from workbench.reporting import QUANTITIES
-from workbench.severity.control import NAMES, Control
+from workbench.severity.start import NAMES, Control
 
 if TYPE_CHECKING:
     from pandas import DataFrame

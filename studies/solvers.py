@@ -21,8 +21,7 @@ from studies import _solvers_paper as paper
 from studies import _solvers_report as report
 from studies._cells import matched
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
-from workbench.severity.control import NAMES
-from workbench.severity.start import SNRMatch
+from workbench.severity.start import NAMES, SNRMatch
 from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, LDPSFew, ReSample, Solver
 from workbench.stages.evaluate_tuned import EvaluateTuned
 from workbench.study import Axes, Preset, Study

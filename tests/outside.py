@@ -22,6 +22,7 @@ from pydantic import Field
 
 from workbench.degradations import Degradation
 from workbench.severity.start import Fixed
+from workbench.severity.variance import Residual
 from workbench.solvers import Guided
 from workbench.solvers.base import norms
 
@@ -60,6 +61,10 @@ class Darker(Degradation):
 
 class Later(Fixed):
     """Fixed, by another name."""
+
+
+class Doubled(Residual):
+    """Twice what the residual says."""
 
 
 class NotOne:

@@ -45,6 +45,7 @@ def test_a_class_enters_by_its_name(outside: Outside) -> None:
     assert found.degradation.least == 0.2
     assert found.replace({"solver.kind": "ldps"}).solver == LDPS()
     assert found.replace({"start.kind": "mine_parts:Later", "start.timestep": 300}).start.timestep == 300
+    assert found.replace({"start.variance": {"kind": "mine_parts:Doubled"}}).start.variance.kind == "mine_parts:Doubled"
     within = {"degradation.kind": "compose", "degradation.parts": [{"kind": "mine_parts:Darker"}, {"kind": "jpeg"}]}
     assert found.replace(within).degradation.parts[0].least == 0.5
 

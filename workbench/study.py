@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 from typing_extensions import TypeVar
 
 from workbench.catalogue import import_folder, is_path, is_users, module_of, study_names
-from workbench.config import Config, UnknownFieldError, UserError, as_override
+from workbench.config import Config, UnknownFieldError, UserError, as_override, plain
 from workbench.families import allow, attempt, flags
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage
@@ -330,6 +330,11 @@ def value_at(config: Config, path: str) -> Any:
             return value
         value = getattr(value, name)
     return value
+
+
+def setting_at(config: Config, path: str) -> Any:
+    """The value at a dotted path as an override writes it: of a member of which its kind says all, the kind."""
+    return plain(value_at(config, path))
 
 
 def label(value: Any) -> str:

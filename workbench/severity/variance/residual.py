@@ -20,23 +20,50 @@ and an error in brightness alone, which a mismatched encoder often makes, would 
 
 import math
 from collections.abc import Callable
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from workbench import randomness
 from workbench.measurement import Measurement
+from workbench.severity.estimate import MAX_VARIANCE, MIN_VARIANCE
+from workbench.severity.variance.base import (
+    Encode,
+    Evidence,
+    Forward,
+    Need,
+    Variance,
+    VarianceSource,
+    positive,
+    required,
+)
 from workbench.tensors import Latents, Measurements, Scalars
 
-Forward = Callable[[Latents, Measurement], Measurements]
-"""F: A(D(z)) with the operator parameters of the measurement."""
-Encode = Callable[[Measurements, Measurement], Latents]
-"""h: z_hat of other measured values, with the operator parameters of the measurement."""
-
-MIN_VARIANCE, MAX_VARIANCE = 1e-3, 4.0
-"""Answers are kept within: below, start rules no longer tell values apart; above, z_hat is worth nothing."""
 PROBE_STEP = 0.1  # of the noise: small against what y varies by, large against rounding
 EXPONENTS = 0.3, 3.0  # g is close to a power of v, 1 where F is linear: outside, a secant is noise
+
+
+class Residual(VarianceSource):
+    """The variance of the latent error that explains the residual of the measurement: asks nothing of the encoder."""
+
+    kind: Literal["residual"] = "residual"
+    reads: ClassVar[Need] = Need.OPERATOR
+
+    def __call__(self, evidence: Evidence) -> Variance:
+        return Variance(explained_variance(evidence, self.asker))
+
+
+def explained_variance(evidence: Evidence, asker: str) -> Scalars:
+    """`residual_variance` of the evidence, searched from the encoder's var_hat, of which only the size matters here.
+
+    Raises:
+        UserError: without the operator, naming `asker`.
+    """
+    forward = required(evidence.forward, asker, Need.OPERATOR)
+    encode = required(evidence.encode, asker, Need.OPERATOR)
+    z_hat, first_guess = evidence.estimate.z_hat, positive(evidence.estimate.predicted_s2())
+    return residual_variance(z_hat, evidence.measurement, forward, encode, first_guess, seed=evidence.seed)
 
 
 def residual_variance(

@@ -15,6 +15,7 @@ What adapting is worth is what the matched start gains over the best of `timeste
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -23,10 +24,11 @@ from pydantic import Field, field_validator
 from workbench import randomness
 from workbench.config import UserError
 from workbench.diffusion import Chain, diffuse
-from workbench.severity.budget import Budget, Costs, Rows
-from workbench.severity.situation import Situation, Start, StartRule
-from workbench.severity.start import SNRMatch
-from workbench.tensors import Scalars
+from workbench.severity.start.base import Start, StartRule, all_from
+from workbench.severity.start.budget import Budget, Costs, Rows
+from workbench.severity.start.snr_match import SNRMatch
+from workbench.severity.variance import Evidence, Need, Variance
+from workbench.tensors import Latents, Scalars
 
 Control = Literal["timestep", "missing_noise", "permuted", "known_severity"]
 NAMES: Mapping[Control, str] = {
@@ -50,7 +52,7 @@ class EqualCost(StartRule):
     @field_validator("of")
     @classmethod
     def _plain(cls, of: SNRMatch) -> SNRMatch:
-        if of.channel != "forward" or of.recalibrated:
+        if of.channel != "forward" or Need.RECALIBRATION in of.needs:
             raise ValueError("a control is of a start with channel=forward, white noise and the variance as estimated")
         return of
 
@@ -60,31 +62,36 @@ class EqualCost(StartRule):
         return NAMES[self.control]
 
     @property
-    def fitted(self) -> bool:
-        """Whether the matched variance of the image itself is needed, and with it what is usual for the encoder."""
-        return self.control == "missing_noise" and self.of.fitted
+    def needs(self) -> Need:
+        """All that the matched start needs, where its own variance is asked for; else only an encoder that it has."""
+        return self.of.needs if self.control == "missing_noise" else self.of.needs & Need.VAR_HAT
+
+    def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
+        raise UserError("start.kind=equal_cost needs the cost of the start that it is set against: use it in studies")
+
+
+@dataclass(frozen=True)
+class Spending:
+    """A control that knows its budget: it chooses starts as a start rule does."""
+
+    control: EqualCost
+    budget: Budget
 
     @property
-    def trusts_encoder(self) -> bool:
-        """Whether the matched start does."""
-        return self.of.trusts_encoder
+    def needs(self) -> Need:
+        """The control's."""
+        return self.control.needs
 
-    def __call__(self, situation: Situation) -> Start:
-        budget = situation.budget
-        if budget is None:
-            raise UserError(
-                "start.kind=equal_cost needs the cost of the start that it is set against: use it in studies"
-            )
-        if self.control == "timestep":
-            batch = len(situation.noise)
-            a = situation.chain.alpha_bar[budget.position].expand(batch)
-            z = diffuse(situation.estimate.z_hat, situation.noise, a)
-            return Start(z, torch.full((batch,), budget.position), torch.zeros(batch, dtype=torch.bool))
-        if self.control == "missing_noise":
-            variance, distrusted = self.of.matched_variance(situation)
-            return self.of.begin(situation, variance, distrusted, position=budget.position)
-        rule = self.of.replace(offset_db=budget.offset_db)
-        return rule.begin(situation, budget.variance_of(situation.measurement).to(situation.noise))
+    def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
+        """The start of each image."""
+        rule, budget = self.control.of, self.budget
+        if self.control.control == "timestep":
+            a = chain.alpha_bar[budget.position].expand(len(noise))
+            return all_from(diffuse(evidence.estimate.z_hat, noise, a), budget.position)
+        if self.control.control == "missing_noise":
+            return rule.begin(rule.source(evidence), evidence, chain, noise, position=budget.position)
+        dealt = Variance(budget.variance_of(evidence.measurement).to(noise))
+        return rule.replace(offset_db=budget.offset_db).begin(dealt, evidence, chain, noise)
 
 
 def spend(control: EqualCost, costs: Costs, chain: Chain, own: Rows, val: Rows | None, seed: int) -> Budget:

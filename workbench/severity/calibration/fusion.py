@@ -1,10 +1,11 @@
 """Trust the severity encoder until the measurement contradicts it.
 
 On measurements such as it was trained on, an encoder's var_hat is better than the variance v that its residual gives
-(see `residual`): the residual sees observed entries only, and latent errors are not white, so v is off by a factor that
-is much the same from image to image. On others var_hat may be far too small, and v tells. Write d = log(v / var_hat)
-less its usual value. Two explanations compete for d: the encoder is as good as usual, d ~ N(0, spread^2), or it is out
-of its depth, d uniform over the range of variances. With p the posterior probability of the second (Bayes),
+(see `variance.residual`): the residual sees observed entries only, and latent errors are not white, so v is off by a
+factor that is much the same from image to image. On others var_hat may be far too small, and v tells. Write
+d = log(v / var_hat) less its usual value. Two explanations compete for d: the encoder is as good as usual,
+d ~ N(0, spread^2), or it is out of its depth, d uniform over the range of variances. With p the posterior probability
+of the second (Bayes),
 
     log var = log var_hat + p max(d, 0)
 
@@ -21,7 +22,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from workbench.severity.residual import MAX_VARIANCE, MIN_VARIANCE
+from workbench.severity.estimate import MAX_VARIANCE, MIN_VARIANCE
 from workbench.tensors import Scalars
 
 RANGE = math.log(MAX_VARIANCE / MIN_VARIANCE)

@@ -26,7 +26,7 @@ from torch import Tensor
 from workbench.bounds import MAX_SIZE, Logarithm
 from workbench.config import Config, UserError
 from workbench.families import Member, Open
-from workbench.severity.conformal import upper_quantile
+from workbench.severity.calibration.conformal import upper_quantile
 from workbench.tensors import Latents, Scalars
 
 Values = NDArray[np.float64]
