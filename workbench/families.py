@@ -23,6 +23,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from workbench.config import Config, UserError, external_kinds, is_termination
 
+C = TypeVar("C", bound=Config)
 T = TypeVar("T")
 
 ALLOWED = "WORKBENCH_ALLOW"
@@ -143,13 +144,13 @@ def refuse_unnamed(stored: Mapping[str, Any], where: str) -> None:
         _require_allowed(name, where)
 
 
-def member(kind: str, base: type[Config]) -> type[Config]:
+def member(kind: str, base: type[C]) -> type[C]:
     """The class that MODULE:CLASS names.
 
     Raises:
         UserError: if its module was not allowed, or there is no class of that name that is derived from `base`.
     """
-    found = external_kinds().get(kind) or find(kind)
+    found: Any = external_kinds().get(kind) or find(kind)
     if not isinstance(found, type) or not issubclass(found, base):
         raise UserError(f"{kind} is no {base.__name__}: derive it from {base.__module__}.{base.__name__}")
     if inspect.isabstract(found):
