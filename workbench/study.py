@@ -151,7 +151,8 @@ class Study(Generic[R]):
                     continue  # what only this further grid asks does not go with the override
                 named = ((self.columns.get(path, path), path) for path in columns)
                 labels = {name: label(value_at(stage, path)) for name, path in named if name is not None}
-                found.setdefault(stage.identity, Cell(stage, labels))
+                cell = Cell(stage, labels)
+                found.setdefault(cell.identity, cell)
         unused.refuse()
         return list(found.values())
 

@@ -39,7 +39,7 @@ both_channels = pytest.mark.parametrize("channel", ["forward", "mmse"])
 
 
 def case(var_hat: list[float], num_steps: int = 1000, z_hat: Tensor | None = None, truth: Tensor | None = None) -> Case:
-    """A situation with one image for each var_hat."""
+    """A case with one image for each var_hat."""
     num = len(var_hat)
     z_hat = torch.randn(num, *SHAPE, generator=randomness.generator("z_hat")) if z_hat is None else z_hat
     estimate = SeverityEstimate(z_hat, torch.tensor(var_hat).reshape(-1, 1, 1, 1))

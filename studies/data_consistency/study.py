@@ -13,8 +13,9 @@ Run: python -m workbench study data_consistency
 
 from collections.abc import Sequence
 
-from studies import _consistency_report as report
 from studies._cells import SMOKE, matched
+from studies.data_consistency import sections
+from studies.data_consistency.results import read
 from studies.robustness import FAMILIES
 from workbench.degradations import Degradation
 from workbench.severity.start import SNRMatch
@@ -50,7 +51,8 @@ study = Study(
         "desk": Preset(grids=_OTHERS),
         "full": Preset(overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000}, grids=_OTHERS),
     },
-    answer=report.answer,
-    main_figure=report.main_figure,
-    report=report.SECTIONS,
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    report=sections.SECTIONS,
 )

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies import _overhead_report as report
-from studies._overhead_costs import AUTOENCODER, BATCH, SIZE
+from studies.overhead import sections
+from studies.overhead.results import AUTOENCODER, BATCH, SIZE, read
 from workbench.autoencoders import KL, VQ, Tiny
 from workbench.results import Cell
 from workbench.stages.base import Stage
@@ -55,7 +55,8 @@ study = Study(
         "desk": Preset(overrides={"num_repeats": 3}),
         "full": Preset(overrides={"num_repeats": 15}),
     },
-    answer=report.answer,
-    main_figure=report.main_figure,
-    report=report.SECTIONS,
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    report=sections.SECTIONS,
 )

@@ -1,12 +1,11 @@
 """How exactly must a start match the severity encoder's SNR, and what would a better start gain?
 
 Starts are swept from 9 dB below the match (later, fewer evaluations) to 15 dB above it (earlier), under both readings
-of the encoder's error: independent of the clean latent (forward, the paper's) or of the estimate (mmse). Beside
-them stand the authors' rule (official), the same timestep for all images (fixed) and a match of the true error
-variance. Each image's best start of the sweep, oracle_quality, is what they are measured against; every encoder is
-the one that was trained for the degradation, and guidance the best for the match on validation images: where it is too
-weak, an earlier start looks better than it is, since more steps make up for it. Expected: a broad optimum; few tenths
-of a dB lie beyond the match.
+of the encoder's error: independent of the clean latent (forward, the paper's) or of the estimate (mmse). Beside them
+stand the authors' rule (official), the same timestep for all images (fixed) and a match of the true error variance.
+Each image's best start of the sweep is what they are measured against; every encoder is the one that was trained for
+the degradation, and guidance the best for the match on validation images: where it is too weak, an earlier start looks
+better than it is, since more steps make up for it. Expected: a broad optimum; few tenths of a dB lie beyond the match.
 
 Cost: about an hour on one core (desk), seconds (smoke), twice as long as desk and encoders of hours (full).
 Run: python -m workbench study snr_matching
@@ -14,8 +13,9 @@ Run: python -m workbench study snr_matching
 
 from collections.abc import Sequence
 
-from studies import _snr_report as report
 from studies._cells import SMOKE, matched
+from studies.snr_matching import sections
+from studies.snr_matching.results import read
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.severity.start import SNRMatch
 from workbench.stages.evaluate import Evaluate
@@ -33,7 +33,7 @@ def cells(degradation: Degradation, **axes: Sequence[object]) -> Axes:
 
 
 def rules(degradation: Degradation, timesteps: Sequence[int]) -> list[Axes]:
-    """The other rules, and the sweep once more with other noise, on which `oracle_quality` chooses."""
+    """The other rules, and the sweep once more with other noise, on which the best start is chosen."""
     true_offsets = (-3.0, 0.0, 3.0, 6.0)
     return [
         cells(degradation, start__channel=("forward",), start__offset_db=OFFSETS, sample=(1,)),
@@ -85,7 +85,8 @@ study = Study(
             ],
         ),
     },
-    answer=report.answer,
-    main_figure=report.main_figure,
-    report=report.SECTIONS,
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    report=sections.SECTIONS,
 )

@@ -17,9 +17,9 @@ Run: python -m workbench study solvers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from studies import _solvers_paper as paper
-from studies import _solvers_report as report
 from studies._cells import matched
+from studies.solvers import paper, sections
+from studies.solvers.results import read
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.severity.start import NAMES, SNRMatch
 from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, LDPSFew, ReSample, Solver
@@ -179,7 +179,9 @@ study = Study(
         ),
         "paper": paper.preset(),
     },
-    answer=report.answer,
-    main_figure=report.main_figure,
-    report=report.SECTIONS,
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    example=sections.example,
+    report=sections.SECTIONS,
 )
