@@ -59,7 +59,7 @@ class Autoencoder(nn.Module):
 
     @property
     def image_channels(self) -> int:
-        """1 for grey and 3 for colour images."""
+        """Of the images: 1 if grey, 3 if in colour, 2 if complex."""
         return int(self.model.config.in_channels)
 
     @property
@@ -148,7 +148,7 @@ class AutoencoderRecipe(Member):
         """The autoencoder as it is before anything is learnt: random weights come from torch's current generator.
 
         Args:
-            image_channels: 1 for grey and 3 for colour images.
+            image_channels: of the images: 1 if grey, 3 if in colour, 2 if complex.
         """
 
     @abstractmethod
@@ -159,7 +159,7 @@ class AutoencoderRecipe(Member):
         """The autoencoder of a family that needs no descent; None: it is trained on its adapter's `training_loss`.
 
         Args:
-            image_channels: 1 for grey and 3 for colour images.
+            image_channels: of the images: 1 if grey, 3 if in colour, 2 if complex.
             train: the training images.
         """
         return None
