@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from scipy.stats import spearmanr
 
-from studies import _autoencoders_rows as autoencoders
 from studies._robustness_grid import OWN, TRUE, UNSEEN, Grid, Pair, read_grid
 from studies._robustness_likeness import read_likeness
 from studies._robustness_remedy import Remedy, read_remedy
 from studies._rows import has_column
 from studies._trivial import trivial_gain
+from studies.autoencoders import results as autoencoders
 from studies.solvers.results import MARGINS, Claim, Solvers, read
+from studies.tuning import results as tuning
 from workbench.metrics import mantel_test, mean_interval, statistics
 from workbench.notebook import open_study
 from workbench.reporting import number, percent, ranged, readable, spoken
@@ -316,8 +317,8 @@ def test_what_needs_no_severity(found: Solvers) -> None:
 @pytest.mark.slow
 def test_autoencoders() -> None:
     one = autoencoders.read(shipped("autoencoders", "all"))
-    gains = {(c.higher, c.lower, c.degradation): c.gain for c in one.contests()}
-    trivial = [trivial_gain(pair.reading.columns) for pair in one.pairs if pair.reading is not None]
+    gains = {(c.higher, c.lower, c.degradation): c.gain for c in one.contests}
+    trivial = [trivial_gain(case.reading.columns) for case in one.cases if case.reading is not None]
     least, most = (spoken(choose(trivial, key=lambda gain: gain.mean), 2) for choose in (min, max))
     assert all(gain.low > 0 for gain in trivial)
     assert_said(
@@ -333,14 +334,14 @@ def test_autoencoders() -> None:
 
 
 def test_tuning() -> None:
-    answer = open_study("tuning").definition.answer
-    assert answer is not None
-    said = " ".join(answer(shipped("tuning", "desk")))
-    for page, readme in (
-        ("0.08 dB [0.05, 0.11]", "+0.08 [0.05, 0.11] dB on blur"),
-        ("\N{MINUS SIGN}0.01 dB [\N{MINUS SIGN}0.02, 0.00]", "-0.01 [-0.02, 0.00] dB on inpainting"),
-        ("0.36 dB [0.30, 0.41]", "+0.36 [0.30, 0.41] dB on motion blur with 14.7 instead of 18.3"),
-        ("\N{MINUS SIGN}0.55 dB [\N{MINUS SIGN}0.69, \N{MINUS SIGN}0.44]", "loses 0.55 [0.44, 0.69] dB"),
-    ):
-        assert page in said
-        assert_said(readme)
+    found = tuning.read(shipped("tuning", "desk")).searched
+    assert found is not None
+    gains = {name: signed(gain) for name, gain in found.gains.items()}
+    worst = found.worst_transfer
+    assert worst is not None
+    assert_said(
+        f"{gains['gaussian_blur']} dB on blur",
+        f"{gains['random_inpainting']} dB on inpainting",
+        f"{gains['motion_blur_crf']} dB on motion blur with 14.7 instead of 18.3",
+        f"loses {spoken(worst.transfer.quality.scaled(-1), 2)} dB",
+    )

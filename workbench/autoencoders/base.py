@@ -58,7 +58,7 @@ class Autoencoder(nn.Module):
 
     @property
     def image_channels(self) -> int:
-        """1 for grey and 3 for colour images."""
+        """Of the images: 1 if grey, 3 if in colour, 2 if complex."""
         return int(self.model.config.in_channels)
 
     @property
@@ -149,7 +149,7 @@ class AutoencoderRecipe(Config):
         """The autoencoder as it is before anything is learnt: random weights come from torch's current generator.
 
         Args:
-            image_channels: 1 for grey and 3 for colour images.
+            image_channels: of the images: 1 if grey, 3 if in colour, 2 if complex.
         """
 
     @abstractmethod
@@ -160,7 +160,7 @@ class AutoencoderRecipe(Config):
         """The autoencoder of a family that needs no descent; None: it is trained on its adapter's `training_loss`.
 
         Args:
-            image_channels: 1 for grey and 3 for colour images.
+            image_channels: of the images: 1 if grey, 3 if in colour, 2 if complex.
             train: the training images.
         """
         return None

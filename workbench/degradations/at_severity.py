@@ -91,17 +91,19 @@ class AtSeverity(Degradation):
         """The member's."""
         return self.member.before_noise(x, ids, seed, params)
 
-    def received(self, y: Measurements, severity: Severities, ids: Ids, params: Params) -> Measurement:
+    def received(
+        self, y: Measurements, severity: Severities, ids: Ids, params: Params, observed: Tensor | None
+    ) -> Measurement:
         """The member's."""
-        return self.member.received(y, severity, ids, params)
+        return self.member.received(y, severity, ids, params, observed)
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
         """The member's."""
         return self.member.given_parameters(params, image_shape)
 
-    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+    def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
         """The member's."""
-        return self.member.given_measurement(y, params)
+        return self.member.given_values(y, params, observed)
 
     def describe(self, severity: float) -> str:
         """The member's level."""

@@ -182,7 +182,7 @@ def _record(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
         artifact=f"study-{results.name}",
         artifact_type="results",
         table=_means(results),
-        picture=PICTURE if study.main_figure is not None else None,
+        picture=PICTURE if (folder / PICTURE).is_file() else None,
     )
 
 
