@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
@@ -13,14 +13,15 @@ from workbench.autoencoders import Autoencoder
 from workbench.degradations import Degradation, pseudo_inverse
 from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
+from workbench.restoration.engine import Batch, Engine, time_on
+from workbench.restoration.record import Record, Restored
 from workbench.severity.calibration import Fusion, Recalibration
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import ChoosesStart
 from workbench.severity.start.base import all_from
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers.base import Networks, Precision, Solver
-from workbench.solvers.engine import Engine, Finished, Task, time_on
-from workbench.tensors import Ids, Images, Latents, Measurements
+from workbench.tensors import Images, Latents, Measurements
 
 
 class Estimator(Protocol):
@@ -29,43 +30,6 @@ class Estimator(Protocol):
     def estimate(self, view: Images) -> SeverityEstimate:
         """(z_hat, var_hat) of each image."""
         ...
-
-
-@dataclass(frozen=True)
-class Restored:
-    """Images restored, in the order in which they finished; every field has the image first.
-
-    Attributes:
-        ids: content hashes.
-        x_hat: the restored images on [0, 1].
-        z_hat: the severity encoder's guess of the clean latent.
-        var_hat: its predicted error variance, (batch,); of a variance per channel or per element the mean.
-        start_variance: the error variance that the start rule matched, (batch,); NaN where it matches none.
-        distrusted: whether the residual contradicted the severity encoder, where the start rule asks.
-        start_timestep: what the prior is told at its first evaluation (`Chain.recorded_time`); -1 where there was none.
-        fell_back: whether the chain began from pure noise because the start rule could not use z_hat.
-        diverged: whether the latent left all bounds; x_hat is then what it was before that step, decoded.
-        nfe, decoder_evals, encoder_evals: evaluations of the prior, of D and of E (severity encoder included).
-        flops: of all networks, gradients included; the operator's own are not counted.
-        seconds: the image's share of the wall time.
-        start_seconds: the part of it that went into the estimate and the choice of the start.
-    """
-
-    ids: Ids
-    x_hat: Images
-    z_hat: Latents
-    var_hat: Tensor
-    start_variance: Tensor
-    distrusted: Tensor
-    start_timestep: Tensor
-    fell_back: Tensor
-    diverged: Tensor
-    nfe: Tensor
-    decoder_evals: Tensor
-    encoder_evals: Tensor
-    flops: Tensor
-    seconds: Tensor
-    start_seconds: Tensor
 
 
 @dataclass
@@ -118,43 +82,39 @@ class Restorer:
         Measurements are read as slots become free, so memory does not grow with their number.
 
         Args:
-            truth: gives the clean latents; only oracle start rules look at them.
+            truth: gives the clean latents; it is asked by start rules that are oracles, and by no others.
         """
         engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
-        begun: dict[int, dict[str, Tensor]] = {}
         known = truth if Need.TRUTH in self.start.needs else None
-        tasks = (self._begin(m, engine, known(m) if known else None, begun) for m in measurements)
-        for finished in engine.run(tasks):
-            yield self._end(finished, begun)
+        under_way: set[int] = set()
+        batches = (self._begin(m, engine, known(m) if known else None, under_way) for m in measurements)
+        for finished in engine.run(batches):
+            under_way.difference_update(record.image_id for record in finished.records)
+            yield self._end(finished)
 
     def restore_all(self, measurement: Measurement, truth: Callable[[Measurement], Latents] | None = None) -> Restored:
         """Restore every image of one measurement, and wait for all: they come back in its order."""
-        parts = list(self.restore([measurement], truth))
-        joined = {field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Restored)}
-        place = {image_id: i for i, image_id in enumerate(joined["ids"].tolist())}
-        order = [place[image_id] for image_id in measurement.ids.tolist()]
-        return Restored(**{name: values[order] for name, values in joined.items()})
+        return Restored.joined(list(self.restore([measurement], truth)), measurement.ids)
 
     @torch.no_grad()
-    def _begin(
-        self, measurement: Measurement, engine: Engine, truth: Latents | None, begun: dict[int, dict[str, Tensor]]
-    ) -> Task:
-        """Estimate severity and choose the start; what is known of each image goes to `begun`, by id."""
+    def _begin(self, measurement: Measurement, engine: Engine, truth: Latents | None, under_way: set[int]) -> Batch:
+        """Estimate severity and choose the start."""
         clock = time_on(measurement.y.device)
         keys = measurement.ids.tolist()
-        if len(set(keys)) < len(keys) or not begun.keys().isdisjoint(keys):
+        if len(set(keys)) < len(keys) or not under_way.isdisjoint(keys):
             raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
-        estimate = self.estimator.estimate(self._seen(measurement.y, measurement))
+        under_way.update(keys)
+        records = [Record(key, evaluations=Counter(severity_encoder=1)) for key in keys]
+        estimate = self.estimator.estimate(self._seen(measurement))
         shape = tuple(estimate.z_hat.shape[1:])
         chain, noise = engine.chain(shape), randomness.normal(measurement.ids, (self.seed, "start"), shape)
-        accounts = [Counter(severity_encoder=1) for _ in keys]
-        networks = Networks(self.autoencoder, self.prior, self.degradation, accounts)
+        networks = Networks(self.autoencoder, self.prior, self.degradation, [record.evaluations for record in records])
         evidence = Evidence(
             estimate,
             measurement,
             self.seed,
             forward=networks.forward,
-            encode=lambda y, m: self._encode(y, m, accounts),
+            encode=lambda y, m: self._encode(y, m, records),
             fusion=self.fusion,
             recalibration=self.recalibration,
             truth=truth,
@@ -163,57 +123,43 @@ class Restorer:
             start = self.start(evidence.only(self.start.needs), chain, noise.to(estimate.z_hat))
         else:
             start = all_from(estimate.z_hat, len(chain))
-        matched = torch.full((len(measurement),), torch.nan) if start.variance is None else start.variance.float()
-        distrusted = torch.zeros(len(measurement), dtype=torch.bool) if start.distrusted is None else start.distrusted
         times, var_hat = chain.recorded_time(start.position), estimate.predicted_s2()
         share = (time_on(start.z.device) - clock) / len(measurement)
-        for i, key in enumerate(keys):
-            begun[key] = {
-                "z_hat": estimate.z_hat[i],
-                "var_hat": var_hat[i],
-                "start_variance": matched[i],
-                "distrusted": distrusted[i],
-                "start_timestep": times[i],
-                "fell_back": start.fell_back[i],
-                "start_seconds": torch.tensor(share),
-            }
-        return Task(measurement, start.z, start.position, accounts)
+        for i, record in enumerate(records):
+            record.z0 = None if truth is None else truth[i]
+            record.z_hat, record.var_hat = estimate.z_hat[i], var_hat[i]
+            if start.variance is not None:
+                record.start_variance = start.variance[i].float()
+            record.distrusted = start.distrusted is not None and bool(start.distrusted[i])
+            record.start_timestep = times[i]
+            record.fell_back = bool(start.fell_back[i])
+            record.seconds = record.start_seconds = share
+        return Batch(measurement, start.z, start.position.clone(), records)
 
-    def _encode(self, y: Measurements, measurement: Measurement, accounts: list[Counter[str]]) -> Latents:
+    def _encode(self, y: Measurements, measurement: Measurement, records: list[Record]) -> Latents:
         """z_hat of other measured values, counted."""
-        for account in accounts:
-            account["severity_encoder"] += 1
-        return self.estimator.estimate(self._seen(y, measurement)).z_hat
+        for record in records:
+            record.evaluations["severity_encoder"] += 1
+        return self.estimator.estimate(self._seen(self.degradation.with_values(measurement, y))).z_hat
 
-    def _seen(self, y: Measurements, measurement: Measurement) -> Images:
-        """What the estimator reads of measured values."""
+    def _seen(self, measurement: Measurement) -> Images:
+        """What the estimator reads."""
         if self.guess == "pseudo_inverse":
-            return pseudo_inverse(self.degradation, y, measurement)
-        view = self.degradation.view(y, measurement.params)
-        return y if view is None else view
+            return pseudo_inverse(self.degradation, measurement)
+        return measurement.encoder_input()
 
     @torch.no_grad()
-    def _end(self, finished: Finished, begun: dict[int, dict[str, Tensor]]) -> Restored:
-        """Decode, and settle the account."""
-        clock = time_on(finished.z0.device)
-        x_hat = self.autoencoder.decode(finished.z0).clamp(0, 1)
+    def _end(self, finished: Batch) -> Restored:
+        """Decode, and settle the accounts."""
+        clock = time_on(finished.z.device)
+        x_hat = self.autoencoder.decode(finished.z).clamp(0, 1)
         share = (time_on(x_hat.device) - clock) / len(x_hat)
-        rows = [begun.pop(key) for key in finished.ids.tolist()]
-        spent = [count + Counter(decoder=1) for count in finished.evaluations]
         unit = self.unit_flops((x_hat.shape[1], x_hat.shape[2], x_hat.shape[3]))
-        joined = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-        seconds = joined["start_seconds"] + torch.tensor(finished.seconds) + share
-        return Restored(
-            ids=finished.ids,
-            x_hat=x_hat,
-            **joined,
-            diverged=torch.tensor(finished.diverged),
-            nfe=_total(spent, "prior"),
-            decoder_evals=_total(spent, "decoder"),
-            encoder_evals=_total(spent, "encoder") + _total(spent, "severity_encoder"),
-            flops=torch.tensor([sum(n * unit[name] for name, n in c.items()) for c in spent]),
-            seconds=seconds,
-        )
+        for record in finished.records:
+            record.evaluations["decoder"] += 1
+            record.flops = sum(times * unit[name] for name, times in record.evaluations.items())
+            record.seconds += share
+        return Restored(finished.measurement, x_hat, finished.records)
 
     def unit_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
         """Floating-point operations of one evaluation on one (channel, height, width) image, by torch's counter.
@@ -227,7 +173,7 @@ class Restorer:
     def _count_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
         from torch.utils.flop_counter import FlopCounterMode
 
-        device = next(self.prior.parameters()).device
+        device = next(self.autoencoder.parameters()).device
         x = torch.zeros(1, *image_shape, device=device)
         z = torch.zeros(1, *self.autoencoder.latent_shape(image_shape), device=device)
         time = torch.zeros(1)
@@ -249,7 +195,3 @@ class Restorer:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.estimator.estimate(x)
         return flops | {"severity_encoder": float(counter.get_total_flops())}
-
-
-def _total(spent: list[Counter[str]], network: str) -> Tensor:
-    return torch.tensor([count[network] + count[f"{network}_grad"] for count in spent])

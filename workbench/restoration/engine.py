@@ -9,8 +9,8 @@ Appl. Math. 17, 1969): a long one that entered last would keep one slot busy whi
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,8 +20,9 @@ from workbench.config import UserError
 from workbench.diffusion import DDIM, Chain
 from workbench.diffusion.sampler import noise_for
 from workbench.measurement import Measurement
+from workbench.restoration.record import Record
 from workbench.solvers.base import Networks, Solver, Step
-from workbench.tensors import Ids, Latents
+from workbench.tensors import Latents
 
 LOOKAHEAD = 3
 """Images that wait, as a multiple of the slots: the longest is chosen from so many. What waits is a measurement and a
@@ -30,72 +31,41 @@ LARGEST_RMS = 100.0
 """Root mean square beyond which an image's latent is none any more: at every noise level it should be about 1."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """Images that wait for slots: a start for each image of a measurement.
+@dataclass
+class Batch:
+    """Images that wait for slots, are in slots or have reached the clean end, and the record of each.
 
     Attributes:
-        evaluations: of each image, of each network, before its first step: what its start has cost; None: nothing.
+        measurement: what was measured.
+        z: their latents now.
+        position: of each in the sampler's grid, (batch,) int64 on the CPU; the grid's length at the clean end.
+        records: what is known of each; new ones unless given.
     """
 
     measurement: Measurement
     z: Latents
     position: Tensor
-    evaluations: Sequence[Counter[str]] | None = None
+    records: list[Record] = field(default_factory=list)
 
-
-@dataclass(frozen=True)
-class Finished:
-    """Images that reached the clean end together.
-
-    Attributes:
-        ids: theirs, (n,).
-        z0: their latents, (n, channel, height, width).
-        evaluations: per image, how often each network was evaluated for it.
-        seconds: per image, its share of the wall time of the steps that it took part in.
-        diverged: per image, whether its latent left all bounds; z0 is then the latent before that step.
-    """
-
-    ids: Ids
-    z0: Latents
-    evaluations: list[Counter[str]]
-    seconds: list[float]
-    diverged: list[bool]
-
-
-@dataclass
-class _Account:
-    """What belongs to one image in a slot beside its tensors."""
-
-    generator: torch.Generator
-    evaluations: Counter[str]
-    seconds: float = 0.0
-    diverged: bool = False
-
-
-@dataclass
-class _Pool:
-    """Images in slots, or images that wait for slots."""
-
-    measurement: Measurement
-    z: Latents
-    position: Tensor
-    accounts: list[_Account]
+    def __post_init__(self) -> None:
+        self.records = self.records or [Record(image_id) for image_id in self.measurement.ids.tolist()]
 
     def __len__(self) -> int:
-        return len(self.accounts)
+        return len(self.records)
 
-    def take(self, index: Tensor) -> "_Pool":
+    def take(self, index: Tensor) -> "Batch":
+        """The images at `index`, int64 on the CPU."""
         on_device = index.to(self.z.device)
-        accounts = [self.accounts[i] for i in index.tolist()]
-        return _Pool(self.measurement.take(on_device), self.z[on_device], self.position[index], accounts)
+        records = [self.records[i] for i in index.tolist()]
+        return Batch(self.measurement.take(on_device), self.z[on_device], self.position[index], records)
 
-    def join(self, other: "_Pool") -> "_Pool":
-        return _Pool(
+    def join(self, other: "Batch") -> "Batch":
+        """These images, and then the others."""
+        return Batch(
             Measurement.cat([self.measurement, other.measurement]),
             torch.cat([self.z, other.z]),
             torch.cat([self.position, other.position]),
-            self.accounts + other.accounts,
+            self.records + other.records,
         )
 
 
@@ -137,9 +107,9 @@ class Engine:
         """The noise levels that latents of (channel, height, width) go through."""
         return self.sampler.chain(self.networks.prior.levels, latent_shape)
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Finished]:
-        """Bring every image of every task to the clean end; images come out as they finish."""
-        source = iter(tasks)
+    def run(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Bring every image of every batch to the clean end; images come out as they finish."""
+        source = iter(batches)
         if (first := next(source, None)) is None:
             return
         chain, waiting = self.chain(first.z.shape[1:]), self._entering(first)
@@ -150,72 +120,57 @@ class Engine:
                 return
             done = slots.position >= len(chain)
             if bool(done.any()):
-                yield self._finished(slots.take(done.nonzero().flatten()))
+                yield slots.take(done.nonzero().flatten())
                 slots = slots.take((~done).nonzero().flatten())
             else:
                 self._advance(slots, chain)
 
-    def _fill(self, slots: _Pool, waiting: _Pool, source: Iterator[Task]) -> tuple[_Pool, _Pool]:
+    def _fill(self, slots: Batch, waiting: Batch, source: Iterator[Batch]) -> tuple[Batch, Batch]:
         """Free slots taken by the longest of the images that wait, of which more are read as they become fewer."""
         free = self.num_slots - len(slots)
         if free <= 0:
             return slots, waiting
         while len(waiting) < free + LOOKAHEAD * self.num_slots:
-            if (task := next(source, None)) is None:
+            if (batch := next(source, None)) is None:
                 break
-            waiting = waiting.join(self._entering(task))
+            waiting = waiting.join(self._entering(batch))
         if not len(waiting):
             return slots, waiting
         longest_first = waiting.position.argsort(stable=True)
         return slots.join(waiting.take(longest_first[:free])), waiting.take(longest_first[free:])
 
-    def _entering(self, task: Task) -> _Pool:
-        keys = task.measurement.ids.tolist()
-        spent = task.evaluations or [Counter[str]() for _ in keys]
-        accounts = [
-            _Account(randomness.generator(self.seed, "step", key), count.copy())
-            for key, count in zip(keys, spent, strict=True)
-        ]
-        return _Pool(task.measurement, task.z, task.position.clone(), accounts)
+    def _entering(self, batch: Batch) -> Batch:
+        for record in batch.records:
+            record.generator = randomness.generator(self.seed, "step", record.image_id)
+        return batch
 
-    def _finished(self, pool: _Pool) -> Finished:
-        accounts = pool.accounts
-        return Finished(
-            ids=pool.measurement.ids,
-            z0=pool.z.detach(),
-            evaluations=[account.evaluations for account in accounts],
-            seconds=[account.seconds for account in accounts],
-            diverged=[account.diverged for account in accounts],
-        )
-
-    def _advance(self, pool: _Pool, chain: Chain) -> None:
+    def _advance(self, slots: Batch, chain: Chain) -> None:
         """One reverse step of every image."""
-        started = time_on(pool.z.device)
-        accounts = pool.accounts
-        z, position = pool.z, pool.position
-        generators = [account.generator for account in accounts]
+        started = time_on(slots.z.device)
+        z, position, records = slots.z, slots.position, slots.records
+        generators = [record.generator for record in records if record.generator is not None]
         noise = noise_for(z, generators) if self.sampler.eta else torch.zeros_like(z)
         step = Step(
             z=z,
             position=position,
             chain=chain,
             noise=noise,
-            measurement=pool.measurement,
-            networks=self.networks.charging([account.evaluations for account in accounts]),
+            measurement=slots.measurement,
+            networks=self.networks.charging([record.evaluations for record in records]),
             sampler=self.sampler,
             solver_noise=noise_for(z, generators) if self.solver.draws_noise else None,
         )
         advanced = self._in_parts(step)
-        share = (time_on(z.device) - started) / len(pool)
-        for account in accounts:
-            account.seconds += share
+        share = (time_on(z.device) - started) / len(slots)
+        for record in records:
+            record.seconds += share
         # written so that a latent that is not finite fails it too
         sound = (advanced.flatten(1).square().mean(1).sqrt() <= LARGEST_RMS).cpu()
         if not bool(sound.all()):
             for i in (~sound).nonzero().flatten().tolist():
-                accounts[i].diverged = True
+                records[i].diverged = True
             advanced = torch.where(sound.to(z.device).reshape(-1, 1, 1, 1), advanced, z)
-        pool.z, pool.position = advanced, torch.where(sound, position + 1, len(chain))
+        slots.z, slots.position = advanced.detach(), torch.where(sound, position + 1, len(chain))
 
     def _in_parts(self, step: Step) -> Latents:
         """The solver's step of all images: at once, or, where memory has run out, as many at a time as fit.
