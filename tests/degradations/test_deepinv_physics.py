@@ -123,10 +123,10 @@ def test_config_goes_through_json_and_overrides() -> None:
     ("fields", "message"),
     [
         ({}, "degradation.factory: field required"),
-        ({"factory": "defocus"}, "write it as MODULE:FUNCTION"),
-        ({"factory": ":defocus"}, "write it as MODULE:FUNCTION"),
+        ({"factory": "defocus"}, "write it as MODULE:NAME"),
+        ({"factory": ":defocus"}, "write it as MODULE:NAME"),
         ({"factory": "no_such_module:f"}, "cannot import no_such_module"),
-        ({"factory": "optics:nothing"}, "optics has no function nothing"),
+        ({"factory": "optics:nothing"}, "optics has no nothing"),
         ({"factory": "optics:NOT_CALLABLE"}, "optics:NOT_CALLABLE is no function"),
         ({"factory": "optics:wrong_way_back.<locals>.Flat"}, "move it out"),
         ({"factory": "optics:defocus", "settings": {"radius": 3}}, "unexpected keyword argument 'radius'"),

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.bounds import BatchSize, Count, LearningRate, Seed
-from workbench.config import NOT_IDENTITY, Config, UserError
+from workbench.config import NOT_IDENTITY, UserError
+from workbench.families import Member
 from workbench.pretrained import load_strictly, save_half
 from workbench.tensors import Images, Latents
 
@@ -134,10 +135,8 @@ class ImageBatches(Protocol):
         ...
 
 
-class AutoencoderRecipe(Config):
+class AutoencoderRecipe(Member):
     """What an autoencoder is, and how it is made."""
-
-    kind: str
 
     @property
     def label(self) -> str:

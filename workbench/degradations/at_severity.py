@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.members import Member
+from workbench.families import Open
 from workbench.measurement import Measurement
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
@@ -21,7 +22,9 @@ class AtSeverity(Degradation):
     """
 
     kind: Literal["at_severity"] = "at_severity"
-    member: Annotated[Member, Field(discriminator="kind")] = Field(GaussianBlur(), description="the degradation")
+    member: Annotated[Member, Field(discriminator="kind"), Open(Degradation)] = Field(
+        GaussianBlur(), description="the degradation"
+    )
     severity: float = Field(0.5, ge=0, le=1, description="its level, the same for every image")
 
     # a class's own numbers must hold for every member

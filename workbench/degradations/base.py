@@ -10,22 +10,22 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench import randomness
-from workbench.config import Config, UserError
+from workbench.config import UserError
 from workbench.degradations.given import Given, check_values, zero_where_unobserved
+from workbench.families import Member
 from workbench.measurement import Measurement, as_real
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 Params = Mapping[str, Tensor]
 
 
-class Degradation(Config):
+class Degradation(Member):
     """A forward operator whose severity in [0, 1] may differ from image to image, plus Gaussian noise.
 
     A member is stateless: operator parameters are drawn once per image by `parameters`, travel in the Measurement
     and are passed to `A` at every call.
     """
 
-    kind: str
     noise_std: float = Field(0.05, ge=0, le=1, description="standard deviation of the noise on [0, 1] images")
 
     identity_db: ClassVar[float]

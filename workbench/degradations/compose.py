@@ -20,12 +20,14 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
+from workbench.families import Open
 from workbench.measurement import Measurement
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 Part = Annotated[
     GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | SuperResolution | JPEG | Haze | DeepinvPhysics,
     Field(discriminator="kind"),
+    Open(Degradation),
 ]
 
 NUM_DRAWS = 2

@@ -16,11 +16,13 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
+from workbench.families import Open
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 Member = Annotated[
     GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | SuperResolution | JPEG,
     Field(discriminator="kind"),
+    Open(Degradation),
 ]
 
 

@@ -1,23 +1,21 @@
 """Cheap trials of a user's physics, before compute is spent on it."""
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from workbench import randomness
-from workbench.config import UserError, is_termination
+from workbench.config import UserError
 from workbench.degradations.base import Params
 from workbench.degradations.null_entries import measured_entries
+from workbench.families import attempt
 from workbench.measurement import as_real
 from workbench.tensors import Images, Measurements
 
 if TYPE_CHECKING:
     from workbench.degradations.user_physics import ImageShape, UserPhysics
-
-T = TypeVar("T")
 
 LEVELS = (0.0, 0.5, 1.0)
 TOLERANCE = 1e-3  # of float32 sums in another order, relative to the norms that go into them
@@ -40,19 +38,6 @@ def check_physics(operator: "UserPhysics", image_shape: "ImageShape", gradient: 
             f"{operator.label}: the shape of measurements depends on the severity ({listed}), so they cannot be "
             "batched: pad them to one shape"
         )
-
-
-def attempt(failing: str, call: Callable[[], T]) -> T:
-    """`call()`; what a user's code raises, or a call of sys.exit in it, becomes one line after `failing`."""
-    try:
-        return call()
-    except (UserError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # a user's code may raise anything
-        if is_termination(error):
-            raise
-        told = next((line for line in str(error).splitlines() if line.strip()), "no message")
-        raise UserError(f"{failing}: {type(error).__name__}: {told}") from error
 
 
 class _Trial:
