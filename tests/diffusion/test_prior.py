@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from workbench import randomness
 from workbench.config import UserError
-from workbench.diffusion import Prior, PriorRecipe, diffuse, load_prior
+from workbench.diffusion import Prior, UNetRecipe, diffuse, load_prior
 
 PREDICTIONS = ["epsilon", "sample", "v_prediction"]
-TINY = PriorRecipe(block_out_channels=(16,), num_timesteps=50)
+TINY = UNetRecipe(block_out_channels=(16,), num_timesteps=50)
 LATENT_SHAPE = (CHANNELS, 8, 8)
 
 every_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -119,7 +119,7 @@ def test_training_draws_every_timestep_and_only_from_its_generator() -> None:
     other, _ = prior.training_loss(z0, randomness.generator(2))
     assert first == again
     assert first != other
-    assert set(prior.unet.seen[0].tolist()) == set(range(50))
+    assert set(prior.network.seen[0].tolist()) == set(range(50))
 
 
 def test_a_few_steps_lower_the_training_loss() -> None:
@@ -141,7 +141,7 @@ def test_a_few_steps_lower_the_training_loss() -> None:
 
 
 def test_the_recipe_builds_what_it_says() -> None:
-    prior = PriorRecipe(block_out_channels=(16, 32), num_timesteps=30, prediction_type="epsilon").build((3, 16, 16))
+    prior = UNetRecipe(block_out_channels=(16, 32), num_timesteps=30, prediction_type="epsilon").build((3, 16, 16))
     assert prior.latent_channels == 3
     assert prior.levels.num_timesteps == 30
     assert prior.scheduler.config.prediction_type == "epsilon"
@@ -151,7 +151,7 @@ def test_the_recipe_builds_what_it_says() -> None:
 
 def test_betas_must_grow() -> None:
     with pytest.raises(UserError, match="beta_end must be above beta_start"):
-        PriorRecipe().replace(beta_end=0.001)
+        UNetRecipe().replace(beta_end=0.001)
 
 
 @pytest.fixture(scope="module")

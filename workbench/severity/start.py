@@ -39,11 +39,19 @@ class Full(StartRule):
 
 
 class Fixed(StartRule):
-    """One timestep for all images: CCDF (arXiv 2112.05146), z_t = sqrt(a) z_hat + sqrt(1 - a) eps."""
+    """One noise level for all images: CCDF (arXiv 2112.05146), z_t = sqrt(a) z_hat + sqrt(1 - a) eps."""
 
     kind: Literal["fixed"] = "fixed"
     timestep: int = Field(
         200, ge=0, le=100_000, description="where to begin; the first timestep of the chain at or below it is taken"
+    )
+    log_snr: float | None = Field(
+        None,
+        ge=-100,
+        le=100,
+        description="where to begin instead, ln(a / (1 - a)), for priors without timesteps too; the first level of the "
+        "chain at or above it is taken",
+        json_schema_extra=ADDED_LATER,
     )
 
     def check(self, num_timesteps: int, timesteps: Tensor) -> None:
@@ -52,6 +60,8 @@ class Fixed(StartRule):
         Args:
             timesteps: those of the chain, descending.
         """
+        if self.log_snr is not None:
+            return
         if self.timestep >= num_timesteps:
             raise UserError(f"start.timestep must lie below T = {num_timesteps}, got {self.timestep}")
         if self.timestep < timesteps[-1]:
@@ -62,8 +72,14 @@ class Fixed(StartRule):
 
     def __call__(self, situation: Situation) -> Start:
         chain, batch = situation.chain, len(situation.noise)
-        self.check(len(chain.all_timesteps("start.timestep")), chain.time)
-        position = _first_at_or_below(chain, torch.full((batch,), self.timestep))
+        if self.log_snr is None:
+            self.check(len(chain.all_timesteps("start.timestep")), chain.time)
+            position = _first_at_or_below(chain, torch.full((batch,), self.timestep))
+        else:
+            first = int((chain.snr.log() < self.log_snr).sum())
+            if first == len(chain):
+                raise UserError(f"start.log_snr = {self.log_snr:g} lies above the cleanest level of the chain")
+            position = torch.full((batch,), first)
         z = diffuse(situation.estimate.z_hat, situation.noise, chain.alpha_bar[position])
         return Start(z, position, torch.zeros(batch, dtype=torch.bool))
 
