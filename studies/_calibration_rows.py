@@ -18,7 +18,7 @@ from workbench.metrics import (
     violation_rates,
 )
 from workbench.metrics.calibration import ALL, Calibration, bins_for, ence_of, from_plain
-from workbench.severity.conformal import promised_range
+from workbench.severity.calibration.conformal import promised_range
 from workbench.stages.measure_calibration import bound_column, variance_column
 
 if TYPE_CHECKING:

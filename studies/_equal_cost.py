@@ -1,22 +1,22 @@
 """What is adapting to each image worth? A matched start beside controls of equal mean FLOPs.
 
-See `workbench.severity.control`: a control begins alike for all images, or with the variance of another image, or of
-the true severity. Adapting is worth what the matched start gains over the best of these. The best is chosen by its PSNR
-on the test images, which favours the control. The known severity is more than a user has: on a degradation that the
-encoder was not trained on, it also knows the true error there.
+See `workbench.severity.start.equal_cost`: a control begins alike for all images, or with the variance of another image,
+or of the true severity. Adapting is worth what the matched start gains over the best of these. The best is chosen by
+its PSNR on the test images, which favours the control. The known severity is more than a user has: on a degradation
+that the encoder was not trained on, it also knows the true error there.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from studies._rows import ABSENT, difference, over_images
+from studies._rows import ABSENT, difference, over_images, table
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
-from workbench.reporting import Section, html_table, number, paragraph, spoken
-from workbench.severity.control import NAMES, Control, EqualCost
-from workbench.severity.start import SNRMatch
+from workbench.reporting import Section, Words, ranged
+from workbench.severity.start import NAMES, Control, EqualCost, SNRMatch
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -27,10 +27,9 @@ ATTAINABLE: Sequence[Control] = ("timestep", "permuted")
 """Those of them that need no truth."""
 LABELS = tuple(NAMES.values())
 """As an axis names the controls."""
-
-
 UNEQUAL = 1.15
-"""By what factor mean FLOPs may differ before it is said."""
+"""By what factor mean FLOPs may differ to count as equal."""
+WORDS = Words(Path(__file__).with_name("_templates"))
 
 
 def controls_of(rule: SNRMatch, num_val_images: int = 128) -> tuple[EqualCost, ...]:
@@ -77,55 +76,34 @@ def worth_of(comparisons: "Sequence[Comparison]", among: Sequence[Control] = BLI
     return mean_interval(over_images(found)) if found else ABSENT
 
 
-def sentence(comparisons: Sequence[Comparison]) -> str:
-    """What adapting is worth, in words; empty without controls."""
-    told = [comparison for comparison in comparisons if comparison.worth() is not None]
-    if not told:
-        return ""
-    worth = worth_of(told)
-    noise = mean_interval(over_images([c.gain("timestep") - c.gain("missing_noise") for c in told]))
-    verdict = "gains" if worth.low > 0 else "loses" if worth.high < 0 else "gains nothing that can be measured:"
-    shown = worth.scaled(-1) if worth.high < 0 else worth
-    pairs = "pair" if len(told) == 1 else "pairs"
-    ratios = [c.cost(control, "flops").mean for c in told for control in c.controls]
-    unequal = max(ratios) > UNEQUAL or min(ratios) < 1 / UNEQUAL
-    caution = (
-        f" Costs are not equal: controls spend {number(min(ratios), 2)} to {number(max(ratios), 2)} times as much."
-    )
-    return (
-        f"adapting to each image, at equal mean FLOPs, {verdict} {spoken(shown, 2)} dB over the best control, known "
-        f"severity included ({len(told)} {pairs}), and {spoken(worth_of(told, ATTAINABLE), 2)} dB over the better of "
-        "one timestep and permuted variances; adding only the noise that is missing, from one timestep, is worth "
-        f"{spoken(noise, 2)} dB.{caution if unequal else ''}"
-    )
-
-
-def section(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> Section:
-    """Gains over each control, and what it costs."""
-    import pandas as pd
-
-    rows = {}
-    for comparison in comparisons:
-        row: dict[str, object] = {"matched, PSNR": mean_interval(comparison.matched["psnr"])}
-        for control, name in NAMES.items():
-            there = control in comparison.controls
-            row[f"over {name}"] = mean_interval(comparison.gain(control)) if there else ABSENT
-        worth = comparison.worth()
-        row["adapting is worth"] = ABSENT if worth is None else mean_interval(worth)
-        ratios = [comparison.cost(control, "flops").mean for control in comparison.controls]
-        row["FLOPs of controls / matched"] = f"{number(min(ratios), 2)} to {number(max(ratios), 2)}"
-        rows[comparison.name] = row
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("pair")
-    text = Markup().join(paragraph(said) for said in sentences) + paragraph(
-        "Each control spends as many FLOPs on an image, on average, as the matched start, encoder, decoder and probes "
-        "of the residual included, to the nearest step. "
-        f"{NAMES['timestep'].capitalize()}: all images begin alike, with the noise of CCDF. "
-        f"{NAMES['missing_noise'].capitalize()}: the same, but each image gets only the noise that it lacks. "
-        f"{NAMES['permuted'].capitalize()}: each image begins where another should. "
-        f"{NAMES['known_severity'].capitalize()}: each begins where images of its true severity should on average, "
-        "which only a study knows; the average is that of validation images, of the true error, so that it is right "
-        "where the encoder is not. Adapting is worth the gain over the best of the first, the third and the fourth; "
-        "which is best is read from these very images, in the controls' favour. Intervals are over images, not pairs."
-    )
+def section(groups: Mapping[str, Sequence[Comparison]]) -> Section:
+    """What adapting is worth in each group of pairs, and each pair's gains over each control."""
+    worth, gains = {}, {}
+    for group, comparisons in groups.items():
+        told = [comparison for comparison in comparisons if comparison.worth() is not None]
+        if told:
+            noise = over_images([c.gain("timestep") - c.gain("missing_noise") for c in told])
+            worth[group] = {
+                "over the best control": worth_of(told),
+                "over the better that needs no truth": worth_of(told, ATTAINABLE),
+                "the missing noise alone": mean_interval(noise),
+                "pairs": str(len(told)),
+            }
+        for comparison in comparisons:
+            ratios = [comparison.cost(control, "flops").mean for control in comparison.controls]
+            own = comparison.worth()
+            gains[comparison.name] = {
+                "matched, PSNR": mean_interval(comparison.matched["psnr"]),
+                **{
+                    f"over {name}": mean_interval(comparison.gain(control))
+                    if control in comparison.controls
+                    else ABSENT
+                    for control, name in NAMES.items()
+                },
+                "adapting is worth": ABSENT if own is None else mean_interval(own),
+                "FLOPs of controls / matched": ranged(ratios, 2),
+                "equal": "yes" if max(ratios) <= UNEQUAL and min(ratios) >= 1 / UNEQUAL else "no",
+            }
+    shown = table(worth, "pairs of", caption="What adapting is worth, dB of PSNR") if worth else Markup()
     caption = "PSNR gained by the matched start, dB, image by image"
-    return Section("What is adapting to each image worth?", text + html_table(table, 2, caption))
+    return WORDS.section("equal_cost", names=NAMES, worth=shown, gains=table(gains, "pair", caption=caption))

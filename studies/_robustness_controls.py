@@ -1,13 +1,12 @@
 """The robustness study's corrected starts beside controls of equal mean cost."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from studies import _equal_cost
 from studies._equal_cost import Comparison
 from studies._robustness_grid import VARIANCE, read_grid
-from workbench.reporting import Section, readable
-from workbench.severity.control import NAMES
+from workbench.reporting import Section, readable, spoken
+from workbench.severity.start import NAMES
 
 if TYPE_CHECKING:
     from workbench.results import StudyResults
@@ -45,11 +44,16 @@ def groups(results: "StudyResults") -> dict[str, list[Comparison]]:
 
 def sentences(results: "StudyResults") -> list[str]:
     """What adapting is worth with encoders that know the degradation, and with others."""
-    said = [(name, _equal_cost.sentence(group)) for name, group in groups(results).items()]
-    return [f"With {name} encoders: {text}" for name, text in said if text]
+    worth = {name: _equal_cost.worth_of(group) for name, group in groups(results).items()}
+    return [
+        f"With {name} encoders, adapting to each image at equal mean FLOPs is worth {spoken(one, 2)} dB over the best "
+        "control."
+        for name, one in worth.items()
+        if one.num_images
+    ]
 
 
 def controls_section(results: "StudyResults") -> Section | None:
     """Gains over each control."""
-    found: Sequence[Comparison] = comparisons(results)
-    return _equal_cost.section(found, sentences(results)) if found else None
+    found = groups(results)
+    return _equal_cost.section(found) if found else None

@@ -1,16 +1,18 @@
 """Rows of a study's results: those of one cell, one row per image, and differences of two cells, image by image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from markupsafe import Markup
 
 from workbench.config import UserError
-from workbench.metrics import Estimate
-from workbench.reporting import QUANTITIES
+from workbench.metrics import Estimate, first_crossing, mean_intervals
+from workbench.reporting import QUANTITIES, html_table
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pandas import DataFrame, Series
 
     from workbench.results import StudyResults
@@ -88,3 +90,61 @@ def over_images(cells: "Sequence[Series]") -> "Series":
         return pd.Series(dtype=float)
     means: Series = pd.concat(cells).groupby(level=0).mean()
     return means
+
+
+def intervals(values: "Sequence[Series | NDArray[np.floating]]") -> list[Estimate]:
+    """The mean of each, one value per image, with its interval; those of as many images are resampled at once."""
+    arrays = [np.asarray(one, dtype=np.float64) for one in values]
+    found: dict[int, Estimate] = {}
+    for size in {len(array) for array in arrays}:
+        places = [place for place, array in enumerate(arrays) if len(array) == size]
+        estimates = mean_intervals(np.stack([arrays[place] for place in places], axis=1))
+        found |= dict(zip(places, estimates, strict=True))
+    return [found[place] for place in range(len(arrays))]
+
+
+def log_crossing(x: Sequence[float], values: "Sequence[Series]") -> Estimate | None:
+    """The x at which the mean over images first reaches 0, interpolated in the logarithm of x; None: at no x.
+
+    Args:
+        x: positive, in the order in which they are passed.
+        values: at each, one value per image.
+    """
+    reached = [float(row.mean()) >= 0 for row in values]
+    if not any(reached):
+        return None
+    if reached[0]:
+        return Estimate(x[0], math.nan, math.nan, len(values[0]))
+    found = first_crossing(np.log(x), np.stack(values), 0.0)
+    mean, low, high = np.exp([found.mean, found.low, found.high]).tolist()
+    return Estimate(mean, low, high, found.num_images)
+
+
+def means(cells: "Sequence[DataFrame]", column: str) -> list[Estimate]:
+    """A column's mean in each cell, in the unit that is shown."""
+    return intervals([QUANTITIES[column].scale * cell[column].to_numpy(dtype=float) for cell in cells])
+
+
+def means_table(
+    cells: "Mapping[str, DataFrame]",
+    columns: Sequence[str],
+    index: str,
+    caption: str = "",
+    more: Mapping[str, Sequence[object]] | None = None,
+) -> Markup:
+    """A row for each cell: those of `columns` that all cells hold, and `more` columns by heading."""
+    import pandas as pd
+
+    shown = [column for column in columns if all(has_column(cell, column) for cell in cells.values())]
+    found = {QUANTITIES[column].title: means(list(cells.values()), column) for column in shown}
+    table = pd.DataFrame({**found, **(more or {})}, index=pd.Index(cells, name=index))
+    return html_table(table, {QUANTITIES[column].title: QUANTITIES[column].decimals for column in shown}, caption)
+
+
+def table(
+    rows: Mapping[str, Mapping[str, object]], index: str, decimals: Mapping[str, int] | int = 2, caption: str = ""
+) -> Markup:
+    """An HTML table of rows by name, each a value for each column."""
+    import pandas as pd
+
+    return html_table(pd.DataFrame.from_dict(dict(rows), orient="index").rename_axis(index), decimals, caption)

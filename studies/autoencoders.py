@@ -30,7 +30,7 @@ from workbench.autoencoders import PCA, AutoencoderRecipe, Pretrained, Tiny
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.metrics import calibration
 from workbench.results import Cell
-from workbench.severity.recalibration import Factor
+from workbench.severity.calibration.recalibration import Factor
 from workbench.severity.start import SNRMatch
 from workbench.stages.base import Stage
 from workbench.stages.evaluate import ROWS

@@ -40,7 +40,7 @@ from workbench.autoencoders import AutoencoderRecipe, Tiny
 from workbench.degradations import Degradation, Haze
 from workbench.metrics import calibration
 from workbench.results import Cell
-from workbench.severity.recalibration import Factor, Isotonic, Temperature
+from workbench.severity.calibration.recalibration import Factor, Isotonic, Temperature
 from workbench.severity.start import OracleGaussian, OracleVariance, SNRMatch
 from workbench.solvers import LDPS
 from workbench.stages.base import Stage

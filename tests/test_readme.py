@@ -11,9 +11,8 @@ from studies._robustness_grid import OWN, TRUE, UNSEEN, Grid, Pair, read_grid
 from studies._robustness_likeness import read_likeness
 from studies._robustness_remedy import Remedy, read_remedy
 from studies._rows import has_column
-from studies._solvers_runs import MARGINS, Baselines, Claim, baselines
-from studies._solvers_runs import Pair as SolverPair
 from studies._trivial import trivial_gain
+from studies.solvers.results import MARGINS, Claim, Solvers, read
 from workbench.metrics import mantel_test, mean_interval, statistics
 from workbench.notebook import open_study
 from workbench.reporting import number, percent, ranged, readable, spoken
@@ -63,8 +62,8 @@ def remedy(robustness: StudyResults) -> Remedy:
 
 
 @pytest.fixture(scope="module")
-def found(here: None) -> list[tuple[SolverPair, Baselines]]:
-    return baselines(shipped("solvers", "full"))
+def found(here: None) -> Solvers:
+    return read(shipped("solvers", "full"))
 
 
 def assert_said(*figures: str) -> None:
@@ -218,20 +217,19 @@ def test_likeness_is_corrected_for_what_was_tried(robustness: StudyResults) -> N
 
 def saved(claim: Claim) -> dict[str, float]:
     """By cost, how many times less the SNR-matched run takes."""
-    runs = (claim.baseline.rows, claim.flash.rows)
-    means = {cost: [float(rows[cost].mean()) for rows in runs] for cost in ("nfe", "decoder_evals", "flops", "seconds")}
-    return {cost: noise / flash for cost, (noise, flash) in means.items()}
+    return {cost: claim.savings[cost].mean for cost in ("nfe", "decoder_evals", "flops", "seconds")}
 
 
-def test_what_solvers_save(found: list[tuple[SolverPair, Baselines]]) -> None:
-    holding = [one.claim for _, one in found if one.claim.verdict == "holds"]
+def test_what_solvers_save(found: Solvers) -> None:
+    claims = found.claims
+    holding = [claim for claim in claims.values() if claim.verdict == "holds"]
     costs = [saved(claim) for claim in holding]
     times = {cost: [one[cost] for one in costs] for cost in costs[0]}
-    (failing,) = [one.claim for _, one in found if one.claim.verdict != "holds"]
+    (failing,) = [claim for claim in claims.values() if claim.verdict != "holds"]
     assert (failing.flash.solver, failing.flash.degradation) == ("resample", "gaussian_blur")
     gains = [claim.gains["psnr"].mean for claim in holding]
     assert_said(
-        f"for {len(holding)} of {len(found)} pairs of solver",
+        f"for {len(holding)} of {len(claims)} pairs of solver",
         f"PSNR +{number(min(gains), 2)} to +{number(max(gains), 2)} dB",
         *(
             f"{number(min(times[cost]), 1)} to {number(max(times[cost]), 0)} times {words}"
@@ -248,30 +246,36 @@ def test_what_solvers_save(found: list[tuple[SolverPair, Baselines]]) -> None:
     )
 
 
-def solver_table(found: list[tuple[SolverPair, Baselines]]) -> list[str]:
+def solver_table(found: Solvers) -> list[str]:
     """The lines of the table on what saves the evaluations."""
-    heads = (
-        "solver on degradation",
-        "NFE: pure noise, SNR match",
-        "times fewer: NFE, decoder, FLOPs, time",
-        "best fixed start: NFE, PSNR over pure noise",
-        "SNR match over it",
-        "SNR match over the fixed start of nearest NFE",
-        "decoded over pure noise",
-    )
     rows = [
         (
-            f"{SOLVERS[pair.solver]}, {name_of(pair.degradation)}",
-            f"{one.claim.baseline.nfe:.0f}, {number(one.claim.flash.nfe, 1)}",
-            ", ".join(number(times, 1) for times in saved(one.claim).values()),
-            f"{one.fixed.nfe:.0f}, {signed(one.fixed_gain)}",
-            signed(one.gains["psnr"]),
-            f"{signed(one.near_gain)} (NFE {one.near.nfe:.0f})",
-            signed(one.decoded_gain),
+            "solver on degradation",
+            "NFE: pure noise, SNR match",
+            "times fewer: NFE, decoder, FLOPs, time",
+            "best fixed start: NFE, PSNR over pure noise",
+            "SNR match over it",
+            "SNR match over the fixed start of nearest NFE",
+            "decoded over pure noise",
         )
-        for pair, one in found
     ]
-    return [f"| {' | '.join(row)} |" for row in (heads, *rows)]
+    for pair in found.pairs:
+        if (claim := pair.claim) is None:
+            continue
+        assert pair.fixed is not None
+        assert pair.decoded_gain is not None
+        rows.append(
+            (
+                f"{SOLVERS[pair.solver]}, {name_of(pair.degradation)}",
+                f"{claim.baseline.nfe:.0f}, {number(claim.flash.nfe, 1)}",
+                ", ".join(number(times, 1) for times in saved(claim).values()),
+                f"{pair.fixed.best.nfe:.0f}, {signed(pair.fixed.over_noise)}",
+                signed(pair.fixed.gains["psnr"]),
+                f"{signed(pair.fixed.over_near)} (NFE {pair.fixed.near.nfe:.0f})",
+                signed(pair.decoded_gain),
+            )
+        )
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def signed(estimate: statistics.Estimate) -> str:
@@ -283,21 +287,19 @@ def signed_range(values: list[float]) -> str:
     return " to ".join(f"{value:+.2f}" for value in (min(values), max(values)))
 
 
-def test_what_needs_no_severity(found: list[tuple[SolverPair, Baselines]]) -> None:
+def test_what_needs_no_severity(found: Solvers) -> None:
     assert_said(*solver_table(found))
-    by_solver = {
-        solver: [one.fewer_nfe.mean for pair, one in found if (pair.solver == "resample") == solver]
-        for solver in (False, True)
-    }
-    beaten = [pair.degradation for pair, one in found if one.decoded_gain.low > 0]
+    pairs = [(pair, pair.fixed) for pair in found.pairs if pair.fixed is not None]
+    by_kind = [[one for pair, one in pairs if (pair.solver == "resample") == is_it] for is_it in (False, True)]
+    by_solver = [[one.fewer_nfe.mean for one in kind] for kind in by_kind]
+    beaten = [p.degradation for p in found.pairs if p.decoded_gain is not None and p.decoded_gain.low > 0]
     assert beaten == ["gaussian_blur"] * 3
-    by_kind = [[one for pair, one in found if (pair.solver == "resample") == is_it] for is_it in (False, True)]
     over_best = [signed_range([one.gains["psnr"].mean for one in kind]) for kind in by_kind]
-    over_near = [signed_range([one.near_gain.mean for one in kind]) for kind in by_kind]
-    lpips = [-one.gains["lpips"].mean for pair, one in found if pair.degradation == "gaussian_blur"]
+    over_near = [signed_range([one.over_near.mean for one in kind]) for kind in by_kind]
+    lpips = [-one.gains["lpips"].mean for pair, one in pairs if pair.degradation == "gaussian_blur"]
     slow = [
         float(run.rows["seconds"].mean())
-        for pair, _ in found
+        for pair in found.pairs
         for run in pair.runs
         if pair.solver == "ldps" and run.nfe == 1000
     ]

@@ -267,7 +267,7 @@ def test_what_ships_is_of_the_study_as_it_stands(name: str, preset: str) -> None
     assert reference is not None
     study, _ = load_study(name)
     cells = study.cells(preset)
-    there = [cell for cell in cells if cell.stage in reference]
+    there = [cell for cell in cells if cell.identity in reference]
     assert len(there) == len(reference.index["cells"])
     assert (name, preset) in UNFINISHED or reference.differences(cells) == []
     assert reference.supports({} if study.support is None else study.support(cells))

@@ -23,8 +23,7 @@ from workbench.config import UserError
 from workbench.diffusion import DDIM
 from workbench.measurement import Measurement
 from workbench.restorer import Restored, Restorer
-from workbench.severity.situation import StartRule
-from workbench.severity.start import Fixed, Full, Official, OracleVariance, SNRMatch
+from workbench.severity.start import Fixed, Full, Official, OracleVariance, SNRMatch, StartRule
 from workbench.solvers import LDPS, DecodeOnly, NoGuidance, Solver
 from workbench.solvers.engine import LOOKAHEAD
 
@@ -195,16 +194,16 @@ class Recording(StartRule):
     kind: Literal["recording"] = "recording"
     seen: ClassVar[list[Any]] = []
 
-    def __call__(self, situation: Any) -> Any:
-        self.seen.append(situation)
-        return Fixed(timestep=100)(situation)
+    def __call__(self, evidence: Any, chain: Any, noise: Any) -> Any:
+        self.seen.append(noise)
+        return Fixed(timestep=100)(evidence, chain, noise)
 
 
 def test_start_noise_is_standard_normal_and_keyed_by_seed_and_image() -> None:
     def noise(seed: int, size: int) -> Tensor:
         Recording.seen.clear()
         list(restorer(start=Recording(), seed=seed).restore(batches(size)))
-        return torch.cat([situation.noise for situation in Recording.seen])
+        return torch.cat(Recording.seen)
 
     first = noise(0, 3)
     torch.testing.assert_close(noise(0, NUM_IMAGES), first, rtol=0, atol=0)

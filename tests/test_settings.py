@@ -8,7 +8,7 @@ from workbench import settings
 from workbench.config import UserError
 from workbench.settings import load_settings, with_settings
 from workbench.stages.evaluate import Evaluate
-from workbench.study import value_at
+from workbench.study import setting_at
 from workbench.zoo import zoo_root
 
 
@@ -22,8 +22,7 @@ def test_what_ships_fits_a_cell_and_says_where_it_is_from() -> None:
         verb = "study zoo" if name.startswith("zoo_") else "tune"
         assert str(found.provenance["command"]).startswith(f"python -m workbench {verb} ")
         for path, value in found.settings.items():
-            found_there = value_at(cell, path)
-            assert (list(found_there) if isinstance(found_there, tuple) else found_there) == value
+            assert setting_at(cell, path) == value
 
 
 def test_every_further_pair_that_ships_has_its_recipe_as_settings() -> None:

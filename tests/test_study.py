@@ -15,7 +15,7 @@ from workbench import running
 from workbench import study as study_module
 from workbench.autoencoders import Tiny
 from workbench.catalogue import module_of, study_names
-from workbench.config import UserError, parse_overrides
+from workbench.config import UserError, parse_overrides, plain
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.running import gather_cached, run_study, study_folder
 from workbench.severity.start import SNRMatch
@@ -308,4 +308,4 @@ def test_cells_share_what_they_can(named: Study, runtime: Runtime) -> None:
 def test_overrides_for_tests_are_those_of_the_cell(images: Path) -> None:
     cell = tiny_cell(images)
     for path, value in {**source_overrides(images), **NETWORKS, **EVALUATION}.items():
-        assert study_module.value_at(cell, path) in (value, Path(str(value)))
+        assert study_module.setting_at(cell, path) == plain(value)

@@ -97,8 +97,8 @@ class Reference:
         """How the results were made."""
         return self._object(PROVENANCE)
 
-    def __contains__(self, stage: Stage) -> bool:
-        return stage.identity in self.index["cells"]
+    def __contains__(self, identity: str) -> bool:
+        return identity in self.index["cells"]
 
     def supports(self, stages: Mapping[str, Stage]) -> bool:
         """Whether the evidence was made by these very stages."""
@@ -160,7 +160,7 @@ class Reference:
         """
         records = {tuple(record["labels"].items()): record for record in self.index["cells"].values()}
         for cell in cells:
-            if cell.stage in self:
+            if cell.identity in self:
                 continue
             record = records.get(tuple(cell.labels.items()))
             if record is None:
@@ -181,9 +181,9 @@ def write_reference(results: StudyResults, cells: Sequence[Cell], support: Mappi
     sets = results.frame.groupby("cell")["measurement_set"].first()
     records = [
         {
-            "cell": cell.stage.identity,
+            "cell": cell.identity,
             "labels": dict(cell.labels),
-            "measurement_set": sets[cell.stage.identity],
+            "measurement_set": sets[cell.identity],
             "config": _settings(cell.stage),
         }
         for cell in cells

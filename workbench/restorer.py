@@ -13,11 +13,11 @@ from workbench.autoencoders import Autoencoder
 from workbench.degradations import Degradation, pseudo_inverse
 from workbench.diffusion import DDIM, Prior
 from workbench.measurement import Measurement
-from workbench.severity.budget import Budget
+from workbench.severity.calibration import Fusion, Recalibration
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.fusion import Fusion
-from workbench.severity.recalibration import Recalibration
-from workbench.severity.situation import Situation, Start, StartRule
+from workbench.severity.start import ChoosesStart
+from workbench.severity.start.base import all_from
+from workbench.severity.variance import Evidence, Need
 from workbench.solvers.base import Networks, Precision, Solver
 from workbench.solvers.engine import Engine, Finished, Task, time_on
 from workbench.tensors import Ids, Images, Latents, Measurements
@@ -39,7 +39,7 @@ class Restored:
         ids: content hashes.
         x_hat: the restored images on [0, 1].
         z_hat: the severity encoder's guess of the clean latent.
-        var_hat: its predicted error variance, (batch,).
+        var_hat: its predicted error variance, (batch,); of a variance per channel or per element the mean.
         start_variance: the error variance that the start rule matched, (batch,); NaN where it matches none.
         distrusted: whether the residual contradicted the severity encoder, where the start rule asks.
         start_timestep: what the prior is told at its first evaluation (`Chain.recorded_time`); -1 where there was none.
@@ -82,9 +82,8 @@ class Restorer:
         num_slots: images worked on at once.
         precision: of prior and autoencoder in the solver's steps; bf16: autocast. Start and last decoding are float32.
         say: told, in a line, when memory does not hold so many images.
-        fusion: what is usual for the severity encoder, for start rules that doubt it.
-        recalibration: how its variance is made right, for start rules that ask.
-        budget: how a control spends what the start spends that it is set against.
+        fusion: what is usual for the severity encoder, for start rules that need it.
+        recalibration: how its variance is made right, for start rules that need it.
         guess: what the estimator reads: the image-domain view of y, or its pseudo-inverse.
     """
 
@@ -92,14 +91,13 @@ class Restorer:
     prior: Prior
     estimator: Estimator
     degradation: Degradation
-    start: StartRule
+    start: ChoosesStart
     solver: Solver
     sampler: DDIM
     seed: int = 0
     num_slots: int = 64
     fusion: Fusion | None = None
     recalibration: Recalibration | None = None
-    budget: Budget | None = None
     guess: Literal["view", "pseudo_inverse"] = "view"
     precision: Precision = "float32"
     say: Callable[[str], None] = lambda line: None
@@ -124,7 +122,8 @@ class Restorer:
         """
         engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
         begun: dict[int, dict[str, Tensor]] = {}
-        tasks = (self._begin(m, engine, truth(m) if truth else None, begun) for m in measurements)
+        known = truth if Need.TRUTH in self.start.needs else None
+        tasks = (self._begin(m, engine, known(m) if known else None, begun) for m in measurements)
         for finished in engine.run(tasks):
             yield self._end(finished, begun)
 
@@ -150,34 +149,28 @@ class Restorer:
         chain, noise = engine.chain(shape), randomness.normal(measurement.ids, (self.seed, "start"), shape)
         accounts = [Counter(severity_encoder=1) for _ in keys]
         networks = Networks(self.autoencoder, self.prior, self.degradation, accounts)
-        situation = Situation(
+        evidence = Evidence(
             estimate,
             measurement,
-            chain,
-            noise.to(estimate.z_hat),
-            truth,
+            self.seed,
             forward=networks.forward,
             encode=lambda y, m: self._encode(y, m, accounts),
             fusion=self.fusion,
             recalibration=self.recalibration,
-            seed=self.seed,
-            budget=self.budget,
+            truth=truth,
         )
         if self.solver.diffuses:
-            start = self.start(situation)
+            start = self.start(evidence.only(self.start.needs), chain, noise.to(estimate.z_hat))
         else:
-            num_images = len(measurement)
-            start = Start(
-                estimate.z_hat, torch.full((num_images,), len(chain)), torch.zeros(num_images, dtype=torch.bool)
-            )
+            start = all_from(estimate.z_hat, len(chain))
         matched = torch.full((len(measurement),), torch.nan) if start.variance is None else start.variance.float()
         distrusted = torch.zeros(len(measurement), dtype=torch.bool) if start.distrusted is None else start.distrusted
-        times = chain.recorded_time(start.position)
+        times, var_hat = chain.recorded_time(start.position), estimate.predicted_s2()
         share = (time_on(start.z.device) - clock) / len(measurement)
         for i, key in enumerate(keys):
             begun[key] = {
                 "z_hat": estimate.z_hat[i],
-                "var_hat": estimate.var_hat[i].mean(),
+                "var_hat": var_hat[i],
                 "start_variance": matched[i],
                 "distrusted": distrusted[i],
                 "start_timestep": times[i],

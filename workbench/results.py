@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import digest
-from workbench.stages.base import Stage
+from workbench.stages.base import Runtime, Stage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,16 @@ class Cell:
 
     stage: Stage
     labels: Mapping[str, str]
+
+    @cached_property
+    def identity(self) -> str:
+        """The stage's, made once: to make it, all that stands upstream is looked up among the weights that ship."""
+        return self.stage.identity
+
+    def is_cached(self, runtime: Runtime) -> bool:
+        """Whether the stage's artifact is there."""
+        here = runtime.root / "stages" / self.stage.name / self.identity
+        return here.is_dir() or self.stage.shipped() is not None
 
 
 @dataclass(frozen=True)

@@ -64,18 +64,18 @@ def run_study(
         ensure: makes the artifacts that are missing: here, in several processes, or on a cluster.
     """
     plan = _Plan.of(name, preset, overrides, runtime, use_reference)
-    missing = [cell for cell in plan.cells if cell not in plan.shipped]
+    missing = [cell for cell in plan.cells if cell.identity not in plan.shipped]
     for cell in missing:
-        if not cell.stage.is_cached(runtime):
+        if not cell.is_cached(runtime):
             cell.stage.check()
     folder = study_folder(runtime, name, preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
-    cached = sum(cell.stage.is_cached(runtime) for cell in plan.cells)
+    cached = sum(cell.is_cached(runtime) for cell in plan.cells)
     runtime.progress.say(f"{name} ({preset}): {len(plan.cells)} cells, {cached} cached{plan.from_reference()}")
     stages = [cell.stage for cell in missing] + ([] if plan.evidence_shipped else list(plan.support.values()))
     with runtime.progress.task(f"study {name}") as update:
         ensure(stages, runtime, update)
-    index = [{"cell": c.stage.identity, **c.labels, "config": c.stage.model_dump(mode="json")} for c in plan.cells]
+    index = [{"cell": c.identity, **c.labels, "config": c.stage.model_dump(mode="json")} for c in plan.cells]
     with locked(folder):
         write_whole(folder / "cells.json", json.dumps(index, indent=2))
         if plan.study.finish is not None:
@@ -100,7 +100,7 @@ def cached_results(
         UserError: if a cell is missing or damaged, or the study's cells have no rows.
     """
     plan = _Plan.of(name, preset, overrides, runtime, use_reference)
-    here = [cell for cell in plan.cells if cell not in plan.shipped]
+    here = [cell for cell in plan.cells if cell.identity not in plan.shipped]
     needed = [cell.stage for cell in here] + ([] if plan.evidence_shipped else list(plan.support.values()))
     missing = sum(not stage.is_cached(runtime) for stage in needed)
     if missing:
@@ -141,11 +141,11 @@ def ship(name: str, preset: str, runtime: Runtime, folder: Path) -> tuple[StudyR
         UserError: if no cell is there, or cells have no rows.
     """
     plan = _Plan.of(name, preset, {}, runtime, use_reference=True)
-    there = [cell for cell in plan.cells if cell in plan.shipped or cell.stage.is_cached(runtime)]
+    there = [cell for cell in plan.cells if cell.identity in plan.shipped or cell.is_cached(runtime)]
     if not there:
         raise UserError(f"no cell is computed yet: {command_of(name, preset, {})}")
     for cell in there:
-        if cell not in plan.shipped:
+        if cell.identity not in plan.shipped:
             cell.stage.ensure(runtime)
     supported = plan.evidence_shipped or all(stage.is_cached(runtime) for stage in plan.support.values())
     num_cells = len(plan.cells)
@@ -171,21 +171,21 @@ def against_reference(name: str, preset: str, runtime: Runtime) -> Iterator[tupl
     cells, reference = study.cells(preset), find_reference(name, preset)
     if reference is None:
         raise UserError(f"{name} ({preset}) has no reference results in {reference_root()}")
-    shared = [cell for cell in cells if cell.stage in reference]
+    shared = [cell for cell in cells if cell.identity in reference]
     if not shared:
         differences = "; ".join(reference.differences(cells))
         raise UserError(f"{reference.folder} is of another study and is not compared: {differences}")
-    here = [cell for cell in shared if cell.stage.is_cached(runtime)]
+    here = [cell for cell in shared if cell.is_cached(runtime)]
     if not here:
         raise UserError(f"no cell is computed here: {command_of(name, preset, {})} --no-reference")
     for cell in here:
         rows = pd.read_parquet(cell.stage.ensure(runtime) / ROWS).set_index("image_id")
-        yield ", ".join(cell.labels.values()), rows, reference.rows(cell.stage.identity).set_index("image_id")
+        yield ", ".join(cell.labels.values()), rows, reference.rows(cell.identity).set_index("image_id")
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A study at a preset, its cells, and which of them need not be computed since they ship."""
+    """A study at a preset, its cells, and the identities of those that need not be computed since they ship."""
 
     name: str
     preset: str
@@ -195,7 +195,7 @@ class _Plan:
     cells: list[Cell]
     support: Mapping[str, Stage]
     reference: Reference | None
-    shipped: list[Cell]
+    shipped: frozenset[str]
     evidence_shipped: bool
 
     @classmethod
@@ -205,11 +205,11 @@ class _Plan:
         refuse_namesakes(cells)
         support = study.support(cells) if study.support is not None else {}
         reference = find_reference(name, preset) if use_reference else None
-        shipped = [
-            cell
+        shipped = frozenset(
+            cell.identity
             for cell in cells
-            if reference is not None and cell.stage in reference and not cell.stage.is_cached(runtime)
-        ]
+            if reference is not None and cell.identity in reference and not cell.is_cached(runtime)
+        )
         evidence_shipped = reference is not None and reference.supports(support)
         return cls(name, preset, overrides, study, question, cells, support, reference, shipped, evidence_shipped)
 
@@ -243,8 +243,8 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
     measured: dict[str, set[str]] = {}
     made: list[dict[str, Any]] = []
     for cell in cells:
-        identity = cell.stage.identity
-        if cell in plan.shipped:
+        identity = cell.identity
+        if cell.identity in plan.shipped:
             assert plan.reference is not None
             rows, pictures = plan.reference.rows(identity), plan.reference.examples(identity)
         else:

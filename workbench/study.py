@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 from typing_extensions import TypeVar
 
 from workbench.catalogue import module_of, study_names
-from workbench.config import Config, UnknownFieldError, UserError, as_override
+from workbench.config import Config, UnknownFieldError, UserError, as_override, plain
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage
 
@@ -147,7 +147,8 @@ class Study(Generic[R]):
                     continue  # what only this further grid asks does not go with the override
                 named = ((self.columns.get(path, path), path) for path in columns)
                 labels = {name: label(value_at(stage, path)) for name, path in named if name is not None}
-                found.setdefault(stage.identity, Cell(stage, labels))
+                cell = Cell(stage, labels)
+                found.setdefault(cell.identity, cell)
         unused.refuse()
         return list(found.values())
 
@@ -292,6 +293,11 @@ def value_at(config: Config, path: str) -> Any:
             return value
         value = getattr(value, name)
     return value
+
+
+def setting_at(config: Config, path: str) -> Any:
+    """The value at a dotted path as an override writes it: of a member of which its kind says all, the kind."""
+    return plain(value_at(config, path))
 
 
 def label(value: Any) -> str:

@@ -5,7 +5,7 @@
 | Images | batch, channel, height, width | float32 on [0, 1] |
 | Measurements | batch, anything | float32, on the scale of [0, 1] images, noise included |
 | Latents | batch, latent channel, latent height, latent width | float32, unit variance over the training images |
-| Variances | batch, 1, 1, 1 (broadcasts over latents) | of the latent error, in units of the latents' variance |
+| Variances | broadcasts over latents: batch, 1, 1, 1 | of the latent error, in units of the latents' variance |
 | Severities | batch | in [0, 1]; 0 is the mildest level of a degradation |
 | Scalars | batch | one float an image |
 | Times | batch | what the prior's network is told of the noise level; DDPM's timesteps 0 ... T - 1 are whole numbers |
@@ -18,7 +18,7 @@ from torch import Tensor
 Images = Float[Tensor, "batch channel height width"]
 Measurements = Float[Tensor, "batch ..."]
 Latents = Float[Tensor, "batch latent_channel latent_height latent_width"]
-Variances = Float[Tensor, "batch 1 1 1"]
+Variances = Float[Tensor, "batch #latent_channel #latent_height #latent_width"]
 Severities = Float[Tensor, "batch"]
 Scalars = Float[Tensor, "batch"]
 Times = Real[Tensor, "batch"]

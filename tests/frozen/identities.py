@@ -40,18 +40,76 @@ def read() -> Tree:
 
 def write() -> None:
     """Freeze what there is now."""
-    text = json.dumps(now(), sort_keys=True, separators=(",", ":"))
-    FILE.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    tree = {"stages": stages(), "studies": now(), "references": stored_references()}
+    FILE.write_bytes(gzip.compress(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode(), 9, mtime=0))
 
 
+@lru_cache(maxsize=1)
 def now() -> Tree:
-    """What there is now, in the form in which it is frozen."""
-    return _survey()[0]
+    """The studies as they are now, in the form in which they are frozen."""
+    found: Tree = {}
+    for name, preset, cells, tasks, support in _reached():
+        found.setdefault(name, {})[preset] = {
+            "cells": sorted(stage.identity for stage in cells),
+            "tasks": sorted(stage.identity for stage in tasks),
+            "support": sorted(stage.identity for stage in support),
+        }
+    return found
 
 
+@lru_cache(maxsize=1)
+def stages() -> Tree:
+    """Every stage as it is now, those upstream included."""
+    found: Tree = {}
+    elsewhere = ""
+    for _, _, cells, tasks, support in _reached():
+        for stage in _with_upstream([*cells, *tasks, *support], found):
+            given = str(getattr(getattr(stage, "autoencoder", None), "source", ""))
+            elsewhere = given.removesuffix("/vqvae") if given.endswith("/vqvae") else elsewhere
+            found[stage.identity] = {
+                "stage": stage.name,
+                "canonical": stage.canonical(),
+                "config": stage.model_dump(mode="json"),
+            }
+    text = json.dumps(found)
+    return dict(json.loads(text.replace(elsewhere, ELSEWHERE) if elsewhere else text))
+
+
+def _reached() -> Iterator[tuple[str, str, list[Any], list[Any], list[Any]]]:
+    """(study, preset, cells, what is tuned, support) of every study at every preset; identities are remembered."""
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = write_elsewhere(Path(folder) / "elsewhere")
+        for name in study_names():
+            study, _ = load_study(name)
+            with remembered_identities(study.cell):
+                for preset, size in study.presets.items():
+                    overrides = elsewhere if preset == "paper" else {}
+                    cells = study.cells(preset, overrides)
+                    support = study.support(cells) if study.support is not None else {}
+                    tasks = study.tasks(preset, overrides) if study.search or size.search else []
+                    yield (
+                        name,
+                        preset,
+                        [cell.stage for cell in cells],
+                        [task.cell for task in tasks],
+                        list(support.values()),
+                    )
+
+
+@lru_cache(maxsize=1)
 def stage_types() -> dict[str, Any]:
-    """The class of every stage that the studies reach, by the stage's name."""
-    return _survey()[1]
+    """The class of every stage that the studies use, by the stage's name."""
+    cells = [load_study(name)[0].cell for name in study_names()]
+    root = next(cls for cls in type(cells[0]).__mro__ if "ensure" in vars(cls))
+    return {
+        cls.name: cls for cls in _subclasses(root) if "name" in vars(cls) and cls.__module__.startswith("workbench.")
+    }
+
+
+def _subclasses(cls: Any) -> Iterator[Any]:
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def write_elsewhere(folder: Path) -> Tree:
@@ -74,43 +132,6 @@ def stored_references() -> Tree:
         cells = json.loads(path.read_text())["cells"]
         found["/".join(path.parts[-3:-1])] = {record["cell"]: record["config"] for record in cells}
     return found
-
-
-@lru_cache(maxsize=1)
-def _survey() -> tuple[Tree, dict[str, Any]]:
-    stages: Tree = {}
-    types: dict[str, Any] = {}
-    studies: Tree = {}
-    with tempfile.TemporaryDirectory() as folder:
-        elsewhere = write_elsewhere(Path(folder) / "elsewhere")
-        for name in study_names():
-            study, _ = load_study(name)
-            with remembered_identities(study.cell):
-                studies[name] = {
-                    preset: _at_preset(study, preset, elsewhere if preset == "paper" else {}, stages, types)
-                    for preset in study.presets
-                }
-        text = json.dumps(stages).replace(str(Path(folder) / "elsewhere"), ELSEWHERE)
-    return {"stages": json.loads(text), "studies": studies, "references": stored_references()}, types
-
-
-def _at_preset(study: Any, preset: str, overrides: Tree, stages: Tree, types: dict[str, Any]) -> Tree:
-    cells = study.cells(preset, overrides)
-    support = study.support(cells) if study.support is not None else {}
-    tasks = study.tasks(preset, overrides) if study.search or study.preset(preset).search else []
-    met = [*(cell.stage for cell in cells), *support.values(), *(task.cell for task in tasks)]
-    for stage in _with_upstream(met, stages):
-        types[stage.name] = type(stage)
-        stages[stage.identity] = {
-            "stage": stage.name,
-            "canonical": stage.canonical(),
-            "config": stage.model_dump(mode="json"),
-        }
-    return {
-        "cells": sorted(cell.stage.identity for cell in cells),
-        "tasks": sorted(task.cell.identity for task in tasks),
-        "support": sorted(stage.identity for stage in support.values()),
-    }
 
 
 def _with_upstream(stages: Iterable[Any], known: Tree) -> Iterator[Any]:

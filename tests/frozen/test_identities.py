@@ -11,13 +11,13 @@ from frozen import identities
 from workbench.study import load_study
 
 FROZEN = identities.read()
-SHOWN = 3
+SHOWN, EVERY = 3, 6
 
 
 @pytest.mark.parametrize("what", ["cells", "tasks", "support"])
 @pytest.mark.parametrize("study", FROZEN["studies"])
 def test_a_study_has_the_very_cells_that_were_frozen(study: str, what: str) -> None:
-    presets, today = FROZEN["studies"][study], identities.now()["studies"][study]
+    presets, today = FROZEN["studies"][study], identities.now()[study]
     assert presets.keys() <= today.keys()
     for preset, kept in presets.items():
         assert len(today[preset][what]) == len(kept[what])
@@ -25,8 +25,9 @@ def test_a_study_has_the_very_cells_that_were_frozen(study: str, what: str) -> N
             pytest.fail(f"{study} ({preset}), {what}:\n{_differences(kept[what], today[preset][what])}")
 
 
+@pytest.mark.slow
 def test_every_stage_has_the_canonical_json_that_was_frozen() -> None:
-    kept, today = FROZEN["stages"], identities.now()["stages"]
+    kept, today = FROZEN["stages"], identities.stages()
     if kept.keys() != today.keys():
         pytest.fail(_differences(sorted(kept), sorted(today)))
     assert len(kept) == 4039
@@ -40,12 +41,10 @@ def test_stored_configs_are_read_and_keep_their_identity(tmp_path: Path) -> None
     identities.write_elsewhere(folder)
     stages = json.loads(json.dumps(FROZEN["stages"]).replace(identities.ELSEWHERE, str(folder)))
     types = identities.stage_types()
-    presets = [preset for study in FROZEN["studies"].values() for preset in study.values()]
-    cells = {identity for preset in presets for identity in preset["cells"]}
     with identities.remembered_identities(load_study("robustness")[0].cell):
-        for identity, stage in stages.items():
-            if stage["stage"] == "evaluate" and identity not in cells:
-                continue  # trials and controls of cells that are read themselves
+        for number, (identity, stage) in enumerate(sorted(stages.items())):
+            if stage["stage"].startswith("evaluate") and number % EVERY:
+                continue  # thousands that differ little
             found = types[stage["stage"]].parse(stage["config"])
             assert found.identity == identity, _json_diff(stage["canonical"], found.canonical())
 
@@ -66,7 +65,7 @@ def _differences(kept: list[str], today: list[str]) -> str:
     """What is missing, each beside what comes closest to it of what is new."""
     missing, new = [i for i in kept if i not in today], [i for i in today if i not in kept]
     lines = [f"{len(missing)} of {len(kept)} are missing, {len(new)} are new"]
-    stages = identities.now()["stages"]
+    stages = identities.stages()
     for identity in missing[:SHOWN]:
         stage = FROZEN["stages"][identity]
         alike = [stages[i]["canonical"] for i in new if stages[i]["stage"] == stage["stage"]]

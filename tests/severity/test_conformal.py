@@ -7,7 +7,7 @@ import pytest
 
 from workbench.config import UserError
 from workbench.metrics import violation_rate
-from workbench.severity.conformal import check_sample, num_above, promised_range, upper_quantile
+from workbench.severity.calibration.conformal import check_sample, num_above, promised_range, upper_quantile
 
 
 @pytest.mark.parametrize(

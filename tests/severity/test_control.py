@@ -4,16 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from start_case import Case
 from stubs import chain
 
 from workbench import randomness
 from workbench.config import UserError
 from workbench.measurement import Measurement
-from workbench.severity.budget import Budget, Costs, Rows
-from workbench.severity.control import Control, EqualCost, spend
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.situation import Situation
-from workbench.severity.start import Fixed, SNRMatch
+from workbench.severity.start import Budget, Control, Costs, EqualCost, Fixed, Rows, SNRMatch, Spending, spend
+from workbench.severity.variance import Evidence
 
 SHAPE = (4, 4, 4)
 NUM = 200
@@ -26,14 +25,14 @@ variances = (
 ).float()
 
 
-def situation() -> Situation:
+def case() -> Case:
     z_hat = torch.randn(NUM, *SHAPE, generator=randomness.generator("z_hat"))
     noise = torch.randn(NUM, *SHAPE, generator=randomness.generator("noise"))
     measurement = Measurement(
         y=torch.zeros(NUM, 1, 8, 8), ids=torch.arange(NUM), noise_std=torch.zeros(NUM), severity=severities
     )
     estimate = SeverityEstimate(z_hat, variances.reshape(-1, 1, 1, 1))
-    return Situation(estimate, measurement, chain(STEPS), noise)
+    return Case(Evidence(estimate, measurement), chain(STEPS), noise)
 
 
 def costs_of(nfe: torch.Tensor, probes: float = 0.0) -> Costs:
@@ -41,10 +40,10 @@ def costs_of(nfe: torch.Tensor, probes: float = 0.0) -> Costs:
     return Costs.of(nfe.tolist(), flops.tolist(), ENCODER_DECODER)
 
 
-def budget_of(control: Control, here: Situation, probes: float = 0.0) -> Budget:
-    matched = SNRMatch()(here)
+def budget_of(control: Control, here: Case, probes: float = 0.0) -> Budget:
+    matched = here.start(SNRMatch())
     nfe = (len(here.chain) - matched.position).double()
-    rows = Rows(here.measurement.ids, variances, severities, variances)
+    rows = Rows(here.evidence.measurement.ids, variances, severities, variances)
     costs = costs_of(nfe, probes)
     return spend(EqualCost(control=control), costs, here.chain, rows, rows, seed=0)
 
@@ -52,9 +51,9 @@ def budget_of(control: Control, here: Situation, probes: float = 0.0) -> Budget:
 @pytest.mark.parametrize("control", ["timestep", "missing_noise", "permuted", "known_severity"])
 @pytest.mark.parametrize("probes", [0.0, 7.0])
 def test_every_control_spends_what_the_matched_start_spends_up_to_a_step(control: Control, probes: float) -> None:
-    here = situation()
-    matched_nfe = float((len(here.chain) - SNRMatch()(here).position).double().mean())
-    start = EqualCost(control=control)(replace(here, budget=budget_of(control, here, probes)))
+    here = case()
+    matched_nfe = float((len(here.chain) - here.start(SNRMatch()).position).double().mean())
+    start = here.start(Spending(EqualCost(control=control), budget_of(control, here, probes)))
     nfe = float((len(here.chain) - start.position).double().mean())
     # what the control saves on probes of the residual goes into steps; missing_noise needs the probes itself
     extra = 0.0 if control == "missing_noise" else probes / PER_STEP
@@ -71,20 +70,21 @@ def test_costs_are_read_from_rows() -> None:
 
 
 def test_one_timestep_is_a_fixed_start() -> None:
-    here = replace(situation(), budget=Budget(position=480))
-    start, fixed = EqualCost(control="timestep")(here), Fixed(timestep=int(here.chain.time[480]))(here)
+    here = case()
+    start = here.start(Spending(EqualCost(control="timestep"), Budget(position=480)))
+    fixed = here.start(Fixed(timestep=int(here.chain.time[480])))
     torch.testing.assert_close(start.z, fixed.z, rtol=0, atol=0)
     assert start.position.tolist() == fixed.position.tolist() == [480] * NUM
 
 
 def test_missing_noise_makes_up_the_level_of_the_timestep() -> None:
     """z = sqrt(a) (z0 + e) + the noise that is missing: its noise has variance 1 - a in all, where e leaves room."""
-    here = situation()
+    here = case()
     z0 = torch.randn(NUM, *SHAPE, generator=randomness.generator("z0"))
     e = variances.sqrt().reshape(-1, 1, 1, 1) * torch.randn(NUM, *SHAPE, generator=randomness.generator("e"))
     estimate = SeverityEstimate(z0 + e, variances.reshape(-1, 1, 1, 1))
     position = 400
-    start = EqualCost(control="missing_noise")(replace(here, estimate=estimate, budget=Budget(position=position)))
+    start = here.knowing(estimate=estimate).start(Spending(EqualCost(control="missing_noise"), Budget(position)))
     a = here.chain.alpha_bar[position]
     level = ((start.z - a.sqrt() * z0) / (1 - a).sqrt()).square().mean((1, 2, 3))
     room = a * variances < 1 - a
@@ -94,9 +94,9 @@ def test_missing_noise_makes_up_the_level_of_the_timestep() -> None:
 
 
 def test_permuted_starts_are_those_of_other_images() -> None:
-    here = situation()
-    matched = SNRMatch()(here)
-    start = EqualCost(control="permuted")(replace(here, budget=budget_of("permuted", here)))
+    here = case()
+    matched = here.start(SNRMatch())
+    start = here.start(Spending(EqualCost(control="permuted"), budget_of("permuted", here)))
     assert sorted(start.position.tolist()) == sorted(matched.position.tolist())
     assert start.position.tolist() != matched.position.tolist()
     assert start.variance is not None
@@ -104,8 +104,8 @@ def test_permuted_starts_are_those_of_other_images() -> None:
 
 
 def test_known_severity_starts_earlier_the_more_severe() -> None:
-    here = situation()
-    start = EqualCost(control="known_severity")(replace(here, budget=budget_of("known_severity", here)))
+    here = case()
+    start = here.start(Spending(EqualCost(control="known_severity"), budget_of("known_severity", here)))
     assert (start.position.diff() <= 0).all()
     assert start.position.unique().numel() > 10
     assert start.variance is not None
@@ -114,15 +114,15 @@ def test_known_severity_starts_earlier_the_more_severe() -> None:
 
 
 def test_controls_are_for_studies() -> None:
-    here = situation()
+    here = case()
     with pytest.raises(UserError, match="use it in studies"):
-        EqualCost()(here)
+        here.start(EqualCost())
     with pytest.raises(UserError, match="use it in studies"):
-        EqualCost(control="permuted")(replace(here, budget=Budget(variances={0: 0.1})))
-    unknown = replace(here, measurement=replace(here.measurement, severity=None))
+        here.start(Spending(EqualCost(control="permuted"), Budget(variances={0: 0.1})))
+    unknown = here.knowing(measurement=replace(here.evidence.measurement, severity=None))
     budget = budget_of("known_severity", here)
     with pytest.raises(UserError, match="use it in studies"):
-        EqualCost(control="known_severity")(replace(unknown, budget=budget))
+        unknown.start(Spending(EqualCost(control="known_severity"), budget))
 
 
 def test_a_control_of_a_recalibrated_start_is_refused() -> None:
@@ -135,17 +135,17 @@ def test_a_control_of_a_recalibrated_start_is_refused() -> None:
 @pytest.mark.parametrize("offset_db", [-45.0, 3.0, 40.0])
 @pytest.mark.parametrize("total", [ENCODER_DECODER, 1e9])
 def test_no_cost_and_no_offset_of_the_start_leads_out_of_the_bounds(offset_db: float, total: float) -> None:
-    here = situation()
+    here = case()
     costs = Costs(total=total, per_step=PER_STEP, matched=ENCODER_DECODER, plain=ENCODER_DECODER)
-    rows = Rows(here.measurement.ids, variances, severities, variances)
+    rows = Rows(here.evidence.measurement.ids, variances, severities, variances)
     control = EqualCost(control="permuted", of=SNRMatch(offset_db=offset_db))
-    start = control(replace(here, budget=spend(control, costs, here.chain, rows, None, seed=0)))
+    start = here.start(Spending(control, spend(control, costs, here.chain, rows, None, seed=0)))
     assert set(start.position.tolist()) == ({0} if total > 1e6 else {STEPS - 1})
 
 
 def test_the_cost_cannot_exceed_the_grid() -> None:
-    here = situation()
+    here = case()
     costs = Costs(total=1e9, per_step=PER_STEP, matched=ENCODER_DECODER, plain=ENCODER_DECODER)
-    rows = Rows(here.measurement.ids, variances, severities, variances)
+    rows = Rows(here.evidence.measurement.ids, variances, severities, variances)
     budget = spend(EqualCost(), costs, here.chain, rows, None, seed=0)
     assert budget.position == 0

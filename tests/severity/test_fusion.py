@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.severity.fusion import MIN_SPREAD, Fusion
-from workbench.severity.residual import MAX_VARIANCE
+from workbench.severity.calibration.fusion import MIN_SPREAD, Fusion
+from workbench.severity.estimate import MAX_VARIANCE
 
 BIAS, SPREAD = 1.8, 0.4
 NUM_IMAGES = 4000

@@ -1,23 +1,23 @@
 """`snr_match` on a recalibrated variance, on a bound, and whitened by latent channel."""
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
+from start_case import Case
 from stubs import chain
 from torch import Tensor
 
 from workbench import randomness
 from workbench.config import UserError
 from workbench.measurement import Measurement
-from workbench.severity.conformal import check_sample
+from workbench.severity.calibration.conformal import check_sample
+from workbench.severity.calibration.fusion import Fusion
+from workbench.severity.calibration.recalibration import Factor, Isotonic, LogMap, Recalibration, Unchanged
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.fusion import Fusion
-from workbench.severity.recalibration import Factor, Isotonic, LogMap, Recalibration, Unchanged
-from workbench.severity.situation import Situation, Start
-from workbench.severity.start import Channel, SNRMatch
+from workbench.severity.start import Channel, SNRMatch, Start
+from workbench.severity.variance import Evidence, Need
 
 DOUBLES = LogMap(x=(0.0,), y=(math.log(2),))
 SCORES = tuple(torch.linspace(-1, 1, 99).tolist())
@@ -32,21 +32,21 @@ NUM_ELEMENTS = math.prod(SHAPE[1:])
 both_channels = pytest.mark.parametrize("channel", ["forward", "mmse"])
 
 
-def situation(z_hat: Tensor, var_hat: list[float], fit: Recalibration | None = FIT) -> Situation:
+def case(z_hat: Tensor, var_hat: list[float], fit: Recalibration | None = FIT) -> Case:
     num = len(z_hat)
     estimate = SeverityEstimate(z_hat, torch.tensor(var_hat).reshape(-1, 1, 1, 1))
     measurement = Measurement(y=torch.zeros(num, 1, 8, 8), ids=torch.arange(num), noise_std=torch.zeros(num))
     noise = torch.randn(z_hat.shape, generator=randomness.generator("noise"))
-    return Situation(estimate, measurement, chain(), noise, recalibration=fit)
+    return Case(Evidence(estimate, measurement, recalibration=fit), chain(), noise)
 
 
-def small(var_hat: list[float] = VARIANCES, fit: Recalibration | None = FIT) -> Situation:
+def small(var_hat: list[float] = VARIANCES, fit: Recalibration | None = FIT) -> Case:
     z_hat = torch.randn(len(var_hat), 4, 4, 4, generator=randomness.generator("z_hat"))
-    return situation(z_hat, var_hat, fit)
+    return case(z_hat, var_hat, fit)
 
 
-def matched(rule: SNRMatch, here: Situation) -> list[float]:
-    variance = rule(here).variance
+def matched(rule: SNRMatch, here: Case) -> list[float]:
+    variance = here.start(rule).variance
     assert variance is not None
     return variance.tolist()
 
@@ -62,14 +62,14 @@ def same(one: Start, other: Start) -> None:
 def test_the_recalibrated_variance_is_matched() -> None:
     rule = SNRMatch(recalibration=Isotonic())
     assert matched(rule, small()) == pytest.approx([2 * v for v in VARIANCES])
-    same(rule(small()), SNRMatch()(small([2 * v for v in VARIANCES])))
+    same(small().start(rule), small([2 * v for v in VARIANCES]).start(SNRMatch()))
 
 
 def test_a_risk_matches_the_bound_on_the_recalibrated_variance() -> None:
     rule = SNRMatch(recalibration=Factor(), risk=0.1)
     bounds = [2 * BOUND_AT_TENTH * v for v in VARIANCES]
     assert matched(rule, small()) == pytest.approx(bounds)
-    same(rule(small()), SNRMatch()(small(bounds)))
+    same(small().start(rule), small(bounds).start(SNRMatch()))
 
 
 def test_a_risk_alone_bounds_var_hat_as_it_is() -> None:
@@ -82,7 +82,7 @@ def replace_map(log_map: LogMap) -> Recalibration:
 
 
 def test_less_risk_begins_earlier() -> None:
-    positions = [SNRMatch(risk=risk)(small()).position for risk in (0.02, 0.1, 0.5, 0.9)]
+    positions = [small().start(SNRMatch(risk=risk)).position for risk in (0.02, 0.1, 0.5, 0.9)]
     for earlier, later in pairwise(positions):
         assert (earlier < later).all()
 
@@ -93,14 +93,14 @@ def test_fusion_raises_the_recalibrated_variance_by_its_own_factor(residual: flo
     usual = Fusion(0.0, 0.3, torch.zeros(2), torch.eye(2), 0.0, 1.0)
     z0 = torch.randn(2, 4, 16, 16, generator=randomness.generator("z0"))
     z_hat = z0 + math.sqrt(residual) * torch.randn(z0.shape, generator=randomness.generator("error"))
-    here = replace(
-        situation(z_hat, [0.05, 0.05]),
+    here = case(z_hat, [0.05, 0.05]).knowing(
         measurement=Measurement(y=z0, ids=torch.arange(2), noise_std=torch.zeros(2)),
         forward=lambda z, _: z,
         encode=lambda y, _: z_hat,
         fusion=usual,
     )
-    plain, doubled = SNRMatch(variance="fused")(here), SNRMatch(variance="fused", recalibration=Factor())(here)
+    plain = here.start(SNRMatch(variance="fused"))
+    doubled = here.start(SNRMatch(variance="fused", recalibration=Factor()))
     assert plain.variance is not None
     assert matched(SNRMatch(variance="fused", recalibration=Factor()), here) == pytest.approx(
         (2 * plain.variance).tolist()
@@ -123,16 +123,16 @@ def test_fusion_raises_the_recalibrated_variance_by_its_own_factor(residual: flo
 )
 def test_what_was_never_fitted_is_asked_for(fields: dict[str, object], asked: str) -> None:
     rule = SNRMatch().replace(fields)
-    assert rule.recalibrated
+    assert Need.RECALIBRATION in rule.needs
     with pytest.raises(
         UserError, match=rf"start\.{asked} needs a fit .*: pass recalibration= made by FitRecalibration.* load_restorer"
     ):
-        rule(small(fit=None))
+        small(fit=None).start(rule)
 
 
 def test_nothing_is_asked_of_a_rule_that_needs_no_fit() -> None:
-    assert not SNRMatch().recalibrated
-    same(SNRMatch()(small(fit=None)), SNRMatch()(small()))
+    assert SNRMatch().needs == Need.VAR_HAT
+    same(small(fit=None).start(SNRMatch()), small().start(SNRMatch()))
     assert "recalibration" not in SNRMatch().canonical()
     assert {"risk", "noise"}.isdisjoint(SNRMatch().canonical())
     assert SNRMatch(recalibration=Unchanged()).identity == SNRMatch().identity
@@ -150,7 +150,7 @@ def test_a_risk_that_so_few_images_cannot_promise_is_refused() -> None:
     with pytest.raises(UserError, match=r"risk=\S+ needs more than 1000000000 validation images"):
         check_sample(10, 1e-320)
     with pytest.raises(UserError, match=r"risk=0\.001 needs 999 validation images"):
-        SNRMatch(risk=0.001)(small())
+        small().start(SNRMatch(risk=0.001))
 
 
 @pytest.mark.parametrize("variance", ["residual", "max"])
@@ -164,19 +164,19 @@ def test_the_residuals_variance_is_not_recalibrated(variance: str, fields: dict[
 # noise by channel
 
 
-def simulated(channel: Channel) -> tuple[Tensor, Situation]:
+def simulated(channel: Channel) -> tuple[Tensor, Case]:
     """z0 of unit variance and z_hat whose error has PROFILE times the variance, independent of z0 or of z_hat."""
     one, two = torch.randn(2, len(VARIANCES), *SHAPE, generator=randomness.generator("simulated"))
     v = torch.tensor(VARIANCES).reshape(-1, 1, 1, 1) * torch.tensor(PROFILE).reshape(1, -1, 1, 1)
     if channel == "forward":
-        return one, situation(one + v.sqrt() * two, VARIANCES)
+        return one, case(one + v.sqrt() * two, VARIANCES)
     z_hat = (1 - v).sqrt() * one
-    return z_hat + v.sqrt() * two, situation(z_hat, VARIANCES)
+    return z_hat + v.sqrt() * two, case(z_hat, VARIANCES)
 
 
-def noise_by_channel(rule: SNRMatch, z0: Tensor, here: Situation) -> tuple[Tensor, Tensor]:
+def noise_by_channel(rule: SNRMatch, z0: Tensor, here: Case) -> tuple[Tensor, Tensor]:
     """Variance of z - sqrt(a) z0 of each image and channel, and 1 - a, which it should be."""
-    start = rule(here)
+    start = here.start(rule)
     a = here.chain.alpha_bar[start.position].float()
     left = start.z - a.sqrt().reshape(-1, 1, 1, 1) * z0
     return left.flatten(2).var(2), (1 - a)[:, None].expand(-1, SHAPE[0])
@@ -194,8 +194,8 @@ def test_every_channel_holds_the_noise_of_its_timestep(channel: Channel) -> None
 @both_channels
 def test_the_noisiest_channel_says_where_to_begin(channel: Channel) -> None:
     here = small()
-    start = SNRMatch(channel=channel, noise="channel", offset_db=1.0)(here)
-    noisiest = SNRMatch(channel=channel, offset_db=1.0)(small([max(PROFILE) * v for v in VARIANCES]))
+    start = here.start(SNRMatch(channel=channel, noise="channel", offset_db=1.0))
+    noisiest = small([max(PROFILE) * v for v in VARIANCES]).start(SNRMatch(channel=channel, offset_db=1.0))
     assert start.position.tolist() == noisiest.position.tolist()
     torch.testing.assert_close(start.z[:, 2], noisiest.z[:, 2])
     assert start.variance is not None
@@ -206,14 +206,14 @@ def test_the_noisiest_channel_says_where_to_begin(channel: Channel) -> None:
 def test_equal_channels_are_white(channel: Channel) -> None:
     even = FIT.model_copy(update={"channel_profile": (1.0,) * 4})
     here = small([*VARIANCES, 2.0], fit=even)
-    whitened, white = SNRMatch(channel=channel, noise="channel")(here), SNRMatch(channel=channel)(here)
+    whitened, white = here.start(SNRMatch(channel=channel, noise="channel")), here.start(SNRMatch(channel=channel))
     same(whitened, white)
     assert whitened.fell_back.tolist() == white.fell_back.tolist()
 
 
 def test_under_mmse_one_uninformative_channel_begins_from_pure_noise() -> None:
     here = small([0.6, 0.7])  # the third channel's error has 0.9 and 1.05 times the variance of a latent
-    start = SNRMatch(channel="mmse", noise="channel")(here)
+    start = here.start(SNRMatch(channel="mmse", noise="channel"))
     assert start.fell_back.tolist() == [False, True]
     assert start.z.isfinite().all()
     torch.testing.assert_close(start.z[1], here.noise[1], rtol=0, atol=0)
@@ -221,9 +221,9 @@ def test_under_mmse_one_uninformative_channel_begins_from_pure_noise() -> None:
 
 def test_a_risk_and_channels_go_together() -> None:
     rule = SNRMatch(recalibration=Factor(), risk=0.1, noise="channel")
-    same(rule(small()), SNRMatch(noise="channel")(small([2 * BOUND_AT_TENTH * v for v in VARIANCES])))
+    same(small().start(rule), small([2 * BOUND_AT_TENTH * v for v in VARIANCES]).start(SNRMatch(noise="channel")))
 
 
 def test_a_profile_of_another_autoencoder_is_refused() -> None:
     with pytest.raises(UserError, match="fitted to 2 channels of another autoencoder"):
-        SNRMatch(noise="channel")(small(fit=FIT.model_copy(update={"channel_profile": (0.9, 1.1)})))
+        small(fit=FIT.model_copy(update={"channel_profile": (0.9, 1.1)})).start(SNRMatch(noise="channel"))

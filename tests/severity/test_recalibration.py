@@ -9,8 +9,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from workbench.config import UserError, members
-from workbench.severity.estimate import error_variance
-from workbench.severity.recalibration import (
+from workbench.severity.calibration.recalibration import (
     AnyRecalibration,
     Factor,
     Isotonic,
@@ -21,6 +20,7 @@ from workbench.severity.recalibration import (
     Unchanged,
     channel_error_variance,
 )
+from workbench.severity.estimate import error_variance
 
 NUM_IMAGES = 4000
 NUM_ELEMENTS = 512

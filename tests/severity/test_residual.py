@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from workbench.measurement import Measurement
-from workbench.severity.residual import MIN_VARIANCE, residual_variance, risk
+from workbench.severity.estimate import MIN_VARIANCE
+from workbench.severity.variance.residual import residual_variance, risk
 from workbench.tensors import Latents, Measurements
 
 NUM_IMAGES = 400

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from workbench.config import UserError
 from workbench.data import Npy
-from workbench.severity.recalibration import Factor
+from workbench.severity.calibration.recalibration import Factor
 from workbench.severity.start import SNRMatch
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.base import Runtime

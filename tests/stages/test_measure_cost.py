@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from workbench.config import UserError
-from workbench.severity.recalibration import Isotonic
+from workbench.severity.calibration.recalibration import Isotonic
 from workbench.severity.start import Fixed, SNRMatch
 from workbench.solvers import LDPS, DecodeOnly
 from workbench.stages.base import Runtime, provenance

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies._consistency_report import SECTIONS, UNGUIDED, answer, read_guidance
-from studies.data_consistency import SCALES, study
+from studies.data_consistency.results import UNGUIDED, read
+from studies.data_consistency.sections import SECTIONS, answer
+from studies.data_consistency.study import SCALES, study
 from workbench.config import UserError
 from workbench.results import StudyResults
 from workbench.severity.start import SNRMatch
@@ -42,39 +43,41 @@ def made_up(limit: float = 4.0, fits: float = 2.0) -> StudyResults:
 
 @pytest.mark.parametrize("limit", [1.5, 4.0])
 def test_where_guidance_stops_helping(limit: float) -> None:
-    guidance = read_guidance(made_up(limit))["jpeg"]
+    guidance = read(made_up(limit))["jpeg"]
     assert guidance.best == min(SCALES)
     found = guidance.helps_until()
     assert found is not None
     if limit in SCALES:
         assert found.mean == pytest.approx(limit)
     assert 2 ** np.floor(np.log2(limit)) <= found.mean <= 2 ** np.ceil(np.log2(limit))
-    assert read_guidance(made_up(limit=100))["jpeg"].helps_until() is None
+    assert read(made_up(limit=100))["jpeg"].helps_until() is None
 
 
 def test_where_noise_is_fitted() -> None:
-    found = read_guidance(made_up(fits=3.0))["jpeg"].fits_noise_from()
+    found = read(made_up(fits=3.0))["jpeg"].fits_noise_from()
     assert found is not None
     assert found.mean == pytest.approx(3.0)
-    assert read_guidance(made_up(fits=100))["jpeg"].fits_noise_from() is None
+    assert read(made_up(fits=100))["jpeg"].fits_noise_from() is None
 
 
-def test_the_page_says_it() -> None:
-    said = " ".join(answer(made_up()))
-    assert "1.20" in said  # 0.3 log2(4 / 0.25)
-    assert "(scale 0.25, an end of the sweep)" in said
-    assert "beyond a scale of 4.0" in said
-    assert "at a scale of 2.0" in said
-    assert "still helps at the largest scale on jpeg" in " ".join(answer(made_up(limit=100, fits=100)))
+def test_each_sentence_has_the_number_of_the_results() -> None:
+    gain, end, noise, at_end = answer(read(made_up()))
+    assert "gains 1.20 dB" in gain, "0.3 log2(4 / 0.25)"
+    assert "on JPEG from a scale of 4.0 [" in end
+    assert "on JPEG, from a scale of 2.0 [" in noise
+    assert "an end of the sweep on JPEG" in at_end
+    assert "still helps at the largest scale" in answer(read(made_up(limit=100, fits=100)))[1]
     for section in SECTIONS:
-        assert "nan" not in section(made_up()).html.replace("dominant", "").lower()
+        drawn = section(read(made_up()))
+        assert drawn is not None
+        assert "nan" not in drawn.html.replace("dominant", "").lower()
 
 
 def test_cells_without_a_counterpart_are_refused() -> None:
     results = made_up()
     results = dataclasses.replace(results, frame=results.frame.query("guidance != @UNGUIDED"))
     with pytest.raises(UserError, match="jpeg needs cells with and without guidance"):
-        read_guidance(results)
+        read(results)
 
 
 def test_cells_that_cannot_be_told_apart_are_refused() -> None:
@@ -82,7 +85,7 @@ def test_cells_that_cannot_be_told_apart_are_refused() -> None:
     again = results.frame[results.frame["guidance"] == "2.0"].assign(cell="again")
     results = dataclasses.replace(results, frame=pd.concat([results.frame, again]))
     with pytest.raises(UserError, match=r"two cells are called guidance 2\.0 on jpeg"):
-        read_guidance(results)
+        read(results)
 
 
 def test_the_default_scale_is_a_cell_of_other_studies_too() -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies._snr_report import HINDSIGHT, MATCH, OTHER_NOISE, SECTIONS, answer, equal_cost_gain, read_sweeps, tolerance
-from studies.data_consistency import study as data_consistency
-from studies.snr_matching import OFFSETS, study
+from studies.data_consistency.study import study as data_consistency
+from studies.snr_matching.results import HINDSIGHT, MATCH, OTHER_NOISE, best_start, read
+from studies.snr_matching.sections import SECTIONS, answer
+from studies.snr_matching.study import OFFSETS, study
 from workbench.config import UserError
 from workbench.results import StudyResults
 from workbench.stages.evaluate import Evaluate
@@ -43,15 +44,15 @@ def made_up(num_images: int = 16) -> StudyResults:
 
 
 def test_the_tolerance_is_where_the_mean_has_fallen_by_a_tenth_of_a_db() -> None:
-    sweep = read_sweeps(made_up())["gaussian_blur"]
-    assert tolerance(sweep, "forward", -1).mean == pytest.approx(0.1 / SLOPE[-1])
-    assert tolerance(sweep, "forward", +1).mean == pytest.approx(0.1 / SLOPE[+1])
-    assert np.isnan(tolerance(sweep, "absent", +1).mean)
+    sweep = read(made_up())["gaussian_blur"]
+    assert sweep.tolerance("forward", -1).mean == pytest.approx(0.1 / SLOPE[-1])
+    assert sweep.tolerance("forward", +1).mean == pytest.approx(0.1 / SLOPE[+1])
+    assert np.isnan(sweep.tolerance("absent", +1).mean)
 
 
 def test_regret_is_against_the_best_start_of_each_image() -> None:
     """The match is best everywhere, on either draw."""
-    sweep = read_sweeps(made_up())["gaussian_blur"]
+    sweep = read(made_up())["gaussian_blur"]
     for oracle in (HINDSIGHT, OTHER_NOISE):
         assert sweep.regret(MATCH, oracle).abs().max() == pytest.approx(0)
         assert sweep.regret("official, c = 1.2", oracle).to_numpy() == pytest.approx(OFFICIAL_LOSS)
@@ -59,32 +60,47 @@ def test_regret_is_against_the_best_start_of_each_image() -> None:
 
 def test_rules_are_compared_at_the_same_cost() -> None:
     """The official rule costs what the match costs; a cost outside the sweep has nothing to compare with."""
-    sweep = read_sweeps(made_up())["gaussian_blur"]
-    gain = equal_cost_gain(sweep, "official, c = 1.2")
+    sweep = read(made_up())["gaussian_blur"]
+    gain = sweep.gain_at_equal_cost("official, c = 1.2")
     assert gain is not None
     assert gain.to_numpy() == pytest.approx(OFFICIAL_LOSS)
-    assert equal_cost_gain(sweep, "fixed, t = 40") is None
+    assert sweep.gain_at_equal_cost("fixed, t = 40") is None
     halfway = sweep.at_nfe(1.5 * 32)
     assert halfway is not None
     expected = sweep.rules[MATCH]["psnr"] - 1.5 * SLOPE[+1]  # half of the way to +3 dB
     assert halfway.to_numpy() == pytest.approx(expected.to_numpy())
 
 
-def test_the_page_says_it() -> None:
-    results = made_up()
-    said = " ".join(answer(results))
-    assert "gaussian blur from \N{MINUS SIGN}2.0 [" in said
-    assert "above the authors' rule by 0.30" in said
-    assert "by \N{MINUS SIGN}0.01" in said
+def test_each_sentence_has_the_number_of_the_results() -> None:
+    sweeps = read(made_up())
+    reach, regret, official, channel = answer(sweeps)
+    assert "by 2.0 dB [" in reach, "the smaller of 0.1 / 0.05 and 0.1 / 0.02"
+    assert "loses 0.00 dB" in regret
+    assert f"it is {OFFICIAL_LOSS:.2f} dB [" in official
+    assert "above the authors' rule (official, c = 1.2)" in official
+    assert "PSNR by \N{MINUS SIGN}0.01 dB [" in channel
     for section in SECTIONS:
-        assert "nan" not in section(results).html.replace("dominant", "").lower()
+        assert "nan" not in section(sweeps).html.replace("dominant", "").replace('data-value="nan"', "").lower()
+
+
+def starts(*psnr: list[float]) -> list[pd.DataFrame]:
+    return [pd.DataFrame({"psnr": values}, index=pd.Index([1, 2, 3], name="image_id")) for values in psnr]
+
+
+def test_the_best_start_is_that_of_each_image() -> None:
+    sweep = starts([20.0, 25.0, 22.0], [21.0, 24.0, 22.0])
+    assert best_start(sweep, sweep).to_dict() == {1: 21, 2: 25, 3: 22}
+    # the other draw prefers the other start everywhere but for the last image, and is not what is scored
+    assert best_start(sweep, starts([30.0, 20.0, 20.0], [29.0, 21.0, 23.0])).tolist() == [20, 24, 22]
+    with pytest.raises(UserError, match="different images"):
+        best_start(sweep, [cell.set_index(cell.index + 1) for cell in sweep])
 
 
 def test_a_sweep_without_the_match_is_refused() -> None:
     results = made_up()
     results = dataclasses.replace(results, frame=results.frame.query("offset_db != '0.0'"))
     with pytest.raises(UserError, match=r"sweep start\.offset_db through 0"):
-        read_sweeps(results)
+        read(results)
 
 
 def test_cells_that_cannot_be_told_apart_are_refused() -> None:
@@ -92,7 +108,7 @@ def test_cells_that_cannot_be_told_apart_are_refused() -> None:
     again = results.frame[results.frame["rule"] == "official"].assign(cell="f" * 12)
     results = dataclasses.replace(results, frame=pd.concat([results.frame, again]))
     with pytest.raises(UserError, match=r"two cells are called official, c = 1\.2 on gaussian_blur"):
-        read_sweeps(results)
+        read(results)
 
 
 def test_the_match_is_a_cell_of_other_studies_too() -> None:

@@ -6,7 +6,7 @@ import pytest
 from pair import EVALUATION, NETWORKS, source_overrides
 from study_process import run
 
-from studies.solvers import study
+from studies.solvers.study import study
 from workbench.severity.start import Full
 from workbench.stages.base import PROVENANCE
 from workbench.stages.evaluate_tuned import EvaluateTuned

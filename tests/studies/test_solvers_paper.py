@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from studies._solvers_paper import FACES, MODEL
-from studies.solvers import study
+from studies.solvers.paper import FACES, MODEL
+from studies.solvers.study import study
 from workbench.autoencoders import VQ
 from workbench.config import UserError
 from workbench.degradations import RandomInpainting

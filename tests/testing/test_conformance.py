@@ -17,8 +17,8 @@ from workbench.diffusion import DDIM, DDPM, DDPMLevels
 from workbench.diffusion.prediction import Prediction
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.situation import Situation
 from workbench.severity.start import Channel, SNRMatch
+from workbench.severity.variance import Evidence
 from workbench.solvers import GMLDPS, LDPS, PSLD, AnySolver, Guided, LDPSFew, NoGuidance, Solver, Step
 from workbench.solvers.engine import Engine, Task
 from workbench.testing import (
@@ -166,11 +166,7 @@ def test_and_on_other_operators(degradation: Degradation) -> None:
     here, sampler = linear_gaussian(degradation, severity=0.4, image_size=8), DDIM(num_steps=10)
     exact = with_exact_likelihood(LDPS(), here)
     slope, offset = affine(lambda z: final_latents(here, exact, sampler, z), here.latent_shape)
-    gap = (
-        Gaussian.standard(here.size)
-        .moved(slope, offset)
-        .gap(closed_chain(here.posterior, here.chain(sampler), sampler.eta))
-    )
+    gap = Gaussian.standard(here.size).moved(slope, offset).gap(posterior_chain(here, sampler))
     assert max(gap.mean, gap.covariance) < 1e-3
 
 
@@ -273,7 +269,7 @@ def test_a_chain_from_a_matched_start_samples_the_prior(channel: Channel) -> Non
     chain = here.chain(sampler)
     noise = randomness.normal(ids, ("start",), here.latent_shape)
     estimate = SeverityEstimate(z_hat, torch.full((num, 1, 1, 1), v))
-    start = SNRMatch(channel=channel)(Situation(estimate, measurement, chain, noise))
+    start = SNRMatch(channel=channel)(Evidence(estimate, measurement), chain, noise)
     assert not start.fell_back.any()
     position = int(start.position[0])
     a = float(chain.alpha_bar[position])

@@ -1,22 +1,23 @@
 """Every kind of noise levels with every prediction, and latents of any standard deviation, on closed-form Gaussians."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import pytest
 import torch
 from pydantic import TypeAdapter
 from stubs import levels as default_levels
+from torch import Tensor
 
 from workbench import randomness
 from workbench.config import UserError, kind_of, members
-from workbench.diffusion import DDIM, DDPMLevels, NoiseLevels, Prior
+from workbench.diffusion import DDIM, Chain, DDPMLevels, NoiseLevels, Prior
 from workbench.diffusion.noise_levels import DynamicShift, EDMLevels, FlowLevels, snr
 from workbench.diffusion.prediction import Prediction
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.members import AnyStart
-from workbench.severity.situation import Situation
-from workbench.severity.start import Fixed, OracleGaussian, OracleVariance, SNRMatch
+from workbench.severity.start import AnyStart, Fixed, OracleGaussian, OracleVariance, SNRMatch, Start, StartRule
+from workbench.severity.variance import Evidence
 from workbench.solvers import AnySolver, NoGuidance, Solver
 from workbench.testing import LinearGaussian, affine, closed_chain, final_latents, gaussian_prior, linear_gaussian
 from workbench.testing.gaussian import Gaussian
@@ -123,41 +124,51 @@ def test_every_solver_runs(kind: str, member: Any) -> None:
         assert not torch.equal(ends, final_latents(here, NoGuidance(), DDIM(num_steps=10, eta=0.5), z))
 
 
-def situation(here: LinearGaussian, num: int = 6) -> Situation:
+@dataclass(frozen=True)
+class Case:
+    evidence: Evidence
+    chain: Chain
+    noise: Tensor
+
+    def start(self, rule: StartRule) -> Start:
+        return rule(self.evidence, self.chain, self.noise)
+
+
+def case(here: LinearGaussian, num: int = 6) -> Case:
     z0 = here.unflatten(here.latents.draw(num, randomness.generator("z0")))
     v = torch.linspace(0.02, 0.6, num).reshape(-1, 1, 1, 1)
     noise = randomness.normal(torch.arange(num), ("start",), here.latent_shape)
     z_hat = z0 + v.sqrt() * randomness.normal(torch.arange(num), ("error",), here.latent_shape)
     chain = here.chain(DDIM(num_steps=200))
-    return Situation(SeverityEstimate(z_hat, v), here.repeated(num), chain, noise, z0)
+    return Case(Evidence(SeverityEstimate(z_hat, v), here.repeated(num), truth=z0), chain, noise)
 
 
 @pytest.mark.parametrize("kind", ["flow", "edm"])
 @every_std
 def test_every_start_rule_runs_or_says_what_it_needs(kind: str, std: float) -> None:
-    here = situation(problem(KINDS[kind](std)))
+    here = case(problem(KINDS[kind](std)))
     rules = {kind_of(member) for member in members(AnyStart)}
     for rule in ("snr_match", "oracle_variance", "oracle_gaussian", "full"):
-        start = TypeAdapter(AnyStart).validate_python({"kind": rule})(here)
+        start = here.start(TypeAdapter(AnyStart).validate_python({"kind": rule}))
         assert start.z.isfinite().all()
         assert (start.position < len(here.chain)).all()
         rules.remove(rule)
-    begun = Fixed(log_snr=-1.0)(here)
+    begun = here.start(Fixed(log_snr=-1.0))
     log_snr = here.chain.snr.log()
     position = int(begun.position[0])
     assert log_snr[position] >= -1 > log_snr[position - 1]
     for rule in ("fixed", "official"):
         with pytest.raises(UserError, match="is defined on a DDPM prior's timesteps"):
-            TypeAdapter(AnyStart).validate_python({"kind": rule})(here)
+            here.start(TypeAdapter(AnyStart).validate_python({"kind": rule}))
         rules.remove(rule)
     assert rules == {"equal_cost"}, "a control, of which each is one of these"
 
 
 @pytest.mark.parametrize("kind", ["scaled_linear", "flow", "edm"])
 def test_a_matched_start_has_the_snr_of_its_level_whatever_the_levels(kind: str) -> None:
-    here = situation(problem(KINDS[kind](0.5)))
-    for rule in (SNRMatch(variance="encoder"), OracleVariance(), OracleGaussian()):
-        start = rule(here)
+    here = case(problem(KINDS[kind](0.5)))
+    for rule in (SNRMatch(), OracleVariance(), OracleGaussian()):
+        start = here.start(rule)
         assert start.variance is not None
         assert (here.chain.snr[start.position] <= 1 / start.variance).all()
         assert (snr(here.chain.alpha_bar)[start.position + 1] > 1 / start.variance).all()
@@ -165,14 +176,14 @@ def test_a_matched_start_has_the_snr_of_its_level_whatever_the_levels(kind: str)
 
 def test_a_log_snr_beyond_the_chain_is_refused() -> None:
     with pytest.raises(UserError, match=r"start.log_snr = 99 lies above the cleanest level"):
-        Fixed(log_snr=99)(situation(problem(FlowLevels())))
+        case(problem(FlowLevels())).start(Fixed(log_snr=99))
 
 
 def test_a_log_snr_says_the_same_as_a_timestep() -> None:
-    here = situation(problem(KINDS["scaled_linear"](1.0)))
-    position = int(Fixed(timestep=300)(here).position[0])
+    here = case(problem(KINDS["scaled_linear"](1.0)))
+    position = int(here.start(Fixed(timestep=300)).position[0])
     log_snr = float(here.chain.snr[position].log())
-    assert Fixed(log_snr=log_snr - 1e-9)(here).position.tolist() == [position] * 6
+    assert here.start(Fixed(log_snr=log_snr - 1e-9)).position.tolist() == [position] * 6
     assert "log_snr" not in Fixed().canonical()
 
 

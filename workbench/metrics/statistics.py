@@ -64,7 +64,9 @@ def mean_interval(values: ArrayLike) -> Estimate:
 
 
 def mean_intervals(columns: ArrayLike) -> list[Estimate]:
-    """`mean_interval` of each column of (num_images, num_columns), to rounding, at a fiftieth of the time.
+    """`mean_interval` of each column of (num_images, num_columns), at a fiftieth of the time.
+
+    To rounding; of a few images, whose resamples can equal the sample, rounding decides on which side those count.
 
     All columns share the resamples that `mean_interval` draws for one, so that their means are one product of matrices.
 

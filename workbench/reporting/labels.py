@@ -61,6 +61,7 @@ LABELS: dict[str, str] = {
     "decode_only": "decoded only",
     "gml_dps": "GML-DPS",
     "ldps": "LDPS",
+    "ldps_few": "LDPS in few steps",
     "no_guidance": "no guidance",
     "psld": "PSLD",
     "resample": "ReSample",

@@ -34,14 +34,14 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
     todo: dict[str, Stage] = {}
     for cell in cells:
         missing = cell.stage.missing(runtime)
-        if missing and reference is not None and cell.stage in reference:
+        if missing and reference is not None and cell.identity in reference:
             missing, state = [], Text("in the reference", style="green")
         elif missing:
             state = Text(f"needs {_counted(stage.name for stage in missing)}")
         else:
             state = Text("cached", style="green")
         todo.update({stage.identity: stage for stage in missing})
-        table.add_row(*cell.labels.values(), cell.stage.identity, state)
+        table.add_row(*cell.labels.values(), cell.identity, state)
     runtime.progress.show(table)
     if reference is None or not reference.supports(support):
         todo.update({needed.identity: needed for stage in support.values() for needed in stage.missing(runtime)})
@@ -88,7 +88,7 @@ def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: R
     cells = [cell.stage for cell in study_cells]
     support = study.support(study_cells) if study.support is not None else {}
     reference = find_reference(name, preset)
-    in_reference = {stage.identity for stage in cells if reference is not None and stage in reference}
+    in_reference = {cell.identity for cell in study_cells if reference is not None and cell.identity in reference}
     if reference is not None and reference.supports(support):
         in_reference |= {stage.identity for stage in support.values()}
     stages: dict[str, Stage] = {}

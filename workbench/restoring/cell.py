@@ -6,7 +6,7 @@ from typing import Any
 from workbench.config import UserError
 from workbench.degradations import Degradation
 from workbench.encoder_choice import EncoderChoice
-from workbench.severity.control import EqualCost
+from workbench.severity.start import EqualCost
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.evaluate import Evaluate
 from workbench.study import base_cell

@@ -5,7 +5,12 @@ from typing import Self
 
 from torch import Tensor
 
+from workbench.config import UserError
 from workbench.tensors import Latents, Scalars, Variances
+
+MIN_VARIANCE, MAX_VARIANCE = 1e-3, 4.0
+"""Variances that are not the encoder's own are kept within: below, start rules no longer tell values apart; above,
+z_hat is worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +19,8 @@ class SeverityEstimate:
 
     Attributes:
         z_hat: guess of the clean latent.
-        var_hat: predicted variance of z_hat's error per element, broadcastable to z_hat.
+        var_hat: predicted variance of z_hat's error per element, broadcastable to z_hat: one value per image, one per
+            channel, or a map. It keeps its shape; what needs one number per image says by which rule it gets it.
         features: what the prediction was read from, (batch, k); None where there is no such thing.
     """
 
@@ -26,6 +32,25 @@ class SeverityEstimate:
         """The estimates of the images at `index`."""
         features = None if self.features is None else self.features[index]
         return type(self)(self.z_hat[index], self.var_hat[index], features)
+
+    def per_image(self) -> Scalars:
+        """var_hat where it is one value per image: what decides about the image as a whole may use nothing else.
+
+        Raises:
+            UserError: for a variance per channel or per element. A start matched to its mean would be too late for the
+                elements that are worse.
+        """
+        shape = tuple(self.var_hat.shape[1:])
+        if shape != (1, 1, 1):
+            raise UserError(
+                f"the severity encoder predicts variances of shape {shape} for each image, and this needs one number "
+                "per image: take an encoder that predicts one, or set start.variance=residual"
+            )
+        return self.var_hat.flatten()
+
+    def predicted_s2(self) -> Scalars:
+        """The mean of var_hat over an image's elements: its word on s2, for tables and first guesses, not to match."""
+        return self.var_hat.flatten(1).mean(1)
 
 
 def error_variance(z_hat: Latents, z0: Latents) -> Scalars:

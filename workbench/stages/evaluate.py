@@ -19,14 +19,25 @@ from workbench.measurement import Measurement
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim_columns
 from workbench.randomness import seed_of
 from workbench.restorer import Restored, Restorer
-from workbench.severity.budget import Budget, Costs, Rows
-from workbench.severity.conformal import check_sample
-from workbench.severity.control import EqualCost, spend
+from workbench.severity.calibration import check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.members import AnyStart
-from workbench.severity.situation import Situation
-from workbench.severity.start import Fixed, Full, Matched, OracleVariance, SNRMatch, asked_of_encoder
+from workbench.severity.start import (
+    AnyStart,
+    Budget,
+    Costs,
+    EqualCost,
+    Fixed,
+    Full,
+    Matched,
+    OracleVariance,
+    Rows,
+    SNRMatch,
+    Spending,
+    asked_of_encoder,
+    spend,
+)
 from workbench.severity.untrained import NoEncoder, Untrained
+from workbench.severity.variance import Evidence, Need
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.estimates import degrade
@@ -106,7 +117,7 @@ class Evaluate(OnAutoencoder):
         self.solver.check(self.degradation)
         if isinstance(self.severity_encoder, NoEncoder):
             self.severity_encoder.check(self.degradation)
-            if self.start.trusts_encoder:
+            if Need.VAR_HAT in self.start.needs:
                 raise ValueError(
                     "without a severity encoder there is no variance of its own to start from: "
                     "set start.variance=residual, or another start"
@@ -157,16 +168,16 @@ class Evaluate(OnAutoencoder):
         return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
 
     def fusion_stage(self) -> FitFusion | None:
-        """The stage that fits what is usual for the severity encoder, where the start rule asks."""
-        if not self.start.fitted or isinstance(self.severity_encoder, NoEncoder):
+        """The stage that fits what is usual for the severity encoder, where the start rule needs it."""
+        if Need.FUSION not in self.start.needs or isinstance(self.severity_encoder, NoEncoder):
             return None
         return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
 
     def recalibration_stage(self) -> FitRecalibration | None:
-        """The stage that recalibrates the severity encoder, where the start rule asks."""
-        if not isinstance(self.start, SNRMatch) or not self.start.recalibrated:
+        """The stage that recalibrates the severity encoder, where the start rule needs it."""
+        if Need.RECALIBRATION not in self.start.needs or isinstance(self.severity_encoder, NoEncoder):
             return None
-        if isinstance(self.severity_encoder, NoEncoder):
+        if not isinstance(self.start, SNRMatch):
             return None
         return FitRecalibration(
             data=self.data,
@@ -236,10 +247,8 @@ class Evaluate(OnAutoencoder):
         """What keys the noise of restoring: another for each sample, while the measurements stay."""
         return self.seed if self.sample == 0 else seed_of(self.seed, "sample", self.sample)
 
-    def budget(self, restorer: Restorer, runtime: Runtime) -> Budget | None:
-        """How a control spends the cost of the start that it is set against; None for other starts."""
-        if not isinstance(self.start, EqualCost):
-            return None
+    def budget(self, control: EqualCost, restorer: Restorer, runtime: Runtime) -> Budget:
+        """How a control spends the cost of the start that it is set against."""
         import pandas as pd
 
         frames = [pd.read_parquet(stage.ensure(runtime) / ROWS) for stage in self.matched_stages()]
@@ -249,12 +258,13 @@ class Evaluate(OnAutoencoder):
         columns = ("image_id", "start_variance", "severity", "s2")
         own, *val = (Rows(*(torch.tensor(frame[name].to_numpy()) for name in columns)) for frame in frames)
         chain = self.sampler.chain(restorer.prior.levels, restorer.autoencoder.latent_shape(self.data.image_shape))
-        return spend(self.start, costs, chain, own, val[0] if val else None, self.sampling_seed)
+        return spend(control, costs, chain, own, val[0] if val else None, self.sampling_seed)
 
     def restorer(self, runtime: Runtime) -> Restorer:
         """Everything loaded and joined."""
         restorer = self._restorer(runtime)
-        restorer.budget = self.budget(restorer, runtime)
+        if isinstance(self.start, EqualCost):
+            restorer.start = Spending(self.start, self.budget(self.start, restorer, runtime))
         return restorer
 
     def _restorer(self, runtime: Runtime) -> Restorer:
@@ -389,8 +399,8 @@ class Scoring:
         fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, Matched) else {}
         chain = self.cell.sampler.chain(self.restorer.prior.levels, z0.shape[1:])
         estimate = SeverityEstimate(restored.z_hat, restored.var_hat.reshape(-1, 1, 1, 1))
-        noise = torch.zeros_like(restored.z_hat)
-        start = OracleVariance(**fields)(Situation(estimate, measurement, chain, noise, z0))
+        evidence, noise = Evidence(estimate, measurement, truth=z0), torch.zeros_like(restored.z_hat)
+        start = OracleVariance(**fields)(evidence, chain, noise)
         return chain.recorded_time(start.position)
 
     def _keep_examples(self, restored: Restored, measurement: Measurement, x: Images, decoded: Images) -> None:

@@ -17,9 +17,9 @@ from workbench.degradations import (
     SuperResolution,
 )
 from workbench.measurement import Measurement
+from workbench.severity.calibration.fusion import Fusion
 from workbench.severity.estimate import error_variance
-from workbench.severity.fusion import Fusion
-from workbench.severity.residual import residual_variance
+from workbench.severity.variance.residual import residual_variance
 from workbench.stages.base import Runtime
 from workbench.stages.estimates import estimates
 from workbench.stages.fit_encoder import FitEncoder
@@ -82,7 +82,7 @@ class FitFusion(FitEncoder):
         found = []
         batches = estimates(autoencoder, encoder, degradation, images, self.seed, runtime.device)
         for measurement, estimate, z0 in batches:
-            own = estimate.var_hat.flatten()
+            own = estimate.per_image()
             residual = torch.full_like(own, torch.nan)
             if residuals:
                 residual = residual_variance(estimate.z_hat, measurement, forward, encode, own, seed=self.seed)

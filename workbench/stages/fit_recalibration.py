@@ -9,8 +9,13 @@ from torch import Tensor
 
 from workbench.bounds import MAX_COUNT
 from workbench.config import UserError
+from workbench.severity.calibration.recalibration import (
+    MIN_IMAGES,
+    AnyRecalibration,
+    Recalibration,
+    channel_error_variance,
+)
 from workbench.severity.estimate import error_variance
-from workbench.severity.recalibration import MIN_IMAGES, AnyRecalibration, Recalibration, channel_error_variance
 from workbench.stages.base import Runtime
 from workbench.stages.estimates import estimates
 from workbench.stages.fit_encoder import FitEncoder
@@ -68,7 +73,7 @@ class FitRecalibration(FitEncoder):
         with runtime.progress.task(f"fitting {self.label}") as update:
             for _, estimate, z0 in batches:
                 z_hat = estimate.z_hat
-                row = (estimate.var_hat.flatten(), error_variance(z_hat, z0), channel_error_variance(z_hat, z0))
+                row = (estimate.per_image(), error_variance(z_hat, z0), channel_error_variance(z_hat, z0))
                 rows.append(tuple(tensor.cpu() for tensor in row))
                 update(sum(len(own) for own, *_ in rows), len(images))
         return tuple(torch.cat(column) for column in zip(*rows, strict=True))

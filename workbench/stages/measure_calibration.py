@@ -16,11 +16,10 @@ from workbench.diffusion import DDIM, AnyPrior, NoiseLevels, Sampler, UNetRecipe
 from workbench.measurement import Measurement
 from workbench.metrics import calibration, severity_bins
 from workbench.metrics.calibration import Rows
-from workbench.severity.conformal import check_sample
+from workbench.severity.calibration import AnyRecalibration, Factor, Isotonic, Recalibration, check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.recalibration import AnyRecalibration, Factor, Isotonic, Recalibration
-from workbench.severity.situation import Situation
 from workbench.severity.start import OracleVariance, SNRMatch
+from workbench.severity.variance import Evidence
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.estimates import estimates
 from workbench.stages.evaluate import ROWS
@@ -154,7 +153,7 @@ class MeasureCalibration(OnAutoencoder):
         with runtime.progress.task(f"measuring {self.label}") as update:
             for measurement, estimate, z0 in batches:
                 if self.num_severity_bins:
-                    parts.append(calibration.collect(estimate.z_hat, z0, estimate.var_hat.flatten()))
+                    parts.append(calibration.collect(estimate.z_hat, z0, estimate.per_image()))
                 frame = pd.DataFrame(self._columns(measurement, estimate, z0, levels, fits))
                 with torch.no_grad():
                     decoded = autoencoder.decode(estimate.z_hat)
@@ -178,15 +177,16 @@ class MeasureCalibration(OnAutoencoder):
     ) -> dict[str, object]:
         """The rows of a batch, as columns."""
         assert measurement.severity is not None
-        var_hat, error = estimate.var_hat.flatten().double().cpu(), estimate.z_hat.double() - z0.double()
+        var_hat, error = estimate.per_image().double().cpu(), estimate.z_hat.double() - z0.double()
         bounds = {bound_column(risk): fits[-1].bound(var_hat, risk).numpy() for risk in self.risks}
         variances = {
             variance_column(method.kind): fit.apply(var_hat).numpy()
             for method, fit in zip(self.recalibrations, fits, strict=True)
         }
         chain = self.sampler.chain(levels, z0.shape[1:])
-        situation = Situation(estimate, measurement, chain, torch.zeros_like(z0), truth=z0)
-        starts = {"start_timestep": SNRMatch(variance="encoder"), "oracle_timestep": OracleVariance()}
+        evidence, noise = Evidence(estimate, measurement, truth=z0), torch.zeros_like(z0)
+        rules = {"start_timestep": SNRMatch(variance="encoder"), "oracle_timestep": OracleVariance()}
+        starts = {name: rule(evidence, chain, noise).position for name, rule in rules.items()}
         return {
             "image_id": measurement.ids.numpy(force=True),
             "severity": measurement.severity.numpy(force=True),
@@ -196,7 +196,7 @@ class MeasureCalibration(OnAutoencoder):
             **variances,
             **bounds,
             "num_scores": len(fits[-1].scores),
-            **{name: chain.recorded_time(rule(situation).position).numpy() for name, rule in starts.items()},
+            **{name: chain.recorded_time(position).numpy() for name, position in starts.items()},
             "measurement_set": self.measurement_set(),
         }
 

@@ -17,9 +17,8 @@ from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
 from workbench.restorer import Restorer
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.members import AnyStart
-from workbench.severity.situation import Situation
-from workbench.severity.start import SNRMatch, asked_of_encoder
+from workbench.severity.start import AnyStart, SNRMatch
+from workbench.severity.variance import Evidence, Need
 from workbench.solvers import LDPS, AnySolver
 from workbench.solvers.base import Networks, middle_step
 from workbench.stages.base import Runtime, Stage, place, provenance
@@ -62,7 +61,7 @@ class MeasureCost(Stage):
 
     @model_validator(mode="after")
     def _measurable(self) -> "MeasureCost":
-        if self.start.fitted or asked_of_encoder(self.start):
+        if self.start.needs & (Need.FUSION | Need.RECALIBRATION):
             raise ValueError(
                 "a start rule with a fit needs a trained severity encoder: set start.variance=encoder or residual, "
                 "without recalibration, risk or noise=channel"
@@ -173,16 +172,15 @@ class Parts:
             view = self.stage.degradation.view(y, self.measurement.params)
             return self._encode(y if view is None else view, networks).z_hat
 
-        situation = Situation(
+        evidence = Evidence(
             self._encode(self.measurement.encoder_input(), networks),
             self.measurement,
-            self.stage.sampler.chain(networks.prior.levels, self.z.shape[1:]),
-            self.z,
-            truth=self.z,
             forward=networks.forward,
             encode=encode,
+            truth=self.z,
         )
-        return self.stage.start(situation)
+        chain = self.stage.sampler.chain(networks.prior.levels, self.z.shape[1:])
+        return self.stage.start(evidence.only(self.stage.start.needs), chain, self.z)
 
     def _step(self, networks: Networks) -> object:
         return self.stage.solver.step(middle_step(self.z, self.measurement, networks, self.stage.sampler))

@@ -169,7 +169,7 @@ class TrainSeverity(OnAutoencoder):
         images = images.first(min(NUM_CALIBRATION_IMAGES, len(images)))
         batches = estimates(autoencoder, encoder, recipe.degradation, images, recipe.seed, runtime.device)
         try:
-            rows = [calibration.collect(e.z_hat, z0, e.var_hat.flatten()) for _, e, z0 in batches]
+            rows = [calibration.collect(e.z_hat, z0, e.per_image()) for _, e, z0 in batches]
             return calibration.summarise(calibration.join(rows), num_bins=calibration.bins_for(len(images)))
         except UserError as error:  # the encoder is what was asked for: a figure about it may lack
             runtime.progress.say(f"no calibration of the {self.label}: {error}")
@@ -194,7 +194,7 @@ class Validation:
         from scipy.stats import spearmanr
 
         estimate = self.encoder.estimate(self.view)
-        s2, var_hat = error_variance(estimate.z_hat, self.z0), estimate.var_hat.flatten()
+        s2, var_hat = error_variance(estimate.z_hat, self.z0), estimate.per_image()
         return {
             "val/s2": float(s2.mean()),
             "val/spearman_s2": float(spearmanr(s2.cpu(), var_hat.cpu()).statistic),

@@ -10,7 +10,7 @@ from workbench.goal import Goal, means_of, on_test, on_validation, rows_of
 from workbench.metrics import Estimate, mean_interval, paired_difference
 from workbench.stages.base import Runtime, ensure_all
 from workbench.stages.evaluate import Evaluate
-from workbench.study import Task, value_at
+from workbench.study import Task, setting_at
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -58,7 +58,7 @@ def evaluate_front(
     of_default = on_validation(cell, {}, num_val_images)
     ensure_all([default, of_default, *(stage for stage, _ in settings.values())], runtime)
     base, means = rows_of(default, runtime, goal.columns), means_of(of_default, runtime, goal.columns)
-    own = {path: value_at(cell, path) for path in task.search}
+    own = {path: setting_at(cell, path) for path in task.search}
     points = [_point(None, own, default, {name: means[name] for name in goal.columns}, base, base, goal)]
     for stage, trial in settings.values():
         validation = dict(zip(goal.columns, trial.values, strict=True))

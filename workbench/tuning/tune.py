@@ -22,7 +22,7 @@ from workbench.randomness import seed_of
 from workbench.running import study_folder
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
-from workbench.study import Study, Task, value_at
+from workbench.study import Study, Task, setting_at, value_at
 from workbench.tuning.found import Found, TrialValues, Tuning, write_tuning
 from workbench.tuning.front import choose, evaluate_front, front_table
 from workbench.tuning.importance import importance
@@ -180,7 +180,7 @@ def _join(
         )
         if SPACE not in study.user_attrs and not study.get_trials(deepcopy=False):
             study.set_user_attr(SPACE, own)
-            for params in beginning({path: value_at(cell, path) for path in task.search}, task.search):
+            for params in beginning({path: setting_at(cell, path) for path in task.search}, task.search):
                 study.enqueue_trial(params)
     there = study.user_attrs.get(SPACE, {})
     if differing := [key for key in own if there.get(key) != own[key]]:

@@ -2,7 +2,7 @@
 
 e = z_hat - z0, so cov(e, z_hat) = cov(e, z0) + var(e): one number tells both. Under `forward`, z_hat = z0 + e with e
 independent of z0; under `mmse`, z0 = z_hat - e with e independent of z_hat, as for z_hat = E[z0 | y] (the principle of
-orthogonality). SNR matching has a rule for each (`severity.start.Matched`).
+orthogonality). SNR matching has a rule for each (`severity.start.matched`).
 """
 
 from collections.abc import Mapping

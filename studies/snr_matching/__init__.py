@@ -1,0 +1,1 @@
+"""The SNR-matching study."""

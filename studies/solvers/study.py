@@ -1,0 +1,187 @@
+"""Does a start that matches each image's severity make latent solvers ten times cheaper, and no worse within margins?
+
+Each solver restores the same measurements from pure noise on long and short grids, from one timestep for all images
+(CCDF), and from where the severity encoder says (the authors' rule and SNR matching), with the encoder trained for the
+degradation. The baseline is the best run from pure noise, on the published grid or a shorter one. Every run's step size
+is the best of as many trials on validation images, so that no run is a straw man. Compared are runs of equal cost
+(curves of PSNR against network evaluations and compute) and of equal quality. "Ten times" is about network evaluations
+of the prior (the test on time asks for seven); decoder and encoder evaluations, compute and time stand beside them. "No
+worse" is non-inferiority: by 95 % intervals no more than 0.1 dB of PSNR, 0.005 of SSIM and 0.01 of LPIPS is lost.
+Expected: SNR matching is at least as good as pure noise at a tenth of its evaluations; where it must be cheaper still,
+inpainting loses first. Most of that saving a fixed start has, too: what matching adds to it is smaller.
+
+Cost: about an hour on one core, half of that on two (desk), seconds (smoke), a night (full).
+Run: python -m workbench study solvers
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from studies._cells import matched
+from studies.solvers import paper, sections
+from studies.solvers.results import read
+from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.severity.start import NAMES, SNRMatch
+from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, LDPSFew, ReSample, Solver
+from workbench.stages.evaluate_tuned import EvaluateTuned
+from workbench.study import Axes, Preset, Study
+
+FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
+SOLVERS = (LDPS(), GMLDPS(), PSLD(), ReSample())
+PUBLISHED_RESAMPLE = ReSample(
+    every=10, gamma=40.0, image_learning_rate=5e-3, latent_learning_rate=5e-3, max_iterations=200
+)
+"""From pure noise, as in its paper: 500 steps of DDIM, every 10th, gamma 40; the defaults are for chains that begin
+with a few steps to go. Preset `paper` has what the authors of Flash-Diffusion ran it with."""
+Pair = tuple[Solver, Degradation]
+
+
+@dataclass(frozen=True)
+class Grids:
+    """Numbers of steps, of the whole grid from T - 1 to the clean end, for each kind of start.
+
+    Attributes:
+        baseline: from pure noise, the first as published, by DDPM; shorter ones by DDIM, which is made for them.
+        resample: the same for ReSample, the first with the published settings, by DDIM.
+        fixed: the grid for fixed starts, and the timesteps at which they begin.
+        official: for the authors' starts, which were made for all T: on short grids some lie below the last timestep.
+        matched: for SNR-matched starts.
+        few: the same for LDPS in few steps, which is made for such starts and runs from no other.
+    """
+
+    baseline: Sequence[int]
+    resample: Sequence[int]
+    fixed: tuple[int, Sequence[int]]
+    official: Sequence[int]
+    matched: Sequence[int]
+    few: Sequence[int]
+
+
+def cells_of(pair: Pair, grids: Grids) -> list[Axes]:
+    """All runs of one solver on one degradation."""
+    solver, degradation = pair
+    resample = isinstance(solver, ReSample)
+    strength = "solver.gamma" if resample else "solver.guidance_scale"
+    common = {**matched(degradation), "solver": (solver,), "tuned": (strength,)}
+    num_steps, timesteps = grids.fixed
+    longest, *shorter = grids.resample if resample else grids.baseline
+    published = {"sampler.num_steps": (longest,), "sampler.eta": (0.0 if resample else 1.0,)}
+    original = PUBLISHED_RESAMPLE if resample else solver
+    return [
+        {**common, **published, "solver": (original,), "start.kind": ("full",)},
+        {**common, "start.kind": ("full",), "sampler.num_steps": shorter},
+        {**common, "start.kind": ("fixed",), "start.timestep": timesteps, "sampler.num_steps": (num_steps,)},
+        {**common, "start.kind": ("official",), "sampler.num_steps": grids.official},
+        {**common, "start.kind": ("snr_match",), "sampler.num_steps": grids.matched},
+    ]
+
+
+def decoded(degradation: Degradation, num_steps: int) -> Axes:
+    """The severity encoder's estimate, without diffusion: nothing to tune, and no step of the grid is taken."""
+    control = {"solver": (DecodeOnly(),), "tuned": (None,), "start.kind": ("snr_match",)}
+    return {**matched(degradation), **control, "sampler.num_steps": (num_steps,)}
+
+
+def in_few_steps(degradation: Degradation, grids: Grids) -> Axes:
+    """LDPS in few steps, from where the severity encoder says."""
+    solver = {"solver": (LDPSFew(),), "tuned": ("solver.guidance_scale",), "start.kind": ("snr_match",)}
+    return {**matched(degradation), **solver, "sampler.num_steps": grids.few}
+
+
+def equal_cost(pair: Pair, num_steps: int, num_val_images: int) -> Axes:
+    """Controls of the SNR-matched start at equal mean FLOPs."""
+    solver, degradation = pair
+    strength = "solver.gamma" if isinstance(solver, ReSample) else "solver.guidance_scale"
+    common = {**matched(degradation), "solver": (solver,), "tuned": (strength,), "sampler.num_steps": (num_steps,)}
+    start = {"start.kind": ("equal_cost",), "start.of": (SNRMatch(variance="encoder"),)}
+    return {**common, **start, "start.control": tuple(NAMES), "start.num_val_images": (num_val_images,)}
+
+
+def pairs(solvers: Sequence[Solver], degradations: Sequence[Degradation]) -> list[Pair]:
+    """Solvers with the degradations that they can handle."""
+    return [(s, d) for s in solvers for d in degradations if d.linear or not s.linear_only]
+
+
+def preset(
+    chosen: Sequence[Pair], grids: Grids, overrides: Mapping[str, object], num_control_images: int = 0
+) -> Preset:
+    """Every run of these pairs; LDPS in few steps and the decoded estimate of every degradation.
+
+    Args:
+        num_control_images: validation images that controls of the matched start may learn from; 0: no controls.
+    """
+    degradations = dict.fromkeys(degradation.kind for _, degradation in chosen)
+    of_kind = {degradation.kind: degradation for _, degradation in chosen}
+    first, *others = [axes for pair in chosen for axes in cells_of(pair, grids)]
+    controls = [decoded(of_kind[kind], max(grids.matched)) for kind in degradations]
+    few = [in_few_steps(degradation, grids) for degradation in of_kind.values()]
+    equal = [equal_cost(pair, max(grids.matched), num_control_images) for pair in chosen] if num_control_images else []
+    return Preset(overrides=overrides, axes=first, grids=[*others, *few, *controls, *equal])
+
+
+DESK = Grids(
+    baseline=(1000, 100, 20),
+    resample=(500, 100),
+    fixed=(500, (20, 100)),
+    official=(500, 250),
+    matched=(500, 250, 100),
+    few=(250, 125, 60),
+)
+FULL = Grids(
+    baseline=(1000, 200, 100, 50, 20),
+    resample=(500, 200, 100, 50),
+    fixed=(500, (10, 20, 40, 100, 200)),
+    official=(1000, 500, 250),
+    matched=(1000, 500, 250, 100, 50),
+    few=(250, 125, 60, 30),
+)
+
+study = Study(
+    cell=EvaluateTuned(start=SNRMatch(variance="encoder")),
+    axes=cells_of((SOLVERS[0], FAMILIES[0]), DESK)[0],
+    columns={
+        "severity_encoder.degradation": None,  # the one of the degradation
+        "tuned": None,  # the solver's own
+        "start.kind": "start",
+        "start.timestep": "timestep",
+        "start.control": "control",
+        "start.of": None,  # the encoder's SNR match
+        "start.num_val_images": None,
+        "sampler.num_steps": "num_steps",
+        "sampler.eta": "eta",
+        "sampler.clean_end": None,  # false for ReSample as published, which has a grid of its own
+    },
+    presets={
+        "smoke": preset(
+            pairs((LDPS(), ReSample()), FAMILIES[:1]),
+            Grids(baseline=(20, 5), resample=(20, 10), fixed=(20, (200,)), official=(20,), matched=(20, 10), few=(10,)),
+            {
+                "num_images": 4,
+                "num_val_images": 2,
+                "num_values": 3,
+                "max_extensions": 1,
+                "solver.max_iterations": 3,
+                "severity_encoder.num_train_images": 128,
+                "severity_encoder.batch_size": 32,
+            },
+            num_control_images=4,
+        ),
+        "desk": preset(
+            [*pairs((LDPS(),), FAMILIES[:2]), (PSLD(), FAMILIES[0])],
+            DESK,
+            {"num_images": 64, "num_val_images": 16, "num_values": 3, "max_extensions": 2},
+            num_control_images=64,
+        ),
+        "full": preset(
+            pairs(SOLVERS, FAMILIES),
+            FULL,
+            {"num_val_images": 16, "num_values": 3, "severity_encoder.num_train_images": 100_000},
+        ),
+        "paper": paper.preset(),
+    },
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    example=sections.example,
+    report=sections.SECTIONS,
+)

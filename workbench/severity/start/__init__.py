@@ -1,0 +1,43 @@
+"""Start rules: one a file, and the family of all."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from workbench.severity.start.base import ChoosesStart, Start, StartRule
+from workbench.severity.start.budget import Budget, Costs, Rows
+from workbench.severity.start.equal_cost import NAMES, Control, EqualCost, Spending, spend
+from workbench.severity.start.fixed import Fixed
+from workbench.severity.start.full import Full
+from workbench.severity.start.matched import Channel, Matched
+from workbench.severity.start.official import Official
+from workbench.severity.start.oracle import OracleGaussian, OracleVariance
+from workbench.severity.start.snr_match import SNRMatch, asked_of_encoder
+
+__all__ = [
+    "NAMES",
+    "AnyStart",
+    "Budget",
+    "Channel",
+    "ChoosesStart",
+    "Control",
+    "Costs",
+    "EqualCost",
+    "Fixed",
+    "Full",
+    "Matched",
+    "Official",
+    "OracleGaussian",
+    "OracleVariance",
+    "Rows",
+    "SNRMatch",
+    "Spending",
+    "Start",
+    "StartRule",
+    "asked_of_encoder",
+    "spend",
+]
+
+AnyStart = Annotated[
+    SNRMatch | Official | Fixed | Full | OracleVariance | OracleGaussian | EqualCost, Field(discriminator="kind")
+]

@@ -1,0 +1,144 @@
+"""Controls of a matched start: what is adapting to each image worth, at equal mean cost?
+
+A matched start differs from one timestep for all images in two ways: it adds only the noise that z_hat lacks, and it
+begins earlier for images that are harder. Each control takes one of these away and spends the same mean FLOPs on the
+same images, all networks included. Making costs equal takes no truth; what takes the truth is fitted on validation
+images.
+
+- `timestep`: one timestep for all images, with the noise of CCDF (arXiv 2112.05146).
+- `missing_noise`: one timestep for all images, each with the noise that it lacks: isolates the amount of noise.
+- `permuted`: matched to the variance of another image: the same starts, dealt out blindly.
+- `known_severity`: matched to the mean error variance at the image's true severity, which only a study knows; the mean
+  is that of validation images.
+
+What adapting is worth is what the matched start gains over the best of `timestep`, `permuted` and `known_severity`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field, field_validator
+
+from workbench import randomness
+from workbench.config import UserError
+from workbench.diffusion import Chain, diffuse
+from workbench.severity.start.base import Start, StartRule, all_from
+from workbench.severity.start.budget import Budget, Costs, Rows
+from workbench.severity.start.snr_match import SNRMatch
+from workbench.severity.variance import Evidence, Need, Variance
+from workbench.tensors import Latents, Scalars
+
+Control = Literal["timestep", "missing_noise", "permuted", "known_severity"]
+NAMES: Mapping[Control, str] = {
+    "timestep": "one timestep",
+    "missing_noise": "one timestep, missing noise",
+    "permuted": "permuted variances",
+    "known_severity": "known severity",
+}
+MAX_OFFSET_DB = 60.0
+"""The largest `offset_db` of a start rule, either way."""
+
+
+class EqualCost(StartRule):
+    """A control of `of`: a start that does not adapt as it does, and costs the same on average."""
+
+    kind: Literal["equal_cost"] = "equal_cost"
+    control: Control = Field("timestep", description="what is taken away from the matched start")
+    of: SNRMatch = Field(SNRMatch(), description="the matched start")
+    num_val_images: int = Field(128, ge=2, le=10**6, description="validation images that known_severity learns from")
+
+    @field_validator("of")
+    @classmethod
+    def _plain(cls, of: SNRMatch) -> SNRMatch:
+        if of.channel != "forward" or Need.RECALIBRATION in of.needs:
+            raise ValueError("a control is of a start with channel=forward, white noise and the variance as estimated")
+        return of
+
+    @property
+    def label(self) -> str:
+        """The control in words."""
+        return NAMES[self.control]
+
+    @property
+    def needs(self) -> Need:
+        """All that the matched start needs, where its own variance is asked for; else only an encoder that it has."""
+        return self.of.needs if self.control == "missing_noise" else self.of.needs & Need.VAR_HAT
+
+    def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
+        raise UserError("start.kind=equal_cost needs the cost of the start that it is set against: use it in studies")
+
+
+@dataclass(frozen=True)
+class Spending:
+    """A control that knows its budget: it chooses starts as a start rule does."""
+
+    control: EqualCost
+    budget: Budget
+
+    @property
+    def needs(self) -> Need:
+        """The control's."""
+        return self.control.needs
+
+    def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
+        """The start of each image."""
+        rule, budget = self.control.of, self.budget
+        if self.control.control == "timestep":
+            a = chain.alpha_bar[budget.position].expand(len(noise))
+            return all_from(diffuse(evidence.estimate.z_hat, noise, a), budget.position)
+        if self.control.control == "missing_noise":
+            return rule.begin(rule.source(evidence), evidence, chain, noise, position=budget.position)
+        dealt = Variance(budget.variance_of(evidence.measurement).to(noise))
+        return rule.replace(offset_db=budget.offset_db).begin(dealt, evidence, chain, noise)
+
+
+def spend(control: EqualCost, costs: Costs, chain: Chain, own: Rows, val: Rows | None, seed: int) -> Budget:
+    """The budget of a control, to the nearest step.
+
+    Args:
+        own: of the images that are restored, by the start that the control is set against.
+        val: of validation images; for `known_severity`.
+        seed: keys the permutation.
+    """
+    wanted = costs.steps(costs.matched if control.control == "missing_noise" else costs.plain)
+    match control.control:
+        case "timestep" | "missing_noise":
+            return Budget(position=len(chain) - min(max(1, round(wanted)), len(chain)))
+        case "permuted":
+            order = torch.randperm(len(own.ids), generator=randomness.generator(seed, "permuted"))
+            dealt = dict(zip(own.ids.tolist(), own.variance[order].tolist(), strict=True))
+            return Budget(offset_db=_offset(control.of, wanted, chain, own.variance), variances=dealt)
+        case "known_severity":
+            assert val is not None
+            looked_up = _by_severity(val.severity, val.true_variance)
+            assumed = torch.tensor(looked_up(own.severity.tolist()))
+            return Budget(offset_db=_offset(control.of, wanted, chain, assumed), by_severity=looked_up)
+
+
+def _offset(rule: SNRMatch, wanted: float, chain: Chain, variances: Scalars) -> float:
+    """The least offset in dB, instead of the rule's own, at which the mean NFE are those wanted."""
+
+    def mean_nfe(offset_db: float) -> float:
+        shifted = rule.replace(offset_db=offset_db)
+        position = shifted.position(variances.double()[:, None], chain).clamp(min=0)
+        return float((len(chain) - position).double().mean())
+
+    low, high = -MAX_OFFSET_DB, MAX_OFFSET_DB
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if mean_nfe(middle) >= wanted - 1e-6 else (middle, high)
+    return high
+
+
+def _by_severity(severities: Scalars, variances: Scalars) -> Callable[[Sequence[float]], Sequence[float]]:
+    """The mean of log variance as a monotone function of severity, linear between images and flat beyond them."""
+    import numpy as np
+    from scipy.optimize import isotonic_regression
+
+    order = severities.argsort()
+    levels, logs = severities[order].double().numpy(), variances[order].double().log().numpy()
+    rises = bool(np.corrcoef(levels, logs)[0, 1] >= 0)
+    means = isotonic_regression(logs, increasing=rises).x
+    return lambda wanted: np.exp(np.interp(wanted, levels, means)).tolist()

@@ -1,0 +1,62 @@
+"""CCDF: one noise level for all images."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workbench.config import ADDED_LATER, UserError
+from workbench.diffusion import Chain, diffuse
+from workbench.severity.start.base import Start, StartRule, first_at_or_below
+from workbench.severity.variance import Evidence
+from workbench.tensors import Latents
+
+
+class Fixed(StartRule):
+    """One noise level for all images: CCDF (arXiv 2112.05146), z_t = sqrt(a) z_hat + sqrt(1 - a) eps."""
+
+    kind: Literal["fixed"] = "fixed"
+    timestep: int = Field(
+        200, ge=0, le=100_000, description="where to begin; the first timestep of the chain at or below it is taken"
+    )
+    log_snr: float | None = Field(
+        None,
+        ge=-100,
+        le=100,
+        description="where to begin instead, ln(a / (1 - a)), for priors without timesteps too; the first level of the "
+        "chain at or above it is taken",
+        json_schema_extra=ADDED_LATER,
+    )
+
+    def check(self, num_timesteps: int, timesteps: Tensor) -> None:
+        """Refuse, before compute is spent, a timestep that the prior has not or one below which the chain has no step.
+
+        Args:
+            timesteps: those of the chain, descending.
+        """
+        if self.log_snr is not None:
+            return
+        if self.timestep >= num_timesteps:
+            raise UserError(f"start.timestep must lie below T = {num_timesteps}, got {self.timestep}")
+        if self.timestep < timesteps[-1]:
+            raise UserError(
+                f"start.timestep = {self.timestep} lies below {int(timesteps[-1])}, the last timestep of the grid of "
+                f"{len(timesteps)} steps: no step would be taken; begin earlier, or raise sampler.num_steps"
+            )
+
+    def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
+        batch = len(noise)
+        if self.log_snr is None:
+            self.check(len(chain.all_timesteps("start.timestep")), chain.time)
+            position = first_at_or_below(chain, torch.full((batch,), self.timestep))
+        else:
+            position = torch.full((batch,), self._first_at_or_above(self.log_snr, chain))
+        z = diffuse(evidence.estimate.z_hat, noise, chain.alpha_bar[position])
+        return Start(z, position, torch.zeros(batch, dtype=torch.bool))
+
+    def _first_at_or_above(self, log_snr: float, chain: Chain) -> int:
+        first = int((chain.snr.log() < log_snr).sum())
+        if first == len(chain):
+            raise UserError(f"start.log_snr = {log_snr:g} lies above the cleanest level of the chain")
+        return first

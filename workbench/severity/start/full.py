@@ -1,0 +1,17 @@
+"""No start at all: pure noise."""
+
+from typing import Literal
+
+from workbench.diffusion import Chain
+from workbench.severity.start.base import Start, StartRule, all_from
+from workbench.severity.variance import Evidence
+from workbench.tensors import Latents
+
+
+class Full(StartRule):
+    """The unaccelerated baseline: z_T ~ N(0, I), all steps of the chain."""
+
+    kind: Literal["full"] = "full"
+
+    def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
+        return all_from(noise, 0)

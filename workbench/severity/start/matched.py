@@ -1,0 +1,89 @@
+"""SNR matching: what all rules share that begin where the chain is as noisy as z_hat."""
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workbench.bounds import Decibels
+from workbench.diffusion import Chain
+from workbench.severity.start.base import Start, StartRule, with_fallback
+from workbench.severity.variance import Evidence, Need, Variance, VarianceSource
+from workbench.tensors import Latents
+
+Channel = Literal["forward", "mmse"]
+
+
+class Matched(StartRule):
+    """Begin at the cleanest level of the chain whose SNR is at or below that of z_hat.
+
+    Which quantity is z_hat's error independent of?
+    - `forward`: of z0 (the paper's reading, z_hat = z0 + e). Target SNR 1 / v;
+      z_t = sqrt(a) z_hat + sqrt(1 - a - a v) eps.
+    - `mmse`: of z_hat (what squared-error training gives, z_hat = E[z0 | y]). Then z_hat / (1 - v) is z0 plus noise
+      of variance v / (1 - v). Target SNR (1 - v) / v; z_t = sqrt(a) z_hat / (1 - v) + sqrt(1 - a - a v / (1 - v)) eps.
+      An uninformative y (v -> 1) begins from pure noise, as it should.
+
+    The target is divided by 10^(offset_db / 10). Under a negative offset z_hat is noisier than the start; the missing
+    (negative) noise variance is clamped at 0. Where no level is noisy enough: `full`, with a flag.
+    """
+
+    channel: Channel = Field("forward", description="what the error of z_hat is independent of: z0 or z_hat")
+    offset_db: Decibels = Field(0.0, description="how much noisier than matched to begin, in decibels")
+
+    @property
+    @abstractmethod
+    def source(self) -> VarianceSource:
+        """Whose variance is matched."""
+
+    @property
+    def needs(self) -> Need:
+        return self.source.needs
+
+    @property
+    def label(self) -> str:
+        """Whose variance is matched: in one study that is what rules differ in."""
+        return self.source.label
+
+    def channel_profile(self, evidence: Evidence) -> Tensor:
+        """The variance of each latent channel over the mean, (channel,); (1,) where all are taken to have the mean."""
+        return torch.ones(1, dtype=torch.float64)
+
+    def position(self, noise_variance: Tensor, chain: Chain) -> Tensor:
+        """The last position whose SNR is at or below the target; -1 where there is none, (batch,).
+
+        Args:
+            noise_variance: of z_hat as signal plus independent noise, (batch, channel).
+        """
+        # noise can be added to a channel and not taken away: the noisiest one says where to begin
+        target = 10 ** (-self.offset_db / 10) / noise_variance.amax(1)
+        # SNR ascends along the chain: the last position that is noisy enough
+        return (chain.snr[None] <= target[:, None]).sum(1) - 1
+
+    def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
+        return self.begin(self.source(evidence), evidence, chain, noise)
+
+    def begin(
+        self, variance: Variance, evidence: Evidence, chain: Chain, noise: Latents, position: int | None = None
+    ) -> Start:
+        """The start matched to `variance`; or from one position for all images, each with the noise that it lacks."""
+        v = variance.value.double().cpu()
+        by_channel = v[:, None] * self.channel_profile(evidence)
+        # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain
+        gain = torch.ones_like(by_channel) if self.channel == "forward" else 1 / (1 - by_channel).clamp(min=1e-12)
+        noise_variance = by_channel * gain
+        if position is None:
+            positions = self.position(noise_variance, chain)
+            fell_back = (positions < 0) | (by_channel.amax(1) >= 1) & (self.channel == "mmse")
+        else:
+            positions, fell_back = torch.full((len(v),), position), torch.zeros(len(v), dtype=torch.bool)
+        positions = positions.clamp(min=0)
+        a = chain.alpha_bar[positions][:, None]
+        missing = (1 - a - a * noise_variance).clamp(min=0)
+        signal, lacking = (c.sqrt()[:, :, None, None].to(noise) for c in (a * gain.square(), missing))
+        start = with_fallback(signal * evidence.estimate.z_hat + lacking * noise, positions, fell_back, noise)
+        distrusted = None if variance.distrusted is None else variance.distrusted.cpu()
+        return replace(start, variance=v, distrusted=distrusted)

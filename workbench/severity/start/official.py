@@ -1,0 +1,47 @@
+"""The start of the authors' own code."""
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from workbench.diffusion import Chain, diffuse
+from workbench.diffusion.noise_levels import snr
+from workbench.severity.start.base import Start, StartRule, first_at_or_below, with_fallback
+from workbench.severity.variance import Evidence, Need, own_variance
+from workbench.tensors import Latents, Scalars
+
+
+class Official(StartRule):
+    """The authors' rule: t = argmin |SNR_t - 1 / v| over all T, z = sqrt(1 - c v) z_hat + sqrt(c v) eps.
+
+    The first network evaluation is at t - 1, or where the grid ends above it, at its last timestep: the noise that was
+    added is to be taken away. Where c v >= 1 their square root is NaN: `full`, with a flag.
+    Kept so that published settings can be compared.
+
+    On a grid of all T this is their code, but for t = 0: they take no step from there. On a shorter grid (DDIM) it is
+    not. They look for the match among the timesteps of the grid and begin two places below it, with at least one step;
+    so on a grid of 500 of T = 1000 the first evaluation is some 3 to 5 timesteps below the match, here 1 or 2. Here the
+    match is over all T on any grid, and the noise that is added is the same.
+    """
+
+    kind: Literal["official"] = "official"
+
+    c: float = Field(1.2, gt=0, le=1000, description="factor on the variance; published settings use 1.0 to 1.2")
+
+    @property
+    def needs(self) -> Need:
+        return Need.VAR_HAT
+
+    def index(self, var: Scalars, alpha_bar: Tensor) -> Tensor:
+        """argmin over timesteps of |SNR_t - 1 / v|, (batch,) int64, given alpha_bar of all T."""
+        return (snr(alpha_bar)[None] - 1 / var.double().cpu()[:, None]).abs().argmin(1)
+
+    def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
+        var = own_variance(evidence.estimate)
+        position = first_at_or_below(chain, self.index(var, chain.all_timesteps("start official")) - 1)
+        position = position.clamp(max=len(chain) - 1)
+        noise_variance = self.c * var.double()
+        fell_back = (noise_variance >= 1).cpu()
+        z = diffuse(evidence.estimate.z_hat, noise, (1 - noise_variance).clamp(min=0))
+        return with_fallback(z, position, fell_back, noise)

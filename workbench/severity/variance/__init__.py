@@ -1,0 +1,41 @@
+"""The variance that a start is matched to: one source a file, and the family of those that a user can name."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from workbench.severity.variance.base import Evidence, Need, Variance, VarianceSource, own_variance
+from workbench.severity.variance.encoder import Encoder
+from workbench.severity.variance.fused import Fused
+from workbench.severity.variance.mahalanobis import Mahalanobis
+from workbench.severity.variance.max import Max
+from workbench.severity.variance.oracle import Oracle
+from workbench.severity.variance.recalibrated import AtRisk, Recalibrated
+from workbench.severity.variance.residual import Residual
+
+__all__ = [
+    "AnyVariance",
+    "AtRisk",
+    "Encoder",
+    "Evidence",
+    "Fused",
+    "Mahalanobis",
+    "Max",
+    "Need",
+    "Oracle",
+    "Recalibrated",
+    "Residual",
+    "Variance",
+    "VarianceSource",
+    "own_variance",
+]
+
+
+def _named(source: Any) -> Any:
+    """A plain name is the kind: `--start.variance=fused`."""
+    return {"kind": source} if isinstance(source, str) else source
+
+
+AnyVariance = Annotated[
+    Encoder | Residual | Max | Fused | Mahalanobis | Oracle, Field(discriminator="kind"), BeforeValidator(_named)
+]

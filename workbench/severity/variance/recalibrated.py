@@ -1,0 +1,74 @@
+"""A source on top of a recalibrated severity encoder: what it says of var_hat is said of what stands in for it.
+
+`encoder`, `fused` and `mahalanobis` answer var_hat v times a factor of at least 1, found by comparing v as it was
+predicted with the residual or with usual features. The factor applies to what stands in for v, which is the
+recalibrated variance or a bound r(v):
+
+    variance = source(v) r(v) / v
+
+So a bound stays one, up to the variance of 4 where raising ends (`severity.estimate.MAX_VARIANCE`).
+"""
+
+from dataclasses import replace
+from typing import ClassVar
+
+from pydantic import SerializeAsAny, model_validator
+
+from workbench.bounds import Probability
+from workbench.severity.calibration.recalibration import AnyRecalibration, Recalibration, Unchanged
+from workbench.severity.variance.base import Evidence, Need, Variance, VarianceSource, own_variance, required
+from workbench.tensors import Scalars
+
+
+class Recalibrated(VarianceSource):
+    """Another source, with the severity encoder's variance made right on average."""
+
+    kind: str = "recalibrated"
+    setting: ClassVar[str] = "recalibration"
+    of: SerializeAsAny[VarianceSource]
+    method: AnyRecalibration = Unchanged()
+
+    @model_validator(mode="after")
+    def _is_of_the_encoder(self) -> "Recalibrated":
+        if not self.of.scales_var_hat:
+            raise ValueError(
+                f"{self.setting} is about the severity encoder's variance, and {self.of.kind} is no multiple of it: "
+                "set variance=encoder, fused or mahalanobis"
+            )
+        return self
+
+    @property
+    def needs(self) -> Need:
+        return self.of.needs | Need.RECALIBRATION
+
+    @property
+    def label(self) -> str:
+        return self.of.label
+
+    @property
+    def asker(self) -> str:
+        return f"start.{self.setting}={self.method.kind}"
+
+    def __call__(self, evidence: Evidence) -> Variance:
+        answer, own = self.of(evidence), own_variance(evidence.estimate)
+        fit = required(evidence.recalibration, self.asker, Need.RECALIBRATION)
+        return replace(answer, value=answer.value * self.stand_in(fit, own) / own)
+
+    def stand_in(self, fit: Recalibration, var_hat: Scalars) -> Scalars:
+        """What takes var_hat's place."""
+        return fit.apply(var_hat)
+
+
+class AtRisk(Recalibrated):
+    """Another source, with the severity encoder's variance bounded: s2 exceeds it with at most this probability."""
+
+    kind: str = "at_risk"
+    setting: ClassVar[str] = "risk"
+    risk: Probability
+
+    @property
+    def asker(self) -> str:
+        return f"start.{self.setting}={self.risk}"
+
+    def stand_in(self, fit: Recalibration, var_hat: Scalars) -> Scalars:
+        return fit.bound(var_hat, self.risk)
