@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from workbench import randomness
 from workbench.config import UserError
-from workbench.diffusion import Prior, UNetRecipe, diffuse, load_prior
+from workbench.diffusion import UNetPrior, UNetRecipe, diffuse, load_prior
 
 PREDICTIONS = ["epsilon", "sample", "v_prediction"]
 TINY = UNetRecipe(block_out_channels=(16,), num_timesteps=50)
@@ -35,10 +35,10 @@ class StubUNet(nn.Module):
         return SimpleNamespace(sample=self.answer(z, timestep))
 
 
-def prior_that_answers(prediction: str, answer: Callable[[Tensor, Tensor], Tensor]) -> Prior:
+def prior_that_answers(prediction: str, answer: Callable[[Tensor, Tensor], Tensor]) -> UNetPrior:
     from diffusers import DDPMScheduler
 
-    return Prior(StubUNet(answer), DDPMScheduler(num_train_timesteps=50, prediction_type=prediction))
+    return UNetPrior(StubUNet(answer), DDPMScheduler(num_train_timesteps=50, prediction_type=prediction))
 
 
 def draws(num: int = 5) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,7 +155,7 @@ def test_betas_must_grow() -> None:
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prior, Path]:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[UNetPrior, Path]:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         prior = TINY.build(LATENT_SHAPE).eval()
@@ -165,7 +165,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prior, Path]:
 
 
 @pytest.fixture
-def folder(saved: tuple[Prior, Path], tmp_path: Path) -> Path:
+def folder(saved: tuple[UNetPrior, Path], tmp_path: Path) -> Path:
     """A copy of the saved prior, to damage."""
     import shutil
 
@@ -181,7 +181,7 @@ def edit(path: Path, **entries: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
-def test_round_trip_in_half_precision(saved: tuple[Prior, Path]) -> None:
+def test_round_trip_in_half_precision(saved: tuple[UNetPrior, Path]) -> None:
     prior, folder = saved
     loaded = load_prior(folder)
     assert not loaded.training
