@@ -29,6 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["WANDB_MODE"] = "disabled"
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["MPLBACKEND"] = "Agg"
+    os.environ["WORKBENCH_ALLOW"] = "optics,users_optics,broken_optics,no_such_module"
     if config.getoption("--typecheck"):
         from jaxtyping import install_import_hook
 

@@ -1,7 +1,7 @@
 """Factories of deepinv physics, sound and unsound, as a user would write them."""
 
 import torch
-from deepinv.physics import Blur, Downsampling, GaussianNoise, Inpainting, LinearPhysics, Physics, PoissonNoise
+from deepinv.physics import MRI, Blur, Downsampling, GaussianNoise, Inpainting, LinearPhysics, Physics, PoissonNoise
 from torch import Tensor
 
 
@@ -53,6 +53,32 @@ def masked_frequencies(severity: float, image_shape: tuple[int, int, int]) -> Li
         return torch.fft.ifft2(torch.complex(real, imaginary), norm="ortho").real
 
     return LinearPhysics(A=measure, A_adjoint=adjoint, img_size=image_shape)
+
+
+def kept_rows(severity: float, image_shape: tuple[int, int, int]) -> Tensor:
+    """(height, width): 1 in the rows of frequencies that are measured, from all down to every third."""
+    return (torch.arange(image_shape[1]) % (1 + round(2 * severity)) == 0).float()[:, None].expand(-1, image_shape[2])
+
+
+def mri(severity: float, image_shape: tuple[int, int, int], sigma: float = 0.1) -> MRI:
+    """Sound: complex images and frequencies as 2 channels, of which some rows are measured."""
+    mask = kept_rows(severity, image_shape)
+    return MRI(mask=mask, img_size=image_shape[1:], noise_model=GaussianNoise(sigma))
+
+
+def complex_mri(severity: float, image_shape: tuple[int, int, int], sigma: float = 0.1) -> LinearPhysics:
+    """Sound: the same frequencies as complex numbers; sigma is that of a complex value."""
+    mask, shifted = kept_rows(severity, image_shape), {"dim": (-2, -1)}
+
+    def measure(x: Tensor, **_: object) -> Tensor:
+        image = torch.fft.ifftshift(torch.complex(x[:, 0], x[:, 1]), **shifted)
+        return mask * torch.fft.fftshift(torch.fft.fft2(image, norm="ortho"), **shifted)
+
+    def adjoint(y: Tensor, **_: object) -> Tensor:
+        image = torch.fft.ifft2(torch.fft.ifftshift(mask * y, **shifted), norm="ortho")
+        return torch.view_as_real(torch.fft.fftshift(image, **shifted)).permute(0, 3, 1, 2)
+
+    return LinearPhysics(A=measure, A_adjoint=adjoint, img_size=image_shape, noise_model=GaussianNoise(sigma))
 
 
 def masked_gamma(severity: float, image_shape: tuple[int, int, int], seed: int) -> Physics:
@@ -149,10 +175,6 @@ def blind(severity: float) -> Physics:
 
 def infinite(severity: float) -> Physics:
     return Physics(A=lambda x, **_: x / 0)
-
-
-def complex_valued(severity: float) -> Physics:
-    return Physics(A=lambda x, **_: torch.fft.fft2(x))
 
 
 def in_parts(severity: float) -> Physics:

@@ -108,7 +108,10 @@ COMMANDS = {
     "runs is a file": (("show", *ROBUSTNESS, "--runs=file"), "file is no folder: name the runs folder by --runs"),
     "runs in markup": (("report", "--all", "--runs=file/[/]"), "the runs folder file/[/] is not writable (Not a direc"),
     "endless runs": (("study", *ROBUSTNESS, f"--runs={'x' * 300}"), "is not writable (File name too long)"),
-    "factory": (("run", *ROBUSTNESS, PHYSICS, "--degradation.factory=[red]x"), "'[red]x' names no function: write it"),
+    "factory": (
+        ("run", *ROBUSTNESS, PHYSICS, "--degradation.factory=[red]x"),
+        "'[red]x' names nothing in a module",
+    ),
     "settings": (
         ("run", *ROBUSTNESS, PHYSICS, "--degradation.factory=os:getcwd", '--degradation.settings={"a": 1e400}'),
         "--degradation.settings: the number 1e400 is too large",

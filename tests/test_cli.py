@@ -109,7 +109,7 @@ WORDS = {
     "study_of_run": (("run", "nonsense"), "unknown study 'nonsense'"),
     "study_of_show": (("show", "nonsense"), "unknown study 'nonsense'"),
     "study_of_report": (("report", "nonsense"), "unknown study 'nonsense'"),
-    "private_module": (("study", "_zoo_card"), "unknown study"),
+    "private_module": (("study", "_trivial"), "unknown study"),
     "preset": (("study", "robustness", "--preset", "nonsense"), "unknown preset 'nonsense'; there are: smoke, desk"),
     "preset_of_run": (("run", "robustness", "--preset=nonsense"), "unknown preset 'nonsense'"),
     "kind": (("study", "robustness", "--solver.kind=nonsense"), "unknown kind 'nonsense' for solver; there are: ldps"),

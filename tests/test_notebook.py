@@ -18,7 +18,7 @@ from workbench.config import UserError, parse_overrides
 from workbench.degradations import GaussianBlur, GivenPhysics
 from workbench.notebook import OpenStudy, load_restorer, open_study
 from workbench.reporting import Section, paragraph
-from workbench.restorer import Restored
+from workbench.restoration import Restored
 from workbench.results import StudyResults
 from workbench.severity.untrained import Untrained
 from workbench.solvers import LDPS, NoGuidance

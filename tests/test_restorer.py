@@ -1,7 +1,6 @@
 """The restorer on linear networks: what belongs to an image stays with it, and every evaluation is paid for."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -22,10 +21,11 @@ from workbench import randomness
 from workbench.config import UserError
 from workbench.diffusion import DDIM
 from workbench.measurement import Measurement
-from workbench.restorer import Restored, Restorer
+from workbench.restoration import Restored, Restorer
+from workbench.restoration.engine import LOOKAHEAD
+from workbench.restoration.record import Column
 from workbench.severity.start import Fixed, Full, Official, OracleVariance, SNRMatch, StartRule
 from workbench.solvers import LDPS, DecodeOnly, NoGuidance, Solver
-from workbench.solvers.engine import LOOKAHEAD
 
 SHAPE = (1, 8, 8)
 NUM_IMAGES = 11
@@ -63,10 +63,13 @@ def batches(size: int = 3, order: list[int] | None = None) -> Iterator[Measureme
         yield measurement().take(order[first : first + size])
 
 
+COLUMNS = ("ids", "x_hat", *(name for name, value in vars(Restored).items() if isinstance(value, Column)))
+
+
 def joined(parts: Iterator[Restored]) -> dict[str, Tensor]:
     """All that came out, by field, in the order of the ids."""
     results = list(parts)
-    whole = {f.name: torch.cat([getattr(part, f.name) for part in results]) for f in fields(Restored)}
+    whole = {name: torch.cat([getattr(part, name) for part in results]) for name in COLUMNS}
     order = whole["ids"].argsort()
     return {name: tensor[order] for name, tensor in whole.items()}
 
@@ -79,7 +82,7 @@ def test_every_field_has_the_image_first() -> None:
     assert whole["x_hat"].shape == (NUM_IMAGES, 1, 8, 8)
     assert whole["x_hat"].min() >= 0
     assert whole["x_hat"].max() <= 1
-    assert {tuple(whole[f.name].shape) for f in fields(Restored) if f.name not in ("x_hat", "z_hat")} == {(NUM_IMAGES,)}
+    assert {tuple(whole[name].shape) for name in COLUMNS if name not in ("x_hat", "z_hat")} == {(NUM_IMAGES,)}
     torch.testing.assert_close(whole["z_hat"], autoencoder.encode(m.y))
     torch.testing.assert_close(whole["var_hat"], variance(m.y))
     assert not any(tensor.requires_grad for tensor in whole.values())

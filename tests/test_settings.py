@@ -4,7 +4,7 @@ import pytest
 from cli_support import CommandLine
 
 from studies._autoencoders import AUTOENCODERS, prior_of
-from workbench import settings
+from workbench import families, settings
 from workbench.config import UserError
 from workbench.settings import load_settings, with_settings
 from workbench.stages.evaluate import Evaluate
@@ -87,12 +87,13 @@ def test_a_file_without_settings_is_refused(tmp_path: Path, text: str) -> None:
         load_settings(str(tmp_path / "some.json"))
 
 
-def test_settings_name_no_function_that_the_command_line_does_not(tmp_path: Path) -> None:
+def test_settings_name_no_function_that_is_not_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, named = tmp_path / "some.json", {"degradation.factory": "harmful:make"}
     path.write_text(
         '{"settings": {"degradation.kind": "deepinv", "degradation.factory": "harmful:make"}, "provenance": {}}'
     )
-    with pytest.raises(UserError, match=r"names the function 'harmful:make', which is not imported from stored text"):
+    with pytest.raises(UserError, match=r"names 'harmful:make', which is not imported unless its module is allowed"):
         with_settings({"preset-settings": str(path)})
+    monkeypatch.setattr(families, "_allowed", {"harmful"})
     found = with_settings({"preset-settings": str(path), **named})
     assert found == {"degradation.kind": "deepinv", **named}

@@ -153,8 +153,8 @@ def test_unknown_names_list_what_there_is(study: Study) -> None:
         study.cells("dsk")
     with pytest.raises(UserError, match=r"unknown study 'robust'; there are: .*robustness.*zoo"):
         load_study("robust")
-    with pytest.raises(UserError, match="unknown study '_zoo_card'"):
-        load_study("_zoo_card")
+    with pytest.raises(UserError, match="unknown study '_trivial'"):
+        load_study("_trivial")
 
 
 @pytest.mark.parametrize("name", study_names())

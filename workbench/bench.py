@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from workbench.metrics import psnr
-from workbench.restorer import Restored
+from workbench.restoration import Restored
 from workbench.solvers import Step
 from workbench.solvers.base import middle_step
 from workbench.stages.base import Runtime, ensure_all

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args, get_origin
 
@@ -197,6 +198,12 @@ def kind_of(member: type[Config]) -> str:
     return str(member.model_fields["kind"].default)
 
 
+def external_kinds() -> dict[str, type[Config]]:
+    """The members from outside that are defined, by their kind MODULE:CLASS; see workbench/families.py."""
+    with_kind = {kind_of(cls): cls for cls in _below(Config) if "kind" in cls.model_fields}
+    return {kind: cls for kind, cls in with_kind.items() if ":" in kind and cls.__module__ in sys.modules}
+
+
 def _changes(path: str, here: Any, there: Any, plain_there: Any) -> Iterator[tuple[str, Any]]:
     """(path, value) of what `replace` must put in place: of another member its kind and what is not its default."""
     if here == there:
@@ -296,6 +303,12 @@ def _counts(info: FieldInfo, value: Any) -> bool:
             return True
 
 
+def _below(cls: type[Config]) -> Iterator[type[Config]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _below(sub)
+
+
 def _configs_in(annotation: Any) -> Iterator[type[Config]]:
     if isinstance(annotation, type) and issubclass(annotation, Config):
         yield annotation
@@ -315,7 +328,8 @@ def _member_at(cls: type[Config], tree: Any, path: tuple[Any, ...]) -> type[Conf
         candidates = members(cls.model_fields[name].annotation)
         kind = tree.get("kind") if isinstance(tree, dict) else None
         named = [c for c in candidates if "kind" in c.model_fields and kind_of(c) == kind]
-        chosen = named or list(candidates[:1])
+        outside = external_kinds().get(str(kind))
+        chosen = named or [outside or candidates[0]] if candidates else []
         if not chosen:
             return None
         cls = chosen[0]

@@ -47,8 +47,11 @@ class Goal:
         """Refuse a metric that would be absent from the rows.
 
         Raises:
-            UserError: if LPIPS is asked for and its weights are not here.
+            UserError: for a figure that no metric of the cell gives, or LPIPS without its weights.
         """
+        given = [name for metric in cell.metrics for name in metric.columns]
+        if self.quality not in given:
+            raise UserError(f"{self.quality} cannot be tuned for: the cell's metrics give {', '.join(given)}")
         if self.quality == "lpips" and isinstance(lpips := load_lpips(cell.lpips), Absent):
             raise UserError(f"LPIPS cannot be tuned for: {lpips.reason}")
 

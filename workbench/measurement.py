@@ -1,4 +1,11 @@
-"""A batch of measurements: y and all that belongs to each of its images."""
+"""A batch of measurements: y and all that belongs to each of its images.
+
+One rule for complex measurements (MRI, interferometry): y is real, and a complex y of shape (batch, ...) is carried as
+`as_real` makes it, (batch, ..., 2) with real and imaginary part. Both parts count as entries: norms and inner products
+are those of the complex values, `num_observed` counts two for each complex value, and `noise_std` is the standard
+deviation of each part, as deepinv's MRI has it, whose y is real with the two parts as channels. (deepinv's
+GaussianNoise on a torch complex tensor means the complex value: sigma / sqrt(2) for each part.)
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -18,9 +25,9 @@ class Measurement:
     remembered the last ones would fail on a subset of the batch.
 
     Attributes:
-        y: the measurement, on the scale of [0, 1] images.
+        y: the measurement, on the scale of [0, 1] images; real (see the module for complex ones).
         ids: content hashes of the images; they key every later draw.
-        noise_std: standard deviation of the noise in y, per image, on [0, 1].
+        noise_std: standard deviation of the noise in each entry of y, per image, on [0, 1].
         params: per-image operator parameters by name (a blur kernel, a mask ...).
         observed: 1 where y was measured and 0 where it is only padding or dropped, broadcastable to y; None: all of y.
         severity: the true level in [0, 1]; None where it is not known (a user's own measurement).
@@ -36,6 +43,8 @@ class Measurement:
     view: Images | None = None
 
     def __post_init__(self) -> None:
+        if self.y.is_complex():
+            raise ValueError("measurement.y is complex: carry it as workbench.measurement.as_real makes it")
         for name, tensor in self._tensors().items():
             if tensor.shape[:1] != self.y.shape[:1]:
                 raise ValueError(f"measurement.{name} has {tuple(tensor.shape)}, expected {len(self)} images first")
@@ -51,6 +60,10 @@ class Measurement:
         """y - prediction, zero where y was not observed."""
         difference = self.y - prediction
         return difference if self.observed is None else difference * self.observed
+
+    def residual_rms(self, prediction: Measurements) -> Scalars:
+        """Root mean square of y - prediction over the observed entries, per image."""
+        return (self.residual(prediction).flatten(1).square().sum(1) / self.num_observed()).sqrt()
 
     def num_observed(self) -> Scalars:
         """How many entries of y were observed, per image."""
@@ -102,3 +115,8 @@ class Measurement:
     def with_params(self, **params: Tensor) -> Self:
         """A copy with operator parameters added or changed."""
         return replace(self, params={**self.params, **params})
+
+
+def as_real(y: Tensor) -> Measurements:
+    """A complex y, (batch, ...), as real and imaginary part, (batch, ..., 2); a real y as it is."""
+    return torch.view_as_real(y.resolve_conj()) if y.is_complex() else y

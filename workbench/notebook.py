@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from workbench.degradations import Degradation
     from workbench.reporting import Section
-    from workbench.restorer import Restorer
+    from workbench.restoration import Restorer
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.catalogue import folder_name
 from workbench.config import UserError
 from workbench.digests import DIGESTS, checked, write_digests
 from workbench.files import whole, write_whole
@@ -51,7 +52,7 @@ def reference_root() -> Path:
 
 def find_reference(name: str, preset: str) -> "Reference | None":
     """The reference results of a study's preset, if there are any."""
-    folder = reference_root() / name / preset
+    folder = reference_root() / folder_name(name) / preset
     # with digests alone, it has lost its cells: to compute them anew unasked would take hours
     is_there = any((folder / name).is_file() for name in (CELLS, DIGESTS))
     return Reference(folder) if is_there else None
@@ -64,7 +65,7 @@ def reference_folders() -> list[Path]:
 
 def shipped_presets(name: str) -> list[str]:
     """The presets of a study that have reference results."""
-    return sorted(path.parent.name for path in (reference_root() / name).glob(f"*/{CELLS}"))
+    return sorted(path.parent.name for path in (reference_root() / folder_name(name)).glob(f"*/{CELLS}"))
 
 
 @dataclass(frozen=True)

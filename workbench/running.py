@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.catalogue import folder_name
 from workbench.config import UserError, digest
 from workbench.digests import checked
 from workbench.files import locked, whole, write_whole
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def study_folder(runtime: Runtime, name: str, preset: str, overrides: Mapping[str, Any]) -> Path:
     """Where a study's results lie; overrides give it a folder of its own."""
     suffix = f"-{digest(dict(overrides), 6)}" if overrides else ""
-    return runtime.root / "studies" / name / f"{preset}{suffix}"
+    return runtime.root / "studies" / folder_name(name) / f"{preset}{suffix}"
 
 
 def made(folder: Path) -> Path:
@@ -268,7 +269,7 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
     axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
     command = command_of(plan.name, plan.preset, plan.overrides)
     return StudyResults(
-        plan.name,
+        folder_name(plan.name),
         plan.preset,
         plan.question,
         command,

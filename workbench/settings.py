@@ -12,13 +12,12 @@ from pydantic import JsonValue, ValidationError
 
 from workbench.config import Config, UserError
 from workbench.digests import checked
+from workbench.families import refuse_unnamed
 from workbench.foreign import readable, reason
 from workbench.places import at_home
 
 PRESETS = Path(__file__).with_name("presets")
 FLAG = "preset-settings"
-FUNCTION = "factory"
-"""The field by which a config names a function, whose module is imported when the config is read."""
 
 
 class Settings(Config):
@@ -37,49 +36,16 @@ def with_settings(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Overrides in which `preset-settings`, if it is there, is replaced by those settings; the other overrides win.
 
     Raises:
-        UserError: for a name that there is not, or a file that holds no settings, or settings that name a function
-            which the overrides do not.
+        UserError: for a name that there is not, or a file that holds no settings, or settings that name what is in a
+            module which is not allowed.
     """
     given = dict(overrides)
     name = given.pop(FLAG, None)
     if name is None:
         return given
     settings = load_settings(str(name)).settings
-    refuse_functions(settings, given, str(name))
+    refuse_unnamed(settings, str(name))
     return {**settings, **given}
-
-
-def functions_in(tree: Any, path: str = "") -> dict[str, str]:
-    """The functions that overrides name, by the paths at which they do."""
-    if isinstance(tree, Mapping):
-        found: dict[str, str] = {}
-        for name, value in tree.items():
-            inner = f"{path}.{name}".removeprefix(".")
-            named = str(name).rpartition(".")[2] == FUNCTION
-            found |= {inner: str(value)} if named else functions_in(value, inner)
-        return found
-    inner_trees = enumerate(tree) if isinstance(tree, list | tuple) else ()
-    return {at: name for number, item in inner_trees for at, name in functions_in(item, f"{path}.{number}").items()}
-
-
-def refuse_functions(stored: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:
-    """Refuse overrides from a file, which may be someone else's, to import a module that the user has not named.
-
-    Args:
-        stored: the overrides.
-        given: those of this process's own command line.
-        where: what the file is, in words.
-
-    Raises:
-        UserError: if they name a function that these do not.
-    """
-    named = set(functions_in(given).values())
-    for path, name in functions_in(stored).items():
-        if name not in named:
-            raise UserError(
-                f"{where} names the function {name[:200]!r}, which is not imported from stored text: "
-                f"if you trust it, add --{path}={name[:200]}"
-            )
 
 
 def load_settings(name: str) -> Settings:

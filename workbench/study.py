@@ -5,18 +5,22 @@ searches the fields named in `search`, and `sweep` has W&B search them; a notebo
 """
 
 import importlib
+import importlib.util
 import itertools
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar
 
-from workbench.catalogue import module_of, study_names
+from workbench.catalogue import import_folder, is_path, is_users, module_of, study_names
 from workbench.config import Config, UnknownFieldError, UserError, as_override, plain
+from workbench.families import allow, attempt, flags
 from workbench.results import Cell, StudyResults
 from workbench.stages.base import Runtime, Stage
 
@@ -262,21 +266,55 @@ class _Unused:
 
 
 def load_study(name: str) -> tuple[Study, str]:
-    """The study of that name and its docstring.
+    """A study and its docstring: one of ours by its name, or the user's by its file's path or its module's dotted name.
+
+    This imports, and so runs, the study: its name must come from the user, never from a file.
 
     Raises:
         UserError: if there is none; the message lists those there are.
     """
-    names = study_names()
-    if name not in names:
+    if is_users(name):
+        module = _users_module(name)
+    elif name in (names := study_names()):
+        module = _imported(name)
+    else:
         raise UserError(f"unknown study {name!r}; there are: {', '.join(names)}")
+    return module.study, (module.__doc__ or "").strip()
+
+
+def _users_module(name: str) -> ModuleType:
+    """The module of a study of the user's, in which everything may be named.
+
+    Raises:
+        UserError: if there is none, another module has its name, it fails, or it defines no study.
+    """
+    module_name = module_of(name)
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise UserError(f"{name} cannot be imported: {module_name!r} is no name of a Python module")
+    if is_path(name):
+        if not Path(name).is_file():
+            raise UserError(f"there is no file {name}")
+        folder = str(import_folder(name))
+        if folder not in sys.path:
+            sys.path.append(folder)  # last, as nothing in it is to stand in for a library
+        importlib.invalidate_caches()
+        spec = attempt(f"cannot find {module_name}", lambda: importlib.util.find_spec(module_name))
+        if spec is None or spec.origin is None or Path(spec.origin).resolve() != Path(name):
+            raise UserError(f"{name} cannot be imported as {module_name}: that is another module; rename the file")
+    module = attempt(f"cannot import {module_name}", lambda: _imported(name))
+    if not isinstance(getattr(module, "study", None), Study):
+        raise UserError(f"{name} defines no study: an object `study` of workbench.study.Study")
+    allow(module_name)
+    return module
+
+
+def _imported(name: str) -> ModuleType:
     try:
-        module = importlib.import_module(module_of(name))
+        return importlib.import_module(module_of(name))
     except UserError:
         raise
     except ValueError as error:  # Optuna refuses a distribution whose bounds are reversed
         raise UserError(f"study {name!r} is not sound: {str(error).splitlines()[0]}") from error
-    return module.study, (module.__doc__ or "").strip()
 
 
 def base_cell(name: str, preset: str, overrides: Mapping[str, Any]) -> Stage:
@@ -309,5 +347,6 @@ def label(value: Any) -> str:
 
 def command_of(name: str, preset: str, overrides: Mapping[str, Any]) -> str:
     """The command that runs the study."""
-    flags = itertools.starmap(as_override, overrides.items())
-    return " ".join(["python -m workbench study", name, f"--preset {preset}", *map(shlex.quote, flags)])
+    settings = itertools.starmap(as_override, overrides.items())
+    words = map(shlex.quote, [*settings, *flags()])
+    return " ".join(["python -m workbench study", shlex.quote(name), f"--preset {preset}", *words])

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from workbench import families
+from workbench.catalogue import folder_name
 from workbench.config import UserError, as_override, overrides_between, require_range
 from workbench.goal import FEWEST, MAX_TRIALS, Goal, evaluation_of, images_of, on_validation
 from workbench.stages.base import Stage
@@ -69,8 +71,9 @@ def sweep_configs(
     Raises:
         UserError: for a search, overrides or options that cannot be.
     """
+    stem = folder_name(name)
     return {
-        re.sub(r"[^\w.-]+", "-", f"{name}-{task.name}") + ".yaml": _sweep_config(name, preset, task, options)
+        re.sub(r"[^\w.-]+", "-", f"{stem}-{task.name}") + ".yaml": _sweep_config(name, preset, task, options)
         for task in study.tasks(preset, overrides)
     }
 
@@ -120,7 +123,8 @@ def _sweep_config(name: str, preset: str, task: Task, options: Options) -> dict[
     base = base_cell(name, preset, {})
     flags = overrides_between(base, trial)
     assert base.replace(flags) == trial
-    command = ["python", "-m", "workbench", "run", name, f"--preset={preset}", *map(as_override, flags, flags.values())]
+    settings = [*map(as_override, flags, flags.values()), *families.flags()]
+    command = ["python", "-m", "workbench", "run", name, f"--preset={preset}", *settings]
     metrics = [
         {"name": f"{trial.split}/{column}", "goal": direction}
         for column, direction in zip(options.goal.columns, options.goal.directions, strict=True)

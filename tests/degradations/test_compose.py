@@ -79,7 +79,7 @@ def test_one_part_is_that_part(part: Degradation) -> None:
     alone = part.replace(noise_std=0.0)
     torch.testing.assert_close(compose.A(x, measured.params), alone.A(x, own))
     torch.testing.assert_close(measured.noise_std, alone.noise_level(severity))
-    expected = alone.received(measured.y, severity, ids, own)
+    expected = alone.received(measured.y, severity, ids, own, measured.observed)
     assert (measured.observed is None) == (expected.observed is None)
     if expected.observed is not None:
         assert torch.equal(measured.observed, expected.observed)
@@ -151,7 +151,7 @@ def test_noise_of_a_measurement_does_not_need_the_truth() -> None:
     """A user's own y gets the noise level that `measure` states."""
     x, severity, ids = batch()
     measured = Compose().measure(x, severity, ids, 0)
-    received = Compose().received(measured.y, severity, ids, measured.params)
+    received = Compose().received(measured.y, severity, ids, measured.params, measured.observed)
     assert torch.equal(received.noise_std, measured.noise_std)
     assert (measured.noise_std[1:] > 0.05).all()
     assert measured.noise_std[0] == pytest.approx(0.05)

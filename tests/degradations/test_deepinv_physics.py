@@ -13,12 +13,13 @@ import pytest
 import torch
 from cli_support import Trained
 from deepinv.physics import Inpainting
+from given_y import given
 from torch import Tensor
 
 from workbench.config import Config, UserError, parse_overrides
 from workbench.degradations import AnyDegradation, DeepinvPhysics, GaussianBlur, GivenPhysics, RandomInpainting
 from workbench.notebook import load_restorer
-from workbench.restorer import Restored
+from workbench.restoration import Restored
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS, Evaluate
 
@@ -122,10 +123,10 @@ def test_config_goes_through_json_and_overrides() -> None:
     ("fields", "message"),
     [
         ({}, "degradation.factory: field required"),
-        ({"factory": "defocus"}, "write it as MODULE:FUNCTION"),
-        ({"factory": ":defocus"}, "write it as MODULE:FUNCTION"),
+        ({"factory": "defocus"}, "write it as MODULE:NAME"),
+        ({"factory": ":defocus"}, "write it as MODULE:NAME"),
         ({"factory": "no_such_module:f"}, "cannot import no_such_module"),
-        ({"factory": "optics:nothing"}, "optics has no function nothing"),
+        ({"factory": "optics:nothing"}, "optics has no nothing"),
         ({"factory": "optics:NOT_CALLABLE"}, "optics:NOT_CALLABLE is no function"),
         ({"factory": "optics:wrong_way_back.<locals>.Flat"}, "move it out"),
         ({"factory": "optics:defocus", "settings": {"radius": 3}}, "unexpected keyword argument 'radius'"),
@@ -172,8 +173,7 @@ UNSOUND = {
     "counting": "its noise model is PoissonNoise",
     "clipping": "its sensor_model would be left out",
     "infinite": "is not finite",
-    "complex_valued": "must be one real tensor, image first, got a complex64 tensor of 2 x 1 x 16 x 16",
-    "in_parts": "must be one real tensor, image first, got a TensorList",
+    "in_parts": "must be one real or complex tensor, image first, got a TensorList",
     "no_physics": "expected a deepinv.physics.Physics, got a int",
     "failing": "fails at severity 0: KeyError: 'calibration'",
 }
@@ -243,7 +243,7 @@ def test_dropped_entries_are_not_observed(factory: str) -> None:
     assert torch.equal(measured.observed, torch.cat(masks))
     filling = measured.y[measured.observed == 0]
     assert (filling == float(factory == "pasted_over")).all(), "noise is not added to them"
-    y, lines = operator.given_measurement(measured.y, measured.params)
+    y, lines = given(operator, measured.y, measured.params)
     assert lines == []
     assert torch.equal(y, measured.y)
     assert torch.equal(measured.num_observed(), torch.cat(masks).sum((1, 2, 3)))
@@ -347,7 +347,7 @@ def test_deepinvs_inpainting_restores_as_the_workbenchs_own(tmp_path: Path) -> N
     y = params["mask"] * (x + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
     physics = Inpainting(img_size=shape, mask=params["mask"][0])
     restorer = load_restorer(own, encoder="none", runs=tmp_path, overrides={"sampler.num_steps": 10})
-    expected = restorer.restore_all(own.received(y, severity, ids, params))
+    expected = restorer.restore_all(own.given_measurement(y, severity, ids, params)[0])
 
     def restored(**fields: Any) -> Restored:
         given = GivenPhysics(physics=physics, **fields)

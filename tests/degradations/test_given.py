@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from examples import EVERY
+from given_y import given
 from PIL import Image
 from torch import Tensor
 
@@ -262,7 +263,7 @@ def test_a_refusal_knows_its_images() -> None:
 def test_a_measurement_of_the_workbench_passes_also_in_8_bits(degradation: Degradation, channels: int) -> None:
     measurement = measured(degradation, channels)
     for y in (measurement.y, in_8_bits(measurement.y)):
-        taken, lines = degradation.given_measurement(y, measurement.params)
+        taken, lines = given(degradation, y, measurement.params)
         assert lines == []
         assert torch.equal(taken, y)
 
@@ -281,7 +282,7 @@ def test_one_filling_of_dropped_pixels_becomes_zero(operator: Degradation, filli
     measurement = measured(operator)
     observed = measurement.observed
     assert observed is not None
-    y, lines = operator.given_measurement(in_8_bits(measurement.y + filling * (1 - observed)), measurement.params)
+    y, lines = given(operator, in_8_bits(measurement.y + filling * (1 - observed)), measurement.params)
     assert torch.equal(y, in_8_bits(measurement.y) * observed)
     num_filled = int((observed == 0).flatten(1).any(1).sum())
     expected = f"throughout where the mask drops, in {num_filled} of {NUM_IMAGES} images: set to 0"
@@ -296,14 +297,14 @@ def test_a_mask_that_contradicts_y_is_refused(operator: Degradation) -> None:
     never, inverted = truth(), {**measurement.params, name: 1 - mask}
     another = {**measurement.params, name: mask.flip(3)}
     with pytest.raises(ImagesError, match=r"^images .*: y is not zero where the mask drops \(in .*multiply it by the"):
-        operator.given_measurement(never, measurement.params)
+        given(operator, never, measurement.params)
     with pytest.raises(ImagesError, match="y is not zero where the mask drops") as refusal:
-        operator.given_measurement(truth() * mask, another)
+        given(operator, truth() * mask, another)
     assert "inverted:" not in str(refusal.value)
     strong = slice(NUM_IMAGES // 2, None)  # where the mask drops enough pixels
     taken = {key: value[strong] for key, value in inverted.items()}
     with pytest.raises(ImagesError, match=r"but zero elsewhere, as if inverted: if the mask is inverted, give 1 - m"):
-        operator.given_measurement((truth() * mask)[strong], taken)
+        given(operator, (truth() * mask)[strong], taken)
 
 
 def test_counts_are_those_of_the_pixels() -> None:
@@ -312,16 +313,16 @@ def test_counts_are_those_of_the_pixels() -> None:
     y = mask.clone()
     y[1, 0, 0, :3] = torch.tensor([0.2, 0.6, 0.9])
     with pytest.raises(ImagesError, match=r"^image 1 \(counted from 0\): y is not zero .* \(in 3 of 4 values there\)"):
-        RandomInpainting().given_measurement(y, {"mask": mask})
+        given(RandomInpainting(), y, {"mask": mask})
 
 
 def test_super_resolution_wants_the_small_picture() -> None:
     measurement = measured(SuperResolution())
     assert measurement.view is not None
     with pytest.raises(ImagesError, match=r"y is not zero beyond the low-resolution image .*before it was enlarged"):
-        SuperResolution().given_measurement(measurement.view, measurement.params)
+        given(SuperResolution(), measurement.view, measurement.params)
     filled = measurement.y + 1 - SuperResolution().observed(measurement.params)
-    y, (line,) = SuperResolution().given_measurement(filled, measurement.params)
+    y, (line,) = given(SuperResolution(), filled, measurement.params)
     assert "throughout beyond the low-resolution image" in line
     torch.testing.assert_close(y, measurement.y)
 
@@ -332,10 +333,10 @@ def test_y_is_finite_and_on_the_scale_of_unit_images(degradation: Degradation) -
     broken = measurement.y.clone()
     broken[4, 0, 0, 0] = torch.nan
     with pytest.raises(ImagesError, match=r"^image 4 \(counted from 0\): .*y holds values that are not finite"):
-        degradation.given_measurement(broken, measurement.params)
+        given(degradation, broken, measurement.params)
     if not isinstance(degradation, DeepinvPhysics):  # whose values may be on any scale
         with pytest.raises(ImagesError, match="divide it, by 255"):
-            degradation.given_measurement(255 * measurement.y, measurement.params)
+            given(degradation, 255 * measurement.y, measurement.params)
 
 
 def test_a_degradation_without_parameters_takes_none() -> None:
@@ -362,7 +363,7 @@ def arrays(path: Path) -> Mapping[str, Any]:
 def test_cases_that_went_wrong() -> None:
     def said(operator: Degradation, y: Tensor, path: str) -> list[str]:
         params, lines = operator.given_parameters(arrays(CASES / path), (1, 32, 32))
-        return lines + operator.given_measurement(y, params)[1]
+        return lines + given(operator, y, params)[1]
 
     masked, blurred = pictures(CASES / "mask255"), pictures(CASES / "kernels" / "in")
     assert said(RandomInpainting(), masked, "mask255/mask_ok.npz") == []

@@ -19,7 +19,7 @@ def test_it_solves_the_normal_equations(degradation: Degradation) -> None:
     ids = torch.arange(3)
     measurement = degradation.measure(x, torch.tensor([0.1, 0.5, 0.9]), ids, 0)
     params, mask = dict(measurement.params), measurement.observed
-    solution = pseudo_inverse(degradation, measurement.y, measurement)
+    solution = pseudo_inverse(degradation, measurement)
     of_ones = degradation.A(torch.ones_like(x), params) * (1 if mask is None else mask)
     grey = (of_ones * measurement.y).flatten(1).sum(1) / of_ones.square().flatten(1).sum(1)
     grey = grey.reshape(-1, 1, 1, 1)
@@ -37,7 +37,7 @@ def test_noise_alone_is_shrunk_towards_grey() -> None:
     variance = measurement.noise_std.square()
     weight = IMAGE_STD**2 / (IMAGE_STD**2 + variance)
     expected = weight * measurement.y + (1 - weight) * measurement.y.mean()
-    torch.testing.assert_close(pseudo_inverse(degradation, measurement.y, measurement), expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(pseudo_inverse(degradation, measurement), expected, rtol=0, atol=1e-3)
 
 
 def test_grey_is_found_whatever_the_operators_gain() -> None:
@@ -46,6 +46,7 @@ def test_grey_is_found_whatever_the_operators_gain() -> None:
     mask = (torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     degradation = GaussianNoise(noise_std=0.0)
     measurement = degradation.measure(x, torch.zeros(1), torch.arange(1), 0)
+    measurement = degradation.with_values(measurement, 3 * mask * x)
 
     class Tripling(GaussianNoise):
         def A(self, x: torch.Tensor, params: Params) -> torch.Tensor:
@@ -54,18 +55,18 @@ def test_grey_is_found_whatever_the_operators_gain() -> None:
         def A_adjoint(self, y: torch.Tensor, params: Params) -> torch.Tensor:
             return 3 * mask * y
 
-    torch.testing.assert_close(pseudo_inverse(Tripling(), 3 * mask * x, measurement), x, rtol=0, atol=1e-3)
+    torch.testing.assert_close(pseudo_inverse(Tripling(), measurement), x, rtol=0, atol=1e-3)
 
 
 def test_a_smaller_measurement_becomes_an_image() -> None:
     x = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     degradation = SuperResolution()
     measurement = degradation.measure(x, torch.tensor([0.2, 1.0]), torch.arange(2), 0)
-    assert pseudo_inverse(degradation, measurement.y, measurement).shape == x.shape
+    assert pseudo_inverse(degradation, measurement).shape == x.shape
 
 
 def test_a_nonlinear_operator_is_refused() -> None:
     x = torch.rand(1, 1, SIZE, SIZE)
     measurement = JPEG().measure(x, torch.tensor([0.5]), torch.arange(1), 0)
     with pytest.raises(UserError, match="jpeg is not linear"):
-        pseudo_inverse(JPEG(), measurement.y, measurement)
+        pseudo_inverse(JPEG(), measurement)

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from given_y import given
 
 from workbench.config import UserError
 from workbench.degradations import RandomInpainting
@@ -87,23 +88,23 @@ def test_a_given_y_may_hold_noise_where_zeros_were_measured() -> None:
     x, severity, ids = 0.3 + 0.5 * torch.rand(4, 1, 32, 32), torch.full((4,), 0.6), torch.arange(4)
     as_zeros, excluded = RandomInpainting(dropped="as_zeros"), RandomInpainting()
     measurement = as_zeros.measure(x, severity, ids, 1)
-    y, lines = as_zeros.given_measurement(measurement.y, measurement.params)
+    y, lines = given(as_zeros, measurement.y, measurement.params)
     assert torch.equal(y, measurement.y)
     assert lines == []
     with pytest.raises(UserError, match="y is not zero where the mask drops"):
-        excluded.given_measurement(measurement.y, measurement.params)
+        given(excluded, measurement.y, measurement.params)
     # a white filling has one reading, and the other images keep their noise
     mask = measurement.params["mask"]
     white = measurement.y.clone()
     white[1:2] = white[1:2].where(mask[1:2] == 1, 1.0)
-    y, (line,) = as_zeros.given_measurement(white, measurement.params)
+    y, (line,) = given(as_zeros, white, measurement.params)
     assert line == "y is not zero but 1 throughout where the mask drops, in 1 of 4 images: set to 0"
     assert (y[1:2][mask[1:2] == 0] == 0).all()
     assert torch.equal(y[2:], measurement.y[2:])
     with pytest.raises(UserError, match="y is not zero where the mask drops"):
-        as_zeros.given_measurement(x, measurement.params)  # never masked
+        given(as_zeros, x, measurement.params)  # never masked
     with pytest.raises(UserError, match="as if inverted"):
-        as_zeros.given_measurement(x * mask, {"mask": 1 - mask})
+        given(as_zeros, x * mask, {"mask": 1 - mask})
 
 
 def test_the_default_leaves_the_identity_alone() -> None:

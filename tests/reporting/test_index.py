@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from workbench import families
 from workbench.config import UserError
 from workbench.reporting.index import SUMMARY, Summary, recipe_of
 from workbench.reporting.publish import report_all
@@ -43,22 +44,24 @@ def test_a_stored_command_imports_nothing(flag: str, tmp_path: Path, trace: Path
     assert not trace.exists()
     assert "harmful" not in sys.modules
     assert (folder / "report" / "index.html").read_text() == "the page as it came"
-    assert "names the function &#39;harmful:make&#39;, which is not imported from stored text" in index.read_text()
+    assert "names &#39;harmful:make&#39;, which is not imported unless its module is allowed" in index.read_text()
 
 
-def test_what_the_command_line_names_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("allowing", ["", " --allow=harmful"])
+def test_what_is_allowed_is_imported(allowing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = "--degradation.kind=deepinv --degradation.factory=harmful:make"
-    folder = results_folder(tmp_path, f"python -m workbench study robustness --preset smoke {flags}")
+    folder = results_folder(tmp_path, f"python -m workbench study robustness --preset smoke {flags}{allowing}")
+    with pytest.raises(UserError, match="if you trust it, add --allow harmful"):
+        recipe_of(folder)
+    monkeypatch.setattr(families, "_allowed", {"harmful"})
     expected = {"degradation.kind": "deepinv", "degradation.factory": "harmful:make"}
-    assert recipe_of(folder, {"degradation.factory": "harmful:make"}) == ("smoke", expected)
-    with pytest.raises(UserError, match=r"if you trust it, add --degradation\.factory=harmful:make"):
-        recipe_of(folder, {"degradation.factory": "harmless:make"})
+    assert recipe_of(folder) == ("smoke", expected)
 
 
 @pytest.mark.parametrize("command", ["a 'quote", "python -m workbench study name --preset x --a=" + 100_000 * "["])
 def test_a_command_that_cannot_be_read_is_one_line(command: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read: run `study` again"):
-        recipe_of(results_folder(tmp_path, command), {})
+        recipe_of(results_folder(tmp_path, command))
 
 
 @pytest.mark.parametrize("content", [b"", bytes(range(256)), 100_000 * b"[", b"{}"])
@@ -66,4 +69,4 @@ def test_a_summary_that_cannot_be_read_is_none(content: bytes, tmp_path: Path) -
     folder: Any = results_folder(tmp_path, "")
     (folder / "report" / SUMMARY).write_bytes(content)
     with pytest.raises(UserError, match="its overrides are not known"):
-        recipe_of(folder, {})
+        recipe_of(folder)

@@ -14,7 +14,7 @@ from workbench.reporting.restorations import (
     severity_section,
     start_section,
 )
-from workbench.restorer import Restorer
+from workbench.restoration import Restorer
 from workbench.severity.start import Full, OracleVariance, SNRMatch, StartRule
 from workbench.solvers import NoGuidance
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy.stats import truncnorm
 
+from workbench.degradations import GaussianNoise
 from workbench.measurement import Measurement
 from workbench.restoring.clipping import beyond, unclipped
 
@@ -21,7 +22,7 @@ def flat(level: float, noise_std: float, num: int = 4) -> torch.Tensor:
 def test_the_mean_of_what_was_clipped_comes_back(level: float) -> None:
     """On flat images, where the model of the estimate is exact."""
     y = flat(level, 0.5)
-    made, number = unclipped(of(y.clamp(0, 1), 0.5))
+    made, number = unclipped(GaussianNoise(), of(y.clamp(0, 1), 0.5))
     assert number == 4
     # the mean of the clipped images is off by up to 0.2; local means within [0, 1] pull a little inwards
     assert float(made.y.mean()) == pytest.approx(level, abs=0.09)
@@ -51,7 +52,7 @@ def _fixed_point(around: float, sigma: float) -> float:
 
 def test_only_what_was_clipped_changes() -> None:
     y = flat(0.4, 0.5).clamp(0, 1)
-    made, _ = unclipped(of(y, 0.5))
+    made, _ = unclipped(GaussianNoise(), of(y, 0.5))
     inside = (y > 0) & (y < 1)
     assert torch.equal(made.y[inside], y[inside])
     assert bool((made.y[y == 0] < 0).all())
@@ -61,7 +62,7 @@ def test_only_what_was_clipped_changes() -> None:
 def test_floats_little_noise_and_black_parts_stay() -> None:
     noisy = flat(0.1, 0.5)
     for y, noise_std in ((noisy, 0.5), (noisy.clamp(0, 1), 0.05), (flat(0.5, 0.1).clamp(0, 1), 0.1)):
-        made, number = unclipped(of(y, noise_std))
+        made, number = unclipped(GaussianNoise(), of(y, noise_std))
         assert number == 0
         assert torch.equal(made.y, y)
 
@@ -69,9 +70,9 @@ def test_floats_little_noise_and_black_parts_stay() -> None:
 def test_dropped_pixels_are_not_clipped_ones() -> None:
     mask = (torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(1)) < 0.5).float()
     y = flat(0.5, 0.1).clamp(0.01, 0.99) * mask
-    assert unclipped(of(y, 0.2, mask))[1] == 0
+    assert unclipped(GaussianNoise(), of(y, 0.2, mask))[1] == 0
     clipped = flat(0.1, 0.5).clamp(0, 1) * mask
-    made, number = unclipped(of(clipped, 0.5, mask))
+    made, number = unclipped(GaussianNoise(), of(clipped, 0.5, mask))
     assert number == 4
     assert bool((made.y[mask == 0] == 0).all())
     assert float(made.y[mask == 1].mean()) == pytest.approx(0.1, abs=0.09)
@@ -81,7 +82,7 @@ def test_however_unlikely_a_value_is_it_stays_finite() -> None:
     """Black pixels amid white with little noise: 30 standard deviations off."""
     y = torch.ones(1, 1, 16, 16)
     y[:, :, ::2] = 0
-    made, number = unclipped(of(y, 0.1))
+    made, number = unclipped(GaussianNoise(), of(y, 0.1))
     assert number == 1
     assert bool(made.y.isfinite().all())
     assert float(made.y.abs().max()) < 3

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from given_y import given
 from restoring_support import measured
 
 from workbench.config import UserError
@@ -81,4 +82,4 @@ def test_an_enlarged_picture_is_refused_with_the_remedy() -> None:
     y = torch.rand(1, *SHAPE)
     params = operator.parameters(torch.ones(1), torch.arange(1), 0, SHAPE)
     with pytest.raises(UserError, match="give it as it was before it was enlarged"):
-        operator.given_measurement(y, params)
+        given(operator, y, params)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from given_y import given
 from restoring_support import measured
 
 from workbench.config import UserError
@@ -178,7 +179,7 @@ def test_a_refused_measurement_names_its_picture() -> None:
         pytest.raises(UserError, match=r"^1\.png, 2\.png, 3\.png \.\.\. \(11 of 12 pictures\): y is not zero"),
         named(pictures),
     ):
-        operator.given_measurement(y, {"mask": mask})
+        given(operator, y, {"mask": mask})
 
 
 def test_ids_differ_where_parameters_do_and_nowhere_else() -> None:

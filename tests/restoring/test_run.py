@@ -14,7 +14,7 @@ from restoring_support import DONE, LISTENS, NUM_IMAGES, SEVERITY, measure, pixe
 from workbench.config import UserError
 from workbench.degradations import Degradation, Mixture, MotionBlurCRF, RandomInpainting, SuperResolution
 from workbench.measurement import Measurement
-from workbench.restorer import Restorer
+from workbench.restoration import Restorer
 from workbench.restoring.outputs import Outputs
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate

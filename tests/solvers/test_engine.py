@@ -15,8 +15,8 @@ from workbench import randomness
 from workbench.config import UserError
 from workbench.diffusion import DDIM, DDPM, Sampler
 from workbench.measurement import Measurement
+from workbench.restoration.engine import LOOKAHEAD, Batch, Engine
 from workbench.solvers import LDPS, Networks, NoGuidance, Solver, Step
-from workbench.solvers.engine import LOOKAHEAD, Engine, Finished, Task
 
 NUM_STEPS = 12
 NUM_IMAGES = 23
@@ -32,14 +32,14 @@ def problem() -> tuple[Measurement, Tensor, Tensor]:
     return StubDegradation().measure(x, severity, ids, 0), z, torch.tensor(POSITIONS)
 
 
-def tasks(sizes: list[int], order: list[int] | None = None) -> list[Task]:
+def tasks(sizes: list[int], order: list[int] | None = None) -> list[Batch]:
     """The problem in tasks of these sizes, repeated as needed."""
     measurement, z, position = problem()
     order = list(range(NUM_IMAGES)) if order is None else order
     cut, first = [], 0
     while first < NUM_IMAGES:
         index = order[first : first + sizes[len(cut) % len(sizes)]]
-        cut.append(Task(measurement.take(index), z[index], position[index]))
+        cut.append(Batch(measurement.take(index), z[index], position[index]))
         first += len(index)
     return cut
 
@@ -64,13 +64,14 @@ class Cramped(LDPS):
         return advanced
 
 
-def by_id(finished: Iterator[Finished]) -> dict[int, tuple[Tensor, Counter[str], float]]:
+def by_id(finished: Iterator[Batch]) -> dict[int, tuple[Tensor, Counter[str], float]]:
     results = {}
     for some in finished:
-        assert len(some.ids) == len(some.z0) == len(some.evaluations) == len(some.seconds)
-        for i, key in enumerate(some.ids.tolist()):
-            assert key not in results, "an image came out twice"
-            results[key] = some.z0[i], some.evaluations[i], some.seconds[i]
+        assert some.measurement.ids.tolist() == [record.image_id for record in some.records]
+        assert len(some.z) == len(some)
+        for z0, record in zip(some.z, some.records, strict=True):
+            assert record.image_id not in results, "an image came out twice"
+            results[record.image_id] = z0, record.evaluations, record.seconds
     return results
 
 
@@ -133,7 +134,7 @@ def test_images_past_the_end_come_back_untouched() -> None:
     measurement, z, _ = problem()
     past = torch.full((NUM_IMAGES,), NUM_STEPS)
     test_engine = engine(4)
-    results = by_id(test_engine.run([Task(measurement, z, past)]))
+    results = by_id(test_engine.run([Batch(measurement, z, past)]))
     for image in range(NUM_IMAGES):
         torch.testing.assert_close(results[image + 1][0], z[image], rtol=0, atol=0)
     assert test_engine.networks.prior.network.num_images == []
@@ -144,7 +145,7 @@ def test_images_past_the_end_come_back_untouched() -> None:
 def test_tasks_are_pulled_as_slots_become_free(num_slots: int, size: int) -> None:
     pulled = 0
 
-    def watched() -> Iterator[Task]:
+    def watched() -> Iterator[Batch]:
         nonlocal pulled
         for task in tasks([size]):
             pulled += len(task.measurement)
@@ -154,7 +155,7 @@ def test_tasks_are_pulled_as_slots_become_free(num_slots: int, size: int) -> Non
     for some in engine(num_slots).run(watched()):
         # beyond the slots and those from which the longest is chosen: of the task that was pulled last
         assert pulled - done <= num_slots * (1 + LOOKAHEAD) + size - 1
-        done += len(some.ids)
+        done += len(some)
     assert done == pulled == NUM_IMAGES
 
 
@@ -173,9 +174,9 @@ def test_slots_stay_full_while_images_wait(num_slots: int) -> None:
 def test_the_longest_enters_first() -> None:
     measurement, z, _ = problem()
     steps = torch.tensor([4, 4, 4, 4, 4, 4, 4, 12])
-    task = Task(measurement.take(slice(0, 8)), z[:8], NUM_STEPS - steps)
+    task = Batch(measurement.take(slice(0, 8)), z[:8], NUM_STEPS - steps)
     test_engine = engine(2)
-    order = [key for some in test_engine.run([task]) for key in some.ids.tolist()]
+    order = [key for some in test_engine.run([task]) for key in some.measurement.ids.tolist()]
     # one slot takes the last image and two others, the other slot five: 20 steps each. In order of arrival: 24
     assert test_engine.networks.prior.network.num_images == [2] * 20
     assert order == [1, 2, 8, 3, 4, 5, 6, 7]
@@ -204,7 +205,7 @@ def test_one_image_that_does_not_fit_is_an_error_with_a_remedy() -> None:
 
 def test_no_graph_outlives_its_step() -> None:
     for some in engine(7).run(tasks([5])):
-        assert not some.z0.requires_grad
+        assert not some.z.requires_grad
         graphs = [t for t in gc.get_objects() if issubclass(type(t), Tensor) and t.grad_fn is not None]
         assert graphs == []
 
@@ -264,7 +265,7 @@ def after_six_steps(measurement: Measurement, z: Tensor) -> Tensor:
             seen.append(step.z)
             return super().step(step)
 
-    by_id(engine(1, Watching()).run([Task(measurement, z[None], torch.tensor([0]))]))
+    by_id(engine(1, Watching()).run([Batch(measurement, z[None], torch.tensor([0]))]))
     return seen[6][0]
 
 
@@ -273,11 +274,11 @@ def after_six_steps(measurement: Measurement, z: Tensor) -> Tensor:
 def test_an_image_that_diverges_leaves_with_its_last_sound_latent(num_slots: int, to: float) -> None:
     measurement, z, _ = problem()
     begin = torch.zeros(NUM_IMAGES, dtype=torch.int64)
-    finished = list(engine(num_slots, Astray(to=to)).run([Task(measurement, z, begin)]))
-    diverged = {k: d for some in finished for k, d in zip(some.ids.tolist(), some.diverged, strict=True)}
+    finished = list(engine(num_slots, Astray(to=to)).run([Batch(measurement, z, begin)]))
+    diverged = {record.image_id: record.diverged for some in finished for record in some.records}
     assert {key for key, flag in diverged.items() if flag} == {3, 8}
     results = by_id(iter(finished))
-    free = by_id(engine(num_slots, NoGuidance()).run([Task(measurement, z, begin)]))
+    free = by_id(engine(num_slots, NoGuidance()).run([Batch(measurement, z, begin)]))
     for key in diverged:
         # the step that led astray has been paid for
         assert results[key][1] == {"prior": 7 if diverged[key] else NUM_STEPS}

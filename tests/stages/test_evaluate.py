@@ -8,6 +8,7 @@ from examples import EVERY as EVERY_DEGRADATION
 from pair import NUM_IMAGES, tiny_cell, write_images
 from safetensors.torch import load_file
 
+from workbench.autoencoders import Autoencoder
 from workbench.config import UserError
 from workbench.degradations import JPEG, Degradation, GaussianBlur
 from workbench.metrics import psnr, ssim, ssim_valid
@@ -196,6 +197,64 @@ def test_precision_is_part_of_the_identity_and_the_default_as_before_there_was_o
     found = rows(low, runtime)
     assert found["psnr"].to_numpy() == pytest.approx(frame["psnr"].to_numpy(), abs=0.5)
     assert found["psnr"].tolist() != frame["psnr"].tolist()
+
+
+FLOPS_COUNTED = 2
+"""Images encoded to count FLOPs: one without a gradient, one with."""
+
+
+def count_encoded(patch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that E is given from now on."""
+    encoded: list[int] = []
+    encode = Autoencoder.encode
+
+    def counted(self: Autoencoder, x: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(x))
+        return encode(self, x)
+
+    patch.setattr(Autoencoder, "encode", counted)
+    return encoded
+
+
+def test_a_cell_names_its_metrics_and_nothing_else_is_computed(
+    cell: Evaluate, runtime: Runtime, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "metrics" not in cell.canonical()
+    assert cell.replace({"metrics": [{"kind": kind} for kind in ("psnr", "ssim", "residual", "lpips")]}) == cell
+    own = cell.replace({"metrics": [{"kind": "residual"}, {"kind": "ssim"}]})
+    assert own.identity != cell.identity
+    for stage in own.upstream():
+        stage.ensure(runtime)
+    with monkeypatch.context() as patch:
+        encoded = count_encoded(patch)
+        rows = pd.read_parquet(own.ensure(runtime) / ROWS)
+    assert sum(encoded) == FLOPS_COUNTED
+    absent = {"psnr", "psnr_degraded", "psnr_decoded", "psnr_ceiling", "lpips", "s2", "bias", "oracle_timestep"}
+    assert list(rows) == [name for name in frame if name not in absent]
+    pd.testing.assert_series_equal(rows["residual_ratio"], frame["residual_ratio"])
+
+
+def test_columns_keep_their_order(frame: pd.DataFrame) -> None:
+    assert list(frame)[:8] == [
+        *("image_id", "psnr", "ssim", "ssim_valid", "psnr_degraded", "psnr_decoded", "psnr_ceiling", "residual_ratio")
+    ]
+    assert [name for name in list(frame)[8:] if name != "lpips"] == [
+        *("nfe", "decoder_evals", "encoder_evals", "flops", "seconds", "start_seconds"),
+        *("residual_rms_decoded", "log_var_y", "var_hat", "start_variance", "distrusted", "s2", "bias"),
+        *("start_timestep", "oracle_timestep", "fell_back", "diverged", "severity", "measurement_set"),
+    ]
+
+
+@pytest.mark.parametrize("start", ["snr_match", "oracle_variance"])
+def test_each_clean_image_is_encoded_once(
+    start: str, cell: Evaluate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = cell.replace({"start.kind": start, "seed": 7})
+    for stage in cell.upstream():
+        stage.ensure(runtime)
+    encoded = count_encoded(monkeypatch)
+    cell.ensure(runtime)
+    assert sum(encoded) == cell.num_images + FLOPS_COUNTED
 
 
 def test_a_moved_file_is_the_same_cell(cell: Evaluate, images: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pair import EVALUATION, NETWORKS, source_overrides, write_images
 from study_process import PROJECT, run
 
 from studies._autoencoders import AUTOENCODERS
-from studies.autoencoders import DESK, FAMILIES, study, support, trained
+from studies.autoencoders.study import DESK, FAMILIES, study, support, trained
 from workbench.autoencoders import PCA, Flow, Pretrained, Tiny
 from workbench.diffusion import UNetRecipe
 from workbench.stages.base import PROVENANCE
@@ -107,7 +107,7 @@ def test_the_smoke_study_runs_and_does_nothing_twice(overrides: dict[str, Any], 
     (page,) = tmp_path.glob("studies/autoencoders/*/report/index.html")
     assert "Which autoencoder makes severity readable?" in page.read_text()
     assert "What do they cost?" in page.read_text()
-    assert "differ too in training: 1,024 images in float32 (tiny) and at most 1,024 images (pca)" in page.read_text()
+    assert "1,024 images in float32" in page.read_text()
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"stages/*/*/{PROVENANCE}")}
     assert f"{num_cells} cells, {num_cells} cached" in run(tmp_path, overrides, "autoencoders")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"stages/*/*/{PROVENANCE}")} == made

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from studies import _autoencoders_report as report
-from studies._autoencoders_rows import COST, ELSEWHERE, FULL, ITSELF, LOSSLESS, MATCHED, ORACLE, ceiling_of, read
+from studies.autoencoders import sections
+from studies.autoencoders.results import COST, ELSEWHERE, FULL, ITSELF, LOSSLESS, MATCHED, ORACLE, ceiling_of, read
+from studies.autoencoders.study import study
 from workbench.config import UserError
-from workbench.metrics import Estimate, calibration, statistics
+from workbench.metrics import calibration, statistics
+from workbench.reporting import spoken
 from workbench.results import StudyResults
 
 NUM = 32
@@ -98,16 +100,18 @@ def test_what_ranks_the_errors_is_readable() -> None:
 
 
 def test_a_higher_ceiling_is_set_against_every_lower_one() -> None:
-    contests = read(made_up()).contests()
+    contests = read(made_up()).contests
     gains = {(one.higher, one.lower): one.gain.mean for one in contests}
     assert len(contests) == len(DEGRADATIONS) * 3
     assert gains == pytest.approx({("sharp", "readable"): -3, ("sharp", "pca"): -1, ("readable", "pca"): 2})
 
 
 def test_gains_of_starts_are_paired() -> None:
-    for pair in read(made_up()).pairs:
-        assert pair.gain(MATCHED, ORACLE).mean == pytest.approx(-LOST_TO_ORACLE)
-        gain = pair.gain(MATCHED, FULL)
+    found = read(made_up())
+    assert [loss.mean for loss in found.losses_to_truth.values()] == pytest.approx([LOST_TO_ORACLE] * 3)
+    for case in found.cases:
+        assert case.gain(ORACLE).mean == pytest.approx(-LOST_TO_ORACLE)
+        gain = case.gain(FULL)
         assert gain.low == pytest.approx(-LOST_TO_NOISE) == pytest.approx(gain.high)
 
 
@@ -125,30 +129,25 @@ def test_rounding_to_8_bits_is_not_lossless() -> None:
 
 
 def test_the_page_says_it() -> None:
-    results = made_up()
-    said = " ".join(report.answer(results))
-    assert "Severity is most readable from readable: more than from pca (by " in said
-    assert "readable 1.00" in said
-    assert "of 6 comparisons" in said
-    assert "measurably better in 2 and measurably worse in 4" in said
-    assert "A higher ceiling does not help restoration by itself" in said
-    assert "share images and autoencoders, so they are not independent" in said
-    assert "the predicted one loses (PSNR): sharp 0.25" in said
-    assert "prior of its own" in said
-    assert "The severity encoder on pca" in said
-    for section in report.SECTIONS:
-        html = section(results).html
-        assert "n/a" not in html
-    assert "an abacus" in report.cost_section(results).html
-    assert report.main_figure(results).png().startswith(b"\x89PNG")
+    found = read(made_up())
+    readable, level, ceiling, truth, prior = sections.answer(found)
+    assert readable.startswith("Severity is most readable from readable, ")
+    assert spoken(found.ranks["readable"], 2) in readable
+    assert level.endswith(f"for {len(found.right)} of 3 autoencoders.")
+    assert ceiling.startswith("A higher ceiling does not help restoration by itself: ")
+    assert "0.25 dB [0.25, 0.25]" in truth
+    assert "prior of its own" in prior
+    html = [draw(found).html for draw in study.report]
+    assert "n/a" not in "".join(html).replace(">n/a<", "", 1), "but for the best, which is not below the best"
+    assert "an abacus" in sections.cost(found).html
+    assert sections.main_figure(found).png().startswith(b"\x89PNG")
+    assert sections.example(found) == "0" * 12
 
 
 def test_results_without_evidence_still_tell_of_restorations() -> None:
-    results = dataclasses.replace(made_up(), evidence={})
-    for section in (report.cost_section, report.readable_section, report.itself_section):
-        assert section(results) is None
-    assert "the predicted one loses" in " ".join(report.answer(results))
-    assert "restored, dB" in report.restoration_section(results).html
+    found = read(dataclasses.replace(made_up(), evidence={}))
+    assert [draw.__name__ for draw in study.report if draw(found) is not None] == ["restoration"]
+    assert "each image's true error" in sections.answer(found)[0]
 
 
 @pytest.mark.parametrize("psnr", [138.0, np.inf])
@@ -156,36 +155,23 @@ def test_what_loses_nothing_is_drawn_nowhere_and_ranks_highest(psnr: float) -> N
     results = made_up()
     results.evidence["pca"][ITSELF]["psnr"] = [psnr] * NUM
     found = read(results)
-    assert {("pca", "sharp"), ("pca", "readable")} < {(one.higher, one.lower) for one in found.contests()}
-    assert "Ceilings: pca loses nothing, sharp 32.0 dB and readable 28.0 dB." in " ".join(report.answer(results))
-    for axes in report._ceiling_figure(found).axes[1:]:
+    assert {("pca", "sharp"), ("pca", "readable")} < {(one.higher, one.lower) for one in found.contests}
+    assert found.itself["pca"].ceiling.mean == LOSSLESS
+    for axes in sections.main_figure(found).figure.axes[1:]:
         assert axes.get_xlim()[1] < 40
-    for section in report.SECTIONS:
-        assert "inf<" not in section(results).html
 
 
 READABLE = {
-    "most": ({"sharp": 0.2, "readable": 1.0, "pca": 0.6}, "most readable from readable: more than from pca (by "),
-    "more": ({"sharp": 0.2, "readable": 1.0, "pca": 1.0}, "more readable from readable than from sharp (by "),
-    "alike": ({"sharp": 1.0, "readable": 1.0, "pca": 1.0}, "Whether severity is more readable from sharp than from "),
-    "none": ({"sharp": -1.0, "readable": -1.0, "pca": -1.0}, "From none is severity measurably readable"),
+    "Severity is most readable from readable": {"sharp": 0.2, "readable": 1.0, "pca": 0.6},
+    "than from PCA cannot be told": {"sharp": 0.2, "readable": 1.0, "pca": 1.0},
+    "than from readable and PCA cannot be told": {"sharp": 1.0, "readable": 1.0, "pca": 1.0},
+    "From none is severity measurably readable": {"sharp": -1.0, "readable": -1.0, "pca": -1.0},
 }
 
 
-@pytest.mark.parametrize("case", READABLE)
-def test_of_readability_only_what_is_measured_is_said(case: str) -> None:
-    correct, expected = READABLE[case]
-    said = report.answer(made_up(correct=correct))[0]
-    assert expected in said
-    assert ("most readable" in said) == (case == "most")
-    assert ("pca (by 0.000 [0.000, 0.000]) cannot be told" in said) == (case in ("more", "alike"))
-
-
-def test_a_level_is_right_or_wrong_where_the_whole_interval_is() -> None:
-    right, wide, wrong = Estimate(1.02, 0.95, 1.08, NUM), Estimate(1.0, 0.8, 1.2, NUM), Estimate(1.3, 1.2, 1.4, NUM)
-    assert report._level_verdict([right, right]) == "right within 10 %"
-    assert report._level_verdict([right, wide]) == "whether right within 10 % is not decided"
-    assert report._level_verdict([right, wide, wrong]) == "wrong by more than 10 %"
+@pytest.mark.parametrize("expected", READABLE)
+def test_of_readability_only_what_is_measured_is_said(expected: str) -> None:
+    assert expected in sections.answer(read(made_up(correct=READABLE[expected])))[0]
 
 
 CEILINGS = {
@@ -200,43 +186,30 @@ CEILINGS = {
 @pytest.mark.parametrize("verdict", CEILINGS)
 def test_what_is_said_of_ceilings_follows_from_the_comparisons(verdict: str) -> None:
     restored, better, worse = CEILINGS[verdict]
-    said = " ".join(report.answer(made_up(restored)))
+    said = " ".join(sections.answer(read(made_up(restored))))
     assert verdict in said
-    assert f"measurably better in {better} and measurably worse in {worse}" in said
+    assert f"better in {better} of 6 comparisons of two autoencoders and measurably worse in {worse}." in said
 
 
 def test_lpips_is_in_the_table_where_the_rows_have_it() -> None:
     results = made_up()
-    assert "LPIPS" not in report.restoration_section(results).html
+    assert "LPIPS" not in sections.restoration(read(results)).html
     frame = results.frame.assign(lpips=0.1234)
-    assert ">0.123<" in report.restoration_section(dataclasses.replace(results, frame=frame)).html
     frame.loc[frame["autoencoder"] == "sharp", "lpips"] = np.nan
-    html = report.restoration_section(dataclasses.replace(results, frame=frame)).html
+    html = sections.restoration(read(dataclasses.replace(results, frame=frame))).html
     assert html.count(">0.123<") == 4
     assert html.count("n/a") == 2
 
 
-def test_what_differs_is_said_of_the_results_that_are_there() -> None:
+def test_in_what_two_autoencoders_differ() -> None:
     results = made_up()
-    assert "differ too" not in report.answer(results)[-1]
-    assert "vq" not in report.answer(results)[-1].lower()
+    assert read(results).differences("sharp", "readable") == []
+    assert read(results).differences("sharp", "pca") == ["severity encoder"]
     results.evidence["sharp"] |= {"prior": [32, 64, 96]}
-    results.evidence["sharp"][ITSELF] |= {"latent_shape": [4, 16, 16], "trained": "180,000 images in bf16"}
-    assert (
-        "The autoencoders differ too in latents: 4 x 16 x 16 (sharp) and 2 x 4 x 4 (readable, pca); in channels of the "
-        "prior: 32, 64, 96 (sharp) and 64, 128 (readable, pca); in training: 180,000 images in bf16 (sharp) and 100 "
-        "images (readable, pca). The severity encoder on pca"
-    ) in report.answer(results)[-1]
-    results.evidence["pca"][ITSELF] |= {"latent_shape": [4, 16, 16]}
-    results.evidence["readable"] |= {"prior": [32, 64, 96]}
-    results.evidence["readable"][ITSELF] |= {"latent_shape": [4, 16, 16], "trained": "180,000 images in bf16"}
-    gains = "sharp over readable on {} −3.00 [−3.00, −3.00] dB (−3.00 [−3.00, −3.00] dB from pure noise)"
-    alike = "Of those that differ in none of these gain, by one training of each: {} and {}."
-    expected = alike.format(*(gains.format(name) for name in ("Gaussian blur", "random inpainting")))
-    assert expected in report.answer(results)[-1]
-    for name in ("sharp", "readable"):
-        results.evidence[name][ITSELF]["trained"] = ELSEWHERE
-    assert "by one training" not in report.answer(results)[-1]
+    results.evidence["sharp"][ITSELF] |= {"latent_shape": [4, 16, 16], "trained": ELSEWHERE}
+    assert read(results).differences("sharp", "readable") == ["latents", "prior", "training"]
+    results.evidence["readable"][ITSELF]["trained"] = ELSEWHERE
+    assert "training" in read(results).differences("sharp", "readable"), "nothing is known of either"
 
 
 def test_cells_of_one_name_are_refused() -> None:
@@ -253,12 +226,12 @@ def test_other_images_are_refused() -> None:
     first = frame["autoencoder"] == "sharp"
     frame.loc[first, "image_id"] += 1
     with pytest.raises(UserError, match="different images"):
-        read(dataclasses.replace(results, frame=frame)).contests()
+        len(read(dataclasses.replace(results, frame=frame)).contests)
 
 
 def test_a_run_from_pure_noise_that_is_the_cheaper_one_is_named() -> None:
     results = made_up()
-    assert "fewer evaluations" not in str(report.restoration_section(results).html)
+    assert "fewer evaluations" not in str(sections.restoration(read(results)).html)
     cell = (results.frame["autoencoder"] == "pca") & (results.frame["degradation"] == "gaussian_blur")
     results.frame.loc[cell & (results.frame["start"] == MATCHED), "nfe"] = 200.0
-    assert "than those they stand beside for PCA, Gaussian blur." in str(report.restoration_section(results).html)
+    assert "than those they stand beside for PCA, Gaussian blur." in str(sections.restoration(read(results)).html)

@@ -13,10 +13,8 @@ import pandas as pd
 import pytest
 from latent_errors import SHAPE
 
-from studies import _calibration_report as report
-from studies import _calibration_words as words
-from studies import robustness
-from studies._calibration_rows import (
+from studies.calibration import sections
+from studies.calibration.results import (
     CAUTIOUS,
     CHANNEL,
     GAUSSIAN,
@@ -26,9 +24,10 @@ from studies._calibration_rows import (
     RESTORED,
     WHITE,
     evidence_name,
-    read_pairs,
+    read,
 )
-from studies.calibration import SEPARATOR, STARTS, evidence, study, support
+from studies.calibration.study import SEPARATOR, STARTS, evidence, study, support
+from studies.robustness import study as robustness
 from workbench.config import UserError
 from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur
@@ -111,134 +110,105 @@ def results(laplace: Calibration) -> StudyResults:
 
 
 def test_a_verdict_names_what_is_wrong(laplace: Calibration) -> None:
-    said = words.verdict(laplace)
-    assert "level right" in said
-    assert "tails heavier than Gaussian: kurtosis 6" in said
-    assert "likeliest law a Laplace" in said
-    assert "uncorrelated with ẑ (mmse)" in said
-    size = int(np.prod(SHAPE))
-    assert f"of {size};" in said
-
-
-def test_a_verdict_stays_quiet_of_what_is_right() -> None:
-    said = words.verdict(calibration_of(latent_errors.gaussian, latent_errors.forward))
-    assert "tails as Gaussian" in said
-    assert "uncorrelated with z0 (forward)" in said
-    assert "likeliest law a Gaussian" in said
-    assert "level right" in said
-    wrong = words.verdict(calibration_of(latent_errors.gaussian, factor=2.0))
-    assert "level wrong: true over predicted variance 2.0" in wrong or "variance 1.9" in wrong
+    said = str(sections._verdicts({"": laplace}))
+    assert all(f">{words}<" in said for words in ("right", "heavier than Gaussian", "Laplace", "mmse"))
+    gaussian = str(sections._verdicts({"": calibration_of(latent_errors.gaussian, latent_errors.forward)}))
+    assert all(f">{words}<" in gaussian for words in ("right", "as Gaussian", "Gaussian", "forward"))
+    assert ">wrong<" in str(sections._verdicts({"": calibration_of(latent_errors.gaussian, factor=2.0)}))
+    wide = dataclasses.replace(laplace, figures=laplace.figures | {"ratio": Estimate(1.0, 0.85, 1.15, 60)})
+    assert ">not decided<" in str(sections._verdicts({"": wide}))
+    uniform = calibration_of(lambda rng, size: rng.uniform(-(3**0.5), 3**0.5, size))
+    assert ">lighter than Gaussian<" in str(sections._verdicts({"": uniform}))
 
 
 def test_the_answer_has_the_figures(results: StudyResults) -> None:
-    shape, level, recalibrated, promise, strangers, cost = words.answer(results)
-    assert shape.startswith("No: standardised errors part from the Gaussian of their own mean and variance for 2 of 2")
-    assert "heavier than a Gaussian's for 2 and lighter for 0" in shape
-    assert "right within 10 % for 2 of 2" in level
-    assert "mmse for 2 of 2 encoders" in level
-    assert "(isotonic), which puts 10 of 10 bins within 10 % of 1" in recalibrated
-    assert promise.startswith("The promised risk is broken in 2 of 6 cases: s² lies above its bound in 100.0 % at 5 %")
-    assert "in 2 of 2 cases" in strangers
+    found = read(results)
+    assert [promise.kept for promise in next(iter(found.own.values())).promises.values()] == [
+        "broken", "kept", "kept, more than promised",
+    ]  # fmt: skip
+    assert (found.not_gaussian, found.right, found.kept_elsewhere) == (2, 2, ["broken", "broken"])
+    assert [gain.mean for gain in found.gaussian_gains.values()] == pytest.approx([GAIN, GAIN])
+    shape, level, promise, strangers, cost = sections.answer(found)
+    assert shape.startswith("No: standardised errors differ from a Gaussian")
+    assert "for 2 of 2 encoders (p < 0.05" in shape
+    assert level == "The predicted variance is right within 10 %, over all severities, for 2 of 2 encoders."
+    assert promise.endswith("breaks its promised risk in 2 of 6 cases.")
+    assert strangers.endswith("breaks a promised 10 % in 2 of 2 cases.")
     assert "PSNR changes by 0.25 dB" in cost
-    assert "noise by channel 0.00 dB (helps 0, hurts 0 of 2)" in cost
-    assert "mmse −0.20 dB (helps 0, hurts 2 of 2)" in cost
 
 
-def test_bounds_that_are_never_exceeded_keep_their_promise(results: StudyResults) -> None:
-    kept = dataclasses.replace(results, frame=results.frame.drop(columns="bound_0.05"))
-    promise = words.answer(kept)[3]
-    assert promise.startswith("The promised risk is kept: s² lies above its bound in")
-    assert "within what chance allows in 2 of 4 cases, and less often in 2." in promise
-
-
-def test_another_choice_of_recalibrations(results: StudyResults) -> None:
+def test_recalibration_is_told_of_the_last_one_that_there_is(results: StudyResults) -> None:
+    assert "After recalibration (isotonic), 10 of 10" in drawn(results, "recalibration")
     one = dataclasses.replace(results, frame=results.frame.drop(columns=["var_factor", "var_isotonic"]))
-    assert "after recalibration (temperature)" in words.answer(one)[2]
-    html = str(report.recalibration_section(one).html) + str(report.promise_section(one).html)
-    assert "temperature" in html
-    assert "one factor" not in re.sub(r"<p>.*?</p>", "", html, flags=re.DOTALL)
+    assert "After recalibration (temperature)" in drawn(one, "recalibration")
 
 
-def test_light_tails_are_no_gaussian(results: StudyResults) -> None:
-    uniform = json.loads(as_json({ALL: calibration_of(lambda rng, size: rng.uniform(-(3**0.5), 3**0.5, size))}))
-    found = {name: {**one, "calibration": uniform} for name, one in results.evidence.items()}
-    said = words.answer(dataclasses.replace(results, evidence=found))[0]
-    assert said.startswith("No: ")
-    assert "lighter for 2" in said
-
-
-def test_a_level_that_is_not_decided_is_not_called_wrong(laplace: Calibration) -> None:
-    wide = dataclasses.replace(laplace, figures=laplace.figures | {"ratio": Estimate(1.0, 0.85, 1.15, 60)})
-    said = words.verdict(wide, [Estimate(0.9, 0.8, 1.0, 30), Estimate(1.2, 1.1, 1.3, 30)])
-    assert said.startswith("level not decided by 60 images: true over predicted variance 1.00 [0.85, 1.15]")
-    assert "(0.90 to 1.20 by bin of severity)" in said
+def drawn(results: StudyResults, name: str) -> str:
+    """A section in one line."""
+    return " ".join(str(getattr(sections, name)(read(results)).html).split())
 
 
 def test_every_section_is_drawn_and_says_what_it_should(results: StudyResults) -> None:
-    drawn = {draw.__name__: draw(results) for draw in report.SECTIONS}
-    assert drawn.pop("closer_section") is None, "it is for who asks for a degradation"
-    html = {name: str(section.html) for name, section in drawn.items() if section is not None}
-    assert html.keys() == drawn.keys()
-    kept = re.findall(r">\s*(kept|kept, more than promised|broken)\s*<", html["promise_section"])
+    assert sections.closer(read(results)) is None, "it is for who asks for a degradation"
+    html = {draw.__name__: drawn(results, draw.__name__) for draw in study.report if draw is not sections.closer}
+    kept = re.findall(r">\s*(kept|kept, more than promised|broken)\s*<", html["promise"])
     assert kept == ["broken", "kept", "kept, more than promised"] * 2
-    shown = html["cost_section"]
-    assert f"{GAIN:.2f}" in shown
-    assert all("<svg" in html[name] for name in ("level_section", "shape_section", "structure_section"))
-    assert report.main_figure(results).png().startswith(b"\x89PNG")
+    assert f">{GAIN:.2f}<" in html["cost"]
+    assert all("<svg" in html[name] for name in ("shape", "structure", "recalibration", "promise"))
+    assert sections.main_figure(read(results)).png().startswith(b"\x89PNG")
 
 
 def test_one_degradation_and_severity_alone(results: StudyResults) -> None:
-    section = report.closer_section(results, degradation="jpeg", severity="0 to 0.2")
+    found = read(results)
+    section = sections.closer(found, degradation="jpeg", severity="0 to 0.2")
     assert section is not None
     assert section.title == "JPEG, severity 0 to 0.2"
     assert str(section.html).count("<svg") == 4
     with pytest.raises(UserError, match="no encoder of haze; there are: gaussian_blur, jpeg"):
-        report.closer_section(results, degradation="haze")
+        sections.closer(found, degradation="haze")
     with pytest.raises(UserError, match=r"no severity '0\.5'; there are: all, 0 to 0\.2"):
-        report.closer_section(results, degradation="jpeg", severity="0.5")
+        sections.closer(found, degradation="jpeg", severity="0.5")
 
 
-def test_without_restorations_the_page_goes_without(results: StudyResults) -> None:
+def test_what_is_not_there_is_not_told(results: StudyResults) -> None:
     bare = {name: {**found, "restorations": {}} for name, found in results.evidence.items()}
-    without = dataclasses.replace(results, evidence=bare)
-    assert report.cost_section(without) is None
-    assert len(words.answer(without)) == 5
-
-
-def test_without_a_matched_encoder_it_cannot_say(results: StudyResults) -> None:
-    (sentence,) = words.answer(dataclasses.replace(results, evidence={}))
-    assert "cannot say" in sentence
+    without = read(dataclasses.replace(results, evidence=bare))
+    assert sections.cost(without) is None
+    assert len(sections.answer(without)) == 4
+    unmatched = read(dataclasses.replace(results, evidence={}))
+    assert "cannot say" in sections.answer(unmatched)[0]
+    assert all(draw(unmatched) is None for draw in (*study.report, sections.main_figure))
 
 
 def test_different_measurements_are_not_compared(results: StudyResults) -> None:
     frame = results.frame.copy()
     frame.loc[frame["encoder"] == "jpeg", "measurement_set"] = "another"
     with pytest.raises(UserError, match="different measurements of gaussian_blur: they cannot be compared"):
-        read_pairs(dataclasses.replace(results, frame=frame))
+        read(dataclasses.replace(results, frame=frame))
 
 
 def test_starts_on_different_images_are_not_compared(results: StudyResults) -> None:
     changed = json.loads(json.dumps(results.evidence))
     changed[evidence_name("tiny", "jpeg")]["restorations"][GAUSSIAN]["image_id"][0] = 99
     with pytest.raises(UserError, match="different images"):
-        report.cost_section(dataclasses.replace(results, evidence=changed))
+        sections.cost(read(dataclasses.replace(results, evidence=changed)))
 
 
 def test_bins_are_as_many_as_were_asked_for(results: StudyResults) -> None:
     found = {name: {**one, "num_severity_bins": 4} for name, one in results.evidence.items()}
     fewer = dataclasses.replace(results, evidence=found)
-    assert "puts 8 of 8 bins" in words.answer(fewer)[2]
     before = {name: {key: one[key] for key in one if key != "num_severity_bins"} for name, one in found.items()}
-    assert "puts 10 of 10 bins" in words.answer(dataclasses.replace(results, evidence=before))[2]
-    for section in (report.recalibration_section, report.promise_section):
-        assert "0.75 to 1" in section(fewer).html
-        assert "0.8 to 1" not in section(fewer).html
+    assert "8 of 8 bins" in drawn(fewer, "recalibration")
+    assert "10 of 10 bins" in drawn(dataclasses.replace(results, evidence=before), "recalibration")
+    for name in ("recalibration", "promise"):
+        assert "0.75 to 1" in drawn(fewer, name)
+        assert "0.8 to 1" not in drawn(fewer, name)
 
 
 def test_another_axis_is_refused(results: StudyResults) -> None:
     axes = {**results.axes, "seed": ["0", "1"]}
     with pytest.raises(UserError, match="no other of several values"):
-        read_pairs(dataclasses.replace(results, axes=axes))
+        read(dataclasses.replace(results, axes=axes))
 
 
 def test_desk_asks_for_all_pairs_and_shares_its_encoders_with_robustness() -> None:

@@ -2,18 +2,18 @@
 
 import dataclasses
 import math
-import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from studies import _severity_report as report
-from studies._severity_levels import Key, read_series
-from studies.severity import study
+from studies.severity import sections
+from studies.severity.results import Key, read
+from studies.severity.study import study
 from workbench.config import UserError
 from workbench.metrics import statistics
+from workbench.reporting import percent, spoken
 from workbench.results import StudyResults
 
 LEVELS = ("0.1", "0.2", "0.4", "0.8", "1.0")
@@ -63,10 +63,6 @@ def results() -> StudyResults:
     )
 
 
-def figures(sentence: str) -> list[float]:
-    return [float(text) for text in re.findall(r"−?\d+(?:\.\d+)?", sentence.replace("−", "-"))]
-
-
 def in_order() -> float:
     """The closed form of the share of pairs in order."""
     levels = [float(level) for level in LEVELS]
@@ -75,7 +71,7 @@ def in_order() -> float:
 
 
 def test_series_hold_the_same_images_at_every_level(results: StudyResults) -> None:
-    series = read_series(results)
+    series = read(results).series
     assert len(series) == 9
     one = series[OWN]
     assert one.levels.tolist() == [0.1, 0.2, 0.4, 0.8, 1.0]
@@ -86,35 +82,38 @@ def test_series_hold_the_same_images_at_every_level(results: StudyResults) -> No
 
 
 def test_the_answer_states_the_known_effects(results: StudyResults) -> None:
-    order, error, noise, others = report.answer(results)
+    found = read(results)
+    one = found.series[OWN]
+    assert one.in_order.mean == pytest.approx(in_order(), abs=0.04)
+    assert one.mean_calibration.mean == pytest.approx(1)
+    assert {rank.mean for rank in (one.ranks["rank, true variance"], one.ranks["within a level"])} == {1.0}
+    order, error, trivial, noise, other = sections.answer(found)
     assert order.startswith("Largely:")
-    assert figures(order)[1] == pytest.approx(100 * in_order(), abs=4)
-    assert "honest about its own error: the true variance is 1.00 [1.00, 1.00] times" in error
-    assert "1.00 [1.00, 1.00] over all levels and of 1.00 [1.00, 1.00] among images at one level" in error
-    assert "becomes 0.50 [0.50, 0.50] (noise 0.0) and 3.00 [3.00, 3.00] (noise 0.1) times the predicted one" in noise
-    assert "trained with that noise: 1.00 [1.00, 1.00] (noise 0.0) and 1.00 [1.00, 1.00] (noise 0.1)" in noise
-    assert "universal encoder: 1.00" in noise
-    assert "JPEG (true over predicted 1.00 [1.00, 1.00])" in others
+    assert percent(one.in_order) in order
+    assert error == "It is calibrated: the true variance of its error is 1.00 [1.00, 1.00] times the predicted one."
+    assert "better than the best trivial predictor, known severity: by " in trivial
+    assert spoken(one.trivial_gain, 2) in trivial
+    assert "noise 0.1, on which it was not trained, the true variance becomes 3.00 [3.00, 3.00] times" in noise
+    assert f"JPEG orders fewest pairs, {percent(found.series[found.other_with_least_order].in_order)}" in other
 
 
-@pytest.mark.parametrize(("noise", "words"), [("0.1", "trusts itself too much"), ("0.0", "trusts itself too little")])
-def test_a_dishonest_encoder_is_called_so(results: StudyResults, noise: str, words: str) -> None:
+@pytest.mark.parametrize(("noise", "words"), [("0.1", "over-confident"), ("0.0", "under-confident")])
+def test_a_wrong_level_is_called_so(results: StudyResults, noise: str, words: str) -> None:
     changed = results.frame.assign(s2=results.frame["s2"] * OVER_CONFIDENCE[noise])
-    assert words in report.answer(dataclasses.replace(results, frame=changed))[1]
+    assert words in sections.answer(read(dataclasses.replace(results, frame=changed)))[1]
 
 
 def test_without_other_noise_or_degradations_nothing_is_said_of_them() -> None:
-    assert len(report.answer(make_results([OWN]))) == 2
+    assert len(sections.answer(read(make_results([OWN])))) == 3
 
 
 def test_without_a_matched_encoder_it_cannot_say() -> None:
-    (said,) = report.answer(make_results([OWN._replace(noise="0.1")]))
+    (said,) = sections.answer(read(make_results([OWN._replace(noise="0.1")])))
     assert "cannot say" in said
 
 
 def test_views_put_side_by_side_what_differs_in_one_thing(results: StudyResults) -> None:
-    views = {view.title: list(view.columns) for view in report.views(read_series(results))}
-    assert views == {
+    assert {view.title: list(view.columns) for view in read(results).views} == {
         "Gaussian blur encoder, trained at noise 0.05, on Gaussian blur": ["noise 0.0", "noise 0.05", "noise 0.1"],
         "universal encoder, on Gaussian blur": ["noise 0.0", "noise 0.05", "noise 0.1"],
         "Gaussian blur encoders, each at the noise it was trained at": ["noise 0.0", "noise 0.05", "noise 0.1"],
@@ -123,43 +122,42 @@ def test_views_put_side_by_side_what_differs_in_one_thing(results: StudyResults)
 
 
 def test_sections_are_drawn(results: StudyResults) -> None:
-    for section in report.SECTIONS:
-        html = section(results).html
-        assert html.count("<svg") == (0 if section == report.trivial_section else 4)
-        assert "nan" not in html.lower().replace("finance", "")
-    assert report.main_figure(results).png().startswith(b"\x89PNG")
+    found = read(results)
+    html = {draw.__name__: draw(found).html for draw in study.report}
+    assert {name: text.count("<svg") for name, text in html.items()} == {
+        "level": 4, "calibration": 3, "ordering": 4, "trivial": 0,
+    }  # fmt: skip
+    assert "nan" not in " ".join(html.values()).lower().replace("finance", "")
+    assert sections.main_figure(found).png().startswith(b"\x89PNG")
 
 
 def test_trivial_predictors_stand_beside_the_prediction(results: StudyResults) -> None:
-    html = report.trivial_section(results).html
+    html = sections.trivial(read(results)).html
     assert "These results lack the residual norm and log variance of y" in html
     assert "among images at one level" not in html
-    assert "beats the best of 1 trivial predictors over all levels, known severity" in report.answer(results)[1]
     rng = np.random.default_rng(1)
     s2 = results.frame["s2"].to_numpy()
     better = results.frame.assign(var_hat=s2 * np.exp(0.5 * rng.normal(size=len(s2))))
     new = better.assign(residual_rms_decoded=s2**0.5, log_var_y=-np.log(s2) + rng.normal(size=len(s2)))
-    new = dataclasses.replace(results, frame=new)
-    html = report.trivial_section(new).html
+    found = read(dataclasses.replace(results, frame=new))
+    html = sections.trivial(found).html
     assert "lack" not in html
     assert html.count("encoder minus best trivial one") == 2, "over all levels, and within"
     assert "Pairs in order" in html
-    said = report.answer(new)[1]
-    assert "does worse than the best of 3 trivial predictors over all levels, residual norm (1.00;" in said
-    assert "among images at one level the difference is −0." in said
+    assert "worse than the best trivial predictor, residual norm: by −0." in sections.answer(found)[2]
 
 
 def test_levels_of_other_images_are_refused(results: StudyResults) -> None:
     frame = results.frame.copy()
     frame.loc[0, "image_id"] = 1
     with pytest.raises(UserError, match="tested on different images"):
-        read_series(dataclasses.replace(results, frame=frame))
+        read(dataclasses.replace(results, frame=frame))
 
 
 def test_another_axis_is_refused(results: StudyResults) -> None:
     axes = {**results.axes, "seed": ["0", "1"]}
     with pytest.raises(UserError, match="needs the axes encoder"):
-        read_series(dataclasses.replace(results, axes=axes))
+        read(dataclasses.replace(results, axes=axes))
 
 
 @pytest.mark.parametrize(("preset", "num_cells"), [("smoke", 8), ("desk", 130), ("full", 450)])

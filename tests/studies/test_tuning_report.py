@@ -8,11 +8,13 @@ import pytest
 from analytic_study import analytic_study
 from cli_support import CommandLine
 
-from studies._tuning_report import SECTIONS, answer
-from studies.tuning import study
+from studies.tuning import sections
+from studies.tuning.results import read
+from studies.tuning.study import study
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.goal import Goal
 from workbench.reference import find_reference
+from workbench.reporting import readable, spoken
 from workbench.results import TUNING, StudyResults
 from workbench.running import cached_results
 from workbench.stages.base import Runtime
@@ -30,33 +32,45 @@ def found(root: Path, goal: Goal | None = None, trials: int = 20) -> StudyResult
 
 
 def test_a_search_of_two_objectives_is_told_and_drawn(tmp_path: Path) -> None:
-    results = found(tmp_path)
-    said = " ".join(answer(results))
-    assert "It is better, beyond its interval, on 2 of 2 tasks." in said
-    assert "at no more NFE than the default's changes PSNR on test images by " in said
-    assert "NFE instead of 50.0)" in said
-    assert "most is due to offset db on Gaussian blur (" in said
-    assert "Used on another task, a tuned setting differs from that task's own by −" in said
-    assert "with trial " in said
-    sections = [section(results) for section in SECTIONS]
-    assert all(section is not None for section in sections)
-    html = "".join(section.html for section in sections if section is not None)
+    results = read(found(tmp_path))
+    one = results.searched
+    assert one is not None
+    assert one.num_better == 2
+    assert one.weightiest is not None
+    assert one.weightiest.path == "start.offset_db"
+    assert one.worst_transfer is not None
+    assert one.worst_transfer.transfer.quality.mean < 0
+    for name, regrets in one.regrets.items():
+        assert regrets[-1] == 0
+        assert regrets[one.needed[name] - 1] <= one.near
+    gain, better, weightiest, transfer, trials = sections.answer(results)
+    assert "at no more NFE than the default's, the settings change PSNR on test images by " in gain
+    assert spoken(one.gains[one.most_gained], 2, " dB") in gain
+    assert "beyond its interval on 2 of 2 tasks" in better
+    assert f"offset db matters most: on {readable(one.weightiest.task)} it accounts for " in weightiest
+    assert spoken(one.worst_transfer.transfer.quality, 2, " dB") in transfer
+    assert f"by trial {max(one.needed.values())} on" in trials
+    drawn = [section(results) for section in study.report]
+    assert all(section is not None for section in drawn)
+    html = "".join(section.html for section in drawn)
     assert "Gaussian blur, default" in html
     assert "offset db (−3 to 9)" in html
+    assert sections.main_figure(results).png().startswith(b"\x89PNG")
 
 
 def test_a_search_for_quality_alone_has_no_costs(tmp_path: Path) -> None:
-    results = found(tmp_path, Goal(cost="none"), trials=12)
-    said = " ".join(answer(results))
+    results = read(found(tmp_path, Goal(cost="none"), trials=12))
+    said = " ".join(sections.answer(results))
     assert "NFE" not in said
-    assert "best on validation images changes PSNR" in said
-    assert all(section(results) is not None for section in SECTIONS)
+    assert "validation images, the settings change PSNR" in said
+    assert [draw.__name__ for draw in study.report if draw(results) is None] == ["trials"], "it is the main figure"
+    assert sections.main_figure(results) is not None
 
 
-def test_before_the_search_the_page_says_how_to_begin(tmp_path: Path) -> None:
-    results = StudyResults("tuning", "desk", "How much?", "run", {}, pd.DataFrame(), {}, {}, [])
-    assert answer(results) == ["Nothing is tuned yet: python -m workbench tune tuning --preset desk"]
-    assert all(section(results) is None for section in SECTIONS)
+def test_before_the_search_the_page_says_how_to_begin() -> None:
+    results = read(StudyResults("tuning", "desk", "How much?", "run", {}, pd.DataFrame(), {}, {}, []))
+    assert sections.answer(results) == ["Nothing is tuned yet: python -m workbench tune tuning --preset desk"]
+    assert all(section(results) is None for section in (*study.report, sections.main_figure))
 
 
 def test_what_was_tuned_for_other_cells_is_not_told(cli: CommandLine, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import torch
 from pair import SIZE, source, source_overrides
 from PIL import Image
 
-from studies import _zoo_card
 from studies._autoencoders import AUTOENCODERS, prior_of
-from studies.zoo import study
+from studies.zoo import card
+from studies.zoo.study import study
 from workbench import zoo
 from workbench.autoencoders import KL, ArchitectureRecipe, Tiny
 from workbench.config import UserError
@@ -49,7 +49,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 def exported(overrides: dict[str, Any], runtime: Runtime) -> Path:
     """The study's folder, a zoo itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_zoo_card, "NUM_STEPS", 5)
+        patch.setattr(card, "NUM_STEPS", 5)
         results, folder = run_study("zoo", "smoke", overrides, runtime)
     assert results is None
     return folder
@@ -89,12 +89,12 @@ def test_the_folder_holds_all_that_ships(recipe: ArchitectureRecipe, exported: P
         DIGESTS,
     }
     assert damaged(folder) == []
-    card = (folder / "README.md").read_text()
-    assert f"npy, {SIZE} px, {recipe.kind} autoencoder" in card
-    assert f"`python -m workbench study zoo --preset {recipe.kind}`" in card
-    assert LATENTS[recipe.kind] in card
-    assert ("fitted without descent" if recipe.kind == "pca" else "96 training images seen") in card
-    assert "nan" not in card
+    text = (folder / "README.md").read_text()
+    assert f"npy, {SIZE} px, {recipe.kind} autoencoder" in text
+    assert f"`python -m workbench study zoo --preset {recipe.kind}`" in text
+    assert LATENTS[recipe.kind] in text
+    assert ("fitted without descent" if recipe.kind == "pca" else "96 training images seen") in text
+    assert "nan" not in text
     for name, pictures in (("reconstructions", 32), ("samples", 64)):
         with Image.open(folder / f"{name}.png") as picture:
             assert picture.size == (8 * (SIZE + 2) + 2, pictures // 8 * (SIZE + 2) + 2)
@@ -146,8 +146,8 @@ def test_the_severity_encoder_ships_with_its_autoencoder(
     exported: Path, overrides: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime
 ) -> None:
     pair = stage_of(Tiny(), overrides)
-    own = _zoo_card.universal(stage_of(Tiny(), {**overrides, "autoencoder.source": "train", "prior.source": "train"}))
-    mine = _zoo_card.universal(pair).replace({"severity_encoder.source": "auto"})
+    own = card.universal(stage_of(Tiny(), {**overrides, "autoencoder.source": "train", "prior.source": "train"}))
+    mine = card.universal(pair).replace({"severity_encoder.source": "auto"})
     assert mine.shipped() is None, "before it is in the zoo"
     monkeypatch.setenv("WORKBENCH_ZOO", str(exported))
     assert mine.shipped() == folder_of(Tiny(), exported) / "severity_encoder"
@@ -157,9 +157,9 @@ def test_the_severity_encoder_ships_with_its_autoencoder(
     shipped, trained = mine.load(Runtime(tmp_path)), own.load(runtime)
     for name, weight in trained.state_dict().items():
         torch.testing.assert_close(shipped.state_dict()[name], weight, rtol=1e-3, atol=1e-6)  # half precision
-    card = (folder_of(Tiny(), exported) / "severity_encoder" / "README.md").read_text()
-    assert "96 training images seen" in card
-    assert card.count("\n| ") == 1 + 6
+    text = (folder_of(Tiny(), exported) / "severity_encoder" / "README.md").read_text()
+    assert "96 training images seen" in text
+    assert text.count("\n| ") == 1 + 6
     other = folder_of(KL(), exported) / "autoencoder"
     with pytest.raises(UserError, match="holds no severity encoder for this autoencoder"):
         mine.replace({"severity_encoder.source": str(other)}).load(Runtime(tmp_path))
@@ -191,7 +191,7 @@ def test_exporting_again_gives_the_same_folder(exported: Path, overrides: dict[s
 
     before = contents()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_zoo_card, "NUM_STEPS", 5)
+        patch.setattr(card, "NUM_STEPS", 5)
         run_study("zoo", "smoke", overrides, runtime)
     assert contents() == before
 

@@ -16,11 +16,11 @@ from workbench.degradations import JPEG, Degradation, GaussianBlur, GaussianNois
 from workbench.diffusion import DDIM, DDPM, DDPMLevels
 from workbench.diffusion.prediction import Prediction
 from workbench.measurement import Measurement
+from workbench.restoration.engine import Batch, Engine
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import Channel, SNRMatch
 from workbench.severity.variance import Evidence
 from workbench.solvers import GMLDPS, LDPS, PSLD, AnySolver, Guided, LDPSFew, NoGuidance, Solver, Step
-from workbench.solvers.engine import Engine, Task
 from workbench.testing import (
     Gaussian,
     LinearGaussian,
@@ -285,9 +285,9 @@ def test_a_chain_from_a_matched_start_samples_the_prior(channel: Channel) -> Non
     assert min(found.mean, found.covariance) > 1e-3
 
     engine = Engine(here.networks, NoGuidance(), sampler, 0, num_slots=num)
-    (finished,) = engine.run([Task(measurement, start.z, start.position)])
+    (finished,) = engine.run([Batch(measurement, start.z, start.position)])
     end = closed_chain(here.latents, chain, sampler.eta, noisy, position)
-    found = end.agreement(finished.z0.flatten(1))
+    found = end.agreement(finished.z.flatten(1))
     assert min(found.mean, found.covariance) > 1e-3
 
 

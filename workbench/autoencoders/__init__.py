@@ -12,8 +12,11 @@ from workbench.autoencoders.pretrained import Pretrained
 from workbench.autoencoders.tiny import Tiny
 from workbench.autoencoders.vq import VQ
 from workbench.autoencoders.vqgan import VQGAN
+from workbench.families import Open
 
-AnyAutoencoder = Annotated[Tiny | KL | VQ | VQGAN | PCA | Flow | Pretrained, Field(discriminator="kind")]
+AnyAutoencoder = Annotated[
+    Tiny | KL | VQ | VQGAN | PCA | Flow | Pretrained, Field(discriminator="kind"), Open(AutoencoderRecipe)
+]
 
 __all__ = [
     "KL",

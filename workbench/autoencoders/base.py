@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.bounds import BatchSize, Count, LearningRate, Seed
-from workbench.config import NOT_IDENTITY, Config, UserError
+from workbench.config import NOT_IDENTITY, UserError
+from workbench.families import Member
 from workbench.pretrained import load_strictly, save_half
 from workbench.tensors import Images, Latents
 
@@ -58,7 +59,7 @@ class Autoencoder(nn.Module):
 
     @property
     def image_channels(self) -> int:
-        """1 for grey and 3 for colour images."""
+        """Of the images: 1 if grey, 3 if in colour, 2 if complex."""
         return int(self.model.config.in_channels)
 
     @property
@@ -134,10 +135,8 @@ class ImageBatches(Protocol):
         ...
 
 
-class AutoencoderRecipe(Config):
+class AutoencoderRecipe(Member):
     """What an autoencoder is, and how it is made."""
-
-    kind: str
 
     @property
     def label(self) -> str:
@@ -149,7 +148,7 @@ class AutoencoderRecipe(Config):
         """The autoencoder as it is before anything is learnt: random weights come from torch's current generator.
 
         Args:
-            image_channels: 1 for grey and 3 for colour images.
+            image_channels: of the images: 1 if grey, 3 if in colour, 2 if complex.
         """
 
     @abstractmethod
@@ -160,7 +159,7 @@ class AutoencoderRecipe(Config):
         """The autoencoder of a family that needs no descent; None: it is trained on its adapter's `training_loss`.
 
         Args:
-            image_channels: 1 for grey and 3 for colour images.
+            image_channels: of the images: 1 if grey, 3 if in colour, 2 if complex.
             train: the training images.
         """
         return None

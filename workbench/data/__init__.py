@@ -9,7 +9,8 @@ from workbench.data.cifar10 import CIFAR10
 from workbench.data.fashion_mnist import FashionMNIST
 from workbench.data.image_folder import ImageFolder
 from workbench.data.npy import Npy
+from workbench.families import Open
 
-Source = Annotated[FashionMNIST | CIFAR10 | ImageFolder | Npy, Field(discriminator="kind")]
+Source = Annotated[FashionMNIST | CIFAR10 | ImageFolder | Npy, Field(discriminator="kind"), Open(ImageSource)]
 
 __all__ = ["CIFAR10", "FashionMNIST", "ImageFolder", "ImageSource", "ImageSplit", "Npy", "Source", "Split"]

@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench.bounds import MAX_SIZE
-from workbench.config import Config, UserError, digest
+from workbench.config import UserError, digest
+from workbench.families import Member
 from workbench.tensors import Ids, Images
 
 Split = Literal["train", "val", "test"]
@@ -75,7 +76,7 @@ class ImageSplit:
         return replace(self, rows=self.rows[:num_images], ids=self.ids[:num_images])
 
 
-class ImageSource(Config):
+class ImageSource(Member):
     """Where images come from, and how large they are made.
 
     A member says how to obtain its images (`fetch`) and how to load them (`load_arrays`). The split into train, val and
@@ -84,7 +85,6 @@ class ImageSource(Config):
     held once, and what stands in test is dropped from train and val.
     """
 
-    kind: str
     size: int = Field(32, ge=8, le=MAX_SIZE, description="height and width in pixels that images are brought to")
     channels: Literal[1, 3] = Field(3, description="1: grey, 3: colour; images are converted")
 

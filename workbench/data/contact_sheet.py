@@ -8,6 +8,7 @@ import torch
 
 from workbench.config import UserError
 from workbench.data.base import ImageSource
+from workbench.data.shown import shown
 from workbench.tensors import Ids, Images, Severities
 
 Degrade = Callable[[Images, Severities, Ids], Images]
@@ -40,7 +41,9 @@ def contact_sheet(
         columns[f"severity {level:g}"] = degrade(x, torch.full((num_images,), float(level)), split.ids)
 
     figure = Figure(figsize=(CELL * len(columns), CELL * num_images + 0.8), layout="constrained")
-    figure.suptitle(f"{source.kind}, {source.size} px: test images {source.split('test').fingerprint}", fontsize=9)
+    height, width = source.image_shape[1:]
+    size = f"{height}" if height == width else f"{height} x {width}"
+    figure.suptitle(f"{source.kind}, {size} px: test images {source.split('test').fingerprint}", fontsize=9)
     axes = figure.subplots(num_images, len(columns), squeeze=False)
     for column, (title, images) in enumerate(columns.items()):
         axes[0, column].set_title(title, fontsize=8)
@@ -57,5 +60,5 @@ def contact_sheet(
 
 def _pixels(image: torch.Tensor) -> np.ndarray:
     """(C, H, W) as matplotlib shows it: (H, W) for grey, (H, W, 3) for colour, clipped to [0, 1]."""
-    shown = image.detach().cpu().clamp(0, 1)
-    return (shown[0] if shown.shape[0] == 1 else shown.permute(1, 2, 0)).numpy()
+    pixels = shown(image.detach().cpu().permute(1, 2, 0).numpy()).clip(0, 1)
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels

@@ -20,7 +20,7 @@ def prepare(images: np.ndarray, size: int, channels: int, *, clip: bool = True) 
     Returns:
         (N, size, size, channels) of the same dtype; the very array that was given where nothing has to change.
     """
-    return _resize(_convert(_crop(images), channels, clip), size, clip)
+    return _resize(convert(_crop(images), channels, clip=clip), size, clip)
 
 
 def _crop(images: np.ndarray) -> np.ndarray:
@@ -30,7 +30,8 @@ def _crop(images: np.ndarray) -> np.ndarray:
     return images if height == width else images[:, top : top + side, left : left + side]
 
 
-def _convert(images: np.ndarray, channels: int, clip: bool) -> np.ndarray:
+def convert(images: np.ndarray, channels: int, *, clip: bool = True) -> np.ndarray:
+    """To grey (1) or colour (3), with `clip` as in `prepare`; the very array where nothing has to change."""
     if images.shape[-1] == channels:
         return images
     if channels == 3:

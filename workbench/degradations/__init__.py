@@ -19,8 +19,9 @@ from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
+from workbench.families import Open
 
-AnyDegradation = Annotated[Member | AtSeverity, Field(discriminator="kind")]
+AnyDegradation = Annotated[Member | AtSeverity, Field(discriminator="kind"), Open(Degradation)]
 
 __all__ = [
     "JPEG",

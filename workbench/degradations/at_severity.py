@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.members import Member
+from workbench.families import Open
 from workbench.measurement import Measurement
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
@@ -21,7 +22,9 @@ class AtSeverity(Degradation):
     """
 
     kind: Literal["at_severity"] = "at_severity"
-    member: Annotated[Member, Field(discriminator="kind")] = Field(GaussianBlur(), description="the degradation")
+    member: Annotated[Member, Field(discriminator="kind"), Open(Degradation)] = Field(
+        GaussianBlur(), description="the degradation"
+    )
     severity: float = Field(0.5, ge=0, le=1, description="its level, the same for every image")
 
     # a class's own numbers must hold for every member
@@ -91,17 +94,19 @@ class AtSeverity(Degradation):
         """The member's."""
         return self.member.before_noise(x, ids, seed, params)
 
-    def received(self, y: Measurements, severity: Severities, ids: Ids, params: Params) -> Measurement:
+    def received(
+        self, y: Measurements, severity: Severities, ids: Ids, params: Params, observed: Tensor | None
+    ) -> Measurement:
         """The member's."""
-        return self.member.received(y, severity, ids, params)
+        return self.member.received(y, severity, ids, params, observed)
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
         """The member's."""
         return self.member.given_parameters(params, image_shape)
 
-    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+    def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
         """The member's."""
-        return self.member.given_measurement(y, params)
+        return self.member.given_values(y, params, observed)
 
     def describe(self, severity: float) -> str:
         """The member's level."""

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -9,22 +10,22 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench import randomness
-from workbench.config import Config, UserError
+from workbench.config import UserError
 from workbench.degradations.given import Given, check_values, zero_where_unobserved
-from workbench.measurement import Measurement
+from workbench.families import Member
+from workbench.measurement import Measurement, as_real
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 Params = Mapping[str, Tensor]
 
 
-class Degradation(Config):
+class Degradation(Member):
     """A forward operator whose severity in [0, 1] may differ from image to image, plus Gaussian noise.
 
     A member is stateless: operator parameters are drawn once per image by `parameters`, travel in the Measurement
     and are passed to `A` at every call.
     """
 
-    kind: str
     noise_std: float = Field(0.05, ge=0, le=1, description="standard deviation of the noise on [0, 1] images")
 
     identity_db: ClassVar[float]
@@ -91,14 +92,28 @@ class Degradation(Config):
         """
         return Given(self.kind, params, (), image_shape).taken({})
 
-    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+    def given_measurement(
+        self, y: Tensor, severity: Severities, ids: Ids, params: Params
+    ) -> tuple[Measurement, list[str]]:
+        """A user's own y, real or complex, with all that belongs to it, and a line for each conversion.
+
+        Raises:
+            UserError: naming the images whose y contradicts their parameters.
+        """
+        observed = self.observed(params)
+        values, lines = self.given_values(as_real(y), params, observed)
+        return self.received(values, severity, ids, params, observed), lines
+
+    def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
         """A user's own y as A would have made it with these parameters, and a line for each conversion.
+
+        Args:
+            observed: what `observed` answers for these parameters.
 
         Raises:
             UserError: naming the images whose y contradicts their parameters.
         """
         check_values(y)
-        observed = self.observed(params)
         if observed is None:
             return y, []
         return zero_where_unobserved(y, observed, self.unobserved, self.when_it_is_not_zero)
@@ -130,23 +145,30 @@ class Degradation(Config):
         observed = self.observed(params)
         noise = randomness.normal(ids, (seed, "noise"), tuple(clean.shape[1:]))
         noise = noise * _like(self.noise_level(severity, params), clean)
-        return self.received(clean + (noise if observed is None else noise * observed), severity, ids, params)
+        y = clean + (noise if observed is None else noise * observed)
+        return self.received(y, severity, ids, params, observed)
 
     def before_noise(self, x: Images, ids: Ids, seed: int, params: Params) -> Measurements:
         """What `measure` adds its noise to: A(x), unless other noise has entered on the way."""
         return self.A(x, params)
 
-    def received(self, y: Measurements, severity: Severities, ids: Ids, params: Params) -> Measurement:
-        """y, measured here or by a user, with all that belongs to it."""
+    def received(
+        self, y: Measurements, severity: Severities, ids: Ids, params: Params, observed: Tensor | None
+    ) -> Measurement:
+        """y, measured here or by a user, with all that belongs to it: nothing of it is computed again downstream."""
         return Measurement(
             y=y,
             ids=ids,
             noise_std=self.noise_level(severity, params),
             params=params,
-            observed=self.observed(params),
+            observed=observed,
             severity=severity,
             view=self.view(y, params),
         )
+
+    def with_values(self, measurement: Measurement, y: Measurements) -> Measurement:
+        """The measurement had its values been y: operator, mask and noise stay, and the view is that of y."""
+        return replace(measurement, y=y, view=self.view(y, measurement.params))
 
     def draw_severity(self, ids: Ids, seed: int) -> Severities:
         """Severities uniform on [0, 1], keyed by (seed, id)."""

@@ -20,12 +20,14 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
+from workbench.families import Open
 from workbench.measurement import Measurement
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 Part = Annotated[
     GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | SuperResolution | JPEG | Haze | DeepinvPhysics,
     Field(discriminator="kind"),
+    Open(Degradation),
 ]
 
 NUM_DRAWS = 2
@@ -178,10 +180,10 @@ class Compose(Degradation):
             taken |= given.part(prefix, part.given_parameters)
         return given.taken(taken)
 
-    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+    def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
         """The last part's."""
         *_, (part, own, _) = self._each(params)
-        return part.given_measurement(y, own)
+        return part.given_values(y, own, observed)
 
     def describe(self, severity: float) -> str:
         """Every part's level; at most that, where shares are drawn."""
@@ -199,9 +201,11 @@ class Compose(Degradation):
                 x = x + _noise(part.noise_level(level, own), x, ids, seed, position)
         return x
 
-    def received(self, y: Measurements, severity: Severities, ids: Ids, params: Params) -> Measurement:
+    def received(
+        self, y: Measurements, severity: Severities, ids: Ids, params: Params, observed: Tensor | None
+    ) -> Measurement:
         """y with all that belongs to it; the inner noise counts in `noise_std` as it comes through."""
-        measurement = super().received(y, severity, ids, params)
+        measurement = super().received(y, severity, ids, params, observed)
         inner = self._inner_noise(measurement)
         return replace(measurement, noise_std=measurement.noise_std.hypot(inner))
 

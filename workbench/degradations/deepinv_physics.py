@@ -1,12 +1,8 @@
 """Any physics of deepinv, or written for it, named by the function that makes it."""
 
 import functools
-import hashlib
-import importlib
 import inspect
 import json
-import operator
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -18,8 +14,8 @@ from workbench import randomness
 from workbench.config import UserError
 from workbench.degradations.base import Params
 from workbench.degradations.given import Given, refuse
-from workbench.degradations.physics_check import attempt
 from workbench.degradations.user_physics import ImageShape, UserPhysics
+from workbench.families import allow, attempt, find, source_digest
 from workbench.tensors import Ids, Severities
 
 if TYPE_CHECKING:
@@ -69,7 +65,7 @@ class DeepinvPhysics(UserPhysics):
     @field_validator("factory")
     @classmethod
     def _is_there(cls, name: str) -> str:
-        _signature(find(name))
+        _signature(_factory(name))
         return name
 
     @field_validator("settings")
@@ -77,7 +73,7 @@ class DeepinvPhysics(UserPhysics):
     def _fit(cls, settings: dict[str, JsonValue], info: ValidationInfo) -> dict[str, JsonValue]:
         name = info.data.get("factory")  # absent when it was refused itself
         if name is not None:
-            function = find(name)
+            function = _factory(name)
             try:
                 _signature(function).bind(0.5, **settings, **dict.fromkeys(_offered(function)))
             except TypeError as error:
@@ -87,10 +83,11 @@ class DeepinvPhysics(UserPhysics):
     @classmethod
     def of(cls, function: "Callable[..., Physics]", **fields: Any) -> Self:
         """The degradation of a function at hand: `DeepinvPhysics.of(astigmatism, settings={"angle": 45.0})`."""
+        allow(function.__module__)
         return cls.parse({"factory": f"{function.__module__}:{function.__qualname__}", **fields})
 
     def canonical(self) -> dict[str, Any]:
-        return super().canonical() | {"source": _source_digest(find(self.factory))}
+        return super().canonical() | {"source": source_digest(_factory(self.factory))}
 
     @property
     def label(self) -> str:
@@ -105,7 +102,7 @@ class DeepinvPhysics(UserPhysics):
     @property
     def draws_parameters(self) -> bool:
         """Whether the factory takes a seed."""
-        return "seed" in _offered(find(self.factory))
+        return "seed" in _offered(_factory(self.factory))
 
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: ImageShape) -> Params:
         """`level` (batch,), the severity; `image_shape` (batch, 3); and `seed` (batch,) if the factory takes one."""
@@ -136,7 +133,7 @@ class DeepinvPhysics(UserPhysics):
 
     def physics_for(self, level: float, seed: int | None, image_shape: ImageShape, like: Tensor) -> "Physics":
         settings = json.dumps(self.settings, sort_keys=True)
-        function = find(self.factory)
+        function = _factory(self.factory)
         return attempt(
             f"{self.factory} fails at severity {level:g}",
             lambda: _make(function, settings, level, seed, image_shape, str(like.device), like.dtype),
@@ -150,25 +147,8 @@ class DeepinvPhysics(UserPhysics):
         return f"{self.factory.rpartition(':')[2]} {severity:.2f}"
 
 
-def find(name: str) -> Callable[..., Any]:
-    """The function that MODULE:FUNCTION names.
-
-    Raises:
-        UserError: if there is none.
-    """
-    module_name, colon, path = name.partition(":")
-    if not colon or not module_name or not path:
-        raise UserError(f"{name!r} names no function: write it as MODULE:FUNCTION, e.g. optics:astigmatism")
-    if "<" in path:
-        raise UserError(f"{name}: a function inside another or without a name cannot be found again: move it out")
-    module = attempt(
-        f"cannot import {module_name} (is it in this folder, and called as `python -m workbench`?)",
-        lambda: importlib.import_module(module_name),
-    )
-    try:
-        function = operator.attrgetter(path)(module)
-    except AttributeError:
-        raise UserError(f"{module_name} has no function {path}") from None
+def _factory(name: str) -> Callable[..., Any]:
+    function = find(name)
     if not callable(function):
         raise UserError(f"{name} is no function")
     return function
@@ -206,16 +186,3 @@ def _offered(function: Callable[..., Any]) -> list[str]:
     """Which of OFFERED a factory takes."""
     taken = _signature(function).parameters
     return [name for name in OFFERED if name in taken]
-
-
-@functools.cache
-def _source_digest(function: Callable[..., Any]) -> str:
-    """Hash of the source of the module where a function was written; in a notebook, of the function's own."""
-    module = sys.modules.get(function.__module__)
-    for written in (module, function):
-        try:
-            source = inspect.getsource(written)  # type: ignore[arg-type]
-        except (OSError, TypeError):
-            continue
-        return hashlib.sha256(source.encode()).hexdigest()[:12]
-    raise UserError(f"the source of {function.__module__}:{function.__qualname__} cannot be read: put it in a file")

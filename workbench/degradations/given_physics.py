@@ -11,8 +11,8 @@ from torch import Tensor
 from workbench.config import UserError
 from workbench.degradations.base import Params
 from workbench.degradations.user_physics import ImageShape, UserPhysics
-from workbench.measurement import Measurement
-from workbench.tensors import Ids, Measurements, Severities
+from workbench.measurement import Measurement, as_real
+from workbench.tensors import Ids, Severities
 
 
 class GivenPhysics(UserPhysics):
@@ -78,8 +78,8 @@ class GivenPhysics(UserPhysics):
         """The physics' class."""
         return self.label
 
-    def measurement(self, y: Measurements, image_shape: ImageShape | None = None, gradient: bool = True) -> Measurement:
-        """Your y as a Measurement with ids 0, 1, 2 ..., after the physics has been checked.
+    def measurement(self, y: Tensor, image_shape: ImageShape | None = None, gradient: bool = True) -> Measurement:
+        """Your y, real or complex, as a Measurement with ids 0, 1, 2 ..., after the physics has been checked.
 
         Args:
             image_shape: (channels, height, width) of the images to restore, where it is not that of y.
@@ -88,6 +88,7 @@ class GivenPhysics(UserPhysics):
         Raises:
             UserError: if the physics cannot be used, or makes measurements of another shape than y.
         """
+        y = as_real(y)
         if image_shape is None:
             if y.ndim != 4:
                 raise UserError(f"y has shape {tuple(y.shape)}, which is no batch of images: say their image_shape")
@@ -103,7 +104,7 @@ class GivenPhysics(UserPhysics):
                 f"{self.label} measures {image_shape} images as {tuple(made.shape[1:])}, but y holds "
                 f"{tuple(y.shape[1:])}: say the right image_shape, or take the physics that y comes from"
             )
-        y, lines = self.given_measurement(y, params)
+        measurement, lines = self.given_measurement(y, severity, ids, params)
         for line in lines:
             warnings.warn(f"{self.label}: {line}", stacklevel=2)
-        return replace(self.received(y, severity, ids, params), severity=None)  # which is not known
+        return replace(measurement, severity=None)  # which is not known

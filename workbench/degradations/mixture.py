@@ -16,11 +16,13 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
+from workbench.families import Open
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 Member = Annotated[
     GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | SuperResolution | JPEG,
     Field(discriminator="kind"),
+    Open(Degradation),
 ]
 
 
@@ -134,7 +136,7 @@ class Mixture(Degradation):
             taken |= given.part(prefixes[position], member.given_parameters, (chosen == position).nonzero()[:, 0])
         return given.taken(taken)
 
-    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+    def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
         """Each image's by its own member."""
         y, lines = y.clone(), []
         for position, member in enumerate(self.members):
@@ -142,7 +144,7 @@ class Mixture(Degradation):
             if len(group):
                 own = {name: value[group] for name, value in _own(params, member).items()}
                 with on_behalf_of(member.kind, group):
-                    y[group], said = member.given_measurement(y[group], own)
+                    y[group], said = member.given_values(y[group], own, None if observed is None else observed[group])
                 lines += [f"{member.kind}: {line}" for line in said]
         return y, lines
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from workbench import randomness
+from workbench.measurement import as_real
 
 if TYPE_CHECKING:
     from deepinv.physics import Physics
@@ -41,6 +42,6 @@ def measured_entries(physics: "Physics", image_shape: tuple[int, int, int], like
         black_and_white = x[: num // 2].round()
         black_and_white[0], black_and_white[1] = 0, 1
         x = torch.cat([black_and_white, x[num // 2 :]])
-    values = physics.A(x.to(like))
+    values = as_real(physics.A(x.to(like)))
     spread = values.amax(0, keepdim=True) - values.amin(0, keepdim=True)
     return (spread > NEGLIGIBLE * spread.max()).to(like)

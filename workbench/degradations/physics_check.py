@@ -1,21 +1,21 @@
 """Cheap trials of a user's physics, before compute is spent on it."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from workbench import randomness
-from workbench.config import UserError, is_termination
+from workbench.config import UserError
 from workbench.degradations.base import Params
 from workbench.degradations.null_entries import measured_entries
+from workbench.families import attempt
+from workbench.measurement import as_real
 from workbench.tensors import Images, Measurements
 
 if TYPE_CHECKING:
     from workbench.degradations.user_physics import ImageShape, UserPhysics
-
-T = TypeVar("T")
 
 LEVELS = (0.0, 0.5, 1.0)
 TOLERANCE = 1e-3  # of float32 sums in another order, relative to the norms that go into them
@@ -40,19 +40,6 @@ def check_physics(operator: "UserPhysics", image_shape: "ImageShape", gradient: 
         )
 
 
-def attempt(failing: str, call: Callable[[], T]) -> T:
-    """`call()`; what a user's code raises, or a call of sys.exit in it, becomes one line after `failing`."""
-    try:
-        return call()
-    except (UserError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # a user's code may raise anything
-        if is_termination(error):
-            raise
-        told = next((line for line in str(error).splitlines() if line.strip()), "no message")
-        raise UserError(f"{failing}: {type(error).__name__}: {told}") from error
-
-
 class _Trial:
     """One severity."""
 
@@ -70,12 +57,16 @@ class _Trial:
 
     def run(self, gradient: bool) -> tuple[int, ...]:
         """The shape of y."""
-        self._noise()
+        self._is_physics()
         y: object = attempt(
             f"{self.where} cannot measure {_by(self.image_shape)} images", lambda: self.physics.A(self.x)
         )
-        if not isinstance(y, Tensor) or not y.is_floating_point() or y.shape[:1] != (2,):
-            raise UserError(f"{self.where}: A of 2 images must be one real tensor, image first, got {_make(y)}")
+        if not isinstance(y, Tensor) or not (y.is_floating_point() or y.is_complex()) or y.shape[:1] != (2,):
+            raise UserError(
+                f"{self.where}: A of 2 images must be one real or complex tensor, image first, got {_make(y)}"
+            )
+        self._noise(y)
+        y = as_real(y)
         if not bool(y.isfinite().all()):
             raise UserError(f"{self.where}: A of images on [0, 1] is not finite")
         self._constancy(y)
@@ -94,16 +85,26 @@ class _Trial:
     def _measure(self, x: Images, params: Params | None = None) -> Measurements:
         return self.operator.A(x, self.params if params is None else params)
 
-    def _noise(self) -> None:
-        """The physics is one, and has no noise but that of the workbench."""
-        from deepinv.physics import GaussianNoise, Physics, ZeroNoise
+    def _is_physics(self) -> None:
+        from deepinv.physics import Physics
 
         physics: object = self.physics
         if not isinstance(physics, Physics):
             raise UserError(f"{self.where}: expected a deepinv.physics.Physics, got {_make(physics)}")
+
+    def _noise(self, y: Tensor) -> None:
+        """The physics has no noise but that of the workbench.
+
+        Args:
+            y: as the physics has it, real or complex.
+        """
+        from deepinv.physics import GaussianNoise, ZeroNoise
+
+        physics = self.physics
         noise, noise_std = physics.noise_model, self.operator.noise_std
         if type(noise) is GaussianNoise:
-            sigma = torch.as_tensor(noise.sigma)
+            # of a complex value, half of the variance is in each part
+            sigma = torch.as_tensor(noise.sigma) / (math.sqrt(2) if y.is_complex() else 1)
             if noise_std is not None and not torch.allclose(sigma, torch.full_like(sigma, noise_std), rtol=1e-4):
                 raise UserError(
                     f"{self.where}: its own noise has a standard deviation of {sigma.max():g}, but noise_std is "
@@ -165,13 +166,15 @@ class _Trial:
 
     def _view(self, y: Measurements) -> None:
         """A severity encoder has an image to read."""
-        if not self.operator.needs_view(y, self.image_shape):
+        if not self.operator.needs_view(self.physics, y, self.image_shape):
             return
         failing = (
             f"{self.where} measures {_by(self.image_shape)} images as {_by(y.shape[1:])}, and the severity encoder "
             "reads A_dagger(y), which must be such images: give the physics a fitting A_dagger. It"
         )
-        view: object = attempt(f"{failing} fails", lambda: self.physics.A_dagger(y[:1]))
+        view: object = attempt(
+            f"{failing} fails", lambda: self.operator.led_back(self.physics, y[:1], self.image_shape)
+        )
         if not isinstance(view, Tensor) or view.shape != self.x[:1].shape:
             raise UserError(f"{failing} returns {_make(view)} for one")
         if not bool(view.isfinite().all()):

@@ -6,7 +6,7 @@ from torch import Tensor
 from workbench.config import UserError
 from workbench.degradations.base import Degradation
 from workbench.measurement import Measurement
-from workbench.tensors import Images, Measurements
+from workbench.tensors import Images
 
 IMAGE_STD = 0.3
 """Standard deviation of a pixel on [0, 1] about its image's mean, in order of magnitude: a natural image's contrast."""
@@ -14,14 +14,10 @@ MAX_ITERATIONS = 30
 TOLERANCE = 1e-4
 
 
-def pseudo_inverse(degradation: Degradation, y: Measurements, measurement: Measurement) -> Images:
+def pseudo_inverse(degradation: Degradation, measurement: Measurement) -> Images:
     """argmin over x of |y - A(x)|^2 / noise_std^2 + |x - mean|^2 / IMAGE_STD^2, per image, by conjugate gradients.
 
     The maximum a posteriori estimate under white Gaussian images about a grey level. It is linear in y.
-
-    Args:
-        y: measured values.
-        measurement: gives operator parameters and noise.
 
     Raises:
         UserError: for an operator that is not linear.
@@ -31,9 +27,9 @@ def pseudo_inverse(degradation: Degradation, y: Measurements, measurement: Measu
     if not degradation.linear:
         raise UserError(f"{degradation.kind} is not linear and has no pseudo-inverse: use severity_encoder.guess=view")
     params = dict(measurement.params)
-    mask = measurement.observed
+    y, mask = measurement.y, measurement.observed
     noise_std = measurement.noise_std.clamp(min=1e-3).reshape(-1, 1, 1, 1)
-    grey = _grey(degradation, y, measurement)
+    grey = _grey(degradation, measurement)
 
     def a(x: Tensor) -> Tensor:
         prediction = degradation.A(x, params)
@@ -53,10 +49,10 @@ def pseudo_inverse(degradation: Degradation, y: Measurements, measurement: Measu
     return solution
 
 
-def _grey(degradation: Degradation, y: Measurements, measurement: Measurement) -> Images:
+def _grey(degradation: Degradation, measurement: Measurement) -> Images:
     """The grey image that explains y best, whatever A does to one: <A(1), y> / <A(1), A(1)> of the observed entries."""
     ones = torch.ones_like(measurement.encoder_input())
     of_ones = degradation.A(ones, dict(measurement.params))
     seen = of_ones if measurement.observed is None else of_ones * measurement.observed
-    level = (seen * y).flatten(1).sum(1) / seen.square().flatten(1).sum(1).clamp(min=1e-12)
+    level = (seen * measurement.y).flatten(1).sum(1) / seen.square().flatten(1).sum(1).clamp(min=1e-12)
     return level.reshape(-1, 1, 1, 1) * ones

@@ -68,10 +68,10 @@ class RandomInpainting(Degradation):
         given = Given(self.kind, params, ("mask",), image_shape)
         return given.taken({"mask": given.mask("mask")})
 
-    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+    def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
         """y with zeros where the mask drops; where these are measured, noise stays that is not above its level."""
         if self.dropped == "excluded" or self.noise_std == 0:
-            return super().given_measurement(y, params)
+            return super().given_values(y, params, observed)
         check_values(y)
         level = torch.full((len(y),), self.noise_std, dtype=y.dtype, device=y.device)
         zeroed, lines = zero_where_unobserved(y, params["mask"], self.unobserved, self.when_it_is_not_zero, level)

@@ -1,8 +1,10 @@
 """A user's deepinv physics as a degradation: what its two makes have in common."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field
@@ -12,6 +14,7 @@ from workbench.config import ADDED_LATER
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.given import check_values, zero_where_unobserved
 from workbench.degradations.null_entries import measured_entries
+from workbench.measurement import as_real
 from workbench.tensors import Images, Measurements, Scalars, Severities
 
 if TYPE_CHECKING:
@@ -28,8 +31,12 @@ class UserPhysics(Degradation):
 
     Noise is always the workbench's, keyed by image. Its level is that of the physics' own Gaussian noise where it has
     one; `check` refuses one that contradicts `noise_std`, another noise model and a sensor model rather than leave
-    them out in silence. y may have any shape; where it is not the images', a severity encoder reads
-    physics.A_dagger(y). The values of y should be on the scale of [0, 1] images.
+    them out in silence. y may have any shape; where it is not the images', or holds frequencies as that of deepinv's
+    MRI does, a severity encoder reads physics.A_dagger(y). The values of y should be on the scale of [0, 1] images.
+
+    A physics may measure complex values: outside it they are real, with real and imaginary part in a last axis of 2
+    (see `workbench.measurement`), and the adjoint is that of the real inner product, so that images stay real. A
+    complex image has two channels, as in deepinv.
 
     Entries that are the same whatever the image (0 where a mask drops pixels or frequencies) are not observed: they
     take no noise, and residuals leave them out.
@@ -55,7 +62,9 @@ class UserPhysics(Degradation):
     )
 
     view_by: Literal["auto", "A_dagger"] = Field(
-        "auto", description="what a severity encoder reads; auto: y where it has the images' shape, else A_dagger(y)"
+        "auto",
+        description="what a severity encoder reads; auto: y where it has the images' shape and the physics is none of "
+        "deepinv's MRI, else A_dagger(y)",
     )
 
     @property
@@ -81,13 +90,14 @@ class UserPhysics(Degradation):
 
     def A(self, x: Images, params: Params) -> Measurements:
         """physics.A."""
-        return self._each(x, params, lambda physics, x: physics.A(x))
+        return self._each(x, params, lambda physics, x: as_real(physics.A(x)))
 
     def A_adjoint(self, y: Measurements, params: Params) -> Images:
         """physics.A_adjoint, where the physics is linear."""
         if not self.linear:
             return super().A_adjoint(y, params)
-        return self._each(y, params, lambda physics, y: physics.A_adjoint(y))
+        shape = _shape_in(params)
+        return self._each(y, params, lambda physics, y: _image(physics.A_adjoint(_own_values(physics, y, shape))))
 
     def noise_level(self, severity: Severities, params: Params | None = None) -> Scalars:
         """`noise_std`, or where it is not stated that of each image's physics.
@@ -100,8 +110,10 @@ class UserPhysics(Degradation):
         if params is None:
             raise ValueError("the noise of a user's physics is the physics' own: pass params")
 
+        shape = _shape_in(params)
+
         def level(physics: "Physics", severity: Tensor) -> Tensor:
-            own = own_noise(physics)
+            own = own_noise(physics, shape, severity)
             return torch.full_like(severity, UNSTATED_NOISE_STD if own is None else own)
 
         return self._each(severity, params, level)
@@ -118,14 +130,13 @@ class UserPhysics(Degradation):
 
         return self._each(params["level"], params, entries)
 
-    def given_measurement(self, y: Measurements, params: Params) -> tuple[Measurements, list[str]]:
+    def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
         """y as A leaves it where it is not observed; noise may stand there, since a physics may add it to all of y.
 
         Raises:
             UserError: for a y that holds more than noise there.
         """
         check_values(y, scale=False)
-        observed = self.observed(params)
         if observed is None:
             return y, []
         noise = self.noise_level(params["level"], params)
@@ -139,19 +150,29 @@ class UserPhysics(Degradation):
 
     def view(self, y: Measurements, params: Params) -> Images | None:
         """physics.A_dagger(y), or None where y serves."""
-        if not self.needs_view(y, _shape_in(params)):
+        shape = _shape_in(params)
+        if not self.needs_view(self._physics(params, 0, y), y, shape):
             return None
+        return self._each(y, params, lambda physics, y: self.led_back(physics, y, shape))
 
-        def one_by_one(physics: "Physics", y: Tensor) -> Tensor:
-            # deepinv's iterations stop when the whole batch is good enough, so neighbours would change an image's view
-            return torch.cat([physics.A_dagger(y[i : i + 1]) for i in range(len(y))])
+    @torch.no_grad()
+    def led_back(self, physics: "Physics", y: Measurements, image_shape: ImageShape) -> Tensor:
+        """physics.A_dagger(y), which should be images."""
+        own = _own_values(physics, y, image_shape)
+        # deepinv's iterations stop when the whole batch is good enough, so neighbours would change an image's view
+        return torch.cat([_image(physics.A_dagger(own[i : i + 1])) for i in range(len(y))])
 
-        with torch.no_grad():
-            return self._each(y, params, one_by_one)
-
-    def needs_view(self, y: Measurements, image_shape: ImageShape) -> bool:
+    def needs_view(self, physics: "Physics", y: Measurements, image_shape: ImageShape) -> bool:
         """Whether a severity encoder reads A_dagger(y) and not y."""
-        return self.view_by == "A_dagger" or tuple(y.shape[1:]) != image_shape
+        from deepinv.utils.mixins import MRIMixin
+
+        # frequencies of a 2-channel image have its shape and are no picture of it
+        return self.view_by == "A_dagger" or tuple(y.shape[1:]) != image_shape or isinstance(physics, MRIMixin)
+
+    def _physics(self, params: Params, i: int, like: Tensor) -> "Physics":
+        """The physics of the i-th image."""
+        seed = int(params["seed"][i]) if "seed" in params else None
+        return self.physics_for(float(params["level"][i]), seed, _shape_in(params), like)
 
     def _each(self, tensor: Tensor, params: Params, call: "Callable[[Physics, Tensor], Tensor]") -> Tensor:
         """`call` with the physics of each image; images of one severity and seed go together."""
@@ -171,14 +192,42 @@ class UserPhysics(Degradation):
         return torch.cat(results)[order.argsort()]
 
 
-def own_noise(physics: "Physics") -> float | None:
-    """The standard deviation of a physics' own Gaussian noise; None where it has none, or one for each image."""
+_MEASURES_COMPLEX: "WeakKeyDictionary[Physics, bool]" = WeakKeyDictionary()
+"""Physics tried before: a solver asks at every step."""
+
+
+def measures_complex(physics: "Physics", image_shape: ImageShape, like: Tensor) -> bool:
+    """Whether A(x) is complex, found by measuring a black image on the device and in the precision of `like`."""
+    if physics not in _MEASURES_COMPLEX:
+        with torch.no_grad():
+            black = torch.zeros(1, *image_shape, dtype=like.dtype, device=like.device)
+            _MEASURES_COMPLEX[physics] = physics.A(black).is_complex()
+    return _MEASURES_COMPLEX[physics]
+
+
+def _own_values(physics: "Physics", y: Measurements, image_shape: ImageShape) -> Tensor:
+    """y as the physics itself has it: complex again, where it measures complex values."""
+    return torch.view_as_complex(y.contiguous()) if measures_complex(physics, image_shape, y) else y
+
+
+def _image(x: Tensor) -> Tensor:
+    """What a physics leads back to, as a real image: <A x, y> over reals is <x, Re(A* y)> for a real x."""
+    return x.real if x.is_complex() else x
+
+
+def own_noise(physics: "Physics", image_shape: ImageShape, like: Tensor) -> float | None:
+    """The standard deviation of a physics' own Gaussian noise in each entry of y; None where it has none, or several.
+
+    Of complex values deepinv's sigma is that of the value: each part has sigma / sqrt(2).
+    """
     from deepinv.physics import GaussianNoise
 
     if type(physics.noise_model) is not GaussianNoise:
         return None
     sigma = torch.as_tensor(physics.noise_model.sigma).double()
-    return float(sigma.flatten()[0]) if torch.equal(sigma, sigma.flatten()[0].expand_as(sigma)) else None
+    if not torch.equal(sigma, sigma.flatten()[0].expand_as(sigma)):
+        return None
+    return float(sigma.flatten()[0]) / (math.sqrt(2) if measures_complex(physics, image_shape, like) else 1)
 
 
 def _shape_in(params: Params) -> ImageShape:

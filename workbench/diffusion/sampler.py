@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from workbench.config import ADDED_LATER, Config
+from workbench.config import ADDED_LATER
 from workbench.diffusion.noise_levels import Chain, NoiseLevels
+from workbench.families import Member, Open
 from workbench.tensors import Latents, Scalars
 
 
-class DDIM(Config):
+class DDIM(Member):
     """DDIM (arXiv 2010.02502, eq. 12 and 16): eta 0 is deterministic, eta 1 is DDPM's posterior variance."""
 
     kind: Literal["ddim"] = "ddim"
@@ -55,7 +56,7 @@ class DDPM(DDIM):
     eta: Literal[1] = 1
 
 
-Sampler = Annotated[DDIM | DDPM, Field(discriminator="kind")]
+Sampler = Annotated[DDIM | DDPM, Field(discriminator="kind"), Open(DDIM)]
 
 
 def diffuse(z0: Latents, eps: Latents, alpha_bar: Scalars) -> Latents:

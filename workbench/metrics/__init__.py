@@ -1,6 +1,11 @@
 """Metrics: one number an image, statistics over images, and how alike two sets of latents are."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from workbench.metrics.coverage import severity_bins, violation_rate, violation_rates
+from workbench.metrics.family import Comparison, Metric
 from workbench.metrics.likeness import (
     Moments,
     frechet_distance,
@@ -12,6 +17,7 @@ from workbench.metrics.likeness import (
     spectral_matrix,
 )
 from workbench.metrics.mantel import MantelResult, mantel_test
+from workbench.metrics.members import LPIPS, PSNR, SSIM, Residual
 from workbench.metrics.ordering import ordering_accuracy, own_ordering_accuracy
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
 from workbench.metrics.ranks import gain_over_trivial, spearman, spearman_across, spearman_within
@@ -26,14 +32,23 @@ from workbench.metrics.statistics import (
     ratio_of_means,
 )
 
+AnyMetric = Annotated[PSNR | SSIM | LPIPS | Residual, Field(discriminator="kind")]
+
 __all__ = [
+    "LPIPS",
+    "PSNR",
+    "SSIM",
     "Absent",
+    "AnyMetric",
+    "Comparison",
     "Estimate",
     "LPIPSConfig",
     "LPIPSMetric",
     "MantelResult",
     "Map",
+    "Metric",
     "Moments",
+    "Residual",
     "average_linkage",
     "classical_map",
     "first_crossing",

@@ -24,6 +24,9 @@ from workbench.tensors import Images, Scalars
 BACKBONE_VARIABLE = "WORKBENCH_LPIPS_BACKBONE"
 DOWNLOAD_TIMEOUT_SECONDS = 5.0
 
+LPIPS_CHANNELS = (1, 3)
+"""Of images that the classifier knows; grey is repeated."""
+
 Features = dict[str, Tensor]
 
 
@@ -65,6 +68,7 @@ class LPIPSMetric:
 
         Raises:
             ValueError: when the shapes differ.
+            UserError: for another number of channels.
         """
         if x_hat.shape != x.shape:
             raise ValueError(f"the two batches must have one shape, got {tuple(x_hat.shape)} and {tuple(x.shape)}")
@@ -103,6 +107,8 @@ def load_lpips(config: LPIPSConfig) -> LPIPSMetric | Absent:
 
 
 def _to_network_range(x: Tensor) -> Tensor:
+    if x.shape[1] not in LPIPS_CHANNELS:
+        raise UserError(f"LPIPS compares grey or colour images, these have {x.shape[1]} channels")
     return 2 * x.expand(-1, 3, -1, -1) - 1
 
 

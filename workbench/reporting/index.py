@@ -11,9 +11,9 @@ from pydantic import Field
 
 from workbench.bounds import MAX_COUNT
 from workbench.config import Config, UserError, parse_overrides
+from workbench.families import refuse_unnamed
 from workbench.files import write_whole
 from workbench.reporting.page import paragraphs, write_html
-from workbench.settings import refuse_functions
 
 if TYPE_CHECKING:
     from workbench.results import StudyResults
@@ -62,14 +62,11 @@ def read_summary(folder: Path) -> Summary | None:
         return None
 
 
-def recipe_of(folder: Path, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def recipe_of(folder: Path) -> tuple[str, dict[str, Any]]:
     """The preset and the overrides of the study whose results lie in `folder`.
 
-    Args:
-        given: names, as overrides, the functions that may be imported.
-
     Raises:
-        UserError: where they were never written down, or name another function.
+        UserError: where they were never written down, or name what is in a module that is not allowed.
     """
     summary = read_summary(folder)
     if summary is not None:
@@ -78,7 +75,8 @@ def recipe_of(folder: Path, given: Mapping[str, Any]) -> tuple[str, dict[str, An
             overrides = parse_overrides(shlex.split(summary.command)[7:])
         except (ValueError, RecursionError):
             raise UserError(f"the command in report/{SUMMARY} cannot be read: run `study` again") from None
-        refuse_functions(overrides, given, "its command")
+        overrides.pop("allow", None)  # what a stored command allows, it allows itself alone
+        refuse_unnamed(overrides, "its command")
         return summary.preset, overrides
     if "-" in folder.name:
         raise UserError("its overrides are not known: run `study` again with them, which computes nothing twice")

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from workbench.config import UserError
+from workbench.data.shown import shown
 
 SMALL = 128
 """Images up to this many pixels a side are stored exactly and shown with their pixels; larger ones as WebP."""
@@ -45,7 +46,7 @@ class Strip:
 
 
 def data_uri(image: NDArray[np.floating]) -> str:
-    """An (H, W, C) image on [0, 1], C 1 or 3, as a data URI; values outside are clipped.
+    """An (H, W, C) image on [0, 1] as a data URI; values outside are clipped. Channels as `shown` has them.
 
     PNG, exact up to 8 bits, for small images; WebP for larger ones, a tenth of the bytes.
 
@@ -54,9 +55,9 @@ def data_uri(image: NDArray[np.floating]) -> str:
     """
     from PIL import Image
 
-    if image.ndim != 3 or image.shape[2] not in (1, 3):
-        raise UserError(f"an image to show must be (H, W, 1) or (H, W, 3), got {image.shape}")
-    pixels = (np.nan_to_num(image).clip(0, 1) * 255).round().astype(np.uint8)
+    if image.ndim != 3:
+        raise UserError(f"an image to show must be (H, W, C), got {image.shape}")
+    pixels = (np.nan_to_num(shown(image)).clip(0, 1) * 255).round().astype(np.uint8)
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     buffer = io.BytesIO()
     if _small(image):

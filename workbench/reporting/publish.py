@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from workbench.catalogue import is_users, study_names
 from workbench.config import UserError
 from workbench.files import locked, whole
 from workbench.progress import Progress
@@ -87,13 +88,10 @@ def publish_cached(name: str, preset: str, overrides: Mapping[str, Any], runtime
         publish(study, results, folder, runtime)
 
 
-def report_all(runtime: "Runtime", given: Mapping[str, Any] | None = None) -> Path:
+def report_all(runtime: "Runtime") -> Path:
     """Draw the page of every study that has results below the runs folder, then an index over them all.
 
     A study whose results cannot be gathered (a cell is gone) keeps the page that it has, and the index says so.
-
-    Args:
-        given: names, as overrides, the functions that may be imported: what stored commands name is not.
 
     Raises:
         UserError: if there are no results, or none that has a page.
@@ -109,7 +107,9 @@ def report_all(runtime: "Runtime", given: Mapping[str, Any] | None = None) -> Pa
         for index, folder in enumerate(folders):
             update(index, len(folders), f"{folder.parent.name} {folder.name}")
             try:
-                study, results, _ = gather_cached(folder.parent.name, *recipe_of(folder, given or {}), runtime)
+                if is_users(folder.parent.name) or folder.parent.name not in study_names():
+                    raise UserError("it is of a study of yours: run `report` with its path or module")
+                study, results, _ = gather_cached(folder.parent.name, *recipe_of(folder), runtime)
                 draw(study, results, folder)
             except UserError as error:
                 kept[folder] = str(error)
@@ -182,7 +182,7 @@ def _record(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
         artifact=f"study-{results.name}",
         artifact_type="results",
         table=_means(results),
-        picture=PICTURE if study.main_figure is not None else None,
+        picture=PICTURE if (folder / PICTURE).is_file() else None,
     )
 
 

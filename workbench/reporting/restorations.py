@@ -20,7 +20,7 @@ from workbench.reporting.figures import svg
 from workbench.reporting.formats import number
 from workbench.reporting.page import Section, paragraph, side_by_side
 from workbench.reporting.pictures import Card, Picture, Strip, gallery
-from workbench.restorer import Restored, Restorer
+from workbench.restoration import Restored, Restorer
 from workbench.severity.estimate import error_variance
 from workbench.severity.start import Matched
 from workbench.tensors import Ids, Images, Scalars

@@ -7,12 +7,12 @@ value was in expectation: m - sigma phi(m / sigma) / Phi(-m / sigma) at 0, and l
 """
 
 import math
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from workbench.degradations import Degradation
 from workbench.measurement import Measurement
 from workbench.tensors import Measurements
 
@@ -24,7 +24,7 @@ NUM_ROUNDS = 20
 RADIUS, WIDTH = 3, 1.0  # of the window for local means, in pixels
 
 
-def unclipped(measurement: Measurement) -> tuple[Measurement, int]:
+def unclipped(degradation: Degradation, measurement: Measurement) -> tuple[Measurement, int]:
     """The measurement with values expected beyond 0 and 1 where noise was clipped, and of how many images."""
     y = measurement.y
     seen = torch.ones_like(y) if measurement.observed is None else measurement.observed.expand_as(y)
@@ -35,7 +35,7 @@ def unclipped(measurement: Measurement) -> tuple[Measurement, int]:
     if not bool(chosen.any()):
         return measurement, 0
     expected = beyond(y[chosen], measurement.noise_std[chosen], seen[chosen])
-    return replace(measurement, y=y.index_put((chosen,), expected)), int(chosen.sum())
+    return degradation.with_values(measurement, y.index_put((chosen,), expected)), int(chosen.sum())
 
 
 def beyond(y: Measurements, noise_std: Tensor, seen: Tensor) -> Measurements:

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.config import UserError
-from workbench.data.preparation import LUMA, prepare
+from workbench.data.preparation import LUMA, convert
 from workbench.data.reading import ARRAYS, PICTURES, Listing, Picture, list_pictures, read_pictures, same_white
+from workbench.data.shown import PICTURE_CHANNELS
 from workbench.tensors import Images
 
 NUM_NAMED = 3
@@ -27,7 +28,7 @@ class Measured:
         names: of the pictures.
         y: on the scale of [0, 1] images, of the model's size: a smaller picture stands in the top left corner, with
             zeros elsewhere.
-        sizes: height and width of each picture itself.
+        sizes: height and width of each picture itself; that of the model, or smaller in both.
         grey: whether the picture itself is grey.
         files: where they were read.
         lines: what to tell the user.
@@ -55,18 +56,24 @@ def read_measured(path: Path, image_shape: tuple[int, int, int], *, smaller: boo
     Raises:
         UserError: for files that cannot be read, or pictures of another size.
     """
-    channels, side, _ = image_shape  # the model's images are square
+    channels, *size = image_shape
+    if channels not in PICTURE_CHANNELS:
+        raise UserError(
+            f"pictures have 1 or 3 channels and the model's images {channels}: restore from Python, as "
+            "workbench.degradations.GivenPhysics shows"
+        )
     listing = _listing(path)
     per_file = [(file, read_pictures(file)) for file in listing.files]
     files = tuple(file for file, pictures in per_file for _ in pictures)
     pictures = same_white([picture for _, found in per_file for picture in found])
     for file, picture in zip(files, pictures, strict=True):
-        height, width = picture.pixels.shape[:2]
-        if (height, width) != (side, side) and not (smaller and height == width < side):
-            takes = f", from square pictures of up to {side} x {side}" if smaller else ""
+        found = list(picture.pixels.shape[:2])
+        if found != size and not (smaller and _is_smaller(found, size)):
+            whole = f"{size[1]} x {size[0]}"
+            takes = f", from pictures of up to {whole}" if smaller else ""
             where = file.with_name(picture.name)
-            raise UserError(f"{where} is {width} x {height}, the model restores {side} x {side}{takes}")
-    y = torch.stack([_placed(picture, channels, side) for picture in pictures])
+            raise UserError(f"{where} is {found[1]} x {found[0]}, the model restores {whole}{takes}")
+    y = torch.stack([_placed(picture, image_shape) for picture in pictures])
     return Measured(
         names=tuple(picture.name for picture in pictures),
         y=y,
@@ -122,15 +129,21 @@ def _listing(path: Path) -> Listing:
     return listing
 
 
-def _placed(picture: Picture, channels: int, side: int) -> Tensor:
-    """A picture as (channels, side, side) floats, in the top left corner."""
+def _is_smaller(found: list[int], size: list[int]) -> bool:
+    """Whether (height, width) is that of smaller images of the same shape, but for rounding to whole pixels."""
+    off = abs(found[0] * size[1] - found[1] * size[0])
+    return found[0] < size[0] and found[1] < size[1] and off < max(size)
+
+
+def _placed(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:
+    """A picture as floats of this shape, in the top left corner."""
+    channels, height, width = image_shape
     # bytes are rounded as those of training images are, floats not clipped: noise may lead outside
-    (pixels,) = prepare(picture.pixels[None], len(picture.pixels), channels, clip=False)
+    (pixels,) = convert(picture.pixels[None], channels, clip=False)
     values = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous().float()
     if pixels.dtype == np.uint8:
         values = values.div_(255)
-    missing = side - len(pixels)
-    return functional.pad(values, (0, missing, 0, missing))
+    return functional.pad(values, (0, width - pixels.shape[1], 0, height - pixels.shape[0]))
 
 
 def _lines(path: Path, listing: Listing, pictures: Sequence[Picture], channels: int) -> Iterator[str]:

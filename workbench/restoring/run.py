@@ -13,7 +13,7 @@ from workbench.data.base import content_ids
 from workbench.degradations import Degradation, GaussianNoise
 from workbench.degradations.base import check_severity
 from workbench.measurement import Measurement
-from workbench.restorer import Restored
+from workbench.restoration import Restored
 from workbench.restoring.cell import with_noise
 from workbench.restoring.clipping import unclipped
 from workbench.restoring.low_resolution import check_sizes, makes_smaller, severities
@@ -25,7 +25,6 @@ from workbench.restoring.verdict import Found, Verdict, judge
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
-from workbench.stages.trivial import residual_rms
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,10 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     try:
         with runtime.progress.task(f"restoring {len(measured)} images") as update:
             for restored in restorer.restore(_batches(different, runtime.batch_size)):
-                own = measurement.take([first_of_each[key] for key in restored.ids.tolist()]).to(runtime.device)
+                own = restored.measurement
                 with torch.no_grad():
-                    residual = residual_rms(own, cell.degradation, restored.x_hat).tolist()
+                    prediction = cell.degradation.A(restored.x_hat, own.params)
+                residual = own.residual_rms(prediction).tolist()
                 for i, image_id in enumerate(restored.ids.tolist()):
                     for name in names_of[image_id]:
                         outputs.write(name, restored.x_hat[i].cpu())
@@ -140,18 +140,19 @@ def _measurement(
             f"{degradation.kind} measures {tuple(measured.y.shape[1:])} images as {tuple(made.shape[1:])}, which are "
             "no pictures in a folder: restore them from Python, as workbench.degradations.GivenPhysics shows"
         )
-    with named(measured):
-        y, converted = degradation.given_measurement(measured.y, params)
-    lines += converted
-    estimate = estimate_noise(y, degradation.observed(params))
-    cell = _with_noise(cell, request, estimate)
     # named by what was given: one picture with other parameters is another image
     ids = distinct(torch.from_numpy(content_ids(measured.y.numpy())), params)
-    measurement = cell.degradation.received(y, levels, ids, params)
+    with named(measured):
+        measurement, converted = degradation.given_measurement(measured.y, levels, ids, params)
+    lines += converted
+    estimate = estimate_noise(measurement.y, measurement.observed)
+    cell = _with_noise(cell, request, estimate)
+    if cell.degradation != degradation:  # with another noise it is another operator, though of the same values
+        measurement = cell.degradation.received(measurement.y, levels, ids, params, measurement.observed)
     lines.append(_noise_line(cell.degradation, request, measurement))
     if request.noise_std is None and (line := doubt(estimate, measurement.noise_std)):
         lines.append(line)
-    measurement, num_clipped = unclipped(measurement)
+    measurement, num_clipped = unclipped(cell.degradation, measurement)
     if num_clipped:
         lines.append(
             f"{num_clipped} of {len(measured)} pictures have noise clipped at 0 and 1: what lies beyond is estimated; "

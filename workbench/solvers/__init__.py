@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from workbench.families import Open
 from workbench.solvers.base import Guided, Networks, Precision, Solver, Step
 from workbench.solvers.controls import DecodeOnly, NoGuidance
 from workbench.solvers.gml_dps import GMLDPS
@@ -12,7 +13,9 @@ from workbench.solvers.ldps_few import LDPSFew
 from workbench.solvers.psld import PSLD
 from workbench.solvers.resample import ReSample
 
-AnySolver = Annotated[LDPS | GMLDPS | PSLD | ReSample | LDPSFew | NoGuidance | DecodeOnly, Field(discriminator="kind")]
+AnySolver = Annotated[
+    LDPS | GMLDPS | PSLD | ReSample | LDPSFew | NoGuidance | DecodeOnly, Field(discriminator="kind"), Open(Solver)
+]
 
 __all__ = [
     "GMLDPS",

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from workbench.autoencoders import Autoencoder
-from workbench.config import Config, UserError
+from workbench.config import UserError
 from workbench.degradations import Degradation
 from workbench.diffusion import DDIM, Chain, Prior
+from workbench.families import Member
 from workbench.measurement import Measurement
 from workbench.tensors import Images, Latents, Measurements, Scalars, Times
 
@@ -155,10 +156,8 @@ def norms(values: Tensor) -> Scalars:
     return values.flatten(1).norm(dim=1)
 
 
-class Solver(Config):
+class Solver(Member):
     """A rule for one reverse step. Stateless: what it needs is in the Step."""
-
-    kind: str
 
     diffuses: ClassVar[bool] = True
     """Whether reverse diffusion runs at all."""

@@ -10,9 +10,11 @@ timed out leaves, the next one goes on from.
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from workbench import families
 from workbench.config import Config, UserError
 from workbench.progress import Bars, Update
 from workbench.stages.base import Runtime, Stage, choose_device, ensure_all
@@ -157,7 +160,8 @@ def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runt
     wanted, away, all_jobs = cluster.resources(name), elsewhere(runtime), runtime.root / "cluster"
     all_jobs.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=all_jobs))
-    executor = AutoExecutor(folder=folder, cluster=cluster.kind)
+    python = _python()
+    executor = AutoExecutor(folder=folder, cluster=cluster.kind, slurm_python=python, local_python=python)
     executor.update_parameters(
         name=name,
         timeout_min=wanted.minutes,
@@ -182,6 +186,12 @@ def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runt
     ids = [job.job_id for job in submitted.values()]
     span = " to ".join(dict.fromkeys((ids[0], ids[-1])))
     runtime.progress.say(f"{name}: {len(ids)} submitted ({span}), logs in {folder}")
+
+
+def _python() -> str:
+    """The job's Python: it finds modules where this one does, and its command says which it may import."""
+    told = {families.ALLOWED: ",".join(families.allowed()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return shlex.join(["env", *(f"{name}={value}" for name, value in told.items()), sys.executable])
 
 
 def _make(stage: Stage, runtime: Runtime, device: str, threads: int) -> list[Record]:

@@ -1,5 +1,6 @@
 """Evaluate: restore a fixed set of measurements and compare with the truth, one row per image."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -16,9 +17,21 @@ from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
 from workbench.diffusion.noise_levels import spaced_timesteps
 from workbench.files import PARTIAL
 from workbench.measurement import Measurement
-from workbench.metrics import Absent, LPIPSConfig, load_lpips, psnr, ssim_columns
+from workbench.metrics import (
+    LPIPS,
+    PSNR,
+    SSIM,
+    Absent,
+    AnyMetric,
+    Comparison,
+    LPIPSConfig,
+    LPIPSMetric,
+    Residual,
+    load_lpips,
+)
+from workbench.metrics.perceptual import LPIPS_CHANNELS
 from workbench.randomness import seed_of
-from workbench.restorer import Restored, Restorer
+from workbench.restoration import Restored, Restorer
 from workbench.severity.calibration import check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.start import (
@@ -48,7 +61,7 @@ from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.rows import RowStream, write_sorted
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
-from workbench.stages.trivial import residual_rms, trivial_predictors
+from workbench.stages.trivial import trivial_predictors
 from workbench.tensors import Images, Latents
 
 AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind")]
@@ -61,6 +74,19 @@ USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
 """The part of the timesteps that a matched start usually leaves, and the steps of the default sampler."""
 GRADIENT = 3.0
 """What an evaluation with its gradient costs, in evaluations."""
+FIRST_COLUMNS = (
+    "image_id",
+    "psnr",
+    "ssim",
+    "ssim_valid",
+    "psnr_degraded",
+    "psnr_decoded",
+    "psnr_ceiling",
+    "residual_ratio",
+)
+COSTS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds", "start_seconds")
+LAST_COLUMNS = ("severity", "lpips", "measurement_set")
+"""Of stored rows, where they are there; all others stand between, in the order in which they are found."""
 RESIDUAL_GROWTH = 2.0
 """By what factor guidance, which is there to lower it, may raise the residual before it is said to have diverged."""
 
@@ -95,6 +121,11 @@ class Evaluate(OnAutoencoder):
     precision: Precision = Field(
         "float32",
         description="of prior and autoencoder in the solver's steps; bf16: autocast, faster where the device has it",
+        json_schema_extra=ADDED_LATER,
+    )
+    metrics: tuple[AnyMetric, ...] = Field(
+        (PSNR(), SSIM(), Residual(), LPIPS()),
+        description="what restored images are judged by",
         json_schema_extra=ADDED_LATER,
     )
     num_examples: int = Field(
@@ -216,7 +247,7 @@ class Evaluate(OnAutoencoder):
         if (trained := self.severity_stage()) is not None:
             trained.check()
         self.check_recalibration()
-        if self.lpips.backbone is not None:
+        if self.lpips.backbone is not None and self.has_lpips:
             load_lpips(self.lpips)
 
     def check_recalibration(self) -> None:
@@ -234,8 +265,22 @@ class Evaluate(OnAutoencoder):
         self.degradation.check(self.data.image_shape, gradient=self.solver.guided)
 
     def outdated(self, folder: Path) -> str | None:
-        lacks = (folder / LPIPS_ABSENT).is_file() and not isinstance(load_lpips(self.lpips), Absent)
-        return "it lacks LPIPS, whose weights are here now" if lacks else None
+        if not self.has_lpips or not (folder / LPIPS_ABSENT).is_file():
+            return None
+        return None if isinstance(load_lpips(self.lpips), Absent) else "it lacks LPIPS, whose weights are here now"
+
+    @property
+    def has_lpips(self) -> bool:
+        """Whether LPIPS is asked for, of images that it knows."""
+        return LPIPS() in self.metrics and self.data.image_shape[0] in LPIPS_CHANNELS
+
+    def load_lpips(self, runtime: Runtime) -> LPIPSMetric | Absent:
+        """The network of LPIPS on the runtime's device, loaded once in a process, or why it is absent."""
+        if not self.has_lpips:
+            return Absent("no LPIPS was asked for")
+        lpips: LPIPSMetric | Absent = runtime.loaded.get(self.lpips.identity) or load_lpips(self.lpips)
+        runtime.loaded[self.lpips.identity] = lpips if isinstance(lpips, Absent) else lpips.to(runtime.device)
+        return lpips
 
     def measurement_set(self) -> str:
         """Names the measurements: only results on the same set may be compared."""
@@ -290,40 +335,38 @@ class Evaluate(OnAutoencoder):
     def work(self, folder: Path, runtime: Runtime) -> None:
         restorer = self.restorer(runtime)
         images = self.data.split(self.split).first(self.num_images)
-        lpips = runtime.loaded.get(self.lpips.identity) or load_lpips(self.lpips)
-        runtime.loaded[self.lpips.identity] = lpips if isinstance(lpips, Absent) else lpips.to(runtime.device)
+        lpips = self.load_lpips(runtime)
         scoring = Scoring(self, restorer, images, lpips, runtime)
         stream, num_rows, nfe = folder / f"{ROWS}{PARTIAL}", 0, 0
         with RowStream(stream) as rows, runtime.progress.task(f"restoring: {self.label}") as update:
             for restored in restorer.restore(scoring.measurements(runtime.batch_size), scoring.clean_latents):
                 rows.extend(scoring.rows(restored))
-                num_rows, nfe = num_rows + len(restored.ids), nfe + int(restored.nfe.sum())
+                num_rows, nfe = num_rows + len(restored), nfe + int(restored.nfe.sum())
                 update(num_rows, len(images), f"mean {nfe / num_rows:.0f} NFE")
         write_sorted(stream, folder / ROWS, by="image_id")
         stream.unlink()
         scoring.save_examples(folder / EXAMPLES)
-        if isinstance(lpips, Absent):
+        if self.has_lpips and isinstance(lpips, Absent):
             (folder / LPIPS_ABSENT).write_text(lpips.reason)
 
 
 class Scoring:
     """The measurements of a cell, and the comparison of what comes back with the truth."""
 
-    def __init__(self, cell: Evaluate, restorer: Restorer, images: ImageSplit, lpips: Any, runtime: Runtime) -> None:
+    def __init__(
+        self, cell: Evaluate, restorer: Restorer, images: ImageSplit, lpips: LPIPSMetric | Absent, runtime: Runtime
+    ) -> None:
         self.cell, self.restorer, self.images, self.lpips = cell, restorer, images, lpips
         self.device = runtime.device
         self.position = {image_id: i for i, image_id in enumerate(images.ids.tolist())}
-        self.in_flight: dict[int, Measurement] = {}
         self.examples: dict[int, dict[str, Tensor]] = {}
         self.measurement_set = cell.measurement_set()
+        self.needs_z0 = Need.TRUTH in cell.start.needs or any("z0" in metric.needs for metric in cell.metrics)
 
-    def measurements(self, batch_size: int) -> Any:
+    def measurements(self, batch_size: int) -> Iterator[Measurement]:
         """The cell's measurements, batch by batch; made only as slots ask for them."""
         for index in torch.arange(len(self.images)).split(batch_size):
-            measurement = degrade(self.cell.degradation, self.images, index, self.cell.seed).to(self.device)
-            for i, image_id in enumerate(measurement.ids.tolist()):
-                self.in_flight[image_id] = measurement.take([i])
-            yield measurement
+            yield degrade(self.cell.degradation, self.images, index, self.cell.seed).to(self.device)
 
     def clean(self, ids: Tensor) -> Images:
         """The clean images of these ids."""
@@ -331,87 +374,82 @@ class Scoring:
 
     @torch.no_grad()
     def clean_latents(self, measurement: Measurement) -> Latents:
-        """The clean latents of a measurement's images."""
+        """The clean latents of a measurement's images, which an oracle's start rule asks for."""
         return self.restorer.autoencoder.encode(self.clean(measurement.ids))
 
     @torch.no_grad()
     def rows(self, restored: Restored) -> list[dict[str, Any]]:
         """One row for each restored image."""
-        measurement = Measurement.cat([self.in_flight.pop(key) for key in restored.ids.tolist()])
-        autoencoder, degradation = self.restorer.autoencoder, self.cell.degradation
-        x = self.clean(restored.ids)
-        z0 = autoencoder.encode(x)
-        decoded = autoencoder.decode(restored.z_hat)
-        rms = residual_rms(measurement, degradation, restored.x_hat)
-        error = restored.z_hat - z0
-        columns: dict[str, Tensor] = {
-            "image_id": restored.ids,
-            "psnr": psnr(restored.x_hat, x),
-            **ssim_columns(restored.x_hat, x),
-            "psnr_degraded": psnr(measurement.encoder_input(), x),
-            "psnr_decoded": psnr(decoded, x),
-            "psnr_ceiling": psnr(autoencoder.decode(z0), x),
-            "residual_ratio": rms / measurement.noise_std,
-            "nfe": restored.nfe,
-            "decoder_evals": restored.decoder_evals,
-            "encoder_evals": restored.encoder_evals,
-            "flops": restored.flops,
-            "seconds": restored.seconds,
-            "start_seconds": restored.start_seconds,
-            **trivial_predictors(measurement, degradation, decoded),
-            "var_hat": restored.var_hat,
-            "start_variance": restored.start_variance,
-            "distrusted": restored.distrusted,
-            "s2": error_variance(restored.z_hat, z0),
-            "bias": error.flatten(1).mean(1),
-            "start_timestep": restored.start_timestep,
-            "oracle_timestep": self._oracle_timestep(measurement, restored, z0),
-            "fell_back": restored.fell_back,
-            "diverged": self._diverged(measurement, restored, decoded),
-        }
-        if measurement.severity is not None:
-            columns["severity"] = measurement.severity
-        if not isinstance(self.lpips, Absent):
-            columns["lpips"] = self.lpips(restored.x_hat, x)
-        self._keep_examples(restored, measurement, x, decoded)
+        found = self._comparison(restored)
+        columns = {"image_id": restored.ids}
+        for metric in self.cell.metrics:
+            columns |= metric(found)
+        columns |= {name: getattr(restored, name) for name in COSTS}
+        columns |= trivial_predictors(found.measurement, self.cell.degradation, found.decoded)
+        columns |= {name: getattr(restored, name) for name in ("var_hat", "start_variance", "distrusted")}
+        if found.z0 is not None:
+            columns["s2"] = error_variance(restored.z_hat, found.z0)
+            columns["bias"] = (restored.z_hat - found.z0).flatten(1).mean(1)
+        columns["start_timestep"] = restored.start_timestep
+        if found.z0 is not None:
+            columns["oracle_timestep"] = self._oracle_timestep(restored, found.z0)
+        columns |= {"fell_back": restored.fell_back, "diverged": self._diverged(found, restored)}
+        if found.measurement.severity is not None:
+            columns["severity"] = found.measurement.severity
+        self._keep_examples(found)
         values = {name: column.tolist() for name, column in columns.items()}
-        return [
-            {name: column[i] for name, column in values.items()} | {"measurement_set": self.measurement_set}
-            for i in range(len(restored.ids))
-        ]
+        values["measurement_set"] = [self.measurement_set] * len(restored)
+        between = [name for name in values if name not in (*FIRST_COLUMNS, *LAST_COLUMNS)]
+        order = [name for name in (*FIRST_COLUMNS, *between, *LAST_COLUMNS) if name in values]
+        return [{name: values[name][i] for name in order} for i in range(len(restored))]
 
-    def _diverged(self, measurement: Measurement, restored: Restored, decoded: Images) -> Tensor:
+    def _comparison(self, restored: Restored) -> Comparison:
+        """The restored images beside the truth; E(x) is evaluated here unless the start rule had it evaluated."""
+        x, measurement = self.clean(restored.ids), restored.measurement
+        known = [record.z0 for record in restored.records if record.z0 is not None]
+        z0 = torch.stack(known) if known else self.restorer.autoencoder.encode(x) if self.needs_z0 else None
+        return Comparison(
+            x_hat=restored.x_hat,
+            z_hat=restored.z_hat,
+            measurement=measurement,
+            x=x,
+            z0=z0,
+            decode=self.restorer.autoencoder.decode,
+            measure=lambda x: self.cell.degradation.A(x, measurement.params),
+            lpips=self.lpips,
+        )
+
+    def _diverged(self, found: Comparison, restored: Restored) -> Tensor:
         """Whether the latent left all bounds or, under guidance, x_hat explains y far worse than D(z_hat) does.
 
         The latter only of chains that began from z_hat: from pure noise a residual has to fall first, and may not.
         """
         if not self.cell.solver.guided or isinstance(self.cell.start, Full):
             return restored.diverged
-        after, before = (
-            residual_rms(measurement, self.cell.degradation, x) for x in (restored.x_hat, decoded.clamp(0, 1))
-        )
+        measurement = found.measurement
+        after, before = (measurement.residual_rms(found.measure(x)) for x in (found.x_hat, found.decoded.clamp(0, 1)))
         grew = (after > RESIDUAL_GROWTH * torch.maximum(before, measurement.noise_std)).cpu()
         return restored.diverged | grew & ~restored.fell_back
 
-    def _oracle_timestep(self, measurement: Measurement, restored: Restored, z0: Latents) -> Tensor:
+    def _oracle_timestep(self, restored: Restored, z0: Latents) -> Tensor:
         """Where `snr_match`, with the rule's channel and offset if it has them, would begin on the true variance."""
         rule = self.cell.start
         fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, Matched) else {}
         chain = self.cell.sampler.chain(self.restorer.prior.levels, z0.shape[1:])
         estimate = SeverityEstimate(restored.z_hat, restored.var_hat.reshape(-1, 1, 1, 1))
-        evidence, noise = Evidence(estimate, measurement, truth=z0), torch.zeros_like(restored.z_hat)
+        evidence, noise = Evidence(estimate, restored.measurement, truth=z0), torch.zeros_like(restored.z_hat)
         start = OracleVariance(**fields)(evidence, chain, noise)
         return chain.recorded_time(start.position)
 
-    def _keep_examples(self, restored: Restored, measurement: Measurement, x: Images, decoded: Images) -> None:
+    def _keep_examples(self, found: Comparison) -> None:
         kept = set(self.images.ids[: self.cell.num_examples].tolist())
         pictures = {
-            "clean": x,
-            "degraded": measurement.encoder_input(),
-            "decoded": decoded,
-            "restored": restored.x_hat,
+            "clean": found.x,
+            "degraded": found.measurement.encoder_input(),
+            "decoded": found.decoded,
+            "restored": found.x_hat,
         }
-        for i, key in enumerate(restored.ids.tolist()):
+        for i, key in enumerate(found.measurement.ids.tolist()):
             if key in kept:
                 self.examples[key] = {name: t[i].clamp(0, 1).cpu() for name, t in pictures.items()}
 

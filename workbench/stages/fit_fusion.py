@@ -76,8 +76,7 @@ class FitFusion(FitEncoder):
             return degradation.A(autoencoder.decode(z), dict(measurement.params))
 
         def encode(y: Measurements, measurement: Measurement) -> Latents:
-            view = degradation.view(y, measurement.params)
-            return encoder.estimate(y if view is None else view).z_hat
+            return encoder.estimate(degradation.with_values(measurement, y).encoder_input()).z_hat
 
         found = []
         batches = estimates(autoencoder, encoder, degradation, images, self.seed, runtime.device)

@@ -15,7 +15,7 @@ from workbench.autoencoders import AnyAutoencoder, Tiny
 from workbench.bounds import BatchSize, Depth, Size
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
-from workbench.restorer import Restorer
+from workbench.restoration import Restorer
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import AnyStart, SNRMatch
 from workbench.severity.variance import Evidence, Need
@@ -169,8 +169,8 @@ class Parts:
 
     def _start(self, networks: Networks) -> object:
         def encode(y: Measurements, _: object) -> Latents:
-            view = self.stage.degradation.view(y, self.measurement.params)
-            return self._encode(y if view is None else view, networks).z_hat
+            moved = self.stage.degradation.with_values(self.measurement, y)
+            return self._encode(moved.encoder_input(), networks).z_hat
 
         evidence = Evidence(
             self._encode(self.measurement.encoder_input(), networks),

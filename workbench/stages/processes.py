@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from workbench import families
 from workbench.config import UserError
 from workbench.progress import Relay, Update, relayed
 from workbench.stages.base import POLL, Runtime, Stage, ensure_all
@@ -82,7 +83,9 @@ def _workers(num_processes: int, runtime: Runtime) -> Iterator[ProcessPoolExecut
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads, or CUDA, is unsound
     threads = max(1, torch.get_num_threads() // num_processes)
     with relayed(context.Queue(), runtime.progress) as queue:
-        pool = ProcessPoolExecutor(num_processes, context, _begin, (elsewhere(runtime), queue, threads))
+        pool = ProcessPoolExecutor(
+            num_processes, context, _begin, (elsewhere(runtime), queue, threads, families.allowed())
+        )
         try:
             yield pool
         except BaseException:
@@ -98,8 +101,9 @@ def _workers(num_processes: int, runtime: Runtime) -> Iterator[ProcessPoolExecut
 _runtime: Runtime
 
 
-def _begin(runtime: Runtime, queue: Any, threads: int) -> None:
+def _begin(runtime: Runtime, queue: Any, threads: int, allowed: list[str]) -> None:
     global _runtime
+    families.allow(*allowed)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # torch is loaded with the first stage, and reads it then
     _runtime = replace(runtime, progress=Relay(queue))
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -32,8 +32,7 @@ def trivial_predictors(measurement: Measurement, degradation: AnyDegradation, de
 
 def residual_rms(measurement: Measurement, degradation: AnyDegradation, x: Images) -> Scalars:
     """Root mean square of y - A(x) over the observed entries, per image."""
-    residual = measurement.residual(degradation.A(x, measurement.params)).flatten(1)
-    return (residual.square().sum(1) / measurement.num_observed()).sqrt()
+    return measurement.residual_rms(degradation.A(x, measurement.params))
 
 
 def _variance(measurement: Measurement) -> Scalars:

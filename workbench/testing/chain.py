@@ -13,8 +13,8 @@ from torch import Tensor
 
 from workbench import randomness
 from workbench.diffusion import DDIM, Chain
+from workbench.restoration import Batch, Engine
 from workbench.solvers import Solver
-from workbench.solvers.engine import Engine, Task
 from workbench.tensors import Latents
 from workbench.testing.gaussian import Gaussian
 from workbench.testing.problem import LinearGaussian
@@ -51,8 +51,8 @@ def final_latents(
 ) -> Tensor:
     """Where the engine brings each of these latents, all of them with the problem's measurement: (n, d) float64."""
     engine = Engine(problem.networks, solver, sampler, seed, num_slots=len(z))
-    task = Task(problem.repeated(len(z)), z, torch.full((len(z),), position))
-    ends = {key: z0 for some in engine.run([task]) for key, z0 in zip(some.ids.tolist(), some.z0, strict=True)}
+    batch = Batch(problem.repeated(len(z)), z, torch.full((len(z),), position))
+    ends = {record.image_id: z0 for end in engine.run([batch]) for record, z0 in zip(end.records, end.z, strict=True)}
     return torch.stack([ends[key] for key in range(len(z))]).flatten(1).double()
 
 

@@ -14,7 +14,7 @@ from workbench.tensors import Images, Latents, Times
 from workbench.testing.gaussian import Gaussian
 
 CHANNELS = 4
-"""Of a latent: the pixels of a 2 x 2 block."""
+"""Of a latent for each channel of the image: the pixels of a 2 x 2 block."""
 
 
 class ModelConfig(dict[str, Any]):
@@ -29,14 +29,15 @@ class LinearModel(nn.Module):
     The encoder is off by `encoder_error` times another orthogonal matrix.
     """
 
-    def __init__(self, scale: float, shift: float, encoder_error: float) -> None:
+    def __init__(self, scale: float, shift: float, encoder_error: float, image_channels: int) -> None:
         super().__init__()
-        turn = orthogonal(CHANNELS, "autoencoder")
+        latent_channels = CHANNELS * image_channels
+        turn = orthogonal(latent_channels, "autoencoder")
         self.turn = nn.Parameter(turn)
-        self.encoder = nn.Parameter(turn + encoder_error * orthogonal(CHANNELS, "encoder"))
+        self.encoder = nn.Parameter(turn + encoder_error * orthogonal(latent_channels, "encoder"))
         self.config = ModelConfig(
-            in_channels=1,
-            latent_channels=CHANNELS,
+            in_channels=image_channels,
+            latent_channels=latent_channels,
             block_out_channels=(8, 8),
             scaling_factor=scale,
             shift_factor=shift,
@@ -44,15 +45,17 @@ class LinearModel(nn.Module):
 
 
 class LinearAutoencoder(Autoencoder):
-    """A linear autoencoder of grey images.
+    """A linear autoencoder.
 
     Args:
         scale, shift: of the latents, as in every autoencoder.
         encoder_error: 0: decode(encode(x)) = x and encode(decode(z)) = z; above, a trained autoencoder's lack of both.
     """
 
-    def __init__(self, scale: float = 1.0, shift: float = 0.0, encoder_error: float = 0.0) -> None:
-        super().__init__(LinearModel(scale, shift, encoder_error))
+    def __init__(
+        self, scale: float = 1.0, shift: float = 0.0, encoder_error: float = 0.0, image_channels: int = 1
+    ) -> None:
+        super().__init__(LinearModel(scale, shift, encoder_error, image_channels))
         self.requires_grad_(False)
 
     def _encode(self, x: Tensor) -> Tensor:
@@ -66,7 +69,7 @@ class LinearAutoencoder(Autoencoder):
         return _mix(self.model.turn, nn.functional.pixel_unshuffle(x, 2)) / (2 * self.scale)
 
     def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
-        projection = nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False)
+        projection = nn.Conv2d(self.latent_channels, self.latent_channels, 1, bias=False)
         projection.weight.data = self.model.encoder.data[:, :, None, None].clone()
         return nn.PixelUnshuffle(2), projection
 

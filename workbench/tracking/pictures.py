@@ -9,6 +9,7 @@ import pandas as pd
 import wandb
 from safetensors.numpy import load_file
 
+from workbench.data.shown import shown
 from workbench.metrics.worst import with_worst
 
 PER_IMAGE = "per_image.parquet"
@@ -50,7 +51,6 @@ def _thumbnails(path: Path) -> dict[str, dict[str, Any]]:
 
 def _image(pixels: np.ndarray) -> wandb.Image:
     """(channel, height, width), 8 bits or on [0, 1], as a picture."""
-    if pixels.dtype != np.uint8:
-        pixels = (255 * pixels).round().astype(np.uint8)
-    pixels = pixels.transpose(1, 2, 0)
-    return wandb.Image(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    values = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
+    picture = (255 * shown(values.transpose(1, 2, 0)).clip(0, 1)).round().astype(np.uint8)
+    return wandb.Image(picture[..., 0] if picture.shape[-1] == 1 else picture)

@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from workbench import families
+from workbench.catalogue import folder_name
 from workbench.config import as_override, digest
 from workbench.digests import DIGESTS, write_digests
 from workbench.files import locked, write_whole
@@ -110,8 +112,8 @@ def save_settings(
         UserError: if the folder cannot be written to.
     """
     suffix = f"_{digest(dict(overrides), 6)}" if overrides else ""
-    flags = " ".join(map(shlex.quote, starmap(as_override, overrides.items())))
-    command = f"python -m workbench tune {study} --preset {preset} {flags}".rstrip()
+    flags = " ".join(map(shlex.quote, [*starmap(as_override, overrides.items()), *families.flags()]))
+    command = f"python -m workbench tune {shlex.quote(study)} --preset {preset} {flags}".rstrip()
     paths = []
     for task, found in tuning.tasks.items():
         best = found.best
@@ -125,7 +127,7 @@ def save_settings(
             "above the default": {column: asdict(estimate) for column, estimate in best.gain.items()},
             **provenance(runtime),
         }
-        path = made(folder) / f"{study}_{re.sub('[^a-z0-9]+', '_', task.lower()).strip('_')}{suffix}.json"
+        path = made(folder) / f"{folder_name(study)}_{re.sub('[^a-z0-9]+', '_', task.lower()).strip('_')}{suffix}.json"
         write_whole(
             path, Settings(settings=found.kinds | best.params, provenance=told).model_dump_json(indent=2) + "\n"
         )

@@ -72,7 +72,7 @@ class UNetRecipe(PriorRecipe):
 
         levels = len(self.block_out_channels)
         return UNet2DModel(
-            sample_size=latent_shape[1],
+            sample_size=latent_shape[1] if latent_shape[1] == latent_shape[2] else latent_shape[1:],
             in_channels=latent_shape[0],
             out_channels=latent_shape[0],
             block_out_channels=self.block_out_channels,

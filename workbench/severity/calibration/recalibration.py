@@ -25,6 +25,7 @@ from torch import Tensor
 
 from workbench.bounds import MAX_SIZE, Logarithm
 from workbench.config import Config, UserError
+from workbench.families import Member, Open
 from workbench.severity.calibration.conformal import upper_quantile
 from workbench.tensors import Latents, Scalars
 
@@ -54,10 +55,8 @@ class LogMap(Config):
         return torch.from_numpy(np.exp(np.interp(log_var, self.x, self.y) + self.slope * beyond)).to(var_hat)
 
 
-class Method(Config):
+class Method(Member):
     """A way to recalibrate."""
-
-    kind: str
 
     @abstractmethod
     def _fit(self, log_var: Values, s2: Values) -> LogMap:
@@ -141,7 +140,7 @@ class Isotonic(Method):
         return LogMap(x=tuple(block_x.tolist()), y=tuple(np.log(pooled.x[starts]).tolist()))
 
 
-AnyRecalibration = Annotated[Unchanged | Factor | Temperature | Isotonic, Field(discriminator="kind")]
+AnyRecalibration = Annotated[Unchanged | Factor | Temperature | Isotonic, Field(discriminator="kind"), Open(Method)]
 
 
 class Recalibration(Config):

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from workbench.families import Open
 from workbench.severity.start.base import ChoosesStart, Start, StartRule
 from workbench.severity.start.budget import Budget, Costs, Rows
 from workbench.severity.start.equal_cost import NAMES, Control, EqualCost, Spending, spend
@@ -39,5 +40,7 @@ __all__ = [
 ]
 
 AnyStart = Annotated[
-    SNRMatch | Official | Fixed | Full | OracleVariance | OracleGaussian | EqualCost, Field(discriminator="kind")
+    SNRMatch | Official | Fixed | Full | OracleVariance | OracleGaussian | EqualCost,
+    Field(discriminator="kind"),
+    Open(StartRule),
 ]

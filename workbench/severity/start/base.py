@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from workbench.config import Config
 from workbench.diffusion import Chain
+from workbench.families import Member
 from workbench.severity.variance import Evidence, Need
 from workbench.tensors import Latents, Scalars
 
@@ -55,10 +55,8 @@ class ChoosesStart(Protocol):
         ...
 
 
-class StartRule(Config):
+class StartRule(Member):
     """Chooses a start for each image, as `ChoosesStart` says."""
-
-    kind: str
 
     @property
     def needs(self) -> Need:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from workbench.families import Open
 from workbench.severity.variance.base import Evidence, Need, Variance, VarianceSource, own_variance
 from workbench.severity.variance.encoder import Encoder
 from workbench.severity.variance.fused import Fused
@@ -37,5 +38,8 @@ def _named(source: Any) -> Any:
 
 
 AnyVariance = Annotated[
-    Encoder | Residual | Max | Fused | Mahalanobis | Oracle, Field(discriminator="kind"), BeforeValidator(_named)
+    Encoder | Residual | Max | Fused | Mahalanobis | Oracle,
+    Field(discriminator="kind"),
+    Open(VarianceSource),
+    BeforeValidator(_named),
 ]

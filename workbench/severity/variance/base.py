@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from torch import Tensor
 
-from workbench.config import Config, UserError
+from workbench.config import UserError
+from workbench.families import Member
 from workbench.measurement import Measurement
 from workbench.severity.calibration.fusion import Fusion
 from workbench.severity.calibration.recalibration import Recalibration
@@ -111,10 +112,9 @@ class Variance:
     distrusted: Tensor | None = None
 
 
-class VarianceSource(Config):
+class VarianceSource(Member):
     """Says how large the error of z_hat is, per image."""
 
-    kind: str
     reads: ClassVar[Need] = Need.NOTHING
     scales_var_hat: ClassVar[bool] = False
     """Whether the answer is var_hat times a factor of at least 1: only such a source can be recalibrated."""

@@ -1,0 +1,181 @@
+"""Which autoencoders make severity readable, and does a higher ceiling help restoration?
+
+The method leaves open what the autoencoder has to do with it (the paper's third open question). Here one recipe of
+severity encoders is trained on each autoencoder: a small one, KL, VQ, the best linear one (principal components, the
+floor), and at all and full a VQ-GAN and a normalising flow, which loses nothing. Each is measured by itself (ceiling,
+latents), then what its severity encoders read (do they rank errors and levels, is the predicted variance right), then
+images are restored with it: from where the encoder says, from where the true error says, and from pure noise. Guidance
+is chosen on validation images for each, since latents differ.
+
+Two things differ with the autoencoder. Its prior: what is restored from the true error and from pure noise shows how
+much of a difference is not the severity encoder's, and what is decoded without diffusion has no prior in it. And PCA
+and the flow have encoders that cannot learn: their severity encoders get a small network beside.
+
+Cost: 26 minutes on two cores (desk) with the autoencoders and priors that it compares in data/zoo; 20 more with the
+VQ-GAN and the flow (all), which are not there and are trained first, in an hour and a half. Two minutes (smoke), a
+night (full). Run: python -m workbench study autoencoders
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from studies._autoencoders import AUTOENCODERS, prior_of
+from studies._cells import SMOKE, matched
+from studies._trivial import TRIVIAL
+from studies.autoencoders import sections
+from studies.autoencoders.results import COST, ELSEWHERE, FULL, ITSELF, MATCHED, ORACLE, read
+from workbench.autoencoders import PCA, AutoencoderRecipe, Pretrained, Tiny
+from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.metrics import calibration
+from workbench.results import Cell
+from workbench.severity.calibration.recalibration import Factor
+from workbench.severity.start import SNRMatch
+from workbench.stages.base import Stage
+from workbench.stages.evaluate import ROWS
+from workbench.stages.evaluate_tuned import EvaluateTuned
+from workbench.stages.measure_autoencoder import LATENTS, LATENTS_FILE, SIZES, MeasureAutoencoder
+from workbench.stages.measure_calibration import MeasureCalibration
+from workbench.stages.measure_cost import MeasureCost
+from workbench.stages.train_severity import SeverityRecipe
+from workbench.study import Axes, Preset, Study
+
+FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
+DESK = tuple(recipe for recipe in AUTOENCODERS if recipe.kind in ("tiny", "kl", "vq", "pca"))
+NOISE_STEPS = 100
+"""Steps from pure noise: a control that is cheap, not the best that pure noise can do."""
+NUM_MEASURED, NUM_FIT = 1024, 1000
+"""Images that a severity encoder is measured on, and validation images for its recalibration, at desk and full."""
+SEPARATOR = "/"
+
+
+def own(recipe: AutoencoderRecipe, degradation: Degradation) -> list[Axes]:
+    """One autoencoder on one degradation: from where the severity encoder and the true error say; from pure noise."""
+    pair = matched(degradation, autoencoder=(recipe,), prior=(prior_of(recipe),))
+    return [
+        {**pair, "start.kind": (MATCHED, ORACLE)},
+        {**pair, "start.kind": (FULL,), "sampler.num_steps": (NOISE_STEPS,)},
+    ]
+
+
+def preset(
+    recipes: Sequence[AutoencoderRecipe], degradations: Sequence[Degradation], overrides: Mapping[str, Any]
+) -> Preset:
+    """Every autoencoder on every degradation."""
+    first, *further = [axes for recipe in recipes for degradation in degradations for axes in own(recipe, degradation)]
+    return Preset(overrides=overrides, axes=first, grids=further)
+
+
+def support(cells: Sequence[Cell]) -> dict[str, Stage]:
+    """Each autoencoder by itself, what its parts cost, and what each of its severity encoders reads."""
+    stages: dict[str, Stage] = {}
+    for cell in cells:
+        stage, autoencoder = cell.stage, cell.labels["autoencoder"]
+        assert isinstance(stage, EvaluateTuned)
+        wanted = (64, 64) if stage.num_images < 64 else (NUM_MEASURED, NUM_FIT)  # fewer for a trial run
+        sizes = (min(wanted[0], len(stage.data.split("test"))), min(wanted[1], len(stage.data.split("val"))))
+        own = {"data": stage.data, "autoencoder": stage.autoencoder}
+        stages[f"{autoencoder}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own, num_images=sizes[0])
+        if not isinstance(stage.autoencoder, Pretrained):
+            stages[f"{autoencoder}{SEPARATOR}{COST}"] = MeasureCost(
+                autoencoder=stage.autoencoder,
+                prior=stage.prior,
+                image_size=stage.data.size,
+                channels=stage.data.channels,
+                batch_size=min(64, stage.num_images),
+                num_repeats=3,
+            )
+        if isinstance(stage.severity_encoder, SeverityRecipe):
+            stages[f"{autoencoder}{SEPARATOR}{cell.labels['degradation']}"] = MeasureCalibration(
+                **own,
+                prior=stage.prior,
+                severity_encoder=stage.severity_encoder,
+                degradation=stage.degradation,
+                recalibrations=(Factor(),),
+                risks=(0.1,),
+                num_images=sizes[0],
+                num_fit_images=sizes[1],
+                num_severity_bins=1,
+            )
+    return stages
+
+
+def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
+    """By autoencoder: itself, its costs an image, its prior, and by degradation what its severity encoder reads."""
+    import pandas as pd
+
+    found: dict[str, Any] = {}
+    for name, folder in folders.items():
+        autoencoder, what = name.rsplit(SEPARATOR, 1)  # a revision may hold one
+        rows, config = pd.read_parquet(folder / ROWS), json.loads((folder / "config.json").read_text())
+        mine = found.setdefault(autoencoder, {ITSELF: {}, COST: {}, "encoders": {}})
+        if what == COST:
+            batch = config["batch_size"]
+            mine[COST] = {
+                operation: {"seconds": one["seconds"].median() / batch, "flops": one["flops"].iloc[0] / batch}
+                for operation, one in rows.groupby("operation")
+            } | {"where": f"{rows['device'].iloc[0]}, {rows['threads'].iloc[0]} thread(s), {batch} images at once"}
+        elif what == ITSELF:
+            mine[ITSELF] = {
+                "latents": json.loads((folder / LATENTS_FILE).read_text())[LATENTS],
+                "trained": trained(config["autoencoder"]),
+                **{c: rows[c].tolist() for c in ("psnr", "ssim", "ssim_valid") if c in rows},
+                **json.loads((folder / SIZES).read_text()),
+            }
+        else:
+            mine["prior"] = config["prior"]["block_out_channels"]
+            columns = ("image_id", "severity", "var_hat", "s2", "var_factor", "start_timestep", "oracle_timestep")
+            mine["encoders"][what] = {
+                "calibration": json.loads((folder / calibration.FILE).read_text())[calibration.ALL],
+                **{c: rows[c].tolist() for c in (*columns, *TRIVIAL) if c in rows},
+            }
+    return found
+
+
+def trained(recipe: Mapping[str, Any]) -> str:
+    """An autoencoder's training in a few words: images seen and precision, or that its weights were given."""
+    if recipe.get("source", "auto") not in ("auto", "train"):
+        return ELSEWHERE
+    images = f"{recipe['num_train_images']:,} images"
+    if "dequantisation" in recipe:
+        images += f" with noise {recipe['dequantisation']:g} grey levels wide"
+    return f"{images} in {recipe['precision']}" if "precision" in recipe else f"at most {images}"
+
+
+QUICK = {
+    "num_images": 64,
+    "num_val_images": 16,
+    "num_values": 3,
+    "max_extensions": 3,
+    "severity_encoder.num_train_images": 20_000,
+}
+
+study = Study(
+    cell=EvaluateTuned(start=SNRMatch(variance="encoder")),
+    axes=own(DESK[0], FAMILIES[0])[0],
+    columns={"prior": None, "severity_encoder.degradation": None, "start.kind": "start", "sampler.num_steps": None},
+    support=support,
+    evidence=evidence,
+    presets={
+        "smoke": preset(
+            (Tiny(), PCA()),
+            FAMILIES[:2],
+            {
+                **SMOKE,
+                "num_val_images": 2,
+                "num_values": 3,
+                "max_extensions": 0,
+                "prior.num_train_images": 512,
+            },
+        ),
+        "desk": preset(DESK, FAMILIES[:2], QUICK),
+        "all": preset(AUTOENCODERS, FAMILIES[:2], QUICK),
+        "full": preset(AUTOENCODERS, FAMILIES, {"num_val_images": 32, "severity_encoder.num_train_images": 100_000}),
+    },
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    example=sections.example,
+    report=(sections.reading, sections.restoration, sections.itself, sections.cost, sections.confounds),
+)

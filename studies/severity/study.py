@@ -1,0 +1,105 @@
+"""Does the severity encoder's prediction follow the level of the degradation, and does it know its own error?
+
+A severity encoder reads a degraded image and predicts the variance of the error of its own latent. Here the same images
+are degraded at ten levels and, for Gaussian blur, with noise of several strengths, and nothing is restored: each
+measurement is only encoded. The prediction is set beside the level and beside the true variance. The blur encoder was
+trained with noise of 0.05 alone; beside it stand encoders trained with the noise that they are tested with, and the
+universal encoder that ships, which has seen noise of many strengths. Expected: at its own noise the prediction orders
+two levels of one image nearly always and is calibrated; with weaker noise it changes little, with stronger noise it is
+over-confident.
+
+Cost: a quarter of an hour on two cores (desk), most of it in training the encoders that the robustness study has not;
+20 seconds (smoke), hours (full). Run: python -m workbench study severity
+"""
+
+from collections.abc import Sequence
+
+from studies.severity import sections
+from studies.severity.results import COLUMNS, LEVEL, MEMBER, NOISE, TRAINED_NOISE, TRAINED_ON, read
+from workbench.degradations import AtSeverity, Mixture
+from workbench.severity.start import SNRMatch
+from workbench.solvers import DecodeOnly
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.train_severity import SeverityRecipe
+from workbench.study import Axes, Preset, Study
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+NOISES = (0.0, 0.02, 0.05, 0.1)
+OWN_NOISE = 0.05
+FAMILIES = ("gaussian_blur", "random_inpainting", "motion_blur_crf", "gaussian_noise", "super_resolution", "jpeg")
+UNIVERSAL = SeverityRecipe(degradation=Mixture(), num_train_images=100_000, source="auto")
+
+
+def noises_of(family: str) -> Sequence[float]:
+    """The noise tested with; of Gaussian noise the level is the noise, and there is no other."""
+    return (OWN_NOISE,) if family == "gaussian_noise" else NOISES
+
+
+def own_encoder(family: str, noises: Sequence[float]) -> Axes:
+    """The family's encoder, trained with the usual noise, at every level and each of these noises."""
+    return {
+        TRAINED_ON: (family,),
+        TRAINED_NOISE: (OWN_NOISE,),
+        MEMBER: (family,),
+        LEVEL: LEVELS,
+        NOISE: noises,
+    }
+
+
+def trained_with(noise: float) -> Axes:
+    """The blur encoder that was trained with this noise, tested with it."""
+    return {**own_encoder(FAMILIES[0], (noise,)), TRAINED_NOISE: (noise,)}
+
+
+def universal(family: str, noises: Sequence[float]) -> Axes:
+    """The universal encoder, at every level and each of these noises."""
+    return {"severity_encoder": (UNIVERSAL,), **own_encoder(family, noises), TRAINED_ON: (Mixture().kind,)}
+
+
+RETRAINED = [trained_with(noise) for noise in NOISES if noise != OWN_NOISE]
+
+study = Study(
+    # what decode_only leaves of a cell is the estimate: start, sampler and prior have no part in it
+    cell=Evaluate(
+        degradation=AtSeverity(),
+        start=SNRMatch(variance="encoder"),
+        solver=DecodeOnly(),
+        num_images=256,
+        num_examples=0,
+    ),
+    axes=own_encoder(FAMILIES[0], NOISES),
+    columns=COLUMNS,
+    presets={
+        "smoke": Preset(
+            overrides={
+                "num_images": 4,
+                "severity_encoder.num_train_images": 128,
+                "severity_encoder.batch_size": 32,
+            },
+            axes={LEVEL: (0.2, 0.8), NOISE: (0.05, 0.1)},
+            grids=(
+                {**trained_with(0.1), LEVEL: (0.2, 0.8)},
+                {**own_encoder(FAMILIES[1], (OWN_NOISE,)), LEVEL: (0.2, 0.8)},
+            ),
+        ),
+        "desk": Preset(
+            grids=(
+                universal(FAMILIES[0], NOISES),
+                *RETRAINED,
+                *[own_encoder(family, (OWN_NOISE,)) for family in FAMILIES[1:3]],
+            )
+        ),
+        "full": Preset(
+            overrides={"severity_encoder.num_train_images": 100_000},
+            grids=(
+                *[own_encoder(family, noises_of(family)) for family in FAMILIES[1:]],
+                *[universal(family, noises_of(family)) for family in FAMILIES],
+                *RETRAINED,
+            ),
+        ),
+    },
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    report=(sections.level, sections.calibration, sections.ordering, sections.trivial),
+)

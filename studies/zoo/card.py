@@ -1,0 +1,168 @@
+"""A trained pair as a folder to ship: weights, recipe, and a model card with what was measured."""
+
+import itertools
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from workbench import randomness, zoo
+from workbench.autoencoders import DescentRecipe, Tiny
+from workbench.degradations import Mixture
+from workbench.digests import write_digests
+from workbench.metrics import mean_interval, psnr, spearman, ssim_columns
+from workbench.reporting import QUANTITIES
+from workbench.severity.estimate import error_variance
+from workbench.stages.base import Runtime, read_provenance
+from workbench.stages.estimates import degrade
+from workbench.stages.train_prior import TrainPrior
+from workbench.stages.train_severity import SHIPPED, WEIGHTS, SeverityRecipe, TrainSeverity
+
+if TYPE_CHECKING:
+    from workbench.autoencoders import Autoencoder, AutoencoderRecipe
+    from workbench.diffusion import Prior
+    from workbench.results import Cell
+    from workbench.tensors import Images
+
+NUM_TEST_IMAGES = 1000
+NUM_ENCODER_IMAGES = 100_000
+NUM_SAMPLES = 64
+NUM_PAIRS = 16
+NUM_STEPS = 200
+
+
+def export(cells: "Sequence[Cell]", folder: Path, runtime: Runtime) -> None:
+    """Write each cell's pair to a folder of its own below `folder`, in the zoo's layout."""
+    for cell in cells:
+        stage = cell.stage
+        assert isinstance(stage, TrainPrior)
+        target = folder / f"{stage.data.kind}_{stage.data.size}_{stage.autoencoder.kind}"
+        write_pair(stage, target, runtime)
+        if isinstance(stage.autoencoder, Tiny):  # the one that `restore` uses
+            write_severity_encoder(universal(stage), target / SHIPPED, runtime)
+        write_digests(target)
+        runtime.progress.say(f"{target}: to ship it, cp -r {target} {zoo.zoo_root()}/")
+
+
+def universal(stage: TrainPrior) -> TrainSeverity:
+    """The stage that trains the severity encoder which ships with a pair."""
+    num_images = min(NUM_ENCODER_IMAGES, stage.prior.num_train_images)
+    recipe = SeverityRecipe(degradation=Mixture(), num_train_images=num_images)
+    return TrainSeverity(data=stage.data, autoencoder=stage.autoencoder, severity_encoder=recipe)
+
+
+@torch.no_grad()
+def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
+    """Weights in diffusers' folder format, recipe.json, README.md, samples.png and reconstructions.png."""
+    from torchvision.utils import save_image
+
+    autoencoder_folder = stage.autoencoder_stage().ensure(runtime)
+    prior_folder = stage.ensure(runtime)
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(autoencoder_folder / "autoencoder", target / "autoencoder")
+    for part in ("unet", "scheduler"):
+        shutil.copytree(prior_folder / part, target / part)
+    recipe = stage.recipe()
+    (target / zoo.RECIPE).write_text(json.dumps(recipe, indent=2))
+
+    autoencoder, prior = stage.autoencoder_stage().load(runtime), stage.load(runtime)
+    test = stage.data.split("test")
+    x = test.first(min(NUM_TEST_IMAGES, len(test))).batch(slice(None)).to(runtime.device)
+    z = torch.cat([autoencoder.encode(part) for part in x.split(250)])
+    x_hat = torch.cat([autoencoder.decode(part) for part in z.split(250)]).clamp(0, 1)
+    pairs = torch.stack([x[:NUM_PAIRS], x_hat[:NUM_PAIRS]], 1).flatten(0, 1)
+    save_image(pairs, target / "reconstructions.png", nrow=8)
+    save_image(sample(prior, autoencoder, stage, runtime), target / "samples.png", nrow=8)
+
+    similarities = ssim_columns(x_hat, x)
+    ssim = "ssim_valid" if "ssim_valid" in similarities else "ssim"
+    folders = {"autoencoder": autoencoder_folder, "prior": prior_folder}
+    minutes = {part: read_provenance(path).get("wall_seconds", 0.0) / 60 for part, path in folders.items()}
+    card = fill(
+        "card",
+        data=stage.data.kind,
+        size=stage.data.size,
+        kind=stage.autoencoder.kind,
+        latent=" x ".join(map(str, z.shape[1:])),
+        num_test=len(x),
+        psnr=mean_interval(psnr(x_hat, x)),
+        similarity=f"{QUANTITIES[ssim].label} {mean_interval(similarities[ssim])}",
+        mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
+        std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
+        autoencoder=made(stage.autoencoder, minutes["autoencoder"]),
+        prior_minutes=f"{minutes['prior']:.0f}",
+        prior_images=stage.prior.num_train_images,
+        prediction=stage.prior.prediction_type,
+        prior_seed=stage.prior.seed,
+        num_steps=NUM_STEPS,
+    )
+    (target / "README.md").write_text(card)
+
+
+def fill(name: str, **values: object) -> str:
+    """A model card from its template."""
+    from jinja2 import StrictUndefined, Template
+
+    text = (Path(__file__).with_name("templates") / f"{name}.md.jinja").read_text()
+    return Template(text, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True).render(values)
+
+
+def made(recipe: "AutoencoderRecipe", minutes: float) -> str:
+    """How an autoencoder was made, in words."""
+    if not isinstance(recipe, DescentRecipe):
+        return "fitted without descent"
+    return f"{recipe.num_train_images} training images seen, seed {recipe.seed}, {minutes:.0f} minutes"
+
+
+@torch.no_grad()
+def write_severity_encoder(stage: TrainSeverity, target: Path, runtime: Runtime) -> None:
+    """Weights in half precision, recipe.json and README.md of a severity encoder, to stand beside its autoencoder."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(stage.ensure(runtime) / WEIGHTS)
+    target.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.half() for name, tensor in weights.items()}, target / WEIGHTS)
+    (target / zoo.RECIPE).write_text(json.dumps(stage.recipe(), indent=2))
+    given = stage.replace({"severity_encoder.source": str(target)})
+    encoder, autoencoder = given.load(runtime), stage.autoencoder_stage().load(runtime)
+    degradation = stage.severity_encoder.degradation
+    families = degradation.members if isinstance(degradation, Mixture) else (degradation,)
+    test = stage.data.split("test")
+    test = test.first(min(NUM_TEST_IMAGES, len(test)))
+    rows = []
+    for family in families:
+        found = []
+        for index in torch.arange(len(test)).split(250):
+            measurement = degrade(family, test, index, stage.severity_encoder.seed)
+            estimate = encoder.estimate(measurement.encoder_input().to(runtime.device))
+            s2 = error_variance(estimate.z_hat, autoencoder.encode(test.batch(index).to(runtime.device)))
+            found.append(torch.stack([s2, estimate.var_hat.flatten()]))
+        s2, var_hat = torch.cat(found, dim=1).cpu()
+        rank, ratio = spearman(var_hat, s2), mean_interval(s2 / var_hat)
+        rows.append({"family": family.kind, "s2": f"{s2.mean():.3f}", "rank": rank, "ratio": ratio})
+    card = fill(
+        "encoder_card",
+        images=stage.severity_encoder.num_train_images,
+        seed=stage.severity_encoder.seed,
+        num_test=len(test),
+        rows=rows,
+    )
+    (target / "README.md").write_text(card)
+
+
+@torch.no_grad()
+def sample(prior: "Prior", autoencoder: "Autoencoder", stage: TrainPrior, runtime: Runtime) -> "Images":
+    """Unconditional samples by deterministic DDIM."""
+    from workbench.diffusion import DDIM
+
+    sampler = DDIM(num_steps=min(NUM_STEPS, stage.prior.num_timesteps))
+    shape = autoencoder.latent_shape(stage.data.image_shape)
+    z = torch.randn(NUM_SAMPLES, *shape, generator=randomness.generator("zoo", "samples")).to(runtime.device)
+    chain = sampler.chain(prior.levels, z.shape[1:])
+    for time, (a, a_next) in zip(chain.time, itertools.pairwise(chain.alpha_bar), strict=True):
+        z0_hat, eps = prior.predict(z, time.expand(NUM_SAMPLES))
+        z = sampler.step(z0_hat, eps, a.expand(NUM_SAMPLES), a_next.expand(NUM_SAMPLES), torch.zeros_like(z))
+    return autoencoder.decode(z).clamp(0, 1)

@@ -1,0 +1,147 @@
+"""What lies in a user's folder, outside the clone: a solver, a degradation, a start rule and a study."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pair import EVALUATION, NETWORKS, flags, source_overrides, write_images
+
+from workbench import study as study_module
+
+PROJECT = Path(study_module.__file__).parents[1]
+
+MODULE = '''
+"""Members of a user's own."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from workbench.degradations import Degradation
+from workbench.severity.start import Fixed
+from workbench.severity.variance import Residual
+from workbench.solvers import Guided
+from workbench.solvers.base import norms
+
+(Path(__file__).parent / "imported").touch()
+
+
+class Gentle(Guided):
+    """A fraction of the residual's gradient."""
+
+    weight: float = Field(0.5, ge=0, le=1, description="how much of it")
+
+    def energy(self, step, z, z0_hat):
+        return self.weight * norms(step.residual(step.networks.decode(z0_hat)))
+
+
+class Darker(Degradation):
+    """Takes light away."""
+
+    least: float = Field(0.5, gt=0, le=1, description="what is left at severity 1")
+
+    @property
+    def linear(self):
+        return True
+
+    def parameters(self, severity, ids, seed, image_shape):
+        return {"gain": 1 - (1 - self.least) * severity}
+
+    def A(self, x, params):
+        return params["gain"].reshape(-1, 1, 1, 1) * x
+
+    A_adjoint = A
+
+    def describe(self, severity):
+        return f"{1 - (1 - self.least) * severity:.2f} of the light"
+
+
+class Later(Fixed):
+    """Fixed, by another name."""
+
+
+class Doubled(Residual):
+    """Twice what the residual says."""
+
+
+class NotOne:
+    pass
+'''
+
+STUDY = '''
+"""Does a gentler solver restore darker pictures?
+
+Run: python -m workbench study mine.py
+"""
+
+from mine_parts import Darker, Gentle
+from optuna.distributions import FloatDistribution
+
+from workbench.stages.evaluate import Evaluate
+from workbench.study import Preset, Study
+
+study = Study(
+    cell=Evaluate(solver=Gentle(), degradation=Darker()),
+    axes={"solver.weight": [0.25, 0.5]},
+    search={"solver.weight": FloatDistribution(0.1, 1.0)},
+    presets={"smoke": Preset(), "desk": Preset()},
+)
+'''
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A user's folder."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> "Outside":
+        (folder / "mine_parts.py").write_text(MODULE)
+        (folder / "mine.py").write_text(STUDY)
+        write_images(folder / "images.npy")
+        return cls(folder)
+
+    @property
+    def flags(self) -> list[str]:
+        """Overrides that make a cell small, without a severity encoder or anything that ships."""
+        own = {"autoencoder.source": "train", "prior.source": "train", "autoencoder.num_train_images": 64}
+        networks = {**NETWORKS, "prior.num_train_images": 64}
+        evaluation = {name: value for name, value in EVALUATION.items() if not name.startswith("severity_encoder.")}
+        start = {"severity_encoder.kind": "none", "start.variance": "residual", "sampler.num_steps": 5, "num_images": 4}
+        return flags({**source_overrides(self.folder / "images.npy"), **networks, **evaluation, **start, **own})
+
+    def says(self, *words: object, code: int = 0, **environment: str) -> str:
+        """What `python -m workbench` says in the user's folder."""
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT), "WANDB_MODE": "disabled", **environment}
+        done = subprocess.run(
+            [sys.executable, "-m", "workbench", *map(str, words)],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            timeout=300,
+        )
+        assert done.returncode == code, done.stdout[-2000:] + done.stderr[-3000:]
+        if code:
+            assert done.stderr.count("\n") == 1, done.stderr
+        return done.stdout + done.stderr
+
+    @property
+    def was_imported(self) -> bool:
+        """Whether the user's module has run; forgotten by asking."""
+        trace = self.folder / "imported"
+        was = trace.is_file()
+        trace.unlink(missing_ok=True)
+        return was
+
+    def identities(self, stage: str = "evaluate") -> dict[str, str]:
+        """The solver's source digest of each stage of that name that was computed, by identity."""
+        found = {}
+        for path in self.folder.glob(f"runs/stages/{stage}/*/provenance.json"):
+            found[path.parent.name] = json.loads(path.read_text())["canonical"]["solver"]["source"]
+        return found

@@ -1,0 +1,6 @@
+"""The verbs. Only light things are imported here; each verb imports what it needs when it runs."""
+
+from workbench.cli import machine, pictures, search, studies
+from workbench.cli.options import UsageError, app
+
+__all__ = ["UsageError", "app", "machine", "pictures", "search", "studies"]

@@ -1,0 +1,63 @@
+"""This machine: how fast it is, what is on it, what is still to be uploaded."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workbench.cli.options import OVERRIDES, Allow, Device, Runs, app, read_overrides
+
+
+@app.command(context_settings=OVERRIDES)
+def bench(
+    context: typer.Context,
+    images: Annotated[int, typer.Option("--images", help="test images restored at each batch size")] = 256,
+    runs: Runs = Path("runs"),
+    _allow: Allow = None,
+    device: Device = "auto",
+) -> None:
+    """Time the method here: images a second by batch size, what full batches cost, where the time goes."""
+    from workbench.bounds import MAX_COUNT
+    from workbench.config import UserError, require_range
+    from workbench.reporting.bench import print_bench
+    from workbench.restoring import UNIVERSAL
+    from workbench.runtime import open_runtime
+    from workbench.stages.evaluate import Evaluate
+
+    overrides = read_overrides(context)
+    if "num_images" in overrides:
+        raise UserError("--images says how many images are restored: leave --num_images out")
+    require_range("--images", images, 2, MAX_COUNT)
+    cell = Evaluate().replace({**UNIVERSAL, **overrides, "num_images": images})
+    with open_runtime(runs, device, 1, False, group=None) as runtime:
+        print_bench(cell, runtime)
+
+
+@app.command()
+def doctor(
+    runs: Runs = Path("runs"),
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="look at every file that ships, was downloaded or was computed: is it whole?"),
+    ] = False,
+) -> None:
+    """Print what the workbench finds here: versions, device, threads, data, weights, W&B."""
+    from workbench.reporting.overview import print_doctor
+    from workbench.reporting.verify import verify as verify_files
+
+    print_doctor(runs)
+    if verify:
+        verify_files(runs, typer.echo)
+
+
+@app.command()
+def sync(runs: Runs = Path("runs")) -> None:
+    """Upload to W&B what was logged while there was no network, or nobody logged in."""
+    from workbench.tracking.sync import sync as sync_runs
+    from workbench.tracking.upload import UploadError
+
+    try:
+        sync_runs(runs, typer.echo)
+    except UploadError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,207 @@
+"""Studies and their cells: run, look at, report, ship."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from workbench.catalogue import folder_name, questions
+from workbench.cli.options import (
+    OVERRIDES,
+    Allow,
+    BatchSize,
+    Device,
+    MaybeName,
+    Name,
+    PresetOption,
+    Rerun,
+    Runs,
+    UseReference,
+    app,
+    home,
+    read_overrides,
+)
+
+
+@app.command(context_settings=OVERRIDES)
+def study(
+    context: typer.Context,
+    name: MaybeName = None,
+    list_studies: Annotated[bool, typer.Option("--list", help="name the studies and their questions")] = False,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+    _allow: Allow = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    rerun: Rerun = False,
+    reference: UseReference = True,
+    jobs: Annotated[
+        int, typer.Option("--jobs", help="stages worked on at once, each in a process with its share of the threads")
+    ] = 1,
+    cluster: Annotated[
+        Literal["slurm", "local"] | None,
+        typer.Option(
+            help="submit stages as jobs, with --cluster.gpus=1 --cluster.cpus=2 --cluster.minutes=60 "
+            "--cluster.memory_gb=8 --cluster.partition=NAME, for one kind of stage --cluster.train_prior.minutes=600 "
+            "(local: as processes here, to try it)",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run the cells of a study that are missing, then write and print what they say."""
+    if list_studies or name is None:
+        found = questions()
+        width = max(map(len, found)) + 2
+        for study_name, question in found.items():
+            typer.echo(f"{study_name:<{width}}{question}")
+        return
+    from workbench.reporting.publish import publish
+    from workbench.running import run_study
+    from workbench.runtime import open_runtime
+    from workbench.study import load_study
+
+    overrides = read_overrides(context)
+    resources = {path: overrides.pop(path) for path in list(overrides) if path.startswith("cluster.")}
+    ensure = _ensure(jobs, cluster, device, resources)
+    device = device if cluster is None else "cpu"
+    with open_runtime(runs, device, batch_size, rerun, folder_name(name), (preset,)) as runtime:
+        results, folder = run_study(name, preset, overrides, runtime, use_reference=reference, ensure=ensure)
+        if results is None:
+            runtime.progress.say(f"{name}: done, in {folder}")
+        else:
+            publish(load_study(name)[0], results, folder, runtime)
+
+
+@app.command(context_settings=OVERRIDES)
+def run(
+    context: typer.Context,
+    name: Name,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+    _allow: Allow = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    rerun: Rerun = False,
+    rungs: Annotated[
+        bool, typer.Option("--rungs", help="first on a quarter of the images: a sweep may stop it there")
+    ] = False,
+) -> None:
+    """Run one cell of a study: its base cell with your overrides; those of `wandb agent` win over yours."""
+    from workbench.families import refuse_unnamed
+    from workbench.reporting.publish import print_cell
+    from workbench.runtime import open_runtime
+    from workbench.study import base_cell
+    from workbench.sweeps import rungs as parts_of
+    from workbench.tracking.agent import agent_run
+
+    with agent_run() as agent:
+        given = read_overrides(context)
+        refuse_unnamed(agent.config, "the sweep")
+        own = {path: value for path, value in given.items() if path not in agent.config}
+        stage = base_cell(name, preset, own).replace(agent.config)
+        stage.check()
+        group = None if agent.is_live else folder_name(name)
+        with open_runtime(runs, device, batch_size, rerun, group, (preset,)) as runtime:
+            for part in parts_of(stage) if rungs else [stage]:
+                agent.log(part.ensure(runtime), getattr(part, "split", "test"))
+            print_cell(stage, stage.folder(runtime), runtime.progress)
+
+
+@app.command(context_settings=OVERRIDES)
+def report(
+    context: typer.Context,
+    name: MaybeName = None,
+    all_studies: Annotated[bool, typer.Option("--all", help="every study with results, and an index of them")] = False,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+    _allow: Allow = None,
+    reference: UseReference = True,
+) -> None:
+    """Draw a study's page again from cached results, or from the reference results that ship; computes nothing."""
+    from workbench.config import UserError
+    from workbench.runtime import open_runtime
+
+    overrides = read_overrides(context)
+    if all_studies == (name is not None) or (all_studies and overrides):
+        raise UserError("report takes the name of a study, or --all and neither name nor overrides")
+    from workbench.reporting.publish import publish, report_all
+    from workbench.running import gather_cached
+
+    with open_runtime(runs, "cpu", 1, False, group=None) as runtime:
+        if name is None:
+            report_all(runtime)
+            return
+        definition, results, folder = gather_cached(name, preset, overrides, runtime, use_reference=reference)
+        publish(definition, results, folder, runtime)
+
+
+@app.command()
+def ship(
+    name: Name,
+    preset: PresetOption = "full",
+    runs: Runs = Path("runs"),
+    _allow: Allow = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="where references lie (default: data/reference)", show_default=False, callback=home),
+    ] = None,
+) -> None:
+    """Write a study's results as reference results: small files to commit, from which its page can be drawn."""
+    from workbench.reference import reference_root
+    from workbench.running import ship as write
+    from workbench.runtime import open_runtime
+
+    folder = (output or reference_root()) / folder_name(name) / preset
+    with open_runtime(runs, "cpu", 1, False, group=None) as runtime:
+        results, missing = write(name, preset, runtime, folder)
+        left_out = f"; {missing} cells are not computed and left out" if missing else ""
+        runtime.progress.say(f"{name} ({preset}): {len(results.frame)} rows in {folder}{left_out}")
+
+
+@app.command()
+def compare(
+    name: Name,
+    preset: PresetOption = "full",
+    runs: Runs = Path("runs"),
+    _allow: Allow = None,
+) -> None:
+    """Compare cells computed here with the reference results, image by image: does this machine find the same?"""
+    from workbench.reporting.publish import print_comparison
+    from workbench.runtime import open_runtime
+
+    with open_runtime(runs, "cpu", 1, False, group=None, writes=False) as runtime:
+        print_comparison(name, preset, runtime)
+
+
+@app.command(context_settings=OVERRIDES)
+def show(
+    context: typer.Context,
+    name: Name,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+    _allow: Allow = None,
+) -> None:
+    """List a study's cells: what is cached, and an estimate of what is left."""
+    from workbench.reporting.overview import print_overview
+    from workbench.runtime import open_runtime
+
+    with open_runtime(runs, "cpu", 1, False, group=None, writes=False) as runtime:
+        print_overview(name, preset, read_overrides(context), runtime)
+
+
+def _ensure(jobs: int, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:
+    """What makes the missing stages: this process, several, or jobs on a cluster."""
+    from workbench.config import UserError, require_range
+    from workbench.stages.base import ensure_all
+    from workbench.stages.cluster import Cluster, ensure_on_cluster
+    from workbench.stages.processes import MAX_JOBS, ensure_in_processes
+
+    require_range("--jobs", jobs, 1, MAX_JOBS)
+    if cluster is None:
+        if resources:
+            raise UserError(f"--{min(resources)} is for jobs on a cluster: add --cluster slurm")
+        return ensure_all if jobs == 1 else partial(ensure_in_processes, num_processes=jobs)
+    if jobs > 1:
+        raise UserError("--jobs is for processes here, --cluster for jobs elsewhere: give one of them")
+    return partial(ensure_on_cluster, cluster=Cluster(cluster, device, resources))

@@ -1,0 +1,69 @@
+"""What a metric is: figures of each restored image, and what it has to know to find them."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from workbench.config import Config
+from workbench.measurement import Measurement
+from workbench.metrics.perceptual import Absent, LPIPSMetric
+from workbench.tensors import Images, Latents, Measurements
+
+Need = Literal["x", "z0", "measurement"]
+Columns = Mapping[str, Literal["higher", "lower"] | None]
+"""By name, which way each is better; None: it is no question of better."""
+
+
+@dataclass
+class Comparison:
+    """Restored images beside what is known of them, of one batch.
+
+    Attributes:
+        x_hat, z_hat: the restored images, and the guess of the clean latents that they began from.
+        measurement: what was measured.
+        x: the clean images.
+        z0: their latents E(x); None unless a metric (or the start rule) needs them.
+        decode: D.
+        measure: A, with the parameters of the measurement.
+        lpips: the network of LPIPS, or why it is absent.
+    """
+
+    x_hat: Images
+    z_hat: Latents
+    measurement: Measurement
+    x: Images
+    z0: Latents | None
+    decode: Callable[[Latents], Images]
+    measure: Callable[[Images], Measurements]
+    lpips: LPIPSMetric | Absent
+
+    @cached_property
+    def decoded(self) -> Images:
+        """D(z_hat), not clipped: the guess before any diffusion."""
+        return self.decode(self.z_hat)
+
+    @cached_property
+    def ceiling(self) -> Images:
+        """D(E(x)), not clipped: the best that any latent near E(x) can be decoded to."""
+        if self.z0 is None:
+            raise ValueError("a metric that looks at E(x) must say so: needs = {'z0'}")
+        return self.decode(self.z0)
+
+
+class Metric(Config):
+    """A rule for figures of each image. A new one is a class with these declarations and an entry in `AnyMetric`."""
+
+    kind: str
+
+    columns: ClassVar[Columns]
+    """Which columns of the rows it may fill."""
+    needs: ClassVar[frozenset[Need]] = frozenset({"x"})
+    """What it looks at beside x_hat; what no metric needs is not computed."""
+
+    @abstractmethod
+    def __call__(self, found: Comparison) -> dict[str, Tensor]:
+        """(batch,) for each column; a column that these images cannot have is left out of all rows."""

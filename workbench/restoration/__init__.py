@@ -1,0 +1,7 @@
+"""Flash-Diffusion itself: from measurements to restored images, with a record of each."""
+
+from workbench.restoration.engine import Batch, Engine
+from workbench.restoration.record import Record, Restored
+from workbench.restoration.restorer import Estimator, Restorer
+
+__all__ = ["Batch", "Engine", "Estimator", "Record", "Restored", "Restorer"]

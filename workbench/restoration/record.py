@@ -1,0 +1,127 @@
+"""What is known of one image while it is restored, and images that come out together."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from workbench.measurement import Measurement
+from workbench.tensors import Ids, Images
+
+
+@dataclass
+class Record:
+    """One image from its measurement to its row: estimate, start and engine write to it, and costs are charged to it.
+
+    Attributes:
+        image_id: content hash.
+        z0: the clean latent; None where nobody has asked for it, and on a user's images.
+        z_hat: the severity encoder's guess of it, (channel, height, width).
+        var_hat: its predicted error variance; of a variance per channel or per element the mean.
+        start_variance: the error variance that the start rule matched; NaN where it matches none.
+        distrusted: whether the residual contradicted the severity encoder, where the start rule asks.
+        start_timestep: what the prior is told at its first evaluation (`Chain.recorded_time`); -1 where there was none.
+        fell_back: whether the chain began from pure noise because the start rule could not use z_hat.
+        diverged: whether the latent left all bounds; it is then what it was before that step.
+        evaluations: how often each network was evaluated for it, gradients apart ("prior", "prior_grad" ...).
+        flops: of all networks, gradients included; the operator's own are not counted.
+        seconds: the image's share of the wall time.
+        start_seconds: the part of it that went into the estimate and the choice of the start.
+        generator: of its noise; the engine's.
+    """
+
+    image_id: int
+    z0: Tensor | None = None
+    z_hat: Tensor = field(default_factory=lambda: torch.empty(0))
+    var_hat: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    start_variance: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    distrusted: bool = False
+    start_timestep: Tensor = field(default_factory=lambda: torch.tensor(-1))
+    fell_back: bool = False
+    diverged: bool = False
+    evaluations: Counter[str] = field(default_factory=Counter)
+    flops: float = 0.0
+    seconds: float = 0.0
+    start_seconds: float = 0.0
+    generator: torch.Generator | None = None
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations of the prior."""
+        return self._evaluations("prior")
+
+    @property
+    def decoder_evals(self) -> int:
+        """Evaluations of D."""
+        return self._evaluations("decoder")
+
+    @property
+    def encoder_evals(self) -> int:
+        """Evaluations of E, the severity encoder's included."""
+        return self._evaluations("encoder") + self._evaluations("severity_encoder")
+
+    def _evaluations(self, network: str) -> int:
+        return self.evaluations[network] + self.evaluations[f"{network}_grad"]
+
+
+class Column:
+    """A figure of every record, as one tensor with the image first."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, restored: "Restored | None", owner: type) -> Tensor:
+        if restored is None:
+            raise AttributeError(self.name)  # of the class; dataclasses then take it for no default
+        values: list[Any] = [getattr(record, self.name) for record in restored.records]
+        return torch.stack(values) if isinstance(values[0], Tensor) else torch.tensor(values)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Images that came out together, at least one, and the record of each; columns are named as in `Record`.
+
+    Attributes:
+        measurement: what was measured of them.
+        x_hat: the restored images on [0, 1].
+        records: theirs, in the same order.
+    """
+
+    measurement: Measurement
+    x_hat: Images
+    records: Sequence[Record]
+
+    z_hat = Column()
+    var_hat = Column()
+    start_variance = Column()
+    distrusted = Column()
+    start_timestep = Column()
+    fell_back = Column()
+    diverged = Column()
+    nfe = Column()
+    decoder_evals = Column()
+    encoder_evals = Column()
+    flops = Column()
+    seconds = Column()
+    start_seconds = Column()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def ids(self) -> Ids:
+        """Content hashes of the images."""
+        return self.measurement.ids
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self], order: Ids) -> Self:
+        """All images of the parts, in the order of these ids."""
+        records = [record for part in parts for record in part.records]
+        place = {record.image_id: i for i, record in enumerate(records)}
+        index = [place[image_id] for image_id in order.tolist()]
+        measurement = Measurement.cat([part.measurement for part in parts])
+        x_hat = torch.cat([part.x_hat for part in parts])
+        return cls(measurement.take(index), x_hat[index], [records[i] for i in index])

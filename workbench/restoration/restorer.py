@@ -1,0 +1,197 @@
+"""Flash-Diffusion itself (arXiv 2309.06642, algorithm 1): y -> x_hat, with severity, start and cost. Needs no truth."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from workbench import randomness
+from workbench.autoencoders import Autoencoder
+from workbench.degradations import Degradation, pseudo_inverse
+from workbench.diffusion import DDIM, Prior
+from workbench.measurement import Measurement
+from workbench.restoration.engine import Batch, Engine, time_on
+from workbench.restoration.record import Record, Restored
+from workbench.severity.calibration import Fusion, Recalibration
+from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.start import ChoosesStart
+from workbench.severity.start.base import all_from
+from workbench.severity.variance import Evidence, Need
+from workbench.solvers.base import Networks, Precision, Solver
+from workbench.tensors import Images, Latents, Measurements
+
+
+class Estimator(Protocol):
+    """Anything that guesses the clean latent and the variance of its own error from the image-domain view of y."""
+
+    def estimate(self, view: Images) -> SeverityEstimate:
+        """(z_hat, var_hat) of each image."""
+        ...
+
+
+@dataclass
+class Restorer:
+    """Severity encoder, start rule and solver, joined.
+
+    Attributes:
+        autoencoder, prior: the latent diffusion model.
+        estimator: the severity encoder.
+        degradation: the forward operator; its per-image parameters come with the measurements.
+        start: where to begin.
+        solver, sampler: how to go on.
+        seed: keys every draw.
+        num_slots: images worked on at once.
+        precision: of prior and autoencoder in the solver's steps; bf16: autocast. Start and last decoding are float32.
+        say: told, in a line, when memory does not hold so many images.
+        fusion: what is usual for the severity encoder, for start rules that need it.
+        recalibration: how its variance is made right, for start rules that need it.
+        guess: what the estimator reads: the image-domain view of y, or its pseudo-inverse.
+    """
+
+    autoencoder: Autoencoder
+    prior: Prior
+    estimator: Estimator
+    degradation: Degradation
+    start: ChoosesStart
+    solver: Solver
+    sampler: DDIM
+    seed: int = 0
+    num_slots: int = 64
+    fusion: Fusion | None = None
+    recalibration: Recalibration | None = None
+    guess: Literal["view", "pseudo_inverse"] = "view"
+    precision: Precision = "float32"
+    say: Callable[[str], None] = lambda line: None
+    _unit_flops: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.solver.check(self.degradation)
+
+    def networks(self) -> Networks:
+        """What the solver's steps evaluate."""
+        return Networks(self.autoencoder, self.prior, self.degradation, precision=self.precision)
+
+    def restore(
+        self, measurements: Iterable[Measurement], truth: Callable[[Measurement], Latents] | None = None
+    ) -> Iterator[Restored]:
+        """Restore every image of every measurement; images come out as they finish.
+
+        Measurements are read as slots become free, so memory does not grow with their number.
+
+        Args:
+            truth: gives the clean latents; it is asked by start rules that are oracles, and by no others.
+        """
+        engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
+        known = truth if Need.TRUTH in self.start.needs else None
+        under_way: set[int] = set()
+        batches = (self._begin(m, engine, known(m) if known else None, under_way) for m in measurements)
+        for finished in engine.run(batches):
+            under_way.difference_update(record.image_id for record in finished.records)
+            yield self._end(finished)
+
+    def restore_all(self, measurement: Measurement, truth: Callable[[Measurement], Latents] | None = None) -> Restored:
+        """Restore every image of one measurement, and wait for all: they come back in its order."""
+        return Restored.joined(list(self.restore([measurement], truth)), measurement.ids)
+
+    @torch.no_grad()
+    def _begin(self, measurement: Measurement, engine: Engine, truth: Latents | None, under_way: set[int]) -> Batch:
+        """Estimate severity and choose the start."""
+        clock = time_on(measurement.y.device)
+        keys = measurement.ids.tolist()
+        if len(set(keys)) < len(keys) or not under_way.isdisjoint(keys):
+            raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
+        under_way.update(keys)
+        records = [Record(key, evaluations=Counter(severity_encoder=1)) for key in keys]
+        estimate = self.estimator.estimate(self._seen(measurement))
+        shape = tuple(estimate.z_hat.shape[1:])
+        chain, noise = engine.chain(shape), randomness.normal(measurement.ids, (self.seed, "start"), shape)
+        networks = Networks(self.autoencoder, self.prior, self.degradation, [record.evaluations for record in records])
+        evidence = Evidence(
+            estimate,
+            measurement,
+            self.seed,
+            forward=networks.forward,
+            encode=lambda y, m: self._encode(y, m, records),
+            fusion=self.fusion,
+            recalibration=self.recalibration,
+            truth=truth,
+        )
+        if self.solver.diffuses:
+            start = self.start(evidence.only(self.start.needs), chain, noise.to(estimate.z_hat))
+        else:
+            start = all_from(estimate.z_hat, len(chain))
+        times, var_hat = chain.recorded_time(start.position), estimate.predicted_s2()
+        share = (time_on(start.z.device) - clock) / len(measurement)
+        for i, record in enumerate(records):
+            record.z0 = None if truth is None else truth[i]
+            record.z_hat, record.var_hat = estimate.z_hat[i], var_hat[i]
+            if start.variance is not None:
+                record.start_variance = start.variance[i].float()
+            record.distrusted = start.distrusted is not None and bool(start.distrusted[i])
+            record.start_timestep = times[i]
+            record.fell_back = bool(start.fell_back[i])
+            record.seconds = record.start_seconds = share
+        return Batch(measurement, start.z, start.position.clone(), records)
+
+    def _encode(self, y: Measurements, measurement: Measurement, records: list[Record]) -> Latents:
+        """z_hat of other measured values, counted."""
+        for record in records:
+            record.evaluations["severity_encoder"] += 1
+        return self.estimator.estimate(self._seen(self.degradation.with_values(measurement, y))).z_hat
+
+    def _seen(self, measurement: Measurement) -> Images:
+        """What the estimator reads."""
+        if self.guess == "pseudo_inverse":
+            return pseudo_inverse(self.degradation, measurement)
+        return measurement.encoder_input()
+
+    @torch.no_grad()
+    def _end(self, finished: Batch) -> Restored:
+        """Decode, and settle the accounts."""
+        clock = time_on(finished.z.device)
+        x_hat = self.autoencoder.decode(finished.z).clamp(0, 1)
+        share = (time_on(x_hat.device) - clock) / len(x_hat)
+        unit = self.unit_flops((x_hat.shape[1], x_hat.shape[2], x_hat.shape[3]))
+        for record in finished.records:
+            record.evaluations["decoder"] += 1
+            record.flops = sum(times * unit[name] for name, times in record.evaluations.items())
+            record.seconds += share
+        return Restored(finished.measurement, x_hat, finished.records)
+
+    def unit_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
+        """Floating-point operations of one evaluation on one (channel, height, width) image, by torch's counter.
+
+        "_grad" stands for an evaluation and the backward pass to its input.
+        """
+        if image_shape not in self._unit_flops:
+            self._unit_flops[image_shape] = self._count_flops(image_shape)
+        return self._unit_flops[image_shape]
+
+    def _count_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        device = next(self.autoencoder.parameters()).device
+        x = torch.zeros(1, *image_shape, device=device)
+        z = torch.zeros(1, *self.autoencoder.latent_shape(image_shape), device=device)
+        time = torch.zeros(1)
+        calls: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
+            "prior": (lambda z: self.prior.predict(z, time)[0], z),
+            "decoder": (self.autoencoder.decode, z),
+            "encoder": (self.autoencoder.encode, x),
+        }
+        flops = {}
+        for name, (call, argument) in calls.items():
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                call(argument)
+            flops[name] = float(counter.get_total_flops())
+            argument = argument.clone().requires_grad_(True)
+            with FlopCounterMode(display=False) as counter, torch.enable_grad():
+                # backward and not autograd.grad, which the counter does not support on leaves; weights are frozen
+                call(argument).sum().backward()
+            flops[f"{name}_grad"] = float(counter.get_total_flops())
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.estimator.estimate(x)
+        return flops | {"severity_encoder": float(counter.get_total_flops())}
