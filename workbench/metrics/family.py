@@ -55,7 +55,7 @@ class Comparison:
 
 
 class Metric(Member):
-    """A rule for figures of each image. A new one is a class with these declarations and an entry in `AnyMetric`; one of yours needs none."""
+    """A rule for figures of each image. A new one of ours is a class with these declarations, and in `AnyMetric`."""
 
     columns: ClassVar[Columns]
     """Which columns of the rows it may fill."""
