@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from scipy.stats import spearmanr
 
-from studies._robustness_grid import OWN, TRUE, UNSEEN, Grid, Pair, read_grid
-from studies._robustness_likeness import read_likeness
-from studies._robustness_remedy import Remedy, read_remedy
 from studies._rows import has_column
 from studies._trivial import trivial_gain
 from studies.autoencoders import results as autoencoders
+from studies.robustness.likeness import Pair
+from studies.robustness.results import OWN, TRUE, UNSEEN, Grid, Remedy, Robustness
+from studies.robustness.results import read as read_robustness
 from studies.solvers.results import MARGINS, Claim, Solvers, read
 from studies.tuning import results as tuning
-from workbench.metrics import mantel_test, mean_interval, statistics
+from workbench.metrics import mean_interval, statistics
 from workbench.notebook import open_study
 from workbench.reporting import number, percent, ranged, readable, spoken
 from workbench.results import StudyResults
@@ -22,15 +22,7 @@ from workbench.results import StudyResults
 README = "".join((Path(__file__).parents[1] / name).read_text() for name in ("README.md", "studies/README.md"))
 SAID = " ".join(README.replace("\N{MINUS SIGN}", "-").split())
 SOLVERS = {"ldps": "LDPS", "gml_dps": "GML-DPS", "psld": "PSLD", "resample": "ReSample"}
-NAMES = {
-    "gaussian_blur": "Gaussian blur",
-    "motion_blur_crf": "motion blur + CRF",
-    "gaussian_noise": "Gaussian noise",
-    "super_resolution": "super-resolution",
-    "jpeg": "JPEG",
-    "mixture": "all six (universal)",
-    UNSEEN: "all but the tested one",
-}
+NAMES = {"mixture": "all six (universal)", UNSEEN: "all but the tested one"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,20 +38,19 @@ def shipped(name: str, preset: str) -> StudyResults:
 
 
 @pytest.fixture(scope="module")
-def robustness() -> StudyResults:
-    return shipped("robustness", "full")
+def robustness() -> Robustness:
+    return read_robustness(shipped("robustness", "full"))
 
 
 @pytest.fixture(scope="module")
-def grid(robustness: StudyResults) -> Grid:
-    return read_grid(robustness)
+def grid(robustness: Robustness) -> Grid:
+    return robustness.grid
 
 
 @pytest.fixture(scope="module")
-def remedy(robustness: StudyResults) -> Remedy:
-    found = read_remedy(robustness)
-    assert found is not None
-    return found
+def remedy(robustness: Robustness) -> Remedy:
+    assert robustness.remedy is not None
+    return robustness.remedy
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +98,11 @@ def test_the_matrix_of_corrected_starts(remedy: Remedy) -> None:
     assert_said(f"| no encoder (residual alone) | {' | '.join(number(float(value), 2) for value in residual)} |")
 
 
-def test_what_mismatch_costs(robustness: StudyResults, grid: Grid) -> None:
+def test_what_mismatch_costs(robustness: Robustness, grid: Grid) -> None:
     mean = mean_interval(grid.mismatch_losses(grid.degradations))
     worst = max(grid.loss("psnr", *pair).mean for pair in grid.mismatched_pairs())
-    by_seed = [
-        mean_interval(read_grid(robustness, seed=s).mismatch_losses(grid.degradations)).mean for s in ("0", "1", "2")
-    ]
-    seeds = [number(value, 2) for value in by_seed]
+    by_seed = [one.mismatch_losses(grid.degradations).mean() for one in robustness.by_seed.values()]
+    seeds = [number(float(value), 2) for value in by_seed]
     assert_said(
         f"loses {spoken(mean, 2)} dB on average",
         f"up to {number(worst, 2)} dB",
@@ -140,7 +129,8 @@ def test_what_the_correction_gains_and_costs(remedy: Remedy) -> None:
     assert {degradation for _, degradation in worse} == {"gaussian_noise"}
     losses = ranged([-gains[pair].mean for pair in worse], 2)
     times = [mean(rule, "seconds", matched, 0, 1e3) for rule in (TRUE, OWN)]
-    noise = remedy.gap([pair for pair in mismatched if pair[1] == "gaussian_noise"]).scaled(-1)
+    on_noise = [pair for pair in mismatched if pair[1] == "gaussian_noise"]
+    noise = mean_interval(remedy.gain(TRUE, OWN, on_noise)).scaled(-1)
     assert_said(
         f"Mismatched encoders then lose {lost('fused', mismatched)} dB instead of 2.47",
         two("nfe", mismatched, "with {} network evaluations per image instead of {}"),
@@ -201,10 +191,9 @@ def test_which_encoders_are_shown_to_beat_the_known_severity(grid: Grid) -> None
     )
 
 
-def test_likeness_is_corrected_for_what_was_tried(robustness: StudyResults) -> None:
-    inputs = read_likeness(robustness)
-    assert inputs is not None
-    tests = [mantel_test(distances, inputs.loss) for distances in inputs.distances().values()]
+def test_likeness_is_corrected_for_what_was_tried(robustness: Robustness) -> None:
+    assert robustness.likeness is not None
+    tests = list(robustness.likeness.tests.values())
     assert len(tests) == 4
     r, p = ([number(value, d) for value in values] for values, d in (
         ([test.r for test in tests], 2), ([test.p_two_sided for test in tests], 3),

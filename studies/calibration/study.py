@@ -35,7 +35,7 @@ from studies.calibration.results import (
     evidence_name,
     read,
 )
-from studies.robustness import FAMILIES, TRAINED_ON
+from studies.robustness.study import FAMILIES, TRAINED_ON
 from workbench.autoencoders import AutoencoderRecipe, Tiny
 from workbench.degradations import Degradation, Haze
 from workbench.metrics import calibration

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from studies._cells import SMOKE, matched
 from studies.data_consistency import sections
 from studies.data_consistency.results import read
-from studies.robustness import FAMILIES
+from studies.robustness.study import FAMILIES
 from workbench.degradations import Degradation
 from workbench.severity.start import SNRMatch
 from workbench.solvers import NoGuidance

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from synthetic_study import DEGRADATIONS, make_full_results, make_results
 
-from studies import _robustness_report as report
+from studies.robustness.study import study
 from workbench.metrics import statistics
-from workbench.reporting import render
-from workbench.reporting.index import write_index, write_summary
+from workbench.reporting.index import write_index
+from workbench.reporting.publish import draw
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
 
@@ -39,11 +39,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "full": make_full_results(16),
         }
         for name, results in studied.items():
-            folder = studies / "robustness" / name
-            sections = [drawn for section in report.SECTIONS if (drawn := section(results)) is not None]
-            answer = report.answer(results)
-            found[name] = render(results, sections, folder / "report" / "index.html", answer)
-            write_summary(results, answer, folder / "report")
+            found[name], _ = draw(study, results, studies / "robustness" / name)
     found["index"] = write_index(studies, [path.parents[1] for path in found.values()], {})
     return found
 
@@ -83,6 +79,7 @@ def visit(browser, pages: dict[str, Path]) -> Iterator[Callable[..., object]]:
     assert complaints == []
 
 
+UNFOLD = "document.querySelectorAll('details').forEach(details => { details.open = true; })"
 WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 OUTSIDE = """() => [...document.querySelectorAll("body *")].filter(element => {
   const box = element.getBoundingClientRect();
@@ -96,6 +93,7 @@ OUTSIDE = """() => [...document.querySelectorAll("body *")].filter(element => {
 )
 def test_only_boxes_scroll_sideways(visit, name: str, width: int) -> None:
     page = visit(name, (width, 844))
+    page.evaluate(UNFOLD)
     inner, outer = page.evaluate(WIDTHS)
     assert inner <= outer
     assert page.evaluate(OUTSIDE) == []
@@ -127,6 +125,7 @@ TEXTS = """() => [...document.querySelectorAll("svg.figure")].map(figure => {
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_figures_are_visible_and_their_labels_readable(visit, name: str, count: int, size: tuple[int, int]) -> None:
     page = visit(name, size)
+    page.evaluate(UNFOLD)
     figures = page.evaluate(TEXTS)
     assert len(figures) == count
     for figure in figures:
@@ -152,7 +151,9 @@ OVERLAPS = """() => [...document.querySelectorAll("svg.figure")].flatMap(figure 
 
 @pytest.mark.parametrize("name", ["seven", "full"])
 def test_labels_do_not_run_into_each_other(visit, name: str) -> None:
-    assert visit(name, PHONE).evaluate(OVERLAPS) == []
+    page = visit(name, PHONE)
+    page.evaluate(UNFOLD)
+    assert page.evaluate(OVERLAPS) == []
 
 
 @pytest.mark.parametrize(("name", "cells"), [("seven", 12 * 8 * 7), ("full", 15 * 8 * 6)])
@@ -182,7 +183,7 @@ def test_cell_of_the_matrix_leads_to_its_examples(visit) -> None:
     assert target.evaluate("e => getComputedStyle(e).backgroundColor") != "rgba(0, 0, 0, 0)"
 
 
-CEILING = 4
+UNSORTED = 1
 """The column of a table whose figures do not come in order."""
 
 COLUMN = """([table, column]) => [...document.querySelectorAll("table")[table].tBodies[0].rows].map(
@@ -191,19 +192,19 @@ COLUMN = """([table, column]) => [...document.querySelectorAll("table")[table].t
 
 def test_tables_sort_by_keyboard_and_say_so(visit) -> None:
     page = visit("seven")
-    written, labels = page.evaluate(COLUMN, [0, CEILING]), page.evaluate(COLUMN, [0, 0])
+    written, labels = page.evaluate(COLUMN, [0, UNSORTED]), page.evaluate(COLUMN, [0, 0])
     assert written != sorted(written)
     headings = page.locator("table").first.locator("th[scope=col]")
-    headings.nth(CEILING).locator("button").focus()
+    headings.nth(UNSORTED).locator("button").focus()
     page.keyboard.press("Enter")
-    assert page.evaluate(COLUMN, [0, CEILING]) == sorted(written)
-    assert headings.nth(CEILING).get_attribute("aria-sort") == "ascending"
+    assert page.evaluate(COLUMN, [0, UNSORTED]) == sorted(written)
+    assert headings.nth(UNSORTED).get_attribute("aria-sort") == "ascending"
     page.keyboard.press("Space")
-    assert page.evaluate(COLUMN, [0, CEILING]) == sorted(written, reverse=True)
-    assert headings.nth(CEILING).get_attribute("aria-sort") == "descending"
+    assert page.evaluate(COLUMN, [0, UNSORTED]) == sorted(written, reverse=True)
+    assert headings.nth(UNSORTED).get_attribute("aria-sort") == "descending"
     page.keyboard.press("Enter")
     assert page.evaluate(COLUMN, [0, 0]) == labels
-    assert headings.nth(CEILING).get_attribute("aria-sort") is None
+    assert headings.nth(UNSORTED).get_attribute("aria-sort") is None
     headings.nth(0).locator("button").click()
     assert page.evaluate(COLUMN, [0, 0]) == sorted(labels)
     assert page.locator("th[aria-sort]").count() == 1
@@ -307,7 +308,7 @@ def test_index_leads_to_each_page(visit) -> None:
 
 def test_a_section_in_a_notebook_takes_its_colours_and_leaves_the_rest_alone(browser) -> None:
     table = "<table><tbody><tr><td>1</td></tr></tbody></table>"
-    section = report.psnr_matrix(make_results(4))._repr_html_()
+    section = study.report[0](study.read(make_results(4)))._repr_html_()
     page = browser.new_page()
     page.set_content(f'<body style="color: rgb(250, 240, 230)">{table}{section}</body>')
     colour = "document.querySelector('svg.figure text').computedStyleMap().get('fill').toString()"

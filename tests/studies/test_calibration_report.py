@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from latent_errors import SHAPE
 
-from studies import robustness
 from studies.calibration import sections
 from studies.calibration.results import (
     CAUTIOUS,
@@ -28,6 +27,7 @@ from studies.calibration.results import (
     read,
 )
 from studies.calibration.study import SEPARATOR, STARTS, evidence, study, support
+from studies.robustness import study as robustness
 from workbench.config import UserError
 from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur

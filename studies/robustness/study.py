@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies import _robustness_report as report
 from studies._cells import SMOKE
 from studies._equal_cost import controls_of
-from studies._likeness_inputs import likeness_evidence
+from studies.robustness import sections
+from studies.robustness.likeness import EVIDENCE, likeness_evidence
+from studies.robustness.results import read
 from workbench.degradations import (
     JPEG,
     Degradation,
@@ -108,7 +109,7 @@ def statistics(cells: Sequence[Cell]) -> dict[str, Stage]:
 
 def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
     """How alike the degradations are."""
-    return {"likeness": likeness_evidence(folders)} if len(folders) > 1 else {}
+    return {EVIDENCE: likeness_evidence(folders)} if len(folders) > 1 else {}
 
 
 study = Study(
@@ -139,7 +140,9 @@ study = Study(
             ),
         ),
     },
-    answer=report.answer,
-    main_figure=report.main_figure,
-    report=report.SECTIONS,
+    results=read,
+    report=sections.SECTIONS,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    example=sections.example,
 )

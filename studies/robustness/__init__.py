@@ -1,0 +1,1 @@
+"""Does a severity encoder trained on one degradation still steer reconstruction on another?"""
