@@ -80,7 +80,7 @@ def reading(found: AutoencoderResults) -> Section | None:
     by_autoencoder = {
         readable(name): {
             "rank, error": rank,
-            "below the best": found.below_best.get(name, ABSENT),
+            "below the best": found.below_best.get(name, ""),
             "rank, level": found.readability(name, "severity"),
         }
         for name, rank in found.ranks.items()
