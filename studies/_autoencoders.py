@@ -1,7 +1,7 @@
 """The autoencoders that ship and that studies compare, each with a prior of its own: the recipes that make them."""
 
 from workbench.autoencoders import KL, PCA, VQ, VQGAN, ArchitectureRecipe, AutoencoderRecipe, Flow, Tiny
-from workbench.diffusion import PriorRecipe
+from workbench.diffusion import UNetRecipe
 
 QUANTISED = {
     "block_out_channels": (32, 32),
@@ -22,6 +22,6 @@ AUTOENCODERS: tuple[ArchitectureRecipe, ...] = (
 )
 
 
-def prior_of(recipe: AutoencoderRecipe) -> PriorRecipe:
+def prior_of(recipe: AutoencoderRecipe) -> UNetRecipe:
     """The prior over an autoencoder's latents: one recipe, but for more resolutions and fewer channels for 16 x 16."""
-    return PriorRecipe(block_out_channels=(32, 64, 96)) if isinstance(recipe, (VQ, VQGAN)) else PriorRecipe()
+    return UNetRecipe(block_out_channels=(32, 64, 96)) if isinstance(recipe, (VQ, VQGAN)) else UNetRecipe()

@@ -11,7 +11,7 @@ from workbench import randomness
 from workbench.autoencoders import Autoencoder
 from workbench.degradations import Degradation
 from workbench.degradations.base import Params
-from workbench.diffusion import Chain, Prior
+from workbench.diffusion import Chain, UNetPrior
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
 from workbench.testing import LinearAutoencoder, latent_diffusion_levels
@@ -43,7 +43,7 @@ class LinearUNet(nn.Module):
         return SimpleNamespace(sample=torch.einsum("ij,bjhw->bihw", self.mixing, z))
 
 
-class LinearPrior(Prior):
+class LinearPrior(UNetPrior):
     """A prior whose clean estimate is linear in z."""
 
     def __init__(self, image_size: int = 8) -> None:
@@ -62,7 +62,7 @@ class LinearPrior(Prior):
 
     def predict_adjoint(self, g: Tensor) -> Tensor:
         """The transpose of the derivative of z0_hat."""
-        return torch.einsum("ij,bihw->bjhw", self.unet.mixing, g)
+        return torch.einsum("ij,bihw->bjhw", self.network.mixing, g)
 
 
 class StubEstimator:

@@ -30,7 +30,8 @@ def test_a_study_of_the_users_is_cached_and_reported(outside: Outside) -> None:
 def test_the_other_verbs_take_it(outside: Outside) -> None:
     said = outside.says("show", "mine", code=2)
     assert said.startswith("error: unknown study 'mine'")
-    (file,) = outside.says("sweep", "mine.py", *SMOKE[:4], *outside.flags, "--output", "sweeps").splitlines()
+    said = outside.says("sweep", "mine.py", *SMOKE[:4], *outside.flags, "--output", "sweeps")
+    (file,) = [line for line in said.splitlines() if line.endswith(".yaml")]
     command = yaml.safe_load((outside.folder / file).read_text())["command"]
     assert command[:5] == ["python", "-m", "workbench", "run", str(outside.folder / "mine.py")]
     assert "--solver.weight=0.25" not in command

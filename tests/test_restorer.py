@@ -163,7 +163,7 @@ def test_unit_flops_leave_no_gradients_and_count_nothing() -> None:
 def test_decode_only_is_the_decoded_guess_at_no_evaluation_of_the_prior() -> None:
     r = restorer(solver=DecodeOnly(), start=OracleVariance())
     _ = r.unit_flops(SHAPE)  # found by evaluating every network once
-    r.prior.unet.num_images.clear()
+    r.prior.network.num_images.clear()
     whole = joined(r.restore(batches()))
     torch.testing.assert_close(whole["x_hat"], r.autoencoder.decode(whole["z_hat"]).clamp(0, 1))
     assert whole["nfe"].tolist() == [0] * NUM_IMAGES
@@ -173,7 +173,7 @@ def test_decode_only_is_the_decoded_guess_at_no_evaluation_of_the_prior() -> Non
     assert not whole["fell_back"].any()
     assert (whole["flops"] > 0).all()
     assert (whole["seconds"] > 0).all()
-    assert r.prior.unet.num_images == []
+    assert r.prior.network.num_images == []
 
 
 def test_full_costs_the_whole_grid_and_is_no_fallback() -> None:

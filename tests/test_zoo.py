@@ -11,7 +11,7 @@ from pair import source, write_images
 from workbench import zoo
 from workbench.autoencoders import Autoencoder, Tiny
 from workbench.config import UserError
-from workbench.diffusion import Prior, PriorRecipe
+from workbench.diffusion import Prior, UNetRecipe
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 from workbench.stages.train_autoencoder import TrainAutoencoder
@@ -46,7 +46,7 @@ def ship(folder: Path, recipe: dict[str, object], weights: bytes = b"weights") -
 def stage(tmp_path_factory: pytest.TempPathFactory) -> TrainPrior:
     """A prior at its defaults on a few images."""
     data = source(write_images(tmp_path_factory.mktemp("images") / "images.npy"))
-    return TrainPrior(data=data, autoencoder=Tiny(), prior=PriorRecipe())
+    return TrainPrior(data=data, autoencoder=Tiny(), prior=UNetRecipe())
 
 
 def test_the_zoo_is_beside_the_package_unless_the_environment_says_otherwise(

@@ -25,7 +25,7 @@ from studies._cells import matched
 from workbench.autoencoders import VQ
 from workbench.data import ImageFolder
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
-from workbench.diffusion import PriorRecipe
+from workbench.diffusion import UNetRecipe
 from workbench.severity.loss import SeverityLoss
 from workbench.severity.start import Official, SNRMatch
 from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, ReSample, Solver
@@ -49,8 +49,8 @@ def resample(gamma: float) -> ReSample:
     return ReSample(
         every=10,
         correct_last=True,
-        image_below=0.75,
-        latent_below=0.3,
+        image_log_snr=-4.77,  # t = 750 and 300
+        latent_log_snr=-0.37,
         gamma=gamma,
         resampling="flash",
         proximity=1.0,
@@ -116,7 +116,7 @@ def preset() -> Preset:
     overrides: dict[str, Any] = {
         "data": ImageFolder(path=FACES, size=256, channels=3),
         "autoencoder": VQ(source=f"{MODEL}/vqvae"),
-        "prior": PriorRecipe(source=MODEL),
+        "prior": UNetRecipe(source=MODEL),
         "num_images": 200,
         "severity_encoder.num_train_images": 1_000_000,
         "severity_encoder.batch_size": 32,

@@ -11,7 +11,7 @@ from studies._autoencoders import AUTOENCODERS, prior_of
 from studies.zoo.card import export
 from workbench.autoencoders import ArchitectureRecipe, Tiny
 from workbench.data import FashionMNIST
-from workbench.diffusion import PriorRecipe
+from workbench.diffusion import UNetRecipe
 from workbench.stages.train_prior import TrainPrior
 from workbench.study import Axes, Preset, Study
 
@@ -24,7 +24,7 @@ def pair(recipe: ArchitectureRecipe) -> Axes:
 FIRST, *FURTHER = map(pair, AUTOENCODERS)
 
 study = Study(
-    cell=TrainPrior(data=FashionMNIST(), autoencoder=Tiny(source="train"), prior=PriorRecipe(source="train")),
+    cell=TrainPrior(data=FashionMNIST(), autoencoder=Tiny(source="train"), prior=UNetRecipe(source="train")),
     axes=FIRST,
     columns={"prior": None},  # the one of the autoencoder
     presets={

@@ -5,7 +5,7 @@ import torch
 from stubs import levels
 
 from workbench.config import UserError
-from workbench.diffusion import Chain, DDPMLevels, PriorRecipe
+from workbench.diffusion import Chain, DDPMLevels, UNetRecipe
 from workbench.diffusion.noise_levels import snr
 
 SHAPE = (4, 8, 8)
@@ -24,7 +24,7 @@ def test_alpha_bar_at_gives_each_image_its_own() -> None:
 
 
 def test_alpha_bar_is_the_product_of_the_recipes_alphas() -> None:
-    recipe = PriorRecipe(block_out_channels=(16,), num_timesteps=50)
+    recipe = UNetRecipe(block_out_channels=(16,), num_timesteps=50)
     found = recipe.build((4, 8, 8)).levels.alpha_bar
     betas = torch.linspace(recipe.beta_start**0.5, recipe.beta_end**0.5, 50, dtype=torch.float64) ** 2
     torch.testing.assert_close(found, (1 - betas).cumprod(0), rtol=1e-5, atol=0)
@@ -63,8 +63,8 @@ def test_chains_that_cannot_be(num_steps: int) -> None:
 
 def test_rows_have_timesteps_as_whole_numbers_and_other_times_as_they_are() -> None:
     position = torch.tensor([0, 1, 2])
-    whole = Chain(torch.tensor([9.0, 4.0]).double(), torch.tensor([0.1, 0.5, 1.0]).double())
-    assert whole.recorded_time(position).tolist() == [9, 4, -1]
+    whole = levels().chain(2, SHAPE)
+    assert whole.recorded_time(position).tolist() == [999, 499, -1]
     assert whole.recorded_time(position).dtype == torch.int64
     other = Chain(torch.tensor([0.5, -0.25]).double(), torch.tensor([0.1, 0.5, 1.0]).double())
     assert other.recorded_time(position)[:2].tolist() == [0.5, -0.25]
@@ -77,7 +77,7 @@ def test_a_chain_without_timesteps_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "alpha_bar", [[0.9, 0.9, 0.1], [0.1, 0.9], [1.0, 0.5], [0.5, 0.0], [0.5, float("nan")], [[0.9, 0.1]]]
+    "alpha_bar", [[0.9, 0.9, 0.1], [0.1, 0.9], [1.0, 0.5], [0.5, -0.1], [0.5, float("nan")], [[0.9, 0.1]]]
 )
 def test_rows_that_are_no_noise_levels(alpha_bar: list[float]) -> None:
     with pytest.raises(ValueError, match="alpha_bar must"):

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from workbench import randomness
 from workbench.config import UserError
-from workbench.diffusion import Prior, PriorRecipe, diffuse, load_prior
+from workbench.diffusion import UNetPrior, UNetRecipe, diffuse, load_prior
 
 PREDICTIONS = ["epsilon", "sample", "v_prediction"]
-TINY = PriorRecipe(block_out_channels=(16,), num_timesteps=50)
+TINY = UNetRecipe(block_out_channels=(16,), num_timesteps=50)
 LATENT_SHAPE = (CHANNELS, 8, 8)
 
 every_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -35,10 +35,10 @@ class StubUNet(nn.Module):
         return SimpleNamespace(sample=self.answer(z, timestep))
 
 
-def prior_that_answers(prediction: str, answer: Callable[[Tensor, Tensor], Tensor]) -> Prior:
+def prior_that_answers(prediction: str, answer: Callable[[Tensor, Tensor], Tensor]) -> UNetPrior:
     from diffusers import DDPMScheduler
 
-    return Prior(StubUNet(answer), DDPMScheduler(num_train_timesteps=50, prediction_type=prediction))
+    return UNetPrior(StubUNet(answer), DDPMScheduler(num_train_timesteps=50, prediction_type=prediction))
 
 
 def draws(num: int = 5) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,7 +119,7 @@ def test_training_draws_every_timestep_and_only_from_its_generator() -> None:
     other, _ = prior.training_loss(z0, randomness.generator(2))
     assert first == again
     assert first != other
-    assert set(prior.unet.seen[0].tolist()) == set(range(50))
+    assert set(prior.network.seen[0].tolist()) == set(range(50))
 
 
 def test_a_few_steps_lower_the_training_loss() -> None:
@@ -141,7 +141,7 @@ def test_a_few_steps_lower_the_training_loss() -> None:
 
 
 def test_the_recipe_builds_what_it_says() -> None:
-    prior = PriorRecipe(block_out_channels=(16, 32), num_timesteps=30, prediction_type="epsilon").build((3, 16, 16))
+    prior = UNetRecipe(block_out_channels=(16, 32), num_timesteps=30, prediction_type="epsilon").build((3, 16, 16))
     assert prior.latent_channels == 3
     assert prior.levels.num_timesteps == 30
     assert prior.scheduler.config.prediction_type == "epsilon"
@@ -151,11 +151,11 @@ def test_the_recipe_builds_what_it_says() -> None:
 
 def test_betas_must_grow() -> None:
     with pytest.raises(UserError, match="beta_end must be above beta_start"):
-        PriorRecipe().replace(beta_end=0.001)
+        UNetRecipe().replace(beta_end=0.001)
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prior, Path]:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[UNetPrior, Path]:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         prior = TINY.build(LATENT_SHAPE).eval()
@@ -165,7 +165,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prior, Path]:
 
 
 @pytest.fixture
-def folder(saved: tuple[Prior, Path], tmp_path: Path) -> Path:
+def folder(saved: tuple[UNetPrior, Path], tmp_path: Path) -> Path:
     """A copy of the saved prior, to damage."""
     import shutil
 
@@ -181,7 +181,7 @@ def edit(path: Path, **entries: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
-def test_round_trip_in_half_precision(saved: tuple[Prior, Path]) -> None:
+def test_round_trip_in_half_precision(saved: tuple[UNetPrior, Path]) -> None:
     prior, folder = saved
     loaded = load_prior(folder)
     assert not loaded.training

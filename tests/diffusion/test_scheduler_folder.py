@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from workbench.config import UserError
-from workbench.diffusion import PriorRecipe, load_prior
+from workbench.diffusion import UNetRecipe, load_prior
 from workbench.diffusion.scheduler_folder import KNOWN, read_scheduler
 from workbench.zoo import zoo_root
 
@@ -195,7 +195,7 @@ def test_what_ships_is_read_as_ever(folder: Path) -> None:
 @pytest.fixture
 def prior_folder(tmp_path: Path) -> Path:
     """An untrained prior for latents of 4 channels."""
-    PriorRecipe(block_out_channels=(16,), num_timesteps=50).build((4, 8, 8)).save(tmp_path)
+    UNetRecipe(block_out_channels=(16,), num_timesteps=50).build((4, 8, 8)).save(tmp_path)
     return tmp_path
 
 

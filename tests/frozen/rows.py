@@ -74,10 +74,15 @@ def compare(kept: Tree, today: Tree) -> tuple[list[str], list[str]]:
         after = today["outputs"].get(path)
         if after is None:
             other.append(f"{path} is missing")
-        elif before != after:
+        elif _text(before) != _text(after):
             distance = _distance(before, after)
             (near if distance <= 1 else other).append(f"{path}: {distance:.3g} times the tolerance")
     return other, near
+
+
+def _text(tree: Tree) -> str:
+    """As text, in which NaN equals NaN."""
+    return json.dumps(tree, sort_keys=True)
 
 
 def _distance(before: Tree, after: Tree) -> float:

@@ -9,7 +9,7 @@ import pytest
 from workbench.autoencoders import KL, PCA, Tiny
 from workbench.config import UserError
 from workbench.data import Npy
-from workbench.diffusion import PriorRecipe
+from workbench.diffusion import UNetRecipe
 from workbench.reporting.pace import Pace
 from workbench.stages.base import PROVENANCE, Runtime, Stage
 from workbench.stages.encode_latents import EncodeLatents
@@ -116,7 +116,7 @@ def test_costs_grow_with_images_channels_and_networks() -> None:
     assert 1.5 < cost(EncodeLatents, channels=3) < 2, "the networks' inner layers are the same"
     assert 2.5 < cost(EncodeLatents, autoencoder=Tiny(width=64)) < 4
     assert cost(EncodeLatents, autoencoder=PCA()) < 0.5 < 1.5 < cost(EncodeLatents, autoencoder=KL())
-    wide = PriorRecipe(block_out_channels=(128, 256))
+    wide = UNetRecipe(block_out_channels=(128, 256))
     assert 3.5 < cost(TrainPrior, prior=wide) < 4.5
     assert 2 < cost(Evaluate, prior=wide) < 4
     shorter = Evaluate().replace({"sampler.num_steps": 50}).sampler

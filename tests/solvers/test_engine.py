@@ -137,7 +137,7 @@ def test_images_past_the_end_come_back_untouched() -> None:
     results = by_id(test_engine.run([Batch(measurement, z, past)]))
     for image in range(NUM_IMAGES):
         torch.testing.assert_close(results[image + 1][0], z[image], rtol=0, atol=0)
-    assert test_engine.networks.prior.unet.num_images == []
+    assert test_engine.networks.prior.network.num_images == []
 
 
 @pytest.mark.parametrize("num_slots", [1, 4])
@@ -163,7 +163,7 @@ def test_tasks_are_pulled_as_slots_become_free(num_slots: int, size: int) -> Non
 def test_slots_stay_full_while_images_wait(num_slots: int) -> None:
     test_engine = engine(num_slots)
     by_id(test_engine.run(tasks([5])))
-    sizes = test_engine.networks.prior.unet.num_images
+    sizes = test_engine.networks.prior.network.num_images
     assert sum(sizes) == sum(NUM_STEPS - position for position in POSITIONS)
     assert max(sizes) <= num_slots
     tail = next((i for i, n in enumerate(sizes) if n < num_slots), len(sizes))
@@ -178,7 +178,7 @@ def test_the_longest_enters_first() -> None:
     test_engine = engine(2)
     order = [key for some in test_engine.run([task]) for key in some.measurement.ids.tolist()]
     # one slot takes the last image and two others, the other slot five: 20 steps each. In order of arrival: 24
-    assert test_engine.networks.prior.unet.num_images == [2] * 20
+    assert test_engine.networks.prior.network.num_images == [2] * 20
     assert order == [1, 2, 8, 3, 4, 5, 6, 7]
 
 

@@ -62,7 +62,7 @@ def closed_form(step: Step, solver: Guided | None = None) -> Tensor:
     def adjoint(y: Tensor) -> Tensor:
         return networks.degradation.A_adjoint(y, measurement.params)
 
-    z0_hat = prior.unet(step.z, step.time).sample
+    z0_hat = prior.network(step.z, step.time).sample
     decoded = autoencoder.decode(z0_hat)
     residual = measurement.residual(networks.degradation.A(decoded, measurement.params))
     on_image = -solver.guidance_scale * adjoint(unit(residual))
@@ -251,16 +251,16 @@ class Square(nn.Module):
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
-        self.unet, self.config = unet, unet.config
+        self.network, self.config = unet, unet.config
 
     def forward(self, z: Tensor, timestep: Tensor) -> Any:
-        return self.unet(z.square(), timestep)
+        return self.network(z.square(), timestep)
 
 
 def test_the_gradient_passes_through_the_prior() -> None:
     """With z0_hat(z) = M z^2 the chain rule gives a factor 2 z: guidance is on z, not on z0_hat."""
     prior = LinearPrior()
-    prior.unet = Square(prior.unet)
+    prior.network = Square(prior.network)
     step = step_of(StubDegradation(), networks=Networks(LinearAutoencoder(), prior, StubDegradation()))
     squared = step_of(
         StubDegradation(), networks=Networks(LinearAutoencoder(), LinearPrior(), StubDegradation()), z=step.z.square()

@@ -86,7 +86,7 @@ class GaussianUNet(nn.Module):
 
     def __init__(self, prior: LinearPrior) -> None:
         super().__init__()
-        self.config, self.levels = prior.unet.config, prior.levels
+        self.config, self.levels = prior.network.config, prior.levels
 
     def forward(self, z: Tensor, timestep: Tensor) -> Any:
         return SimpleNamespace(sample=self.levels.alpha_bar_at(timestep).sqrt().reshape(-1, 1, 1, 1).to(z) * z)
@@ -100,7 +100,7 @@ def test_with_a_gaussian_prior_the_matched_chain_samples_the_posterior(num_steps
     measurement = degradation.measure(x, torch.full((NUM,), 0.5), ids, 0)
     measurement = Measurement(y=measurement.y, ids=ids, noise_std=torch.full((NUM,), 0.3), params=measurement.params)
     prior = LinearPrior()
-    prior.unet = GaussianUNet(prior)
+    prior.network = GaussianUNet(prior)
     autoencoder = LinearAutoencoder(scale=1.6)
     networks = Networks(autoencoder, prior, degradation)
     ends = []

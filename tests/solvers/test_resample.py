@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import torch
 from linear_steps import NUM, chain_through, jacobian, step_of
-from stubs import StubDegradation, levels
+from stubs import StubDegradation, chain, levels
 from torch import Tensor
 
 from workbench import randomness
+from workbench.config import UserError
 from workbench.degradations import GaussianBlur
 from workbench.diffusion import DDIM
 from workbench.solvers import Networks, NoGuidance, ReSample, Step
-from workbench.solvers.resample import least_residual, ratio, resampled
+from workbench.solvers.resample import LOG_SNR_BELOW, least_residual, ratio, resampled
 
 FEWER = 2  # latent channels that are optimised where the least squares problem is to have no exact solution
 
@@ -85,18 +86,18 @@ def stage_step(clean_end: bool = True, **changes: Any) -> Step:
 @pytest.mark.parametrize(
     ("limits", "of_latents", "of_images"),
     [
-        ((2 / 3, 1 / 3), [1, 2], []),
-        ((0.8, 0.05), [2], [0, 1]),
-        ((0.6, 0.0), [], [1, 2]),
-        ((1.0, 1.0), [0, 1, 2], []),
-        ((0.0, 0.0), [], []),
+        ((-3.74, -0.645), [1, 2], []),
+        ((-5.4, 3.0), [2], [0, 1]),
+        ((-2.9, 99.0), [], [1, 2]),
+        ((-99.0, -99.0), [0, 1, 2], []),
+        ((99.0, 99.0), [], []),
     ],
 )
-def test_the_stage_follows_from_the_timestep(
+def test_the_stage_follows_from_the_log_snr(
     limits: tuple[float, float], of_latents: list[int], of_images: list[int]
 ) -> None:
     step = stage_step()
-    solver = ReSample(image_below=limits[0], latent_below=limits[1], max_iterations=3, tau=0.0)
+    solver = ReSample(image_log_snr=limits[0], latent_log_snr=limits[1], max_iterations=3, tau=0.0)
     advanced = solver.step(step)
     # the operator needs no network: images cost one decoding and one encoding
     expected = {i: Counter(prior=1) for i in range(NUM)}
@@ -113,7 +114,7 @@ def test_the_stage_follows_from_the_timestep(
 def test_only_every_kth_step_seeks_consistency() -> None:
     step = step_of(StubDegradation(), position=DUE + 1, solver_noise=noise())
     torch.testing.assert_close(ReSample(every=10).step(step), NoGuidance().step(step), rtol=0, atol=0)
-    assert not torch.allclose(ReSample(every=3, image_below=1).step(step)[0], NoGuidance().step(step)[0])
+    assert not torch.allclose(ReSample(every=3, image_log_snr=-99).step(step)[0], NoGuidance().step(step)[0])
 
 
 def test_resampling_has_the_papers_mean_and_variance() -> None:
@@ -203,7 +204,7 @@ def test_a_chain_may_end_at_the_level_of_timestep_0() -> None:
 @pytest.mark.parametrize(("correct_last", "left"), [(False, [10, 20, 30]), (True, [1, 11, 21])])
 def test_the_last_step_is_corrected_if_asked(correct_last: bool, left: list[int]) -> None:
     """Flash-Diffusion's authors count from the last step: at t = 1, 21, 41 ... of their grid of 500."""
-    solver = ReSample(every=10, correct_last=correct_last, image_below=1.0, latent_below=1.0, max_iterations=1)
+    solver = ReSample(every=10, correct_last=correct_last, image_log_snr=-99, latent_log_snr=-99, max_iterations=1)
     found = []
     for steps_left in range(1, 31):
         step = step_of(StubDegradation(), position=torch.full((NUM,), 1000 - steps_left), solver_noise=noise())
@@ -260,5 +261,23 @@ def test_resampling_without_noise_of_its_own_is_refused() -> None:
 
 
 def test_stages_out_of_order_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"latent_below \(0.5\) must not exceed image_below \(0.2\)"):
-        ReSample(image_below=0.2, latent_below=0.5)
+    with pytest.raises(ValueError, match=r"latent_log_snr \(-2\) must not lie below image_log_snr \(-1\)"):
+        ReSample(image_log_snr=-1, latent_log_snr=-2)
+
+
+@pytest.mark.parametrize("part", LOG_SNR_BELOW)
+def test_stages_are_where_the_parts_of_t_had_them(part: float) -> None:
+    """Bit for bit the same steps, and the same canonical form, as when stages were parts of T."""
+    stored = {"image_below": part, "latent_below": part}
+    solver = ReSample.model_validate(stored)
+    timesteps = torch.arange(1000)
+    assert torch.equal(chain().snr.log().flip(0) > solver.image_log_snr, timesteps / 1000 < part)
+    assert stored.items() <= solver.canonical().items()
+    assert "image_log_snr" not in solver.canonical()
+
+
+def test_other_parts_of_t_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"image_below = 0\.5, as results stored it, is now a log-SNR: give image_log_snr"
+    ):
+        ReSample.parse({"kind": "resample", "image_below": 0.5})

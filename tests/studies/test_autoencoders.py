@@ -13,7 +13,7 @@ from study_process import PROJECT, run
 from studies._autoencoders import AUTOENCODERS
 from studies.autoencoders.study import DESK, FAMILIES, study, support, trained
 from workbench.autoencoders import PCA, Flow, Pretrained, Tiny
-from workbench.diffusion import PriorRecipe
+from workbench.diffusion import UNetRecipe
 from workbench.stages.base import PROVENANCE
 from workbench.stages.evaluate_tuned import EvaluateTuned
 
@@ -74,7 +74,7 @@ def test_the_readmes_module_sets_a_pretrained_autoencoder_beside_the_others(tmp_
     for stage in mine:
         stage.check()
         assert isinstance(stage.autoencoder, Pretrained)
-        assert stage.prior == PriorRecipe()
+        assert stage.prior == UNetRecipe()
     supported = [name for name in support(found) if name.startswith("pretrained")]
     assert supported == [f"{mine_is}/{what}" for what in ("itself", "gaussian_blur", "random_inpainting")]
 

@@ -14,12 +14,13 @@ from studies.solvers.study import study
 from workbench.autoencoders import VQ
 from workbench.config import UserError
 from workbench.degradations import RandomInpainting
-from workbench.diffusion import PriorRecipe
+from workbench.diffusion import UNetRecipe
 from workbench.diffusion.noise_levels import spaced_timesteps
 from workbench.results import Cell
 from workbench.severity.loss import SeverityLoss
 from workbench.severity.start import Official
 from workbench.solvers import ReSample
+from workbench.solvers.resample import LOG_SNR_BELOW
 from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS
 from workbench.stages.evaluate_tuned import EvaluateTuned
@@ -41,7 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     VQ(block_out_channels=(16, 16, 16), latent_channels=3, num_codes=16).build(3).save(model / "vqvae")
     config = model / "vqvae" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"scaling_factor": 1.0}))
-    PriorRecipe(block_out_channels=(16, 16)).build(LATENT).save(model)
+    UNetRecipe(block_out_channels=(16, 16)).build(LATENT).save(model)
     monkeypatch.chdir(tmp_path)
     weights_digest.cache_clear()
     return tmp_path
@@ -116,8 +117,8 @@ def test_resample_is_run_as_flash_diffusions_authors_run_it(here: Path) -> None:
         assert solver.replace(gamma=400.0) == ReSample(
             every=10,
             gamma=400.0,
-            image_below=750 / 1000,
-            latent_below=300 / 1000,
+            image_log_snr=LOG_SNR_BELOW[750 / 1000],
+            latent_log_snr=LOG_SNR_BELOW[300 / 1000],
             image_learning_rate=0.1 / 2,  # Adam's steps are lengths, and [0, 1] is half as long
             latent_learning_rate=0.1,
             max_iterations=100,

@@ -14,7 +14,7 @@ from workbench import randomness
 from workbench.config import UserError, kind_of, members
 from workbench.degradations import JPEG, Degradation, GaussianBlur, GaussianNoise, RandomInpainting
 from workbench.diffusion import DDIM, DDPM, DDPMLevels
-from workbench.diffusion.prior import Prediction
+from workbench.diffusion.prediction import Prediction
 from workbench.measurement import Measurement
 from workbench.restoration.engine import Batch, Engine
 from workbench.severity.estimate import SeverityEstimate
@@ -39,7 +39,7 @@ OFF: dict[str, dict[str, float]] = {
     "ldps": {"guidance_scale": 0},
     "gml_dps": {"guidance_scale": 0, "weight": 0},
     "psld": {"guidance_scale": 0, "weight": 0},
-    "resample": {"image_below": 0, "latent_below": 0},
+    "resample": {"image_log_snr": 99, "latent_log_snr": 99},
     "ldps_few": {"guidance_scale": 1e-9},
     "no_guidance": {},
 }

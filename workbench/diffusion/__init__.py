@@ -1,18 +1,21 @@
 """Latent diffusion: noise levels, prior and the reverse step."""
 
 from workbench.diffusion.noise_levels import Chain, DDPMLevels, NoiseLevels
-from workbench.diffusion.prior import Prior, PriorRecipe, load_prior
+from workbench.diffusion.prior import AnyPrior, Prior, PriorRecipe, UNetPrior, UNetRecipe, load_prior
 from workbench.diffusion.sampler import DDIM, DDPM, Sampler, diffuse
 
 __all__ = [
     "DDIM",
     "DDPM",
+    "AnyPrior",
     "Chain",
     "DDPMLevels",
     "NoiseLevels",
     "Prior",
     "PriorRecipe",
     "Sampler",
+    "UNetPrior",
+    "UNetRecipe",
     "diffuse",
     "load_prior",
 ]

@@ -1,4 +1,4 @@
-"""A diffusers scheduler's folder, read for what the network was trained on: alpha_bar and what it predicts.
+"""A diffusers scheduler's folder, read for what the network was trained on: noise levels and what it predicts.
 
 How a scheduler samples is not taken over, since solvers have a grid and a reverse step of their own. What would change
 the meaning of the network's answers, or of the chain, is refused.
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import UserError
+from workbench.diffusion.noise_levels import DDPMLevels, DynamicShift, EDMLevels, FlowLevels, NoiseLevels, Shift
+from workbench.diffusion.prediction import Prediction
 
 CONFIG = "scheduler_config.json"
 MAX_TIMESTEPS = 100_000
@@ -33,6 +35,9 @@ KNOWN = (
     "SASolverScheduler",
 )
 """Those that sample from a network trained as DDPM's: the same betas, timesteps and predictions."""
+FLOW = ("FlowMatchEulerDiscreteScheduler",)
+EDM = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
 TRAINED_WITH = (
     "num_train_timesteps",
@@ -44,13 +49,26 @@ TRAINED_WITH = (
 )
 """What is taken over."""
 
+TRAINED_FLOW = (
+    "num_train_timesteps",
+    "shift",
+    "use_dynamic_shifting",
+    "base_shift",
+    "max_shift",
+    "base_image_seq_len",
+    "max_image_seq_len",
+    "time_shift_type",
+)
+TRAINED_EDM = ("sigma_min", "sigma_max", "sigma_data", "rho", "prediction_type", "num_train_timesteps")
+TAKEN = {*TRAINED_WITH, *TRAINED_FLOW, *TRAINED_EDM, "rescale_betas_zero_snr"}
+
 TRUE = (True,)
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "clip_sample": (TRUE, "clips every estimate of the clean latent, which the solvers here do not"),
     "thresholding": (TRUE, "clips every estimate of the clean latent, which the solvers here do not"),
-    "rescale_betas_zero_snr": (TRUE, "brings alpha_bar to 0 at the last timestep, by which the prior divides"),
     "use_flow_sigmas": (TRUE, "is for a network trained by flow matching"),
     "variance_type": (("learned", "learned_range"), "is for a network that also predicts variances"),
+    "invert_sigmas": (TRUE, "counts noise levels from latents to noise"),
     "timestep_type": (("continuous",), "is for a network that takes noise levels in the place of timesteps"),
 }
 """Values that are not supported, and what they do."""
@@ -75,10 +93,10 @@ def read_scheduler(folder: Path) -> tuple[Any, tuple[str, ...]]:
             f"{path} does not say of which class the scheduler is: write its _class_name there, for example "
             f'"{KNOWN[0]}"'
         )
-    if name not in KNOWN:
+    if name not in (*KNOWN, *FLOW, *EDM):
         raise UserError(
-            f"{path} is for a {str(name)[:80]}, and a prior here is a network trained as DDPM's: not supported; there "
-            f"are: {', '.join(KNOWN)}"
+            f"{path} is for a {str(name)[:80]}, and a prior here is a network trained as DDPM's, EDM's or by rectified "
+            f"flow: not supported; there are: {', '.join((*KNOWN, *FLOW, *EDM))}"
         )
     defaults = _defaults(getattr(diffusers, name))
     settings = defaults | {key: value for key, value in config.items() if key in defaults}
@@ -92,9 +110,8 @@ def read_scheduler(folder: Path) -> tuple[Any, tuple[str, ...]]:
             )
     _check(path, settings)
     try:
-        scheduler = diffusers.DDPMScheduler(
-            **{field: settings[field] for field in TRAINED_WITH}, clip_sample=False, thresholding=False
-        )
+        scheduler = _built(name, settings)
+        levels_of(scheduler)
     except NotImplementedError:
         raise UserError(
             f"{path}: {name}'s beta_schedule {settings['beta_schedule']!r} is unknown to DDPMScheduler"
@@ -102,6 +119,49 @@ def read_scheduler(folder: Path) -> tuple[Any, tuple[str, ...]]:
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:  # for betas of another type, or out of bounds
         raise UserError(f"{path} is unsound: {str(error).splitlines()[0] if str(error) else error!r}") from error
     return scheduler, _notes(path, name, config, defaults)
+
+
+def levels_of(scheduler: Any, std: float = 1.0) -> tuple[NoiseLevels, Prediction]:
+    """The noise levels that a diffusers scheduler's network was trained on, and what it answers.
+
+    Args:
+        std: of the latents that the network knows.
+
+    Raises:
+        ValueError: for a prediction that there is not, or noise levels that are none.
+    """
+    config, name = scheduler.config, type(scheduler).__name__
+    if name in FLOW:
+        return FlowLevels(_shift(config), config.num_train_timesteps, std), "flow_prediction"
+    prediction = config.prediction_type
+    if name in EDM:
+        if prediction not in ("epsilon", "v_prediction"):
+            raise ValueError(f"prediction_type must be epsilon or v_prediction, not {prediction!r}")
+        levels = EDMLevels(config.sigma_min, config.sigma_max, config.sigma_data, config.rho, std)
+        return levels, "edm" if prediction == "epsilon" else "v_prediction"
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"prediction_type must be one of {PREDICTIONS}, not {prediction!r}")
+    return DDPMLevels(scheduler.alphas_cumprod, std), prediction
+
+
+def _shift(config: Any) -> Shift:
+    if not config.use_dynamic_shifting:
+        return Shift(config.shift)
+    tokens = config.base_image_seq_len, config.max_image_seq_len
+    return DynamicShift(1.0, config.base_shift, config.max_shift, *tokens, config.time_shift_type)
+
+
+def _built(name: str, settings: dict[str, Any]) -> Any:
+    """A scheduler that says no more than what the network was trained on: DDPM's, flow's or EDM's."""
+    import diffusers
+
+    if name in KNOWN:
+        zero = {"rescale_betas_zero_snr": bool(settings.get("rescale_betas_zero_snr"))}
+        trained = {field: settings[field] for field in TRAINED_WITH}
+        return diffusers.DDPMScheduler(**trained, **zero, clip_sample=False, thresholding=False)
+    taken = TRAINED_FLOW if name in FLOW else TRAINED_EDM
+    plain = diffusers.FlowMatchEulerDiscreteScheduler if name in FLOW else diffusers.EDMEulerScheduler
+    return plain(**{field: settings[field] for field in taken})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -127,7 +187,7 @@ def _check(path: Path, settings: dict[str, Any]) -> None:
     number = settings["num_train_timesteps"]
     if not isinstance(number, int) or isinstance(number, bool) or not 2 <= number <= MAX_TIMESTEPS:
         raise UserError(f"{path}: num_train_timesteps must be a whole number from 2 to {MAX_TIMESTEPS}, got {number!r}")
-    betas = settings["trained_betas"]
+    betas = settings.get("trained_betas")
     if betas is not None and not (isinstance(betas, list) and len(betas) == number):
         raise UserError(f"{path}: trained_betas must be null or one number for each of the {number} timesteps")
 
@@ -135,7 +195,7 @@ def _check(path: Path, settings: dict[str, Any]) -> None:
 def _notes(path: Path, name: str, config: dict[str, Any], defaults: dict[str, Any]) -> tuple[str, ...]:
     """A line on how the scheduler samples, where that is not as a DDPMScheduler as it comes, and one on odd fields."""
     notes = []
-    left = [f for f in defaults if f in config and f not in (*TRAINED_WITH, *REFUSED, *UNUSED)]
+    left = [f for f in defaults if f in config and f not in (*TAKEN, *REFUSED, *UNUSED)]
     changed = [f"{f}={json.dumps(config[f])}" for f in left if config[f] != defaults[f]]
     large = str(config.get("variance_type")).startswith("fixed_large")
     changed += [f"variance_type={json.dumps(config['variance_type'])}"] if large else []

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from workbench.families import Open
 from workbench.metrics.coverage import severity_bins, violation_rate, violation_rates
 from workbench.metrics.family import Comparison, Metric
 from workbench.metrics.likeness import (
@@ -32,7 +33,7 @@ from workbench.metrics.statistics import (
     ratio_of_means,
 )
 
-AnyMetric = Annotated[PSNR | SSIM | LPIPS | Residual, Field(discriminator="kind")]
+AnyMetric = Annotated[PSNR | SSIM | LPIPS | Residual, Field(discriminator="kind"), Open(Metric)]
 
 __all__ = [
     "LPIPS",

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from workbench.config import Config
+from workbench.families import Member
 from workbench.measurement import Measurement
 from workbench.metrics.perceptual import Absent, LPIPSMetric
 from workbench.tensors import Images, Latents, Measurements
@@ -54,10 +54,8 @@ class Comparison:
         return self.decode(self.z0)
 
 
-class Metric(Config):
-    """A rule for figures of each image. A new one is a class with these declarations and an entry in `AnyMetric`."""
-
-    kind: str
+class Metric(Member):
+    """A rule for figures of each image. A new one of ours is a class with these declarations, and in `AnyMetric`."""
 
     columns: ClassVar[Columns]
     """Which columns of the rows it may fill."""

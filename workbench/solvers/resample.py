@@ -15,8 +15,8 @@ The paper's algorithm calls the timestep of z' t; read to the letter, its s^2 wo
 code of its authors, s^2 is here that of the step that leads to z'. `flash` takes z', which is at a', for a sample at a.
 """
 
-from collections.abc import Callable
-from typing import ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -29,6 +29,11 @@ from workbench.tensors import Images, Latents, Scalars
 
 Resampling = Literal["paper", "code", "flash"]
 
+STORED = {"image_below": "image_log_snr", "latent_below": "latent_log_snr"}
+LOG_SNR_BELOW = {3 / 4: -4.77, 2 / 3: -3.74, 1 / 3: -0.645, 0.3: -0.37}
+"""By part of T: a log-SNR between those of the last timestep below it and of the next, of latent diffusion's T = 1000
+(scaled_linear from 0.0015 to 0.0195). ReSample's code has stages at 750 and 300."""
+
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's usual constants (arXiv 1412.6980)."""
 
@@ -36,8 +41,8 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 class ReSample(Solver):
     """The unconditional reverse step; at every k-th one a z0 that explains y takes part in it.
 
-    Three stages by timestep t, as fractions of T: none above `image_below`, where z0_hat says little yet; below it
-    z0(y) = E(x) with x = argmin ||y - A(x)||, from D(z0_hat); below `latent_below`, where details matter,
+    Three stages by log-SNR, ln(a / (1 - a)): none up to `image_log_snr`, where z0_hat says little yet; above it
+    z0(y) = E(x) with x = argmin ||y - A(x)||, from D(z0_hat); above `latent_log_snr`, where details matter,
     z0(y) = argmin ||y - A(D(z))||, from z0_hat. Either ends, for each image, where the residual is at the noise level.
     Then z' is drawn anew between itself and z0(y) at its noise level (`resampled`).
 
@@ -53,8 +58,8 @@ class ReSample(Solver):
     every: int = Field(
         2, ge=1, le=100_000, description="consistency where a multiple of this many steps is left, this one included"
     )
-    image_below: float = Field(2 / 3, ge=0, le=1, description="part of T below which consistency is sought, on images")
-    latent_below: float = Field(1 / 3, ge=0, le=1, description="part of T below which it is sought on latents")
+    image_log_snr: float = Field(-3.74, description="log-SNR above which consistency is sought, on images")
+    latent_log_snr: float = Field(-0.645, description="log-SNR above which it is sought on latents")
     gamma: float = Field(400.0, ge=0, le=1e9, description="how far resampling trusts the consistent z0")
     tau: Weight = Field(1.0, description="residual at which an image stops, in standard deviations of its noise")
     image_learning_rate: LearningRate = Field(2e-2, description="Adam's, on [0, 1] images")
@@ -82,19 +87,44 @@ class ReSample(Solver):
 
     @model_validator(mode="after")
     def _in_order(self) -> "ReSample":
-        if self.latent_below > self.image_below:
-            raise ValueError(f"latent_below ({self.latent_below:g}) must not exceed image_below ({self.image_below:g})")
+        if self.latent_log_snr < self.image_log_snr:
+            raise ValueError(
+                f"latent_log_snr ({self.latent_log_snr:g}) must not lie below image_log_snr ({self.image_log_snr:g})"
+            )
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stages_by_log_snr(cls, tree: Any) -> Any:
+        """Results were first stored with stages as parts of T."""
+        if not isinstance(tree, Mapping) or not STORED.keys() & tree.keys():
+            return tree
+        tree = dict(tree)
+        for old, new in STORED.items():
+            if (part := tree.pop(old, None)) is not None:
+                if part not in LOG_SNR_BELOW:
+                    raise ValueError(f"{old} = {part!r}, as results stored it, is now a log-SNR: give {new}")
+                tree[new] = LOG_SNR_BELOW[part]
+        return tree
+
+    def canonical(self) -> dict[str, Any]:
+        """With stages as parts of T where the first results, stored so, have the same."""
+        tree = super().canonical()
+        parts = {log_snr: part for part, log_snr in LOG_SNR_BELOW.items()}
+        for old, new in STORED.items():
+            if tree[new] in parts:
+                tree[old] = parts[tree.pop(new)]
+        return tree
 
     def step(self, step: Step) -> Latents:
         with torch.no_grad():
             z0_hat, eps = step.networks.predict(step.z, step.time)
         advanced = step.reverse(z0_hat, eps)
-        level = step.time / len(step.chain.all_timesteps("solver resample"))
+        log_snr = step.chain.snr.log()[step.position]
         due = (len(step.chain) - step.position - int(self.correct_last)) % self.every == 0
         stages = {
-            self._through_images: due & (level < self.image_below) & (level >= self.latent_below),
-            self._through_latents: due & (level < self.latent_below),
+            self._through_images: due & (log_snr > self.image_log_snr) & (log_snr <= self.latent_log_snr),
+            self._through_latents: due & (log_snr > self.latent_log_snr),
         }
         for consistent, chosen in stages.items():
             if bool(chosen.any()):

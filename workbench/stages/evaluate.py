@@ -13,7 +13,7 @@ from workbench.bounds import Count, Seed
 from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
-from workbench.diffusion import DDIM, PriorRecipe, Sampler
+from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
 from workbench.diffusion.noise_levels import spaced_timesteps
 from workbench.files import PARTIAL
 from workbench.measurement import Measurement
@@ -103,7 +103,7 @@ class Evaluate(OnAutoencoder):
 
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
-    prior: PriorRecipe = PriorRecipe()
+    prior: AnyPrior = UNetRecipe()
     severity_encoder: AnySeverity = SeverityRecipe(degradation=GaussianBlur())
     degradation: AnyDegradation = Field(GaussianBlur(), description="what the evaluated images suffer")
     start: AnyStart = SNRMatch(variance="fused")

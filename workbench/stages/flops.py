@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from workbench.autoencoders import AnyAutoencoder, Pretrained, Tiny
-from workbench.diffusion import PriorRecipe
+from workbench.diffusion import AnyPrior, UNetRecipe
 
 Shape = tuple[int, int, int]
 """(channel, height, width)."""
@@ -56,7 +56,7 @@ def coder_flops(recipe: AnyAutoencoder, given: Path | None, image_shape: Shape) 
 
 
 @functools.lru_cache(maxsize=256)
-def prior_flops(recipe: PriorRecipe, given: Path | None, latent_shape: Shape) -> float:
+def prior_flops(recipe: AnyPrior, given: Path | None, latent_shape: Shape) -> float:
     """FLOPs of one evaluation of the prior on one latent."""
     if given is not None:
         return _by_files(given / "unet", latent_shape)
@@ -72,7 +72,7 @@ def prior_flops(recipe: PriorRecipe, given: Path | None, latent_shape: Shape) ->
 
 def default_prior_flops() -> float:
     """The same, of the default prior on a latent of a default image."""
-    return prior_flops(PriorRecipe(), None, (8, 8, 8))
+    return prior_flops(UNetRecipe(), None, (8, 8, 8))
 
 
 def _counted(calls: Callable[[Shape], tuple[Any, ...]], shape: Shape) -> float:

@@ -12,7 +12,7 @@ from workbench.bounds import MAX_COUNT, Count, Probability, Seed
 from workbench.config import UserError, digest
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
-from workbench.diffusion import DDIM, NoiseLevels, PriorRecipe, Sampler
+from workbench.diffusion import DDIM, AnyPrior, NoiseLevels, Sampler, UNetRecipe
 from workbench.measurement import Measurement
 from workbench.metrics import calibration, severity_bins
 from workbench.metrics.calibration import Rows
@@ -59,7 +59,7 @@ class MeasureCalibration(OnAutoencoder):
 
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
-    prior: PriorRecipe = Field(PriorRecipe(), description="whose noise levels say where to start")
+    prior: AnyPrior = Field(UNetRecipe(), description="whose noise levels say where to start")
     severity_encoder: SeverityRecipe = SeverityRecipe(degradation=GaussianBlur())
     degradation: AnyDegradation = Field(GaussianBlur(), description="what the images suffer")
     sampler: Sampler = DDIM(num_steps=500)

@@ -14,7 +14,7 @@ from workbench import randomness
 from workbench.autoencoders import AnyAutoencoder, Tiny
 from workbench.bounds import BatchSize, Depth, Size
 from workbench.degradations import AnyDegradation, GaussianBlur
-from workbench.diffusion import DDIM, PriorRecipe, Sampler
+from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
 from workbench.restoration import Restorer
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import AnyStart, SNRMatch
@@ -49,7 +49,7 @@ class MeasureCost(Stage):
     seconds_per_effort: ClassVar[float] = 0.06
 
     autoencoder: AnyAutoencoder = Tiny()
-    prior: PriorRecipe = PriorRecipe()
+    prior: AnyPrior = UNetRecipe()
     degradation: AnyDegradation = GaussianBlur()
     start: AnyStart = SNRMatch(variance="residual")
     solver: AnySolver = LDPS()

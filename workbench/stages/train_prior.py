@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from workbench.config import UserError
-from workbench.diffusion import Prior, PriorRecipe, load_prior
+from workbench.diffusion import AnyPrior, Prior, UNetPrior
 from workbench.places import at_home
 from workbench.stages.base import Runtime, Stage
 from workbench.stages.encode_latents import EncodeLatents
@@ -26,7 +26,7 @@ class TrainPrior(OnAutoencoder):
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0065
 
-    prior: PriorRecipe
+    prior: AnyPrior
 
     def effort(self) -> float:
         return self.prior.num_train_images
@@ -74,7 +74,7 @@ class TrainPrior(OnAutoencoder):
         return folder if folder == self.autoencoder_stage().shipped() else None
 
     def shipped_parts(self, folder: Path) -> tuple[Path, ...]:
-        return (folder / "unet", folder / "scheduler")
+        return tuple(folder / part for part in self.prior.parts)
 
     def check(self) -> None:
         """Refuse given weights that are unsound, and images or latents that the networks cannot take."""
@@ -90,7 +90,7 @@ class TrainPrior(OnAutoencoder):
             loaded: Prior = runtime.loaded[self.identity]
             return loaded
         folder = self.ensure(runtime)
-        prior = load_prior(folder)
+        prior = self.prior.load(folder)
         for note in prior.notes:
             runtime.progress.say(note)
         _require_channels(prior, folder, self.autoencoder_stage().load(runtime).latent_channels)
@@ -132,19 +132,19 @@ class TrainPrior(OnAutoencoder):
                 progress=lambda done, total, row: update(done, total, f"loss {row['train/loss']:.3f}"),
             )
         trained = module.trained
-        assert isinstance(trained, Prior)
+        assert isinstance(trained, UNetPrior)
         trained.cpu().save(folder)
 
 
 @functools.lru_cache(maxsize=16)
-def _check_latents(recipe: PriorRecipe, given: Path | None, latent_shape: tuple[int, int, int]) -> None:
+def _check_latents(recipe: AnyPrior, given: Path | None, latent_shape: tuple[int, int, int]) -> None:
     """Refuse latents that given weights, or those to be trained, cannot take; asked once a process."""
     channels, height, width = latent_shape
     levels = len(recipe.block_out_channels)
     if given is not None:
-        prior = load_prior(given)
+        prior = recipe.load(given)
         _require_channels(prior, given, channels)
-        levels = len(prior.unet.config.block_out_channels)
+        levels = len(prior.network.config.block_out_channels)
     factor = 2 ** (levels - 1)
     if height % factor or width % factor:
         raise UserError(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from workbench import randomness
 from workbench.autoencoders import Autoencoder
 from workbench.diffusion import DDPMLevels, NoiseLevels, Prior
-from workbench.diffusion.prior import Prediction
+from workbench.diffusion.prediction import Prediction, target
 from workbench.tensors import Images, Latents, Times
 from workbench.testing.gaussian import Gaussian
 
@@ -80,13 +80,13 @@ class LinearAutoencoder(Autoencoder):
 class GaussianNetwork(nn.Module):
     """What a perfectly trained UNet answers if clean latents are normal; of a UNet's interface, what a Prior uses.
 
-    E[z0 | z_t] = m + sqrt(a) C (a C + (1 - a) I)^-1 (z_t - sqrt(a) m) for z0 ~ N(m, C), a = alpha_bar_t.
+    With x = s u + n eps and u = c z0 for z0 ~ N(m, C), E[u | x] = c m + s c^2 C (s^2 c^2 C + n^2 I)^-1 (x - s c m).
 
     Args:
-        latents: the distribution of clean latents, flattened.
+        latents: the distribution of clean latents of unit variance, flattened.
         latent_shape: (channel, height, width).
         levels: the noise levels.
-        prediction: what it answers: the noise, the clean latent, or v.
+        prediction: what it answers.
     """
 
     def __init__(
@@ -97,28 +97,26 @@ class GaussianNetwork(nn.Module):
         self.latents, self.levels, self.prediction = latents, levels, prediction
         self.variances, self.directions = torch.linalg.eigh(latents.covariance)
 
-    def forward(self, z: Latents, time: Times) -> SimpleNamespace:
+    def forward(self, x: Latents, time: Times) -> SimpleNamespace:
         """`sample`: the answer at per-image times, computed in float64."""
-        a = self.levels.alpha_bar_at(time)[:, None]
-        signal, noise = a.sqrt(), (1 - a).sqrt()
-        z_t, mean = z.flatten(1).double(), self.latents.mean
-        gain = signal * self.variances / (a * self.variances + 1 - a)
-        z0_hat = mean + (gain * ((z_t - signal * mean) @ self.directions)) @ self.directions.T
-        eps = (z_t - signal * z0_hat) / noise
-        answers = {"epsilon": eps, "sample": z0_hat, "v_prediction": signal * eps - noise * z0_hat}
-        return SimpleNamespace(sample=answers[self.prediction].reshape(z.shape).to(z))
+        signal, noise = (c[:, None] for c in self.levels.mixture_at(time))
+        inputs, mean = x.flatten(1).double(), self.levels.std * self.latents.mean
+        variances = self.levels.std**2 * self.variances
+        gain = signal * variances / (signal.square() * variances + noise.square())
+        u = mean + (gain * ((inputs - signal * mean) @ self.directions)) @ self.directions.T
+        eps = (inputs - signal * u) / noise
+        return SimpleNamespace(sample=target(self.prediction, u, eps, signal, noise).reshape(x.shape).to(x))
 
 
 def gaussian_prior(
     latents: Gaussian,
     latent_shape: tuple[int, int, int],
-    levels: DDPMLevels | None = None,
+    levels: NoiseLevels | None = None,
     prediction: Prediction = "v_prediction",
 ) -> Prior:
     """The exact prior of normal latents; the noise levels are latent diffusion's unless others are given."""
     levels = latent_diffusion_levels() if levels is None else levels
-    scheduler = SimpleNamespace(config=SimpleNamespace(prediction_type=prediction), alphas_cumprod=levels.alpha_bar)
-    return Prior(GaussianNetwork(latents, latent_shape, levels, prediction), scheduler)
+    return Prior(GaussianNetwork(latents, latent_shape, levels, prediction), levels, prediction)
 
 
 BETA_START, BETA_END, NUM_TIMESTEPS = 0.0015, 0.0195, 1000

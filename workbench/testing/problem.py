@@ -10,8 +10,8 @@ from torch import Tensor
 from workbench import randomness
 from workbench.config import UserError
 from workbench.degradations import Degradation, RandomInpainting
-from workbench.diffusion import DDIM, Chain, DDPMLevels
-from workbench.diffusion.prior import Prediction
+from workbench.diffusion import DDIM, Chain, NoiseLevels
+from workbench.diffusion.prediction import Prediction
 from workbench.measurement import Measurement
 from workbench.solvers import Networks
 from workbench.tensors import Latents
@@ -89,7 +89,7 @@ def linear_gaussian(
     image_size: int = 4,
     latents: Gaussian | None = None,
     encoder_error: float = 0.2,
-    levels: DDPMLevels | None = None,
+    levels: NoiseLevels | None = None,
     prediction: Prediction = "v_prediction",
 ) -> LinearGaussian:
     """A problem with one measurement of a latent drawn from the prior.

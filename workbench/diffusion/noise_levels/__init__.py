@@ -2,5 +2,17 @@
 
 from workbench.diffusion.noise_levels.base import Chain, NoiseLevels, snr
 from workbench.diffusion.noise_levels.ddpm import DDPMLevels, spaced_timesteps
+from workbench.diffusion.noise_levels.edm import EDMLevels
+from workbench.diffusion.noise_levels.flow import DynamicShift, FlowLevels, Shift
 
-__all__ = ["Chain", "DDPMLevels", "NoiseLevels", "snr", "spaced_timesteps"]
+__all__ = [
+    "Chain",
+    "DDPMLevels",
+    "DynamicShift",
+    "EDMLevels",
+    "FlowLevels",
+    "NoiseLevels",
+    "Shift",
+    "snr",
+    "spaced_timesteps",
+]

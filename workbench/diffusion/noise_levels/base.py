@@ -6,6 +6,7 @@ z = sqrt(a) z0 + sqrt(1 - a) eps, with a = alpha_bar. Solvers and start rules kn
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -55,29 +56,88 @@ class Chain:
 
         Timesteps, which are whole numbers, come as int64, and -1 at the end; other times as float64, NaN at the end.
         """
-        if bool((self.time == self.time.round()).all()):
+        if self.by_timestep is not None:
             return torch.cat([self.time.long(), torch.tensor([-1])])[position]
         return torch.cat([self.time, torch.tensor([torch.nan], dtype=torch.float64)])[position]
 
 
 class NoiseLevels(ABC):
-    """The noise levels that a network was trained on."""
+    """The noise levels that a network was trained on.
+
+    The network's own clean latents u = c z0 have standard deviation c, where those outside have 1, and its input is
+    x = signal u + noise eps. With b = signal^2 / (signal^2 + noise^2), what z is in unit coordinates follows:
+
+        alpha_bar = c^2 b / (c^2 b + 1 - b)    and    x = z sqrt((signal^2 + noise^2) (c^2 b + 1 - b)).
+
+    Args:
+        std: c, measured on latents of images or on samples of the prior (`latent_std`).
+    """
+
+    preserves_variance: ClassVar[bool] = True
+    """Whether signal^2 + noise^2 = 1."""
+
+    def __init__(self, std: float = 1.0) -> None:
+        if not 0 < std < float("inf"):
+            raise ValueError(f"the latents' standard deviation must be positive, got {std}")
+        self.std = std
 
     @abstractmethod
-    def alpha_bar_at(self, time: Times) -> Scalars:
-        """alpha_bar per image, (batch,) float64 on the CPU, where the network is told `time`."""
+    def own_alpha_bar_at(self, time: Times) -> Scalars:
+        """b per image, (batch,) float64 on the CPU."""
 
     @abstractmethod
-    def chain(self, num_steps: int, latent_shape: tuple[int, int, int], clean_end: bool = True) -> Chain:
-        """num_steps levels from the noisiest downwards.
+    def times(self, num_steps: int, latent_shape: tuple[int, int, int]) -> Tensor:
+        """What the network is told along a chain of num_steps, (num_steps,) float64, descending.
 
         Args:
             latent_shape: (channel, height, width).
-            clean_end: end without noise; else at the cleanest level that the network knows.
 
         Raises:
             UserError: for a number of steps that there cannot be.
         """
+
+    @property
+    @abstractmethod
+    def cleanest(self) -> float:
+        """The time of the cleanest level that the network was trained on."""
+
+    def mixture_at(self, time: Times) -> tuple[Scalars, Scalars]:
+        """(signal, noise) of the network's input, per image, float64 on the CPU."""
+        b = self.own_alpha_bar_at(time)
+        return b.sqrt(), (1 - b).sqrt()
+
+    def alpha_bar_at(self, time: Times) -> Scalars:
+        """alpha_bar of unit-variance latents, (batch,) float64 on the CPU."""
+        return self.in_unit_coordinates(self.own_alpha_bar_at(time))
+
+    def in_unit_coordinates(self, b: Tensor) -> Tensor:
+        """alpha_bar of unit-variance latents; b itself, bit for bit, where c = 1."""
+        return self.std**2 * b / self._variance(b)
+
+    def scale_at(self, time: Times) -> Scalars:
+        """x / z, (batch,) float64 on the CPU; 1, bit for bit, where c = 1 and the input is variance-preserving."""
+        return self._variance(self.own_alpha_bar_at(time)).sqrt()
+
+    def chain(self, num_steps: int, latent_shape: tuple[int, int, int], clean_end: bool = True) -> Chain:
+        """num_steps levels from the noisiest downwards, for latents of (channel, height, width).
+
+        Args:
+            clean_end: end without noise; else at the cleanest level that the network was trained on.
+
+        Raises:
+            UserError: for a number of steps that there cannot be.
+        """
+        time = self.times(num_steps, latent_shape)
+        end = self.alpha_bar_at(torch.tensor([self.cleanest], dtype=torch.float64))
+        alpha_bar = torch.cat([self.alpha_bar_at(time), torch.ones_like(end) if clean_end else end])
+        return Chain(time, alpha_bar, self._by_timestep())
+
+    def _variance(self, b: Tensor) -> Tensor:
+        """Of a variance-preserving input: c^2 b + 1 - b."""
+        return self.std**2 * b + (1 - b)
+
+    def _by_timestep(self) -> Tensor | None:
+        return None
 
 
 def snr(alpha_bar: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from workbench.config import UserError
-from workbench.diffusion.noise_levels.base import Chain, NoiseLevels
+from workbench.diffusion.noise_levels.base import NoiseLevels
 from workbench.tensors import Scalars, Times
 
 
@@ -12,30 +12,42 @@ class DDPMLevels(NoiseLevels):
     """alpha_bar over timesteps 0 ... T - 1, float64 so that ratios near 0 and 1 stay exact.
 
     z_t = sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) eps (DDPM, arXiv 2006.11239, eq. 4); the network is told t.
+    The last may be 0: zero terminal SNR (arXiv 2305.08891).
 
     Args:
-        alpha_bar: (T,), strictly decreasing in (0, 1).
+        table: alpha_bar, (T,), strictly decreasing in [0, 1).
     """
 
-    def __init__(self, alpha_bar: Tensor) -> None:
-        if alpha_bar.ndim != 1 or not bool((alpha_bar.diff() < 0).all()):
+    def __init__(self, table: Tensor, std: float = 1.0) -> None:
+        super().__init__(std)
+        if table.ndim != 1 or not bool((table.diff() < 0).all()):
             raise ValueError("alpha_bar must be one strictly decreasing row")
-        if not 0 < float(alpha_bar[-1]) <= float(alpha_bar[0]) < 1:
-            raise ValueError("alpha_bar must lie in (0, 1)")
-        self.alpha_bar = alpha_bar.double().cpu()
+        if not 0 <= float(table[-1]) <= float(table[0]) < 1:
+            raise ValueError("alpha_bar must lie in [0, 1)")
+        self.table = table.double().cpu()
 
     @property
     def num_timesteps(self) -> int:
         """T."""
-        return len(self.alpha_bar)
+        return len(self.table)
 
-    def alpha_bar_at(self, time: Times) -> Scalars:
-        return self.alpha_bar[time.cpu().long()]
+    @property
+    def alpha_bar(self) -> Tensor:
+        """Of unit-variance latents at every timestep, (T,)."""
+        return self.in_unit_coordinates(self.table)
 
-    def chain(self, num_steps: int, latent_shape: tuple[int, int, int], clean_end: bool = True) -> Chain:
-        timesteps = spaced_timesteps(self.num_timesteps, num_steps)
-        end = torch.ones(1, dtype=torch.float64) if clean_end else self.alpha_bar[:1]
-        return Chain(timesteps.double(), torch.cat([self.alpha_bar[timesteps], end]), self.alpha_bar)
+    @property
+    def cleanest(self) -> float:
+        return 0.0
+
+    def own_alpha_bar_at(self, time: Times) -> Scalars:
+        return self.table[time.cpu().long()]
+
+    def times(self, num_steps: int, latent_shape: tuple[int, int, int]) -> Tensor:
+        return spaced_timesteps(self.num_timesteps, num_steps).double()
+
+    def _by_timestep(self) -> Tensor:
+        return self.alpha_bar
 
 
 def spaced_timesteps(num_timesteps: int, num_steps: int) -> Tensor:

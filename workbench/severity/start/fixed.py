@@ -1,4 +1,4 @@
-"""CCDF: one timestep for all images."""
+"""CCDF: one noise level for all images."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.config import UserError
+from workbench.config import ADDED_LATER, UserError
 from workbench.diffusion import Chain, diffuse
 from workbench.severity.start.base import Start, StartRule, first_at_or_below
 from workbench.severity.variance import Evidence
@@ -14,11 +14,19 @@ from workbench.tensors import Latents
 
 
 class Fixed(StartRule):
-    """One timestep for all images: CCDF (arXiv 2112.05146), z_t = sqrt(a) z_hat + sqrt(1 - a) eps."""
+    """One noise level for all images: CCDF (arXiv 2112.05146), z_t = sqrt(a) z_hat + sqrt(1 - a) eps."""
 
     kind: Literal["fixed"] = "fixed"
     timestep: int = Field(
         200, ge=0, le=100_000, description="where to begin; the first timestep of the chain at or below it is taken"
+    )
+    log_snr: float | None = Field(
+        None,
+        ge=-100,
+        le=100,
+        description="where to begin instead, ln(a / (1 - a)), for priors without timesteps too; the first level of the "
+        "chain at or above it is taken",
+        json_schema_extra=ADDED_LATER,
     )
 
     def check(self, num_timesteps: int, timesteps: Tensor) -> None:
@@ -27,6 +35,8 @@ class Fixed(StartRule):
         Args:
             timesteps: those of the chain, descending.
         """
+        if self.log_snr is not None:
+            return
         if self.timestep >= num_timesteps:
             raise UserError(f"start.timestep must lie below T = {num_timesteps}, got {self.timestep}")
         if self.timestep < timesteps[-1]:
@@ -36,8 +46,17 @@ class Fixed(StartRule):
             )
 
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
-        self.check(len(chain.all_timesteps("start.timestep")), chain.time)
         batch = len(noise)
-        position = first_at_or_below(chain, torch.full((batch,), self.timestep))
+        if self.log_snr is None:
+            self.check(len(chain.all_timesteps("start.timestep")), chain.time)
+            position = first_at_or_below(chain, torch.full((batch,), self.timestep))
+        else:
+            position = torch.full((batch,), self._first_at_or_above(self.log_snr, chain))
         z = diffuse(evidence.estimate.z_hat, noise, chain.alpha_bar[position])
         return Start(z, position, torch.zeros(batch, dtype=torch.bool))
+
+    def _first_at_or_above(self, log_snr: float, chain: Chain) -> int:
+        first = int((chain.snr.log() < log_snr).sum())
+        if first == len(chain):
+            raise UserError(f"start.log_snr = {log_snr:g} lies above the cleanest level of the chain")
+        return first

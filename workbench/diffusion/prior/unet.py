@@ -1,98 +1,56 @@
-"""The latent diffusion prior: a diffusers UNet with the noise levels and parameterisation of a diffusers scheduler."""
+"""An unconditional diffusers UNet2DModel as a prior: trained here, or read from a folder in diffusers' format."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
 from workbench.bounds import BatchSize, BlockWidths, Count, Depth, LearningRate, Seed
-from workbench.config import NOT_IDENTITY, Config, UserError
-from workbench.diffusion.noise_levels import DDPMLevels
-from workbench.diffusion.sampler import diffuse
-from workbench.diffusion.scheduler_folder import read_scheduler
+from workbench.config import UserError
+from workbench.diffusion.latent_std import LatentStd
+from workbench.diffusion.prior.base import Prior, PriorRecipe
+from workbench.diffusion.scheduler_folder import levels_of, read_scheduler
 from workbench.pretrained import load_strictly, save_half
-from workbench.tensors import Latents, Times
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
-Prediction = Literal["epsilon", "sample", "v_prediction"]
-"""What the network is trained to answer."""
 
-
-class Prior(nn.Module):
-    """A noise predictor and its noise levels.
+class UNetPrior(Prior):
+    """A UNet with the noise levels and parameterisation of a diffusers scheduler.
 
     Args:
         unet: a diffusers UNet2DModel on scaled latents.
-        scheduler: a diffusers DDPMScheduler; its config says what the network predicts (epsilon, sample, v_prediction).
+        scheduler: its config says what the network predicts.
+        std: of the latents that the network knows.
         notes: lines on what was left out when both were read.
 
     Raises:
-        ValueError: for another prediction_type, or if alpha_bar does not fall within (0, 1).
+        ValueError: for another prediction_type, or if alpha_bar does not fall within [0, 1).
     """
 
-    def __init__(self, unet: Any, scheduler: Any, notes: tuple[str, ...] = ()) -> None:
-        super().__init__()
-        if scheduler.config.prediction_type not in get_args(Prediction):
-            raise ValueError(
-                f"prediction_type must be one of {get_args(Prediction)}, not {scheduler.config.prediction_type!r}"
-            )
-        self.unet, self.scheduler, self.notes = unet, scheduler, notes
-        self.levels = DDPMLevels(scheduler.alphas_cumprod)
-
-    @property
-    def latent_channels(self) -> int:
-        """Channels of the latents that the prior knows."""
-        return int(self.unet.config.in_channels)
-
-    def predict(self, z: Latents, time: Times) -> tuple[Latents, Latents]:
-        """The posterior mean of the clean latent and of the noise, (z0_hat, eps), at per-image times."""
-        # before the network: reading times from a GPU waits for all that it still has to do
-        a = self.levels.alpha_bar_at(time).reshape(-1, 1, 1, 1)
-        signal, noise = a.sqrt().to(z), (1 - a).sqrt().to(z)
-        output = self.unet(z, time.to(z)).sample.float()
-        match self.scheduler.config.prediction_type:
-            case "epsilon":
-                return (z - noise * output) / signal, output
-            case "sample":
-                return output, (z - signal * output) / noise
-            case _:  # v = signal eps - noise z0 (arXiv 2202.00512, appendix D)
-                return signal * z - noise * output, signal * output + noise * z
-
-    def training_loss(self, z0: Latents, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of the network's own target at uniform timesteps (arXiv 2006.11239, eq. 14)."""
-        timestep = torch.randint(self.levels.num_timesteps, (len(z0),), generator=generator)
-        eps = torch.randn(z0.shape, generator=generator).to(z0)
-        a = self.levels.alpha_bar_at(timestep)
-        output = self.unet(diffuse(z0, eps, a), timestep.to(z0)).sample.float()
-        signal, noise = a.sqrt().reshape(-1, 1, 1, 1).to(z0), (1 - a).sqrt().reshape(-1, 1, 1, 1).to(z0)
-        targets = {"epsilon": eps, "sample": z0, "v_prediction": signal * eps - noise * z0}
-        return (output - targets[self.scheduler.config.prediction_type]).square().mean(), {}
+    def __init__(self, unet: Any, scheduler: Any, std: float = 1.0, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(unet, *levels_of(scheduler, std), notes)
+        self.scheduler = scheduler
 
     def save(self, folder: Path) -> None:
         """Write `unet/` (fp16 safetensors) and `scheduler/` in diffusers' folder format."""
-        save_half(self.unet, folder / "unet")
+        save_half(self.network, folder / "unet")
         self.scheduler.save_pretrained(folder / "scheduler")
 
 
-class PriorRecipe(Config):
+class UNetRecipe(PriorRecipe):
     """The architecture of a latent diffusion prior and how it is trained on cached latents."""
 
-    source: str = Field(
-        "auto",
-        description="'auto': the shipped weights if they were made by this very recipe on these data, else train; "
-        "'train': always train; anything else: a folder with unet/ and scheduler/ in diffusers' format",
-        json_schema_extra=NOT_IDENTITY,
-    )
+    kind: Literal["unet"] = "unet"
     block_out_channels: BlockWidths = Field((64, 128), description="channels at each resolution, multiples of 16")
     layers_per_block: Depth = 1
     beta_start: float = Field(0.0015, gt=0, lt=1, description="of the scaled-linear schedule, at timestep 0")
     beta_end: float = Field(0.0195, gt=0, lt=1, description="of the scaled-linear schedule, at timestep T - 1")
     num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
-    prediction_type: Prediction = Field("v_prediction", description="what the network answers")
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] = Field(
+        "v_prediction", description="what the network answers"
+    )
     num_train_images: Count = Field(250_000, description="training latents seen")
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 6e-4
@@ -101,10 +59,14 @@ class PriorRecipe(Config):
     seed: Seed = 0
 
     @model_validator(mode="after")
-    def _betas_grow(self) -> "PriorRecipe":
+    def _betas_grow(self) -> "UNetRecipe":
         if self.beta_end <= self.beta_start:
             raise ValueError("beta_end must be above beta_start")
         return self
+
+    def canonical(self) -> dict[str, Any]:
+        """Without `kind`: priors were of one kind when the first results were identified."""
+        return {name: value for name, value in super().canonical().items() if name != "kind"}
 
     def network(self, latent_shape: tuple[int, int, int]) -> "UNet2DModel":
         """A new network for latents of (channel, height, width); random weights from torch's current generator."""
@@ -122,7 +84,7 @@ class PriorRecipe(Config):
             norm_num_groups=16,
         )
 
-    def build(self, latent_shape: tuple[int, int, int]) -> Prior:
+    def build(self, latent_shape: tuple[int, int, int]) -> UNetPrior:
         """A new prior for latents of (channel, height, width)."""
         from diffusers import DDPMScheduler
 
@@ -134,11 +96,14 @@ class PriorRecipe(Config):
             prediction_type=self.prediction_type,
             clip_sample=False,
         )
-        return Prior(self.network(latent_shape), scheduler)
+        return UNetPrior(self.network(latent_shape), scheduler)
+
+    def load(self, folder: Path) -> UNetPrior:
+        return load_prior(folder)
 
 
-def load_prior(folder: Path) -> Prior:
-    """Read `unet/` and `scheduler/` from a diffusers folder.
+def load_prior(folder: Path) -> UNetPrior:
+    """Read `unet/` and `scheduler/` from a diffusers folder, and how wide its latents are where that is recorded.
 
     Raises:
         UserError: if either is missing, unsound or of a kind that the prior cannot represent.
@@ -148,8 +113,9 @@ def load_prior(folder: Path) -> Prior:
     unet = load_strictly(UNet2DModel, folder / "unet")
     _check_unet(unet.config, folder / "unet")
     scheduler, notes = read_scheduler(folder / "scheduler")
+    spread = LatentStd.read(folder)
     try:
-        return Prior(unet, scheduler, notes).eval()
+        return UNetPrior(unet, scheduler, spread.std, notes + spread.notes()).eval()
     except ValueError as error:
         raise UserError(f"{folder}/scheduler is unsound: {error}") from error
 
