@@ -165,5 +165,5 @@ def table(
     import pandas as pd
 
     frame = pd.DataFrame.from_dict(dict(rows), orient="index").rename_axis(index)
-    own = {column: q.decimals for q in QUANTITIES.values() for column in frame if column.startswith(q.label)}
+    own = {str(name): q.decimals for q in QUANTITIES.values() for name in frame if str(name).startswith(q.label)}
     return html_table(frame, own | dict(decimals or {}), caption)

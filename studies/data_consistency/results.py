@@ -24,6 +24,11 @@ class Guidance:
 
     cells: "Mapping[float, DataFrame]"
 
+    @property
+    def scales(self) -> list[float]:
+        """Of the cells with guidance."""
+        return [scale for scale in self.cells if scale != UNGUIDED]
+
     def gains(self, column: str = "psnr") -> "DataFrame":
         """By how much each scale raises a column: one row per image, one column per scale."""
         values = paired(self.cells, column)
@@ -37,13 +42,12 @@ class Guidance:
     @cached_property
     def best(self) -> float:
         """The scale of the highest mean PSNR on these test images."""
-        return float(self.gains().mean().idxmax())
+        return self.scales[int(self.gains().mean().argmax())]
 
     @property
     def at_end(self) -> bool:
         """Whether the best scale is an end of the sweep."""
-        scales = list(self.cells)[1:]
-        return self.best in (scales[0], scales[-1])
+        return self.best in (self.scales[0], self.scales[-1])
 
     def helps_until(self) -> Estimate | None:
         """The scale from the best on at which guidance is no better than none; None where it still is at the last."""

@@ -43,14 +43,13 @@ def residual_section(found: Found) -> Section:
     panels, rows = {}, {}
     for name, one in found.items():
         unguided, *guided = mean_intervals(one.residuals)
-        scales = list(one.cells)[1:]
-        panels[name] = {"guided": Line(scales, guided), "no guidance": Line(scales, [unguided] * len(scales))}
+        panels[name] = {"guided": Line(one.scales, guided), "no guidance": Line(one.scales, [unguided] * len(guided))}
         gain, fitted = intervals([one.gains()[one.best], 100 * (one.residuals[one.best] < 1)])
         rows[readable(name)] = {
             "best scale": one.best,
             "PSNR above no guidance, dB": gain,
             "residual, no guidance": unguided,
-            "residual at best": guided[scales.index(one.best)],
+            "residual at best": guided[one.scales.index(one.best)],
             "images below 1, %": fitted,
             "helps until scale": one.helps_until() or DASH,
             "fits noise from scale": one.fits_noise_from() or DASH,
@@ -78,8 +77,7 @@ def quality_section(found: Found) -> Section | None:
 
 
 def _gain(found: Found, column: str) -> "Figure":
-    gains = {name: one.gains(column) for name, one in found.items()}
-    panels = {name: {"guided": Line(list(values), mean_intervals(values))} for name, values in gains.items()}
+    panels = {name: {"guided": Line(one.scales, mean_intervals(one.gains(column)))} for name, one in found.items()}
     return curves(
         panels, title=f"{QUANTITIES[column].label} above no guidance", x_label="guidance scale",
         y_label=QUANTITIES[column].title, log_x=True, zero=True,

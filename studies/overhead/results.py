@@ -1,7 +1,7 @@
 """Rows of the overhead study as costs: of each operation, for each autoencoder, image size and batch."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def read(results: "StudyResults") -> Overhead:
     pairs = results.frame[["device", "threads"]].drop_duplicates().itertuples(index=False)
     measured = results.evidence
     return Overhead(
-        costs.unstack("operation", sort=False),
+        cast("DataFrame", costs.unstack("operation", sort=False)),
         [f"{device} with {threads} {'thread' if threads == 1 else 'threads'}" for device, threads in pairs],
         float(np.mean(measured["nfe"])) if measured else ASSUMED_NFE,
         ratio_of_means(measured["start_seconds"], measured["seconds"]) if measured else None,

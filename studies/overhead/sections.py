@@ -14,7 +14,7 @@ from workbench.stages.measure_cost import ENCODING, OPERATIONS, START, STEP
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
+    from pandas import Series
 
 WORDS = Words(Path(__file__).with_name("templates"))
 BAR = 0.02
@@ -48,25 +48,26 @@ def share_section(found: Overhead) -> Section:
 def parts_section(found: Overhead) -> Section:
     """Time, compute and memory of each operation."""
     seconds, low, high = (1e3 * found.costs[quantity] for quantity in ("seconds", "low", "high"))
+    flops, memory = found.costs["flops"], found.costs["peak_bytes"]
     times = {
         name: [Estimate(*figures, 0) for figures in zip(seconds[name], low[name], high[name], strict=True)]
         for name in OPERATIONS
     }
     tables = [
         _table(found, times, "Time of one image, ms (quartiles)"),
-        _table(found, found.costs["flops"] / 1e9, "Compute of one image, GFLOP"),
-        _table(found, found.costs["peak_bytes"] / 1e6, "Peak memory of the batch, MB"),
+        _table(found, {name: flops[name] / 1e9 for name in OPERATIONS}, "Compute of one image, GFLOP"),
+        _table(found, {name: memory[name] / 1e6 for name in OPERATIONS}, "Peak memory of the batch, MB"),
     ]
     return WORDS.section("parts", folded=True, tables=side_by_side(tables))
 
 
-def _table(found: Overhead, values: "DataFrame | Mapping[str, Sequence[Estimate]]", caption: str) -> Markup:
+def _table(found: Overhead, columns: "Mapping[str, Series | Sequence[Estimate]]", caption: str) -> Markup:
     """A row for each setting, a column for each operation."""
     import pandas as pd
 
     names = [f"{readable(autoencoder)}, {size} px, batch {batch}" for autoencoder, size, batch in found.costs.index]
-    columns = {name: list(values[name]) for name in OPERATIONS}
-    return html_table(pd.DataFrame(columns, index=pd.Index(names, name="setting")), 3, caption)
+    rows = pd.DataFrame(columns, index=found.costs.index).set_axis(pd.Index(names, name="setting"))
+    return html_table(rows, 3, caption)
 
 
 def _share_map(found: Overhead, start: str) -> "Figure":

@@ -4,6 +4,7 @@ All differences are paired: the same image and measurement, one start against an
 loses to each image's best one of the `forward` sweep.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -37,17 +38,19 @@ class Sweep:
     """One degradation's starts.
 
     Attributes:
+        starts: of all cells, in the axes' order.
         psnr, nfe: one row per image, one column per `Start`.
         severity: by image.
     """
 
+    starts: Sequence[Start]
     psnr: "DataFrame"
     nfe: "DataFrame"
     severity: "Series"
 
     def of(self, name: str) -> list[Start]:
         """The starts of that name, by their mean cost."""
-        return sorted((start for start in self.nfe if start[0] == name), key=self.cost)
+        return sorted((start for start in self.starts if start[0] == name), key=self.cost)
 
     def cost(self, start: Start) -> float:
         """Mean network evaluations of an image."""
@@ -57,7 +60,7 @@ class Sweep:
     def rules(self) -> list[Start]:
         """The starts whose regret is asked: either match, and all of the other rules."""
         matches = (FORWARD, MMSE)
-        return [start for start in self.psnr if start[0] != AGAIN and (start[1] == 0 or start[0] not in matches)]
+        return [start for start in self.starts if start[0] != AGAIN and (start[1] == 0 or start[0] not in matches)]
 
     @cached_property
     def gains(self) -> "DataFrame":
@@ -72,10 +75,11 @@ class Sweep:
         upper bound for the sweep's starts. Chosen on another draw of that noise it is what knowing the truth is worth
         without the luck; a noisy choice, so no upper bound. The regret that matters lies between the two.
         """
-        forward, again = self.psnr[FORWARD], self.psnr.get(AGAIN)
+        sweep = self.of(FORWARD)
+        forward, again = self.psnr[sweep], [(AGAIN, offset) for _, offset in sweep]
         found = {HINDSIGHT: forward.max(axis=1)}
-        if again is not None and set(again) == set(forward):
-            chosen = again[list(forward)].to_numpy().argmax(axis=1)
+        if set(again) <= set(self.starts):
+            chosen = self.psnr[again].to_numpy().argmax(axis=1)
             found[OTHER_NOISE] = found[HINDSIGHT].copy()
             found[OTHER_NOISE][:] = forward.to_numpy()[np.arange(len(forward)), chosen]
         return found
@@ -121,7 +125,9 @@ def read(results: "StudyResults") -> dict[str, Sweep]:
         cells = cells_by(rows, _start)
         if MATCH not in cells:
             raise UserError(f"no start matches the SNR on {degradation}: sweep start.offset_db through 0")
-        sweeps[str(degradation)] = Sweep(paired(cells, "psnr"), paired(cells, "nfe"), cells[MATCH]["severity"])
+        sweeps[str(degradation)] = Sweep(
+            list(cells), paired(cells, "psnr"), paired(cells, "nfe"), cells[MATCH]["severity"]
+        )
     return sweeps
 
 

@@ -126,7 +126,7 @@ def _cost_figure(sweeps: Sweeps) -> Markup:
     """PSNR against NFE, relative to the match, so that the degradations have one scale."""
     panels: dict[str, dict[str, Line]] = {}
     for name, sweep in sweeps.items():
-        groups = dict.fromkeys(group for group, _ in sweep.psnr if group != AGAIN)
+        groups = dict.fromkeys(group for group, _ in sweep.starts if group != AGAIN)
         panels[name] = {
             group: Line([sweep.cost(start) for start in sweep.of(group)], mean_intervals(sweep.gains[sweep.of(group)]))
             for group in groups

@@ -38,6 +38,7 @@ COSTS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds")
 class Run:
     """One cell; its rows are indexed by image id, in its order. `control` is empty but for a start of equal cost."""
 
+    rows: "DataFrame"
     solver: str
     degradation: str
     start: str
@@ -45,7 +46,6 @@ class Run:
     num_steps: str
     eta: str
     control: str
-    rows: "DataFrame"
 
     @property
     def kind(self) -> str:
@@ -241,7 +241,7 @@ def read(results: "StudyResults") -> Solvers:
     def key(row: "Series") -> tuple[str, ...]:
         return *(str(row[axis]) for axis in AXES), str(row.get(CONTROL, "")) if row["start"] == EQUAL_COST else ""
 
-    runs = [Run(*labels, rows) for labels, rows in cells_by(results.frame, key).items()]
+    runs = [Run(rows, *labels) for labels, rows in cells_by(results.frame, key).items()]
     decoded = {run.degradation: run for run in runs if run.solver == DECODED}
     pairs: dict[tuple[str, str], list[Run]] = {}
     for run in runs:

@@ -68,23 +68,25 @@ def example(found: Solvers) -> str | None:
 
 def claim_section(found: Solvers) -> Section:
     """Whether each pair's claim holds, what it gains, and how much cheaper it is by which count."""
-    gains, savings = {}, {}
+    gains, savings, judged = {}, {}, {}
     for pair in found.pairs:
         if (claim := pair.claim) is None:
             continue
         noise, match = means([claim.over.rows, claim.run.rows], "psnr")
         gains[pair.name] = {
             "claim": claim.verdict,
-            "why not": "; ".join(claim.failures or claim.undecided) or DASH,
-            "pure noise: run": claim.over.name,
-            "its PSNR": noise,
-            "SNR match: run": claim.run.name,
-            "PSNR": match,
+            "PSNR, pure noise": noise,
+            "PSNR, SNR match": match,
             **{f"{QUANTITIES[quality].label} gained": gain for quality, gain in claim.gains.items()},
         }
         savings[pair.name] = {
             **{f"{QUANTITIES[cost].label}, times less": saving for cost, saving in claim.savings.items()},
             "NFE at equal PSNR, times": pair.speed_up() or "never",
+        }
+        judged[pair.name] = {
+            "SNR-matched run": claim.run.name,
+            "baseline": claim.over.name,
+            "why the claim is not shown": "; ".join(claim.failures or claim.undecided) or DASH,
         }
     where = found.results.provenance.get("device")
     caption = "Mean cost from pure noise over that of SNR match" + (f"; times on {where}" if where else "")
@@ -92,7 +94,7 @@ def claim_section(found: Solvers) -> Section:
         "claim",
         gains=table(gains, INDEX, caption="Means over the same test images"),
         savings=table(savings, INDEX, {"Compute, times less": 1}, caption),
-        judged=bool(gains),
+        judged=table(judged, INDEX, caption="The runs that are compared") if judged else "",
         margins=MARGINS,
         tolerance=TOLERANCE,
         fewer_nfe=FEWER_NFE,
