@@ -79,7 +79,7 @@ class Trained:
 def train(folder: Path) -> Trained:
     """Train the tiny pair and a severity encoder for gaussian_blur below `folder`, and evaluate them; once a folder."""
     from workbench.config import parse_overrides
-    from workbench.stages.base import Runtime
+    from workbench.stages.runtime import Runtime
     from workbench.study import base_cell
 
     root = folder / "trained"

@@ -16,7 +16,8 @@ from wandb_runs import wait_until
 from workbench.config import UserError
 from workbench.progress import Silent
 from workbench.stages import base
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.runtime import Runtime
 
 if multiprocessing.parent_process() is not None:
     base.provenance = lambda runtime: {}  # without importing torch

@@ -13,7 +13,7 @@ import pandas as pd
 from pair import flags
 
 from workbench import study as study_module
-from workbench.stages.base import PROVENANCE
+from workbench.stages.provenance import PROVENANCE
 
 PROJECT = Path(study_module.__file__).parents[1]
 TIMEOUT = 300

@@ -10,8 +10,8 @@ from pair import tiny_cell
 
 from workbench.bench import CPU_SLOTS, Bench
 from workbench.reporting.bench import batch_table, growth_table, part_table
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.stages.runtime import Runtime
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from study_process import assert_nothing_is_left_over, assert_same_results, reco
 from workbench import zoo
 from workbench.config import parse_overrides
 from workbench.progress import Silent
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 
 ROOT = Path(__file__).parents[1]
 ONE_CELL = ("--degradation.kind=gaussian_blur", "--severity_encoder.degradation.kind=gaussian_blur")

@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from workbench.config import UserError
 from workbench.files import disk_refusal
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.tuning import journal
 from workbench.tuning.journal import Backend, cut_unfinished, is_record
 from workbench.tuning.storage import JOURNAL, open_storage

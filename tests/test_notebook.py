@@ -22,8 +22,9 @@ from workbench.restoration import Restored
 from workbench.results import StudyResults
 from workbench.severity.untrained import Untrained
 from workbench.solvers import LDPS, NoGuidance
-from workbench.stages.base import PROVENANCE, Runtime
 from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.stages.provenance import PROVENANCE
+from workbench.stages.runtime import Runtime
 from workbench.study import Preset, Study
 
 

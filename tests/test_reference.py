@@ -19,7 +19,8 @@ from workbench.results import StudyResults
 from workbench.running import gather_cached, run_study, ship
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages import evaluate
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.runtime import Runtime
 from workbench.study import Preset, Study, load_study
 
 BLUR, NOISE = GaussianBlur(), GaussianNoise()

@@ -31,8 +31,8 @@ from workbench.goal import Goal, means_of, on_validation
 from workbench.results import TUNING
 from workbench.settings import load_settings, with_settings
 from workbench.solvers import LDPS, NoGuidance
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 from workbench.study import Preset, Study
 from workbench.tuning import storage, workers
 from workbench.tuning.found import Tuning, read_tuning, save_settings, write_tuning

@@ -8,8 +8,8 @@ from workbench.bounds import MAX_COUNT
 from workbench.config import UserError, require_range
 from workbench.metrics import Absent, load_lpips
 from workbench.metrics.worst import with_worst
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.stages.runtime import Runtime
 from workbench.study import Task
 
 if TYPE_CHECKING:

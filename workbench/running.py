@@ -15,7 +15,9 @@ from workbench.foreign import FOREIGN
 from workbench.progress import Update
 from workbench.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.results import TUNING, Cell, StudyResults
-from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
+from workbench.stages.base import Stage, ensure_all
+from workbench.stages.provenance import provenance, read_provenance
+from workbench.stages.runtime import Runtime
 from workbench.study import Study, command_of, load_study, refuse_namesakes, value_at
 
 if TYPE_CHECKING:

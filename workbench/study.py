@@ -22,7 +22,8 @@ from workbench.catalogue import import_folder, is_path, is_users, module_of, stu
 from workbench.config import Config, UnknownFieldError, UserError, as_override, plain
 from workbench.families import allow, attempt, flags
 from workbench.results import Cell, StudyResults
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.runtime import Runtime
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -20,8 +20,8 @@ from workbench.config import Config, UserError, parse_overrides
 from workbench.degradations import AnyDegradation, DeepinvPhysics, GaussianBlur, GivenPhysics, RandomInpainting
 from workbench.notebook import load_restorer
 from workbench.restoration import Restored
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.stages.runtime import Runtime
 
 SHAPE = (1, 16, 16)
 

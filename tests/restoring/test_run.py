@@ -16,8 +16,8 @@ from workbench.degradations import Degradation, Mixture, MotionBlurCRF, RandomIn
 from workbench.measurement import Measurement
 from workbench.restoration import Restorer
 from workbench.restoring.outputs import Outputs
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 
 
 def restored(cell: Evaluate, measurement: Measurement, runs: Path) -> dict[int, torch.Tensor]:

@@ -11,8 +11,9 @@ from wandb_runs import Kept, wait_until
 
 from workbench.config import UserError
 from workbench.stages import cluster as cluster_module
-from workbench.stages.base import Runtime, read_provenance
 from workbench.stages.cluster import Cluster, Resources, ensure_on_cluster
+from workbench.stages.provenance import read_provenance
+from workbench.stages.runtime import Runtime
 
 LOCAL = Cluster("local")
 TESTS = Path(__file__).parents[1]

@@ -13,8 +13,8 @@ from workbench.config import UserError
 from workbench.degradations import JPEG, Degradation, GaussianBlur
 from workbench.metrics import psnr, ssim, ssim_valid
 from workbench.severity.start import SNRMatch
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_severity import TrainSeverity
 
 COLUMNS = {

@@ -14,9 +14,9 @@ from workbench.data import Npy
 from workbench.severity.calibration.recalibration import Factor
 from workbench.severity.start import SNRMatch
 from workbench.severity.untrained import NoEncoder
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS, Evaluate
 from workbench.stages.fit_recalibration import RECALIBRATION, FitRecalibration
+from workbench.stages.runtime import Runtime
 
 
 @pytest.fixture(scope="module")

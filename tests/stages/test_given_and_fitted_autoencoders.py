@@ -12,8 +12,8 @@ from workbench.autoencoders import PCA, VQGAN, Pretrained, Tiny
 from workbench.config import UserError
 from workbench.data import Npy
 from workbench.stages import train_autoencoder
-from workbench.stages.base import Runtime
 from workbench.stages.encode_latents import EncodeLatents
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_autoencoder import TrainAutoencoder
 
 

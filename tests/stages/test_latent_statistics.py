@@ -9,9 +9,9 @@ from safetensors.numpy import save_file
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.metrics import radial_spectrum
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 from workbench.stages.latent_statistics import NUM_BINS, STATISTICS, LatentStatistics, _summary, read_statistics
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_severity import degrade
 
 NUM_IMAGES = 140

@@ -13,9 +13,9 @@ from workbench.config import UserError
 from workbench.metrics.calibration import ALL, FILE, from_json
 from workbench.severity.encoder import SeverityEncoder
 from workbench.severity.estimate import SeverityEstimate
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import ROWS
 from workbench.stages.measure_calibration import MeasureCalibration
+from workbench.stages.runtime import Runtime
 
 ENCODER = {
     "severity_encoder.num_train_images": 64,

@@ -22,7 +22,7 @@ from study_process import (
     wait_until,
 )
 
-from workbench.stages.base import PROVENANCE
+from workbench.stages.provenance import PROVENANCE
 
 NUM_CELLS = 26
 NUM_STAGES = NUM_CELLS + 5 + 1 + 4 + 1 + 1 + 3

@@ -8,8 +8,8 @@ from study_process import run
 
 from studies.solvers.study import study
 from workbench.severity.start import Full
-from workbench.stages.base import PROVENANCE
 from workbench.stages.evaluate_tuned import EvaluateTuned
+from workbench.stages.provenance import PROVENANCE
 
 PAIRS = {
     (solver, degradation)

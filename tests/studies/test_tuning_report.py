@@ -17,7 +17,7 @@ from workbench.reference import find_reference
 from workbench.reporting import readable, spoken
 from workbench.results import TUNING, StudyResults
 from workbench.running import cached_results
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.tuning.found import write_tuning
 from workbench.tuning.tune import Options, tune
 

@@ -16,7 +16,7 @@ from workbench.config import UserError
 from workbench.diffusion import load_prior
 from workbench.digests import DIGESTS, damaged
 from workbench.running import run_study
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_prior import TrainPrior
 
 LATENTS = {

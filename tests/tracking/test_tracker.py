@@ -18,7 +18,7 @@ from wandb_runs import TIMEOUT, Kept, Taught, Weights, end, offline_runs, only, 
 
 from workbench.reporting.publish import publish
 from workbench.runtime import open_runtime
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.study import Study
 from workbench.tracking import __main__ as process_module
 from workbench.tracking import tracker as tracker_module
@@ -78,7 +78,7 @@ def test_a_stage_is_recorded_when_it_is_made_and_when_it_is_made_anew(
         assert first.tags == ("robustness", "smoke")
         (stage.folder(runtime) / "per_image.parquet").write_bytes(b"damaged")
         monkeypatch.setattr(Taught, "psnr", (1.0, 2.0))
-        monkeypatch.setattr("workbench.stages.base._checked", set())
+        monkeypatch.setattr("workbench.stages.cache._checked", set())
         stage.ensure(Runtime(tmp_path, tracker=tracker, rerun=True))
         assert tracker.num_recorded == 2
         assert Records(tmp_path).read(path).contents != first.contents
@@ -350,7 +350,7 @@ def test_it_ends_with_a_study_that_is_killed(tmp_path: Path) -> None:
     script = f"""
 import time
 from pathlib import Path
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.tracking.record import Record
 from workbench.tracking.tracker import Recorder
 from workbench.tracking.turn import take_turn

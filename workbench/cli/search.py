@@ -115,7 +115,7 @@ def sweep(
     from workbench.files import write_whole
     from workbench.goal import Goal
     from workbench.running import made, study_folder
-    from workbench.stages.base import Runtime
+    from workbench.stages.runtime import Runtime
     from workbench.study import load_study
     from workbench.sweeps import Options, as_yaml, register, sweep_configs
 

@@ -20,7 +20,8 @@ from workbench.tracking.record import Record, Table
 
 if TYPE_CHECKING:
     from workbench.results import StudyResults
-    from workbench.stages.base import Runtime, Stage
+    from workbench.stages.base import Stage
+    from workbench.stages.runtime import Runtime
     from workbench.study import Study
 
 PICTURE = "report/matrix.png"

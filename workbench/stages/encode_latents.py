@@ -8,8 +8,9 @@ from pydantic import Field
 
 from workbench.bounds import Count
 from workbench.data import ImageSplit, Split
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.runtime import Runtime
 from workbench.tensors import Latents
 
 BATCH_SIZE = 250

@@ -52,13 +52,14 @@ from workbench.severity.start import (
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers import LDPS, AnySolver, Precision
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.estimates import degrade
 from workbench.stages.fit_fusion import FitFusion
 from workbench.stages.fit_recalibration import FitRecalibration
 from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
 from workbench.stages.on_autoencoder import OnAutoencoder
 from workbench.stages.rows import RowStream, write_sorted
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 from workbench.stages.trivial import trivial_predictors

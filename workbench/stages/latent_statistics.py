@@ -15,10 +15,11 @@ from workbench.config import UserError
 from workbench.data import ImageSplit
 from workbench.degradations import AnyDegradation
 from workbench.metrics import Moments, radial_spectrum
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.estimates import degrade
 from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 
 BATCH_SIZE = 250

@@ -12,9 +12,10 @@ from workbench.autoencoders import AnyAutoencoder, Tiny
 from workbench.bounds import MAX_COUNT
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.metrics import calibration, psnr, ssim_columns
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.evaluate import ROWS
 from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.runtime import Runtime
 
 LATENTS_FILE = "latents.json"
 """Not the file of a severity encoder's calibration, which W&B takes for the calibration of all images."""

@@ -20,11 +20,12 @@ from workbench.severity.calibration import AnyRecalibration, Factor, Isotonic, R
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.start import OracleVariance, SNRMatch
 from workbench.severity.variance import Evidence
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.estimates import estimates
 from workbench.stages.evaluate import ROWS
 from workbench.stages.fit_recalibration import FEWEST, FitRecalibration
 from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
 from workbench.stages.trivial import trivial_predictors

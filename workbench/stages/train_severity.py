@@ -16,10 +16,11 @@ from workbench.places import at_home
 from workbench.severity.encoder import SeverityEncoder
 from workbench.severity.estimate import error_variance
 from workbench.severity.loss import SeverityLoss
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.estimates import degrade, estimates
 from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.runtime import Runtime
 from workbench.tensors import Ids
 
 STEPS_PER_EPOCH = 50

@@ -20,7 +20,8 @@ from workbench.goal import Goal
 from workbench.results import TUNING
 from workbench.running import made
 from workbench.settings import Settings
-from workbench.stages.base import Runtime, provenance
+from workbench.stages.provenance import provenance
+from workbench.stages.runtime import Runtime
 from workbench.tuning.front import Point
 from workbench.tuning.transfer import Transfer
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from workbench.config import UserError
 from workbench.goal import Goal, means_of, on_test, on_validation, rows_of
 from workbench.metrics import Estimate, mean_interval, paired_difference
-from workbench.stages.base import Runtime, ensure_all
+from workbench.stages.base import ensure_all
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 from workbench.study import Task, setting_at
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import Any
 
 from workbench.goal import Goal, on_test, rows_of
 from workbench.metrics import Estimate, paired_difference, ratio_of_means
-from workbench.stages.base import Runtime, ensure_all
+from workbench.stages.base import ensure_all
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 from workbench.study import Task
 
 

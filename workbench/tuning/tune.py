@@ -20,8 +20,8 @@ from workbench.config import UserError, plain, require_range
 from workbench.goal import FEWEST, MAX_TRIALS, Goal, evaluation_of, images_of, means_of, on_test, on_validation
 from workbench.randomness import seed_of
 from workbench.running import study_folder
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 from workbench.study import Study, Task, setting_at, value_at
 from workbench.tuning.found import Found, TrialValues, Tuning, write_tuning
 from workbench.tuning.front import choose, evaluate_front, front_table
