@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from analytic_study import analytic_study, worked
-from limits import file_size_limit
+from full_disk import file_size_limit
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 

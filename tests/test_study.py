@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pair import EVALUATION, NETWORKS, source_overrides, tiny_cell
+from small_study import EVALUATION, NETWORKS, source_overrides, tiny_cell
 
 from workbench import running
 from workbench import study as study_module
@@ -23,8 +23,8 @@ from workbench.severity.untrained import NoEncoder
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages import cache
 from workbench.stages.base import Stage
-from workbench.stages.evaluate import ROWS
 from workbench.stages.provenance import PROVENANCE
+from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 from workbench.study import Preset, Study, load_study
 

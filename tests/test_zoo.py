@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pair import source, write_images
+from small_study import source, write_images
 
 from workbench import zoo
 from workbench.autoencoders import Autoencoder, Tiny

@@ -56,7 +56,7 @@ class Preset:
 
 
 @dataclass(frozen=True)
-class Task:
+class TuningTask:
     """A cell of a study, to be tuned.
 
     Attributes:
@@ -157,7 +157,7 @@ class Study(Generic[R]):
         unused.refuse()
         return list(found.values())
 
-    def tasks(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list[Task]:
+    def tasks(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list[TuningTask]:
         """What is tuned at a preset: every cell, but for axes over fields that are searched.
 
         A field that the user sets by an override is not searched.
@@ -189,7 +189,7 @@ class Study(Generic[R]):
                     own[path] = distribution
                 except UnknownFieldError as error:
                     unknown[path] = error
-            tasks.append(Task(", ".join(cell.labels.values()) or cell.stage.name, cell.stage, own))
+            tasks.append(TuningTask(", ".join(cell.labels.values()) or cell.stage.name, cell.stage, own))
         for path, refusal in unknown.items():
             if not any(path in task.search for task in tasks):
                 raise UserError(f"search: {refusal}")

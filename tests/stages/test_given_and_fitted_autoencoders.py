@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from pair import source, write_images
 from safetensors.torch import load_file
+from small_study import source, write_images
 
 from workbench.autoencoders import PCA, VQGAN, Pretrained, Tiny
 from workbench.config import UserError

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pair import tiny_cell
 from safetensors.numpy import save_file
+from small_study import tiny_cell
 
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
-from pieces import Heard, Kinded, Piece, endless, lives
+from instant_stages import Heard, Kinded, Piece, endless, lives
 from wandb_runs import Kept, wait_until
 
 from workbench.config import UserError

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from pair import tiny_cell
 from safetensors.torch import load_file
+from small_study import tiny_cell
 
 from workbench.config import UserError
 from workbench.data.module import StepDataModule, StepDataset

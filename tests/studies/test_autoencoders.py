@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pair import EVALUATION, NETWORKS, source_overrides, write_images
+from small_study import EVALUATION, NETWORKS, source_overrides, write_images
 from study_process import PROJECT, run
 
 from studies._autoencoders import AUTOENCODERS

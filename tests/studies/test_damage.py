@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import CommandLine
-from pair import EVALUATION, NETWORKS, flags, source_overrides, write_images
+from command_line import CommandLine
+from small_study import EVALUATION, NETWORKS, flags, source_overrides, write_images
 
 from workbench import study as study_module
 from workbench import zoo

@@ -3,7 +3,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pair import EVALUATION, NETWORKS, source_overrides
+from small_study import EVALUATION, NETWORKS, source_overrides
 from study_process import run
 
 from studies.solvers.study import study

@@ -21,8 +21,8 @@ from workbench.severity.loss import SeverityLoss
 from workbench.severity.start import Official
 from workbench.solvers import ReSample
 from workbench.solvers.resample import LOG_SNR_BELOW
-from workbench.stages.evaluate import ROWS
 from workbench.stages.evaluate_tuned import EvaluateTuned
+from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 from workbench.zoo import weights_digest
 

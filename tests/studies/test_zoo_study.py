@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from pair import SIZE, source, source_overrides
 from PIL import Image
+from small_study import SIZE, source, source_overrides
 
 from studies._autoencoders import AUTOENCODERS, prior_of
 from studies.zoo import card

@@ -17,7 +17,7 @@ from workbench.tracking.record import Record, Records
 from workbench.tracking.tracker import Recorder, Tracker
 
 if TYPE_CHECKING:
-    from cli_support import CommandLine
+    from command_line import CommandLine
 
 NOBODY = "http://127.0.0.1:9"
 """The port that discards: connections are refused at once."""

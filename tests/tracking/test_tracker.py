@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from markupsafe import Markup
-from synthetic_study import make_results
+from synthetic_robustness import make_results
 from wandb_runs import TIMEOUT, Kept, Taught, Weights, end, offline_runs, only, read_run, wait_until
 
+from workbench.cli.session import open_runtime
 from workbench.reporting.publish import publish
-from workbench.runtime import open_runtime
 from workbench.stages.runtime import Runtime
 from workbench.study import Study
 from workbench.tracking import __main__ as process_module
@@ -28,7 +28,7 @@ from workbench.tracking.tracker import Recorder
 from workbench.tracking.turn import take_turn
 
 if TYPE_CHECKING:
-    from cli_support import CommandLine
+    from command_line import CommandLine
 
 
 @contextmanager
@@ -373,7 +373,7 @@ def test_a_study_does_not_load_wandb(tmp_path: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from workbench.runtime import open_runtime
+from workbench.cli.session import open_runtime
 from wandb_runs import Taught
 with open_runtime(Path({str(tmp_path)!r}), "cpu", 1, False, "robustness") as runtime:
     Taught().ensure(runtime)
@@ -463,7 +463,7 @@ def test_what_computes_nothing_starts_no_process(
         opened.append(arguments[4])
         return open_runtime(*arguments, **how)
 
-    monkeypatch.setattr("workbench.runtime.open_runtime", watched)
+    monkeypatch.setattr("workbench.cli.session.open_runtime", watched)
     cli(verb, "severity", "--preset", "smoke", "--runs", tmp_path / "runs")
     assert opened == [None], "no group: nothing is recorded"
     assert not (tmp_path / "runs" / "wandb-records").exists()

@@ -126,7 +126,7 @@ def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:
     import pandas as pd
 
     from workbench.metrics import mean_interval
-    from workbench.stages.evaluate import ROWS
+    from workbench.stages.rows import ROWS
 
     progress.say(f"{stage.label}: {folder}")
     if not (folder / ROWS).is_file():

@@ -22,10 +22,10 @@ from workbench.severity.variance import Evidence, Need
 from workbench.solvers import LDPS, AnySolver
 from workbench.solvers.base import Networks, middle_step
 from workbench.stages.base import Stage
-from workbench.stages.evaluate import ROWS
 from workbench.stages.flops import DEFAULT_SHAPE, image_cost
 from workbench.stages.peak_memory import peak_memory
 from workbench.stages.provenance import provenance
+from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime, place
 from workbench.stages.train_severity import new_encoder
 from workbench.tensors import Images, Latents, Measurements

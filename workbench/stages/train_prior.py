@@ -12,14 +12,14 @@ from workbench.places import at_home
 from workbench.stages.base import Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.flops import default_prior_flops, prior_flops
-from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.latent_stage import LatentStage
 from workbench.stages.runtime import Runtime
 from workbench.tensors import Ids
 
 STEPS_PER_EPOCH = 100
 
 
-class TrainPrior(OnAutoencoder):
+class TrainPrior(LatentStage):
     """Latents of a source's training images -> a prior that denoises them."""
 
     name: ClassVar[str] = "train_prior"

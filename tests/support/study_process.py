@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pair import flags
+from small_study import flags
 
 from workbench import study as study_module
 from workbench.stages.provenance import PROVENANCE

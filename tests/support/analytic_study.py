@@ -11,7 +11,8 @@ import pandas as pd
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from workbench.stages.base import Stage
-from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.rows import EXAMPLES, ROWS
 from workbench.stages.runtime import Runtime
 from workbench.study import Preset, Study
 

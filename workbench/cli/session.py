@@ -1,4 +1,4 @@
-"""Opens the runtime that the command line asks for: device, progress bars, W&B."""
+"""The runtime of one command, open while it works: device, progress bars, records for W&B."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

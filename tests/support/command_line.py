@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pair import EVALUATION, NETWORKS, flags, source_overrides, write_images
+from small_study import EVALUATION, NETWORKS, flags, source_overrides, write_images
 
 
 @dataclass(frozen=True)
