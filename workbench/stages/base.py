@@ -133,6 +133,7 @@ class Stage(Config):
             return busy
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # never waited for: there may be other work that is free, see ensure_all
             lock = FileLock(lock_path(target)).acquire(timeout=0)
         except Timeout:
             return [self]

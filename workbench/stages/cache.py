@@ -25,6 +25,7 @@ CONFIG = "config.json"
 SCRATCH = ("*.ckpt", f"*{PARTIAL}")
 """Names of the files that only a killed run needs to go on from; a finished stage is without them."""
 REPLACED = ".replaced"
+"""Ends the name of an outdated or damaged folder while a better one takes its place."""
 POLL = 0.1
 """Seconds between two looks at what other processes are working on."""
 
@@ -37,6 +38,7 @@ def lock_path(target: Path) -> Path:
 def is_free(target: Path) -> bool:
     """Whether no process is working on this artifact."""
     try:
+        # by trying: a lock file alone says nothing, for a process that is killed leaves its own
         with FileLock(lock_path(target)).acquire(timeout=0):
             return True
     except Timeout:
@@ -45,6 +47,7 @@ def is_free(target: Path) -> bool:
 
 def wait_for_one(targets: Iterable[Path]) -> None:
     """Until no process is working on one of these artifacts: it is there, or its process has died."""
+    # by looking again and again: no notice of a lock that is freed reaches other machines on a shared disk
     while not any(is_free(target) for target in targets):
         time.sleep(POLL)
 
@@ -141,6 +144,7 @@ def checksums(folder: Path) -> dict[str, str]:
     """
     passing = {folder / PROVENANCE, *_scratch(folder)}
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p not in passing)
+    # before the provenance says that they are whole: after a power cut, files may be empty that were renamed in time
     for path in files:
         flush(path)
     return {str(p.relative_to(folder)): _checksum(p) for p in files}
@@ -152,4 +156,4 @@ def _scratch(folder: Path) -> list[Path]:
 
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]  # against damage, not against forgery

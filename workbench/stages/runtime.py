@@ -79,7 +79,7 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=name).item()
+        torch.zeros(1, device=name).item()  # a device may have a name and no driver: only use shows it
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(f"device {name!r} cannot be used: {reason}") from None
