@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
+import torch
 
 from workbench.autoencoders import KL, PCA, Tiny
 from workbench.config import UserError
@@ -52,6 +53,16 @@ def finished(stage: Stage, seconds: float, runtime: Runtime, **more: Any) -> Non
 
 def seconds(stage: Stage, runtime: Runtime) -> float:
     return Pace(runtime).seconds(stage)
+
+
+def test_of_what_was_made_beside_others_its_share_of_the_time_counts(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    finished(Work(size=200), 40.0, runtime, device="CPU x86_64", threads=2)
+    assert seconds(Work(size=1000), runtime) == pytest.approx(100)
+    finished(Work(size=300), 60.0, runtime, device="NVIDIA H200", threads=2)  # 80 s for 500 in all
+    assert seconds(Work(size=1000), runtime) == pytest.approx(160)
 
 
 def test_the_first_estimate_is_nominal_and_later_ones_are_measured_here(runtime: Runtime) -> None:

@@ -30,6 +30,7 @@ class Piece(Stage):
     seconds_per_effort: ClassVar[float] = 1.0
 
     number: int = 0
+    seconds: float = 1.0
     above: tuple["Piece", ...] = ()
     action: Literal["work", "raise", "refuse", "die", "threads", "inner", "meet", "stay", "late"] = "work"
 
@@ -37,7 +38,7 @@ class Piece(Stage):
         return self.above
 
     def effort(self) -> float:
-        return 1.0
+        return self.seconds
 
     @property
     def label(self) -> str:

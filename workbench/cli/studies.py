@@ -37,8 +37,14 @@ def study(
     rerun: Rerun = False,
     reference: UseReference = True,
     jobs: Annotated[
-        int, typer.Option("--jobs", help="stages worked on at once, each in a process with its share of the threads")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--jobs",
+            help="stages worked on at once, each in a process with its share of the threads "
+            "(default: one a thread where that is quicker, as with small images on a CPU)",
+            show_default=False,
+        ),
+    ] = None,
     cluster: Annotated[
         Literal["slurm", "local"] | None,
         typer.Option(
@@ -190,18 +196,20 @@ def show(
         print_overview(name, preset, read_overrides(context), runtime)
 
 
-def _ensure(jobs: int, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:
+def _ensure(jobs: int | None, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:
     """What makes the missing stages: this process, several, or jobs on a cluster."""
     from workbench.config import UserError, require_range
     from workbench.stages.base import ensure_all
     from workbench.stages.cluster import Cluster, ensure_on_cluster
-    from workbench.stages.processes import MAX_JOBS, ensure_in_processes
+    from workbench.stages.processes import MAX_JOBS, ensure_in_processes, ensure_quickest
 
-    require_range("--jobs", jobs, 1, MAX_JOBS)
+    require_range("--jobs", 1 if jobs is None else jobs, 1, MAX_JOBS)
     if cluster is None:
         if resources:
             raise UserError(f"--{min(resources)} is for jobs on a cluster: add --cluster slurm")
+        if jobs is None:
+            return ensure_quickest
         return ensure_all if jobs == 1 else partial(ensure_in_processes, num_processes=jobs)
-    if jobs > 1:
+    if jobs is not None and jobs > 1:
         raise UserError("--jobs is for processes here, --cluster for jobs elsewhere: give one of them")
     return partial(ensure_on_cluster, cluster=Cluster(cluster, device, resources))

@@ -46,6 +46,8 @@ class Stage(Config):
     """What W&B calls the artifact: model, latents, results."""
     seconds_per_effort: ClassVar[float]
     """Nominal rate on two cores, for the first estimate of what is left."""
+    is_timing: ClassVar[bool] = False
+    """Whether seconds are what it is about: nothing else should run beside it."""
 
     def upstream(self) -> Sequence["Stage"]:
         """The stages whose artifacts this one reads."""

@@ -323,7 +323,13 @@ class Evaluate(LatentStage):
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
             precision=self.precision,
             say=runtime.progress.say,
+            counted=runtime.loaded.setdefault(f"FLOPs {self._architecture()}", {}),
         )
+
+    def _architecture(self) -> str:
+        """Names the networks by all that their FLOPs depend on: severity encoders are built like the autoencoder's."""
+        networks = [self.autoencoder_stage().identity, self.prior_stage().identity, self.severity_encoder.kind]
+        return " ".join(networks)
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         restorer = self.restorer(runtime)

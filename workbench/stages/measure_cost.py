@@ -49,6 +49,7 @@ class MeasureCost(Stage):
     name: ClassVar[str] = "measure_cost"
     version: ClassVar[int] = 2  # 2: weights with group norms lie in another order on a CPU
     seconds_per_effort: ClassVar[float] = 0.06
+    is_timing: ClassVar[bool] = True
 
     autoencoder: AnyAutoencoder = Tiny()
     prior: AnyPrior = UNetRecipe()
