@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from studies._rows import difference, mean_over, table
 from workbench.metrics import Estimate, mean_interval
 from workbench.reporting import Section, Words, ranged
-from workbench.severity.start import NAMES, Control, EqualCost, SNRMatch
+from workbench.severity.start import CONTROL_NAMES, Control, EqualCost, SNRMatch
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -23,14 +23,14 @@ BLIND: Sequence[Control] = ("timestep", "permuted", "known_severity")
 """Controls that do not look at the image's own variance."""
 ATTAINABLE: Sequence[Control] = ("timestep", "permuted")
 """Those of them that need no truth."""
-LABELS = tuple(NAMES.values())
+LABELS = tuple(CONTROL_NAMES.values())
 """As an axis names the controls."""
 WORDS = Words(Path(__file__).with_name("_templates"))
 
 
 def controls_of(rule: SNRMatch, num_val_images: int = 128) -> tuple[EqualCost, ...]:
     """All controls of a matched start."""
-    return tuple(EqualCost(control=control, of=rule, num_val_images=num_val_images) for control in NAMES)
+    return tuple(EqualCost(control=control, of=rule, num_val_images=num_val_images) for control in CONTROL_NAMES)
 
 
 @dataclass(frozen=True)

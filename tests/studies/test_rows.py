@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_robustness import make_results
 
 from studies._rows import (
     ABSENT,
