@@ -77,7 +77,7 @@ def section(groups: Mapping[str, Sequence[Comparison]]) -> Section:
     gains = {
         c.name: {
             "matched, PSNR": mean_interval(c.matched["psnr"]),
-            **{f"over {NAMES[control]}": mean_interval(c.gain(control)) for control in c.controls},
+            **{f"over {CONTROL_NAMES[control]}": mean_interval(c.gain(control)) for control in c.controls},
             "adapting is worth": mean_over([c.worth()]),
             "FLOPs of controls / matched": ranged(c.costs, 2),
         }
@@ -86,7 +86,7 @@ def section(groups: Mapping[str, Sequence[Comparison]]) -> Section:
     }
     return WORDS.section(
         "equal_cost",
-        names=NAMES,
+        names=CONTROL_NAMES,
         worth=table(worth, "pairs of", caption="What adapting is worth, dB of PSNR") if worth else "",
         gains=table(gains, "pair", caption="PSNR gained by the matched start, dB, image by image"),
     )

@@ -11,7 +11,7 @@ from studies._rows import cells_by, has_column, intervals, log_crossing, lost, p
 from workbench.config import UserError
 from workbench.metrics import Estimate, ratio_of_means
 from workbench.reporting import QUANTITIES, readable
-from workbench.severity.start import NAMES
+from workbench.severity.start import CONTROL_NAMES
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -200,7 +200,7 @@ class Pair:
         controls = self.of(EQUAL_COST)
         grids = {run.num_steps for run in controls}
         matched = next((run.rows for run in self.of(MATCHED) if run.num_steps in grids), None)
-        rows = {control: run.rows for control in NAMES for run in controls if run.control == control}
+        rows = {control: run.rows for control in CONTROL_NAMES for run in controls if run.control == control}
         return None if matched is None else Comparison(self.name, matched, rows)
 
     def speed_up(self) -> Estimate | None:

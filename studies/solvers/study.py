@@ -73,7 +73,9 @@ def from_every_start(pair: Pair, grids: Grids) -> list[Axes]:
 def controls(pair: Pair, num_steps: int, num_val_images: int) -> Axes:
     """Controls of the SNR-matched start at equal mean FLOPs."""
     start = {"start__kind": ("equal_cost",), "start__of": (SNRMatch(variance="encoder"),)}
-    return cells(pair, (num_steps,), **start, start__control=tuple(NAMES), start__num_val_images=(num_val_images,))
+    return cells(
+        pair, (num_steps,), **start, start__control=tuple(CONTROL_NAMES), start__num_val_images=(num_val_images,)
+    )
 
 
 def pairs(solvers: Sequence[Solver], degradations: Sequence[Degradation]) -> list[Pair]:

@@ -17,7 +17,6 @@ from studies._rows import (
     paired,
     table,
 )
-from tests.synthetic_study import make_results
 from workbench.config import UserError
 from workbench.metrics import mean_interval
 
