@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
-from stubs import (
+from linear_stubs import (
     CHANNELS,
     CurvedDegradation,
     LinearAutoencoder,

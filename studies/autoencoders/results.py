@@ -30,7 +30,7 @@ ITSELF, COST = "itself", "cost"
 ELSEWHERE = "elsewhere"
 """The training of weights that were given: nothing is known of it."""
 BESIDE = ("pca", "flow")
-"""Autoencoders whose severity encoders get a network beside (see `autoencoders.beside`)."""
+"""Autoencoders whose severity encoders get a network beside (`autoencoders.side_features`)."""
 LOSSLESS = 60.0
 """PSNR in dB from which nothing is lost: 8-bit images lose more by rounding (58.9 dB, from 12 * 255^2)."""
 TOLERANCE = 0.1

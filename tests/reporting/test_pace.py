@@ -12,9 +12,11 @@ from workbench.config import UserError
 from workbench.data import Npy
 from workbench.diffusion import UNetRecipe
 from workbench.reporting.pace import Pace
-from workbench.stages.base import PROVENANCE, Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.provenance import PROVENANCE
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from stubs import LinearAutoencoder, LinearPrior, StubDegradation, StubEstimator, images
+from linear_stubs import LinearAutoencoder, LinearPrior, StubDegradation, StubEstimator, images
 
 from workbench.config import UserError
 from workbench.diffusion import DDIM, Chain

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
-from examples import EVERY as EVERY_DEGRADATION
+from every_degradation import EVERY as EVERY_DEGRADATION
 from linear_steps import chain_through
-from stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation, chain, images
+from linear_stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation, chain, images
 from torch import Tensor
 
 from workbench import randomness

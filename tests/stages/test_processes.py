@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from filelock import FileLock
-from pieces import Heard, Kinded, Piece, endless, lives
+from instant_stages import Heard, Kinded, Piece, endless, lives
 from wandb_runs import Kept, wait_until
 
 from workbench.config import UserError
-from workbench.stages import base, processes
-from workbench.stages.base import Runtime, Stage, read_provenance
+from workbench.stages import cache, processes
+from workbench.stages.base import Stage
 from workbench.stages.processes import ensure_in_processes, ensure_quickest, quickest_number
+from workbench.stages.provenance import read_provenance
+from workbench.stages.runtime import Runtime
 
 FIRST = Piece(number=1)
 LEFT, RIGHT = (Piece(number=number, above=(FIRST,), action="meet") for number in (2, 3))
@@ -104,11 +106,11 @@ def test_what_another_command_works_on_is_left_to_it_while_there_is_other_work(r
 
 
 def test_what_is_damaged_is_made_again_when_asked(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "_checked", set())
+    monkeypatch.setattr(cache, "_checked", set())
     ensure([LAST], runtime)
     config = LAST.folder(runtime) / "config.json"
     config.write_text("{}")
-    monkeypatch.setattr(base, "_checked", set())
+    monkeypatch.setattr(cache, "_checked", set())
     with pytest.raises(UserError, match="damaged"):
         ensure([LAST], runtime)
     ensure([LAST], Runtime(runtime.root, rerun=True))

@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from linear_stubs import levels as default_levels
 from pydantic import TypeAdapter
-from stubs import levels as default_levels
 from torch import Tensor
 
 from workbench import randomness

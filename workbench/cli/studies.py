@@ -62,9 +62,9 @@ def study(
         for study_name, question in found.items():
             typer.echo(f"{study_name:<{width}}{question}")
         return
+    from workbench.cli.session import open_runtime
     from workbench.reporting.publish import publish
     from workbench.running import run_study
-    from workbench.runtime import open_runtime
     from workbench.study import load_study
 
     overrides = read_overrides(context)
@@ -94,9 +94,9 @@ def run(
     ] = False,
 ) -> None:
     """Run one cell of a study: its base cell with your overrides; those of `wandb agent` win over yours."""
+    from workbench.cli.session import open_runtime
     from workbench.families import refuse_unnamed
     from workbench.reporting.publish import print_cell
-    from workbench.runtime import open_runtime
     from workbench.study import base_cell
     from workbench.sweeps import rungs as parts_of
     from workbench.tracking.agent import agent_run
@@ -125,8 +125,8 @@ def report(
     reference: UseReference = True,
 ) -> None:
     """Draw a study's page again from cached results, or from the reference results that ship; computes nothing."""
+    from workbench.cli.session import open_runtime
     from workbench.config import UserError
-    from workbench.runtime import open_runtime
 
     overrides = read_overrides(context)
     if all_studies == (name is not None) or (all_studies and overrides):
@@ -154,9 +154,9 @@ def ship(
     ] = None,
 ) -> None:
     """Write a study's results as reference results: small files to commit, from which its page can be drawn."""
+    from workbench.cli.session import open_runtime
     from workbench.reference import reference_root
     from workbench.running import ship as write
-    from workbench.runtime import open_runtime
 
     folder = (output or reference_root()) / folder_name(name) / preset
     with open_runtime(runs, "cpu", 1, False, group=None) as runtime:
@@ -173,8 +173,8 @@ def compare(
     _allow: Allow = None,
 ) -> None:
     """Compare cells computed here with the reference results, image by image: does this machine find the same?"""
+    from workbench.cli.session import open_runtime
     from workbench.reporting.publish import print_comparison
-    from workbench.runtime import open_runtime
 
     with open_runtime(runs, "cpu", 1, False, group=None, writes=False) as runtime:
         print_comparison(name, preset, runtime)
@@ -189,8 +189,8 @@ def show(
     _allow: Allow = None,
 ) -> None:
     """List a study's cells: what is cached, and an estimate of what is left."""
+    from workbench.cli.session import open_runtime
     from workbench.reporting.overview import print_overview
-    from workbench.runtime import open_runtime
 
     with open_runtime(runs, "cpu", 1, False, group=None, writes=False) as runtime:
         print_overview(name, preset, read_overrides(context), runtime)

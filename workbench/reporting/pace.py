@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.config import UserError
-from workbench.stages.base import PROVENANCE, Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.provenance import PROVENANCE
+from workbench.stages.runtime import Runtime
 
 LONG = 30.0
 """Seconds at the nominal rate from which a run tells of longer ones: in less, starting up takes most of the time."""

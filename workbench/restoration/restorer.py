@@ -136,6 +136,7 @@ class Restorer:
             truth=truth,
         )
         if self.solver.diffuses:
+            # no more than it declares to need: a rule that peeks at the truth fails instead of cheating
             start = self.start(evidence.only(self.start.needs), chain, noise.to(estimate.z_hat))
         else:
             start = all_from(estimate.z_hat, len(chain))

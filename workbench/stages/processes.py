@@ -15,8 +15,10 @@ from typing import Any
 from workbench import families
 from workbench.config import UserError
 from workbench.progress import Relay, Update, relayed
-from workbench.stages.base import POLL, Runtime, Stage, ensure_all
+from workbench.stages.base import Stage, ensure_all
+from workbench.stages.cache import POLL
 from workbench.stages.plan import Plan, elsewhere, without_interrupt
+from workbench.stages.runtime import Runtime
 from workbench.tracking.record import Record
 
 MAX_JOBS = 1024
