@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.degradations import Degradation
-from workbench.study import Axes
+from workbench.experiments.study import Axes
 
 SMOKE: Mapping[str, Any] = {
     "num_images": 4,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from markupsafe import Markup
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate, first_crossing, mean_interval, mean_intervals
 from workbench.reporting import QUANTITIES, html_table
 

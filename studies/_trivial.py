@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from workbench.metrics import Estimate, gain_over_trivial, spearman, spearman_across, spearman_within
 from workbench.reporting import html_table, listed, paragraph
-from workbench.stages.trivial import LOG_VARIANCE, RESIDUAL
+from workbench.stages.measure.trivial import LOG_VARIANCE, RESIDUAL
 
 if TYPE_CHECKING:
     from pandas import DataFrame

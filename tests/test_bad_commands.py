@@ -195,7 +195,7 @@ def test_an_exit_from_elsewhere_is_no_success(code: str, cli: CommandLine, monke
     def leave(*_: object, **__: object) -> None:
         sys.exit(eval(code))
 
-    monkeypatch.setattr("workbench.study.load_study", leave)
+    monkeypatch.setattr("workbench.experiments.study.load_study", leave)
     told = cli.refuses("run", "robustness")
     shown = " ".join(str(eval(code)).split())
     assert told == f"a library, or code of yours, ended the command before it was done (SystemExit: {shown})"
@@ -205,7 +205,7 @@ def test_ctrl_c_in_code_of_a_user_is_ctrl_c(cli: CommandLine, monkeypatch: pytes
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("workbench.study.load_study", interrupt)
+    monkeypatch.setattr("workbench.experiments.study.load_study", interrupt)
     said = cli("run", "robustness")
     assert (said.code, said.err) == (130, "stopped; the same command goes on from here\n")
 

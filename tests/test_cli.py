@@ -14,11 +14,11 @@ from command_line import CommandLine, Trained, tiny_flags
 from PIL import Image
 from study_process import assert_nothing_is_left_over, assert_same_results, records, results
 
-from workbench import zoo
-from workbench.config import parse_overrides
-from workbench.progress import Silent
-from workbench.stages.evaluate import Evaluate
+from workbench.core.config import parse_overrides
+from workbench.core.progress import Silent
+from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
+from workbench.weights import zoo
 
 ROOT = Path(__file__).parents[1]
 ONE_CELL = ("--degradation.kind=gaussian_blur", "--severity_encoder.degradation.kind=gaussian_blur")
@@ -68,8 +68,8 @@ def test_help(arguments: tuple[str, ...], cli: CommandLine) -> None:
 
 @pytest.mark.parametrize("arguments", [("study",), ("study", "--list")])
 def test_list_names_every_study_with_its_question(arguments: tuple[str, ...], cli: CommandLine) -> None:
-    from workbench.catalogue import study_names
-    from workbench.study import load_study
+    from workbench.experiments.catalogue import study_names
+    from workbench.experiments.study import load_study
 
     lines = cli(*arguments).out.splitlines()
     assert [line.split()[0] for line in lines] == study_names()
@@ -82,7 +82,7 @@ def test_list_names_every_study_with_its_question(arguments: tuple[str, ...], cl
     [("3", 3), ("0.5", 0.5), ("null", None), ("true", True), ("[16,32]", [16, 32]), ("psld", "psld"), ("", "")],
 )
 def test_overrides_are_json_or_text(text: str, value: object) -> None:
-    from workbench.config import parse_overrides
+    from workbench.core.config import parse_overrides
 
     assert parse_overrides([f"--a.b={text}"]) == {"a.b": value}
 
@@ -390,8 +390,8 @@ def test_damaged_zoo_is_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from workbench.config import parse_overrides
-    from workbench.stages.evaluate import Evaluate
+    from workbench.core.config import parse_overrides
+    from workbench.stages.measure.evaluate import Evaluate
 
     flags = [*trained.flags, "--autoencoder.source=auto", "--prior.source=auto"]
     cell = Evaluate().replace(parse_overrides(flags))
@@ -603,7 +603,7 @@ def test_stopping_is_no_traceback(cli: CommandLine, monkeypatch: pytest.MonkeyPa
     def stop(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("workbench.config.parse_overrides", stop)
+    monkeypatch.setattr("workbench.core.config.parse_overrides", stop)
     said = cli("run", "robustness")
     assert said.code == 130
     assert "Traceback" not in said.err

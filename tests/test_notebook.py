@@ -12,21 +12,21 @@ import torch
 from command_line import Trained
 from small_study import tiny_cell
 
-from workbench import running
-from workbench import study as study_module
-from workbench.config import UserError, parse_overrides
+from workbench.core.config import UserError, parse_overrides
 from workbench.degradations import GaussianBlur, GivenPhysics
+from workbench.experiments import run as running
+from workbench.experiments import study as study_module
+from workbench.experiments.results import StudyResults
+from workbench.experiments.study import Preset, Study
 from workbench.notebook import OpenStudy, load_restorer, open_study
 from workbench.reporting import Section, paragraph
 from workbench.restoration import Restored
-from workbench.results import StudyResults
 from workbench.severity.untrained import Untrained
 from workbench.solvers import LDPS, NoGuidance
-from workbench.stages.evaluate import Evaluate
+from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.provenance import PROVENANCE
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
-from workbench.study import Preset, Study
 
 
 def counted(results: StudyResults, times: int = 1) -> Section:

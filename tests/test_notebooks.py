@@ -12,7 +12,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
 from workbench import notebook
-from workbench.running import run_study
+from workbench.experiments.run import run_study
 from workbench.stages.runtime import Runtime
 
 FOLDER = Path(__file__).parents[1] / "notebooks"

@@ -84,9 +84,9 @@ def test_a_changed_source_is_another_cell(outside: Outside) -> None:
     ],
 )
 def test_what_is_no_study_is_refused_in_a_line(name: str, source: str | None, message: str, tmp_path: Path) -> None:
-    from workbench.catalogue import address
-    from workbench.config import UserError
-    from workbench.study import load_study
+    from workbench.core.config import UserError
+    from workbench.experiments.catalogue import address
+    from workbench.experiments.study import load_study
 
     if source is not None:
         (tmp_path / name).write_text(source)

@@ -14,10 +14,10 @@ from studies.robustness.results import OWN, TRUE, UNSEEN, Grid, Remedy, Robustne
 from studies.robustness.results import read as read_robustness
 from studies.solvers.results import MARGINS, Claim, Solvers, read
 from studies.tuning import results as tuning
+from workbench.experiments.results import StudyResults
 from workbench.metrics import mean_interval, statistics
 from workbench.notebook import open_study
 from workbench.reporting import number, percent, ranged, readable, spoken
-from workbench.results import StudyResults
 
 README = "".join((Path(__file__).parents[1] / name).read_text() for name in ("README.md", "studies/README.md"))
 SAID = " ".join(README.replace("\N{MINUS SIGN}", "-").split())

@@ -16,13 +16,13 @@ WORK = """
     import os, sys
     from pathlib import Path
     from typing import ClassVar
-    from workbench.files import disk_refusal, locked, write_whole
+    from workbench.core.files import disk_refusal, locked, write_whole
     from workbench.stages import base
-    from workbench.config import UserError
+    from workbench.core.config import UserError
     from workbench.stages.base import Stage
     from workbench.stages.runtime import Runtime
     from workbench.tracking.record import Record, Records
-    from workbench.tuning.journal import Backend
+    from workbench.experiments.tune.journal import Backend
 
     user, group, mask = map(int, sys.argv[3:6])
     os.setgroups([])

@@ -13,9 +13,9 @@ INTERRUPTED = 130
 def main() -> None:
     """The command line."""
     from workbench.cli import UsageError, app
-    from workbench.config import TERMINATED, UserError
-    from workbench.files import disk_refusal
-    from workbench.progress import one_line
+    from workbench.core.config import TERMINATED, UserError
+    from workbench.core.files import disk_refusal
+    from workbench.core.progress import one_line
 
     def refuse(message: str) -> NoReturn:
         print(f"error: {one_line(message)}", file=sys.stderr)
@@ -58,7 +58,7 @@ def main() -> None:
 
 def _terminate(*_: Any) -> None:
     """SIGTERM stops as Ctrl-C does: what is open is closed, and the user is told how to go on."""
-    from workbench.config import TERMINATED
+    from workbench.core.config import TERMINATED
 
     sys.exit(TERMINATED)
 

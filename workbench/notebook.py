@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.config import UserError
-from workbench.encoder_choice import EncoderChoice
-from workbench.places import runs_root
-from workbench.progress import Bars
-from workbench.results import StudyResults
+from workbench.core.config import UserError
+from workbench.core.encoder_choice import EncoderChoice
+from workbench.core.places import runs_root
+from workbench.core.progress import Bars
+from workbench.experiments.results import StudyResults
+from workbench.experiments.study import DEFAULT_PRESET, Study, load_study
 from workbench.stages.runtime import Runtime, choose_device
-from workbench.study import DEFAULT_PRESET, Study, load_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ class OpenStudy:
         Raises:
             UserError: if some are in neither; the message says which command computes them.
         """
-        from workbench.running import cached_results
+        from workbench.experiments.run import cached_results
 
         return cached_results(self.name, preset, overrides or {}, _runtime(runs))[1]
 
@@ -175,8 +175,8 @@ def load_restorer(
         UserError: for an unknown operator, encoder, field or device, and where what should ship does not.
     """
     from workbench.degradations import GivenPhysics
-    from workbench.restoring import restoring_cell
-    from workbench.stages.evaluate import Evaluate
+    from workbench.experiments.restore import restoring_cell
+    from workbench.stages.measure.evaluate import Evaluate
 
     if encoder not in list(EncoderChoice):
         raise UserError(f"unknown encoder {encoder!r}; there are: {', '.join(EncoderChoice)}")

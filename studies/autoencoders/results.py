@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from studies._rows import ABSENT, difference, over_images, put
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate, mean_interval, spearman
 from workbench.metrics.calibration import Calibration, from_plain
 from workbench.metrics.ranks import interval_of_counts, rank_correlations
@@ -21,7 +21,7 @@ from workbench.metrics.ranks import interval_of_counts, rank_correlations
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 AUTOENCODER, DEGRADATION, START = AXES = ("autoencoder", "degradation", "start")
 MATCHED, ORACLE, FULL = "snr_match", "oracle_variance", "full"

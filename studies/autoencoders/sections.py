@@ -33,7 +33,7 @@ from workbench.reporting import (
     svg,
 )
 from workbench.reporting.calibration import reliability_figure
-from workbench.stages.measure_cost import DECODING, ENCODING, STEP
+from workbench.stages.measure.measure_cost import DECODING, ENCODING, STEP
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

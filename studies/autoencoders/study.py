@@ -28,18 +28,18 @@ from studies.autoencoders import sections
 from studies.autoencoders.results import COST, ELSEWHERE, FULL, ITSELF, MATCHED, ORACLE, read
 from workbench.autoencoders import PCA, AutoencoderRecipe, Pretrained, Tiny
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.experiments.results import Cell
+from workbench.experiments.study import Axes, Preset, Study
 from workbench.metrics import calibration
-from workbench.results import Cell
 from workbench.severity.calibration.recalibration import Factor
 from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import SNRMatch
 from workbench.stages.base import Stage
-from workbench.stages.evaluate_tuned import EvaluateTuned
-from workbench.stages.measure_autoencoder import LATENTS, LATENTS_FILE, SIZES, MeasureAutoencoder
-from workbench.stages.measure_calibration import MeasureCalibration
-from workbench.stages.measure_cost import MeasureCost
+from workbench.stages.measure.evaluate_tuned import EvaluateTuned
+from workbench.stages.measure.measure_autoencoder import LATENTS, LATENTS_FILE, SIZES, MeasureAutoencoder
+from workbench.stages.measure.measure_calibration import MeasureCalibration
+from workbench.stages.measure.measure_cost import MeasureCost
 from workbench.stages.rows import ROWS
-from workbench.study import Axes, Preset, Study
 
 FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
 DESK = tuple(recipe for recipe in AUTOENCODERS if recipe.kind in ("tiny", "kl", "vq", "pca"))

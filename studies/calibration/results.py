@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies._rows import ABSENT
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import (
     Estimate,
     mean_interval,
@@ -24,12 +24,12 @@ from workbench.metrics import (
 from workbench.metrics.calibration import ALL, Calibration, bins_for, ence_of, from_plain
 from workbench.reporting import readable
 from workbench.severity.calibration.conformal import promised_range
-from workbench.stages.measure_calibration import bin_name, bound_column, variance_column
+from workbench.stages.measure.measure_calibration import bin_name, bound_column, variance_column
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 AXES = ("autoencoder", "encoder", "degradation")
 """The axes that the report knows."""

@@ -29,7 +29,7 @@ from studies.calibration.results import (
     CalibrationResults,
     Level,
 )
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate, mean_interval
 from workbench.metrics.calibration import ALL, Calibration, holding_channel
 from workbench.reporting import MainFigure, Section, Words, heat_map, number, position_maps, readable, side_by_side, svg

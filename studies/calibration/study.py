@@ -38,16 +38,16 @@ from studies.calibration.results import (
 from studies.robustness.study import FAMILIES, TRAINED_ON
 from workbench.autoencoders import AutoencoderRecipe, Tiny
 from workbench.degradations import Degradation, Haze
+from workbench.experiments.results import Cell
+from workbench.experiments.study import Axes, Preset, Study
 from workbench.metrics import calibration
-from workbench.results import Cell
 from workbench.severity.calibration.recalibration import Factor, Isotonic, Temperature
 from workbench.severity.start import OracleGaussian, OracleVariance, SNRMatch
 from workbench.solvers import LDPS
 from workbench.stages.base import Stage
-from workbench.stages.evaluate import Evaluate
-from workbench.stages.measure_calibration import MeasureCalibration
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.measure_calibration import MeasureCalibration
 from workbench.stages.rows import ROWS
-from workbench.study import Axes, Preset, Study
 
 TINY = Tiny()
 STARTS = {

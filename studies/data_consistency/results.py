@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from studies._rows import cells_by, log_crossing, paired
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 NO_GUIDANCE, UNGUIDED = "no_guidance", 0.0
 """The chain without guidance: its label, and the scale under which it stands."""

@@ -18,10 +18,10 @@ from studies.data_consistency import sections
 from studies.data_consistency.results import read
 from studies.robustness.study import FAMILIES
 from workbench.degradations import Degradation
+from workbench.experiments.study import Axes, Preset, Study
 from workbench.severity.start import SNRMatch
 from workbench.solvers import NoGuidance
-from workbench.stages.evaluate import Evaluate
-from workbench.study import Axes, Preset, Study
+from workbench.stages.measure.evaluate import Evaluate
 
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 

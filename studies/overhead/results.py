@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate, ratio_of_means
-from workbench.stages.measure_cost import DECODING, ENCODING, STEP
+from workbench.stages.measure.measure_cost import DECODING, ENCODING, STEP
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 AUTOENCODER, SIZE, BATCH = "autoencoder", "image_size", "batch_size"
 SETTING = (AUTOENCODER, "image size", "batch")

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from studies.overhead.results import Overhead
 from workbench.metrics import Estimate
 from workbench.reporting import MainFigure, Section, Words, heat_map, html_table, readable, side_by_side, svg
-from workbench.stages.measure_cost import ENCODING, OPERATIONS, START, STEP
+from workbench.stages.measure.measure_cost import ENCODING, OPERATIONS, START, STEP
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

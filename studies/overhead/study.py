@@ -19,12 +19,12 @@ from typing import Any
 from studies.overhead import sections
 from studies.overhead.results import AUTOENCODER, BATCH, SIZE, read
 from workbench.autoencoders import KL, VQ, Tiny
-from workbench.results import Cell
+from workbench.experiments.results import Cell
+from workbench.experiments.study import Preset, Study
 from workbench.stages.base import Stage
-from workbench.stages.evaluate import Evaluate
-from workbench.stages.measure_cost import MeasureCost
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.measure_cost import MeasureCost
 from workbench.stages.rows import ROWS
-from workbench.study import Preset, Study
 
 DEFAULT = "restoration"
 """Under which name the evidence holds the default setting's restorations."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies._rows import intervals, lost, over_images
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import (
     Estimate,
     MantelResult,
@@ -27,7 +27,7 @@ from workbench.metrics import (
     sampling_distance,
     spectral_matrix,
 )
-from workbench.stages.latent_statistics import NUM_BINS, read_statistics
+from workbench.stages.measure.latent_statistics import NUM_BINS, read_statistics
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

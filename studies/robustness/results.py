@@ -17,7 +17,7 @@ from studies._equal_cost import LABELS as CONTROLS
 from studies._equal_cost import Comparison
 from studies._rows import ABSENT, has_column, intervals, lost, over_images
 from studies.robustness.likeness import EVIDENCE, Likeness, Pair, likeness_of
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import QUANTITIES, readable
 from workbench.severity.start import CONTROL_NAMES
@@ -25,7 +25,7 @@ from workbench.severity.start import CONTROL_NAMES
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 
 ENCODER, DEGRADATION, VARIANCE, SEED = "encoder", "degradation", "variance", "seed"

@@ -31,14 +31,14 @@ from workbench.degradations import (
     RandomInpainting,
     SuperResolution,
 )
-from workbench.results import Cell
+from workbench.experiments.results import Cell
+from workbench.experiments.study import Axes, Preset, Study
 from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import OracleVariance, SNRMatch
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.base import Stage
-from workbench.stages.evaluate import Evaluate
-from workbench.stages.latent_statistics import LatentStatistics
-from workbench.study import Axes, Preset, Study
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.latent_statistics import LatentStatistics
 
 FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG())
 FOUR = FAMILIES[:4]

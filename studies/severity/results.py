@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from studies._rows import has_column
 from studies._trivial import TRIVIAL, trivial_gain, trivial_of
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import (
     Estimate,
     mean_interval,
@@ -28,7 +28,7 @@ from workbench.reporting import readable
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 TRAINED_ON, TRAINED_NOISE = "severity_encoder.degradation.kind", "severity_encoder.degradation.noise_std"
 MEMBER, LEVEL, NOISE = "degradation.member.kind", "degradation.severity", "degradation.noise_std"

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from studies.severity import sections
 from studies.severity.results import COLUMNS, LEVEL, MEMBER, NOISE, TRAINED_NOISE, TRAINED_ON, read
 from workbench.degradations import AtSeverity, Mixture
+from workbench.experiments.study import Axes, Preset, Study
 from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import SNRMatch
 from workbench.solvers import DecodeOnly
-from workbench.stages.evaluate import Evaluate
-from workbench.study import Axes, Preset, Study
+from workbench.stages.measure.evaluate import Evaluate
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 NOISES = (0.0, 0.02, 0.05, 0.1)

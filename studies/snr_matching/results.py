@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from studies._rows import ABSENT, cells_by, paired
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate, first_crossing
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 Start = tuple[str, float]
 """What is swept (a channel of SNR matching, another rule), and the value: an offset in dB, a c, a timestep."""

@@ -17,9 +17,9 @@ from studies._cells import SMOKE, matched
 from studies.snr_matching import sections
 from studies.snr_matching.results import read
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.experiments.study import Axes, Preset, Study
 from workbench.severity.start import SNRMatch
-from workbench.stages.evaluate import Evaluate
-from workbench.study import Axes, Preset, Study
+from workbench.stages.measure.evaluate import Evaluate
 
 FAMILIES = {GaussianBlur(): 4.0, RandomInpainting(): 2.0, MotionBlurCRF(): 4.0}
 """LDPS's guidance scale for each: of 1, 2, 4 and 8 the best for the match on the first 64 validation images."""

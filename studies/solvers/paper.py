@@ -26,10 +26,10 @@ from workbench.autoencoders import VQ
 from workbench.data import ImageFolder
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.diffusion import UNetRecipe
+from workbench.experiments.study import Axes, Preset
 from workbench.severity.loss import SeverityLoss
 from workbench.severity.start import Official, SNRMatch
 from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, ReSample, Solver
-from workbench.study import Axes, Preset
 
 FACES, MODEL = "data/ffhq", "data/ldm-celebahq-256"
 """Where images and model are looked for; --data.path, --autoencoder.source and --prior.source name other places."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from studies._equal_cost import Comparison
 from studies._rows import cells_by, has_column, intervals, log_crossing, lost, paired
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate, ratio_of_means
 from workbench.reporting import QUANTITIES, readable
 from workbench.severity.start import CONTROL_NAMES
@@ -16,7 +16,7 @@ from workbench.severity.start import CONTROL_NAMES
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 AXES = ("solver", "degradation", "start", "timestep", "num_steps", "eta")
 CONTROL = "control"

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from studies import _equal_cost
 from studies._rows import has_column, mean_over, means, means_table, table
 from studies.solvers.results import FEW, FEWER_NFE, LESS_TIME, LONG, MARGINS, STARTS, TOLERANCE, Run, Solvers
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.reporting import (
     QUANTITIES,
     Line,

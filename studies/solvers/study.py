@@ -21,10 +21,10 @@ from studies._cells import matched
 from studies.solvers import paper, sections
 from studies.solvers.results import read
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.experiments.study import Axes, Preset, Study
 from workbench.severity.start import CONTROL_NAMES, SNRMatch
 from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, LDPSFew, ReSample, Solver
-from workbench.stages.evaluate_tuned import EvaluateTuned
-from workbench.study import Axes, Preset, Study
+from workbench.stages.measure.evaluate_tuned import EvaluateTuned
 
 FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
 SOLVERS = (LDPS(), GMLDPS(), PSLD(), ReSample())

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from workbench.experiments.tune.found import Found, Tuning, read_tuning
+from workbench.experiments.tune.transfer import Transfer
 from workbench.metrics import Estimate
 from workbench.reporting import QUANTITIES, Quantity
-from workbench.tuning.found import Found, Tuning, read_tuning
-from workbench.tuning.transfer import Transfer
 
 if TYPE_CHECKING:
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 ENOUGH = {"psnr": 0.05, "lpips": 0.002}
 """The search is as good as over when what it has found is this near to what it will find."""

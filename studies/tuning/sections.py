@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from studies._tables import table
 from studies.tuning.results import Searched, TuningResults
+from workbench.experiments.tune.front import Point
 from workbench.metrics import Estimate
 from workbench.reporting import (
     QUANTITIES,
@@ -23,7 +24,6 @@ from workbench.reporting import (
     side_by_side,
     svg,
 )
-from workbench.tuning.front import Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

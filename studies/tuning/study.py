@@ -15,9 +15,9 @@ from studies._cells import SMOKE, matched
 from studies.tuning import sections
 from studies.tuning.results import read
 from workbench.degradations import GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.experiments.study import Preset, Study
 from workbench.solvers import GMLDPS, PSLD
-from workbench.stages.evaluate import Evaluate
-from workbench.study import Preset, Study
+from workbench.stages.measure.evaluate import Evaluate
 
 FIRST, *OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())
 OTHER_SOLVERS = [(GMLDPS(), (FIRST, *OTHERS)), (PSLD(), (FIRST, OTHERS[0]))]

@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from workbench import randomness, zoo
 from workbench.autoencoders import DescentRecipe, Tiny
+from workbench.core import randomness
+from workbench.core.digests import write_digests
 from workbench.degradations import Mixture
-from workbench.digests import write_digests
 from workbench.metrics import mean_interval, psnr, spearman, ssim_columns
 from workbench.reporting import QUANTITIES
 from workbench.severity.estimate import error_variance
 from workbench.severity.recipe import SeverityRecipe
-from workbench.stages.estimates import degrade
+from workbench.stages.measure.estimates import degrade
 from workbench.stages.provenance import read_provenance
 from workbench.stages.runtime import Runtime
-from workbench.stages.train_prior import TrainPrior
-from workbench.stages.train_severity import SHIPPED, WEIGHTS, TrainSeverity
+from workbench.stages.train.train_prior import TrainPrior
+from workbench.stages.train.train_severity import SHIPPED, WEIGHTS, TrainSeverity
+from workbench.weights import zoo
 
 if TYPE_CHECKING:
     from workbench.autoencoders import Autoencoder, AutoencoderRecipe
+    from workbench.core.tensors import Images
     from workbench.diffusion import Prior
-    from workbench.results import Cell
-    from workbench.tensors import Images
+    from workbench.experiments.results import Cell
 
 NUM_TEST_IMAGES = 1000
 NUM_ENCODER_IMAGES = 100_000

@@ -12,8 +12,8 @@ from studies.zoo.card import export
 from workbench.autoencoders import ArchitectureRecipe, Tiny
 from workbench.data import FashionMNIST
 from workbench.diffusion import UNetRecipe
-from workbench.stages.train_prior import TrainPrior
-from workbench.study import Axes, Preset, Study
+from workbench.experiments.study import Axes, Preset, Study
+from workbench.stages.train.train_prior import TrainPrior
 
 
 def pair(recipe: ArchitectureRecipe) -> Axes:

@@ -8,10 +8,10 @@ import torch
 from small_autoencoders import RECIPES
 from torch import Tensor, nn
 
-from workbench import randomness
 from workbench.autoencoders import KL, VQ, Autoencoder, AutoencoderRecipe, DescentRecipe, Tiny
-from workbench.config import UserError
-from workbench.stages.train_autoencoder import normalise
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.stages.train.train_autoencoder import normalise
 
 SIZE = 16
 IDENTITIES = ["4d2edf61d52b", "844cbfa38936", "67575f7ea07b"]

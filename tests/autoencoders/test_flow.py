@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workbench import randomness
 from workbench.autoencoders import Flow
 from workbench.autoencoders.flow import GREY_LEVEL, FlowAutoencoder
+from workbench.core import randomness
 from workbench.degradations import GaussianBlur
 
 levels = pytest.mark.parametrize("num_levels", [1, 2, 3])

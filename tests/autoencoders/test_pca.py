@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from workbench import randomness
 from workbench.autoencoders import PCA
 from workbench.autoencoders.pca import PCAAutoencoder
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
 
 PATCH = 4
 

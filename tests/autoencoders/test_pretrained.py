@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from workbench import randomness
 from workbench.autoencoders import KL, VQ, Autoencoder, AutoencoderRecipe, Pretrained, Tiny
 from workbench.autoencoders import pretrained as module
 from workbench.autoencoders.pretrained import GreyAutoencoder
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
 
 SIZE = 16
 RECIPES = (

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench import randomness
 from workbench.autoencoders import VQGAN
 from workbench.autoencoders.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from workbench.autoencoders.vqgan import VQGANAutoencoder
+from workbench.core import randomness
 
 SIZE = 16
 

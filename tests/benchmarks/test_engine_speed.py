@@ -8,9 +8,9 @@ import os
 import pytest
 import torch
 
-from workbench.bench import Bench
-from workbench.restoring import UNIVERSAL
-from workbench.stages.evaluate import Evaluate
+from workbench.experiments.bench import Bench
+from workbench.experiments.restore import UNIVERSAL
+from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
 
 NUM_IMAGES = 256

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import Npy
 from workbench.data.arrays import read_archive
 from workbench.data.reading import read_pictures

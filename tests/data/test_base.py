@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.config import Config, UserError, members
+from workbench.core.config import Config, UserError, members
+from workbench.core.measurement import Measurement
 from workbench.data import ImageFolder, ImageSource, Npy, Source
 from workbench.data.base import MIN_IMAGES
-from workbench.measurement import Measurement
 
 SPLITS = ("train", "val", "test")
 

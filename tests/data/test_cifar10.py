@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import CIFAR10
 
 

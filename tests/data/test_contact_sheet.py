@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import Npy
 from workbench.data.contact_sheet import contact_sheet
 

@@ -9,7 +9,7 @@ import tifffile
 from data.made_files import compressed_tiff16, png16
 from PIL import Image
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data.reading import read_pictures
 
 RNG = np.random.default_rng(0)

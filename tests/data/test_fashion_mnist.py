@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import FashionMNIST, fashion_mnist
 
 

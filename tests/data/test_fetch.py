@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import FashionMNIST, obtaining
 from workbench.data.fetch import fetch
 

@@ -8,7 +8,7 @@ import tifffile
 from data.made_files import compressed_tiff16, png16
 from PIL import Image, ImageCms, ImageOps
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import ImageFolder
 from workbench.data.image_file import FIRST, NO_PROFILE, ON_WHITE, REDUCED, UNTURNED, read_image
 from workbench.data.preparation import prepare

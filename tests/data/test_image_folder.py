@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import ImageFolder, base
 
 SPLITS = ("train", "val", "test")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import Npy
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import ImageFolder
 from workbench.data.picture import NEARLY_BLACK, Picture, on_unit_scale, white_of
 from workbench.data.reading import PICTURES, list_pictures, natural_order, read_pictures, same_white, say

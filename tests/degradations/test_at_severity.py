@@ -4,7 +4,7 @@ import pytest
 import torch
 from every_degradation import EVERY
 
-from workbench.config import Config, UserError
+from workbench.core.config import Config, UserError
 from workbench.degradations import (
     AnyDegradation,
     AtSeverity,

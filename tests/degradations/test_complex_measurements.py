@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench import randomness
+from workbench.core import randomness
+from workbench.core.measurement import Measurement, as_real
 from workbench.degradations import DeepinvPhysics, GivenPhysics
-from workbench.measurement import Measurement, as_real
 from workbench.severity.variance.residual import residual_variance
 from workbench.solvers.base import norms
-from workbench.stages.trivial import residual_rms
+from workbench.stages.measure.trivial import residual_rms
 
 SHAPE = (2, 12, 16)
 NUM = 6

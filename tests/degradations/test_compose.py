@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.config import Config, UserError
+from workbench.core.config import Config, UserError
+from workbench.core.measurement import Measurement
 from workbench.degradations import (
     JPEG,
     AnyDegradation,
@@ -21,7 +22,6 @@ from workbench.degradations import (
     RandomInpainting,
     SuperResolution,
 )
-from workbench.measurement import Measurement
 
 NUM_IMAGES = 12
 

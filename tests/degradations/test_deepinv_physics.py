@@ -16,11 +16,11 @@ from deepinv.physics import Inpainting
 from given_y import given
 from torch import Tensor
 
-from workbench.config import Config, UserError, parse_overrides
+from workbench.core.config import Config, UserError, parse_overrides
 from workbench.degradations import AnyDegradation, DeepinvPhysics, GaussianBlur, GivenPhysics, RandomInpainting
 from workbench.notebook import load_restorer
 from workbench.restoration import Restored
-from workbench.stages.evaluate import Evaluate
+from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 

@@ -7,9 +7,9 @@ import torch
 from every_degradation import EVERY
 from torch import Tensor
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
 from workbench.degradations import AtSeverity, Degradation
-from workbench.measurement import Measurement
 
 LINEAR = [degradation for degradation in EVERY if degradation.linear]
 SEED = 3

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.degradations import GaussianNoise
 
 

@@ -14,7 +14,8 @@ from given_y import given
 from PIL import Image
 from torch import Tensor
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
 from workbench.degradations import (
     JPEG,
     AtSeverity,
@@ -30,7 +31,6 @@ from workbench.degradations import (
     SuperResolution,
 )
 from workbench.degradations.given import ImagesError
-from workbench.measurement import Measurement
 
 NUM_IMAGES, SHAPE = 12, (1, 16, 20)
 SEVERITY, IDS = torch.linspace(0, 1, NUM_IMAGES), 7 * torch.arange(NUM_IMAGES) + 1

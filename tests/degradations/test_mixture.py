@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.config import Config, UserError
+from workbench.core.config import Config, UserError
+from workbench.core.measurement import Measurement
 from workbench.degradations import AnyDegradation, GaussianBlur, GaussianNoise, Mixture, RandomInpainting
-from workbench.measurement import Measurement
 
 
 class Holder(Config):

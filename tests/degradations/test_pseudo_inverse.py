@@ -4,7 +4,7 @@ import pytest
 import torch
 from every_degradation import EVERY
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.degradations import JPEG, Degradation, GaussianNoise, SuperResolution, pseudo_inverse
 from workbench.degradations.base import Params
 from workbench.degradations.pseudo_inverse import IMAGE_STD

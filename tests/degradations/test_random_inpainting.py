@@ -7,7 +7,7 @@ import pytest
 import torch
 from given_y import given
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.degradations import RandomInpainting
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
 from workbench.diffusion import DDIM, NoiseLevels
 from workbench.diffusion.noise_levels import DynamicShift, EDMLevels, FlowLevels, Shift
 from workbench.diffusion.prediction import estimates

@@ -4,7 +4,7 @@ import pytest
 import torch
 from linear_stubs import levels
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.diffusion import Chain, DDPMLevels, UNetRecipe
 from workbench.diffusion.noise_levels import snr
 

@@ -10,8 +10,8 @@ import torch
 from linear_stubs import CHANNELS, Config
 from torch import Tensor, nn
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
 from workbench.diffusion import UNetPrior, UNetRecipe, diffuse, load_prior
 
 PREDICTIONS = ["epsilon", "sample", "v_prediction"]

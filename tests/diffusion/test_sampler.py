@@ -12,7 +12,7 @@ import torch
 from linear_stubs import images, levels
 from torch import Tensor
 
-from workbench import randomness
+from workbench.core import randomness
 from workbench.diffusion import DDIM, DDPM, Sampler, diffuse
 from workbench.diffusion.sampler import noise_for
 

@@ -9,12 +9,12 @@ import diffusers
 import pytest
 import torch
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.diffusion import DDPMLevels, UNetRecipe, load_prior
 from workbench.diffusion.latent_std import LatentStd
 from workbench.diffusion.noise_levels import DynamicShift, EDMLevels, FlowLevels, Shift
 from workbench.diffusion.scheduler_folder import EDM, KNOWN, read_scheduler
-from workbench.zoo import zoo_root
+from workbench.weights.zoo import zoo_root
 
 SCHEDULES: dict[str, dict[str, Any]] = {
     "linear": {},

@@ -3,13 +3,13 @@
 from typing import Any
 
 from workbench.autoencoders import AnyAutoencoder
-from workbench.config import kind_of, members
+from workbench.core.config import kind_of, members
 from workbench.docs.settings import Family, families, undescribed
 from workbench.severity.start import AnyStart
 from workbench.solvers import AnySolver
-from workbench.stages.evaluate import Evaluate
-from workbench.stages.measure_calibration import MeasureCalibration
-from workbench.stages.measure_cost import MeasureCost
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.measure_calibration import MeasureCalibration
+from workbench.stages.measure.measure_cost import MeasureCost
 
 FOUND = families(Evaluate, MeasureCalibration, MeasureCost)
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.study import load_study, study_names
+from workbench.experiments.study import load_study, study_names
 
 FILE = Path(__file__).with_name("identities.json.gz")
 REFERENCES = Path(__file__).parents[2] / "data" / "reference"

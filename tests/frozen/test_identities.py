@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from frozen import identities
 
-from workbench.study import load_study
+from workbench.experiments.study import load_study
 
 FROZEN = identities.read()
 SHOWN, EVERY = 3, 6

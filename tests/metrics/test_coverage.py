@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import violation_rate, violation_rates
 
 

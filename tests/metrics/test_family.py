@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench import randomness
+from workbench.core import randomness
 from workbench.degradations import RandomInpainting
 from workbench.metrics import Absent, AnyMetric, Comparison, Metric, Residual, psnr, ssim
 from workbench.metrics.perceptual import LPIPSMetric

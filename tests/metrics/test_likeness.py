@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import (
     Moments,
     frechet_distance,

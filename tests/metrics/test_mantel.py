@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import kstest, pearsonr, spearmanr
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import mantel_test
 
 

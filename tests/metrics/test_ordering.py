@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, spearmanr
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import (
     Estimate,
     gain_over_trivial,

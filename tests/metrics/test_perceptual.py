@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Absent, LPIPSConfig, LPIPSMetric, load_lpips, perceptual
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import average_linkage, classical_map
 
 

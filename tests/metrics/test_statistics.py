@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import (
     Estimate,
     first_crossing,

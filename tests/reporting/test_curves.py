@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate
 from workbench.reporting import Line, curves, severity_lines, svg
 from workbench.reporting.curves import _colour, _marker

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate
 from workbench.reporting import distributions, heat_map, png, position_maps, svg
 from workbench.reporting.figures import _colours, _contrast

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from workbench import families
-from workbench.config import UserError
+from workbench.core import families
+from workbench.core.config import UserError
 from workbench.reporting.index import SUMMARY, Summary, recipe_of
 from workbench.reporting.publish import report_all
 from workbench.stages.runtime import Runtime

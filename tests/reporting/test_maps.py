@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate
 from workbench.reporting import dendrogram, labelled_scatter, point_map, readable, svg
 from workbench.reporting.maps import _label_points

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from workbench.autoencoders import KL, PCA, Tiny
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import Npy
 from workbench.diffusion import UNetRecipe
 from workbench.reporting.pace import Pace
 from workbench.stages.base import Stage
-from workbench.stages.encode_latents import EncodeLatents
-from workbench.stages.evaluate import Evaluate
+from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.provenance import PROVENANCE
 from workbench.stages.runtime import Runtime
-from workbench.stages.train_autoencoder import TrainAutoencoder
-from workbench.stages.train_prior import TrainPrior
+from workbench.stages.train.encode_latents import EncodeLatents
+from workbench.stages.train.train_autoencoder import TrainAutoencoder
+from workbench.stages.train.train_prior import TrainPrior
 
 
 class Work(Stage):

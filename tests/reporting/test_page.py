@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from synthetic_robustness import make_results
 
-from workbench.config import parse_overrides
+from workbench.core.config import parse_overrides
+from workbench.experiments.study import Study
 from workbench.reporting import Section, paragraph, render, side_by_side
 from workbench.reporting.publish import draw
-from workbench.stages.evaluate import Evaluate
-from workbench.study import Study
+from workbench.stages.measure.evaluate import Evaluate
 
 VOID = {"meta", "link", "img", "br"}
 

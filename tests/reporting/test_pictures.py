@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.reporting import Card, Picture, Strip, data_uri, examples, gallery
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from linear_stubs import LinearAutoencoder, LinearPrior, StubDegradation, StubEstimator, images
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.diffusion import DDIM, Chain
 from workbench.metrics import psnr
 from workbench.reporting.restorations import (

@@ -7,9 +7,9 @@ import torch
 from linear_stubs import chain
 from start_case import Case
 
-from workbench import randomness
-from workbench.config import UserError
-from workbench.measurement import Measurement
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import Budget, Control, Costs, EqualCost, Fixed, Outcomes, SNRMatch, Spending, spend
 from workbench.severity.variance import Evidence

@@ -6,8 +6,8 @@ from linear_stubs import LinearAutoencoder, images
 from small_autoencoders import RECIPES
 from torch import nn
 
-from workbench import randomness
 from workbench.autoencoders import Autoencoder, AutoencoderRecipe
+from workbench.core import randomness
 from workbench.severity.encoder import INITIAL_VARIANCE, SeverityEncoder, VarianceHead
 from workbench.severity.estimate import error_variance
 from workbench.severity.loss import SeverityLoss

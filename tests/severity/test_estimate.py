@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workbench import randomness
+from workbench.core import randomness
 from workbench.severity.estimate import SeverityEstimate, error_variance
 
 

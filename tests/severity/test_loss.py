@@ -7,7 +7,7 @@ import torch
 from linear_stubs import LinearAutoencoder, images
 from torch import Tensor
 
-from workbench import randomness
+from workbench.core import randomness
 from workbench.severity.estimate import error_variance
 from workbench.severity.loss import SeverityLoss
 

@@ -9,9 +9,9 @@ from linear_stubs import chain
 from start_case import Case
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
-from workbench.measurement import Measurement
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
 from workbench.severity.calibration.conformal import check_sample
 from workbench.severity.calibration.fusion import Fusion
 from workbench.severity.calibration.recalibration import Factor, Isotonic, LogMap, Recalibration, Unchanged

@@ -8,7 +8,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from workbench.config import UserError, members
+from workbench.core.config import UserError, members
 from workbench.severity.calibration.recalibration import (
     AnyRecalibration,
     Factor,

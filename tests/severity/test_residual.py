@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from workbench.measurement import Measurement
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Latents, Measurements
 from workbench.severity.estimate import MIN_VARIANCE
 from workbench.severity.variance.residual import residual_variance, risk
-from workbench.tensors import Latents, Measurements
 
 NUM_IMAGES = 400
 

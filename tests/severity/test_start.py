@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 from start_case import Case
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
 from workbench.diffusion import DDPMLevels
-from workbench.measurement import Measurement
 from workbench.severity.calibration.fusion import Fusion
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.start import (

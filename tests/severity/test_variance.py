@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from workbench import randomness
-from workbench.config import UserError, kind_of, members
-from workbench.measurement import Measurement
+from workbench.core import randomness
+from workbench.core.config import UserError, kind_of, members
+from workbench.core.measurement import Measurement
 from workbench.severity.calibration import Fusion, Isotonic, Recalibration
 from workbench.severity.calibration.recalibration import LogMap
 from workbench.severity.estimate import SeverityEstimate

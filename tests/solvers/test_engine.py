@@ -11,10 +11,10 @@ import torch
 from linear_stubs import LinearAutoencoder, LinearPrior, StubDegradation, images
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
 from workbench.diffusion import DDIM, DDPM, Sampler
-from workbench.measurement import Measurement
 from workbench.restoration.engine import LOOKAHEAD, Batch, Engine
 from workbench.solvers import LDPS, Networks, NoGuidance, Solver, Step
 

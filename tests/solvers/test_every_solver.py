@@ -11,10 +11,10 @@ from linear_steps import chain_through
 from linear_stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation, chain, images
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError, kind_of, members
+from workbench.core import randomness
+from workbench.core.config import UserError, kind_of, members
+from workbench.core.measurement import Measurement
 from workbench.diffusion import DDPM
-from workbench.measurement import Measurement
 from workbench.solvers import AnySolver, DecodeOnly, Networks, NoGuidance, Solver, Step
 from workbench.solvers.base import middle_step
 

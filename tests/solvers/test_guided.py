@@ -8,10 +8,10 @@ from linear_steps import NUM, step_of
 from linear_stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation
 from torch import Tensor, nn
 
-from workbench.config import members
+from workbench.core.config import members
+from workbench.core.measurement import Measurement
 from workbench.degradations import Degradation, GaussianBlur, RandomInpainting
 from workbench.diffusion import DDIM, DDPM
-from workbench.measurement import Measurement
 from workbench.solvers import GMLDPS, LDPS, PSLD, AnySolver, Guided, Networks, NoGuidance, Step
 
 KEPT = 0.8

@@ -10,9 +10,9 @@ from linear_steps import NUM, jacobian, step_of
 from linear_stubs import LinearAutoencoder, LinearPrior, StubDegradation, images
 from torch import Tensor, nn
 
+from workbench.core.measurement import Measurement
 from workbench.degradations import Degradation, GaussianBlur, RandomInpainting
 from workbench.diffusion import DDIM
-from workbench.measurement import Measurement
 from workbench.solvers import LDPSFew, Networks, Step
 from workbench.solvers.ldps_few import most_probable
 

@@ -10,8 +10,8 @@ from linear_steps import NUM, chain_through, jacobian, step_of
 from linear_stubs import StubDegradation, chain, levels
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
 from workbench.degradations import GaussianBlur
 from workbench.diffusion import DDIM
 from workbench.solvers import Networks, NoGuidance, ReSample, Step

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from workbench import __version__
-from workbench.config import NOT_IDENTITY, UserError
+from workbench.core.config import NOT_IDENTITY, UserError
 from workbench.stages import base, cache
 from workbench.stages.base import Stage
 from workbench.stages.cache import damage, unfinished

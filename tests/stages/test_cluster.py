@@ -9,9 +9,9 @@ import pytest
 from instant_stages import Heard, Kinded, Piece, endless, lives
 from wandb_runs import Kept, wait_until
 
-from workbench.config import UserError
-from workbench.stages import cluster as cluster_module
-from workbench.stages.cluster import Cluster, Resources, ensure_on_cluster
+from workbench.core.config import UserError
+from workbench.stages.execute import cluster as cluster_module
+from workbench.stages.execute.cluster import Cluster, Resources, ensure_on_cluster
 from workbench.stages.provenance import read_provenance
 from workbench.stages.runtime import Runtime
 

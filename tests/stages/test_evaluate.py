@@ -9,14 +9,14 @@ from safetensors.torch import load_file
 from small_study import NUM_IMAGES, tiny_cell, write_images
 
 from workbench.autoencoders import Autoencoder
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.degradations import JPEG, Degradation, GaussianBlur
 from workbench.metrics import psnr, ssim, ssim_valid
 from workbench.severity.start import SNRMatch
-from workbench.stages.evaluate import Evaluate
+from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.rows import EXAMPLES, ROWS
 from workbench.stages.runtime import Runtime
-from workbench.stages.train_severity import TrainSeverity
+from workbench.stages.train.train_severity import TrainSeverity
 
 COLUMNS = {
     "image_id",
@@ -375,7 +375,7 @@ def test_guidance_that_diverges_is_flagged_and_the_rest_go_on(cell: Evaluate, ru
 def test_a_residual_that_grows_is_flagged_where_guidance_began_at_z_hat(
     cell: Evaluate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workbench.stages import evaluate
+    from workbench.stages.measure import evaluate
 
     monkeypatch.setattr(evaluate, "RESIDUAL_GROWTH", 0.0)
     assert rows(cell.replace({"seed": 5}), runtime)["diverged"].all()

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from small_study import tiny_cell
 
-from workbench.config import UserError
-from workbench.stages.evaluate import Evaluate
-from workbench.stages.evaluate_tuned import TRIALS, EvaluateTuned
+from workbench.core.config import UserError
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.evaluate_tuned import TRIALS, EvaluateTuned
 from workbench.stages.provenance import PROVENANCE
 from workbench.stages.rows import EXAMPLES, ROWS
 from workbench.stages.runtime import Runtime
-from workbench.stages.train_autoencoder import TrainAutoencoder
-from workbench.stages.train_prior import TrainPrior
-from workbench.stages.train_severity import TrainSeverity
+from workbench.stages.train.train_autoencoder import TrainAutoencoder
+from workbench.stages.train.train_prior import TrainPrior
+from workbench.stages.train.train_severity import TrainSeverity
 
 BEST = 8.0
 OWN = {"tuned", "ratio", "num_values", "num_val_images", "tolerance", "max_extensions"}

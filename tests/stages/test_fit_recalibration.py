@@ -9,13 +9,13 @@ import torch
 from pydantic import ValidationError
 from small_study import tiny_cell, write_images
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import Npy
 from workbench.severity.calibration.recalibration import Factor
 from workbench.severity.start import SNRMatch
 from workbench.severity.untrained import NoEncoder
-from workbench.stages.evaluate import Evaluate
-from workbench.stages.fit_recalibration import RECALIBRATION, FitRecalibration
+from workbench.stages.fit.fit_recalibration import RECALIBRATION, FitRecalibration
+from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 

@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from small_study import source, write_images
 
 from workbench.autoencoders import PCA, VQGAN, Pretrained, Tiny
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import Npy
-from workbench.stages import train_autoencoder
-from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.runtime import Runtime
-from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.train import train_autoencoder
+from workbench.stages.train.encode_latents import EncodeLatents
+from workbench.stages.train.train_autoencoder import TrainAutoencoder
 
 
 @pytest.fixture(scope="module")

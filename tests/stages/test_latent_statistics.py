@@ -6,13 +6,13 @@ import torch
 from safetensors.numpy import save_file
 from small_study import tiny_cell
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.metrics import radial_spectrum
-from workbench.stages.evaluate import Evaluate
-from workbench.stages.latent_statistics import NUM_BINS, STATISTICS, LatentStatistics, _summary, read_statistics
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.latent_statistics import NUM_BINS, STATISTICS, LatentStatistics, _summary, read_statistics
 from workbench.stages.runtime import Runtime
-from workbench.stages.train_severity import degrade
+from workbench.stages.train.train_severity import degrade
 
 NUM_IMAGES = 140
 CHOSEN = {"split": "train", "num_images": NUM_IMAGES}
@@ -80,7 +80,7 @@ def test_tenths_of_no_image_and_of_one_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_batches_do_not_matter(cell: Evaluate, runtime: Runtime, tmp_path: Path, monkeypatch) -> None:
-    from workbench.stages import latent_statistics
+    from workbench.stages.measure import latent_statistics
 
     whole = stage(cell).load(runtime)
     monkeypatch.setattr(latent_statistics, "BATCH_SIZE", 33)
@@ -139,7 +139,7 @@ def test_too_few_images_are_refused_before_compute(cell: Evaluate, changed, mess
 
 
 def test_latents_too_large_for_a_covariance_are_refused(cell: Evaluate, monkeypatch) -> None:
-    from workbench.stages import latent_statistics
+    from workbench.stages.measure import latent_statistics
 
     monkeypatch.setattr(latent_statistics, "MAX_SIZE", 31)
     with pytest.raises(UserError, match="at most 31 elements"):

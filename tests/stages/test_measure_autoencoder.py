@@ -9,9 +9,9 @@ import pytest
 from small_study import source, write_images
 
 from workbench.autoencoders import PCA
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import calibration, statistics
-from workbench.stages.measure_autoencoder import LATENTS, LATENTS_FILE, SIZES, MeasureAutoencoder
+from workbench.stages.measure.measure_autoencoder import LATENTS, LATENTS_FILE, SIZES, MeasureAutoencoder
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 

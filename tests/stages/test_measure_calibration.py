@@ -9,11 +9,11 @@ import pytest
 import torch
 from small_study import NETWORKS, source_overrides, tiny_cell, write_images
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics.calibration import ALL, FILE, from_json
 from workbench.severity.encoder import SeverityEncoder
 from workbench.severity.estimate import SeverityEstimate
-from workbench.stages.measure_calibration import MeasureCalibration
+from workbench.stages.measure.measure_calibration import MeasureCalibration
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.severity.calibration.recalibration import Isotonic
 from workbench.severity.start import Fixed, SNRMatch
 from workbench.solvers import LDPS, DecodeOnly
-from workbench.stages.measure_cost import OPERATIONS, MeasureCost, Parts, seconds_of
-from workbench.stages.peak_memory import peak_memory
+from workbench.stages.measure.measure_cost import OPERATIONS, MeasureCost, Parts, seconds_of
+from workbench.stages.measure.peak_memory import peak_memory
 from workbench.stages.provenance import provenance
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime

@@ -12,10 +12,11 @@ from filelock import FileLock
 from instant_stages import Heard, Kinded, Piece, endless, lives
 from wandb_runs import Kept, wait_until
 
-from workbench.config import UserError
-from workbench.stages import cache, processes
+from workbench.core.config import UserError
+from workbench.stages import cache
 from workbench.stages.base import Stage
-from workbench.stages.processes import ensure_in_processes, ensure_quickest, quickest_number
+from workbench.stages.execute import processes
+from workbench.stages.execute.processes import ensure_in_processes, ensure_quickest, quickest_number
 from workbench.stages.provenance import read_provenance
 from workbench.stages.runtime import Runtime
 

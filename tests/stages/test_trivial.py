@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from workbench.degradations import GaussianBlur, RandomInpainting
-from workbench.stages.trivial import LEAST_VARIANCE, LOG_VARIANCE, RESIDUAL, trivial_predictors
+from workbench.stages.measure.trivial import LEAST_VARIANCE, LOG_VARIANCE, RESIDUAL, trivial_predictors
 
 
 @pytest.fixture

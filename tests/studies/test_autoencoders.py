@@ -14,7 +14,7 @@ from studies._autoencoders import AUTOENCODERS
 from studies.autoencoders.study import DESK, FAMILIES, study, support, trained
 from workbench.autoencoders import PCA, Flow, Pretrained, Tiny
 from workbench.diffusion import UNetRecipe
-from workbench.stages.evaluate_tuned import EvaluateTuned
+from workbench.stages.measure.evaluate_tuned import EvaluateTuned
 from workbench.stages.provenance import PROVENANCE
 
 NUM_IMAGES = 800

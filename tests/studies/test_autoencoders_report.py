@@ -12,10 +12,10 @@ import torch
 from studies.autoencoders import sections
 from studies.autoencoders.results import COST, ELSEWHERE, FULL, ITSELF, LOSSLESS, MATCHED, ORACLE, ceiling_of, read
 from studies.autoencoders.study import study
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.experiments.results import StudyResults
 from workbench.metrics import calibration, statistics
 from workbench.reporting import spoken
-from workbench.results import StudyResults
 
 NUM = 32
 CEILING = {"sharp": 32.0, "readable": 28.0, "pca": 24.0}

@@ -28,13 +28,13 @@ from studies.calibration.results import (
 )
 from studies.calibration.study import SEPARATOR, STARTS, evidence, study, support
 from studies.robustness import study as robustness
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur
+from workbench.experiments.results import Cell, StudyResults
 from workbench.metrics import Estimate, severity_bins
 from workbench.metrics.calibration import ALL, FILE, Calibration, as_json
-from workbench.results import Cell, StudyResults
-from workbench.stages.measure_calibration import MeasureCalibration
+from workbench.stages.measure.measure_calibration import MeasureCalibration
 
 NUM = 400
 GAIN = 0.25

@@ -9,11 +9,11 @@ import pytest
 from command_line import CommandLine
 from small_study import EVALUATION, NETWORKS, flags, source_overrides, write_images
 
-from workbench import study as study_module
-from workbench import zoo
+from workbench.experiments import study as study_module
+from workbench.experiments.study import Preset, Study
 from workbench.stages import cache
-from workbench.stages.evaluate import Evaluate
-from workbench.study import Preset, Study
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.weights import zoo
 
 
 def garbage(path: Path) -> None:

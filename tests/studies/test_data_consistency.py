@@ -9,10 +9,10 @@ import pytest
 from studies.data_consistency.results import NO_GUIDANCE, read
 from studies.data_consistency.sections import answer
 from studies.data_consistency.study import SCALES, study
-from workbench.config import UserError
-from workbench.results import StudyResults
+from workbench.core.config import UserError
+from workbench.experiments.results import StudyResults
 from workbench.severity.start import SNRMatch
-from workbench.stages.evaluate import Evaluate
+from workbench.stages.measure.evaluate import Evaluate
 
 
 def made_up(limit: float = 4.0, fits: float = 2.0) -> StudyResults:

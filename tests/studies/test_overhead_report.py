@@ -9,10 +9,10 @@ import pytest
 from studies.overhead import sections
 from studies.overhead.results import ASSUMED_NFE, read
 from studies.overhead.study import restoration, study
-from workbench.config import UserError
-from workbench.results import StudyResults
-from workbench.stages.evaluate import Evaluate
-from workbench.stages.measure_cost import START
+from workbench.core.config import UserError
+from workbench.experiments.results import StudyResults
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.measure_cost import START
 
 MILLISECONDS = {"severity encoding": 2.0, "start rule": 20.0, "reverse step": 10.0, "decoding": 3.0}
 """Of one image with the tiny autoencoder; kl costs twice as much, its encoding ten times."""

@@ -32,10 +32,10 @@ from synthetic_robustness import (
 from studies.robustness import sections
 from studies.robustness.likeness import groups, training_choices
 from studies.robustness.results import OWN, TRUE, UNSEEN, Remedy, Robustness, over_pairs, read
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.experiments.results import StudyResults
 from workbench.metrics import mean_interval, statistics
 from workbench.reporting import Section, spoken
-from workbench.results import StudyResults
 
 PAIR = ("jpeg", "gaussian_blur")
 

@@ -17,7 +17,7 @@ from studies._rows import (
     paired,
     table,
 )
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import mean_interval
 
 RESULTS = make_results(8)

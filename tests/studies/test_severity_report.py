@@ -11,10 +11,10 @@ from scipy.stats import norm
 from studies.severity import sections
 from studies.severity.results import Key, read
 from studies.severity.study import study
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.experiments.results import StudyResults
 from workbench.metrics import statistics
 from workbench.reporting import percent, spoken
-from workbench.results import StudyResults
 
 LEVELS = ("0.1", "0.2", "0.4", "0.8", "1.0")
 NOISES = ("0.0", "0.05", "0.1")

@@ -10,9 +10,9 @@ from studies.data_consistency.study import study as data_consistency
 from studies.snr_matching.results import AGAIN, FORWARD, HINDSIGHT, MATCH, OTHER_NOISE, Sweep, read
 from studies.snr_matching.sections import answer
 from studies.snr_matching.study import OFFSETS, study
-from workbench.config import UserError
-from workbench.results import StudyResults
-from workbench.stages.evaluate import Evaluate
+from workbench.core.config import UserError
+from workbench.experiments.results import StudyResults
+from workbench.stages.measure.evaluate import Evaluate
 
 SLOPE = {-1: 0.05, +1: 0.02}
 """dB of PSNR that each dB off the match costs, later and earlier."""

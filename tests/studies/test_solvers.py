@@ -8,7 +8,7 @@ from study_process import run
 
 from studies.solvers.study import study
 from workbench.severity.start import Full
-from workbench.stages.evaluate_tuned import EvaluateTuned
+from workbench.stages.measure.evaluate_tuned import EvaluateTuned
 from workbench.stages.provenance import PROVENANCE
 
 PAIRS = {

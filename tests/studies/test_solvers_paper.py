@@ -12,19 +12,19 @@ from PIL import Image
 from studies.solvers.paper import FACES, MODEL
 from studies.solvers.study import study
 from workbench.autoencoders import VQ
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.degradations import RandomInpainting
 from workbench.diffusion import UNetRecipe
 from workbench.diffusion.noise_levels import spaced_timesteps
-from workbench.results import Cell
+from workbench.experiments.results import Cell
 from workbench.severity.loss import SeverityLoss
 from workbench.severity.start import Official
 from workbench.solvers import ReSample
 from workbench.solvers.resample import LOG_SNR_BELOW
-from workbench.stages.evaluate_tuned import EvaluateTuned
+from workbench.stages.measure.evaluate_tuned import EvaluateTuned
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
-from workbench.zoo import weights_digest
+from workbench.weights.zoo import weights_digest
 
 SIZE, LATENT = 256, (3, 64, 64)
 

@@ -12,10 +12,10 @@ import pytest
 from studies.solvers import sections
 from studies.solvers.results import AXES, DECODED, FEW, FIXED, FULL, MARGINS, MATCHED, OFFICIAL, Claim, Pair, read
 from studies.solvers.study import study
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.experiments.results import StudyResults
 from workbench.metrics import statistics
 from workbench.reporting.publish import draw
-from workbench.results import StudyResults
 
 GAIN = 0.5
 """What SNR matching gains over pure noise on the longest grid, dB."""

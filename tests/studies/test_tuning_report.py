@@ -12,14 +12,14 @@ from studies.tuning import sections
 from studies.tuning.results import read
 from studies.tuning.study import study
 from workbench.degradations import GaussianBlur, GaussianNoise
-from workbench.objective import Objective
-from workbench.reference import find_reference
+from workbench.experiments.objective import Objective
+from workbench.experiments.reference import find_reference
+from workbench.experiments.results import TUNING, StudyResults
+from workbench.experiments.run import cached_results
+from workbench.experiments.tune.found import write_tuning
+from workbench.experiments.tune.tune import Options, tune
 from workbench.reporting import readable, spoken
-from workbench.results import TUNING, StudyResults
-from workbench.running import cached_results
 from workbench.stages.runtime import Runtime
-from workbench.tuning.found import write_tuning
-from workbench.tuning.tune import Options, tune
 
 
 def found(root: Path, objective: Objective | None = None, trials: int = 20) -> StudyResults:

@@ -10,14 +10,14 @@ from small_study import SIZE, source, source_overrides
 from studies._autoencoders import AUTOENCODERS, prior_of
 from studies.zoo import card
 from studies.zoo.study import study
-from workbench import zoo
 from workbench.autoencoders import KL, ArchitectureRecipe, Tiny
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.digests import DIGESTS, damaged
 from workbench.diffusion import load_prior
-from workbench.digests import DIGESTS, damaged
-from workbench.running import run_study
+from workbench.experiments.run import run_study
 from workbench.stages.runtime import Runtime
-from workbench.stages.train_prior import TrainPrior
+from workbench.stages.train.train_prior import TrainPrior
+from workbench.weights import zoo
 
 LATENTS = {
     "tiny": "8 x 4 x 4",

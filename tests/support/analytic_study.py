@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from workbench.experiments.study import Preset, Study
 from workbench.stages.base import Stage
-from workbench.stages.evaluate import Evaluate
+from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.rows import EXAMPLES, ROWS
 from workbench.stages.runtime import Runtime
-from workbench.study import Preset, Study
 
 BEST_OFFSET, NUM_IMAGES = 3.0, 8
 SEARCH = {"start.offset_db": FloatDistribution(-3.0, 9.0), "sampler.num_steps": IntDistribution(10, 100)}
@@ -69,7 +69,7 @@ def main() -> None:
     """`python analytic_study.py RUNS TRIALS [STORAGE]`: tune it in a process of its own."""
     import sys
 
-    from workbench.tuning.tune import Options, tune
+    from workbench.experiments.tune.tune import Options, tune
 
     root, trials, *storage = sys.argv[1:]
     options = Options(trials=int(trials), sampler="tpe", storage=storage[0] if storage else None)

@@ -78,9 +78,9 @@ class Trained:
 @functools.cache
 def train(folder: Path) -> Trained:
     """Train the tiny pair and a severity encoder for gaussian_blur below `folder`, and evaluate them; once a folder."""
-    from workbench.config import parse_overrides
+    from workbench.core.config import parse_overrides
+    from workbench.experiments.study import base_cell
     from workbench.stages.runtime import Runtime
-    from workbench.study import base_cell
 
     root = folder / "trained"
     root.mkdir()

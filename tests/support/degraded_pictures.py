@@ -8,11 +8,11 @@ import torch
 from command_line import Trained
 from PIL import Image
 
+from workbench.core.measurement import Measurement
 from workbench.degradations import Degradation
-from workbench.measurement import Measurement
-from workbench.restoring import CONTRADICTED
-from workbench.restoring.pictures import Measured
-from workbench.stages.evaluate import Evaluate
+from workbench.experiments.restore import CONTRADICTED
+from workbench.experiments.restore.pictures import Measured
+from workbench.stages.measure.evaluate import Evaluate
 
 SEVERITY = 0.4
 NUM_IMAGES = 5

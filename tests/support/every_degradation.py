@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from workbench.config import members
+from workbench.core.config import members
 from workbench.degradations import AnyDegradation, DeepinvPhysics, Degradation
 
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Literal
 
 from wandb_runs import wait_until
 
-from workbench.config import UserError
-from workbench.progress import Silent
+from workbench.core.config import UserError
+from workbench.core.progress import Silent
 from workbench.stages import base
 from workbench.stages.base import Stage
 from workbench.stages.runtime import Runtime
@@ -120,8 +120,8 @@ def lives(pid: int) -> bool:
 
 def main() -> None:
     """`python -m instant_stages RUNS processes|jobs`: two of them that do not end, until Ctrl-C."""
-    from workbench.stages.cluster import Cluster, ensure_on_cluster
-    from workbench.stages.processes import ensure_in_processes
+    from workbench.stages.execute.cluster import Cluster, ensure_on_cluster
+    from workbench.stages.execute.processes import ensure_in_processes
 
     endless = [Piece(number=number, action="stay") for number in range(2)]
     runtime = Runtime(Path(sys.argv[1]))

@@ -7,7 +7,7 @@ import torch
 from linear_stubs import LinearAutoencoder, LinearPrior, chain, images
 from torch import Tensor
 
-from workbench import randomness
+from workbench.core import randomness
 from workbench.degradations import Degradation
 from workbench.diffusion import DDPM, Chain
 from workbench.solvers import Networks, Step

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from workbench import randomness
 from workbench.autoencoders import Autoencoder
+from workbench.core import randomness
+from workbench.core.measurement import Measurement
 from workbench.degradations import Degradation
 from workbench.degradations.base import Params
 from workbench.diffusion import Chain, UNetPrior
-from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
 from workbench.testing import LinearAutoencoder, latent_diffusion_levels
 from workbench.testing.linear import BETA_END, BETA_START, CHANNELS, NUM_TIMESTEPS, orthogonal

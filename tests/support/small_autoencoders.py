@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from workbench.autoencoders import AnyAutoencoder, AutoencoderRecipe
-from workbench.config import kind_of, members
+from workbench.core.config import kind_of, members
 
 SMALL: dict[str, dict[str, Any]] = {
     "tiny": {"latent_channels": 4, "width": 8, "num_stages": 2, "num_blocks": 1},

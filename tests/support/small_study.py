@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from workbench.data import Npy
-from workbench.stages.evaluate import Evaluate
+from workbench.stages.measure.evaluate import Evaluate
 
 SIZE = 16
 NUM_IMAGES = 200

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 from small_study import flags
 
-from workbench import study as study_module
+from workbench.experiments import study as study_module
 from workbench.stages.provenance import PROVENANCE
 
-PROJECT = Path(study_module.__file__).parents[1]
+PROJECT = Path(study_module.__file__).parents[2]
 TIMEOUT = 300
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist, squareform
 
-from workbench.results import StudyResults
+from workbench.experiments.results import StudyResults
 
 DEGRADATIONS = ("gaussian_blur", "random_inpainting", "motion_blur_crf", "gaussian_noise")
 UNIVERSAL = "mixture"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from small_study import EVALUATION, NETWORKS, flags, source_overrides, write_images
 
-from workbench import study as study_module
+from workbench.experiments import study as study_module
 
-PROJECT = Path(study_module.__file__).parents[1]
+PROJECT = Path(study_module.__file__).parents[2]
 
 MODULE = '''
 """Members of a user's own."""
@@ -80,8 +80,8 @@ Run: python -m workbench study mine.py
 from mine_parts import Darker, Gentle
 from optuna.distributions import FloatDistribution
 
-from workbench.stages.evaluate import Evaluate
-from workbench.study import Preset, Study
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.experiments.study import Preset, Study
 
 study = Study(
     cell=Evaluate(solver=Gentle(), degradation=Darker()),

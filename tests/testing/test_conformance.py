@@ -10,12 +10,12 @@ import torch
 from linear_stubs import levels
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError, kind_of, members
+from workbench.core import randomness
+from workbench.core.config import UserError, kind_of, members
+from workbench.core.measurement import Measurement
 from workbench.degradations import JPEG, Degradation, GaussianBlur, GaussianNoise, RandomInpainting
 from workbench.diffusion import DDIM, DDPM, DDPMLevels
 from workbench.diffusion.prediction import Prediction
-from workbench.measurement import Measurement
 from workbench.restoration.engine import Batch, Engine
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import Channel, SNRMatch

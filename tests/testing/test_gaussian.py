@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench import randomness
+from workbench.core import randomness
 from workbench.testing import Gaussian
 from workbench.testing.problem import correlated_latents
 

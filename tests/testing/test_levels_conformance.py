@@ -10,8 +10,8 @@ from linear_stubs import levels as default_levels
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError, kind_of, members
+from workbench.core import randomness
+from workbench.core.config import UserError, kind_of, members
 from workbench.diffusion import DDIM, Chain, DDPMLevels, NoiseLevels
 from workbench.diffusion.noise_levels import DynamicShift, EDMLevels, FlowLevels, snr
 from workbench.diffusion.prediction import Prediction

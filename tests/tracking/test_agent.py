@@ -15,15 +15,15 @@ from analytic_study import analytic_study
 from wandb_runs import API_KEY
 from wandb_server import ENTITY, WandbServer, wandb_server
 
-from workbench import study as study_module
-from workbench.config import parse_overrides
-from workbench.objective import means_of, on_validation
+from workbench.core.config import parse_overrides
+from workbench.experiments import study as study_module
+from workbench.experiments.objective import means_of, on_validation
 from workbench.stages.runtime import Runtime
 
 if TYPE_CHECKING:
     from command_line import CommandLine, Trained
 
-PROJECT = Path(study_module.__file__).parents[1]
+PROJECT = Path(study_module.__file__).parents[2]
 TIMEOUT = 300
 
 
@@ -46,7 +46,7 @@ def started_by_agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = {"SWEEP_ID": "sweep", "RUN_ID": "mine", "SWEEP_PARAM_PATH": str(path), "DIR": str(tmp_path)}
     for name, value in settings.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
-    monkeypatch.setattr("workbench.study.load_study", lambda _: (analytic_study(), ""))
+    monkeypatch.setattr("workbench.experiments.study.load_study", lambda _: (analytic_study(), ""))
 
 
 def run_wandb(verb: str, folder: Path, runs: Path, sweep: str) -> str:

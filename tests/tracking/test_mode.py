@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from wandb_runs import API_KEY
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.tracking.mode import stated_mode, wandb_mode
 
 

@@ -170,7 +170,7 @@ def test_nothing_to_upload(tmp_path: Path, cli: "CommandLine") -> None:
 def test_another_process_is_at_it(
     stage: Taught, tmp_path: Path, cli: "CommandLine", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workbench.files import locked
+    from workbench.core.files import locked
     from workbench.tracking import sync as sync_module
 
     monkeypatch.setattr(sync_module, "PATIENCE", 0.1)

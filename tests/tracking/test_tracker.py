@@ -17,9 +17,9 @@ from synthetic_robustness import make_results
 from wandb_runs import TIMEOUT, Kept, Taught, Weights, end, offline_runs, only, read_run, wait_until
 
 from workbench.cli.session import open_runtime
+from workbench.experiments.study import Study
 from workbench.reporting.publish import publish
 from workbench.stages.runtime import Runtime
-from workbench.study import Study
 from workbench.tracking import __main__ as process_module
 from workbench.tracking import tracker as tracker_module
 from workbench.tracking import turn as turn_module
@@ -88,7 +88,7 @@ def test_a_stage_is_recorded_when_it_is_made_and_when_it_is_made_anew(
 def test_what_it_used_is_recorded_with_it_once(tmp_path: Path, in_zoo: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors.numpy import save_file
 
-    from workbench.zoo import weight_files
+    from workbench.weights.zoo import weight_files
 
     monkeypatch.setenv("WORKBENCH_ZOO", str(tmp_path) if in_zoo else str(tmp_path / "zoo"))
     (tmp_path / "given").mkdir()

@@ -12,7 +12,7 @@ from workbench.autoencoders.pretrained import Pretrained
 from workbench.autoencoders.tiny import Tiny
 from workbench.autoencoders.vq import VQ
 from workbench.autoencoders.vqgan import VQGAN
-from workbench.families import Open
+from workbench.core.families import Open
 
 AnyAutoencoder = Annotated[
     Tiny | KL | VQ | VQGAN | PCA | Flow | Pretrained, Field(discriminator="kind"), Open(AutoencoderRecipe)

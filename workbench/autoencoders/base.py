@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.bounds import BatchSize, Count, LearningRate, Seed
-from workbench.config import NOT_IDENTITY, UserError
-from workbench.families import Member
-from workbench.pretrained import load_strictly, save_half
-from workbench.tensors import Images, Latents
+from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
+from workbench.core.config import NOT_IDENTITY, UserError
+from workbench.core.families import Member
+from workbench.core.tensors import Images, Latents
+from workbench.weights.diffusers_folder import load_strictly, save_half
 
 
 class Autoencoder(nn.Module):

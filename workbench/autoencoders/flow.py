@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe
 from workbench.autoencoders.side_features import SideFeatures, latents_alone
-from workbench.bounds import Depth, Width
-from workbench.tensors import Images
+from workbench.core.bounds import Depth, Width
+from workbench.core.tensors import Images
 
 GREY_LEVEL = 2 / 255
 """The distance of two grey levels of 8 bits, on [-1, 1]."""

@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penalty
-from workbench.bounds import BlockWidths, Depth, Weight, Width
-from workbench.tensors import Images
+from workbench.core.bounds import BlockWidths, Depth, Weight, Width
+from workbench.core.tensors import Images
 
 
 class _Mode(nn.Module):

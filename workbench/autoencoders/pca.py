@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from workbench.autoencoders.base import ArchitectureRecipe, Autoencoder, ImageBatches
 from workbench.autoencoders.side_features import SideFeatures, latents_alone
-from workbench.bounds import Count, Width
-from workbench.config import UserError
-from workbench.tensors import Images
+from workbench.core.bounds import Count, Width
+from workbench.core.config import UserError
+from workbench.core.tensors import Images
 
 BATCH_SIZE = 500
 NUM_IMAGES_PER_EFFORT = 100

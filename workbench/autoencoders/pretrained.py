@@ -9,15 +9,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench import zoo
 from workbench.autoencoders.base import Autoencoder, AutoencoderRecipe, ImageBatches
 from workbench.autoencoders.kl import KL
 from workbench.autoencoders.tiny import Tiny, TinyAutoencoder
 from workbench.autoencoders.vq import VQ
-from workbench.config import NOT_IDENTITY, UserError
-from workbench.places import at_home
-from workbench.pretrained import class_name
-from workbench.tensors import Images
+from workbench.core.config import NOT_IDENTITY, UserError
+from workbench.core.places import at_home
+from workbench.core.tensors import Images
+from workbench.weights import zoo
+from workbench.weights.diffusers_folder import class_name
 
 NORMALISATION = "normalisation.json"
 TAEF2_FILES = ("taef2_encoder.pth", "taef2_decoder.pth")

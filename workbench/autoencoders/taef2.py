@@ -14,8 +14,8 @@ from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 
 from workbench.autoencoders.folder_model import FolderModel
-from workbench.config import UserError
-from workbench.pretrained import read_state_dict
+from workbench.core.config import UserError
+from workbench.weights.diffusers_folder import read_state_dict
 
 WIDTH, LATENT_CHANNELS, NUM_GROUPS = 64, 32, 4
 LATENT_BOUND = 3.0

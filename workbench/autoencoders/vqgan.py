@@ -10,8 +10,8 @@ from torch import Tensor
 from workbench.autoencoders.base import Autoencoder
 from workbench.autoencoders.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from workbench.autoencoders.vq import VQAutoencoder, VQRecipe
-from workbench.bounds import Weight
-from workbench.tensors import Images
+from workbench.core.bounds import Weight
+from workbench.core.tensors import Images
 
 Distance = Callable[[Images, Images], Tensor]
 """(x_hat, x) -> the distance of each pair, (batch,), differentiable."""

@@ -17,12 +17,12 @@ def bench(
     device: Device = "auto",
 ) -> None:
     """Time the method here: images a second by batch size, what full batches cost, where the time goes."""
-    from workbench.bounds import MAX_COUNT
     from workbench.cli.session import open_runtime
-    from workbench.config import UserError, require_range
+    from workbench.core.bounds import MAX_COUNT
+    from workbench.core.config import UserError, require_range
+    from workbench.experiments.restore import UNIVERSAL
     from workbench.reporting.bench import print_bench
-    from workbench.restoring import UNIVERSAL
-    from workbench.stages.evaluate import Evaluate
+    from workbench.stages.measure.evaluate import Evaluate
 
     overrides = read_overrides(context)
     if "num_images" in overrides:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from workbench.places import at_home
+from workbench.core.places import at_home
 
 app = typer.Typer(
     add_completion=False,
@@ -32,14 +32,14 @@ def home(path: Path | None) -> Path | None:
 
 def _address(name: str | None) -> str | None:
     """Whoever types the name of a study of theirs lets it be imported."""
-    from workbench.catalogue import address
+    from workbench.experiments.catalogue import address
 
     return None if name is None else address(name)
 
 
 def _carry(modules: list[str] | None) -> list[str] | None:
     if modules:
-        from workbench.families import carry
+        from workbench.core.families import carry
 
         carry(*modules)
     return modules
@@ -80,9 +80,9 @@ ValImages = Annotated[
 
 def read_overrides(context: typer.Context) -> dict[str, Any]:
     """The overrides that were typed, those of `--preset-settings` below them. What is typed may be imported."""
-    from workbench.config import parse_overrides
-    from workbench.families import allow_named
-    from workbench.settings import with_settings
+    from workbench.core.config import parse_overrides
+    from workbench.core.families import allow_named
+    from workbench.experiments.settings import with_settings
 
     typed = parse_overrides(context.args)
     allow_named(typed)

@@ -17,7 +17,7 @@ from workbench.cli.options import (
     home,
     read_overrides,
 )
-from workbench.encoder_choice import EncoderChoice
+from workbench.core.encoder_choice import EncoderChoice
 
 data_app = typer.Typer(no_args_is_help=True, help="Obtain images, look at them.")
 app.add_typer(data_app, name="data")
@@ -70,12 +70,12 @@ def restore(
 ) -> None:
     """Restore your own degraded images; exit status 3 if all of them contradict the operator."""
     from workbench.cli.session import open_runtime
-    from workbench.config import UserError
-    from workbench.families import allow_named
-    from workbench.places import at_home
-    from workbench.restoring import CONTRADICTED, Request, restoring_cell
-    from workbench.restoring import restore as restore_pictures
-    from workbench.restoring.noise import read_noise_std
+    from workbench.core.config import UserError
+    from workbench.core.families import allow_named
+    from workbench.core.places import at_home
+    from workbench.experiments.restore import CONTRADICTED, Request, restoring_cell
+    from workbench.experiments.restore import restore as restore_pictures
+    from workbench.experiments.restore.noise import read_noise_std
 
     overrides = read_overrides(context)
     allow_named({"degradation.kind": operator})
@@ -115,11 +115,11 @@ def data_show(
     _allow: Allow = None,
 ) -> None:
     """Draw a contact sheet: images, clean and degraded at five severities. `--path=DIR` for your own."""
-    from workbench.bounds import MAX_SEED
-    from workbench.config import require_range
+    from workbench.core.bounds import MAX_SEED
+    from workbench.core.config import require_range
+    from workbench.core.families import allow_named
     from workbench.data.contact_sheet import contact_sheet
-    from workbench.families import allow_named
-    from workbench.stages.evaluate import Evaluate
+    from workbench.stages.measure.evaluate import Evaluate
 
     require_range("--seed", seed, 0, MAX_SEED)
     given = read_overrides(context)

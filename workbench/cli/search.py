@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from workbench.catalogue import folder_name
 from workbench.cli.options import (
     OVERRIDES,
     Allow,
@@ -21,6 +20,7 @@ from workbench.cli.options import (
     home,
     read_overrides,
 )
+from workbench.experiments.catalogue import folder_name
 
 
 @app.command(context_settings=OVERRIDES)
@@ -65,13 +65,13 @@ def tune(
 ) -> None:
     """Search the fields that a study's `search` names on validation images; then evaluate what is best on test."""
     from workbench.cli.session import open_runtime
-    from workbench.objective import Objective
+    from workbench.experiments.objective import Objective
+    from workbench.experiments.run import made
+    from workbench.experiments.study import load_study
+    from workbench.experiments.tune.found import save_settings
+    from workbench.experiments.tune.tune import Options, how_to_look
+    from workbench.experiments.tune.tune import tune as search
     from workbench.reporting.publish import publish_cached
-    from workbench.running import made
-    from workbench.study import load_study
-    from workbench.tuning.found import save_settings
-    from workbench.tuning.tune import Options, how_to_look
-    from workbench.tuning.tune import tune as search
 
     overrides, definition = read_overrides(context), load_study(name)[0]
     definition.preset(preset)
@@ -112,12 +112,12 @@ def sweep(
     _allow: Allow = None,
 ) -> None:
     """Write W&B's sweep files, one per cell, of the fields that a study's `search` names; `wandb agent` runs trials."""
-    from workbench.files import write_whole
-    from workbench.objective import Objective
-    from workbench.running import made, study_folder
+    from workbench.core.files import write_whole
+    from workbench.experiments.objective import Objective
+    from workbench.experiments.run import made, study_folder
+    from workbench.experiments.study import load_study
+    from workbench.experiments.sweep import Options, as_yaml, register, sweep_configs
     from workbench.stages.runtime import Runtime
-    from workbench.study import load_study
-    from workbench.sweeps import Options, as_yaml, register, sweep_configs
 
     options, overrides = Options(method, Objective(quality, cost), trials, points, val_images), read_overrides(context)
     configs = sweep_configs(name, load_study(name)[0], preset, overrides, options)

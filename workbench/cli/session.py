@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from workbench.config import UserError
-from workbench.files import disk_refusal
-from workbench.progress import Bars
+from workbench.core.config import UserError
+from workbench.core.files import disk_refusal
+from workbench.core.progress import Bars
 from workbench.stages.runtime import Runtime, choose_device
 from workbench.tracking.mode import stated_mode
 from workbench.tracking.tracker import Recorder

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from workbench.catalogue import folder_name, questions
 from workbench.cli.options import (
     OVERRIDES,
     Allow,
@@ -22,6 +21,7 @@ from workbench.cli.options import (
     home,
     read_overrides,
 )
+from workbench.experiments.catalogue import folder_name, questions
 
 
 @app.command(context_settings=OVERRIDES)
@@ -63,9 +63,9 @@ def study(
             typer.echo(f"{study_name:<{width}}{question}")
         return
     from workbench.cli.session import open_runtime
+    from workbench.experiments.run import run_study
+    from workbench.experiments.study import load_study
     from workbench.reporting.publish import publish
-    from workbench.running import run_study
-    from workbench.study import load_study
 
     overrides = read_overrides(context)
     resources = {path: overrides.pop(path) for path in list(overrides) if path.startswith("cluster.")}
@@ -95,10 +95,10 @@ def run(
 ) -> None:
     """Run one cell of a study: its base cell with your overrides; those of `wandb agent` win over yours."""
     from workbench.cli.session import open_runtime
-    from workbench.families import refuse_unnamed
+    from workbench.core.families import refuse_unnamed
+    from workbench.experiments.study import base_cell
+    from workbench.experiments.sweep import rungs as parts_of
     from workbench.reporting.publish import print_cell
-    from workbench.study import base_cell
-    from workbench.sweeps import rungs as parts_of
     from workbench.tracking.agent import agent_run
 
     with agent_run() as agent:
@@ -126,13 +126,13 @@ def report(
 ) -> None:
     """Draw a study's page again from cached results, or from the reference results that ship; computes nothing."""
     from workbench.cli.session import open_runtime
-    from workbench.config import UserError
+    from workbench.core.config import UserError
 
     overrides = read_overrides(context)
     if all_studies == (name is not None) or (all_studies and overrides):
         raise UserError("report takes the name of a study, or --all and neither name nor overrides")
+    from workbench.experiments.run import gather_cached
     from workbench.reporting.publish import publish, report_all
-    from workbench.running import gather_cached
 
     with open_runtime(runs, "cpu", 1, False, group=None) as runtime:
         if name is None:
@@ -155,8 +155,8 @@ def ship(
 ) -> None:
     """Write a study's results as reference results: small files to commit, from which its page can be drawn."""
     from workbench.cli.session import open_runtime
-    from workbench.reference import reference_root
-    from workbench.running import ship as write
+    from workbench.experiments.reference import reference_root
+    from workbench.experiments.run import ship as write
 
     folder = (output or reference_root()) / folder_name(name) / preset
     with open_runtime(runs, "cpu", 1, False, group=None) as runtime:
@@ -198,10 +198,10 @@ def show(
 
 def _ensure(jobs: int | None, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:
     """What makes the missing stages: this process, several, or jobs on a cluster."""
-    from workbench.config import UserError, require_range
+    from workbench.core.config import UserError, require_range
     from workbench.stages.base import ensure_all
-    from workbench.stages.cluster import Cluster, ensure_on_cluster
-    from workbench.stages.processes import MAX_JOBS, ensure_in_processes, ensure_quickest
+    from workbench.stages.execute.cluster import Cluster, ensure_on_cluster
+    from workbench.stages.execute.processes import MAX_JOBS, ensure_in_processes, ensure_quickest
 
     require_range("--jobs", 1 if jobs is None else jobs, 1, MAX_JOBS)
     if cluster is None:

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from workbench.core.families import Open
 from workbench.data.base import ImageSource, ImageSplit, Split
 from workbench.data.cifar10 import CIFAR10
 from workbench.data.fashion_mnist import FashionMNIST
 from workbench.data.image_folder import ImageFolder
 from workbench.data.npy import Npy
-from workbench.families import Open
 
 Source = Annotated[FashionMNIST | CIFAR10 | ImageFolder | Npy, Field(discriminator="kind"), Open(ImageSource)]
 

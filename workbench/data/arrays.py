@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.foreign import readable
 from workbench.data.picture import Picture, on_unit_scale, refuse_far, unfit, white_of
-from workbench.foreign import readable
 
 SAVE = "save plain arrays with numpy.save or numpy.savez"
 LONGEST_HEADER = 10_000

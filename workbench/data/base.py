@@ -13,10 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.bounds import MAX_SIZE
-from workbench.config import UserError, digest
-from workbench.families import Member
-from workbench.tensors import Ids, Images
+from workbench.core.bounds import MAX_SIZE
+from workbench.core.config import UserError, digest
+from workbench.core.families import Member
+from workbench.core.tensors import Ids, Images
 
 Split = Literal["train", "val", "test"]
 

@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.foreign import FOREIGN, reason
+from workbench.core.places import data_root
 from workbench.data.base import ImageSource
 from workbench.data.obtaining import patience
 from workbench.data.preparation import prepare
-from workbench.foreign import FOREIGN, reason
-from workbench.places import data_root
 
 REMEDY = "delete it and run `data fetch cifar10`"
 

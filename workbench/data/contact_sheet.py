@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.tensors import Ids, Images, Severities
 from workbench.data.base import ImageSource
 from workbench.data.shown import shown
-from workbench.tensors import Ids, Images, Severities
 
 Degrade = Callable[[Images, Severities, Ids], Images]
 """(x, severity, ids) -> the image-domain view of the measurement of each image."""

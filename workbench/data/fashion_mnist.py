@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.foreign import FOREIGN, readable, reason
+from workbench.core.places import data_root
 from workbench.data.base import ImageSource
 from workbench.data.obtaining import debian_files, patience, staged
 from workbench.data.preparation import prepare
-from workbench.foreign import FOREIGN, readable, reason
-from workbench.places import data_root
 
 TRAIN_FILE = "train-images-idx3-ubyte.gz"
 TEST_FILE = "t10k-images-idx3-ubyte.gz"

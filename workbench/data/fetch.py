@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workbench.config import UserError, kind_of, members
+from workbench.core.config import UserError, kind_of, members
 from workbench.data import ImageSource, Source
 
 

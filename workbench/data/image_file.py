@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.foreign import FOREIGN, readable
 from workbench.data.picture import Picture, on_unit_scale, refuse_far, unfit, white_of
-from workbench.foreign import FOREIGN, readable
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

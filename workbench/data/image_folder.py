@@ -7,13 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError
+from workbench.core.config import ADDED_LATER, NOT_IDENTITY, UserError
+from workbench.core.places import at_home
 from workbench.data.base import ImageSource
 from workbench.data.image_file import read_stored
 from workbench.data.picture import NEARLY_BLACK, OTHERWISE, WHITE, on_unit_scale, refuse_outside, white_of
 from workbench.data.preparation import prepare
 from workbench.data.reading import PICTURES, list_pictures, say
-from workbench.places import at_home
 
 SUFFIXES = PICTURES
 TRAIN, VAL, TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")

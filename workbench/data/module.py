@@ -7,8 +7,8 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from workbench import randomness
-from workbench.tensors import Ids
+from workbench.core import randomness
+from workbench.core.tensors import Ids
 
 Batch = dict[str, Any]
 

@@ -7,13 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from workbench.config import ADDED_LATER, NOT_IDENTITY, UserError
+from workbench.core.config import ADDED_LATER, NOT_IDENTITY, UserError
+from workbench.core.places import at_home
 from workbench.data.arrays import as_batch, open_array
 from workbench.data.base import ImageSource
 from workbench.data.picture import OTHERWISE, on_unit_scale, refuse_outside, unfit, white_of
 from workbench.data.preparation import prepare
 from workbench.data.reading import say
-from workbench.places import at_home
 
 CHUNK = 1024
 """Images that are checked or prepared at a time, so that a file larger than memory can be read."""

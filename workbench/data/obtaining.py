@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workbench.config import UserError
-from workbench.files import naming
+from workbench.core.config import UserError
+from workbench.core.files import naming
 
 APT_TIMEOUT = 300
 """Seconds that one apt-get command may take."""

@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 
 TOLERANCE = 1e-4
 """Floats may lie so far outside [0, 1]: rounding put them there, and they are clipped."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.foreign import readable
 from workbench.data.picture import NEARLY_BLACK, Picture, white_of
-from workbench.foreign import readable
 
 __all__ = ["ARRAYS", "PICTURES", "Listing", "Picture", "list_pictures", "natural_order", "read_pictures", "same_white"]
 

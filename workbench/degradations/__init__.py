@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from workbench.core.families import Open
 from workbench.degradations.at_severity import AtSeverity
 from workbench.degradations.base import Degradation
 from workbench.degradations.compose import Compose
@@ -19,7 +20,6 @@ from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
-from workbench.families import Open
 
 AnyDegradation = Annotated[DrawsSeverity | AtSeverity, Field(discriminator="kind"), Open(Degradation)]
 

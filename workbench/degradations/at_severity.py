@@ -6,12 +6,12 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
+from workbench.core.families import Open
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.drawing_severity import DrawsSeverity
 from workbench.degradations.gaussian_blur import GaussianBlur
-from workbench.families import Open
-from workbench.measurement import Measurement
-from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 
 class AtSeverity(Degradation):

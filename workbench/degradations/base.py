@@ -9,12 +9,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.families import Member
+from workbench.core.measurement import Measurement, as_real
+from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
 from workbench.degradations.given import Given, check_values, zero_where_unobserved
-from workbench.families import Member
-from workbench.measurement import Measurement, as_real
-from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 Params = Mapping[str, Tensor]
 

@@ -8,8 +8,11 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.families import Open
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.deepinv_physics import DeepinvPhysics
 from workbench.degradations.gaussian_blur import GaussianBlur
@@ -20,9 +23,6 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
-from workbench.families import Open
-from workbench.measurement import Measurement
-from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 Part = Annotated[
     GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | SuperResolution | JPEG | Haze | DeepinvPhysics,

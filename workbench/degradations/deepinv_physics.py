@@ -10,14 +10,14 @@ import torch
 from pydantic import Field, JsonValue, ValidationInfo, field_validator
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.families import allow, attempt, find, source_digest
+from workbench.core.tensors import Ids, Severities
 from workbench.degradations.base import Params
 from workbench.degradations.given import Given, refuse
 from workbench.degradations.physics_check import check_physics
 from workbench.degradations.user_physics import ImageShape, UserPhysics
-from workbench.families import allow, attempt, find, source_digest
-from workbench.tensors import Ids, Severities
 
 if TYPE_CHECKING:
     from deepinv.physics import Physics

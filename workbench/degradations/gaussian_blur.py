@@ -4,10 +4,10 @@ from typing import ClassVar, Literal
 
 import torch
 
+from workbench.core.tensors import Ids, Images, Measurements, Severities
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.given import Given
-from workbench.tensors import Ids, Images, Measurements, Severities
 
 MIN_STD, MAX_STD = 0.3, 3.0  # pixels, at severity 0 and 1
 RADIUS = 9  # pixels: three times the largest std

@@ -4,9 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
-from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 MAX_STD = 0.5  # on [0, 1] images, at severity 1
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from workbench.config import UserError
-from workbench.tensors import Measurements
+from workbench.core.config import UserError
+from workbench.core.tensors import Measurements
 
 ROUNDING = 2 / 255 + 1e-6
 """What 8-bit files may make of a 0."""

@@ -8,12 +8,12 @@ import torch
 from pydantic import ConfigDict, field_validator
 from torch import Tensor
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement, as_real
+from workbench.core.tensors import Ids, Severities
 from workbench.degradations.base import Params
 from workbench.degradations.physics_check import check_physics
 from workbench.degradations.user_physics import ImageShape, UserPhysics
-from workbench.measurement import Measurement, as_real
-from workbench.tensors import Ids, Severities
 
 
 class GivenPhysics(UserPhysics):

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from workbench import randomness
+from workbench.core import randomness
+from workbench.core.tensors import Ids, Images, Measurements, Severities
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.given import Given, refuse
-from workbench.tensors import Ids, Images, Measurements, Severities
 
 MAX_THICKNESS = 2.0  # optical thickness at the scene's mean depth, at severity 1
 NEAREST, FARTHEST = 0.5, 1.5  # depth of the bottom and the top row, in units of the mean

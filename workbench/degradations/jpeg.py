@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from workbench.core.tensors import Ids, Images, Measurements, Severities
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.given import Given
-from workbench.tensors import Ids, Images, Measurements, Severities
 
 MAX_QUALITY, MIN_QUALITY = 95, 5  # libjpeg's scale, at severity 0 and 1
 

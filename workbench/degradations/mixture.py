@@ -7,7 +7,9 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from workbench import randomness
+from workbench.core import randomness
+from workbench.core.families import Open
+from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.gaussian_noise import GaussianNoise
@@ -16,8 +18,6 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
-from workbench.families import Open
-from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 Component = Annotated[
     GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | SuperResolution | JPEG,

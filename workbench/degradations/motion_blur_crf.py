@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from workbench import randomness
+from workbench.core import randomness
+from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.given import Given
-from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
 MAX_EXTENT = 9.0  # pixels, at severity 1
 MAX_GAIN = 1.3  # exposure at severity 1, in linear light

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from workbench import randomness
-from workbench.measurement import as_real
+from workbench.core import randomness
+from workbench.core.measurement import as_real
 
 if TYPE_CHECKING:
     from deepinv.physics import Physics

@@ -5,14 +5,14 @@ import math
 import torch
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.families import attempt
+from workbench.core.measurement import as_real
+from workbench.core.tensors import Images, Measurements
 from workbench.degradations.base import Params
 from workbench.degradations.null_entries import measured_entries
 from workbench.degradations.user_physics import ImageShape, UserPhysics
-from workbench.families import attempt
-from workbench.measurement import as_real
-from workbench.tensors import Images, Measurements
 
 LEVELS = (0.0, 0.5, 1.0)
 TOLERANCE = 1e-3  # of float32 sums in another order, relative to the norms that go into them

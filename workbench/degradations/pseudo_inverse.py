@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Images
 from workbench.degradations.base import Degradation
-from workbench.measurement import Measurement
-from workbench.tensors import Images
 
 IMAGE_STD = 0.3
 """Standard deviation of a pixel on [0, 1] about its image's mean, in order of magnitude: a natural image's contrast."""

@@ -6,12 +6,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import ADDED_LATER
+from workbench.core import randomness
+from workbench.core.config import ADDED_LATER
+from workbench.core.tensors import Ids, Images, Measurements, Severities
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.given import NOISE_ALONE, Given, check_values, zero_where_unobserved
-from workbench.tensors import Ids, Images, Measurements, Severities
 
 MAX_DROPPED = 0.9  # fraction of the pixels at severity 1
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from workbench.core.tensors import Ids, Images, Measurements, Severities
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.given import Given, refuse
-from workbench.tensors import Ids, Images, Measurements, Severities
 
 MAX_FACTOR = 4.0  # at severity 1
 MAX_OFF_ONE = 1e-3  # the sum of an interpolation's weights, by rounding

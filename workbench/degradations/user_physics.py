@@ -10,12 +10,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.config import ADDED_LATER
+from workbench.core.config import ADDED_LATER
+from workbench.core.measurement import as_real
+from workbench.core.tensors import Images, Measurements, Scalars, Severities
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.given import check_values, zero_where_unobserved
 from workbench.degradations.null_entries import measured_entries
-from workbench.measurement import as_real
-from workbench.tensors import Images, Measurements, Scalars, Severities
 
 if TYPE_CHECKING:
     from deepinv.physics import Physics
@@ -35,7 +35,7 @@ class UserPhysics(Degradation):
     MRI does, a severity encoder reads physics.A_dagger(y). The values of y should be on the scale of [0, 1] images.
 
     A physics may measure complex values: outside it they are real, with real and imaginary part in a last axis of 2
-    (see `workbench.measurement`), and the adjoint is that of the real inner product, so that images stay real. A
+    (see `workbench.core.measurement`), and the adjoint is that of the real inner product, so that images stay real. A
     complex image has two channels, as in deepinv.
 
     Entries that are the same whatever the image (0 where a mask drops pixels or frequencies) are not observed: they

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from workbench.config import UserError
-from workbench.tensors import Latents
+from workbench.core.config import UserError
+from workbench.core.tensors import Latents
 
 FILE = "latent_std.json"
 DEPARTURE = 1.25

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from workbench.config import ADDED_LATER
+from workbench.core.config import ADDED_LATER
+from workbench.core.families import Member, Open
+from workbench.core.tensors import Latents, Scalars
 from workbench.diffusion.noise_levels import Chain, NoiseLevels
-from workbench.families import Member, Open
-from workbench.tensors import Latents, Scalars
 
 
 class DDIM(Member):

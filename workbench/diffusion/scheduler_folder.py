@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.diffusion.noise_levels import DDPMLevels, DynamicShift, EDMLevels, FlowLevels, NoiseLevels, Shift
 from workbench.diffusion.prediction import Prediction
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from workbench.docs.settings import Family, families
-from workbench.stages.evaluate import Evaluate
-from workbench.stages.measure_calibration import MeasureCalibration
-from workbench.stages.measure_cost import MeasureCost
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.measure_calibration import MeasureCalibration
+from workbench.stages.measure.measure_cost import MeasureCost
 
 PACKAGES = ("workbench", "studies")
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from workbench.bounds import ranges
-from workbench.config import Config, kind_of, members
+from workbench.core.bounds import ranges
+from workbench.core.config import Config, kind_of, members
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from workbench.families import Open
+from workbench.core.families import Open
 from workbench.metrics.coverage import severity_bins, violation_rate, violation_rates
 from workbench.metrics.family import Comparison, Metric
 from workbench.metrics.likeness import (

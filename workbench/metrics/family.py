@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from workbench.families import Member
-from workbench.measurement import Measurement
+from workbench.core.families import Member
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Images, Latents, Measurements
 from workbench.metrics.perceptual import Absent, LPIPSMetric
-from workbench.tensors import Images, Latents, Measurements
 
 Need = Literal["x", "z0", "measurement"]
 Columns = Mapping[str, Literal["higher", "lower"] | None]

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 
 MAX_EXACT = 7
 """All n! permutations are counted up to so many objects (5,040), a random sample beyond."""

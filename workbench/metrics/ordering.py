@@ -7,7 +7,7 @@ is resampled for intervals is whole images.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics.ranks import checked_tables
 from workbench.metrics.statistics import Estimate, Values, joint_interval, mean_interval
 

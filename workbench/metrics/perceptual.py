@@ -16,10 +16,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.config import NOT_IDENTITY, Config, UserError
-from workbench.places import at_home
-from workbench.pretrained import read_state_dict
-from workbench.tensors import Images, Scalars
+from workbench.core.config import NOT_IDENTITY, Config, UserError
+from workbench.core.places import at_home
+from workbench.core.tensors import Images, Scalars
+from workbench.weights.diffusers_folder import read_state_dict
 
 BACKBONE_VARIABLE = "WORKBENCH_LPIPS_BACKBONE"
 DOWNLOAD_TIMEOUT_SECONDS = 5.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics.statistics import Estimate, Values, checked_pair, joint_interval, multiplicities, quotient
 
 

@@ -1,6 +1,6 @@
 """How near a restored image is to the clean one, pixel by pixel and window by window. One number an image."""
 
-from workbench.tensors import Images, Scalars
+from workbench.core.tensors import Images, Scalars
 
 SSIM_WINDOW = 11
 """Width of a window of the structural similarity, in pixels."""

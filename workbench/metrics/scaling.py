@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from workbench.bench import NUM_COPIES, Bench, Part, Timed
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.experiments.bench import NUM_COPIES, Bench, Part, Timed
 from workbench.reporting.tables import rich_table
-from workbench.stages.evaluate import Evaluate
+from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.provenance import provenance
 from workbench.stages.runtime import Runtime
 

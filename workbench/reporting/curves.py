@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate
 from workbench.reporting.figures import _INK, _LABEL, _SMALL, _TITLE, _WIDTH, _canvas, _text, _title_lines
 from workbench.reporting.formats import image_count

@@ -17,7 +17,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate
 from workbench.reporting.formats import image_count, number
 from workbench.reporting.labels import readable

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from workbench.bounds import MAX_COUNT
-from workbench.config import Config, UserError, parse_overrides
-from workbench.families import refuse_unnamed
-from workbench.files import write_whole
+from workbench.core.bounds import MAX_COUNT
+from workbench.core.config import Config, UserError, parse_overrides
+from workbench.core.families import refuse_unnamed
+from workbench.core.files import write_whole
 from workbench.reporting.page import paragraphs, write_html
 
 if TYPE_CHECKING:
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 SUMMARY = "summary.json"
 

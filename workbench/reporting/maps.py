@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics import Estimate, average_linkage
 from workbench.reporting.curves import _FOOTER, _colour, _marker, _plain
 from workbench.reporting.figures import (

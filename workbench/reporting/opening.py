@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import Series
 
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 STAGES = {
     "degraded": ("degraded", "psnr_degraded"),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.files import PARTIAL
+from workbench.core.files import PARTIAL
 from workbench.reporting.pace import Pace
 from workbench.stages.base import Stage
 from workbench.stages.cache import unfinished
@@ -24,8 +24,8 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
     from rich.table import Table
     from rich.text import Text
 
-    from workbench.reference import find_reference
-    from workbench.study import load_study
+    from workbench.experiments.reference import find_reference
+    from workbench.experiments.study import load_study
 
     study, question = load_study(name)
     cells = study.cells(preset, overrides)
@@ -83,8 +83,8 @@ def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: R
     """
     import pandas as pd
 
-    from workbench.reference import find_reference
-    from workbench.study import load_study
+    from workbench.experiments.reference import find_reference
+    from workbench.experiments.study import load_study
 
     study, _ = load_study(name)
     study_cells = study.cells(preset, overrides)
@@ -130,11 +130,12 @@ def print_doctor(runs: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from workbench import __version__, zoo
-    from workbench.config import UserError, kind_of, members
+    from workbench import __version__
+    from workbench.core.config import UserError, kind_of, members
     from workbench.data import Source
     from workbench.metrics import Absent, LPIPSConfig, load_lpips
     from workbench.tracking.mode import wandb_mode
+    from workbench.weights import zoo
 
     table = Table(show_header=False, box=None)
     packages = ("torch", "torchvision", "diffusers", "deepinv", "lightning", "torchmetrics", "lpips", "wandb", "optuna")

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.stages.base import Stage
 from workbench.stages.provenance import PROVENANCE
 from workbench.stages.runtime import Runtime

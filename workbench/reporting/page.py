@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from workbench.config import as_override
-from workbench.files import write_whole
+from workbench.core.config import as_override
+from workbench.core.files import write_whole
 from workbench.reporting.labels import readable
 
 if TYPE_CHECKING:
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.data.shown import shown
 
 SMALL = 128

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from workbench.catalogue import is_users, study_names
-from workbench.config import UserError
-from workbench.files import locked, whole
-from workbench.progress import Progress
+from workbench.core.config import UserError
+from workbench.core.files import locked, whole
+from workbench.core.progress import Progress
+from workbench.experiments.catalogue import is_users, study_names
 from workbench.reporting.index import recipe_of, write_index, write_summary
 from workbench.reporting.labels import with_one_ssim
 from workbench.reporting.opening import picture_strip
@@ -19,10 +19,10 @@ from workbench.reporting.tables import terminal_table
 from workbench.tracking.record import Record, Table
 
 if TYPE_CHECKING:
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
+    from workbench.experiments.study import Study
     from workbench.stages.base import Stage
     from workbench.stages.runtime import Runtime
-    from workbench.study import Study
 
 PICTURE = "report/matrix.png"
 MOST_SHOWN = 40
@@ -79,7 +79,7 @@ def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, S
 
 def publish_cached(name: str, preset: str, overrides: Mapping[str, Any], runtime: "Runtime") -> None:
     """Publish a study if all its cells are there; else say what computes them."""
-    from workbench.running import gather_cached
+    from workbench.experiments.run import gather_cached
 
     try:
         study, results, folder = gather_cached(name, preset, overrides, runtime)
@@ -97,7 +97,7 @@ def report_all(runtime: "Runtime") -> Path:
     Raises:
         UserError: if there are no results, or none that has a page.
     """
-    from workbench.running import gather_cached
+    from workbench.experiments.run import gather_cached
 
     studies = runtime.root / "studies"
     folders = sorted(path.parent for path in studies.glob("*/*/results.parquet"))
@@ -149,8 +149,8 @@ def print_comparison(name: str, preset: str, runtime: "Runtime") -> None:
     """
     from rich.table import Table
 
+    from workbench.experiments.run import against_reference
     from workbench.metrics import mean_interval
-    from workbench.running import against_reference
 
     table = Table(title=f"{name} ({preset}): here less reference")
     for column in ("cell", "images", "PSNR here, dB", "difference, dB", "NFE here", "difference"):

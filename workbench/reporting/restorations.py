@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Ids, Images, Scalars
 from workbench.diffusion import Chain
 from workbench.diffusion.noise_levels import snr
-from workbench.measurement import Measurement
 from workbench.metrics import Estimate, mean_interval, psnr
 from workbench.reporting.curves import Line, curves
 from workbench.reporting.figures import svg
@@ -23,7 +24,6 @@ from workbench.reporting.pictures import Card, Picture, Strip, gallery
 from workbench.restoration import Restored, Restorer
 from workbench.severity.estimate import error_variance
 from workbench.severity.start import Matched
-from workbench.tensors import Ids, Images, Scalars
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.table import Table
 
-    from workbench.results import StudyResults
+    from workbench.experiments.results import StudyResults
 
 _MOST_AXES = 4
 """That have a column each in the terminal; more do not fit, and stand in one."""

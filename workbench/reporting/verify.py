@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.config import UserError, members
-from workbench.digests import DIGESTS, damaged, listed_below, remedy
+from workbench.core.config import UserError, members
+from workbench.core.digests import DIGESTS, damaged, listed_below, remedy
 from workbench.stages.cache import damage
 
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ def verify(runs: Path, say: Callable[[str], None]) -> None:
 
 def _shipped() -> Iterator[Path]:
     """The folders that ship, or stand in for those that do."""
-    from workbench import settings, zoo
-    from workbench.reference import reference_folders
+    from workbench.experiments import settings
+    from workbench.experiments.reference import reference_folders
+    from workbench.weights import zoo
 
     yield from zoo.folders()
     yield from reference_folders()

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Latents
 from workbench.diffusion import DDIM, Chain
 from workbench.diffusion.sampler import noise_for
-from workbench.measurement import Measurement
 from workbench.restoration.record import Record
 from workbench.solvers.base import Networks, Solver, Step
-from workbench.tensors import Latents
 
 LOOKAHEAD = 3
 """Images that wait, as a multiple of the slots: the longest is chosen from so many. What waits is a measurement and a

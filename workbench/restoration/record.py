@@ -8,8 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from workbench.measurement import Measurement
-from workbench.tensors import Ids, Images
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Ids, Images
 
 
 @dataclass

@@ -8,11 +8,12 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from workbench import randomness
 from workbench.autoencoders import Autoencoder
+from workbench.core import randomness
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Images, Latents, Measurements
 from workbench.degradations import Degradation, pseudo_inverse
 from workbench.diffusion import DDIM, Prior
-from workbench.measurement import Measurement
 from workbench.restoration.engine import Batch, Engine, time_on
 from workbench.restoration.record import Record, Restored
 from workbench.severity.calibration import Fusion, Recalibration
@@ -21,7 +22,6 @@ from workbench.severity.start import ChoosesStart
 from workbench.severity.start.base import all_from
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers.base import Networks, Precision, Solver
-from workbench.tensors import Images, Latents, Measurements
 
 GROUPS = 4
 """Finished images wait to be decoded and judged until they fill this part of the slots."""

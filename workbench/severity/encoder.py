@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench.autoencoders import Autoencoder
+from workbench.core.tensors import Images
 from workbench.severity.estimate import SeverityEstimate
-from workbench.tensors import Images
 
 INITIAL_VARIANCE = 0.1
 """What an untrained head answers: the order of the latent error of a moderately degraded image."""

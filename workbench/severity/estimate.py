@@ -5,8 +5,8 @@ from typing import Self
 
 from torch import Tensor
 
-from workbench.config import UserError
-from workbench.tensors import Latents, Scalars, Variances
+from workbench.core.config import UserError
+from workbench.core.tensors import Latents, Scalars, Variances
 
 MIN_VARIANCE, MAX_VARIANCE = 1e-3, 4.0
 """Variances that are not the encoder's own are kept within: below, start rules no longer tell values apart; above,

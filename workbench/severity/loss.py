@@ -6,10 +6,10 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench.autoencoders import Autoencoder
-from workbench.bounds import Weight
-from workbench.config import Config
+from workbench.core.bounds import Weight
+from workbench.core.config import Config
+from workbench.core.tensors import Images, Latents
 from workbench.severity.estimate import error_variance
-from workbench.tensors import Images, Latents
 
 
 class SeverityLoss(Config):

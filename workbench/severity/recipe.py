@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workbench.bounds import BatchSize, Count, LearningRate, Seed
-from workbench.config import NOT_IDENTITY, Config
+from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
+from workbench.core.config import NOT_IDENTITY, Config
 from workbench.degradations import AnyDegradation
 from workbench.severity.loss import SeverityLoss
 from workbench.severity.untrained import NoEncoder

@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 
 from workbench.autoencoders import Autoencoder
-from workbench.config import Config, UserError
+from workbench.core.config import Config, UserError
+from workbench.core.tensors import Images
 from workbench.degradations import Degradation
 from workbench.severity.estimate import SeverityEstimate
-from workbench.tensors import Images
 
 UNKNOWN = 1.0
 """The variance of a latent: an estimate of which nothing is known is worth no more than 0."""

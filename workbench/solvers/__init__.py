@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from workbench.families import Open
+from workbench.core.families import Open
 from workbench.solvers.base import Guided, Networks, Precision, Solver, Step
 from workbench.solvers.controls import DecodeOnly, NoGuidance
 from workbench.solvers.gml_dps import GMLDPS

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from workbench.autoencoders import Autoencoder
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.families import Member
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Images, Latents, Measurements, Scalars, Times
 from workbench.degradations import Degradation
 from workbench.diffusion import DDIM, Chain, Prior
-from workbench.families import Member
-from workbench.measurement import Measurement
-from workbench.tensors import Images, Latents, Measurements, Scalars, Times
 
 Precision = Literal["float32", "bf16"]
 

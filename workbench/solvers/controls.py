@@ -4,8 +4,8 @@ from typing import ClassVar, Literal
 
 import torch
 
+from workbench.core.tensors import Latents
 from workbench.solvers.base import Solver, Step
-from workbench.tensors import Latents
 
 
 class NoGuidance(Solver):

@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from workbench.bounds import Weight
+from workbench.core.bounds import Weight
+from workbench.core.tensors import Latents, Scalars
 from workbench.solvers.base import Guided, Step, norms
-from workbench.tensors import Latents, Scalars
 
 
 class GMLDPS(Guided):

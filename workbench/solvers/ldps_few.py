@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.bounds import Depth
+from workbench.core.bounds import Depth
+from workbench.core.tensors import Latents, Variances
 from workbench.solvers.base import Solver, Step
-from workbench.tensors import Latents, Variances
 
 LEAST_NOISE = 1e-3
 """Standard deviation on [0, 1] that a measurement without noise is given, so that the balance is defined."""

@@ -22,10 +22,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from workbench.bounds import LearningRate, Weight
-from workbench.config import ADDED_LATER
+from workbench.core.bounds import LearningRate, Weight
+from workbench.core.config import ADDED_LATER
+from workbench.core.tensors import Images, Latents, Scalars
 from workbench.solvers.base import Networks, Solver, Step, norms
-from workbench.tensors import Images, Latents, Scalars
 
 Resampling = Literal["paper", "code", "flash"]
 

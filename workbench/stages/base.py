@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 from filelock import FileLock, Timeout
 
-from workbench.config import Config, UserError, digest
-from workbench.files import PARTIAL, naming, write_whole
-from workbench.progress import Update
+from workbench.core.config import Config, UserError, digest
+from workbench.core.files import PARTIAL, naming, write_whole
+from workbench.core.progress import Update
 from workbench.stages.cache import (
     CONFIG,
     checksums,
@@ -32,7 +32,7 @@ from workbench.stages.provenance import PROVENANCE, provenance, read_provenance
 from workbench.stages.runtime import Runtime
 from workbench.tracking.inside import is_recordable
 from workbench.tracking.record import Record
-from workbench.zoo import weight_files, weights_digest
+from workbench.weights.zoo import weight_files, weights_digest
 
 
 class Stage(Config):

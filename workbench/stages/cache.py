@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from workbench.files import PARTIAL, flush, remove
+from workbench.core.files import PARTIAL, flush, remove
 from workbench.stages.provenance import PROVENANCE, read_provenance
 
 CONFIG = "config.json"

@@ -3,7 +3,7 @@
 from workbench.autoencoders import AnyAutoencoder
 from workbench.data import Source
 from workbench.stages.base import Stage
-from workbench.stages.train_autoencoder import TrainAutoencoder
+from workbench.stages.train.train_autoencoder import TrainAutoencoder
 
 
 class LatentStage(Stage):

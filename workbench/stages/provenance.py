@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__
-from workbench.config import UserError
-from workbench.foreign import FOREIGN
+from workbench.core.config import UserError
+from workbench.core.foreign import FOREIGN
 from workbench.stages.runtime import Runtime
 
 PROVENANCE = "provenance.json"

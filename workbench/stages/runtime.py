@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from workbench.bounds import MAX_BATCH
-from workbench.config import UserError, require_range
-from workbench.progress import Progress, Silent
+from workbench.core.bounds import MAX_BATCH
+from workbench.core.config import UserError, require_range
+from workbench.core.progress import Progress, Silent
 from workbench.tracking.tracker import Tracker
 
 if TYPE_CHECKING:

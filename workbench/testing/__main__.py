@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from workbench.config import UserError
-from workbench.families import allow_named, member
+from workbench.core.config import UserError
+from workbench.core.families import allow_named, member
 from workbench.solvers import Solver
 from workbench.testing.conformance import conformance_table, step_table
 

@@ -11,11 +11,11 @@ import math
 import torch
 from torch import Tensor
 
-from workbench import randomness
+from workbench.core import randomness
+from workbench.core.tensors import Latents
 from workbench.diffusion import DDIM, Chain
 from workbench.restoration import Batch, Engine
 from workbench.solvers import Solver
-from workbench.tensors import Latents
 from workbench.testing.gaussian import Gaussian
 from workbench.testing.problem import LinearGaussian
 

@@ -6,8 +6,8 @@ from dataclasses import astuple
 import pandas as pd
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import members
+from workbench.core import randomness
+from workbench.core.config import members
 from workbench.diffusion import DDIM
 from workbench.solvers import AnySolver, Guided, Solver
 from workbench.testing.chain import closed_chain, sampled_chain

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.core.tensors import Latents, Scalars
 from workbench.solvers import Guided, Step
-from workbench.tensors import Latents, Scalars
 from workbench.testing.problem import LinearGaussian
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench import randomness
 from workbench.autoencoders import Autoencoder
+from workbench.core import randomness
+from workbench.core.tensors import Images, Latents, Times
 from workbench.diffusion import DDPMLevels, NoiseLevels, Prior
 from workbench.diffusion.prediction import Prediction, target
-from workbench.tensors import Images, Latents, Times
 from workbench.testing.gaussian import Gaussian
 
 CHANNELS = 4

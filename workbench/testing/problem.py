@@ -7,14 +7,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Latents
 from workbench.degradations import Degradation, RandomInpainting
 from workbench.diffusion import DDIM, Chain, NoiseLevels
 from workbench.diffusion.prediction import Prediction
-from workbench.measurement import Measurement
 from workbench.solvers import Networks
-from workbench.tensors import Latents
 from workbench.testing.gaussian import Gaussian
 from workbench.testing.linear import CHANNELS, LinearAutoencoder, gaussian_prior
 

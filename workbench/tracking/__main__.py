@@ -54,7 +54,7 @@ def main() -> None:
 
 def _publish_all(runs: Path, turn: int, ended: threading.Event) -> None:
     """Publish until the study has ended and no other has left a record since the last look."""
-    from workbench.files import write_whole
+    from workbench.core.files import write_whole
     from workbench.tracking.record import Records
 
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE") == "online":
@@ -98,7 +98,7 @@ def _tear_down() -> None:
 
 def _try(runs: Path, step: Callable[[Path], str | None]) -> None:
     """Do a step, and keep what it says is wrong where the study looks for it."""
-    from workbench.files import write_whole
+    from workbench.core.files import write_whole
     from workbench.tracking.record import Records
 
     records = Records(runs)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from workbench.config import UserError, is_termination
+from workbench.core.config import UserError, is_termination
 from workbench.tracking.mode import require_online
 from workbench.tracking.tracker import PROJECT
 

@@ -6,7 +6,7 @@ All paths here are resolved, links included. What lies elsewhere is neither read
 import re
 from pathlib import Path
 
-from workbench.zoo import zoo_root
+from workbench.weights.zoo import zoo_root
 
 PLACES = ("stages", "studies")
 """The folders below the runs folder whose contents are recorded."""

@@ -3,7 +3,7 @@
 import os
 from typing import Any, Literal
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 
 Mode = Literal["online", "offline", "disabled"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import wandb
 
-from workbench.addresses import shown
-from workbench.files import locked
+from workbench.core.addresses import shown
+from workbench.core.files import locked
 from workbench.tracking.contents import refuse_foreign_files
 from workbench.tracking.inside import OutsideError, folder_of, offline_run_of
 from workbench.tracking.record import LONGEST, Record, Records

@@ -11,8 +11,8 @@ from typing import Annotated, Any, BinaryIO
 
 from pydantic import Field
 
-from workbench.config import Config, UserError, digest
-from workbench.files import write_whole
+from workbench.core.config import Config, UserError, digest
+from workbench.core.files import write_whole
 from workbench.tracking.inside import folder_of
 from workbench.tracking.turn import RECORDS
 

@@ -10,7 +10,7 @@ import wandb
 from PIL import Image
 from safetensors import SafetensorError
 
-from workbench.foreign import FOREIGN
+from workbench.core.foreign import FOREIGN
 from workbench.metrics import calibration
 from workbench.tracking.calibration import log_calibration
 from workbench.tracking.inside import file_of, folder_of

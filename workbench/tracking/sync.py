@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.tracking.publish import publish
 from workbench.tracking.record import Records
 from workbench.tracking.upload import NoKeyError, UploadError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import wandb
 
-from workbench.addresses import shown
+from workbench.core.addresses import shown
 from workbench.tracking.record import LONGEST, Record, Records
 
 ANSWER_SECONDS = 10

@@ -16,10 +16,10 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.files import whole
+from workbench.core.foreign import FOREIGN
 from workbench.data.module import StepDataModule
-from workbench.files import whole
-from workbench.foreign import FOREIGN
 from workbench.training.modules import TrainingModule
 
 Precision = Literal["float32", "bf16"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from workbench import randomness
+from workbench.core import randomness
 
 Loss = Callable[[dict[str, Any], torch.Generator], tuple[Tensor, dict[str, Tensor]]]
 

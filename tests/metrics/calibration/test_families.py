@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics.calibration import fit, fit_all
 from workbench.metrics.calibration.grid import counts_on_grid
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics.calibration import collect, join, summarise, take
 
 

@@ -4,7 +4,7 @@ import scoringrules
 import uncertainty_toolbox as uct
 from latent_errors import collected
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics.calibration import (
     ence,
     equal_mass_bins,

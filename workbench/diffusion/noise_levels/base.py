@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from workbench.config import UserError
-from workbench.tensors import Scalars, Times
+from workbench.core.config import UserError
+from workbench.core.tensors import Scalars, Times
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.tensors import Scalars, Times
 from workbench.diffusion.noise_levels.base import NoiseLevels
-from workbench.tensors import Scalars, Times
 
 
 class DDPMLevels(NoiseLevels):

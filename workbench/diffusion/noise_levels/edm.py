@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.tensors import Scalars, Times
 from workbench.diffusion.noise_levels.base import NoiseLevels
-from workbench.tensors import Scalars, Times
 
 
 class EDMLevels(NoiseLevels):

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.tensors import Scalars, Times
 from workbench.diffusion.noise_levels.base import NoiseLevels
-from workbench.tensors import Scalars, Times
 
 
 @dataclass(frozen=True)

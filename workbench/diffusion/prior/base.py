@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.config import NOT_IDENTITY, Config
+from workbench.core.config import NOT_IDENTITY, Config
+from workbench.core.tensors import Latents, Times
 from workbench.diffusion.noise_levels import DDPMLevels, NoiseLevels
 from workbench.diffusion.prediction import Prediction, estimates, target
-from workbench.tensors import Latents, Times
 
 
 class Prior(nn.Module):

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from workbench.bounds import BatchSize, BlockWidths, Count, Depth, LearningRate, Seed
-from workbench.config import UserError
+from workbench.core.bounds import BatchSize, BlockWidths, Count, Depth, LearningRate, Seed
+from workbench.core.config import UserError
 from workbench.diffusion.latent_std import LatentStd
 from workbench.diffusion.prior.base import Prior, PriorRecipe
 from workbench.diffusion.scheduler_folder import levels_of, read_scheduler
-from workbench.pretrained import load_strictly, save_half
+from workbench.weights.diffusers_folder import load_strictly, save_half
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import minimize
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics.calibration.grid import EDGES
 
 if TYPE_CHECKING:

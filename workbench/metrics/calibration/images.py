@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.config import UserError
+from workbench.core.config import UserError
+from workbench.core.tensors import Latents, Scalars
 from workbench.metrics.calibration.grid import counts_on_grid
 from workbench.metrics.calibration.independence import autocovariance, channel_covariance
 from workbench.metrics.calibration.isotropy import by_position
 from workbench.metrics.calibration.level import gaussian_crps
 from workbench.metrics.likeness import radial_spectra
-from workbench.tensors import Latents, Scalars
 
 Rows = dict[str, NDArray[np.generic]]
 """By name, arrays whose first axis is images: see `collect`. `numpy.savez(file, **rows)` keeps them."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics.statistics import quotient
 
 Array = NDArray[np.float64]

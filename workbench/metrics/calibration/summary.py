@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.metrics.calibration import figures, level
 from workbench.metrics.calibration.families import Family, Fit, fit_all
 from workbench.metrics.calibration.images import Rows

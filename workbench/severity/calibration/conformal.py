@@ -14,8 +14,8 @@ are not exchangeable with those of the fit, such as those of another degradation
 import math
 from collections.abc import Sequence
 
-from workbench.bounds import MAX_COUNT
-from workbench.config import UserError
+from workbench.core.bounds import MAX_COUNT
+from workbench.core.config import UserError
 from workbench.metrics.statistics import CONFIDENCE
 
 ROUNDING = 1e-9

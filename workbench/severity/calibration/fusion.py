@@ -22,8 +22,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from workbench.core.tensors import Scalars
 from workbench.severity.estimate import MAX_VARIANCE, MIN_VARIANCE
-from workbench.tensors import Scalars
 
 RANGE = math.log(MAX_VARIANCE / MIN_VARIANCE)
 PRIOR_ODDS = 3.0

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from workbench.bounds import MAX_SIZE, Logarithm
-from workbench.config import Config, UserError
-from workbench.families import Member, Open
+from workbench.core.bounds import MAX_SIZE, Logarithm
+from workbench.core.config import Config, UserError
+from workbench.core.families import Member, Open
+from workbench.core.tensors import Latents, Scalars
 from workbench.severity.calibration.conformal import upper_quantile
-from workbench.tensors import Latents, Scalars
 
 Values = NDArray[np.float64]
 MIN_IMAGES = 8

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from workbench.families import Open
+from workbench.core.families import Open
 from workbench.severity.start.base import ChoosesStart, Start, StartRule
 from workbench.severity.start.budget import Budget, Costs, Outcomes
 from workbench.severity.start.equal_cost import CONTROL_NAMES, Control, EqualCost, Spending, spend

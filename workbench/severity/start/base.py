@@ -11,10 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from workbench.core.families import Member
+from workbench.core.tensors import Latents, Scalars
 from workbench.diffusion import Chain
-from workbench.families import Member
 from workbench.severity.variance import Evidence, Need
-from workbench.tensors import Latents, Scalars
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.config import UserError
-from workbench.measurement import Measurement
-from workbench.tensors import Scalars
+from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Scalars
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ from typing import Literal
 import torch
 from pydantic import Field, field_validator
 
-from workbench import randomness
-from workbench.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError
+from workbench.core.tensors import Latents, Scalars
 from workbench.diffusion import Chain, diffuse
 from workbench.severity.start.base import Start, StartRule, all_from
 from workbench.severity.start.budget import Budget, Costs, Outcomes
 from workbench.severity.start.snr_match import SNRMatch
 from workbench.severity.variance import Evidence, Need, Variance
-from workbench.tensors import Latents, Scalars
 
 Control = Literal["timestep", "missing_noise", "permuted", "known_severity"]
 CONTROL_NAMES: Mapping[Control, str] = {

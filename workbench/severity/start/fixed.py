@@ -6,11 +6,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.config import ADDED_LATER, UserError
+from workbench.core.config import ADDED_LATER, UserError
+from workbench.core.tensors import Latents
 from workbench.diffusion import Chain, diffuse
 from workbench.severity.start.base import Start, StartRule, first_at_or_below
 from workbench.severity.variance import Evidence
-from workbench.tensors import Latents
 
 
 class Fixed(StartRule):

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
+from workbench.core.tensors import Latents
 from workbench.diffusion import Chain
 from workbench.severity.start.base import Start, StartRule, all_from
 from workbench.severity.variance import Evidence
-from workbench.tensors import Latents
 
 
 class Full(StartRule):

@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from workbench.bounds import Decibels
+from workbench.core.bounds import Decibels
+from workbench.core.tensors import Latents
 from workbench.diffusion import Chain
 from workbench.severity.start.base import Start, StartRule, with_fallback
 from workbench.severity.variance import Evidence, Need, Variance, VarianceSource
-from workbench.tensors import Latents
 
 Channel = Literal["forward", "mmse"]
 

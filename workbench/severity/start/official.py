@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
+from workbench.core.tensors import Latents, Scalars
 from workbench.diffusion import Chain, diffuse
 from workbench.diffusion.noise_levels import snr
 from workbench.severity.start.base import Start, StartRule, first_at_or_below, with_fallback
 from workbench.severity.variance import Evidence, Need, own_variance
-from workbench.tensors import Latents, Scalars
 
 
 class Official(StartRule):

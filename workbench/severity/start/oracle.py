@@ -5,14 +5,14 @@ from typing import Literal
 
 import torch
 
-from workbench import randomness
+from workbench.core import randomness
+from workbench.core.tensors import Latents
 from workbench.diffusion import Chain
 from workbench.severity.estimate import error_variance
 from workbench.severity.start.base import Start
 from workbench.severity.start.matched import Matched
 from workbench.severity.variance import Evidence, Need, Oracle, VarianceSource
 from workbench.severity.variance.base import required
-from workbench.tensors import Latents
 
 
 class OracleVariance(Matched):

@@ -6,8 +6,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from workbench.bounds import Probability
-from workbench.config import ADDED_LATER, UserError, plain
+from workbench.core.bounds import Probability
+from workbench.core.config import ADDED_LATER, UserError, plain
 from workbench.severity.calibration import AnyRecalibration, Unchanged
 from workbench.severity.start.matched import Matched
 from workbench.severity.variance import AnyVariance, AtRisk, Encoder, Evidence, Need, Recalibrated, VarianceSource

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from workbench.families import Open
+from workbench.core.families import Open
 from workbench.severity.variance.base import Evidence, Need, Variance, VarianceSource, own_variance
 from workbench.severity.variance.encoder import Encoder
 from workbench.severity.variance.fused import Fused

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from torch import Tensor
 
-from workbench.config import UserError
-from workbench.families import Member
-from workbench.measurement import Measurement
+from workbench.core.config import UserError
+from workbench.core.families import Member
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Latents, Measurements, Scalars
 from workbench.severity.calibration.fusion import Fusion
 from workbench.severity.calibration.recalibration import Recalibration
 from workbench.severity.estimate import SeverityEstimate
-from workbench.tensors import Latents, Measurements, Scalars
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from workbench.config import UserError
+from workbench.core.config import UserError
 from workbench.severity.variance.base import Evidence, Need, Variance, VarianceSource, own_variance, required
 
 

@@ -14,10 +14,10 @@ from typing import ClassVar
 
 from pydantic import SerializeAsAny, model_validator
 
-from workbench.bounds import Probability
+from workbench.core.bounds import Probability
+from workbench.core.tensors import Scalars
 from workbench.severity.calibration.recalibration import AnyRecalibration, Recalibration, Unchanged
 from workbench.severity.variance.base import Evidence, Need, Variance, VarianceSource, own_variance, required
-from workbench.tensors import Scalars
 
 
 class Recalibrated(VarianceSource):

@@ -25,8 +25,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from workbench import randomness
-from workbench.measurement import Measurement
+from workbench.core import randomness
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Latents, Measurements, Scalars
 from workbench.severity.estimate import MAX_VARIANCE, MIN_VARIANCE
 from workbench.severity.variance.base import (
     Encode,
@@ -38,7 +39,6 @@ from workbench.severity.variance.base import (
     positive,
     required,
 )
-from workbench.tensors import Latents, Measurements, Scalars
 
 PROBE_STEP = 0.1  # of the noise: small against what y varies by, large against rounding
 EXPONENTS = 0.3, 3.0  # g is close to a power of v, 1 where F is linear: outside, a secant is noise

@@ -1,0 +1,173 @@
+"""Members from outside, in one process; tests/test_outside.py has them from end to end."""
+
+import importlib
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from users_folder import PROJECT, Outside
+
+from workbench.autoencoders import Tiny
+from workbench.core import families
+from workbench.core.config import UserError, members, overrides_between
+from workbench.degradations import GaussianBlur
+from workbench.solvers import LDPS, AnySolver
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.testing import check_chain, linear_gaussian, with_exact_likelihood
+
+SOLVER = {"solver.kind": "mine_parts:Gentle"}
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside]:
+    """A user's folder that Python finds modules in, of which none is allowed yet."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(families, "_allowed", set())
+    monkeypatch.delitem(sys.modules, "mine_parts", raising=False)
+    importlib.invalidate_caches()
+    yield Outside.make(tmp_path)
+    sys.modules.pop("mine_parts", None)
+
+
+def cell(outside: Outside, **fields: Any) -> Evaluate:
+    families.allow("mine_parts")
+    return Evaluate().replace({**SOLVER, **fields})
+
+
+def test_a_class_enters_by_its_name(outside: Outside) -> None:
+    found = cell(outside, **{"solver.weight": 0.25, "degradation.kind": "mine_parts:Darker", "degradation.least": 0.2})
+    assert (found.solver.kind, found.solver.weight) == ("mine_parts:Gentle", 0.25)
+    assert found.degradation.least == 0.2
+    assert found.replace({"solver.kind": "ldps"}).solver == LDPS()
+    assert found.replace({"start.kind": "mine_parts:Later", "start.timestep": 300}).start.timestep == 300
+    assert found.replace({"start.variance": {"kind": "mine_parts:Doubled"}}).start.variance.kind == "mine_parts:Doubled"
+    within = {"degradation.kind": "compose", "degradation.parts": [{"kind": "mine_parts:Darker"}, {"kind": "jpeg"}]}
+    assert found.replace(within).degradation.parts[0].least == 0.5
+
+
+def test_it_goes_through_json_overrides_and_pickle(outside: Outside) -> None:
+    found = cell(outside, **{"solver.weight": 0.25})
+    assert Evaluate.parse(found.model_dump(mode="json")) == found
+    assert Evaluate.model_validate_json(found.model_dump_json()).identity == found.identity
+    assert overrides_between(Evaluate(), found) == {**SOLVER, "solver.weight": 0.25}
+    assert pickle.loads(pickle.dumps(found)) == found
+
+
+def test_an_instance_needs_no_name(outside: Outside) -> None:
+    mine = importlib.import_module("mine_parts")
+    assert Evaluate(solver=mine.Gentle(weight=0.25)).solver.weight == 0.25
+    with pytest.raises(UserError, match=r"^solver: mine_parts:Darker is no Solver"):
+        Evaluate().replace({"solver": mine.Darker()})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"solver.weight": 2}, "solver.weight: input should be at least 0 and at most 1 (got 2)"),
+        ({"solver.wait": 2}, "unknown field 'solver.wait'"),
+        ({"solver.kind": "mine_parts:Darker"}, "is no Solver: derive it from workbench.solvers.base.Solver"),
+        ({"solver.kind": "mine_parts:NotOne"}, "is no Solver"),
+        ({"solver.kind": "mine_parts:Path"}, "is no Solver"),
+        ({"solver.kind": "mine_parts:Guided"}, "is not complete: it lacks energy"),
+        ({"solver.kind": "mine_parts:Gone"}, "mine_parts has no Gone"),
+        ({"solver.kind": "mine_parts:"}, "write it as MODULE:NAME"),
+        ({"solver.kind": "mine_ports:Gentle"}, "add --allow mine_ports"),
+    ],
+)
+def test_what_is_wrong_is_one_line(overrides: dict[str, Any], message: str, outside: Outside) -> None:
+    with pytest.raises(UserError) as refusal:
+        cell(outside, **overrides)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_source_is_in_the_identity(outside: Outside) -> None:
+    before = cell(outside)
+    assert set(before.canonical()["solver"]) == {"kind", "weight", "source"}
+    sys.modules.pop("mine_parts")
+    path = outside.folder / "mine_parts.py"
+    path.write_text(path.read_text().replace("self.weight * norms", "2 * self.weight * norms"))
+    importlib.invalidate_caches()
+    assert cell(outside).identity != before.identity
+
+
+def test_the_readmes_example_is_a_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (PROJECT / "workbench" / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(# mine\.py\n.*?)```", readme, re.S)
+    (tmp_path / "mine.py").write_text(example)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(families, "_allowed", {"mine"})
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    importlib.invalidate_caches()
+    solver = Evaluate().replace({"solver.kind": "mine:Gentle", "solver.weight": 0.25}).solver
+    check_chain(with_exact_likelihood(solver, problem := linear_gaussian()), problem, problem.posterior)
+    sys.modules.pop("mine")
+
+
+def test_ours_have_no_source_in_their_identity() -> None:
+    assert "source" not in LDPS().canonical() | GaussianBlur().canonical() | Tiny().canonical()
+    for member in members(AnySolver):
+        assert member()._is_open is False
+
+
+def test_what_is_derived_from_ours_is_not_ours() -> None:
+    class Changed(LDPS):
+        pass
+
+    assert Changed().kind == f"{__name__}:{Changed.__qualname__}"
+    assert Evaluate(solver=Changed()).identity != Evaluate(solver=LDPS()).identity
+    assert LDPS().kind == "ldps"
+
+
+def test_a_kind_of_its_own_closes_a_class() -> None:
+    class Own(LDPS):
+        kind: Literal["own"] = "own"
+
+    assert "source" not in Own().canonical()
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"solver": {"kind": "mine_parts:Gentle"}},
+        {"degradation": {"kind": "compose", "parts": [{"kind": "mine_parts:Darker"}]}},
+    ],
+)
+def test_stored_text_imports_nothing(tree: dict[str, Any], outside: Outside) -> None:
+    with pytest.raises(
+        UserError, match=r"is not imported unless its module is allowed: .* add --allow mine_parts"
+    ) as said:
+        Evaluate.parse(tree)
+    assert "\n" not in str(said.value)
+    with pytest.raises(UserError, match="the sweep names 'mine_parts:"):
+        families.refuse_unnamed(tree, "the sweep")
+    assert not outside.was_imported
+
+
+def test_a_payload_imports_nothing_that_its_command_does_not_allow(outside: Outside) -> None:
+    payload = outside.folder / "payload.pkl"
+    payload.write_bytes(pickle.dumps(cell(outside)))
+    assert outside.was_imported
+    script = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).solver)"
+    done = {}
+    for allowed in ("", "other,mine_parts"):
+        done[allowed] = subprocess.run(
+            [sys.executable, "-c", script, str(payload)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": f"{PROJECT}:{outside.folder}", families.ALLOWED: allowed},
+        )
+        assert outside.was_imported == bool(allowed)
+    assert (
+        done[""]
+        .stderr.rstrip()
+        .splitlines()[-1]
+        .startswith("workbench.core.config.UserError: 'mine_parts:Gentle' is not")
+    )
+    assert done["other,mine_parts"].stdout == "kind='mine_parts:Gentle' weight=0.5\n"

@@ -1,0 +1,1 @@
+"""What everything rests on: configs, files, randomness, shapes, measurements."""

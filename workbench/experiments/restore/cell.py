@@ -1,0 +1,65 @@
+"""The cell that restores: networks, operator, start rule and solver."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.core.config import UserError
+from workbench.core.encoder_choice import EncoderChoice
+from workbench.degradations import Degradation
+from workbench.experiments.study import base_cell
+from workbench.severity.start import EqualCost
+from workbench.severity.untrained import NoEncoder
+from workbench.stages.measure.evaluate import Evaluate
+
+UNIVERSAL: Mapping[str, Any] = {
+    "severity_encoder.source": "auto",
+    "severity_encoder.degradation.kind": "mixture",
+    "severity_encoder.num_train_images": 100_000,
+    "severity_encoder.batch_size": 64,
+}
+"""The recipe of the universal severity encoder that ships."""
+
+
+def restoring_cell(
+    operator: str | Degradation, encoder: EncoderChoice, preset: str, overrides: Mapping[str, Any]
+) -> Evaluate:
+    """The cell that names what restores: networks, operator, start rule and solver, with the user's overrides.
+
+    Args:
+        operator: the degradation that the images suffered, or its kind with its other fields as they come.
+        preset: of the robustness study, whose cell it is.
+
+    Raises:
+        UserError: for an unknown operator, preset or field, a start that only studies can have, or where no universal
+            encoder ships for the data and the autoencoder.
+    """
+    named = "degradation.kind" if isinstance(operator, str) else "degradation"
+    chosen: Mapping[str, Any]
+    match encoder:
+        case EncoderChoice.NONE:
+            residual = {} if "start.kind" in overrides else {"start.variance": "residual"}
+            chosen = {"severity_encoder.kind": "none", **residual}
+        case EncoderChoice.UNIVERSAL:
+            chosen = UNIVERSAL
+        case EncoderChoice.MATCHED:  # trained for the very operator, noise included
+            same = {f"severity_encoder.{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
+            chosen = {f"severity_encoder.{named}": operator, **same}
+    cell = base_cell("robustness", preset, {named: operator, **chosen, **overrides})
+    assert isinstance(cell, Evaluate)
+    if isinstance(cell.start, EqualCost):
+        raise UserError("start.kind=equal_cost spends what a study's images cost: use it in studies, not to restore")
+    trained = cell.severity_stage()
+    if encoder is EncoderChoice.UNIVERSAL and (trained is None or trained.shipped() is None):
+        raise UserError(
+            "no universal encoder ships for this data and autoencoder: take another encoder, matched or none"
+        )
+    return cell
+
+
+def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
+    """The cell for measurements with noise of this level; an encoder matched to the operator knows it too."""
+    overrides = {"degradation.noise_std": noise_std}
+    encoder = cell.severity_encoder
+    if not isinstance(encoder, NoEncoder) and encoder.degradation == cell.degradation:
+        overrides["severity_encoder.degradation.noise_std"] = noise_std
+    return cell.replace(overrides)

@@ -1,0 +1,155 @@
+"""Where restored images go: nothing is overwritten unasked, written through a link, or half written."""
+
+import csv
+import os
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from workbench.core.config import UserError
+from workbench.core.files import FULL, PARTIAL, whole
+from workbench.data.preparation import LUMA
+from workbench.experiments.restore.pictures import Measured, parts, printable, some
+
+REPORT = "restored.csv"
+Format = Literal["png", "npy"]
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that spreadsheets take for a formula."""
+
+
+class Outputs:
+    """The files that restored images go to, checked before anything is computed.
+
+    Args:
+        folder: the output folder; it is made by `make`.
+        input_path: the folder or file that the pictures come from.
+        measured: the pictures.
+        file_format: png: 8 bits; npy: float32, (height, width) or (height, width, 3).
+        overwrite: whether files that are there may be replaced.
+
+    Raises:
+        UserError: for names that clash, files that are there, or inputs that would be overwritten.
+    """
+
+    def __init__(
+        self, folder: Path, input_path: Path, measured: Measured, file_format: Format, *, overwrite: bool
+    ) -> None:
+        self.folder, self.format = folder, file_format
+        if folder.is_dir() and input_path.is_dir() and folder.samefile(input_path):
+            raise UserError(f"--output {folder} is the input folder: its images would be overwritten")
+        self.files = {name: output_name(name, file_format) for name in measured.names}
+        self._is_grey = dict(zip(measured.names, measured.grey, strict=True))
+        self._refuse_clashes(measured)
+        if folder.is_dir():
+            self._refuse_present(measured, overwrite)
+
+    def make(self) -> None:
+        """Make the folder and try to write into it.
+
+        Raises:
+            UserError: if it cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(bytes(1))
+                file.flush()
+            longest = max(map(len, map(os.fsencode, (*self.files.values(), REPORT)))) + len(PARTIAL)
+            if longest > (limit := os.pathconf(self.folder, "PC_NAME_MAX")):
+                raise UserError(
+                    f"--output {self.folder} takes names of {limit} bytes, and one is of {longest}: shorten it"
+                )
+        except OSError as error:
+            raise UserError(f"--output {self.folder} cannot be written ({error.strerror})") from None
+
+    def write(self, name: str, x_hat: Tensor) -> None:
+        """A restored (channel, height, width) image on [0, 1]; grey if the picture was."""
+        from PIL import Image
+
+        pixels = x_hat.permute(1, 2, 0).numpy()
+        if pixels.shape[2] == 3 and self._is_grey[name]:
+            pixels = pixels @ LUMA[:, None]
+        if pixels.shape[2] == 1:
+            pixels = pixels[..., 0]
+        with self._writing(self.files[name]) as partial:
+            if self.format == "npy":
+                with partial.open("wb") as file:
+                    np.save(file, pixels.astype(np.float32))
+            else:
+                # rounded as torchvision's save_image does
+                Image.fromarray((pixels * 255 + 0.5).clip(0, 255).astype(np.uint8)).save(partial, "PNG")
+
+    def write_report(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A table with one row per image; a cell that a spreadsheet would take for a formula begins with '."""
+        with self._writing(REPORT) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        path = self.folder / name
+        try:
+            with whole(path) as partial:
+                yield partial
+        except OSError as error:
+            what = "has no room left" if error.errno in FULL else "cannot be written"
+            raise UserError(
+                f"--output {self.folder} {what} ({error.strerror}) at {printable(name)}: mend that and run the same "
+                "command again with --overwrite"
+            ) from error
+
+    def _refuse_clashes(self, measured: Measured) -> None:
+        taken: dict[str, str] = {}
+        for name, file in self.files.items():
+            # some file systems do not tell A from a, or one way of writing an accent from another
+            other = taken.setdefault(unicodedata.normalize("NFC", file).casefold(), name)
+            if other != name:
+                both = f"{printable(other)} and {printable(name)}"
+                raise UserError(f"--input: {both} would both become {printable(self.files[other])}")
+        if len(self.files) < len(measured.names):
+            raise UserError("--input: two pictures have the same name")
+
+    def _refuse_present(self, measured: Measured, overwrite: bool) -> None:
+        wanted = [*self.files.values(), REPORT]
+        present = [name for name in wanted if os.path.lexists(self.folder / name)]
+        if present and not overwrite:
+            raise UserError(
+                f"--output {self.folder} holds {some(present)} already ({len(present)} of {len(wanted)} files): "
+                "give --overwrite to replace them, or another --output"
+            )
+        files = set(measured.files) if present else ()
+        inputs = {(status.st_dev, status.st_ino) for status in map(Path.stat, files)}
+        for name in present:
+            path = self.folder / name
+            status = path.lstat()
+            if path.is_dir() and not path.is_symlink():
+                raise UserError(f"--output {path} is a folder, where an image is to be written")
+            if (status.st_dev, status.st_ino) in inputs:
+                raise UserError(f"--output {path} is an input: it would be overwritten")
+        # what an earlier run left half written; a link there would be written through
+        for name in wanted:
+            partial = self.folder / f"{name}{PARTIAL}"
+            if partial.is_symlink() or partial.is_dir():
+                raise UserError(f"{partial} is in the way: remove it")
+
+
+def output_name(name: str, file_format: Format) -> str:
+    """The file that a restored picture goes to: a.png for a.tif, y_3.png for y.npy:3."""
+    return f"{'_'.join(part for part in parts(name) if part).translate(NO_FOLDERS)}.{file_format}"
+
+
+NO_FOLDERS = str.maketrans("/\\\0", "___")
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA) else text

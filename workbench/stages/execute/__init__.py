@@ -1,0 +1,1 @@
+"""Several stages: in processes, or on a cluster."""

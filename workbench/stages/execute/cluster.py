@@ -1,0 +1,274 @@
+"""The missing stages of a study as jobs of a SLURM cluster, through submitit: an array a kind of stage and level.
+
+runs/cluster/<stage>-<random>/<job>_0_log.out    what a job says; submitit's own files lie beside it
+
+Submitit unpickles what jobs leave: each array has a new folder that nobody else can write to, so that nothing lies
+there already, in a runs folder from someone else.
+
+The runs folder and the data must lie on a file system that the nodes share. What a job that was killed, preempted or
+timed out leaves, the next one goes on from.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from workbench.core import families
+from workbench.core.config import Config, UserError
+from workbench.core.progress import Bars, Update
+from workbench.stages.base import Stage, ensure_all
+from workbench.stages.execute.plan import Plan, elsewhere, without_interrupt
+from workbench.stages.runtime import Runtime, choose_device
+from workbench.tracking.record import Record
+
+if TYPE_CHECKING:
+    from submitit import Job
+
+    Jobs = dict[Path, Job[list[Record]]]
+    """The stage's folder -> the job that makes it."""
+
+Kind = Literal["slurm", "local"]
+
+POLL, ASK = 1.0, 5.0
+"""Seconds between two looks for what jobs have left, and between two questions about their states."""
+MAX_MINUTES = 366 * 24 * 60
+"""A year."""
+WARNING = 30
+"""Seconds before its end that SLURM tells a job of it."""
+ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "GONE"}
+ENDED_HERE = {"FINISHED", "INTERRUPTED"}
+"""States that no job comes back from: SLURM's, of which GONE is ours, for one that it no longer knows; submitit's."""
+
+
+class Resources(Config):
+    """What a job may use."""
+
+    gpus: int = Field(0, ge=0, le=1024, description="GPUs")
+    cpus: int = Field(2, ge=1, le=8192, description="processor cores, and so threads")
+    minutes: int = Field(60, ge=1, le=MAX_MINUTES, description="how long it may take")
+    memory_gb: float | None = Field(None, ge=0.1, le=100_000, description="memory; null: the cluster's own default")
+    partition: str | None = Field(None, description="where it runs; null: the cluster's own default")
+
+
+class _Given(Config):
+    cluster: Resources = Resources()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where jobs run, and with what.
+
+    Attributes:
+        kind: slurm; or local, the same jobs as processes of this machine.
+        device: by its name on the job's node.
+        given: fields of Resources, as `cluster.minutes` or, for one kind of stage, `cluster.train_prior.minutes`.
+
+    Raises:
+        UserError: if there is no SLURM, for an unknown field or a bad value.
+    """
+
+    kind: Kind
+    device: str = "auto"
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind == "slurm" and shutil.which("sbatch") is None:
+            raise UserError("there is no SLURM here (no sbatch on the PATH): run it here, with --jobs N")
+        for name in ("", *self._names()):
+            self.resources(name)
+
+    def resources(self, name: str) -> Resources:
+        """Of a stage of that name."""
+        everyone = {path: value for path, value in self.given.items() if path.count(".") == 1}
+        prefix = f"cluster.{name}."
+        own = {f"cluster.{p.removeprefix(prefix)}": v for p, v in self.given.items() if p.startswith(prefix)}
+        return _Given().replace({**everyone, **own}).cluster
+
+    def refuse_unknown(self, stages: Iterable[Stage]) -> None:
+        """Raise UserError for resources of a stage that is not among these, nor among what they stand on."""
+        if (named := self._names()) and (unknown := named - (there := _names_of(stages))):
+            raise UserError(f"--cluster.{min(unknown)}: there is no such stage, but {', '.join(sorted(there))}")
+
+    def _names(self) -> set[str]:
+        return {path.split(".")[1] for path in self.given if path.count(".") > 1}
+
+
+def _names_of(stages: Iterable[Stage]) -> set[str]:
+    return {name for stage in stages for name in (stage.name, *_names_of(stage.upstream()))}
+
+
+def ensure_on_cluster(
+    stages: Sequence[Stage], runtime: Runtime, update: Update | None = None, *, cluster: Cluster
+) -> None:
+    """Make all artifacts that are missing by jobs: first all that stand on nothing missing, then what stands on those.
+
+    Where a job fails, the others go on, but for what stands on it. When this ends early, its jobs are cancelled.
+
+    Args:
+        update: told how many of `stages` are there, and the states of the jobs.
+
+    Raises:
+        UserError: if SLURM takes no jobs, or jobs fail; the message says why the first did, and where its log is.
+    """
+    cluster.refuse_unknown(stages)
+    tell = update or (lambda done, total, note="": None)
+    plan, failures = Plan(stages, runtime), list[str]()
+    ready: list[Path] = []
+    while ready := [*ready, *plan.ready()]:
+        at_once = len(ready) if cluster.kind == "slurm" else os.cpu_count() or 1
+        level, ready = ready[:at_once], ready[at_once:]
+        jobs: Jobs = {}
+        try:
+            for name in dict.fromkeys(plan.missing[folder].name for folder in level):
+                own = {folder: stage for folder in level if (stage := plan.missing[folder]).name == name}
+                _submit(name, own, jobs, runtime, cluster)
+            queue = _Queue(cluster.kind, jobs)
+            while queue.left:
+                tell(plan.num_there(), len(stages), queue.note())
+                for folder, job in queue.ended():
+                    if (problem := _collect(job, folder, queue, runtime)) is None:
+                        plan.made(folder)
+                    else:
+                        failures.append(f"{plan.missing[folder].label}: {problem}")
+                        runtime.progress.say(f"failed, the others go on: {failures[-1]}")
+        except BaseException:
+            _cancel(jobs, cluster.kind)
+            raise
+    if failures:
+        more = f" ({len(failures) - 1} more failed, see above)" if failures[1:] else ""
+        raise UserError(f"{failures[0]}{more}; run the same command again, it goes on where it stopped")
+    ensure_all(stages, runtime, update)
+
+
+def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runtime, cluster: Cluster) -> None:
+    """Submit one array for stages of one name, and add it to the jobs."""
+    from submitit import AutoExecutor
+    from submitit.core.utils import FailedJobError
+
+    wanted, away, all_jobs = cluster.resources(name), elsewhere(runtime), runtime.root / "cluster"
+    all_jobs.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=all_jobs))
+    python = _python()
+    executor = AutoExecutor(folder=folder, cluster=cluster.kind, slurm_python=python, local_python=python)
+    executor.update_parameters(
+        name=name,
+        timeout_min=wanted.minutes,
+        cpus_per_task=wanted.cpus,
+        gpus_per_node=wanted.gpus or None,
+        mem_gb=wanted.memory_gb,
+        stderr_to_stdout=True,
+        slurm_partition=wanted.partition,
+        slurm_signal_delay_s=WARNING,
+        slurm_srun_args=[f"--cpus-per-task={wanted.cpus}"],  # from SLURM 22.05 on, srun does not ask the job for it
+    )
+    try:
+        with without_interrupt():  # Ctrl-C then finds every job that there is
+            with executor.batch():
+                submitted = {
+                    target: executor.submit(_make, stage, away, cluster.device, wanted.cpus)
+                    for target, stage in stages.items()
+                }
+            jobs |= submitted
+    except FailedJobError as error:
+        raise UserError(f"SLURM takes no {name} jobs: {' '.join(str(error).split())}") from None
+    ids = [job.job_id for job in submitted.values()]
+    span = " to ".join(dict.fromkeys((ids[0], ids[-1])))
+    runtime.progress.say(f"{name}: {len(ids)} submitted ({span}), logs in {folder}")
+
+
+def _python() -> str:
+    """The job's Python: it finds modules where this one does, and its command says which it may import."""
+    told = {families.ALLOWED: ",".join(families.allowed()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return shlex.join(["env", *(f"{name}={value}" for name, value in told.items()), sys.executable])
+
+
+def _make(stage: Stage, runtime: Runtime, device: str, threads: int) -> list[Record]:
+    """What a job does; returns the records for W&B."""
+    import torch
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit lets it pass, and SLURM then waits before it kills
+    torch.set_num_threads(threads)
+    with Bars() as progress:
+        stage.ensure(replace(runtime, device=choose_device(device), progress=progress))
+    return runtime.tracker.take()
+
+
+def _cancel(jobs: "Jobs", kind: Kind) -> None:
+    for job in jobs.values():
+        if job.paths.result_pickle.is_file():
+            continue
+        if kind == "slurm":
+            job.cancel(check=False)
+        else:  # submitit's own way ends in a traceback
+            with suppress(ProcessLookupError):
+                os.kill(int(job.job_id), signal.SIGTERM)
+
+
+class _Queue:
+    """Jobs that have not ended yet, and the states of all by their ids."""
+
+    def __init__(self, kind: Kind, jobs: "Jobs") -> None:
+        self.kind, self.left = kind, dict(jobs)
+        self.states = {job.job_id: "SUBMITTED" for job in jobs.values()}
+        self.next_question = time.monotonic()
+
+    def note(self) -> str:
+        """How many jobs are in which state."""
+        counts = Counter(self.states[job.job_id].lower() for job in self.left.values())
+        return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+    def ended(self) -> "list[tuple[Path, Job[list[Record]]]]":
+        """Waits a moment; then those that have ended since the last call."""
+        time.sleep(POLL)
+        over: set[str] = set()
+        if time.monotonic() >= self.next_question:
+            # twice: the file that a job leaves may be seen later than its end
+            before, self.states = self.states, {**self.states, **self._ask()}
+            over = {key for key in self.states if {self.states[key], before[key]} <= ENDED | ENDED_HERE}
+            self.next_question = time.monotonic() + ASK
+        ended = [item for item in self.left.items() if item[1].paths.result_pickle.is_file() or item[1].job_id in over]
+        for folder, _ in ended:
+            del self.left[folder]
+        return ended
+
+    def _ask(self) -> dict[str, str]:
+        """The jobs' states; {} where SLURM does not answer now."""
+        if self.kind == "local":
+            return {job.job_id: job.state for job in self.left.values()}
+        # not submitit's sacct: that needs an accounting database, which not every cluster has
+        command = ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i %T"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode:
+            return {}
+        known = dict(line.split() for line in answer.stdout.splitlines())
+        return {job.job_id: known.get(job.job_id, "GONE") for job in self.left.values()}
+
+
+def _collect(job: "Job[list[Record]]", folder: Path, queue: _Queue, runtime: Runtime) -> str | None:
+    """Take the records of a job that has ended; returns what is wrong if it has not made its stage."""
+    if not job.paths.result_pickle.is_file():
+        problem = f"it left no result, its state is {queue.states[job.job_id]}"
+    elif (error := job.exception()) is not None:
+        # submitit quotes the traceback between two rules
+        problem = str(error).rsplit(f"\n{'-' * 22}\n", 1)[0].rstrip().splitlines()[-1]
+        problem = problem.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")
+        if "timed-out" in problem:  # submitit heard SLURM's warning
+            problem = "its time ran out: give it more by --cluster.minutes"
+    else:
+        for record in job.result():
+            runtime.tracker.record(record)
+        return None
+    return None if folder.is_dir() else f"{problem} (job {job.job_id}, log {job.paths.stdout})"

@@ -1,0 +1,166 @@
+"""The missing stages of a study in several processes of this machine, each with its share of the threads."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workbench.core import families
+from workbench.core.config import UserError
+from workbench.core.progress import Relay, Update, relayed
+from workbench.stages.base import Stage, ensure_all
+from workbench.stages.cache import POLL
+from workbench.stages.execute.plan import Plan, elsewhere, without_interrupt
+from workbench.stages.runtime import Runtime
+from workbench.tracking.record import Record
+
+MAX_JOBS = 1024
+LONG = 60.0
+"""Seconds of work, at nominal rates, from which it pays to start processes."""
+SMALL = 4.0
+"""Relative cost up to which networks leave a second thread half idle. Larger ones use it, and memory."""
+MEMORY = 2 * 2**30
+"""Bytes for a process: PyTorch, the data and small networks take half of them."""
+
+
+def ensure_in_processes(
+    stages: Sequence[Stage], runtime: Runtime, update: Update | None = None, *, num_processes: int
+) -> None:
+    """Make all artifacts that are missing, several at once, each as soon as what it stands on is there.
+
+    Where one fails, the others go on, but for those that stand on it; its error is raised in the end.
+
+    Args:
+        update: told how many of `stages` are there.
+
+    Raises:
+        UserError: as `ensure_all` does, or if a process is killed.
+    """
+    _ensure(Plan(stages, runtime), stages, runtime, update, num_processes)
+
+
+def _ensure(plan: Plan, stages: Sequence[Stage], runtime: Runtime, update: Update | None, num_processes: int) -> None:
+    tell = update or (lambda done, total, note="": None)
+    errors, waited = list[BaseException](), False
+    try:
+        with _workers(num_processes, runtime) as pool:
+            at_work: dict[Future[tuple[list[Stage], list[Record]]], Path] = {}
+            ready = plan.ready()
+            while ready or at_work:
+                with without_interrupt():
+                    at_work |= {pool.submit(_attempt, plan.missing[folder]): folder for folder in ready}
+                tell(plan.num_there(), len(stages))
+                ready = []
+                for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+                    folder = at_work.pop(future)
+                    if isinstance(error := future.exception(), BrokenProcessPool):
+                        raise error
+                    if error is not None:
+                        errors.append(error)
+                        runtime.progress.say(f"failed, the others go on: {plan.missing[folder].label}")
+                        continue
+                    busy, records = future.result()
+                    for record in records:
+                        runtime.tracker.record(record)
+                    if not busy:
+                        plan.made(folder)
+                        continue
+                    ready.append(folder)  # after what is free
+                    if not waited:
+                        runtime.progress.say(f"waiting for another process: {busy[0].label}")
+                    waited = True
+                ready += plan.ready()
+    except BrokenProcessPool:
+        raise UserError(
+            "one of the processes was killed, perhaps for want of memory: "
+            "run the same command again, with fewer --jobs; it goes on where it stopped"
+        ) from None
+    if errors:
+        raise errors[0]
+    ensure_all(stages, runtime, update)
+
+
+def ensure_quickest(stages: Sequence[Stage], runtime: Runtime, update: Update | None = None) -> None:
+    """Make all artifacts that are missing in as many processes as `quickest_number` says."""
+    plan = Plan(stages, runtime)
+    number = quickest_number(plan.missing.values(), runtime.device)
+    if number == 1:
+        ensure_all(stages, runtime, update)
+    else:
+        _ensure(plan, stages, runtime, update, number)
+
+
+def quickest_number(missing: Collection[Stage], device: str) -> int:
+    """In how many processes these stages are made the soonest: one for each thread where networks are small.
+
+    A batch of small images is too little work to share among threads, and several stages are not. What one thread finds
+    does not depend on how many there are.
+    """
+    import torch
+
+    try:
+        costs = [stage.relative_cost() for stage in missing]
+        seconds = sum(s.effort() * s.seconds_per_effort * cost for s, cost in zip(missing, costs, strict=True))
+    except UserError:  # it says why when it is to be made
+        return 1
+    if device != "cpu" or seconds < LONG or max(costs) > SMALL or any(s.is_timing for s in missing):
+        return 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(torch.get_num_threads(), len(missing), memory // MEMORY))
+
+
+@contextmanager
+def _workers(num_processes: int, runtime: Runtime) -> Iterator[ProcessPoolExecutor]:
+    """Processes that `_attempt` stages; whatever ends this one ends them, at once if it is no orderly end."""
+    import torch
+
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads, or CUDA, is unsound
+    threads = max(1, torch.get_num_threads() // num_processes)
+    with relayed(context.Queue(), runtime.progress) as queue:
+        pool = ProcessPoolExecutor(
+            num_processes, context, _begin, (elsewhere(runtime), queue, threads, families.allowed())
+        )
+        try:
+            yield pool
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+# in the processes
+
+_runtime: Runtime
+
+
+def _begin(runtime: Runtime, queue: Any, threads: int, allowed: list[str]) -> None:
+    global _runtime
+    families.allow(*allowed)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch is loaded with the first stage, and reads it then
+    _runtime = replace(runtime, progress=Relay(queue))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its processes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _attempt(stage: Stage) -> tuple[list[Stage], list[Record]]:
+    """(what other processes are working on and is in the way, records for W&B)."""
+    busy = stage.attempt(_runtime)
+    if busy:
+        time.sleep(POLL)
+    return busy, _runtime.tracker.take()

@@ -1,0 +1,1 @@
+"""Stages that fit what start rules need to know of a severity encoder."""

@@ -1,0 +1,92 @@
+"""Fit what is usual for a severity encoder: how its var_hat stands to the residual's variance, and its features."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from workbench.core.bounds import MAX_COUNT
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Latents, Measurements
+from workbench.degradations import (
+    JPEG,
+    Degradation,
+    GaussianBlur,
+    GaussianNoise,
+    MotionBlurCRF,
+    RandomInpainting,
+    SuperResolution,
+)
+from workbench.severity.calibration.fusion import Fusion
+from workbench.severity.estimate import error_variance
+from workbench.severity.variance.residual import residual_variance
+from workbench.stages.fit.fit_encoder import FitEncoder
+from workbench.stages.measure.estimates import estimates
+from workbench.stages.runtime import Runtime
+
+FUSION = "fusion.safetensors"
+OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG())
+"""What the gain of the features' distance is fitted to. To change it is to raise the stage's version."""
+
+
+class FitFusion(FitEncoder):
+    """Validation images -> `Fusion`: the encoder's own degradation for the residual, any for the features' distance."""
+
+    name: ClassVar[str] = "fit_fusion"
+    version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.005
+
+    num_images: int = Field(
+        512, ge=8, le=MAX_COUNT, description="validation images from the beginning of the split, or all"
+    )
+
+    @property
+    def label(self) -> str:
+        return f"what is usual for the {self.severity_encoder.degradation.kind} encoder"
+
+    def load(self, runtime: Runtime) -> Fusion:
+        """What was fitted."""
+        from safetensors.torch import load_file
+
+        return Fusion.from_tensors(load_file(self.ensure(runtime) / FUSION))
+
+    @torch.no_grad()
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        from safetensors.torch import save_file
+
+        with runtime.progress.task(f"fitting {self.label}") as update:
+            own, residual, features, _ = self._measure(self.severity_encoder.degradation, runtime, residuals=True)
+            others = []
+            for done, member in enumerate(OTHERS, start=1):
+                update(done, len(OTHERS) + 1, member.kind)
+                others.append(self._measure(member, runtime, residuals=False))
+        own_other, _, features_other, s2 = (torch.cat(column) for column in zip(*others, strict=True))
+        fusion = Fusion.fit(own, residual, features, (own_other, s2, features_other))
+        save_file(fusion.tensors(), folder / FUSION)
+
+    def _measure(
+        self, degradation: Degradation, runtime: Runtime, *, residuals: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """var_hat, the residual's variance (NaN unless asked for), features and s2 of each image."""
+        autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
+        images = self.images()
+
+        def forward(z: Latents, measurement: Measurement) -> Measurements:
+            return degradation.A(autoencoder.decode(z), dict(measurement.params))
+
+        def encode(y: Measurements, measurement: Measurement) -> Latents:
+            return encoder.estimate(degradation.with_values(measurement, y).encoder_input()).z_hat
+
+        found = []
+        batches = estimates(autoencoder, encoder, degradation, images, self.seed, runtime.device)
+        for measurement, estimate, z0 in batches:
+            own = estimate.per_image()
+            residual = torch.full_like(own, torch.nan)
+            if residuals:
+                residual = residual_variance(estimate.z_hat, measurement, forward, encode, own, seed=self.seed)
+            assert estimate.features is not None
+            row = (own, residual, estimate.features, error_variance(estimate.z_hat, z0))
+            found.append(tuple(tensor.cpu() for tensor in row))
+        own, residual, features, s2 = (torch.cat(column) for column in zip(*found, strict=True))
+        return own, residual, features, s2

@@ -1,0 +1,37 @@
+"""A severity encoder beside the truth: measurements of known images, and its estimates of them."""
+
+from collections.abc import Iterator
+
+import torch
+
+from workbench.autoencoders import Autoencoder
+from workbench.core.measurement import Measurement
+from workbench.core.tensors import Ids, Latents
+from workbench.data import ImageSplit
+from workbench.degradations import Degradation
+from workbench.severity.encoder import SeverityEncoder
+from workbench.severity.estimate import SeverityEstimate
+
+BATCH_SIZE = 128
+
+
+@torch.no_grad()
+def estimates(
+    autoencoder: Autoencoder,
+    encoder: SeverityEncoder,
+    degradation: Degradation,
+    images: ImageSplit,
+    seed: int,
+    device: str,
+) -> Iterator[tuple[Measurement, SeverityEstimate, Latents]]:
+    """(measurement, estimate, clean latent) of every image, batch by batch, at severities uniform on [0, 1]."""
+    for index in torch.arange(len(images)).split(BATCH_SIZE):
+        measurement = degrade(degradation, images, index, seed).to(device)
+        z0 = autoencoder.encode(images.batch(index).to(device))
+        yield measurement, encoder.estimate(measurement.encoder_input()), z0
+
+
+def degrade(degradation: Degradation, images: ImageSplit, index: Ids, seed: int) -> Measurement:
+    """Measurements of the images at `index` at severities uniform on [0, 1], all keyed by (seed, id)."""
+    ids = images.ids[index]
+    return degradation.measure(images.batch(index), degradation.draw_severity(ids, seed), ids, seed)

@@ -1,0 +1,463 @@
+"""Evaluate: restore a fixed set of measurements and compare with the truth, one row per image."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from torch import Tensor
+
+from workbench.autoencoders import AnyAutoencoder, Tiny
+from workbench.core.bounds import Count, Seed
+from workbench.core.config import ADDED_LATER, NOT_IDENTITY, UserError, digest
+from workbench.core.files import PARTIAL
+from workbench.core.measurement import Measurement
+from workbench.core.randomness import seed_of
+from workbench.core.tensors import Images, Latents
+from workbench.data import FashionMNIST, ImageSplit, Source, Split
+from workbench.degradations import AnyDegradation, GaussianBlur
+from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
+from workbench.diffusion.noise_levels import spaced_timesteps
+from workbench.metrics import (
+    LPIPS,
+    PSNR,
+    SSIM,
+    Absent,
+    AnyMetric,
+    Comparison,
+    LPIPSConfig,
+    LPIPSMetric,
+    Residual,
+    load_lpips,
+)
+from workbench.metrics.perceptual import LPIPS_CHANNELS
+from workbench.restoration import Restored, Restorer
+from workbench.severity.calibration import check_sample
+from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.severity.recipe import AnySeverity, SeverityRecipe
+from workbench.severity.start import (
+    AnyStart,
+    Budget,
+    Costs,
+    EqualCost,
+    Fixed,
+    Full,
+    Matched,
+    OracleVariance,
+    Outcomes,
+    SNRMatch,
+    Spending,
+    asked_of_encoder,
+    spend,
+)
+from workbench.severity.untrained import NoEncoder, Untrained
+from workbench.severity.variance import Evidence, Need
+from workbench.solvers import LDPS, AnySolver, Precision
+from workbench.stages.base import Stage
+from workbench.stages.fit.fit_fusion import FitFusion
+from workbench.stages.fit.fit_recalibration import FitRecalibration
+from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.measure.estimates import degrade
+from workbench.stages.measure.trivial import trivial_predictors
+from workbench.stages.rows import (
+    COSTS,
+    EXAMPLES,
+    FIRST_COLUMNS,
+    LAST_COLUMNS,
+    LPIPS_ABSENT,
+    ROWS,
+    RowStream,
+    write_sorted,
+)
+from workbench.stages.runtime import Runtime
+from workbench.stages.train.train_prior import TrainPrior
+from workbench.stages.train.train_severity import TrainSeverity
+
+NUM_EXAMPLES = 32
+USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
+"""The part of the timesteps that a matched start usually leaves, and the steps of the default sampler."""
+GRADIENT = 3.0
+"""What an evaluation with its gradient costs, in evaluations."""
+RESIDUAL_GROWTH = 2.0
+"""By what factor guidance, which is there to lower it, may raise the residual before it is said to have diverged."""
+
+
+class Evaluate(LatentStage):
+    """One cell: a severity encoder, a start rule and a solver on the measurements of one degradation.
+
+    The autoencoder and the data are named once; the prior and the severity encoder are made for them.
+    """
+
+    name: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.07
+
+    data: Source = FashionMNIST()
+    autoencoder: AnyAutoencoder = Tiny()
+    prior: AnyPrior = UNetRecipe()
+    severity_encoder: AnySeverity = SeverityRecipe(degradation=GaussianBlur())
+    degradation: AnyDegradation = Field(GaussianBlur(), description="what the evaluated images suffer")
+    start: AnyStart = SNRMatch(variance="fused")
+    solver: AnySolver = LDPS()
+    sampler: Sampler = DDIM(num_steps=500)
+    lpips: LPIPSConfig = LPIPSConfig()
+    split: Split = Field("test", description="tune on val, report on test")
+    num_images: Count = Field(128, description="images evaluated, from the beginning of the split")
+    seed: Seed = Field(0, description="keys severities, operators, noise and sampling")
+    sample: Seed = Field(
+        0,
+        description="which draw of start noise and sampling noise, for the same measurements",
+        json_schema_extra=ADDED_LATER,
+    )
+    precision: Precision = Field(
+        "float32",
+        description="of prior and autoencoder in the solver's steps; bf16: autocast, faster where the device has it",
+        json_schema_extra=ADDED_LATER,
+    )
+    metrics: tuple[AnyMetric, ...] = Field(
+        (PSNR(), SSIM(), Residual(), LPIPS()),
+        description="what restored images are judged by",
+        json_schema_extra=ADDED_LATER,
+    )
+    num_examples: int = Field(
+        NUM_EXAMPLES, ge=0, le=100_000, description="images kept for the page", json_schema_extra=NOT_IDENTITY
+    )
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _has_the_encoder_it_asks_for(cls, start: Any, info: ValidationInfo) -> Any:
+        """Before the start rule refuses itself: it advises another variance, and without an encoder none helps."""
+        if isinstance(info.data.get("severity_encoder"), NoEncoder) and (asked := asked_of_encoder(start)):
+            raise UserError(
+                f"{asked} needs a severity encoder, and there is none: restore with --encoder matched or universal, "
+                "or run the study without severity_encoder.kind=none"
+            )
+        return start
+
+    @model_validator(mode="after")
+    def _compatible(self) -> "Evaluate":
+        self.solver.check(self.degradation)
+        if isinstance(self.severity_encoder, NoEncoder):
+            self.severity_encoder.check(self.degradation)
+            if Need.VAR_HAT in self.start.needs:
+                raise ValueError(
+                    "without a severity encoder there is no variance of its own to start from: "
+                    "set start.variance=residual, or another start"
+                )
+        if self.sampler.num_steps > self.prior.num_timesteps:
+            raise ValueError(
+                f"sampler.num_steps must be at most T = {self.prior.num_timesteps}, got {self.sampler.num_steps}"
+            )
+        if isinstance(self.start, Fixed):
+            num_timesteps = self.prior.num_timesteps
+            self.start.check(num_timesteps, spaced_timesteps(num_timesteps, self.sampler.num_steps))
+        return self
+
+    def effort(self) -> float:
+        return self.num_images
+
+    def relative_cost(self) -> float:
+        prior, coder = default_prior_flops(), coder_flops(Tiny(), None, DEFAULT_SHAPE)
+        default = coder + USUAL_SHARE * DEFAULT_STEPS * GRADIENT * (prior + coder / 2)
+        given = self.autoencoder_stage().shipped_weights()
+        coder = coder_flops(self.autoencoder, given, self.data.image_shape)
+        networks = coder
+        if self.solver.diffuses:
+            share = 1.0 if isinstance(self.start, Full) else USUAL_SHARE
+            prior = self.prior_stage().evaluation_flops()
+            step = GRADIENT * (prior + coder / 2) if self.solver.guided else prior
+            networks += share * self.sampler.num_steps * step
+        # outside networks, an image takes about as long as a default one is encoded and decoded
+        other = coder_flops(Tiny(), None, DEFAULT_SHAPE) * values(self.data.image_shape) / values(DEFAULT_SHAPE)
+        return (networks + other) / default
+
+    @property
+    def label(self) -> str:
+        encoder = " without encoder"
+        if isinstance(self.severity_encoder, SeverityRecipe):
+            known = self.severity_encoder.degradation
+            encoder = "" if known == self.degradation else f" by {known.kind} encoder"
+        return f"{self.degradation.kind}{encoder}, {self.autoencoder.label}, {self.start.kind}, {self.solver.kind}"
+
+    def prior_stage(self) -> TrainPrior:
+        """The stage that gives the prior."""
+        return TrainPrior(data=self.data, autoencoder=self.autoencoder, prior=self.prior)
+
+    def severity_stage(self) -> TrainSeverity | None:
+        """The stage that gives the severity encoder, if there is one."""
+        if isinstance(self.severity_encoder, NoEncoder):
+            return None
+        return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
+
+    def fusion_stage(self) -> FitFusion | None:
+        """The stage that fits what is usual for the severity encoder, where the start rule needs it."""
+        if Need.FUSION not in self.start.needs or isinstance(self.severity_encoder, NoEncoder):
+            return None
+        return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
+
+    def recalibration_stage(self) -> FitRecalibration | None:
+        """The stage that recalibrates the severity encoder, where the start rule needs it."""
+        if Need.RECALIBRATION not in self.start.needs or isinstance(self.severity_encoder, NoEncoder):
+            return None
+        if not isinstance(self.start, SNRMatch):
+            return None
+        return FitRecalibration(
+            data=self.data,
+            autoencoder=self.autoencoder,
+            severity_encoder=self.severity_encoder,
+            recalibration=self.start.recalibration,
+        )
+
+    def matched_stages(self) -> "tuple[Evaluate, ...]":
+        """Where the start is a control: the start that it is set against, on these images and, if need be, on val."""
+        if not isinstance(self.start, EqualCost):
+            return ()
+        fields = {name: getattr(self, name) for name in Evaluate.model_fields} | {"start": self.start.of}
+        matched = Evaluate(**fields)
+        if self.start.control != "known_severity":
+            return (matched,)
+        return (matched, matched.replace(split="val", num_images=self.start.num_val_images))
+
+    def upstream(self) -> tuple[Stage, ...]:
+        stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage())
+        fits = (self.fusion_stage(), self.recalibration_stage())
+        return tuple(stage for stage in (*stages, *fits, *self.matched_stages()) if stage is not None)
+
+    def check(self) -> None:
+        """Look at the data and the given weights and refuse what cannot work, before compute is spent.
+
+        Raises:
+            UserError: for too few images, a size that the networks cannot take, or weights that are missing or unsound,
+                or operators that do not fit the images.
+        """
+        self.check_operators()
+        self.data.split(self.split).first(self.num_images)
+        for matched in self.matched_stages():
+            matched.data.split(matched.split).first(matched.num_images)
+        self.prior_stage().check()
+        if (trained := self.severity_stage()) is not None:
+            trained.check()
+        self.check_recalibration()
+        if self.lpips.backbone is not None and self.has_lpips:
+            load_lpips(self.lpips)
+
+    def check_recalibration(self) -> None:
+        """Refuse too few validation images to recalibrate with, or to promise the start rule's risk with."""
+        if (stage := self.recalibration_stage()) is None:
+            return
+        stage.check()
+        if isinstance(self.start, SNRMatch) and self.start.risk is not None:
+            check_sample(stage.num_scores(), self.start.risk)
+
+    def check_operators(self) -> None:
+        """Refuse operators that cannot measure the images, or be differentiated where the solver needs it."""
+        if not isinstance(self.severity_encoder, NoEncoder):
+            self.severity_encoder.degradation.check(self.data.image_shape, gradient=False)
+        self.degradation.check(self.data.image_shape, gradient=self.solver.guided)
+
+    def outdated(self, folder: Path) -> str | None:
+        if not self.has_lpips or not (folder / LPIPS_ABSENT).is_file():
+            return None
+        return None if isinstance(load_lpips(self.lpips), Absent) else "it lacks LPIPS, whose weights are here now"
+
+    @property
+    def has_lpips(self) -> bool:
+        """Whether LPIPS is asked for, of images that it knows."""
+        return LPIPS() in self.metrics and self.data.image_shape[0] in LPIPS_CHANNELS
+
+    def load_lpips(self, runtime: Runtime) -> LPIPSMetric | Absent:
+        """The network of LPIPS on the runtime's device, loaded once in a process, or why it is absent."""
+        if not self.has_lpips:
+            return Absent("no LPIPS was asked for")
+        lpips: LPIPSMetric | Absent = runtime.loaded.get(self.lpips.identity) or load_lpips(self.lpips)
+        runtime.loaded[self.lpips.identity] = lpips if isinstance(lpips, Absent) else lpips.to(runtime.device)
+        return lpips
+
+    def measurement_set(self) -> str:
+        """Names the measurements: only results on the same set may be compared."""
+        images = self.data.split(self.split).first(self.num_images)
+        return digest({"ids": images.fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed})
+
+    @property
+    def sampling_seed(self) -> int:
+        """What keys the noise of restoring: another for each sample, while the measurements stay."""
+        return self.seed if self.sample == 0 else seed_of(self.seed, "sample", self.sample)
+
+    def budget(self, control: EqualCost, restorer: Restorer, runtime: Runtime) -> Budget:
+        """How a control spends the cost of the start that it is set against."""
+        import pandas as pd
+
+        frames = [pd.read_parquet(stage.ensure(runtime) / ROWS) for stage in self.matched_stages()]
+        unit = restorer.unit_flops(self.data.image_shape)
+        plain = unit["severity_encoder"] + unit["decoder"]
+        costs = Costs.of(frames[0]["nfe"].tolist(), frames[0]["flops"].tolist(), plain)
+        columns = ("image_id", "start_variance", "severity", "s2")
+        own, *val = (Outcomes(*(torch.tensor(frame[name].to_numpy()) for name in columns)) for frame in frames)
+        chain = self.sampler.chain(restorer.prior.levels, restorer.autoencoder.latent_shape(self.data.image_shape))
+        return spend(control, costs, chain, own, val[0] if val else None, self.sampling_seed)
+
+    def restorer(self, runtime: Runtime) -> Restorer:
+        """Everything loaded and joined."""
+        restorer = self._restorer(runtime)
+        if isinstance(self.start, EqualCost):
+            restorer.start = Spending(self.start, self.budget(self.start, restorer, runtime))
+        return restorer
+
+    def _restorer(self, runtime: Runtime) -> Restorer:
+        autoencoder = self.autoencoder_stage().load(runtime)
+        trained, fusion, recalibration = self.severity_stage(), self.fusion_stage(), self.recalibration_stage()
+        return Restorer(
+            autoencoder=autoencoder,
+            prior=self.prior_stage().load(runtime),
+            estimator=Untrained(autoencoder) if trained is None else trained.load(runtime),
+            degradation=self.degradation,
+            start=self.start,
+            solver=self.solver,
+            sampler=self.sampler,
+            seed=self.sampling_seed,
+            num_slots=runtime.batch_size,
+            fusion=None if fusion is None else fusion.load(runtime),
+            recalibration=None if recalibration is None else recalibration.load(runtime),
+            guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
+            precision=self.precision,
+            say=runtime.progress.say,
+            counted=runtime.loaded.setdefault(f"FLOPs {self._architecture()}", {}),
+        )
+
+    def _architecture(self) -> str:
+        """Names the networks by all that their FLOPs depend on: severity encoders are built like the autoencoder's."""
+        networks = [self.autoencoder_stage().identity, self.prior_stage().identity, self.severity_encoder.kind]
+        return " ".join(networks)
+
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        restorer = self.restorer(runtime)
+        images = self.data.split(self.split).first(self.num_images)
+        lpips = self.load_lpips(runtime)
+        scoring = Scoring(self, restorer, images, lpips, runtime)
+        stream, num_rows, nfe = folder / f"{ROWS}{PARTIAL}", 0, 0
+        with RowStream(stream) as rows, runtime.progress.task(f"restoring: {self.label}") as update:
+            for restored in restorer.restore(scoring.measurements(runtime.batch_size), scoring.clean_latents):
+                rows.extend(scoring.rows(restored))
+                num_rows, nfe = num_rows + len(restored), nfe + int(restored.nfe.sum())
+                update(num_rows, len(images), f"mean {nfe / num_rows:.0f} NFE")
+        write_sorted(stream, folder / ROWS, by="image_id")
+        stream.unlink()
+        scoring.save_examples(folder / EXAMPLES)
+        if self.has_lpips and isinstance(lpips, Absent):
+            (folder / LPIPS_ABSENT).write_text(lpips.reason)
+
+
+class Scoring:
+    """The measurements of a cell, and the comparison of what comes back with the truth."""
+
+    def __init__(
+        self, cell: Evaluate, restorer: Restorer, images: ImageSplit, lpips: LPIPSMetric | Absent, runtime: Runtime
+    ) -> None:
+        self.cell, self.restorer, self.images, self.lpips = cell, restorer, images, lpips
+        self.device = runtime.device
+        self.position = {image_id: i for i, image_id in enumerate(images.ids.tolist())}
+        self.examples: dict[int, dict[str, Tensor]] = {}
+        self.measurement_set = cell.measurement_set()
+        self.needs_z0 = Need.TRUTH in cell.start.needs or any("z0" in metric.needs for metric in cell.metrics)
+
+    def measurements(self, batch_size: int) -> Iterator[Measurement]:
+        """The cell's measurements, batch by batch; made only as slots ask for them."""
+        for index in torch.arange(len(self.images)).split(batch_size):
+            yield degrade(self.cell.degradation, self.images, index, self.cell.seed).to(self.device)
+
+    def clean(self, ids: Tensor) -> Images:
+        """The clean images of these ids."""
+        return self.images.batch([self.position[key] for key in ids.tolist()]).to(self.device)
+
+    @torch.no_grad()
+    def clean_latents(self, measurement: Measurement) -> Latents:
+        """The clean latents of a measurement's images, which an oracle's start rule asks for."""
+        return self.restorer.autoencoder.encode(self.clean(measurement.ids))
+
+    @torch.no_grad()
+    def rows(self, restored: Restored) -> list[dict[str, Any]]:
+        """One row for each restored image."""
+        found = self._comparison(restored)
+        columns = {"image_id": restored.ids}
+        for metric in self.cell.metrics:
+            columns |= metric(found)
+        columns |= {name: getattr(restored, name) for name in COSTS}
+        columns |= trivial_predictors(found.measurement, self.cell.degradation, found.decoded)
+        columns |= {name: getattr(restored, name) for name in ("var_hat", "start_variance", "distrusted")}
+        if found.z0 is not None:
+            columns["s2"] = error_variance(restored.z_hat, found.z0)
+            columns["bias"] = (restored.z_hat - found.z0).flatten(1).mean(1)
+        columns["start_timestep"] = restored.start_timestep
+        if found.z0 is not None:
+            columns["oracle_timestep"] = self._oracle_timestep(restored, found.z0)
+        columns |= {"fell_back": restored.fell_back, "diverged": self._diverged(found, restored)}
+        if found.measurement.severity is not None:
+            columns["severity"] = found.measurement.severity
+        self._keep_examples(found)
+        values = {name: column.tolist() for name, column in columns.items()}
+        values["measurement_set"] = [self.measurement_set] * len(restored)
+        between = [name for name in values if name not in (*FIRST_COLUMNS, *LAST_COLUMNS)]
+        order = [name for name in (*FIRST_COLUMNS, *between, *LAST_COLUMNS) if name in values]
+        return [{name: values[name][i] for name in order} for i in range(len(restored))]
+
+    def _comparison(self, restored: Restored) -> Comparison:
+        """The restored images beside the truth; E(x) is evaluated here unless the start rule had it evaluated."""
+        x, measurement = self.clean(restored.ids), restored.measurement
+        known = [record.z0 for record in restored.records if record.z0 is not None]
+        z0 = torch.stack(known) if known else self.restorer.autoencoder.encode(x) if self.needs_z0 else None
+        return Comparison(
+            x_hat=restored.x_hat,
+            z_hat=restored.z_hat,
+            measurement=measurement,
+            x=x,
+            z0=z0,
+            decode=self.restorer.autoencoder.decode,
+            measure=lambda x: self.cell.degradation.A(x, measurement.params),
+            lpips=self.lpips,
+        )
+
+    def _diverged(self, found: Comparison, restored: Restored) -> Tensor:
+        """Whether the latent left all bounds or, under guidance, x_hat explains y far worse than D(z_hat) does.
+
+        The latter only of chains that began from z_hat: from pure noise a residual has to fall first, and may not.
+        """
+        if not self.cell.solver.guided or isinstance(self.cell.start, Full):
+            return restored.diverged
+        measurement = found.measurement
+        after, before = (measurement.residual_rms(found.measure(x)) for x in (found.x_hat, found.decoded.clamp(0, 1)))
+        grew = (after > RESIDUAL_GROWTH * torch.maximum(before, measurement.noise_std)).cpu()
+        return restored.diverged | grew & ~restored.fell_back
+
+    def _oracle_timestep(self, restored: Restored, z0: Latents) -> Tensor:
+        """Where `snr_match`, with the rule's channel and offset if it has them, would begin on the true variance."""
+        rule = self.cell.start
+        fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, Matched) else {}
+        chain = self.cell.sampler.chain(self.restorer.prior.levels, z0.shape[1:])
+        estimate = SeverityEstimate(restored.z_hat, restored.var_hat.reshape(-1, 1, 1, 1))
+        evidence, noise = Evidence(estimate, restored.measurement, truth=z0), torch.zeros_like(restored.z_hat)
+        start = OracleVariance(**fields)(evidence, chain, noise)
+        return chain.recorded_time(start.position)
+
+    def _keep_examples(self, found: Comparison) -> None:
+        kept = set(self.images.ids[: self.cell.num_examples].tolist())
+        pictures = {
+            "clean": found.x,
+            "degraded": found.measurement.encoder_input(),
+            "decoded": found.decoded,
+            "restored": found.x_hat,
+        }
+        for i, key in enumerate(found.measurement.ids.tolist()):
+            if key in kept:
+                self.examples[key] = {name: t[i].clamp(0, 1).cpu() for name, t in pictures.items()}
+
+    def save_examples(self, path: Path) -> None:
+        """Write the kept pictures, (n, channel, height, width) each, 8 bits per value, in the split's order."""
+        from safetensors.torch import save_file
+
+        keys = [key for key in self.images.ids.tolist() if key in self.examples]
+        names = ("clean", "degraded", "decoded", "restored") if keys else ()
+        stacks = {name: torch.stack([self.examples[key][name] for key in keys]) for name in names}
+        pictures = {name: (255 * stack).round().to(torch.uint8) for name, stack in stacks.items()}
+        save_file({**pictures, "image_id": torch.tensor(keys, dtype=torch.int64)}, path)

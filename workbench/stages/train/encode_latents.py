@@ -1,0 +1,63 @@
+"""Encode a split once, so that priors and severity encoders train on cached clean latents."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from workbench.core.bounds import Count
+from workbench.core.tensors import Latents
+from workbench.data import ImageSplit, Split
+from workbench.stages.base import Stage
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.runtime import Runtime
+
+BATCH_SIZE = 250
+
+
+class EncodeLatents(LatentStage):
+    """A split's images -> their scaled latents, in the split's order."""
+
+    name: ClassVar[str] = "encode_latents"
+    artifact_type: ClassVar[str] = "latents"
+    version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.0004
+
+    split: Split = Field("train", description="which images")
+    num_images: Count | None = Field(None, description="encode the first so many; None: all")
+
+    def effort(self) -> float:
+        return len(self.images())
+
+    @property
+    def label(self) -> str:
+        return f"latents of {self.split}"
+
+    def images(self) -> ImageSplit:
+        """The images that are encoded."""
+        images = self.data.split(self.split)
+        return images if self.num_images is None else images.first(self.num_images)
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (self.autoencoder_stage(),)
+
+    def load(self, runtime: Runtime) -> Latents:
+        """(N, channel, height, width) float32, on the CPU."""
+        from safetensors.torch import load_file
+
+        return load_file(self.ensure(runtime) / "latents.safetensors")["z0"]
+
+    @torch.no_grad()
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        from safetensors.torch import save_file
+
+        autoencoder = self.autoencoder_stage().load(runtime)
+        images = self.images()
+        latents = []
+        with runtime.progress.task(f"encoding {len(images)} {self.split} images") as update:
+            for first in range(0, len(images), BATCH_SIZE):
+                x = images.batch(slice(first, first + BATCH_SIZE)).to(runtime.device)
+                latents.append(autoencoder.encode(x).cpu())
+                update(min(first + BATCH_SIZE, len(images)), len(images))
+        save_file({"z0": torch.cat(latents).contiguous()}, folder / "latents.safetensors")

@@ -1,0 +1,198 @@
+"""Train an autoencoder on a source's training images."""
+
+import functools
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from workbench.autoencoders import AnyAutoencoder, Autoencoder, DescentRecipe, Pretrained
+from workbench.autoencoders.vqgan import Distance, VQGANAutoencoder
+from workbench.core.config import UserError
+from workbench.core.places import at_home
+from workbench.core.tensors import Ids
+from workbench.data import Source
+from workbench.metrics import Absent, LPIPSConfig, load_lpips
+from workbench.stages.base import Stage
+from workbench.stages.flops import DEFAULT_SHAPE, image_cost, values
+from workbench.stages.runtime import Runtime
+
+STEPS_PER_EPOCH = 100
+NUM_VALIDATION_IMAGES = 512
+
+
+class TrainAutoencoder(Stage):
+    """Images -> an autoencoder whose latents have unit variance."""
+
+    name: ClassVar[str] = "train_autoencoder"
+    artifact_type: ClassVar[str] = "model"
+    version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.005
+
+    data: Source
+    autoencoder: AnyAutoencoder
+
+    def effort(self) -> float:
+        return self.autoencoder.effort()
+
+    def relative_cost(self) -> float:
+        if isinstance(self.autoencoder, DescentRecipe):
+            return self.image_cost()
+        return values(self.data.image_shape) / values(DEFAULT_SHAPE)
+
+    def image_cost(self) -> float:
+        """What an image costs that is measured, encoded and decoded, as a multiple of what a default one does."""
+        return image_cost(self.autoencoder, self.shipped_weights(), self.data.image_shape)
+
+    def shipped_weights(self) -> Path | None:
+        """The folder of given weights, whose architecture is their own."""
+        given = getattr(self.autoencoder, "source", "auto") not in ("auto", "train")
+        return self.shipped() if given else None
+
+    @property
+    def label(self) -> str:
+        return f"autoencoder {self.autoencoder.label}"
+
+    def recipe(self) -> dict[str, Any]:
+        """What the zoo records of how the autoencoder was made."""
+        return {"data": self.data.canonical(), "autoencoder": self.autoencoder.canonical()}
+
+    def shipped(self) -> Path | None:
+        from workbench.weights import zoo
+
+        # whose folder has the weights, but not the scale and shift that are made of these data
+        if isinstance(self.autoencoder, Pretrained):
+            return None
+        match self.autoencoder.source:
+            case "train":
+                return None
+            case "auto":
+                return zoo.find(self.recipe())
+            case path:
+                return at_home(path)
+
+    def shipped_parts(self, folder: Path) -> tuple[Path, ...]:
+        return (folder / "autoencoder" if (folder / "autoencoder").is_dir() else folder,)
+
+    def check(self) -> None:
+        """Refuse given weights that are unsound, and images that the autoencoder cannot take."""
+        self.latent_shape()
+
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channel, height, width) of the latents, known before anything is trained.
+
+        Raises:
+            UserError: for given weights that are unsound, or images that the autoencoder cannot take.
+        """
+        return _latent_shape(self.autoencoder, self.shipped(), self.data.image_shape)
+
+    def planned_latent_shape(self) -> tuple[int, int, int]:
+        """The same, without a look at the images and at what ships. Raises UserError likewise."""
+        return _latent_shape(self.autoencoder, self.shipped_weights(), self.data.image_shape)
+
+    def load(self, runtime: Runtime) -> Autoencoder:
+        """The trained autoencoder, frozen, on the runtime's device.
+
+        Raises:
+            UserError: if its folder is unsound, or it cannot take the source's images.
+        """
+        if self.identity not in runtime.loaded:
+            autoencoder = _read(self.autoencoder, self.ensure(runtime))
+            autoencoder.latent_shape(self.data.image_shape)
+            runtime.loaded[self.identity] = runtime.place(autoencoder.requires_grad_(False))
+        loaded: Autoencoder = runtime.loaded[self.identity]
+        return loaded
+
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        train = self.data.split("train")
+        autoencoder = self.autoencoder.fit(self.data.channels, train)
+        if autoencoder is None:
+            assert isinstance(self.autoencoder, DescentRecipe)
+            autoencoder = self._descend(self.autoencoder, folder, runtime)
+        autoencoder = autoencoder.cpu().eval()
+        if self.autoencoder.normalises:
+            normalise(autoencoder, train)
+        self.autoencoder.save(autoencoder, folder / "autoencoder")
+
+    def _descend(self, recipe: DescentRecipe, folder: Path, runtime: Runtime) -> Autoencoder:
+        from workbench.data.module import StepDataModule
+        from workbench.metrics import psnr
+        from workbench.training.fit import fit
+        from workbench.training.modules import TrainingModule
+
+        train = self.data.split("train")
+        val_x = self.data.split("val").batch(slice(0, NUM_VALIDATION_IMAGES)).to(runtime.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            autoencoder = recipe.build(self.data.channels)
+        autoencoder.latent_shape(self.data.image_shape)
+        autoencoder = runtime.place(autoencoder)
+        if isinstance(autoencoder, VQGANAutoencoder) and autoencoder.perceptual_weight > 0:
+            autoencoder.distance = _perceptual_distance(runtime.device)
+
+        def make_batch(index: Ids, _: int) -> dict[str, Any]:
+            return {"x": train.batch(index)}
+
+        @torch.no_grad()
+        def validate() -> dict[str, float]:
+            return {"val/psnr": float(psnr(autoencoder.decode(autoencoder.encode(val_x)), val_x).mean())}
+
+        num_steps = -(-recipe.num_train_images // recipe.batch_size)
+        module = TrainingModule(
+            autoencoder,
+            lambda batch, generator: autoencoder.training_loss(batch["x"], generator),
+            num_steps,
+            recipe.learning_rate,
+            recipe.seed,
+        )
+        data = StepDataModule(len(train), recipe.batch_size, num_steps, STEPS_PER_EPOCH, recipe.seed, make_batch)
+        with runtime.progress.task(f"training {self.label}") as update:
+            fit(
+                module,
+                data,
+                folder,
+                label=self.label,
+                precision=recipe.precision,
+                device=runtime.device,
+                validate=validate,
+                progress=lambda done, total, row: update(done, total, f"val {row['val/psnr']:.2f} dB"),
+            )
+        return autoencoder
+
+
+@functools.lru_cache(maxsize=16)
+def _latent_shape(
+    recipe: AnyAutoencoder, given: Path | None, image_shape: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """The latent shape of given weights, or of those to be trained; asked once a process, as many cells share one."""
+    if given is not None:
+        return _read(recipe, given).latent_shape(image_shape)
+    with torch.random.fork_rng(devices=[]):
+        if not isinstance(recipe, Pretrained):
+            # shapes need no memory; layers without a meta kernel are built below, where real faults show again
+            with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
+                return recipe.build(image_shape[0]).latent_shape(image_shape)
+        return recipe.build(image_shape[0]).latent_shape(image_shape)
+
+
+def _read(recipe: AnyAutoencoder, folder: Path) -> Autoencoder:
+    """The autoencoder in a stage's or zoo folder, or in a plain diffusers folder."""
+    inner = folder / "autoencoder"
+    return recipe.load(inner if inner.is_dir() else folder)
+
+
+def _perceptual_distance(device: str) -> Distance:
+    lpips = load_lpips(LPIPSConfig())
+    if isinstance(lpips, Absent):
+        raise UserError(f"{lpips.reason}; or train without it: --autoencoder.perceptual_weight=0")
+    return lpips.to(device).distance
+
+
+@torch.no_grad()
+def normalise(autoencoder: Autoencoder, train: Any, num_images: int = 2048) -> None:
+    """Set scale and shift so that the latents of the first training images have zero mean and unit variance."""
+    autoencoder.normalise(1.0, 0.0)
+    index = slice(0, min(num_images, len(train)))
+    z = torch.cat([autoencoder.encode(x) for x in train.batch(index).split(256)])
+    autoencoder.normalise(float(1 / z.std()), float(z.mean()))

@@ -1,0 +1,192 @@
+"""Train a severity encoder on one degradation, from the autoencoder's weights and cached clean latents."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from workbench.autoencoders import Autoencoder
+from workbench.core.config import UserError
+from workbench.core.places import at_home
+from workbench.core.tensors import Ids
+from workbench.metrics import calibration
+from workbench.severity.encoder import SeverityEncoder
+from workbench.severity.estimate import error_variance
+from workbench.severity.recipe import SeverityRecipe
+from workbench.stages.base import Stage
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.measure.estimates import degrade, estimates
+from workbench.stages.runtime import Runtime
+from workbench.stages.train.encode_latents import EncodeLatents
+from workbench.weights import zoo
+
+STEPS_PER_EPOCH = 50
+NUM_VALIDATION_IMAGES = 256
+NUM_CALIBRATION_IMAGES = 512
+WEIGHTS = "weights.safetensors"
+SHIPPED = "severity_encoder"
+"""The folder beside a shipped autoencoder."""
+
+
+class TrainSeverity(LatentStage):
+    """Degraded training images and their clean latents -> a severity encoder."""
+
+    name: ClassVar[str] = "train_severity"
+    artifact_type: ClassVar[str] = "model"
+    version: ClassVar[int] = 1
+    seconds_per_effort: ClassVar[float] = 0.0022
+
+    severity_encoder: SeverityRecipe
+
+    def effort(self) -> float:
+        return self.severity_encoder.num_train_images
+
+    @property
+    def label(self) -> str:
+        return f"severity encoder for {self.severity_encoder.degradation.kind} on {self.autoencoder.label}"
+
+    def latents_stage(self) -> EncodeLatents:
+        """The stage that gives the clean latents."""
+        num_images = min(self.severity_encoder.num_train_images, len(self.data.split("train")))
+        return EncodeLatents(data=self.data, autoencoder=self.autoencoder, num_images=num_images)
+
+    def upstream(self) -> tuple[Stage, ...]:
+        return (self.autoencoder_stage(), self.latents_stage())
+
+    def recipe(self) -> dict[str, Any]:
+        """What the zoo records of how the encoder was made."""
+        return self.autoencoder_stage().recipe() | {"severity_encoder": self.severity_encoder.canonical()}
+
+    def shipped(self) -> Path | None:
+        if self.severity_encoder.source == "train":
+            return None
+        if self.severity_encoder.source != "auto":
+            return at_home(self.severity_encoder.source)
+        # an encoder knows the latents of one autoencoder only: the two must come from one zoo folder
+        beside = self.autoencoder_stage().shipped()
+        folder = beside / SHIPPED if beside is not None else None
+        return folder if folder is not None and zoo.made_by(folder, self.recipe()) else None
+
+    def check(self) -> None:
+        """Refuse given weights that are missing or cannot be read, before compute is spent. Raises UserError."""
+        from safetensors import SafetensorError, safe_open
+
+        if (folder := self.shipped()) is None:
+            return
+        try:
+            with safe_open(folder / WEIGHTS, "pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{folder} holds no severity encoder ({WEIGHTS}: {reason})") from None
+
+    def load(self, runtime: Runtime) -> SeverityEncoder:
+        """The trained encoder, frozen, on the runtime's device.
+
+        Raises:
+            UserError: for given weights that cannot be read or are not of such an encoder.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = self.ensure(runtime)
+        encoder = new_encoder(self.autoencoder_stage().load(runtime), self.data.image_shape, self.severity_encoder.seed)
+        try:
+            encoder.load_state_dict(load_file(folder / WEIGHTS))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{folder} holds no severity encoder for this autoencoder ({reason})") from None
+        return runtime.place(encoder.eval().requires_grad_(False))
+
+    def work(self, folder: Path, runtime: Runtime) -> None:
+        from safetensors.torch import save_file
+
+        from workbench.data.module import StepDataModule
+        from workbench.training.fit import fit
+        from workbench.training.modules import TrainingModule
+
+        recipe = self.severity_encoder
+        autoencoder = self.autoencoder_stage().load(runtime)
+        z0 = self.latents_stage().load(runtime)
+        train = self.latents_stage().images()
+        encoder = runtime.place(new_encoder(autoencoder, self.data.image_shape, recipe.seed))
+
+        def make_batch(index: Ids, step: int) -> dict[str, Any]:
+            # another severity, kernel and noise each time an image comes round
+            measurement = degrade(recipe.degradation, train, index, seed=recipe.seed + 1 + step)
+            return {"view": measurement.encoder_input(), "x": train.batch(index), "z0": z0[index]}
+
+        def loss(batch: dict[str, Any], _: torch.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            z_hat, log_var = encoder(batch["view"])
+            return recipe.loss(z_hat.float(), log_var.float(), batch["z0"], batch["x"], autoencoder)
+
+        num_steps = -(-recipe.num_train_images // recipe.batch_size)
+        module = TrainingModule(encoder, loss, num_steps, recipe.learning_rate, recipe.seed)
+        data = StepDataModule(len(train), recipe.batch_size, num_steps, STEPS_PER_EPOCH, recipe.seed, make_batch)
+        with runtime.progress.task(f"training {self.label}") as update:
+            fit(
+                module,
+                data,
+                folder,
+                label=self.label,
+                precision=recipe.precision,
+                device=runtime.device,
+                validate=Validation(self, autoencoder, encoder, runtime),
+                progress=lambda done, total, row: update(
+                    done, total, f"val rank {row['val/spearman_s2']:.2f}, s2/var_hat {row['val/s2_over_var_hat']:.2f}"
+                ),
+            )
+        calibrated = self._calibration(autoencoder, encoder.eval(), runtime)
+        if calibrated is not None:
+            (folder / calibration.FILE).write_text(calibration.as_json({calibration.ALL: calibrated}))
+        save_file({name: t.contiguous() for name, t in encoder.cpu().state_dict().items()}, folder / WEIGHTS)
+
+    def _calibration(
+        self, autoencoder: Autoencoder, encoder: SeverityEncoder, runtime: Runtime
+    ) -> calibration.Calibration | None:
+        """How the finished encoder is calibrated on validation images; None where that cannot be said."""
+        images, recipe = self.data.split("val"), self.severity_encoder
+        images = images.first(min(NUM_CALIBRATION_IMAGES, len(images)))
+        batches = estimates(autoencoder, encoder, recipe.degradation, images, recipe.seed, runtime.device)
+        try:
+            rows = [calibration.collect(e.z_hat, z0, e.per_image()) for _, e, z0 in batches]
+            return calibration.summarise(calibration.join(rows), num_bins=calibration.bins_for(len(images)))
+        except UserError as error:  # the encoder is what was asked for: a figure about it may lack
+            runtime.progress.say(f"no calibration of the {self.label}: {error}")
+            return None
+
+
+class Validation:
+    """How well an encoder ranks and calibrates its own error on fixed validation measurements."""
+
+    def __init__(
+        self, stage: TrainSeverity, autoencoder: Autoencoder, encoder: SeverityEncoder, runtime: Runtime
+    ) -> None:
+        images = stage.data.split("val")
+        index = torch.arange(min(NUM_VALIDATION_IMAGES, len(images)))
+        measurement = degrade(stage.severity_encoder.degradation, images, index, stage.severity_encoder.seed)
+        self.view = measurement.encoder_input().to(runtime.device)
+        with torch.no_grad():
+            self.z0 = autoencoder.encode(images.batch(index).to(runtime.device))
+        self.encoder = encoder
+
+    def __call__(self) -> dict[str, float]:
+        from scipy.stats import spearmanr
+
+        estimate = self.encoder.estimate(self.view)
+        s2, var_hat = error_variance(estimate.z_hat, self.z0), estimate.per_image()
+        return {
+            "val/s2": float(s2.mean()),
+            "val/spearman_s2": float(spearmanr(s2.cpu(), var_hat.cpu()).statistic),
+            "val/s2_over_var_hat": float((s2 / var_hat).mean()),
+            "val/nll": float(0.5 * (s2 / var_hat + var_hat.log()).mean()),
+        }
+
+
+def new_encoder(autoencoder: Autoencoder, image_shape: tuple[int, int, int], seed: int) -> SeverityEncoder:
+    """An untrained severity encoder with every layer in its final shape."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = SeverityEncoder(autoencoder).cpu()
+        encoder(torch.zeros(2, *image_shape))  # gives the lazy head its width
+    return encoder

@@ -1,0 +1,1 @@
+"""Weights that were trained before: what ships, and folders in diffusers' format."""

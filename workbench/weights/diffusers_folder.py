@@ -1,0 +1,99 @@
+"""Saving and loading in diffusers' folder format, strictly: nothing is left at random values, nothing is unpickled."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from workbench.core.config import UserError
+from workbench.core.digests import require
+from workbench.core.foreign import FOREIGN
+
+
+def save_half(model: Any, folder: Path) -> None:
+    """Write a diffusers model as fp16 safetensors; the model itself keeps its precision."""
+    import copy
+
+    copy.deepcopy(model).half().save_pretrained(folder, variant="fp16", safe_serialization=True)
+
+
+def load_strictly(model_class: Any, folder: Path) -> Any:
+    """`model_class.from_pretrained(folder)` in float32, from safetensors only.
+
+    diffusers leaves weights that a file lacks at random values with a warning; here that is an error.
+
+    Raises:
+        UserError: if the folder, its config or its weights are missing, cut, of another class or another shape.
+    """
+    stated = class_name(folder)
+    found = {path.name for path in folder.glob("*.safetensors")}
+    if not found:
+        raise UserError(f"{folder} has a config.json but no weights (*.safetensors); restore them or train anew")
+    for path in folder.iterdir():
+        require(path)
+    from diffusers.utils import logging
+
+    # AutoencoderTiny saves a config entry that it then warns about at every load
+    logging.set_verbosity_error()
+    if stated != model_class.__name__:
+        raise UserError(f"{folder} holds a {stated}, not a {model_class.__name__}")
+    variant = "fp16" if any(".fp16." in name for name in found) else None
+    import torch
+
+    try:
+        model, report = model_class.from_pretrained(
+            folder,
+            variant=variant,
+            torch_dtype=torch.float32,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+        )
+    except FOREIGN as error:
+        raise UserError(f"cannot load {folder}: {_first_line(error)}") from error
+    except Exception as error:  # safetensors raises its own class, derived from Exception only
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise UserError(f"the weights in {folder} are cut or damaged: {_first_line(error)}") from error
+    wrong = [*report["missing_keys"], *report["unexpected_keys"], *map(str, report.get("mismatched_keys", []))]
+    if wrong:
+        raise UserError(
+            f"the weights in {folder} do not fit its config.json: {len(wrong)} keys differ, e.g. {wrong[0]}"
+        )
+    return model.eval()
+
+
+def read_state_dict(path: Path) -> dict[str, Any]:
+    """A state dict in torch's own format, on the CPU; tensors only, no code in it is run.
+
+    Raises:
+        UserError: if the file is missing, cut, or holds anything else.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # torch.load has no error of its own: a cut, foreign or pickled file shows as any of these
+    except FOREIGN as error:
+        raise UserError(f"{path} is not a readable state dict ({_first_line(error)}); replace the file") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path} holds a {type(state).__name__}, not a state dict")
+    return state
+
+
+def class_name(folder: Path) -> str:
+    """Which diffusers class the config.json of a folder names.
+
+    Raises:
+        UserError: if there is none, or it cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no model: it needs config.json and safetensors in diffusers' folder format")
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["_class_name"])
+    except FOREIGN as error:
+        raise UserError(f"{path} does not say of which class the model is ({_first_line(error)})") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

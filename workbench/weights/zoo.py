@@ -1,0 +1,99 @@
+"""The pretrained weights that ship: folders in diffusers' format, each with the recipe that made it."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from workbench.core.config import UserError
+from workbench.core.digests import DIGESTS, checked, is_foreign, listed_below, require
+from workbench.core.foreign import reason
+
+RECIPE = "recipe.json"
+SUFFIXES = (".safetensors", ".json")
+"""Of weight and config files."""
+
+
+def zoo_root() -> Path:
+    """$WORKBENCH_ZOO, else data/zoo beside the package."""
+    return Path(os.environ.get("WORKBENCH_ZOO") or Path(__file__).parents[2] / "data" / "zoo")
+
+
+def find(recipe: dict[str, Any]) -> Path | None:
+    """The zoo folder whose recipe holds all of `recipe` (data, autoencoder, prior); None where there is none.
+
+    Raises:
+        UserError: if the recipe of any folder is damaged or gone: it may be the one, and not to find it costs hours.
+    """
+    return next((folder for folder in folders() if made_by(folder, recipe)), None)
+
+
+def folders() -> list[Path]:
+    """The folders of the zoo: those with a recipe, or with digests that say that there was one."""
+    root = zoo_root()
+    below = root.iterdir() if root.is_dir() else ()
+    return sorted(path for path in below if any((path / name).exists() for name in (RECIPE, DIGESTS)))
+
+
+def made_by(folder: Path, recipe: dict[str, Any]) -> bool:
+    """Whether the recipe of a folder of weights holds all of `recipe`; False where there is none.
+
+    Raises:
+        UserError: if the recipe is damaged, or one that shipped is gone.
+    """
+    path = folder / RECIPE
+    if not path.is_file():
+        require(path)
+        return False
+    status = path.stat()
+    written = _read_recipe(path, status.st_mtime_ns, status.st_size)
+    return all(written.get(part) == wanted for part, wanted in recipe.items())
+
+
+@lru_cache(maxsize=64)
+def _read_recipe(path: Path, _changed: int, _size: int) -> dict[str, Any]:
+    """What a recipe says: every cell of a study asks."""
+    try:
+        written = json.loads(checked(path))
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:  # no JSON, or numbers or brackets without end
+        raise UserError(f"{path} is damaged ({reason(error)}); restore it from version control") from None
+    if not isinstance(written, dict):
+        raise UserError(f"{path} is damaged (it holds no JSON object); restore it from version control")
+    return written
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Every weight and config file below a folder."""
+    return [path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES]
+
+
+@lru_cache(maxsize=64)
+def weights_digest(*folders: Path) -> str:
+    """12 hex digits over the contents of every weight and config file below `folders`.
+
+    Raises:
+        UserError: if none of them holds weights, or what shipped is damaged: with other bytes it would be taken for
+            other weights, from which everything is computed anew.
+    """
+    for path in (path for folder in folders for path in listed_below(folder) if path.suffix in SUFFIXES):
+        require(path)
+    files = [(str(path.relative_to(folder)), path) for folder in folders for path in weight_files(folder)]
+    if not any(path.suffix == ".safetensors" for _, path in files):
+        raise UserError(f"{' and '.join(map(str, folders))} holds no weights (*.safetensors)")
+    if foreign := [path for _, path in files if is_foreign(path)]:
+        raise UserError(f"{foreign[0]} did not ship with the weights in its folder: move it away")
+    return contents_digest(files)
+
+
+def contents_digest(files: Iterable[tuple[str, Path]]) -> str:
+    """12 hex digits over names and the contents of the files that go by them."""
+    total = hashlib.sha256()
+    for name, path in files:
+        total.update(name.encode())
+        total.update(checked(path))
+    return total.hexdigest()[:12]
