@@ -1,7 +1,7 @@
 """Rows of a study's results: those of one cell, one row per image, and differences of two cells, image by image."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -40,6 +40,18 @@ def cell_rows(results: "StudyResults", **labels: str) -> "DataFrame | None":
     if rows["cell"].nunique() > 1:
         raise UserError(f"{rows['cell'].nunique()} cells are called {', '.join(labels.values())}: name more axes")
     return rows.set_index("image_id").sort_index()
+
+
+def require_axes(results: "StudyResults", axes: Collection[str], *, alone: bool = False) -> None:
+    """Refuse results that lack one of the axes that a report knows or, if `alone`, differ in another one too.
+
+    Raises:
+        UserError: saying which axes there are.
+    """
+    others = [axis for axis, labels in results.axes.items() if axis not in axes and len(labels) > 1]
+    if not {*axes} <= {*results.axes} or (alone and others):
+        needed = ", ".join(axes) + (" and no other of several values" if alone else "")
+        raise UserError(f"this report needs the axes {needed}; the results have: {', '.join(results.axes)}")
 
 
 def put(found: dict[Key, Value], key: Key, value: Value, name: str) -> None:
