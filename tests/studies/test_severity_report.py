@@ -112,7 +112,7 @@ def test_without_a_matched_encoder_it_cannot_say() -> None:
 
 
 def test_views_put_side_by_side_what_differs_in_one_thing(results: StudyResults) -> None:
-    assert {view.title: list(view.columns) for view in read(results).views} == {
+    assert {title: list(view) for title, view in read(results).views.items()} == {
         "Gaussian blur encoder, trained at noise 0.05, on Gaussian blur": ["noise 0.0", "noise 0.05", "noise 0.1"],
         "universal encoder, on Gaussian blur": ["noise 0.0", "noise 0.05", "noise 0.1"],
         "Gaussian blur encoders, each at the noise it was trained at": ["noise 0.0", "noise 0.05", "noise 0.1"],
