@@ -37,7 +37,7 @@ def _address(name: str | None) -> str | None:
     return None if name is None else address(name)
 
 
-def _carry(modules: list[str]) -> list[str]:
+def _carry(modules: list[str] | None) -> list[str] | None:
     if modules:
         from workbench.families import carry
 
