@@ -130,7 +130,7 @@ def restoration(found: AutoencoderResults) -> Section | None:
     if not found.cases:
         return None
     runs = {_name(case): case.runs[MATCHED] for case in found.cases}
-    more = {
+    more: dict[str, list[object]] = {
         "ceiling, dB": [ceiling_of(run["psnr_ceiling"]) for run in runs.values()],
         "gain over the true error's start, dB": [case.gain(ORACLE) for case in found.cases],
         "gain over pure noise, dB": [case.gain(FULL) for case in found.cases],

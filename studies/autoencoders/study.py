@@ -68,7 +68,10 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
         stage, autoencoder = cell.stage, cell.labels["autoencoder"]
         assert isinstance(stage, EvaluateTuned)
         wanted = (64, 64) if stage.num_images < 64 else (NUM_MEASURED, NUM_FIT)  # fewer for a trial run
-        num_images, num_fit = (min(n, len(stage.data.split(s))) for n, s in zip(wanted, ("test", "val"), strict=True))
+        num_images, num_fit = (
+            min(wanted[0], len(stage.data.split("test"))),
+            min(wanted[1], len(stage.data.split("val"))),
+        )
         own = {"data": stage.data, "autoencoder": stage.autoencoder, "num_images": num_images}
         stages[f"{autoencoder}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own)
         if not isinstance(stage.autoencoder, Pretrained):

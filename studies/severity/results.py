@@ -172,7 +172,7 @@ def read(results: "StudyResults") -> SeverityResults:
 def _series(rows: "DataFrame") -> Series:
     names = ["var_hat", "s2", *(name for name in TRIVIAL if name != "severity" and has_column(rows, name))]
     tables = rows.pivot(index="image_id", columns="level", values=names)
-    if tables["var_hat"].isna().any(axis=None):
+    if tables["var_hat"].isna().to_numpy().any():
         raise UserError("levels of one series were tested on different images; run the study again")
     labels = sorted(tables["var_hat"].columns, key=float)
     columns = {name: tables[name][labels].to_numpy(dtype=float) for name in names}

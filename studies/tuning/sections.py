@@ -1,5 +1,6 @@
 """Figures and tables of what tuning found."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from workbench.reporting import (
     side_by_side,
     svg,
 )
+from workbench.reporting.figures import Red
 from workbench.tuning.front import Point
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def gain(found: TuningResults) -> Section | None:
     """The default and the tuned setting of each task, and all of its front."""
     if not found.tasks:
         return None
-    chosen, fronts = {}, {}
+    chosen: dict[str, Point] = {}
+    fronts: dict[str, Point] = {}
     for task, one in found.tasks.items():
         chosen |= {f"{readable(task)}, default": one.points[0], f"{readable(task)}, tuned": one.best}
         fronts |= {f"{readable(task)}, trial {point.trial}": point for point in one.points[1:]}
@@ -82,18 +85,14 @@ def transfer(found: TuningResults) -> Section | None:
         return None
     labels, quality = [readable(name) for name in found.tasks], found.quality
     used = [[one.transfer[task] for task in found.tasks] for one in found.tasks.values()]
-    titles = {"row_title": "tuned for", "column_title": "used on"}
-    figures = [
-        heat_map(
-            [[one.quality for one in line] for line in used], labels, labels, **titles,
-            title=f"{quality.title}, above the task's own", scale="diverging", decimals=quality.decimals,
-            red="low" if quality.better > 0 else "high",
-        )
-    ]  # fmt: skip
+    draw = functools.partial(heat_map, rows=labels, columns=labels, row_title="tuned for", column_title="used on")
+    gains = [[one.quality for one in line] for line in used]
+    red: Red = "low" if quality.better > 0 else "high"
+    title = f"{quality.title}, above the task's own"
+    figures = [draw(gains, title=title, scale="diverging", decimals=quality.decimals, red=red)]
     if found.cost is not None:
         costs = [[one.cost for one in line if one.cost is not None] for line in used]
-        title = f"{found.cost.label}, over the task's own"
-        figures.append(heat_map(costs, labels, labels, **titles, title=title, scale="ratio"))
+        figures.append(draw(costs, title=f"{found.cost.label}, over the task's own", scale="ratio"))
     maps = [svg(figure, "What each tuned setting is worth on each task") for figure in figures]
     return WORDS.section("transfer", maps=side_by_side(maps))
 
