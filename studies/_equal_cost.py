@@ -16,7 +16,7 @@ from markupsafe import Markup
 from studies._rows import ABSENT, difference, over_images, table
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import Section, Words, ranged
-from workbench.severity.start import NAMES, Control, EqualCost, SNRMatch
+from workbench.severity.start import CONTROL_NAMES, Control, EqualCost, SNRMatch
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -25,7 +25,7 @@ BLIND: Sequence[Control] = ("timestep", "permuted", "known_severity")
 """Controls that do not look at the image's own variance."""
 ATTAINABLE: Sequence[Control] = ("timestep", "permuted")
 """Those of them that need no truth."""
-LABELS = tuple(NAMES.values())
+LABELS = tuple(CONTROL_NAMES.values())
 """As an axis names the controls."""
 UNEQUAL = 1.15
 """By what factor mean FLOPs may differ to count as equal."""
@@ -34,7 +34,7 @@ WORDS = Words(Path(__file__).with_name("_templates"))
 
 def controls_of(rule: SNRMatch, num_val_images: int = 128) -> tuple[EqualCost, ...]:
     """All controls of a matched start."""
-    return tuple(EqualCost(control=control, of=rule, num_val_images=num_val_images) for control in NAMES)
+    return tuple(EqualCost(control=control, of=rule, num_val_images=num_val_images) for control in CONTROL_NAMES)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def section(groups: Mapping[str, Sequence[Comparison]]) -> Section:
                     f"over {name}": mean_interval(comparison.gain(control))
                     if control in comparison.controls
                     else ABSENT
-                    for control, name in NAMES.items()
+                    for control, name in CONTROL_NAMES.items()
                 },
                 "adapting is worth": ABSENT if own is None else mean_interval(own),
                 "FLOPs of controls / matched": ranged(ratios, 2),
@@ -106,4 +106,4 @@ def section(groups: Mapping[str, Sequence[Comparison]]) -> Section:
             }
     shown = table(worth, "pairs of", caption="What adapting is worth, dB of PSNR") if worth else Markup()
     caption = "PSNR gained by the matched start, dB, image by image"
-    return WORDS.section("equal_cost", names=NAMES, worth=shown, gains=table(gains, "pair", caption=caption))
+    return WORDS.section("equal_cost", names=CONTROL_NAMES, worth=shown, gains=table(gains, "pair", caption=caption))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from cli_support import CommandLine, Trained
+    from command_line import CommandLine, Trained
 
 NOBODY = 65534
 BENCHMARKS = Path(__file__).parent / "benchmarks"
@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["WANDB_MODE"] = "disabled"
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["MPLBACKEND"] = "Agg"
-    os.environ["WORKBENCH_ALLOW"] = "optics,users_optics,broken_optics,no_such_module"
+    os.environ["WORKBENCH_ALLOW"] = "deepinv_factories,users_optics,broken_optics,no_such_module"
     if config.getoption("--typecheck"):
         from jaxtyping import install_import_hook
 
@@ -76,7 +76,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The .npy file of the smallest study: 200 grey images of 16 x 16."""
-    from pair import write_images
+    from small_study import write_images
 
     return write_images(tmp_path_factory.mktemp("images") / "images.npy")
 
@@ -84,7 +84,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_once(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
     """A tiny pair and severity encoder, trained once; to be copied, never run in."""
-    from cli_support import train
+    from command_line import train
 
     return train(tmp_path_factory.getbasetemp())
 
@@ -108,7 +108,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "CommandLine":
     """The command line in this process, in a folder of its own and a wide terminal."""
-    from cli_support import CommandLine
+    from command_line import CommandLine
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_support import CommandLine
+from command_line import CommandLine
 
 NOBODY = 65534
 NINES = "9" * 5000

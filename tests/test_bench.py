@@ -5,13 +5,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from cli_support import CommandLine
-from pair import tiny_cell
+from command_line import CommandLine
+from small_study import tiny_cell
 
 from workbench.bench import CPU_SLOTS, Bench
 from workbench.reporting.bench import batch_table, growth_table, part_table
-from workbench.stages.base import Runtime
-from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_support import CommandLine, Trained, tiny_flags
+from command_line import CommandLine, Trained, tiny_flags
 from PIL import Image
 from study_process import assert_nothing_is_left_over, assert_same_results, records, results
 
 from workbench import zoo
 from workbench.config import parse_overrides
 from workbench.progress import Silent
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 
 ROOT = Path(__file__).parents[1]
 ONE_CELL = ("--degradation.kind=gaussian_blur", "--severity_encoder.degradation.kind=gaussian_blur")
@@ -590,10 +590,10 @@ def test_data_show_writes_a_picture(kind: str, cli: CommandLine, trained: Traine
 def test_data_show_takes_the_degradations_settings(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
     output = tmp_path / "sheet.png"
     arguments = ("data", "show", "npy", f"--path={trained.source}", "--size=16", "--channels=1", "--output", output)
-    said = cli(*arguments, "--degradation=deepinv_physics", "--degradation.factory=optics:halved")
+    said = cli(*arguments, "--degradation=deepinv_physics", "--degradation.factory=deepinv_factories:halved")
     assert said.code == 0, said.err
     assert output.is_file()
-    line = cli.refuses(*arguments, "--degradation=deepinv_physics", "--degradation.factory=optics:forgotten")
+    line = cli.refuses(*arguments, "--degradation=deepinv_physics", "--degradation.factory=deepinv_factories:forgotten")
     assert "A_dagger" in line
     parts = '[{"kind": "jpeg"}, {"kind": "compose"}]'
     assert "compose itself" in cli.refuses(*arguments, "--degradation=compose", f"--degradation.parts={parts}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_support import CommandLine
+from command_line import CommandLine
 
 from workbench import settings, zoo
 from workbench.config import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from outside import PROJECT, Outside
+from users_folder import PROJECT, Outside
 
 from workbench import families
 from workbench.autoencoders import Tiny

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_support import CommandLine
-from limits import file_size_limit
+from command_line import CommandLine
+from full_disk import file_size_limit
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 

@@ -11,13 +11,13 @@ from typing import Any
 import optuna
 import pytest
 from analytic_study import analytic_study, worked
-from limits import file_size_limit
+from full_disk import file_size_limit
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from workbench.config import UserError
 from workbench.files import disk_refusal
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.tuning import journal
 from workbench.tuning.journal import Backend, cut_unfinished, is_record
 from workbench.tuning.storage import JOURNAL, open_storage

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import optics
+import deepinv_factories
 import pandas as pd
 import pytest
 import torch
-from cli_support import Trained
-from pair import tiny_cell
+from command_line import Trained
+from small_study import tiny_cell
 
 from workbench import running
 from workbench import study as study_module
@@ -22,8 +22,10 @@ from workbench.restoration import Restored
 from workbench.results import StudyResults
 from workbench.severity.untrained import Untrained
 from workbench.solvers import LDPS, NoGuidance
-from workbench.stages.base import PROVENANCE, Runtime
-from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.provenance import PROVENANCE
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 from workbench.study import Preset, Study
 
 
@@ -173,7 +175,7 @@ def without_encoder(overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_physics_object_is_restored_from(trained: Trained, overrides: dict[str, Any]) -> None:
-    operator = GivenPhysics(physics=optics.defocus(0.5), noise_std=0.05)
+    operator = GivenPhysics(physics=deepinv_factories.defocus(0.5), noise_std=0.05)
     given = {"overrides": without_encoder(overrides), "runs": trained.runs}
     restorer = load_restorer(operator, encoder="none", **given)  # type: ignore[arg-type]
     y = torch.rand(2, 1, 16, 16)

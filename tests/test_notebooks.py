@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 
 from workbench import notebook
 from workbench.running import run_study
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from outside import Outside
+from users_folder import Outside
 
 SMOKE = ("--preset", "smoke", "--runs", "runs", "--device", "cpu")
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from cli_support import CommandLine
-from pair import tiny_cell
+from command_line import CommandLine
+from small_study import tiny_cell
 
 from workbench import running
 from workbench.config import UserError
@@ -19,7 +19,8 @@ from workbench.results import StudyResults
 from workbench.running import gather_cached, run_study, ship
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages import evaluate
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.runtime import Runtime
 from workbench.study import Preset, Study, load_study
 
 BLUR, NOISE = GaussianBlur(), GaussianNoise()
@@ -162,7 +163,7 @@ def test_a_newer_version_of_a_stage_differs(elsewhere: Runtime, monkeypatch: pyt
 def test_other_data_differ_by_their_fingerprint(
     references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pair import write_images
+    from small_study import write_images
 
     other = make_study(write_images(tmp_path / "images.npy", seed=1))
     use(other, monkeypatch)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
-from stubs import (
+from linear_stubs import (
     CHANNELS,
     CurvedDegradation,
     LinearAutoencoder,
@@ -24,6 +24,7 @@ from workbench.measurement import Measurement
 from workbench.restoration import Restored, Restorer
 from workbench.restoration.engine import LOOKAHEAD
 from workbench.restoration.record import Column
+from workbench.restoration.restorer import GROUPS
 from workbench.severity.start import Fixed, Full, Official, OracleVariance, SNRMatch, StartRule
 from workbench.solvers import LDPS, DecodeOnly, NoGuidance, Solver
 
@@ -270,6 +271,19 @@ def test_measurements_are_read_as_slots_become_free() -> None:
         assert pulled - done <= 1 + LOOKAHEAD + 2 - 1
         done += len(part.ids)
     assert done == pulled == NUM_IMAGES
+
+
+def test_finished_images_wait_for_a_group_that_is_worth_decoding() -> None:
+    sizes = [len(part) for part in restorer(num_slots=8).restore(batches())]
+    assert sum(sizes) == NUM_IMAGES
+    assert min(sizes[:-1]) >= 8 // GROUPS
+    assert max(sizes) > 1
+
+
+def test_restorers_of_the_same_networks_share_what_was_counted() -> None:
+    counted = restorer().counted
+    first = restorer(counted=counted).unit_flops(SHAPE)
+    assert restorer(counted=counted).unit_flops(SHAPE) is first
 
 
 def test_a_restorer_can_be_used_again_also_after_it_was_left_half_way() -> None:

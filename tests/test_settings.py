@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from cli_support import CommandLine
+from command_line import CommandLine
 
 from studies._autoencoders import AUTOENCODERS, prior_of
 from workbench import families, settings

@@ -19,7 +19,8 @@ WORK = """
     from workbench.files import disk_refusal, locked, write_whole
     from workbench.stages import base
     from workbench.config import UserError
-    from workbench.stages.base import Runtime, Stage
+    from workbench.stages.base import Stage
+    from workbench.stages.runtime import Runtime
     from workbench.tracking.record import Record, Records
     from workbench.tuning.journal import Backend
 

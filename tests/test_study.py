@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pair import EVALUATION, NETWORKS, source_overrides, tiny_cell
+from small_study import EVALUATION, NETWORKS, source_overrides, tiny_cell
 
 from workbench import running
 from workbench import study as study_module
@@ -21,9 +21,11 @@ from workbench.running import gather_cached, run_study, study_folder
 from workbench.severity.start import SNRMatch
 from workbench.severity.untrained import NoEncoder
 from workbench.solvers import LDPS, NoGuidance
-from workbench.stages import base
-from workbench.stages.base import PROVENANCE, Runtime, Stage
-from workbench.stages.evaluate import ROWS
+from workbench.stages import cache
+from workbench.stages.base import Stage
+from workbench.stages.provenance import PROVENANCE
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 from workbench.study import Preset, Study, load_study
 
 ENCODER = "severity_encoder.degradation"
@@ -210,7 +212,7 @@ def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def runtime(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """A copy of it, that a test may harm."""
-    monkeypatch.setattr(base, "_checked", set())
+    monkeypatch.setattr(cache, "_checked", set())
     return Runtime(Path(shutil.copytree(finished, tmp_path / "runs")))
 
 

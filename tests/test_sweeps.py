@@ -19,14 +19,14 @@ from workbench import sweeps as sweeps_module
 from workbench.catalogue import study_names
 from workbench.config import parse_overrides
 from workbench.degradations import GaussianBlur, GaussianNoise
-from workbench.goal import Goal, on_validation
+from workbench.objective import Objective, on_validation
 from workbench.solvers import LDPS, PSLD
 from workbench.stages.base import Stage
 from workbench.study import Preset, base_cell, load_study
 from workbench.sweeps import EARLY_TERMINATE, Options, as_yaml, rungs, sweep_configs
 
 if TYPE_CHECKING:
-    from cli_support import CommandLine
+    from command_line import CommandLine
 
 SHIPPED = Path(sweeps_module.__file__).parents[1] / "studies" / "sweeps"
 METHODS = ("bayes", "random", "grid")
@@ -260,7 +260,7 @@ def test_wandbs_optuna_scheduler_takes_the_file(analytic: Callable[..., dict[str
     from wandb.sdk.sweeps.scheduler.optimizer import RunWithMetrics, make_optimizer
     from wandb.sdk.sweeps.sweep_info import SweepInfo
 
-    (config,) = analytic(Options(method="optuna", goal=Goal(cost=cost))).values()
+    (config,) = analytic(Options(method="optuna", objective=Objective(cost=cost))).values()
     config = yaml.safe_load(as_yaml("analytic", config))
     assert (config["method"], config["scheduler"]) == ("custom", {"engine": "optuna"})
     optimizer: Any = make_optimizer(SweepInfo("id", "name", "entity", "project", config, "controller"))

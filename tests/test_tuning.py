@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 import pytest
 from analytic_study import BEST_OFFSET, NOISE_OFFSET, NUM_IMAGES, SEARCH, Analytic, analytic_study, psnr_of, worked
-from cli_support import CommandLine, Trained
+from command_line import CommandLine, Trained
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -27,12 +27,12 @@ from workbench import study as study_module
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.digests import DIGESTS
-from workbench.goal import Goal, means_of, on_validation
+from workbench.objective import Objective, means_of, on_validation
 from workbench.results import TUNING
 from workbench.settings import load_settings, with_settings
 from workbench.solvers import LDPS, NoGuidance
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 from workbench.study import Preset, Study
 from workbench.tuning import storage, workers
 from workbench.tuning.found import Tuning, read_tuning, save_settings, write_tuning
@@ -40,7 +40,7 @@ from workbench.tuning.front import Point, at_edge, choose
 from workbench.tuning.storage import JOURNAL
 from workbench.tuning.tune import SPACE, Options, beginning, rungs, tune
 
-SINGLE = Goal(cost="none")
+SINGLE = Objective(cost="none")
 TIMEOUT = 120
 
 
@@ -169,13 +169,13 @@ def test_what_costs_more_than_the_limit_is_no_result(tmp_path: Path, limit: floa
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp"])
 def test_every_sampler_comes_near_the_optimum(tmp_path: Path, sampler: Any) -> None:
     study = analytic_study(search={"start.offset_db": SEARCH["start.offset_db"]})
-    (points,) = tuned(tmp_path, 30, study, goal=SINGLE, sampler=sampler).values()
+    (points,) = tuned(tmp_path, 30, study, objective=SINGLE, sampler=sampler).values()
     assert abs(points[-1].params["start.offset_db"] - BEST_OFFSET) < 1
 
 
 def test_an_optimum_at_an_edge_of_the_range_is_marked(tmp_path: Path) -> None:
     study = analytic_study(search={"sampler.num_steps": IntDistribution(50, 60)})
-    (points,) = tuned(tmp_path, 30, study, goal=SINGLE).values()
+    (points,) = tuned(tmp_path, 30, study, objective=SINGLE).values()
     assert points[-1].params == {"sampler.num_steps": 60}
     assert points[-1].at_edge == ("sampler.num_steps",)
 
@@ -206,11 +206,11 @@ def test_chosen_is_the_best_on_validation_that_costs_no_more_than_the_default() 
         return Point(None, {}, "", {"psnr": psnr, "nfe": nfe}, {}, {})
 
     points = [point(20, 50), point(18, 10), point(22, 50), point(22, 40), point(30, 51)]
-    assert choose(points, Goal()) == 3
+    assert choose(points, Objective()) == 3
     assert choose(points, SINGLE) == 4
-    assert choose(points[:2], Goal()) == 0
+    assert choose(points[:2], Objective()) == 0
     lpips = [Point(None, {}, "", {"lpips": value}, {}, {}) for value in (0.3, 0.1, 0.2)]
-    assert choose(lpips, Goal("lpips", "none")) == 1
+    assert choose(lpips, Objective("lpips", "none")) == 1
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +333,7 @@ def test_one_objective_is_pruned_on_growing_numbers_of_images(tmp_path: Path) ->
     assert rungs(64, 2) == (64,)
     assert rungs(6, 1) == (6,)
     assert rungs(3, 1) == (3,)
-    tuned(tmp_path, 30, goal=SINGLE, val_images=32)
+    tuned(tmp_path, 30, objective=SINGLE, val_images=32)
     trials = finished(tmp_path)
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
     assert pruned
@@ -347,7 +347,7 @@ def test_one_objective_is_pruned_on_growing_numbers_of_images(tmp_path: Path) ->
 
 
 def begin(root: Path, trials: int, seconds: float, *storage: str) -> "subprocess.Popen[bytes]":
-    script = Path(__file__).with_name("analytic_study.py")
+    script = Path(__file__).parent / "support" / "analytic_study.py"
     project = Path(study_module.__file__).parents[1]
     environment = {**os.environ, "ANALYTIC_SECONDS": str(seconds), "PYTHONPATH": str(project)}
     return subprocess.Popen([sys.executable, str(script), str(root), str(trials), *storage], env=environment)
@@ -512,7 +512,7 @@ def test_a_grpc_proxy_serves_several_processes(tmp_path: Path, monkeypatch: pyte
         ({"trials": 0}, "--trials must be at least 1 and at most 1000000, got 0"),
         ({"val_images": 0}, "--val-images must be at least 1 and at most 1000000000, got 0"),
         ({"cost_limit": 0.5}, r"--cost-limit must be at least 1 \(the default's own cost\), got 0.5"),
-        ({"goal": Goal(quality="lpips")}, "LPIPS cannot be tuned for: "),
+        ({"objective": Objective(quality="lpips")}, "LPIPS cannot be tuned for: "),
     ],
 )
 def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -544,7 +544,7 @@ def test_a_storage_that_cannot_be_reached_is_named_and_why(tmp_path: Path, stora
     ("changed", "differing"),
     [
         ({"study": analytic_study(search={"start.offset_db": FloatDistribution(-3.0, 8.0)})}, "search"),
-        ({"goal": Goal(cost="flops")}, "objectives"),
+        ({"objective": Objective(cost="flops")}, "objectives"),
         ({"val_images": 4}, "images, cell"),
         ({"cost_limit": 1.5}, "cost limit"),
     ],

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from pair import source, write_images
+from small_study import source, write_images
 
 from workbench import zoo
 from workbench.autoencoders import Autoencoder, Tiny
 from workbench.config import UserError
 from workbench.diffusion import Prior, UNetRecipe
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
 from workbench.tensors import Images

@@ -16,10 +16,11 @@ from workbench.metrics import psnr
 from workbench.restoration import Restored
 from workbench.solvers import Step
 from workbench.solvers.base import middle_step
-from workbench.stages.base import Runtime, ensure_all
+from workbench.stages.base import ensure_all
 from workbench.stages.estimates import degrade
 from workbench.stages.evaluate import Evaluate
 from workbench.stages.measure_cost import seconds_of, seconds_once
+from workbench.stages.runtime import Runtime
 
 CPU_SLOTS = (1, 8, 64)
 GPU_SLOTS = (*CPU_SLOTS, 256, 1024)

@@ -32,7 +32,7 @@ NAMING = ("kind", "factory")
 """Fields whose value may name something in a module, as MODULE:NAME."""
 
 _allowed: set[str] = set()
-_carried: dict[str, None] = {}
+_carried: dict[str, None] = {}  # a set in the order in which they were given
 
 
 class Member(Config):
@@ -50,8 +50,9 @@ class Member(Config):
             return
         # also below a member of ours: what is derived from LDPS is not ldps
         name, kind = f"{cls.__module__}:{cls.__qualname__}", cls.model_fields["kind"]
+        # what is stored says which class it is of, and is refused by any other
         kind.annotation, kind.default = Literal[name], name  # type: ignore[assignment]
-        cls.model_rebuild(force=True)
+        cls.model_rebuild(force=True)  # pydantic has built the validator already, from the inherited field
 
     def canonical(self) -> dict[str, Any]:
         return super().canonical() | ({"source": source_digest(type(self))} if self._is_open else {})
@@ -75,12 +76,14 @@ class Open:
         ours = handler(source)
 
         def validate(value: Any, as_ours: Callable[[Any], Any]) -> Any:
+            # before pydantic looks: its union refuses a kind that is none of its own
             kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
             if not isinstance(kind, str) or ":" not in kind:
                 return as_ours(value)
             return value if isinstance(value, self.base) else member(kind, self.base).model_validate(value)
 
         def dump(value: Any, as_ours: Callable[[Any], Any], info: Any) -> Any:
+            # the union's serializer knows its own members only
             if isinstance(value, Member) and value._is_open:
                 return value.model_dump(mode=info.mode)
             return as_ours(value)
@@ -150,6 +153,7 @@ def member(kind: str, base: type[C]) -> type[C]:
     Raises:
         UserError: if its module was not allowed, or there is no class of that name that is derived from `base`.
     """
+    # those that are defined already come first: a notebook is no module to import them from
     found: Any = external_kinds().get(kind) or find(kind)
     if not isinstance(found, type) or not issubclass(found, base):
         raise UserError(f"{kind} is no {base.__name__}: derive it from {base.__module__}.{base.__name__}")
@@ -196,6 +200,7 @@ def attempt(failing: str, call: Callable[[], T]) -> T:
         raise UserError(f"{failing}: {type(error).__name__}: {told}") from error
 
 
+# cached: what runs is what was imported, whatever its file holds by now
 @functools.cache
 def source_digest(written: Any) -> str:
     """Hash of the source of the module where a function was written, or a class and what of yours it is derived from.
@@ -214,6 +219,7 @@ def source_digest(written: Any) -> str:
 def _source(module: Any, parts: list[Any], name: str) -> str:
     mine = [part for part in parts if part.__module__ == name]
     functions = [value for part in mine for value in vars(part).values() if inspect.isfunction(value)]
+    # the whole module, whose constants and helpers count, too; a notebook may have source for its functions alone
     for group in ([module], mine, functions):
         try:
             if group:
@@ -248,6 +254,7 @@ def _require_allowed(name: str, where: str | None = None) -> None:
 
 
 def _unpickled(kind: str, state: dict[Any, Any]) -> Config:
+    # pickle itself would import the module by its name, allowed or not
     cls = member(kind, Member)
     made = cls.__new__(cls)
     made.__setstate__(state)

@@ -18,7 +18,7 @@ from workbench.encoder_choice import EncoderChoice
 from workbench.places import runs_root
 from workbench.progress import Bars
 from workbench.results import StudyResults
-from workbench.stages.base import Runtime, choose_device
+from workbench.stages.runtime import Runtime, choose_device
 from workbench.study import DEFAULT_PRESET, Study, load_study
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import digest
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.runtime import Runtime
 
 if TYPE_CHECKING:
     import numpy as np

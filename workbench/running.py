@@ -15,7 +15,9 @@ from workbench.foreign import FOREIGN
 from workbench.progress import Update
 from workbench.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.results import TUNING, Cell, StudyResults
-from workbench.stages.base import Runtime, Stage, ensure_all, provenance, read_provenance
+from workbench.stages.base import Stage, ensure_all
+from workbench.stages.provenance import provenance, read_provenance
+from workbench.stages.runtime import Runtime
 from workbench.study import Study, command_of, load_study, refuse_namesakes, value_at
 
 if TYPE_CHECKING:
@@ -166,7 +168,7 @@ def against_reference(name: str, preset: str, runtime: Runtime) -> Iterator[tupl
     """
     import pandas as pd
 
-    from workbench.stages.evaluate import ROWS
+    from workbench.stages.rows import ROWS
 
     study, _ = load_study(name)
     cells, reference = study.cells(preset), find_reference(name, preset)
@@ -237,7 +239,7 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
     """
     import pandas as pd
 
-    from workbench.stages.evaluate import LPIPS_ABSENT, ROWS
+    from workbench.stages.rows import LPIPS_ABSENT, ROWS
 
     cells = plan.cells
     frames, examples, notes = [], {}, set()
@@ -344,7 +346,7 @@ def _made(plan: _Plan, made: Sequence[Mapping[str, Any]], runtime: Runtime) -> d
 def _read_examples(folder: Path) -> dict[str, "np.ndarray"]:
     from safetensors.numpy import load_file
 
-    from workbench.stages.evaluate import EXAMPLES
+    from workbench.stages.rows import EXAMPLES
 
     path = folder / EXAMPLES
     return load_file(path) if path.is_file() else {}

@@ -22,7 +22,8 @@ from workbench.catalogue import import_folder, is_path, is_users, module_of, stu
 from workbench.config import Config, UnknownFieldError, UserError, as_override, plain
 from workbench.families import allow, attempt, flags
 from workbench.results import Cell, StudyResults
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.runtime import Runtime
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -55,7 +56,7 @@ class Preset:
 
 
 @dataclass(frozen=True)
-class Task:
+class TuningTask:
     """A cell of a study, to be tuned.
 
     Attributes:
@@ -156,7 +157,7 @@ class Study(Generic[R]):
         unused.refuse()
         return list(found.values())
 
-    def tasks(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list[Task]:
+    def tasks(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list[TuningTask]:
         """What is tuned at a preset: every cell, but for axes over fields that are searched.
 
         A field that the user sets by an override is not searched.
@@ -188,7 +189,7 @@ class Study(Generic[R]):
                     own[path] = distribution
                 except UnknownFieldError as error:
                     unknown[path] = error
-            tasks.append(Task(", ".join(cell.labels.values()) or cell.stage.name, cell.stage, own))
+            tasks.append(TuningTask(", ".join(cell.labels.values()) or cell.stage.name, cell.stage, own))
         for path, refusal in unknown.items():
             if not any(path in task.search for task in tasks):
                 raise UserError(f"search: {refusal}")

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from workbench import families
 from workbench.catalogue import folder_name
 from workbench.config import UserError, as_override, overrides_between, require_range
-from workbench.goal import FEWEST, MAX_TRIALS, Goal, evaluation_of, images_of, on_validation
+from workbench.objective import FEWEST, MAX_TRIALS, Objective, evaluation_of, images_of, on_validation
 from workbench.stages.base import Stage
 from workbench.stages.evaluate import Evaluate
-from workbench.study import Study, Task, base_cell
+from workbench.study import Study, TuningTask, base_cell
 from workbench.tracking.mode import require_online
 from workbench.tracking.tracker import PROJECT
 
@@ -44,14 +44,14 @@ class Options:
 
     Attributes:
         method: W&B's own, or its Optuna scheduler.
-        goal: what for; W&B's own methods take no cost.
+        objective: what for; W&B's own methods take no cost.
         trials: runs of a sweep; a grid has as many as its points.
         points: of a grid along each range.
         val_images: validation images of a run; None: as `images_of` says.
     """
 
     method: Method = "bayes"
-    goal: Goal = field(default_factory=lambda: Goal(cost="none"))
+    objective: Objective = field(default_factory=lambda: Objective(cost="none"))
     trials: int = 60
     points: int = 4
     val_images: int | None = None
@@ -59,7 +59,7 @@ class Options:
     def __post_init__(self) -> None:
         require_range("--trials", self.trials, 1, MAX_TRIALS)
         require_range("--points", self.points, 2, MAX_POINTS)
-        if self.method != "optuna" and self.goal.cost != "none":
+        if self.method != "optuna" and self.objective.cost != "none":
             raise UserError(f"--method {self.method} takes one metric: leave --cost out, or add --method optuna")
 
 
@@ -114,12 +114,12 @@ def register(config: Mapping[str, Any]) -> str:
         raise UserError(first_line(error)) from None
 
 
-def _sweep_config(name: str, preset: str, task: Task, options: Options) -> dict[str, Any]:
+def _sweep_config(name: str, preset: str, task: TuningTask, options: Options) -> dict[str, Any]:
     """W&B's sweep config of a task."""
     cell = evaluation_of(name, task)
     trial = on_validation(cell, {}, images_of(cell, options.val_images))
     trial.check()
-    options.goal.check(trial)
+    options.objective.check(trial)
     base = base_cell(name, preset, {})
     flags = overrides_between(base, trial)
     assert base.replace(flags) == trial
@@ -127,7 +127,7 @@ def _sweep_config(name: str, preset: str, task: Task, options: Options) -> dict[
     command = ["python", "-m", "workbench", "run", name, f"--preset={preset}", *settings]
     metrics = [
         {"name": f"{trial.split}/{column}", "goal": direction}
-        for column, direction in zip(options.goal.columns, options.goal.directions, strict=True)
+        for column, direction in zip(options.objective.columns, options.objective.directions, strict=True)
     ]
     config: dict[str, Any] = {
         "project": PROJECT,

@@ -33,8 +33,9 @@ def find(recipe: dict[str, Any]) -> Path | None:
 
 def folders() -> list[Path]:
     """The folders of the zoo: those with a recipe, or with digests that say that there was one."""
-    found = {path.parent for name in (RECIPE, DIGESTS) for path in zoo_root().glob(f"*/{name}")}
-    return sorted(found)
+    root = zoo_root()
+    below = root.iterdir() if root.is_dir() else ()
+    return sorted(path for path in below if any((path / name).exists() for name in (RECIPE, DIGESTS)))
 
 
 def made_by(folder: Path, recipe: dict[str, Any]) -> bool:

@@ -58,7 +58,7 @@ LATENTS = {
 }
 """Figures of clean latents by column; in brackets those of pure noise."""
 BESIDE = ("pca", "flow")
-"""Autoencoders whose severity encoders get a network beside (see `autoencoders.beside`)."""
+"""Autoencoders whose severity encoders get a network beside (see `autoencoders.side_features`)."""
 
 
 def answer(found: AutoencoderResults) -> list[str]:

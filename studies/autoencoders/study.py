@@ -30,14 +30,14 @@ from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, Ran
 from workbench.metrics import calibration
 from workbench.results import Cell
 from workbench.severity.calibration.recalibration import Factor
+from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import SNRMatch
 from workbench.stages.base import Stage
-from workbench.stages.evaluate import ROWS
 from workbench.stages.evaluate_tuned import EvaluateTuned
 from workbench.stages.measure_autoencoder import LATENTS, LATENTS_FILE, SIZES, MeasureAutoencoder
 from workbench.stages.measure_calibration import MeasureCalibration
 from workbench.stages.measure_cost import MeasureCost
-from workbench.stages.train_severity import SeverityRecipe
+from workbench.stages.rows import ROWS
 from workbench.study import Axes, Preset, Study
 
 FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF())

@@ -33,8 +33,9 @@ from workbench.severity.calibration.recalibration import Factor, Isotonic, Tempe
 from workbench.severity.start import OracleGaussian, OracleVariance, SNRMatch
 from workbench.solvers import LDPS
 from workbench.stages.base import Stage
-from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.stages.evaluate import Evaluate
 from workbench.stages.measure_calibration import MeasureCalibration
+from workbench.stages.rows import ROWS
 from workbench.study import Preset, Study
 
 TINY = Tiny()

@@ -21,8 +21,9 @@ from studies.overhead.results import AUTOENCODER, BATCH, SIZE, read
 from workbench.autoencoders import KL, VQ, Tiny
 from workbench.results import Cell
 from workbench.stages.base import Stage
-from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.stages.evaluate import Evaluate
 from workbench.stages.measure_cost import MeasureCost
+from workbench.stages.rows import ROWS
 from workbench.study import Preset, Study
 
 DEFAULT = "restoration"

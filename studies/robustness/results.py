@@ -20,7 +20,7 @@ from studies.robustness.likeness import EVIDENCE, Likeness, Pair, likeness_of
 from workbench.config import UserError
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import QUANTITIES, readable
-from workbench.severity.start import NAMES
+from workbench.severity.start import CONTROL_NAMES
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -251,7 +251,7 @@ def read(results: "StudyResults") -> Robustness:
         last = [TRUE] if TRUE in labels else []
         rules = {OWN: next(iter(by_seed.values()))} | {rule: grid(rule, first) for rule in (*others, *last)}
         remedy = Remedy(rules, next((rule for rule in LEADS if rule in others), others[0]))
-    controls = {control: grid(name, first) for control, name in NAMES.items() if name in labels}
+    controls = {control: grid(name, first) for control, name in CONTROL_NAMES.items() if name in labels}
     fused = remedy.rules.get(LEADS[0]) if remedy is not None else None
     compared: dict[str, list[Comparison]] = {}
     for (encoder, degradation), cell in fused.frames.items() if fused is not None else ():

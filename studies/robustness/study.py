@@ -32,12 +32,12 @@ from workbench.degradations import (
     SuperResolution,
 )
 from workbench.results import Cell
+from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import OracleVariance, SNRMatch
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.base import Stage
 from workbench.stages.evaluate import Evaluate
 from workbench.stages.latent_statistics import LatentStatistics
-from workbench.stages.train_severity import SeverityRecipe
 from workbench.study import Axes, Preset, Study
 
 FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG())

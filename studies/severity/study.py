@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from studies.severity import sections
 from studies.severity.results import COLUMNS, LEVEL, MEMBER, NOISE, TRAINED_NOISE, TRAINED_ON, read
 from workbench.degradations import AtSeverity, Mixture
+from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import SNRMatch
 from workbench.solvers import DecodeOnly
 from workbench.stages.evaluate import Evaluate
-from workbench.stages.train_severity import SeverityRecipe
 from workbench.study import Axes, Preset, Study
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

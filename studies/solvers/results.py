@@ -11,7 +11,7 @@ from studies._rows import has_column, intervals, log_crossing, lost, put
 from workbench.config import UserError
 from workbench.metrics import Estimate, ratio_of_means
 from workbench.reporting import QUANTITIES, readable
-from workbench.severity.start import NAMES, Control
+from workbench.severity.start import CONTROL_NAMES, Control
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -52,7 +52,7 @@ class Run:
     def kind(self) -> str:
         """The start in words, and DDPM where the reverse step draws noise as it does."""
         if self.control:
-            return f"control: {NAMES[self.control]}"
+            return f"control: {CONTROL_NAMES[self.control]}"
         return STARTS.get(self.start, self.start) + (", DDPM" if self.eta == 1 else "")
 
     @property
@@ -321,7 +321,7 @@ def read(results: "StudyResults") -> Solvers:
     """
     if lacking := [axis for axis in AXES if axis not in results.axes]:
         raise UserError(f"this report needs the axes {', '.join(AXES)}; the results lack {', '.join(lacking)}")
-    controls: dict[str, Control] = {str(name): name for name in NAMES}
+    controls: dict[str, Control] = {str(name): name for name in CONTROL_NAMES}
     runs: dict[tuple[str, ...], Run] = {}
     for _, rows in results.frame.groupby("cell", sort=False, observed=True):
         key = tuple(str(rows[axis].iloc[0]) for axis in AXES)

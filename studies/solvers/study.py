@@ -21,7 +21,7 @@ from studies._cells import matched
 from studies.solvers import paper, sections
 from studies.solvers.results import read
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
-from workbench.severity.start import NAMES, SNRMatch
+from workbench.severity.start import CONTROL_NAMES, SNRMatch
 from workbench.solvers import GMLDPS, LDPS, PSLD, DecodeOnly, LDPSFew, ReSample, Solver
 from workbench.stages.evaluate_tuned import EvaluateTuned
 from workbench.study import Axes, Preset, Study
@@ -94,7 +94,7 @@ def equal_cost(pair: Pair, num_steps: int, num_val_images: int) -> Axes:
     strength = "solver.gamma" if isinstance(solver, ReSample) else "solver.guidance_scale"
     common = {**matched(degradation), "solver": (solver,), "tuned": (strength,), "sampler.num_steps": (num_steps,)}
     start = {"start.kind": ("equal_cost",), "start.of": (SNRMatch(variance="encoder"),)}
-    return {**common, **start, "start.control": tuple(NAMES), "start.num_val_images": (num_val_images,)}
+    return {**common, **start, "start.control": tuple(CONTROL_NAMES), "start.num_val_images": (num_val_images,)}
 
 
 def pairs(solvers: Sequence[Solver], degradations: Sequence[Degradation]) -> list[Pair]:

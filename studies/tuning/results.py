@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.goal import Goal
 from workbench.metrics import Estimate
+from workbench.objective import Objective
 from workbench.reporting import QUANTITIES, Quantity
 from workbench.tuning.found import Found, Tuning, read_tuning
 from workbench.tuning.transfer import Transfer
@@ -118,4 +118,4 @@ def read(results: "StudyResults") -> TuningResults:
     """What the results hold of the search."""
     tree = results.evidence.get("tuning")
     command = f"python -m workbench tune {results.name} --preset {results.preset}"
-    return TuningResults(read_tuning(tree) if tree else Tuning(Goal(), 0, "", {}), command)
+    return TuningResults(read_tuning(tree) if tree else Tuning(Objective(), 0, "", {}), command)

@@ -16,10 +16,12 @@ from workbench.digests import write_digests
 from workbench.metrics import mean_interval, psnr, spearman, ssim_columns
 from workbench.reporting import QUANTITIES
 from workbench.severity.estimate import error_variance
-from workbench.stages.base import Runtime, read_provenance
+from workbench.severity.recipe import SeverityRecipe
 from workbench.stages.estimates import estimates
+from workbench.stages.provenance import read_provenance
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_prior import TrainPrior
-from workbench.stages.train_severity import SHIPPED, WEIGHTS, SeverityRecipe, TrainSeverity
+from workbench.stages.train_severity import SHIPPED, WEIGHTS, TrainSeverity
 
 if TYPE_CHECKING:
     from workbench.autoencoders import Autoencoder

@@ -10,8 +10,8 @@ import torch
 
 from workbench.bench import Bench
 from workbench.restoring import UNIVERSAL
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 
 NUM_IMAGES = 256
 NUM_SLOTS = 64

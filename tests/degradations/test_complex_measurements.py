@@ -2,7 +2,7 @@
 
 import math
 
-import optics
+import deepinv_factories
 import pytest
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ every = pytest.mark.parametrize("factory", ["mri", "complex_mri"])
 
 
 def operator(factory: str, **fields: object) -> DeepinvPhysics:
-    return DeepinvPhysics(factory=f"optics:{factory}", claims_linear=True, **fields)
+    return DeepinvPhysics(factory=f"deepinv_factories:{factory}", claims_linear=True, **fields)
 
 
 def images() -> Tensor:
@@ -54,7 +54,7 @@ def test_y_is_real_and_holds_the_frequencies(factory: str) -> None:
     assert m.y.dtype == torch.float32
     assert m.y.shape == (NUM, *shape)
     clean = complex_of(factory, operator(factory).A(images(), m.params))
-    torch.testing.assert_close(clean, optics.kept_rows(1.0, SHAPE) * frequencies(images()))
+    torch.testing.assert_close(clean, deepinv_factories.kept_rows(1.0, SHAPE) * frequencies(images()))
 
 
 @every
@@ -76,7 +76,7 @@ def test_noise_is_that_of_each_part(factory: str) -> None:
 
 
 def test_deepinvs_noise_on_complex_values_is_divided_between_the_parts() -> None:
-    physics = optics.complex_mri(0.0, SHAPE, sigma=0.1)
+    physics = deepinv_factories.complex_mri(0.0, SHAPE, sigma=0.1)
     noise = physics(images()) - physics.A(images())
     stated = GivenPhysics(physics=physics).measurement(physics(images()), image_shape=SHAPE).noise_std
     assert noise.real.std().item() == pytest.approx(float(stated[0]), rel=0.1)
@@ -88,7 +88,7 @@ def test_deepinvs_noise_on_complex_values_is_divided_between_the_parts() -> None
 def test_the_residual_is_that_of_the_complex_values(factory: str) -> None:
     m, x = measured(factory), images().flip(0)
     residual = m.residual(operator(factory).A(x, m.params))
-    rows = optics.kept_rows(1.0, SHAPE)
+    rows = deepinv_factories.kept_rows(1.0, SHAPE)
     expected = rows * (complex_of(factory, m.y) - frequencies(x))
     torch.testing.assert_close(complex_of(factory, residual), expected)
     torch.testing.assert_close(norms(residual), expected.abs().square().sum((1, 2)).sqrt())
@@ -116,7 +116,7 @@ def test_an_encoder_reads_an_image_and_not_frequencies(factory: str) -> None:
 
 
 def test_a_complex_y_of_the_users_is_carried_as_real_parts() -> None:
-    physics = optics.complex_mri(0.5, SHAPE)
+    physics = deepinv_factories.complex_mri(0.5, SHAPE)
     y = physics(images())
     m = GivenPhysics(physics=physics).measurement(y, image_shape=SHAPE)
     assert torch.equal(m.y, as_real(y) * m.observed)

@@ -212,7 +212,7 @@ def test_reached_by_dotted_overrides() -> None:
         ({"parts": [{"kind": "random_inpainting"}, {"kind": "jpeg"}]}, "random_inpainting must be the last part"),
         ({"parts": [{"kind": "super_resolution"}, {"kind": "jpeg"}]}, "super_resolution must be the last part"),
         (
-            {"parts": [{"kind": "deepinv_physics", "factory": "optics:defocus"}, {"kind": "jpeg"}]},
+            {"parts": [{"kind": "deepinv_physics", "factory": "deepinv_factories:defocus"}, {"kind": "jpeg"}]},
             "deepinv_physics must be the last part",
         ),
         ({"parts": [{"kind": "fog"}]}, "unknown kind 'fog' for degradation.parts.0; there are: gaussian_blur"),
@@ -232,11 +232,11 @@ def test_compositions_that_make_no_sense_are_refused(fields: dict[str, Any], mes
 
 
 def test_a_users_physics_may_be_the_last_part_and_is_checked() -> None:
-    compose = Compose(parts=(GaussianNoise(), DeepinvPhysics(factory="optics:halved")))
+    compose = Compose(parts=(GaussianNoise(), DeepinvPhysics(factory="deepinv_factories:halved")))
     compose.check((1, 16, 16), gradient=True)
     x, severity, ids = batch()
     measured = compose.measure(x, severity, ids, 0)
     assert measured.y.shape == (NUM_IMAGES, 1, 8, 8)
     assert measured.encoder_input().shape == x.shape
     with pytest.raises(UserError, match="not differentiable"):
-        Compose(parts=(DeepinvPhysics(factory="optics:rounded"),)).check((1, 16, 16), gradient=True)
+        Compose(parts=(DeepinvPhysics(factory="deepinv_factories:rounded"),)).check((1, 16, 16), gradient=True)

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import deepinv_factories
 import numpy as np
-import optics
 import pandas as pd
 import pytest
 import torch
-from cli_support import Trained
+from command_line import Trained
 from deepinv.physics import Inpainting
 from given_y import given
 from torch import Tensor
@@ -20,8 +20,9 @@ from workbench.config import Config, UserError, parse_overrides
 from workbench.degradations import AnyDegradation, DeepinvPhysics, GaussianBlur, GivenPhysics, RandomInpainting
 from workbench.notebook import load_restorer
 from workbench.restoration import Restored
-from workbench.stages.base import Runtime
-from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 
 SHAPE = (1, 16, 16)
 
@@ -31,7 +32,7 @@ class Holder(Config):
 
 
 def named(factory: str, **fields: Any) -> DeepinvPhysics:
-    return DeepinvPhysics(factory=f"optics:{factory}", **fields)
+    return DeepinvPhysics(factory=f"deepinv_factories:{factory}", **fields)
 
 
 def images(num_images: int = 6) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,7 +45,7 @@ def test_each_image_is_measured_by_the_physics_of_its_severity() -> None:
     severity = torch.tensor([0.75, 0.0, 0.75, 0.25, 0.0, 1.0])
     operator = named("defocus", settings={"max_radius": 3.0})
     params = operator.parameters(severity, ids, 0, SHAPE)
-    expected = [optics.defocus(level, 3.0).A(x[i : i + 1]) for i, level in enumerate(severity.tolist())]
+    expected = [deepinv_factories.defocus(level, 3.0).A(x[i : i + 1]) for i, level in enumerate(severity.tolist())]
     torch.testing.assert_close(operator.A(x, params), torch.cat(expected))
 
 
@@ -74,7 +75,7 @@ def test_physics_that_change_the_shape_are_seen_through_their_pseudo_inverse() -
     x, severity, ids = images()
     measured = named("halved", noise_std=0.0).measure(x, severity, ids, 0)
     assert measured.y.shape == (6, 1, 8, 8)
-    physics = optics.halved(0.5, SHAPE)
+    physics = deepinv_factories.halved(0.5, SHAPE)
     each = [physics.A_dagger(physics.A(x[i : i + 1])) for i in range(6)]
     torch.testing.assert_close(measured.encoder_input(), torch.cat(each))
     assert named("halved").measure(x, severity, ids, 0).take([1]).encoder_input().shape == (1, *SHAPE)
@@ -110,13 +111,13 @@ def test_the_source_is_part_of_the_identity(tmp_path: Path, monkeypatch: pytest.
 def test_config_goes_through_json_and_overrides() -> None:
     overrides = {
         "degradation.kind": "deepinv_physics",
-        "degradation.factory": "optics:defocus",
+        "degradation.factory": "deepinv_factories:defocus",
         "degradation.settings.max_radius": 3,
     }
     holder = Holder().replace(overrides)
     assert holder.degradation == named("defocus", settings={"max_radius": 3})
     assert Holder.parse(holder.model_dump(mode="json")).identity == holder.identity
-    assert DeepinvPhysics.of(optics.defocus, settings={"max_radius": 3}) == holder.degradation
+    assert DeepinvPhysics.of(deepinv_factories.defocus, settings={"max_radius": 3}) == holder.degradation
 
 
 @pytest.mark.parametrize(
@@ -126,12 +127,12 @@ def test_config_goes_through_json_and_overrides() -> None:
         ({"factory": "defocus"}, "write it as MODULE:NAME"),
         ({"factory": ":defocus"}, "write it as MODULE:NAME"),
         ({"factory": "no_such_module:f"}, "cannot import no_such_module"),
-        ({"factory": "optics:nothing"}, "optics has no nothing"),
-        ({"factory": "optics:NOT_CALLABLE"}, "optics:NOT_CALLABLE is no function"),
-        ({"factory": "optics:wrong_way_back.<locals>.Flat"}, "move it out"),
-        ({"factory": "optics:defocus", "settings": {"radius": 3}}, "unexpected keyword argument 'radius'"),
-        ({"factory": "optics:masked", "settings": {"seed": 3}}, "multiple values"),
-        ({"factory": "optics:Gamma.A"}, "missing a required argument"),
+        ({"factory": "deepinv_factories:nothing"}, "deepinv_factories has no nothing"),
+        ({"factory": "deepinv_factories:NOT_CALLABLE"}, "deepinv_factories:NOT_CALLABLE is no function"),
+        ({"factory": "deepinv_factories:wrong_way_back.<locals>.Flat"}, "move it out"),
+        ({"factory": "deepinv_factories:defocus", "settings": {"radius": 3}}, "unexpected keyword argument 'radius'"),
+        ({"factory": "deepinv_factories:masked", "settings": {"seed": 3}}, "multiple values"),
+        ({"factory": "deepinv_factories:Gamma.A"}, "missing a required argument"),
     ],
 )
 def test_what_names_no_fitting_function_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -184,7 +185,7 @@ def test_unsound_physics_are_one_line(factory: str) -> None:
     with pytest.raises(UserError) as refusal:
         named(factory).check(SHAPE, gradient=True)
     assert UNSOUND[factory] in str(refusal.value)
-    assert str(refusal.value).startswith(f"optics:{factory}")
+    assert str(refusal.value).startswith(f"deepinv_factories:{factory}")
     assert "\n" not in str(refusal.value)
 
 
@@ -202,9 +203,11 @@ def test_the_level_of_noise_is_that_of_the_physics() -> None:
     noise = (measured.y - operator.A(x, measured.params)) / measured.noise_std.reshape(-1, 1, 1, 1)
     assert noise.std().item() == pytest.approx(1, rel=0.1)
     assert named("defocus").measure(x, severity, ids, 0).noise_std.tolist() == pytest.approx([0.05] * 6)
-    given = GivenPhysics(physics=optics.noisy(0.0))
+    given = GivenPhysics(physics=deepinv_factories.noisy(0.0))
     assert given.measurement(x).noise_std.tolist() == pytest.approx([0.1] * 6)
-    assert GivenPhysics(physics=optics.noisy(0.0), noise_std=0.1).measurement(x).noise_std[0] == pytest.approx(0.1)
+    assert GivenPhysics(physics=deepinv_factories.noisy(0.0), noise_std=0.1).measurement(x).noise_std[
+        0
+    ] == pytest.approx(0.1)
 
 
 def test_noise_that_contradicts_the_physics_is_refused() -> None:
@@ -214,9 +217,9 @@ def test_noise_that_contradicts_the_physics_is_refused() -> None:
         ):
             named("noisy", noise_std=stated).check(SHAPE, gradient=True)
         with pytest.raises(UserError, match="but noise_std is"):
-            GivenPhysics(physics=optics.noisy(0.0), noise_std=stated).measurement(images()[0])
+            GivenPhysics(physics=deepinv_factories.noisy(0.0), noise_std=stated).measurement(images()[0])
     with pytest.raises(UserError, match="its noise model is PoissonNoise"):
-        GivenPhysics(physics=optics.counting(0.0)).measurement(images()[0])
+        GivenPhysics(physics=deepinv_factories.counting(0.0)).measurement(images()[0])
 
 
 def test_results_from_before_keep_their_names() -> None:
@@ -237,7 +240,8 @@ def test_dropped_entries_are_not_observed(factory: str) -> None:
     seeds = measured.params["seed"].tolist()
     levels = severity.tolist()
     masks = [
-        optics.masked(level, SHAPE, seed, torch.device("cpu")).mask for level, seed in zip(levels, seeds, strict=True)
+        deepinv_factories.masked(level, SHAPE, seed, torch.device("cpu")).mask
+        for level, seed in zip(levels, seeds, strict=True)
     ]
     assert measured.observed is not None
     assert torch.equal(measured.observed, torch.cat(masks))
@@ -274,7 +278,7 @@ def test_all_else_is_observed(factory: str) -> None:
 def test_a_given_y_may_hold_noise_where_nothing_is_observed() -> None:
     x, _, _ = images()
     g = torch.Generator().manual_seed(1)
-    physics = optics.masked(0.8, SHAPE, 3, torch.device("cpu"))
+    physics = deepinv_factories.masked(0.8, SHAPE, 3, torch.device("cpu"))
     noise = 0.05 * torch.randn(x.shape, generator=g)
     operator = GivenPhysics(physics=physics)
     measurement = operator.measurement(physics.A(x) + noise)
@@ -283,7 +287,7 @@ def test_a_given_y_may_hold_noise_where_nothing_is_observed() -> None:
     with pytest.warns(UserWarning, match=r"Inpainting: y - A\(x\) is not zero but 1 throughout where A"):
         filled = operator.measurement(physics.A(x) + 1 - physics.mask)
     torch.testing.assert_close(filled.y, physics.A(x))
-    for wrong in (x, optics.masked(0.8, SHAPE, 4, torch.device("cpu")).A(x)):
+    for wrong in (x, deepinv_factories.masked(0.8, SHAPE, 4, torch.device("cpu")).A(x)):
         with pytest.raises(
             UserError, match="give the physics that y comes from, with its own mask, or set observed_by"
         ):
@@ -319,7 +323,7 @@ def test_measurements_of_another_shape_are_restored_and_scored(cell: Evaluate, t
 
 def test_an_object_restores_what_it_measured(cell: Evaluate, trained: Trained) -> None:
     x = cell.data.split("test").first(4).batch(slice(None))
-    physics = optics.halved(0.0, SHAPE)
+    physics = deepinv_factories.halved(0.0, SHAPE)
     operator = GivenPhysics(physics=physics, noise_std=0.05)
     assert operator.linear
     measurement = operator.measurement(physics(x), image_shape=SHAPE)
@@ -364,25 +368,25 @@ def test_deepinvs_inpainting_restores_as_the_workbenchs_own(tmp_path: Path) -> N
 def test_an_object_is_checked_when_it_is_used() -> None:
     y = torch.rand(3, *SHAPE)
     with pytest.raises(UserError, match=r"^Physics at severity 0 is not differentiable"):
-        GivenPhysics(physics=optics.rounded(0.0)).measurement(y)
-    assert len(GivenPhysics(physics=optics.rounded(0.0)).measurement(y, gradient=False)) == 3
+        GivenPhysics(physics=deepinv_factories.rounded(0.0)).measurement(y)
+    assert len(GivenPhysics(physics=deepinv_factories.rounded(0.0)).measurement(y, gradient=False)) == 3
     with pytest.raises(UserError, match="but y holds"):
-        GivenPhysics(physics=optics.halved(0.0, SHAPE)).measurement(y)
+        GivenPhysics(physics=deepinv_factories.halved(0.0, SHAPE)).measurement(y)
     with pytest.raises(UserError, match="say their image_shape"):
-        GivenPhysics(physics=optics.halved(0.0, SHAPE)).measurement(y.flatten(1))
+        GivenPhysics(physics=deepinv_factories.halved(0.0, SHAPE)).measurement(y.flatten(1))
     with pytest.raises(UserError, match=r"expected a deepinv\.physics\.Physics, got function"):
-        GivenPhysics.parse({"physics": optics.rounded})
+        GivenPhysics.parse({"physics": deepinv_factories.rounded})
 
 
 def test_an_object_has_no_identity() -> None:
     with pytest.raises(UserError, match="no identity"):
-        _ = GivenPhysics(physics=optics.gamma(0.0)).identity
+        _ = GivenPhysics(physics=deepinv_factories.gamma(0.0)).identity
 
 
 def test_parameters_that_deepinv_keeps_do_not_leak() -> None:
     """An object that was called with parameters by its owner is used as it stands, and left as it is."""
     x, _, _ = images(3)
-    physics = optics.defocus(0.5)
+    physics = deepinv_factories.defocus(0.5)
     before = physics.filter.clone()
     _ = GivenPhysics(physics=physics).measurement(x)
     assert torch.equal(physics.filter, before)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from examples import EVERY
+from every_degradation import EVERY
 from torch import Tensor
 
 from workbench.config import UserError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from examples import EVERY
+from every_degradation import EVERY
 from given_y import given
 from PIL import Image
 from torch import Tensor
@@ -170,7 +170,7 @@ def with_image_2(change: Change) -> Change:
 
 composed = Compose(parts=(GaussianBlur(), RandomInpainting()))
 at_level = AtSeverity(member=RandomInpainting(), severity=0.5)
-seeded = DeepinvPhysics(factory="optics:masked")
+seeded = DeepinvPhysics(factory="deepinv_factories:masked")
 
 WRONG: dict[str, tuple[Degradation, str, Change, str]] = {
     "soft mask": (RandomInpainting(), "mask", lambda mask: 0.3 + 0.7 * mask, "holds 0.3, expected 1 where a pixel"),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from examples import EVERY
+from every_degradation import EVERY
 
 from workbench.config import UserError
 from workbench.degradations import JPEG, Degradation, GaussianNoise, SuperResolution, pseudo_inverse

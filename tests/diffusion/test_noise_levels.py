@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from stubs import levels
+from linear_stubs import levels
 
 from workbench.config import UserError
 from workbench.diffusion import Chain, DDPMLevels, UNetRecipe

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from stubs import CHANNELS, Config
+from linear_stubs import CHANNELS, Config
 from torch import Tensor, nn
 
 from workbench import randomness

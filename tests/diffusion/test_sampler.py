@@ -9,7 +9,7 @@ import math
 
 import pytest
 import torch
-from stubs import images, levels
+from linear_stubs import images, levels
 from torch import Tensor
 
 from workbench import randomness

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from workbench.config import UserError
-from workbench.diffusion import UNetRecipe, load_prior
-from workbench.diffusion.scheduler_folder import KNOWN, read_scheduler
+from workbench.diffusion import DDPMLevels, UNetRecipe, load_prior
+from workbench.diffusion.latent_std import LatentStd
+from workbench.diffusion.noise_levels import DynamicShift, EDMLevels, FlowLevels, Shift
+from workbench.diffusion.scheduler_folder import EDM, KNOWN, read_scheduler
 from workbench.zoo import zoo_root
 
 SCHEDULES: dict[str, dict[str, Any]] = {
@@ -68,10 +70,7 @@ def test_a_class_says_what_its_config_leaves_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "FlowMatchEulerDiscreteScheduler",
         "FlowMatchHeunDiscreteScheduler",
-        "EDMEulerScheduler",
-        "EDMDPMSolverMultistepScheduler",
         "ScoreSdeVeScheduler",
         "CMStochasticIterativeScheduler",
         "LCMScheduler",
@@ -93,22 +92,20 @@ MEANT = {
     "DDPMScheduler": [
         {"clip_sample": True},
         {"thresholding": True},
-        {"rescale_betas_zero_snr": True},
         {"variance_type": "learned_range"},
         {"variance_type": "learned"},
     ],
-    "DDIMScheduler": [{"clip_sample": True}, {"thresholding": True}, {"rescale_betas_zero_snr": True}],
+    "DDIMScheduler": [{"clip_sample": True}, {"thresholding": True}],
     "HeunDiscreteScheduler": [{"clip_sample": True}],
-    "EulerDiscreteScheduler": [{"rescale_betas_zero_snr": True}, {"timestep_type": "continuous"}],
-    "EulerAncestralDiscreteScheduler": [{"rescale_betas_zero_snr": True}],
+    "EulerDiscreteScheduler": [{"timestep_type": "continuous"}],
     "DPMSolverMultistepScheduler": [
         {"thresholding": True},
         {"use_flow_sigmas": True},
         {"variance_type": "learned_range"},
-        {"rescale_betas_zero_snr": True},
     ],
-    "UniPCMultistepScheduler": [{"use_flow_sigmas": True}, {"rescale_betas_zero_snr": True}],
+    "UniPCMultistepScheduler": [{"use_flow_sigmas": True}],
     "DEISMultistepScheduler": [{"use_flow_sigmas": True}],
+    "FlowMatchEulerDiscreteScheduler": [{"invert_sigmas": True}],
 }
 
 
@@ -209,13 +206,60 @@ def test_a_prior_of_another_scheduler_loads_with_its_note(prior_folder: Path) ->
     torch.testing.assert_close(prior.levels.alpha_bar, expected.double())
 
 
-def test_a_prior_trained_by_flow_matching_is_refused(prior_folder: Path) -> None:
-    saved("FlowMatchEulerDiscreteScheduler", prior_folder / "scheduler")
-    with pytest.raises(UserError, match="FlowMatchEulerDiscreteScheduler"):
-        load_prior(prior_folder)
+def test_a_prior_trained_by_flow_matching_loads_with_its_shift(prior_folder: Path) -> None:
+    saved("FlowMatchEulerDiscreteScheduler", prior_folder / "scheduler", shift=3.0, use_karras_sigmas=True)
+    prior = load_prior(prior_folder)
+    assert isinstance(prior.levels, FlowLevels)
+    assert (prior.levels.shift, prior.prediction) == (Shift(3.0), "flow_prediction")
+    assert "own sampling (use_karras_sigmas=true) is not taken over" in prior.notes[0]
+    saved("FlowMatchEulerDiscreteScheduler", prior_folder / "scheduler", use_dynamic_shifting=True, max_shift=2.0)
+    levels = load_prior(prior_folder).levels
+    assert isinstance(levels, FlowLevels)
+    assert levels.shift == DynamicShift(max_shift=2.0)
+
+
+@pytest.mark.parametrize("name", EDM)
+def test_a_prior_trained_as_edm_loads(name: str, prior_folder: Path) -> None:
+    saved(name, prior_folder / "scheduler", sigma_data=0.7, sigma_max=40.0)
+    prior = load_prior(prior_folder)
+    assert isinstance(prior.levels, EDMLevels)
+    assert (prior.levels.sigma_data, prior.levels.sigma_max, prior.prediction) == (0.7, 40.0, "edm")
+    saved(name, prior_folder / "scheduler", prediction_type="v_prediction")
+    assert load_prior(prior_folder).prediction == "v_prediction"
+
+
+def test_flow_prediction_on_ddpms_betas_is_refused(prior_folder: Path) -> None:
     saved("DPMSolverMultistepScheduler", prior_folder / "scheduler", prediction_type="flow_prediction")
     with pytest.raises(UserError, match="'flow_prediction'"):
         load_prior(prior_folder)
+
+
+def test_zero_terminal_snr_is_for_networks_that_can_answer_there(prior_folder: Path) -> None:
+    settings = {"num_train_timesteps": 50, "rescale_betas_zero_snr": True, "clip_sample": False}
+    saved("DDIMScheduler", prior_folder / "scheduler", prediction_type="v_prediction", **settings)
+    levels = load_prior(prior_folder).levels
+    assert isinstance(levels, DDPMLevels)
+    assert levels.alpha_bar[-1] == 0
+    saved("DDIMScheduler", prior_folder / "scheduler", prediction_type="epsilon", **settings)
+    with pytest.raises(UserError, match=r"predicts the noise \(epsilon\) says nothing") as refusal:
+        load_prior(prior_folder)
+    assert "\n" not in str(refusal.value)
+
+
+def test_how_wide_latents_are_is_recorded_beside_the_model(prior_folder: Path) -> None:
+    assert load_prior(prior_folder).levels.std == 1
+    latents = torch.randn(500, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    measured = LatentStd.measured(latents * torch.tensor([1.0, 1.0, 1.0, 3.0]).reshape(1, 4, 1, 1))
+    assert measured.std == pytest.approx(3**0.5, rel=0.03)
+    assert measured.by_channel == pytest.approx((1, 1, 1, 3), rel=0.05)
+    measured.save(prior_folder)
+    prior = load_prior(prior_folder)
+    assert prior.levels.std == measured.std
+    assert any("latent channels have" in note for note in prior.notes)
+    for wrong in ('{"std": 0.0, "by_channel": []}', "{", '{"std": 1.0}', "[]"):
+        (prior_folder / "latent_std.json").write_text(wrong)
+        with pytest.raises(UserError, match=r"latent_std\.json"):
+            load_prior(prior_folder)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ import torch
 from frozen.identities import Tree, stage_types
 from safetensors.numpy import load_file
 
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 
 SAMPLE, ROWS = (Path(__file__).with_name(f"{name}.json.gz") for name in ("sample", "rows"))
 NOT_RESULTS = ("config.json", "provenance.json", "lpips_absent.txt")

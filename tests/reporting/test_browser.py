@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from synthetic_study import DEGRADATIONS, make_full_results, make_results
+from synthetic_robustness import DEGRADATIONS, make_full_results, make_results
 
 from studies.robustness import sections
 from studies.robustness.study import study

@@ -10,7 +10,7 @@ from workbench import families
 from workbench.config import UserError
 from workbench.reporting.index import SUMMARY, Summary, recipe_of
 from workbench.reporting.publish import report_all
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 
 NESTED = '--degradation={"kind": "compose", "parts": [{"kind": "deepinv", "factory": "harmful:make"}]}'
 

@@ -5,8 +5,10 @@ from typing import ClassVar
 import pytest
 
 from workbench.reporting.overview import print_doctor
-from workbench.stages import base
-from workbench.stages.base import PROVENANCE, Runtime, Stage
+from workbench.stages import cache
+from workbench.stages.base import Stage
+from workbench.stages.provenance import PROVENANCE
+from workbench.stages.runtime import Runtime
 
 
 class Work(Stage):
@@ -24,7 +26,7 @@ class Work(Stage):
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
-    monkeypatch.setattr(base, "_checked", set())
+    monkeypatch.setattr(cache, "_checked", set())
     return Runtime(tmp_path)
 
 

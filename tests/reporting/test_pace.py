@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
+import torch
 
 from workbench.autoencoders import KL, PCA, Tiny
 from workbench.config import UserError
 from workbench.data import Npy
 from workbench.diffusion import UNetRecipe
 from workbench.reporting.pace import Pace
-from workbench.stages.base import PROVENANCE, Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.provenance import PROVENANCE
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
 
@@ -50,6 +53,16 @@ def finished(stage: Stage, seconds: float, runtime: Runtime, **more: Any) -> Non
 
 def seconds(stage: Stage, runtime: Runtime) -> float:
     return Pace(runtime).seconds(stage)
+
+
+def test_of_what_was_made_beside_others_its_share_of_the_time_counts(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    finished(Work(size=200), 40.0, runtime, device="CPU x86_64", threads=2)
+    assert seconds(Work(size=1000), runtime) == pytest.approx(100)
+    finished(Work(size=300), 60.0, runtime, device="NVIDIA H200", threads=2)  # 80 s for 500 in all
+    assert seconds(Work(size=1000), runtime) == pytest.approx(160)
 
 
 def test_the_first_estimate_is_nominal_and_later_ones_are_measured_here(runtime: Runtime) -> None:

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic_study import make_results
+from synthetic_robustness import make_results
 
 from workbench.config import parse_overrides
 from workbench.reporting import Section, paragraph, render, side_by_side

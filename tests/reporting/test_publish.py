@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_study import make_results
+from synthetic_robustness import make_results
 
 from workbench.reporting import QUANTITIES, terminal_table, with_one_ssim
 from workbench.reporting.publish import _comparable, _means

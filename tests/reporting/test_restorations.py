@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from stubs import LinearAutoencoder, LinearPrior, StubDegradation, StubEstimator, images
+from linear_stubs import LinearAutoencoder, LinearPrior, StubDegradation, StubEstimator, images
 
 from workbench.config import UserError
 from workbench.diffusion import DDIM, Chain
@@ -54,11 +54,11 @@ def test_oracles_see_the_truth() -> None:
     torch.testing.assert_close(run.restored.start_variance, run.s2, check_dtype=False)
 
 
-@pytest.mark.parametrize(("channel", "offset"), [("forward", 0.0), ("mmse", 0.0), ("forward", 3.0)])
 def chain_of(loaded: Restorer) -> Chain:
     return loaded.sampler.chain(loaded.prior.levels, (4, 4, 4))
 
 
+@pytest.mark.parametrize(("channel", "offset"), [("forward", 0.0), ("mmse", 0.0), ("forward", 3.0)])
 def test_the_start_that_is_drawn_is_where_the_two_ratios_meet(channel: str, offset: float) -> None:
     x, ids = images(1)
     rule = SNRMatch(channel=channel, offset_db=offset)

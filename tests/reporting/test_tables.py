@@ -6,7 +6,7 @@ import re
 import pandas as pd
 import pytest
 from rich.console import Console
-from synthetic_study import make_results
+from synthetic_robustness import make_results
 
 from workbench.metrics import Estimate
 from workbench.reporting import (

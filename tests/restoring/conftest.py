@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from cli_support import Trained
-from restoring_support import measure, write
+from command_line import Trained
+from degraded_pictures import measure, write
 
 from workbench.config import parse_overrides
 from workbench.stages.evaluate import Evaluate

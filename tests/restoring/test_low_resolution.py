@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from degraded_pictures import measured
 from given_y import given
-from restoring_support import measured
 
 from workbench.config import UserError
 from workbench.degradations import Compose, GaussianBlur, Mixture, RandomInpainting, SuperResolution

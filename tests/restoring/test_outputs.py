@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from degraded_pictures import measured
 from PIL import Image
-from restoring_support import measured
 
 from workbench.config import UserError
 from workbench.restoring.outputs import Format, Outputs, output_name

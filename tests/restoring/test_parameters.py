@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from degraded_pictures import measured
 from given_y import given
-from restoring_support import measured
 
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, RandomInpainting

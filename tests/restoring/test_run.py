@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cli_support import CommandLine, Trained
+from command_line import CommandLine, Trained
+from degraded_pictures import DONE, LISTENS, NUM_IMAGES, SEVERITY, measure, pixels, table, without_encoder, words, write
 from PIL import Image
-from restoring_support import DONE, LISTENS, NUM_IMAGES, SEVERITY, measure, pixels, table, without_encoder, words, write
 
 from workbench.config import UserError
 from workbench.degradations import Degradation, Mixture, MotionBlurCRF, RandomInpainting, SuperResolution
 from workbench.measurement import Measurement
 from workbench.restoration import Restorer
 from workbench.restoring.outputs import Outputs
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 
 
 def restored(cell: Evaluate, measurement: Measurement, runs: Path) -> dict[int, torch.Tensor]:
@@ -218,12 +218,12 @@ def test_a_physics_of_ones_own_is_an_operator(
     cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
     arguments = words(trained, degraded, tmp_path / "output", "deepinv_physics")
-    said = cli(*arguments, "--degradation.factory=optics:defocus")
+    said = cli(*arguments, "--degradation.factory=deepinv_factories:defocus")
     assert said.code in DONE, said.err
     assert len(table(tmp_path / "output")) == NUM_IMAGES
     refused = {"rounded": "is not differentiable", "halved": "are no pictures in a folder", "gone": "has no function"}
     for factory, message in refused.items():
-        assert message in cli.refuses(*arguments, "--overwrite", f"--degradation.factory=optics:{factory}")
+        assert message in cli.refuses(*arguments, "--overwrite", f"--degradation.factory=deepinv_factories:{factory}")
     assert "degradation.factory: field required" in cli.refuses(*arguments)
 
 
@@ -430,7 +430,7 @@ def test_no_wandb_unless_asked(
         opened.append(group)
         raise UserError("stop")
 
-    monkeypatch.setattr("workbench.runtime.open_runtime", open_runtime)
+    monkeypatch.setattr("workbench.cli.session.open_runtime", open_runtime)
     cli.refuses(*words(trained, degraded, tmp_path / "output"), *flag)
     assert opened == [group]
 

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from linear_stubs import chain
 from start_case import Case
-from stubs import chain
 
 from workbench import randomness
 from workbench.config import UserError
 from workbench.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.start import Budget, Control, Costs, EqualCost, Fixed, Rows, SNRMatch, Spending, spend
+from workbench.severity.start import Budget, Control, Costs, EqualCost, Fixed, Outcomes, SNRMatch, Spending, spend
 from workbench.severity.variance import Evidence
 
 SHAPE = (4, 4, 4)
@@ -43,7 +43,7 @@ def costs_of(nfe: torch.Tensor, probes: float = 0.0) -> Costs:
 def budget_of(control: Control, here: Case, probes: float = 0.0) -> Budget:
     matched = here.start(SNRMatch())
     nfe = (len(here.chain) - matched.position).double()
-    rows = Rows(here.evidence.measurement.ids, variances, severities, variances)
+    rows = Outcomes(here.evidence.measurement.ids, variances, severities, variances)
     costs = costs_of(nfe, probes)
     return spend(EqualCost(control=control), costs, here.chain, rows, rows, seed=0)
 
@@ -137,7 +137,7 @@ def test_a_control_of_a_recalibrated_start_is_refused() -> None:
 def test_no_cost_and_no_offset_of_the_start_leads_out_of_the_bounds(offset_db: float, total: float) -> None:
     here = case()
     costs = Costs(total=total, per_step=PER_STEP, matched=ENCODER_DECODER, plain=ENCODER_DECODER)
-    rows = Rows(here.evidence.measurement.ids, variances, severities, variances)
+    rows = Outcomes(here.evidence.measurement.ids, variances, severities, variances)
     control = EqualCost(control="permuted", of=SNRMatch(offset_db=offset_db))
     start = here.start(Spending(control, spend(control, costs, here.chain, rows, None, seed=0)))
     assert set(start.position.tolist()) == ({0} if total > 1e6 else {STEPS - 1})
@@ -146,6 +146,6 @@ def test_no_cost_and_no_offset_of_the_start_leads_out_of_the_bounds(offset_db: f
 def test_the_cost_cannot_exceed_the_grid() -> None:
     here = case()
     costs = Costs(total=1e9, per_step=PER_STEP, matched=ENCODER_DECODER, plain=ENCODER_DECODER)
-    rows = Rows(here.evidence.measurement.ids, variances, severities, variances)
+    rows = Outcomes(here.evidence.measurement.ids, variances, severities, variances)
     budget = spend(EqualCost(), costs, here.chain, rows, None, seed=0)
     assert budget.position == 0

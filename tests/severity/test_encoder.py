@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from linear_stubs import LinearAutoencoder, images
 from small_autoencoders import RECIPES
-from stubs import LinearAutoencoder, images
 from torch import nn
 
 from workbench import randomness

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from stubs import LinearAutoencoder, images
+from linear_stubs import LinearAutoencoder, images
 from torch import Tensor
 
 from workbench import randomness

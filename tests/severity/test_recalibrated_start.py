@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from linear_stubs import chain
 from start_case import Case
-from stubs import chain
 from torch import Tensor
 
 from workbench import randomness

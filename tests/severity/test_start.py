@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from linear_stubs import chain, levels
 from pydantic import TypeAdapter
 from start_case import Case
-from stubs import chain, levels
 from torch import Tensor
 
 from workbench import randomness

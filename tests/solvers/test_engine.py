@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
-from stubs import LinearAutoencoder, LinearPrior, StubDegradation, images
+from linear_stubs import LinearAutoencoder, LinearPrior, StubDegradation, images
 from torch import Tensor
 
 from workbench import randomness

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
-from examples import EVERY as EVERY_DEGRADATION
+from every_degradation import EVERY as EVERY_DEGRADATION
 from linear_steps import chain_through
-from stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation, chain, images
+from linear_stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation, chain, images
 from torch import Tensor
 
 from workbench import randomness
@@ -112,7 +112,7 @@ def test_what_needs_no_linear_operator_takes_every_operator(member: Any) -> None
 
 def test_what_needs_a_linear_operator_refuses_others_in_one_line() -> None:
     LinearOnly().check(StubDegradation())
-    with pytest.raises(UserError, match="solver linear_only needs a linear operator, stub is not") as raised:
+    with pytest.raises(UserError, match="solver linear_only needs a linear operator, curved is not") as raised:
         LinearOnly().check(CurvedDegradation())
     assert "\n" not in str(raised.value)
 

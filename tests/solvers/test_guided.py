@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from linear_steps import NUM, step_of
-from stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation
+from linear_stubs import CurvedDegradation, LinearAutoencoder, LinearPrior, StubDegradation
 from torch import Tensor, nn
 
 from workbench.config import members

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from linear_steps import NUM, jacobian, step_of
-from stubs import LinearAutoencoder, LinearPrior, StubDegradation, images
+from linear_stubs import LinearAutoencoder, LinearPrior, StubDegradation, images
 from torch import Tensor, nn
 
 from workbench.degradations import Degradation, GaussianBlur, RandomInpainting

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from linear_steps import NUM, chain_through, jacobian, step_of
-from stubs import StubDegradation, chain, levels
+from linear_stubs import StubDegradation, chain, levels
 from torch import Tensor
 
 from workbench import randomness

@@ -14,8 +14,11 @@ from pydantic import Field
 
 from workbench import __version__
 from workbench.config import NOT_IDENTITY, UserError
-from workbench.stages import base
-from workbench.stages.base import PROVENANCE, Runtime, Stage, damage, place, read_provenance, unfinished
+from workbench.stages import base, cache
+from workbench.stages.base import Stage
+from workbench.stages.cache import damage, unfinished
+from workbench.stages.provenance import PROVENANCE, read_provenance
+from workbench.stages.runtime import Runtime, place
 
 
 class Work(Stage):
@@ -63,7 +66,7 @@ class Below(Downstream):
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process: nothing was checked yet, nothing done."""
-    monkeypatch.setattr(base, "_checked", set())
+    monkeypatch.setattr(cache, "_checked", set())
     monkeypatch.setattr(Work, "log", [])
 
 
@@ -174,7 +177,7 @@ def test_what_only_a_killed_run_needs_stays_until_the_stage_is_finished(
 
     monkeypatch.setattr(Work, "work", work)
     with monkeypatch.context() as patch:
-        patch.setattr(base, "_checksums", full)
+        patch.setattr(base, "checksums", full)
         with pytest.raises(OSError, match="No space"):
             Work().ensure(runtime)
     (partial,) = unfinished(runtime.root)
@@ -228,7 +231,7 @@ def test_a_damaged_file_is_named_and_computed_again_only_when_asked(
     folder = Work().ensure(runtime)
     Work().ensure(runtime)
     harm(folder / name)
-    monkeypatch.setattr(base, "_checked", set())
+    monkeypatch.setattr(cache, "_checked", set())
     with pytest.raises(UserError, match=f"(?s){folder}.*{name}.*--rerun"):
         Work().ensure(runtime)
     with pytest.raises(UserError, match=name):
@@ -254,7 +257,8 @@ RACE = """
     from pathlib import Path
     from typing import ClassVar
     from workbench.stages import base
-    from workbench.stages.base import Runtime, Stage
+    from workbench.stages.base import Stage
+    from workbench.stages.runtime import Runtime
 
     base.provenance = lambda runtime: {}  # without importing torch
 
@@ -293,7 +297,8 @@ COMPANY = """
     from pathlib import Path
     from typing import ClassVar
     from workbench.stages import base
-    from workbench.stages.base import Runtime, Stage, ensure_all
+    from workbench.stages.base import Stage, ensure_all
+    from workbench.stages.runtime import Runtime
 
     base.provenance = lambda runtime: {}  # without importing torch
 
@@ -447,7 +452,7 @@ def test_what_an_earlier_rerun_replaced_and_left_is_in_nobodys_way(runtime: Runt
     folder = Work().ensure(runtime)
     thing(folder.with_suffix(".replaced"))
     change(folder / "deep" / "value.txt")
-    base._checked.clear()
+    cache._checked.clear()
     Work().ensure(Runtime(runtime.root, rerun=True))
     assert damage(folder) is None
     assert not os.path.lexists(folder.with_suffix(".replaced"))
@@ -473,7 +478,7 @@ def test_after_a_kill_between_the_last_two_renames_nothing_is_done_again(
     original = Path.replace
     folder = Work().ensure(runtime)
     change(folder / "deep" / "value.txt")
-    base._checked.clear()
+    cache._checked.clear()
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -489,13 +494,13 @@ def test_what_was_replaced_has_its_name_again_where_there_is_nothing_better(runt
     folder = Work().ensure(runtime)
     folder.replace(folder.with_suffix(".replaced"))
     folder.with_suffix(".partial").mkdir()
-    base._checked.clear()
+    cache._checked.clear()
     assert Work().ensure(runtime) == folder
     assert Work.log == ["work"]
     # a damaged one is no better than it was
     change(folder / "deep" / "value.txt")
     folder.replace(folder.with_suffix(".replaced"))
-    base._checked.clear()
+    cache._checked.clear()
     with pytest.raises(UserError, match="--rerun"):
         Work().ensure(runtime)
     Work().ensure(Runtime(runtime.root, rerun=True))
@@ -510,7 +515,7 @@ def test_every_flipped_bit_of_an_artifact_is_noticed(runtime: Runtime) -> None:
             flipped = bytearray(content)
             flipped[bit // 8] ^= 1 << bit % 8
             (folder / name).write_bytes(flipped)
-            base._checked.clear()
+            cache._checked.clear()
             assert damage(folder) == f"{name} was changed or cut"
         (folder / name).write_bytes(content)
     assert damage(folder) is None

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pieces import Heard, Kinded, Piece, endless, lives
+from instant_stages import Heard, Kinded, Piece, endless, lives
 from wandb_runs import Kept, wait_until
 
 from workbench.config import UserError
 from workbench.stages import cluster as cluster_module
-from workbench.stages.base import Runtime, read_provenance
 from workbench.stages.cluster import Cluster, Resources, ensure_on_cluster
+from workbench.stages.provenance import read_provenance
+from workbench.stages.runtime import Runtime
 
 LOCAL = Cluster("local")
-TESTS = Path(__file__).parents[1]
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def heard() -> Heard:
 
 @pytest.fixture
 def runtime(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> Runtime:
-    monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{TESTS.parent}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("PYTHONPATH", f"{SUPPORT}:{SUPPORT.parents[1]}:{os.environ.get('PYTHONPATH', '')}")
     return Runtime(tmp_path / "runs", progress=heard, tracker=Kept())
 
 

@@ -4,17 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from examples import EVERY as EVERY_DEGRADATION
-from pair import NUM_IMAGES, tiny_cell, write_images
+from every_degradation import EVERY as EVERY_DEGRADATION
 from safetensors.torch import load_file
+from small_study import NUM_IMAGES, tiny_cell, write_images
 
 from workbench.autoencoders import Autoencoder
 from workbench.config import UserError
 from workbench.degradations import JPEG, Degradation, GaussianBlur
 from workbench.metrics import psnr, ssim, ssim_valid
 from workbench.severity.start import SNRMatch
-from workbench.stages.base import Runtime
-from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.rows import EXAMPLES, ROWS
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_severity import TrainSeverity
 
 COLUMNS = {

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pair import tiny_cell
+from small_study import tiny_cell
 
 from workbench.config import UserError
-from workbench.stages.base import PROVENANCE, Runtime
-from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
+from workbench.stages.evaluate import Evaluate
 from workbench.stages.evaluate_tuned import TRIALS, EvaluateTuned
+from workbench.stages.provenance import PROVENANCE
+from workbench.stages.rows import EXAMPLES, ROWS
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_autoencoder import TrainAutoencoder
 from workbench.stages.train_prior import TrainPrior
 from workbench.stages.train_severity import TrainSeverity

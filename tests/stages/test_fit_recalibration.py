@@ -6,17 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pair import tiny_cell, write_images
 from pydantic import ValidationError
+from small_study import tiny_cell, write_images
 
 from workbench.config import UserError
 from workbench.data import Npy
 from workbench.severity.calibration.recalibration import Factor
 from workbench.severity.start import SNRMatch
 from workbench.severity.untrained import NoEncoder
-from workbench.stages.base import Runtime
-from workbench.stages.evaluate import ROWS, Evaluate
+from workbench.stages.evaluate import Evaluate
 from workbench.stages.fit_recalibration import RECALIBRATION, FitRecalibration
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 
 
 @pytest.fixture(scope="module")

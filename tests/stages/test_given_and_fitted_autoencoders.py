@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from pair import source, write_images
 from safetensors.torch import load_file
+from small_study import source, write_images
 
 from workbench.autoencoders import PCA, VQGAN, Pretrained, Tiny
 from workbench.config import UserError
 from workbench.data import Npy
 from workbench.stages import train_autoencoder
-from workbench.stages.base import Runtime
 from workbench.stages.encode_latents import EncodeLatents
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_autoencoder import TrainAutoencoder
 
 

@@ -3,15 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pair import tiny_cell
 from safetensors.numpy import save_file
+from small_study import tiny_cell
 
 from workbench.config import UserError
 from workbench.degradations import GaussianBlur, GaussianNoise
 from workbench.metrics import radial_spectrum
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
 from workbench.stages.latent_statistics import NUM_BINS, STATISTICS, LatentStatistics, _summary, read_statistics
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_severity import degrade
 
 NUM_IMAGES = 140

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pair import source, write_images
+from small_study import source, write_images
 
 from workbench.autoencoders import PCA
 from workbench.config import UserError
 from workbench.metrics import calibration, statistics
-from workbench.stages.base import Runtime
-from workbench.stages.evaluate import ROWS
 from workbench.stages.measure_autoencoder import LATENTS, LATENTS_FILE, SIZES, MeasureAutoencoder
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pair import NETWORKS, source_overrides, tiny_cell, write_images
+from small_study import NETWORKS, source_overrides, tiny_cell, write_images
 
 from workbench.config import UserError
 from workbench.metrics.calibration import ALL, FILE, from_json
 from workbench.severity.encoder import SeverityEncoder
 from workbench.severity.estimate import SeverityEstimate
-from workbench.stages.base import Runtime
-from workbench.stages.evaluate import ROWS
 from workbench.stages.measure_calibration import MeasureCalibration
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 
 ENCODER = {
     "severity_encoder.num_train_images": 64,

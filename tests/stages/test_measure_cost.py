@@ -12,10 +12,11 @@ from workbench.config import UserError
 from workbench.severity.calibration.recalibration import Isotonic
 from workbench.severity.start import Fixed, SNRMatch
 from workbench.solvers import LDPS, DecodeOnly
-from workbench.stages.base import Runtime, provenance
-from workbench.stages.evaluate import ROWS
 from workbench.stages.measure_cost import OPERATIONS, MeasureCost, Parts, seconds_of
 from workbench.stages.peak_memory import peak_memory
+from workbench.stages.provenance import provenance
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 
 SMALL = {"image_size": 16, "batch_size": 2, "num_repeats": 3, "autoencoder.width": 8, "prior.block_out_channels": (16,)}
 MEGABYTE = 2**20

@@ -4,18 +4,20 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from filelock import FileLock
-from pieces import Heard, Kinded, Piece, endless, lives
+from instant_stages import Heard, Kinded, Piece, endless, lives
 from wandb_runs import Kept, wait_until
 
 from workbench.config import UserError
-from workbench.stages import base
-from workbench.stages.base import Runtime, read_provenance
-from workbench.stages.processes import ensure_in_processes
+from workbench.stages import cache, processes
+from workbench.stages.base import Stage
+from workbench.stages.processes import ensure_in_processes, ensure_quickest, quickest_number
+from workbench.stages.provenance import read_provenance
+from workbench.stages.runtime import Runtime
 
 FIRST = Piece(number=1)
 LEFT, RIGHT = (Piece(number=number, above=(FIRST,), action="meet") for number in (2, 3))
@@ -104,16 +106,68 @@ def test_what_another_command_works_on_is_left_to_it_while_there_is_other_work(r
 
 
 def test_what_is_damaged_is_made_again_when_asked(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "_checked", set())
+    monkeypatch.setattr(cache, "_checked", set())
     ensure([LAST], runtime)
     config = LAST.folder(runtime) / "config.json"
     config.write_text("{}")
-    monkeypatch.setattr(base, "_checked", set())
+    monkeypatch.setattr(cache, "_checked", set())
     with pytest.raises(UserError, match="damaged"):
         ensure([LAST], runtime)
     ensure([LAST], Runtime(runtime.root, rerun=True))
     assert config.read_text() != "{}"
     assert read_provenance(LAST.folder(runtime))["process"] != os.getpid()
+
+
+class Timing(Piece):
+    name: ClassVar[str] = "timing"
+    is_timing: ClassVar[bool] = True
+
+
+class Large(Piece):
+    name: ClassVar[str] = "large"
+
+    def relative_cost(self) -> float:
+        return 100.0
+
+
+LONG = [Piece(number=number, seconds=100) for number in (20, 21, 22)]
+
+
+@pytest.mark.parametrize(
+    ("missing", "device", "number"),
+    [
+        (LONG, "cpu", 3),
+        (LONG[:1], "cpu", 1),
+        ([Piece(number=number) for number in range(9)], "cpu", 1),
+        (LONG, "cuda", 1),
+        ([*LONG, Timing(seconds=100)], "cpu", 1),
+        ([*LONG, Large(seconds=100)], "cpu", 1),
+        ([], "cpu", 1),
+    ],
+    ids=["long", "one", "short", "gpu", "a timing", "large networks", "nothing"],
+)
+def test_small_networks_get_a_process_for_each_thread(
+    missing: list[Stage], device: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    assert quickest_number(missing, device) == number
+
+
+def test_no_more_processes_than_threads_or_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert quickest_number(LONG, "cpu") == 2
+    monkeypatch.setattr(processes, "MEMORY", 2**60)
+    assert quickest_number(LONG, "cpu") == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_quickest_way_makes_what_is_missing(
+    threads: int, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    ensure_quickest(LONG[:2], runtime)
+    made = {read_provenance(piece.folder(runtime))["process"] for piece in LONG[:2]}
+    assert (made == {os.getpid()}) == (threads == 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

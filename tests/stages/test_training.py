@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from pair import tiny_cell
 from safetensors.torch import load_file
+from small_study import tiny_cell
 
 from workbench.config import UserError
 from workbench.data.module import StepDataModule, StepDataset
 from workbench.stages import train_autoencoder, train_prior, train_severity
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 from workbench.training.fit import CHECKPOINT, fit
 from workbench.training.modules import TrainingModule
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pair import EVALUATION, NETWORKS, source_overrides, write_images
+from small_study import EVALUATION, NETWORKS, source_overrides, write_images
 from study_process import PROJECT, run
 
 from studies._autoencoders import AUTOENCODERS
 from studies.autoencoders.study import DESK, FAMILIES, study, support, trained
 from workbench.autoencoders import PCA, Flow, Pretrained, Tiny
 from workbench.diffusion import UNetRecipe
-from workbench.stages.base import PROVENANCE
 from workbench.stages.evaluate_tuned import EvaluateTuned
+from workbench.stages.provenance import PROVENANCE
 
 NUM_IMAGES = 800
 """A tenth each are for validation and test: enough for the calibration of a trial run."""

@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from cli_support import CommandLine, Trained
-from limits import file_size_limit
-from pair import EVALUATION, NETWORKS, source_overrides
+from command_line import CommandLine, Trained
+from full_disk import file_size_limit
+from small_study import EVALUATION, NETWORKS, source_overrides
 from study_process import (
     assert_nothing_is_left_over,
     assert_same_results,
@@ -32,7 +32,7 @@ from study_process import (
     wait_until,
 )
 
-from workbench.stages.evaluate import ROWS
+from workbench.stages.rows import ROWS
 
 NUM_KILLS = 20
 GOES_ON = "run the same command again, it goes on where it stopped"

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import CommandLine
-from pair import EVALUATION, NETWORKS, flags, source_overrides, write_images
+from command_line import CommandLine
+from small_study import EVALUATION, NETWORKS, flags, source_overrides, write_images
 
 from workbench import study as study_module
 from workbench import zoo
-from workbench.stages import base
+from workbench.stages import cache
 from workbench.stages.evaluate import Evaluate
 from workbench.study import Preset, Study
 
@@ -62,7 +62,7 @@ def study(words: tuple[Path, list[str]], cli: CommandLine, monkeypatch: pytest.M
     monkeypatch.setattr("workbench.tracking.tracker._start", lambda _: None)
 
     def call(runs: Path, *more: str, verb: str = "study") -> tuple[int, str]:
-        base._checked.clear()
+        cache._checked.clear()
         zoo.weights_digest.cache_clear()
         said = cli(verb, "robustness", "--preset=smoke", f"--runs={runs}", *more, *overrides)
         assert "Traceback" not in said.out + said.err

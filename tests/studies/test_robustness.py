@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pair import EVALUATION, NETWORKS, source_overrides
+from small_study import EVALUATION, NETWORKS, source_overrides
 from study_process import (
     PROJECT,
     TIMEOUT,
@@ -22,7 +22,7 @@ from study_process import (
     wait_until,
 )
 
-from workbench.stages.base import PROVENANCE
+from workbench.stages.provenance import PROVENANCE
 
 NUM_CELLS = 26
 NUM_STAGES = NUM_CELLS + 5 + 1 + 4 + 1 + 1 + 3

@@ -8,7 +8,7 @@ from html import unescape
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_study import (
+from synthetic_robustness import (
     CLOSED,
     DEGRADATIONS,
     GAP,

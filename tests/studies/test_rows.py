@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_robustness import make_results
 
 from studies._rows import cell_rows, difference, has_column, intervals, log_crossing, lost, means_table, over_images
-from tests.synthetic_study import make_results
 from workbench.config import UserError
 from workbench.metrics import mean_interval
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import slurm_machine
-from pair import EVALUATION, NETWORKS, source_overrides
+from small_study import EVALUATION, NETWORKS, source_overrides
 from study_process import (
     assert_nothing_is_left_over,
     assert_same_results,

@@ -3,13 +3,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pair import EVALUATION, NETWORKS, source_overrides
+from small_study import EVALUATION, NETWORKS, source_overrides
 from study_process import run
 
 from studies.solvers.study import study
 from workbench.severity.start import Full
-from workbench.stages.base import PROVENANCE
 from workbench.stages.evaluate_tuned import EvaluateTuned
+from workbench.stages.provenance import PROVENANCE
 
 PAIRS = {
     (solver, degradation)

@@ -21,9 +21,9 @@ from workbench.severity.loss import SeverityLoss
 from workbench.severity.start import Official
 from workbench.solvers import ReSample
 from workbench.solvers.resample import LOG_SNR_BELOW
-from workbench.stages.base import Runtime
-from workbench.stages.evaluate import ROWS
 from workbench.stages.evaluate_tuned import EvaluateTuned
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 from workbench.zoo import weights_digest
 
 SIZE, LATENT = 256, (3, 64, 64)

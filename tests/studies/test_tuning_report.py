@@ -6,26 +6,31 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from analytic_study import analytic_study
-from cli_support import CommandLine
+from command_line import CommandLine
 
 from studies.tuning import sections
 from studies.tuning.results import read
 from studies.tuning.study import study
 from workbench.degradations import GaussianBlur, GaussianNoise
-from workbench.goal import Goal
+from workbench.objective import Objective
 from workbench.reference import find_reference
 from workbench.reporting import readable, spoken
 from workbench.results import TUNING, StudyResults
 from workbench.running import cached_results
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.tuning.found import write_tuning
 from workbench.tuning.tune import Options, tune
 
 
-def found(root: Path, goal: Goal | None = None, trials: int = 20) -> StudyResults:
+def found(root: Path, objective: Objective | None = None, trials: int = 20) -> StudyResults:
     definition = analytic_study(axes={"degradation": (GaussianBlur(), GaussianNoise())}, columns={})
     tuning = tune(
-        "analytic", definition, "smoke", {}, Options(trials=trials, sampler="tpe", goal=goal or Goal()), Runtime(root)
+        "analytic",
+        definition,
+        "smoke",
+        {},
+        Options(trials=trials, sampler="tpe", objective=objective or Objective()),
+        Runtime(root),
     )
     evidence = {"tuning": json.loads(write_tuning(tuning, root).read_text())}
     return StudyResults("tuning", "smoke", "How much?", "run", {}, pd.DataFrame(), {}, {}, [], evidence)
@@ -56,7 +61,7 @@ def test_a_search_of_two_objectives_is_told_and_drawn(tmp_path: Path) -> None:
 
 
 def test_a_search_for_quality_alone_has_no_costs(tmp_path: Path) -> None:
-    results = read(found(tmp_path, Goal(cost="none"), trials=12))
+    results = read(found(tmp_path, Objective(cost="none"), trials=12))
     said = " ".join(sections.answer(results))
     assert "NFE" not in said
     assert "validation images, the settings change PSNR" in said

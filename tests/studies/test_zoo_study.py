@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from pair import SIZE, source, source_overrides
 from PIL import Image
+from small_study import SIZE, source, source_overrides
 
 from studies._autoencoders import AUTOENCODERS, prior_of
 from studies.zoo import card
@@ -16,7 +16,7 @@ from workbench.config import UserError
 from workbench.diffusion import load_prior
 from workbench.digests import DIGESTS, damaged
 from workbench.running import run_study
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_prior import TrainPrior
 
 LATENTS = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from stubs import levels
+from linear_stubs import levels
 from torch import Tensor
 
 from workbench import randomness

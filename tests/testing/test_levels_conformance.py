@@ -6,20 +6,20 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from linear_stubs import levels as default_levels
 from pydantic import TypeAdapter
-from stubs import levels as default_levels
 from torch import Tensor
 
 from workbench import randomness
 from workbench.config import UserError, kind_of, members
-from workbench.diffusion import DDIM, Chain, DDPMLevels, NoiseLevels, Prior
+from workbench.diffusion import DDIM, Chain, DDPMLevels, NoiseLevels
 from workbench.diffusion.noise_levels import DynamicShift, EDMLevels, FlowLevels, snr
 from workbench.diffusion.prediction import Prediction
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import AnyStart, Fixed, OracleGaussian, OracleVariance, SNRMatch, Start, StartRule
 from workbench.severity.variance import Evidence
 from workbench.solvers import AnySolver, NoGuidance, Solver
-from workbench.testing import LinearGaussian, affine, closed_chain, final_latents, gaussian_prior, linear_gaussian
+from workbench.testing import LinearGaussian, affine, closed_chain, final_latents, linear_gaussian
 from workbench.testing.gaussian import Gaussian
 
 
@@ -185,9 +185,3 @@ def test_a_log_snr_says_the_same_as_a_timestep() -> None:
     log_snr = float(here.chain.snr[position].log())
     assert here.start(Fixed(log_snr=log_snr - 1e-9)).position.tolist() == [position] * 6
     assert "log_snr" not in Fixed().canonical()
-
-
-def test_a_prior_of_an_unknown_prediction_is_refused() -> None:
-    latents = Gaussian.standard(16)
-    with pytest.raises(ValueError, match="prediction_type must be one of"):
-        Prior(gaussian_prior(latents, (4, 2, 2)).network, FlowLevels(), "velocity")  # type: ignore[arg-type]

@@ -17,11 +17,11 @@ from wandb_server import ENTITY, WandbServer, wandb_server
 
 from workbench import study as study_module
 from workbench.config import parse_overrides
-from workbench.goal import means_of, on_validation
-from workbench.stages.base import Runtime
+from workbench.objective import means_of, on_validation
+from workbench.stages.runtime import Runtime
 
 if TYPE_CHECKING:
-    from cli_support import CommandLine, Trained
+    from command_line import CommandLine, Trained
 
 PROJECT = Path(study_module.__file__).parents[1]
 TIMEOUT = 300

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from wandb_runs import Kept, Taught, offline_runs
 
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.tracking import run as run_module
 from workbench.tracking.contents import refuse_foreign_files
 from workbench.tracking.inside import OutsideError, file_of, folder_of, offline_run_of

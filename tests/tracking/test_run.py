@@ -12,7 +12,7 @@ from PIL import Image
 from wandb_runs import LEVELS, Kept, Taught, all_of, history, offline_runs, only, read_run, summary, values
 
 from workbench.metrics.calibration import ALL, FILE, Calibration, as_json, collect, summarise
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.tracking import run as run_module
 from workbench.tracking.pictures import means
 from workbench.tracking.record import Record, Records, Table

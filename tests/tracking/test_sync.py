@@ -10,14 +10,14 @@ from safetensors.numpy import save_file
 from wandb_runs import API_KEY, TIMEOUT, Taught, Weights, end, offline_runs, only, read_run, summary, wait_until
 from wandb_server import wandb_server
 
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.tracking import upload as upload_module
 from workbench.tracking.publish import Published, publish
 from workbench.tracking.record import Record, Records
 from workbench.tracking.tracker import Recorder, Tracker
 
 if TYPE_CHECKING:
-    from cli_support import CommandLine
+    from command_line import CommandLine
 
 NOBODY = "http://127.0.0.1:9"
 """The port that discards: connections are refused at once."""
@@ -229,7 +229,7 @@ def test_a_stage_that_was_made_anew_replaces_its_run(
     assert offline_runs(tmp_path) == [first]
     (stage.folder(Runtime(tmp_path)) / "per_image.parquet").write_bytes(b"damaged")
     monkeypatch.setattr(Taught, "psnr", (1.0, 2.0))
-    monkeypatch.setattr("workbench.stages.base._checked", set())
+    monkeypatch.setattr("workbench.stages.cache._checked", set())
     stage.ensure(Runtime(tmp_path, tracker=tracker, rerun=True))
     publish(tmp_path, lines.append, online=False)
     (second,) = offline_runs(tmp_path)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from markupsafe import Markup
-from synthetic_study import make_results
+from synthetic_robustness import make_results
 from wandb_runs import TIMEOUT, Kept, Taught, Weights, end, offline_runs, only, read_run, wait_until
 
+from workbench.cli.session import open_runtime
 from workbench.reporting.publish import publish
-from workbench.runtime import open_runtime
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.study import Study
 from workbench.tracking import __main__ as process_module
 from workbench.tracking import tracker as tracker_module
@@ -28,7 +28,7 @@ from workbench.tracking.tracker import Recorder
 from workbench.tracking.turn import take_turn
 
 if TYPE_CHECKING:
-    from cli_support import CommandLine
+    from command_line import CommandLine
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def test_a_stage_is_recorded_when_it_is_made_and_when_it_is_made_anew(
         assert first.tags == ("robustness", "smoke")
         (stage.folder(runtime) / "per_image.parquet").write_bytes(b"damaged")
         monkeypatch.setattr(Taught, "psnr", (1.0, 2.0))
-        monkeypatch.setattr("workbench.stages.base._checked", set())
+        monkeypatch.setattr("workbench.stages.cache._checked", set())
         stage.ensure(Runtime(tmp_path, tracker=tracker, rerun=True))
         assert tracker.num_recorded == 2
         assert Records(tmp_path).read(path).contents != first.contents
@@ -350,7 +350,7 @@ def test_it_ends_with_a_study_that_is_killed(tmp_path: Path) -> None:
     script = f"""
 import time
 from pathlib import Path
-from workbench.stages.base import Runtime
+from workbench.stages.runtime import Runtime
 from workbench.tracking.record import Record
 from workbench.tracking.tracker import Recorder
 from workbench.tracking.turn import take_turn
@@ -373,7 +373,7 @@ def test_a_study_does_not_load_wandb(tmp_path: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from workbench.runtime import open_runtime
+from workbench.cli.session import open_runtime
 from wandb_runs import Taught
 with open_runtime(Path({str(tmp_path)!r}), "cpu", 1, False, "robustness") as runtime:
     Taught().ensure(runtime)
@@ -463,7 +463,7 @@ def test_what_computes_nothing_starts_no_process(
         opened.append(arguments[4])
         return open_runtime(*arguments, **how)
 
-    monkeypatch.setattr("workbench.runtime.open_runtime", watched)
+    monkeypatch.setattr("workbench.cli.session.open_runtime", watched)
     cli(verb, "severity", "--preset", "smoke", "--runs", tmp_path / "runs")
     assert opened == [None], "no group: nothing is recorded"
     assert not (tmp_path / "runs" / "wandb-records").exists()

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe
-from workbench.autoencoders.beside import Beside, latents_alone
+from workbench.autoencoders.side_features import SideFeatures, latents_alone
 from workbench.bounds import Depth, Width
 from workbench.tensors import Images
 
@@ -61,7 +61,7 @@ class FlowAutoencoder(Autoencoder):
 
     def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
         # an invertible map has no features to read, and cannot learn to answer less than it is shown
-        beside = Beside(_Encode(self.model), self.image_channels, self.downscale)
+        beside = SideFeatures(_Encode(self.model), self.image_channels, self.downscale)
         return beside, latents_alone(self.latent_channels)
 
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:

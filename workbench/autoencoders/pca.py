@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.autoencoders.base import ArchitectureRecipe, Autoencoder, ImageBatches
-from workbench.autoencoders.beside import Beside, latents_alone
+from workbench.autoencoders.side_features import SideFeatures, latents_alone
 from workbench.bounds import Count, Width
 from workbench.config import UserError
 from workbench.tensors import Images
@@ -59,7 +59,9 @@ class PCAAutoencoder(Autoencoder):
 
     def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
         # a linear map alone could not learn to undo a degradation
-        return Beside(_Encode(self.model), self.image_channels, self.downscale), latents_alone(self.latent_channels)
+        return SideFeatures(_Encode(self.model), self.image_channels, self.downscale), latents_alone(
+            self.latent_channels
+        )
 
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error that the principal components minimise."""

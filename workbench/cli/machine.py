@@ -18,10 +18,10 @@ def bench(
 ) -> None:
     """Time the method here: images a second by batch size, what full batches cost, where the time goes."""
     from workbench.bounds import MAX_COUNT
+    from workbench.cli.session import open_runtime
     from workbench.config import UserError, require_range
     from workbench.reporting.bench import print_bench
     from workbench.restoring import UNIVERSAL
-    from workbench.runtime import open_runtime
     from workbench.stages.evaluate import Evaluate
 
     overrides = read_overrides(context)

@@ -69,13 +69,13 @@ def restore(
     rerun: Rerun = False,
 ) -> None:
     """Restore your own degraded images; exit status 3 if all of them contradict the operator."""
+    from workbench.cli.session import open_runtime
     from workbench.config import UserError
     from workbench.families import allow_named
     from workbench.places import at_home
     from workbench.restoring import CONTRADICTED, Request, restoring_cell
     from workbench.restoring import restore as restore_pictures
     from workbench.restoring.noise import read_noise_std
-    from workbench.runtime import open_runtime
 
     overrides = read_overrides(context)
     allow_named({"degradation.kind": operator})

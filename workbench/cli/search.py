@@ -64,10 +64,10 @@ def tune(
     rerun: Rerun = False,
 ) -> None:
     """Search the fields that a study's `search` names on validation images; then evaluate what is best on test."""
-    from workbench.goal import Goal
+    from workbench.cli.session import open_runtime
+    from workbench.objective import Objective
     from workbench.reporting.publish import publish_cached
     from workbench.running import made
-    from workbench.runtime import open_runtime
     from workbench.study import load_study
     from workbench.tuning.found import save_settings
     from workbench.tuning.tune import Options, how_to_look
@@ -80,7 +80,7 @@ def tune(
         return
     if save is not None:
         made(save)
-    options = Options(trials, val_images, Goal(quality, cost), sampler, cost_limit, storage, take_over)
+    options = Options(trials, val_images, Objective(quality, cost), sampler, cost_limit, storage, take_over)
     with open_runtime(runs, device, batch_size, rerun, folder_name(name), (preset, "tune")) as runtime:
         tuning = search(name, definition, preset, overrides, options, runtime)
         for path in save_settings(tuning, name, preset, overrides, options.how, save, runtime) if save else ():
@@ -113,13 +113,13 @@ def sweep(
 ) -> None:
     """Write W&B's sweep files, one per cell, of the fields that a study's `search` names; `wandb agent` runs trials."""
     from workbench.files import write_whole
-    from workbench.goal import Goal
+    from workbench.objective import Objective
     from workbench.running import made, study_folder
-    from workbench.stages.base import Runtime
+    from workbench.stages.runtime import Runtime
     from workbench.study import load_study
     from workbench.sweeps import Options, as_yaml, register, sweep_configs
 
-    options, overrides = Options(method, Goal(quality, cost), trials, points, val_images), read_overrides(context)
+    options, overrides = Options(method, Objective(quality, cost), trials, points, val_images), read_overrides(context)
     configs = sweep_configs(name, load_study(name)[0], preset, overrides, options)
     runtime = Runtime(runs)
     if output is None:

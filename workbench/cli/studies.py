@@ -37,8 +37,14 @@ def study(
     rerun: Rerun = False,
     reference: UseReference = True,
     jobs: Annotated[
-        int, typer.Option("--jobs", help="stages worked on at once, each in a process with its share of the threads")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--jobs",
+            help="stages worked on at once, each in a process with its share of the threads "
+            "(default: one a thread where that is quicker, as with small images on a CPU)",
+            show_default=False,
+        ),
+    ] = None,
     cluster: Annotated[
         Literal["slurm", "local"] | None,
         typer.Option(
@@ -56,9 +62,9 @@ def study(
         for study_name, question in found.items():
             typer.echo(f"{study_name:<{width}}{question}")
         return
+    from workbench.cli.session import open_runtime
     from workbench.reporting.publish import publish
     from workbench.running import run_study
-    from workbench.runtime import open_runtime
     from workbench.study import load_study
 
     overrides = read_overrides(context)
@@ -88,9 +94,9 @@ def run(
     ] = False,
 ) -> None:
     """Run one cell of a study: its base cell with your overrides; those of `wandb agent` win over yours."""
+    from workbench.cli.session import open_runtime
     from workbench.families import refuse_unnamed
     from workbench.reporting.publish import print_cell
-    from workbench.runtime import open_runtime
     from workbench.study import base_cell
     from workbench.sweeps import rungs as parts_of
     from workbench.tracking.agent import agent_run
@@ -119,8 +125,8 @@ def report(
     reference: UseReference = True,
 ) -> None:
     """Draw a study's page again from cached results, or from the reference results that ship; computes nothing."""
+    from workbench.cli.session import open_runtime
     from workbench.config import UserError
-    from workbench.runtime import open_runtime
 
     overrides = read_overrides(context)
     if all_studies == (name is not None) or (all_studies and overrides):
@@ -148,9 +154,9 @@ def ship(
     ] = None,
 ) -> None:
     """Write a study's results as reference results: small files to commit, from which its page can be drawn."""
+    from workbench.cli.session import open_runtime
     from workbench.reference import reference_root
     from workbench.running import ship as write
-    from workbench.runtime import open_runtime
 
     folder = (output or reference_root()) / folder_name(name) / preset
     with open_runtime(runs, "cpu", 1, False, group=None) as runtime:
@@ -167,8 +173,8 @@ def compare(
     _allow: Allow = None,
 ) -> None:
     """Compare cells computed here with the reference results, image by image: does this machine find the same?"""
+    from workbench.cli.session import open_runtime
     from workbench.reporting.publish import print_comparison
-    from workbench.runtime import open_runtime
 
     with open_runtime(runs, "cpu", 1, False, group=None, writes=False) as runtime:
         print_comparison(name, preset, runtime)
@@ -183,25 +189,27 @@ def show(
     _allow: Allow = None,
 ) -> None:
     """List a study's cells: what is cached, and an estimate of what is left."""
+    from workbench.cli.session import open_runtime
     from workbench.reporting.overview import print_overview
-    from workbench.runtime import open_runtime
 
     with open_runtime(runs, "cpu", 1, False, group=None, writes=False) as runtime:
         print_overview(name, preset, read_overrides(context), runtime)
 
 
-def _ensure(jobs: int, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:
+def _ensure(jobs: int | None, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:
     """What makes the missing stages: this process, several, or jobs on a cluster."""
     from workbench.config import UserError, require_range
     from workbench.stages.base import ensure_all
     from workbench.stages.cluster import Cluster, ensure_on_cluster
-    from workbench.stages.processes import MAX_JOBS, ensure_in_processes
+    from workbench.stages.processes import MAX_JOBS, ensure_in_processes, ensure_quickest
 
-    require_range("--jobs", jobs, 1, MAX_JOBS)
+    require_range("--jobs", 1 if jobs is None else jobs, 1, MAX_JOBS)
     if cluster is None:
         if resources:
             raise UserError(f"--{min(resources)} is for jobs on a cluster: add --cluster slurm")
+        if jobs is None:
+            return ensure_quickest
         return ensure_all if jobs == 1 else partial(ensure_in_processes, num_processes=jobs)
-    if jobs > 1:
+    if jobs is not None and jobs > 1:
         raise UserError("--jobs is for processes here, --cluster for jobs elsewhere: give one of them")
     return partial(ensure_on_cluster, cluster=Cluster(cluster, device, resources))

@@ -8,12 +8,12 @@ from workbench.degradations.at_severity import AtSeverity
 from workbench.degradations.base import Degradation
 from workbench.degradations.compose import Compose
 from workbench.degradations.deepinv_physics import DeepinvPhysics
+from workbench.degradations.drawing_severity import DrawsSeverity
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.gaussian_noise import GaussianNoise
 from workbench.degradations.given_physics import GivenPhysics
 from workbench.degradations.haze import Haze
 from workbench.degradations.jpeg import JPEG
-from workbench.degradations.members import Member
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.pseudo_inverse import pseudo_inverse
@@ -21,7 +21,7 @@ from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
 from workbench.families import Open
 
-AnyDegradation = Annotated[Member | AtSeverity, Field(discriminator="kind"), Open(Degradation)]
+AnyDegradation = Annotated[DrawsSeverity | AtSeverity, Field(discriminator="kind"), Open(Degradation)]
 
 __all__ = [
     "JPEG",

@@ -7,8 +7,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from workbench.degradations.base import Degradation, Params
+from workbench.degradations.drawing_severity import DrawsSeverity
 from workbench.degradations.gaussian_blur import GaussianBlur
-from workbench.degradations.members import Member
 from workbench.families import Open
 from workbench.measurement import Measurement
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
@@ -22,7 +22,7 @@ class AtSeverity(Degradation):
     """
 
     kind: Literal["at_severity"] = "at_severity"
-    member: Annotated[Member, Field(discriminator="kind"), Open(Degradation)] = Field(
+    member: Annotated[DrawsSeverity, Field(discriminator="kind"), Open(Degradation)] = Field(
         GaussianBlur(), description="the degradation"
     )
     severity: float = Field(0.5, ge=0, le=1, description="its level, the same for every image")

@@ -14,6 +14,7 @@ from workbench import randomness
 from workbench.config import UserError
 from workbench.degradations.base import Params
 from workbench.degradations.given import Given, refuse
+from workbench.degradations.physics_check import check_physics
 from workbench.degradations.user_physics import ImageShape, UserPhysics
 from workbench.families import allow, attempt, find, source_digest
 from workbench.tensors import Ids, Severities
@@ -103,6 +104,9 @@ class DeepinvPhysics(UserPhysics):
     def draws_parameters(self) -> bool:
         """Whether the factory takes a seed."""
         return "seed" in _offered(_factory(self.factory))
+
+    def check(self, image_shape: ImageShape, gradient: bool) -> None:
+        check_physics(self, image_shape, gradient)
 
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: ImageShape) -> Params:
         """`level` (batch,), the severity; `image_shape` (batch, 3); and `seed` (batch,) if the factory takes one."""

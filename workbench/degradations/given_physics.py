@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench.config import UserError
 from workbench.degradations.base import Params
+from workbench.degradations.physics_check import check_physics
 from workbench.degradations.user_physics import ImageShape, UserPhysics
 from workbench.measurement import Measurement, as_real
 from workbench.tensors import Ids, Severities
@@ -63,6 +64,9 @@ class GivenPhysics(UserPhysics):
         from deepinv.physics import LinearPhysics
 
         return isinstance(self.physics, LinearPhysics)
+
+    def check(self, image_shape: ImageShape, gradient: bool) -> None:
+        check_physics(self, image_shape, gradient)
 
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: ImageShape) -> Params:
         """`level` (batch,), 0 for all; `image_shape` (batch, 3)."""

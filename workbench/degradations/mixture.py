@@ -19,7 +19,7 @@ from workbench.degradations.super_resolution import SuperResolution
 from workbench.families import Open
 from workbench.tensors import Ids, Images, Measurements, Scalars, Severities
 
-Member = Annotated[
+Component = Annotated[
     GaussianBlur | RandomInpainting | MotionBlurCRF | GaussianNoise | SuperResolution | JPEG,
     Field(discriminator="kind"),
     Open(Degradation),
@@ -33,7 +33,7 @@ class Mixture(Degradation):
     """
 
     kind: Literal["mixture"] = "mixture"
-    members: tuple[Member, ...] = Field(
+    members: tuple[Component, ...] = Field(
         (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG()),
         min_length=1,
         description="what is drawn from; each kind once",

@@ -1,7 +1,6 @@
 """Cheap trials of a user's physics, before compute is spent on it."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,18 +9,16 @@ from workbench import randomness
 from workbench.config import UserError
 from workbench.degradations.base import Params
 from workbench.degradations.null_entries import measured_entries
+from workbench.degradations.user_physics import ImageShape, UserPhysics
 from workbench.families import attempt
 from workbench.measurement import as_real
 from workbench.tensors import Images, Measurements
-
-if TYPE_CHECKING:
-    from workbench.degradations.user_physics import ImageShape, UserPhysics
 
 LEVELS = (0.0, 0.5, 1.0)
 TOLERANCE = 1e-3  # of float32 sums in another order, relative to the norms that go into them
 
 
-def check_physics(operator: "UserPhysics", image_shape: "ImageShape", gradient: bool) -> None:
+def check_physics(operator: UserPhysics, image_shape: ImageShape, gradient: bool) -> None:
     """Try `operator` on two random images at three severities.
 
     Raises:
@@ -43,7 +40,7 @@ def check_physics(operator: "UserPhysics", image_shape: "ImageShape", gradient: 
 class _Trial:
     """One severity."""
 
-    def __init__(self, operator: "UserPhysics", level: float, image_shape: "ImageShape") -> None:
+    def __init__(self, operator: UserPhysics, level: float, image_shape: ImageShape) -> None:
         self.operator, self.image_shape = operator, image_shape
         self.where = f"{operator.label} at severity {level:g}"
         ids = torch.arange(2)

@@ -83,11 +83,6 @@ class UserPhysics(Degradation):
     def forget(self) -> None:
         """Drop physics objects kept from earlier calls."""
 
-    def check(self, image_shape: ImageShape, gradient: bool) -> None:
-        from workbench.degradations.physics_check import check_physics
-
-        check_physics(self, image_shape, gradient)
-
     def A(self, x: Images, params: Params) -> Measurements:
         """physics.A."""
         return self._each(x, params, lambda physics, x: as_real(physics.A(x)))

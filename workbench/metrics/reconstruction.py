@@ -45,17 +45,25 @@ def ssim_valid(x_hat: Images, x: Images) -> Scalars:
     Raises:
         ValueError: when the shapes differ, or an image is smaller than a window (`SSIM_WINDOW` pixels a side).
     """
-    if min(x.shape[-2:]) < SSIM_WINDOW:
+    if not _has_windows_within(x):
         raise ValueError(f"no window of {SSIM_WINDOW} pixels a side lies within images of {tuple(x.shape[-2:])}")
-    _, windows = _similarity(x_hat, x)
-    border = SSIM_WINDOW // 2
-    return windows[..., border:-border, border:-border].flatten(1).mean(1)
+    return _mean_within(_similarity(x_hat, x)[1])
 
 
 def ssim_columns(x_hat: Images, x: Images) -> dict[str, Scalars]:
     """`ssim` and, of images that a window fits into, `ssim_valid`, by name."""
-    columns = {"ssim": ssim(x_hat, x)}
-    return columns | ({"ssim_valid": ssim_valid(x_hat, x)} if min(x.shape[-2:]) >= SSIM_WINDOW else {})
+    mean, windows = _similarity(x_hat, x)
+    return {"ssim": mean} | ({"ssim_valid": _mean_within(windows)} if _has_windows_within(x) else {})
+
+
+def _has_windows_within(x: Images) -> bool:
+    return min(x.shape[-2:]) >= SSIM_WINDOW
+
+
+def _mean_within(windows: Images) -> Scalars:
+    """The mean of the windows that lie within the image."""
+    border = SSIM_WINDOW // 2
+    return windows[..., border:-border, border:-border].flatten(1).mean(1)
 
 
 def _similarity(x_hat: Images, x: Images) -> tuple[Scalars, Images]:

@@ -7,8 +7,9 @@ import pandas as pd
 from workbench.bench import NUM_COPIES, Bench, Part, Timed
 from workbench.config import UserError
 from workbench.reporting.tables import rich_table
-from workbench.stages.base import Runtime, provenance
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.provenance import provenance
+from workbench.stages.runtime import Runtime
 
 NUM_SLOTS = 64
 """Of the runs that show how time grows with the images, and of the parts."""

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.files import PARTIAL
 from workbench.reporting.pace import Pace
-from workbench.stages.base import Runtime, Stage, read_provenance, unfinished
+from workbench.stages.base import Stage
+from workbench.stages.cache import unfinished
+from workbench.stages.provenance import read_provenance
+from workbench.stages.runtime import Runtime
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.config import UserError
-from workbench.stages.base import PROVENANCE, Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.provenance import PROVENANCE
+from workbench.stages.runtime import Runtime
 
 LONG = 30.0
 """Seconds at the nominal rate from which a run tells of longer ones: in less, starting up takes most of the time."""
@@ -18,7 +20,10 @@ ALIKE = 4.0
 
 @dataclass(frozen=True)
 class _Run:
-    """A finished stage: its wall time, its work (effort times relative cost), and its relative cost."""
+    """A finished stage: its wall time, its work (effort times relative cost), and its relative cost.
+
+    One that was made by a part of the threads was made beside others: of its time, its share counts.
+    """
 
     seconds: float
     work: float
@@ -59,10 +64,20 @@ def _run(path: Path) -> _Run | None:
     try:
         record = json.loads(path.read_text())
         cost = float(record.get("relative_cost", 1.0))
-        run = _Run(float(record["wall_seconds"]), float(record["effort"]) * cost, cost)
+        seconds = float(record["wall_seconds"]) * _share(record.get("device"), record.get("threads"))
+        run = _Run(seconds, float(record["effort"]) * cost, cost)
         return None if record["resumed"] or not (run.work > 0 and cost > 0 and run.seconds >= 0) else run
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _share(device: object, threads: object) -> float:
+    """The part of this machine's threads that made a stage; 1 where that is not known, or a GPU made it."""
+    import torch
+
+    if not isinstance(threads, int) or not str(device).startswith("CPU"):
+        return 1.0
+    return min(1.0, threads / torch.get_num_threads())
 
 
 def _cost(stage: Stage) -> float:

@@ -20,7 +20,8 @@ from workbench.tracking.record import Record, Table
 
 if TYPE_CHECKING:
     from workbench.results import StudyResults
-    from workbench.stages.base import Runtime, Stage
+    from workbench.stages.base import Stage
+    from workbench.stages.runtime import Runtime
     from workbench.study import Study
 
 PICTURE = "report/matrix.png"
@@ -125,7 +126,7 @@ def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:
     import pandas as pd
 
     from workbench.metrics import mean_interval
-    from workbench.stages.evaluate import ROWS
+    from workbench.stages.rows import ROWS
 
     progress.say(f"{stage.label}: {folder}")
     if not (folder / ROWS).is_file():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from workbench.config import UserError, members
 from workbench.digests import DIGESTS, damaged, listed_below, remedy
-from workbench.stages.base import damage
+from workbench.stages.cache import damage
 
 if TYPE_CHECKING:
     from workbench.data import ImageSource

@@ -113,7 +113,7 @@ class Engine:
         if (first := next(source, None)) is None:
             return
         chain, waiting = self.chain(first.z.shape[1:]), self._entering(first)
-        slots = waiting.take(torch.arange(0))
+        slots = waiting.take(torch.arange(0))  # none, with the shapes of a batch
         while True:
             slots, waiting = self._fill(slots, waiting, source)
             if not len(slots):
@@ -136,10 +136,12 @@ class Engine:
             waiting = waiting.join(self._entering(batch))
         if not len(waiting):
             return slots, waiting
+        # the earliest position has most steps to go; stable: of equals, the first to come, so that runs are repeatable
         longest_first = waiting.position.argsort(stable=True)
         return slots.join(waiting.take(longest_first[:free])), waiting.take(longest_first[free:])
 
     def _entering(self, batch: Batch) -> Batch:
+        # a generator per image, which goes with it: its draws do not depend on when it enters, nor beside whom
         for record in batch.records:
             record.generator = randomness.generator(self.seed, "step", record.image_id)
         return batch
@@ -161,6 +163,7 @@ class Engine:
             solver_noise=noise_for(z, generators) if self.solver.draws_noise else None,
         )
         advanced = self._in_parts(step)
+        # the images of a batch cannot be timed apart: each is charged an equal part
         share = (time_on(z.device) - started) / len(slots)
         for record in records:
             record.seconds += share
@@ -169,6 +172,7 @@ class Engine:
         if not bool(sound.all()):
             for i in (~sound).nonzero().flatten().tolist():
                 records[i].diverged = True
+            # it leaves with the last latent that made sense: NaN would reach the decoder and every mean
             advanced = torch.where(sound.to(z.device).reshape(-1, 1, 1, 1), advanced, z)
         slots.z, slots.position = advanced.detach(), torch.where(sound, position + 1, len(chain))
 
@@ -194,6 +198,7 @@ class Engine:
         """The solver's step, charged to the images if it succeeds; None if memory runs out."""
         charged = step.networks.accounts
         assert charged is not None
+        # on trial accounts: the evaluations of a step that failed are done again, and must not be counted twice
         spent = [Counter[str]() for _ in charged]
         try:
             advanced = self.solver.step(replace(step, networks=step.networks.charging(spent)))

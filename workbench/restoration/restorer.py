@@ -23,6 +23,9 @@ from workbench.severity.variance import Evidence, Need
 from workbench.solvers.base import Networks, Precision, Solver
 from workbench.tensors import Images, Latents, Measurements
 
+GROUPS = 4
+"""Finished images wait to be decoded and judged until they fill this part of the slots."""
+
 
 class Estimator(Protocol):
     """Anything that guesses the clean latent and the variance of its own error from the image-domain view of y."""
@@ -49,6 +52,8 @@ class Restorer:
         fusion: what is usual for the severity encoder, for start rules that need it.
         recalibration: how its variance is made right, for start rules that need it.
         guess: what the estimator reads: the image-domain view of y, or its pseudo-inverse.
+        counted: the networks' FLOPs by image shape, counted when first asked for; restorers of networks of the same
+            architecture may share it.
     """
 
     autoencoder: Autoencoder
@@ -65,7 +70,7 @@ class Restorer:
     guess: Literal["view", "pseudo_inverse"] = "view"
     precision: Precision = "float32"
     say: Callable[[str], None] = lambda line: None
-    _unit_flops: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
+    counted: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.solver.check(self.degradation)
@@ -88,9 +93,20 @@ class Restorer:
         known = truth if Need.TRUTH in self.start.needs else None
         under_way: set[int] = set()
         batches = (self._begin(m, engine, known(m) if known else None, under_way) for m in measurements)
-        for finished in engine.run(batches):
+        for finished in self._gathered(engine.run(batches)):
             under_way.difference_update(record.image_id for record in finished.records)
             yield self._end(finished)
+
+    def _gathered(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The images of `batches`, in groups that are worth decoding at once: they finish in ones and twos."""
+        group: Batch | None = None
+        for batch in batches:
+            group = batch if group is None else group.join(batch)
+            if len(group) >= self.num_slots // GROUPS:
+                yield group
+                group = None
+        if group is not None:
+            yield group
 
     def restore_all(self, measurement: Measurement, truth: Callable[[Measurement], Latents] | None = None) -> Restored:
         """Restore every image of one measurement, and wait for all: they come back in its order."""
@@ -120,6 +136,7 @@ class Restorer:
             truth=truth,
         )
         if self.solver.diffuses:
+            # no more than it declares to need: a rule that peeks at the truth fails instead of cheating
             start = self.start(evidence.only(self.start.needs), chain, noise.to(estimate.z_hat))
         else:
             start = all_from(estimate.z_hat, len(chain))
@@ -166,9 +183,9 @@ class Restorer:
 
         "_grad" stands for an evaluation and the backward pass to its input.
         """
-        if image_shape not in self._unit_flops:
-            self._unit_flops[image_shape] = self._count_flops(image_shape)
-        return self._unit_flops[image_shape]
+        if image_shape not in self.counted:
+            self.counted[image_shape] = self._count_flops(image_shape)
+        return self.counted[image_shape]
 
     def _count_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
         from torch.utils.flop_counter import FlopCounterMode

@@ -23,8 +23,8 @@ from workbench.restoring.parameters import distinct, named, parameters
 from workbench.restoring.pictures import Measured, read_measured
 from workbench.restoring.verdict import Found, Verdict, judge
 from workbench.severity.untrained import NoEncoder
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
 
 
 @dataclass(frozen=True)

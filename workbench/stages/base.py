@@ -1,121 +1,38 @@
 """A stage: one cached step of a study, found by its identity, locked while it works, done by one atomic rename.
 
-runs/stages/<stage>/<identity>/   config.json  provenance.json  and the stage's own files
-runs/stages/<stage>/<identity>.partial/   work in progress, or what a killed run left to go on from
-runs/stages/<stage>/<identity>.lock   held by the process that is at work; the kernel frees it when that process dies
-
-Any number of processes may share a runs folder: `ensure_all` works on what no other process is working on.
+Any number of processes may share a runs folder: `ensure_all` works on what no other process is working on. The folders
+themselves are `stages.cache`'s.
 """
 
-import hashlib
 import json
 import os
-import platform
-import subprocess
-import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from filelock import FileLock, Timeout
 
-from workbench import __version__
-from workbench.bounds import MAX_BATCH
-from workbench.config import Config, UserError, digest, require_range
-from workbench.files import PARTIAL, flush, naming, remove, write_whole
-from workbench.foreign import FOREIGN
-from workbench.progress import Progress, Silent, Update
+from workbench.config import Config, UserError, digest
+from workbench.files import PARTIAL, naming, write_whole
+from workbench.progress import Update
+from workbench.stages.cache import (
+    CONFIG,
+    checksums,
+    damage,
+    is_finished,
+    lock_path,
+    make_workable,
+    put_in_place,
+    settle,
+    wait_for_one,
+)
+from workbench.stages.provenance import PROVENANCE, provenance, read_provenance
+from workbench.stages.runtime import Runtime
 from workbench.tracking.inside import is_recordable
 from workbench.tracking.record import Record
-from workbench.tracking.tracker import Tracker
 from workbench.zoo import weight_files, weights_digest
-
-CONFIG, PROVENANCE = "config.json", "provenance.json"
-SCRATCH = ("*.ckpt", f"*{PARTIAL}")
-"""Names of the files that only a killed run needs to go on from; a finished stage is without them."""
-REPLACED = ".replaced"
-"""Ends the name of an outdated or damaged folder while a better one takes its place."""
-POLL = 0.1
-"""Seconds between two looks at what other processes are working on."""
-
-if TYPE_CHECKING:
-    from torch import nn
-
-Network = TypeVar("Network", bound="nn.Module")
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Where and how stages run; nothing here may change a result.
-
-    Attributes:
-        root: the runs folder.
-        device: a torch device.
-        batch_size: images that the engine works on at once.
-        rerun: recompute cache entries that are damaged or outdated, instead of stopping at them or using them.
-        progress: shows what is going on.
-        tracker: takes a record of every stage, for W&B.
-        loaded: what stages share, such as networks, by stage identity, so that each is read once.
-    """
-
-    root: Path
-    device: str = "cpu"
-    batch_size: int = 64
-    rerun: bool = False
-    progress: Progress = field(default_factory=Silent)
-    tracker: Tracker = field(default_factory=Tracker)
-    loaded: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        require_range("the batch size", self.batch_size, 1, MAX_BATCH)
-
-    def require_writable(self) -> None:
-        """Make the runs folder if it is not there, and refuse one that nothing can be written to. Raises UserError."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):  # without a name where the system can: a kill leaves nothing
-                pass
-        except OSError as error:
-            raise UserError(
-                f"the runs folder {self.root} is not writable ({error.strerror}); name another by --runs"
-            ) from None
-
-    def place(self, network: Network) -> Network:
-        """Move a network to the device, as `place` does."""
-        return place(network, self.device)
-
-
-def place(network: Network, device: str) -> Network:
-    """Move a network to a device, its weights in the order in which it runs fastest.
-
-    Convolutions prefer channels last; on a CPU, group norms lose more by that order than convolutions gain.
-    """
-    import torch
-
-    grouped = device == "cpu" and any(isinstance(module, torch.nn.GroupNorm) for module in network.modules())
-    return network.to(device).to(memory_format=torch.contiguous_format if grouped else torch.channels_last)
-
-
-def choose_device(name: str) -> str:
-    """The torch device of that name; "auto": a GPU if there is one.
-
-    Raises:
-        UserError: if it cannot be used.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]
-        raise UserError(f"device {name!r} cannot be used: {reason}") from None
-    return name
 
 
 class Stage(Config):
@@ -129,6 +46,8 @@ class Stage(Config):
     """What W&B calls the artifact: model, latents, results."""
     seconds_per_effort: ClassVar[float]
     """Nominal rate on two cores, for the first estimate of what is left."""
+    is_timing: ClassVar[bool] = False
+    """Whether seconds are what it is about: nothing else should run beside it."""
 
     def upstream(self) -> Sequence["Stage"]:
         """The stages whose artifacts this one reads."""
@@ -216,11 +135,12 @@ class Stage(Config):
             return busy
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock = FileLock(_lock_path(target)).acquire(timeout=0)
+            # never waited for: there may be other work that is free, see ensure_all
+            lock = FileLock(lock_path(target)).acquire(timeout=0)
         except Timeout:
             return [self]
         with lock:
-            _settle(target)
+            settle(target)
             if os.path.lexists(target):
                 problem = self._to_be_mended(target, runtime)
                 if problem is None:  # another process was faster
@@ -231,29 +151,16 @@ class Stage(Config):
         return []
 
     def _make(self, target: Path, runtime: Runtime) -> None:
-        partial, replaced = target.with_suffix(PARTIAL), target.with_suffix(REPLACED)
-        if partial.is_symlink():  # none of ours: what it leads to would be worked in, and scratch deleted there
-            partial.unlink()
+        partial = target.with_suffix(PARTIAL)
         # a run killed just before its last rename has left all there is to do but that
-        if not _is_finished(partial):
+        if not is_finished(partial):
             self._work(partial, runtime)
-        for path in _scratch(partial):
-            remove(path)
-        if os.path.lexists(target):  # outdated or damaged: it stood there until now, when there is something better
-            target.replace(replaced)
-        partial.replace(target)
-        with suppress(OSError):  # the next run tries again
-            remove(replaced)
+        put_in_place(partial, target)
 
     def _work(self, partial: Path, runtime: Runtime) -> None:
         """Do the work and write its provenance, the mark that nothing is missing."""
-        if not partial.is_dir():
-            remove(partial)
-        resumed = partial.is_dir()
-        partial.mkdir(exist_ok=True)
-        for path in list(partial.rglob("*")):
-            if not (path.is_dir() or path.is_file()) or path.is_symlink():
-                path.unlink()  # none of ours: what a link leads to would be written over, a pipe be waited for
+        resumed = partial.is_dir() and not partial.is_symlink()
+        make_workable(partial)
         cost, started = self.relative_cost(), time.time()
         write_whole(partial / CONFIG, json.dumps(self.model_dump(mode="json"), indent=2))
         with naming(partial):
@@ -261,7 +168,7 @@ class Stage(Config):
         record = provenance(runtime) | {"wall_seconds": round(time.time() - started, 2), "resumed": resumed}
         record |= {"started": round(started, 2), "process": os.getpid(), "effort": self.effort()}
         record |= {"relative_cost": cost}
-        record |= {"identity": self.identity, "canonical": self.canonical(), "files": _checksums(partial)}
+        record |= {"identity": self.identity, "canonical": self.canonical(), "files": checksums(partial)}
         write_whole(partial / PROVENANCE, json.dumps(record, indent=2))
 
     def track(self, runtime: Runtime, *, again: bool = False) -> str | None:
@@ -343,145 +250,5 @@ def ensure_all(stages: Sequence[Stage], runtime: Runtime, update: Update | None 
                 runtime.progress.say(note)
             waited = True
             tell(len(stages) - len(left), len(stages), note)
-            _wait_for_one(busy)
+            wait_for_one(busy)
     tell(len(stages), len(stages))
-
-
-def _wait_for_one(targets: Iterable[Path]) -> None:
-    """Until no process is working on one of these artifacts: it is there, or its process has died."""
-    while not any(_is_free(target) for target in targets):
-        time.sleep(POLL)
-
-
-def _is_free(target: Path) -> bool:
-    try:
-        with FileLock(_lock_path(target)).acquire(timeout=0):
-            return True
-    except Timeout:
-        return False
-
-
-def unfinished(root: Path) -> list[Path]:
-    """Folders of work that was begun, not finished, and that no process is working on, below a runs folder."""
-    return sorted(path for path in root.glob(f"stages/*/*{PARTIAL}") if _is_free(path))
-
-
-def _settle(target: Path) -> None:
-    """Clean up after a run that was killed between its last two renames, or could not delete what it had replaced.
-
-    What was replaced is removed where there is something better, a finished one or one about to take its name; else it
-    has its name again.
-    """
-    replaced = target.with_suffix(REPLACED)
-    if not os.path.lexists(replaced):
-        return
-    if os.path.lexists(target) or _is_finished(target.with_suffix(PARTIAL)):
-        remove(replaced)
-    else:
-        replaced.replace(target)
-
-
-def _is_finished(partial: Path) -> bool:
-    return partial.is_dir() and _damage(partial) is None
-
-
-def _lock_path(target: Path) -> Path:
-    return target.with_suffix(".lock")
-
-
-def read_provenance(folder: Path) -> dict[str, Any]:
-    """The provenance of a finished stage; {} for shipped weights.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
-    path = folder / PROVENANCE
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_bytes())
-    except FOREIGN as error:
-        raise UserError(f"{path} cannot be read ({type(error).__name__}): --rerun computes its folder again") from None
-    if not isinstance(record, dict):
-        raise UserError(f"{path} holds no JSON object: --rerun computes its folder again")
-    return record
-
-
-_checked: set[Path] = set()
-
-
-def damage(folder: Path) -> str | None:
-    """What is wrong with a finished stage's files, in words; None if nothing is. Checked once a process."""
-    if folder in _checked:
-        return None
-    problem = _damage(folder)
-    if problem is None:
-        _checked.add(folder)
-    return problem
-
-
-def _damage(folder: Path) -> str | None:
-    if not folder.is_dir():
-        return "it is no folder"
-    try:
-        expected = dict(read_provenance(folder)["files"])
-    except (KeyError, TypeError, ValueError):
-        return f"{PROVENANCE} cannot be read"
-    if CONFIG not in expected:  # every stage has one
-        return f"{PROVENANCE} was changed or cut"
-    for name, checksum in expected.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is no file" if os.path.lexists(path) else f"{name} is missing"
-        try:
-            if _checksum(path) != checksum:
-                return f"{name} was changed or cut"
-        except OSError as error:  # such as a bad sector
-            return f"{name} cannot be read ({error.strerror})"
-    return None
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    """Of every file that stays, each put on the disk, but the provenance, which an earlier run may have left here."""
-    passing = {folder / PROVENANCE, *_scratch(folder)}
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p not in passing)
-    for path in files:
-        flush(path)
-    return {str(p.relative_to(folder)): _checksum(p) for p in files}
-
-
-def _scratch(folder: Path) -> list[Path]:
-    return [path for pattern in SCRATCH for path in folder.rglob(pattern)]
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def provenance(runtime: Runtime) -> dict[str, Any]:
-    """How a result was made: commit, versions, device, threads."""
-    import importlib.metadata
-
-    import torch
-
-    packages = ("torch", "torchvision", "diffusers", "deepinv", "lightning", "torchmetrics", "numpy")
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "versions": {name: importlib.metadata.version(name) for name in packages}
-        | {"python": platform.python_version(), "workbench": __version__},
-        "device": torch.cuda.get_device_name(runtime.device)
-        if runtime.device.startswith("cuda")
-        else f"CPU {platform.machine()}",
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    root = Path(__file__).parents[2]
-    try:
-        answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()

@@ -29,8 +29,9 @@ from pydantic import Field
 from workbench import families
 from workbench.config import Config, UserError
 from workbench.progress import Bars, Update
-from workbench.stages.base import Runtime, Stage, choose_device, ensure_all
+from workbench.stages.base import Stage, ensure_all
 from workbench.stages.plan import Plan, elsewhere, without_interrupt
+from workbench.stages.runtime import Runtime, choose_device
 from workbench.tracking.record import Record
 
 if TYPE_CHECKING:

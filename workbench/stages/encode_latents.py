@@ -8,14 +8,15 @@ from pydantic import Field
 
 from workbench.bounds import Count
 from workbench.data import ImageSplit, Split
-from workbench.stages.base import Runtime, Stage
-from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.base import Stage
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.runtime import Runtime
 from workbench.tensors import Latents
 
 BATCH_SIZE = 250
 
 
-class EncodeLatents(OnAutoencoder):
+class EncodeLatents(LatentStage):
     """A split's images -> their scaled latents, in the split's order."""
 
     name: ClassVar[str] = "encode_latents"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -34,6 +34,7 @@ from workbench.randomness import seed_of
 from workbench.restoration import Restored, Restorer
 from workbench.severity.calibration import check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.severity.recipe import AnySeverity, SeverityRecipe
 from workbench.severity.start import (
     AnyStart,
     Budget,
@@ -43,7 +44,7 @@ from workbench.severity.start import (
     Full,
     Matched,
     OracleVariance,
-    Rows,
+    Outcomes,
     SNRMatch,
     Spending,
     asked_of_encoder,
@@ -52,46 +53,38 @@ from workbench.severity.start import (
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers import LDPS, AnySolver, Precision
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.estimates import degrade
 from workbench.stages.fit_fusion import FitFusion
 from workbench.stages.fit_recalibration import FitRecalibration
 from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
-from workbench.stages.on_autoencoder import OnAutoencoder
-from workbench.stages.rows import RowStream, write_sorted
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.rows import (
+    COSTS,
+    EXAMPLES,
+    FIRST_COLUMNS,
+    LAST_COLUMNS,
+    LPIPS_ABSENT,
+    ROWS,
+    RowStream,
+    write_sorted,
+)
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_prior import TrainPrior
-from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
+from workbench.stages.train_severity import TrainSeverity
 from workbench.stages.trivial import trivial_predictors
 from workbench.tensors import Images, Latents
 
-AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind")]
-
-ROWS = "per_image.parquet"
-EXAMPLES = "examples.safetensors"
-LPIPS_ABSENT = "lpips_absent.txt"
 NUM_EXAMPLES = 32
 USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
 """The part of the timesteps that a matched start usually leaves, and the steps of the default sampler."""
 GRADIENT = 3.0
 """What an evaluation with its gradient costs, in evaluations."""
-FIRST_COLUMNS = (
-    "image_id",
-    "psnr",
-    "ssim",
-    "ssim_valid",
-    "psnr_degraded",
-    "psnr_decoded",
-    "psnr_ceiling",
-    "residual_ratio",
-)
-COSTS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds", "start_seconds")
-LAST_COLUMNS = ("severity", "lpips", "measurement_set")
-"""Of stored rows, where they are there; all others stand between, in the order in which they are found."""
 RESIDUAL_GROWTH = 2.0
 """By what factor guidance, which is there to lower it, may raise the residual before it is said to have diverged."""
 
 
-class Evaluate(OnAutoencoder):
+class Evaluate(LatentStage):
     """One cell: a severity encoder, a start rule and a solver on the measurements of one degradation.
 
     The autoencoder and the data are named once; the prior and the severity encoder are made for them.
@@ -301,7 +294,7 @@ class Evaluate(OnAutoencoder):
         plain = unit["severity_encoder"] + unit["decoder"]
         costs = Costs.of(frames[0]["nfe"].tolist(), frames[0]["flops"].tolist(), plain)
         columns = ("image_id", "start_variance", "severity", "s2")
-        own, *val = (Rows(*(torch.tensor(frame[name].to_numpy()) for name in columns)) for frame in frames)
+        own, *val = (Outcomes(*(torch.tensor(frame[name].to_numpy()) for name in columns)) for frame in frames)
         chain = self.sampler.chain(restorer.prior.levels, restorer.autoencoder.latent_shape(self.data.image_shape))
         return spend(control, costs, chain, own, val[0] if val else None, self.sampling_seed)
 
@@ -330,7 +323,13 @@ class Evaluate(OnAutoencoder):
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
             precision=self.precision,
             say=runtime.progress.say,
+            counted=runtime.loaded.setdefault(f"FLOPs {self._architecture()}", {}),
         )
+
+    def _architecture(self) -> str:
+        """Names the networks by all that their FLOPs depend on: severity encoders are built like the autoencoder's."""
+        networks = [self.autoencoder_stage().identity, self.prior_stage().identity, self.severity_encoder.kind]
+        return " ".join(networks)
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         restorer = self.restorer(runtime)

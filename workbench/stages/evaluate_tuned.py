@@ -15,8 +15,10 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from workbench.bounds import Count
-from workbench.stages.base import Runtime, Stage
-from workbench.stages.evaluate import EXAMPLES, LPIPS_ABSENT, ROWS, Evaluate
+from workbench.stages.base import Stage
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.rows import EXAMPLES, LPIPS_ABSENT, ROWS
+from workbench.stages.runtime import Runtime
 
 TRIALS = "trials.json"
 

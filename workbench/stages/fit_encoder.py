@@ -6,12 +6,13 @@ from pydantic import Field
 
 from workbench.bounds import Count, Seed
 from workbench.data import ImageSplit
+from workbench.severity.recipe import SeverityRecipe
 from workbench.stages.base import Stage
-from workbench.stages.on_autoencoder import OnAutoencoder
-from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.train_severity import TrainSeverity
 
 
-class FitEncoder(OnAutoencoder):
+class FitEncoder(LatentStage):
     """Validation images -> what is known of a severity encoder once it is trained."""
 
     artifact_type: ClassVar[str] = "model"

@@ -20,9 +20,9 @@ from workbench.measurement import Measurement
 from workbench.severity.calibration.fusion import Fusion
 from workbench.severity.estimate import error_variance
 from workbench.severity.variance.residual import residual_variance
-from workbench.stages.base import Runtime
 from workbench.stages.estimates import estimates
 from workbench.stages.fit_encoder import FitEncoder
+from workbench.stages.runtime import Runtime
 from workbench.tensors import Latents, Measurements
 
 FUSION = "fusion.safetensors"

@@ -16,9 +16,9 @@ from workbench.severity.calibration.recalibration import (
     channel_error_variance,
 )
 from workbench.severity.estimate import error_variance
-from workbench.stages.base import Runtime
 from workbench.stages.estimates import estimates
 from workbench.stages.fit_encoder import FitEncoder
+from workbench.stages.runtime import Runtime
 
 RECALIBRATION = "recalibration.json"
 FEWEST = 2 * MIN_IMAGES - 1

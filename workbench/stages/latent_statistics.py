@@ -15,11 +15,13 @@ from workbench.config import UserError
 from workbench.data import ImageSplit
 from workbench.degradations import AnyDegradation
 from workbench.metrics import Moments, radial_spectrum
-from workbench.stages.base import Runtime, Stage
+from workbench.severity.recipe import SeverityRecipe
+from workbench.stages.base import Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.estimates import degrade
-from workbench.stages.on_autoencoder import OnAutoencoder
-from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.runtime import Runtime
+from workbench.stages.train_severity import TrainSeverity
 
 BATCH_SIZE = 250
 NUM_BINS = 10
@@ -58,7 +60,7 @@ class SetStatistics:
         return range(len(self.bins)) if bins is None else bins
 
 
-class LatentStatistics(OnAutoencoder):
+class LatentStatistics(LatentStage):
     """Degraded images -> moments of E(y), moments and spectra of E(y) - z0, and of a severity encoder's error."""
 
     name: ClassVar[str] = "latent_statistics"

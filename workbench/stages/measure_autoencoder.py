@@ -12,9 +12,10 @@ from workbench.autoencoders import AnyAutoencoder, Tiny
 from workbench.bounds import MAX_COUNT
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.metrics import calibration, psnr, ssim_columns
-from workbench.stages.base import Runtime, Stage
-from workbench.stages.evaluate import ROWS
-from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.base import Stage
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 
 LATENTS_FILE = "latents.json"
 """Not the file of a severity encoder's calibration, which W&B takes for the calibration of all images."""
@@ -24,7 +25,7 @@ SIZES = "sizes.json"
 BATCH_SIZE = 250
 
 
-class MeasureAutoencoder(OnAutoencoder):
+class MeasureAutoencoder(LatentStage):
     """Clean images through an autoencoder: psnr, ssim and ssim_valid of D(E(x)), one row per image.
 
     Beside the rows lies what the latents look like, `latents.json`: a calibration (see `metrics.calibration.summarise`)

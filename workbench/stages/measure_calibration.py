@@ -18,15 +18,17 @@ from workbench.metrics import calibration, severity_bins
 from workbench.metrics.calibration import Rows
 from workbench.severity.calibration import AnyRecalibration, Factor, Isotonic, Recalibration, check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import OracleVariance, SNRMatch
 from workbench.severity.variance import Evidence
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.estimates import estimates
-from workbench.stages.evaluate import ROWS
 from workbench.stages.fit_recalibration import FEWEST, FitRecalibration
-from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
 from workbench.stages.train_prior import TrainPrior
-from workbench.stages.train_severity import SeverityRecipe, TrainSeverity
+from workbench.stages.train_severity import TrainSeverity
 from workbench.stages.trivial import trivial_predictors
 from workbench.tensors import Latents
 
@@ -44,7 +46,7 @@ def bound_column(risk: float) -> str:
     return f"bound_{risk:g}"
 
 
-class MeasureCalibration(OnAutoencoder):
+class MeasureCalibration(LatentStage):
     """One cell: one severity encoder on measurements of one degradation, one row per image.
 
     A row holds what the encoder predicts (var_hat), the truth (s2; `square`, the mean of e^2, which contains the bias),

@@ -21,10 +21,12 @@ from workbench.severity.start import AnyStart, SNRMatch
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers import LDPS, AnySolver
 from workbench.solvers.base import Networks, middle_step
-from workbench.stages.base import Runtime, Stage, place, provenance
-from workbench.stages.evaluate import ROWS
+from workbench.stages.base import Stage
 from workbench.stages.flops import DEFAULT_SHAPE, image_cost
 from workbench.stages.peak_memory import peak_memory
+from workbench.stages.provenance import provenance
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime, place
 from workbench.stages.train_severity import new_encoder
 from workbench.tensors import Images, Latents, Measurements
 
@@ -47,6 +49,7 @@ class MeasureCost(Stage):
     name: ClassVar[str] = "measure_cost"
     version: ClassVar[int] = 2  # 2: weights with group norms lie in another order on a CPU
     seconds_per_effort: ClassVar[float] = 0.06
+    is_timing: ClassVar[bool] = True
 
     autoencoder: AnyAutoencoder = Tiny()
     prior: AnyPrior = UNetRecipe()

@@ -8,7 +8,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from workbench.progress import Silent
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.runtime import Runtime
 from workbench.tracking.tracker import Collector, Tracker
 
 

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -15,11 +15,19 @@ from typing import Any
 from workbench import families
 from workbench.config import UserError
 from workbench.progress import Relay, Update, relayed
-from workbench.stages.base import POLL, Runtime, Stage, ensure_all
+from workbench.stages.base import Stage, ensure_all
+from workbench.stages.cache import POLL
 from workbench.stages.plan import Plan, elsewhere, without_interrupt
+from workbench.stages.runtime import Runtime
 from workbench.tracking.record import Record
 
 MAX_JOBS = 1024
+LONG = 60.0
+"""Seconds of work, at nominal rates, from which it pays to start processes."""
+SMALL = 4.0
+"""Relative cost up to which networks leave a second thread half idle. Larger ones use it, and memory."""
+MEMORY = 2 * 2**30
+"""Bytes for a process: PyTorch, the data and small networks take half of them."""
 
 
 def ensure_in_processes(
@@ -35,8 +43,12 @@ def ensure_in_processes(
     Raises:
         UserError: as `ensure_all` does, or if a process is killed.
     """
+    _ensure(Plan(stages, runtime), stages, runtime, update, num_processes)
+
+
+def _ensure(plan: Plan, stages: Sequence[Stage], runtime: Runtime, update: Update | None, num_processes: int) -> None:
     tell = update or (lambda done, total, note="": None)
-    plan, errors, waited = Plan(stages, runtime), list[BaseException](), False
+    errors, waited = list[BaseException](), False
     try:
         with _workers(num_processes, runtime) as pool:
             at_work: dict[Future[tuple[list[Stage], list[Record]]], Path] = {}
@@ -73,6 +85,35 @@ def ensure_in_processes(
     if errors:
         raise errors[0]
     ensure_all(stages, runtime, update)
+
+
+def ensure_quickest(stages: Sequence[Stage], runtime: Runtime, update: Update | None = None) -> None:
+    """Make all artifacts that are missing in as many processes as `quickest_number` says."""
+    plan = Plan(stages, runtime)
+    number = quickest_number(plan.missing.values(), runtime.device)
+    if number == 1:
+        ensure_all(stages, runtime, update)
+    else:
+        _ensure(plan, stages, runtime, update, number)
+
+
+def quickest_number(missing: Collection[Stage], device: str) -> int:
+    """In how many processes these stages are made the soonest: one for each thread where networks are small.
+
+    A batch of small images is too little work to share among threads, and several stages are not. What one thread finds
+    does not depend on how many there are.
+    """
+    import torch
+
+    try:
+        costs = [stage.relative_cost() for stage in missing]
+        seconds = sum(s.effort() * s.seconds_per_effort * cost for s, cost in zip(missing, costs, strict=True))
+    except UserError:  # it says why when it is to be made
+        return 1
+    if device != "cpu" or seconds < LONG or max(costs) > SMALL or any(s.is_timing for s in missing):
+        return 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(torch.get_num_threads(), len(missing), memory // MEMORY))
 
 
 @contextmanager

@@ -1,10 +1,31 @@
-"""A table whose rows go to disk as they come, so that memory does not grow with them."""
+"""The rows of a cell, one per image: their file, their columns, and writing them as they come.
+
+Rows go to the disk while others are computed, so that memory does not grow with their number.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+ROWS = "per_image.parquet"
+EXAMPLES = "examples.safetensors"
+"""The pictures of some of the rows' images, which are kept for the page."""
+LPIPS_ABSENT = "lpips_absent.txt"
+"""Why the rows have no LPIPS, where they have none."""
+FIRST_COLUMNS = (
+    "image_id",
+    "psnr",
+    "ssim",
+    "ssim_valid",
+    "psnr_degraded",
+    "psnr_decoded",
+    "psnr_ceiling",
+    "residual_ratio",
+)
+COSTS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds", "start_seconds")
+LAST_COLUMNS = ("severity", "lpips", "measurement_set")
+"""Of stored rows, where they are there; all others stand between, in the order in which they are found."""
 ROWS_A_GROUP = 512
 """Rows that are written together: the footer, which the writer keeps, has an entry for every column of a group."""
 

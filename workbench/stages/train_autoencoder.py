@@ -13,8 +13,9 @@ from workbench.config import UserError
 from workbench.data import Source
 from workbench.metrics import Absent, LPIPSConfig, load_lpips
 from workbench.places import at_home
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.flops import DEFAULT_SHAPE, image_cost, values
+from workbench.stages.runtime import Runtime
 from workbench.tensors import Ids
 
 STEPS_PER_EPOCH = 100

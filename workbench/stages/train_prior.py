@@ -9,16 +9,17 @@ import torch
 from workbench.config import UserError
 from workbench.diffusion import AnyPrior, Prior, UNetPrior
 from workbench.places import at_home
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.flops import default_prior_flops, prior_flops
-from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.runtime import Runtime
 from workbench.tensors import Ids
 
 STEPS_PER_EPOCH = 100
 
 
-class TrainPrior(OnAutoencoder):
+class TrainPrior(LatentStage):
     """Latents of a source's training images -> a prior that denoises them."""
 
     name: ClassVar[str] = "train_prior"

@@ -1,25 +1,23 @@
 """Train a severity encoder on one degradation, from the autoencoder's weights and cached clean latents."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 
 from workbench import zoo
 from workbench.autoencoders import Autoencoder
-from workbench.bounds import BatchSize, Count, LearningRate, Seed
-from workbench.config import NOT_IDENTITY, Config, UserError
-from workbench.degradations import AnyDegradation
+from workbench.config import UserError
 from workbench.metrics import calibration
 from workbench.places import at_home
 from workbench.severity.encoder import SeverityEncoder
 from workbench.severity.estimate import error_variance
-from workbench.severity.loss import SeverityLoss
-from workbench.stages.base import Runtime, Stage
+from workbench.severity.recipe import SeverityRecipe
+from workbench.stages.base import Stage
 from workbench.stages.encode_latents import EncodeLatents
 from workbench.stages.estimates import degrade, estimates
-from workbench.stages.on_autoencoder import OnAutoencoder
+from workbench.stages.latent_stage import LatentStage
+from workbench.stages.runtime import Runtime
 from workbench.tensors import Ids
 
 STEPS_PER_EPOCH = 50
@@ -30,25 +28,7 @@ SHIPPED = "severity_encoder"
 """The folder beside a shipped autoencoder."""
 
 
-class SeverityRecipe(Config):
-    """What a severity encoder is trained on, and how."""
-
-    kind: Literal["encoder"] = "encoder"
-    degradation: AnyDegradation = Field(description="what its training images suffer; severities are uniform on [0, 1]")
-    loss: SeverityLoss = SeverityLoss()
-    num_train_images: Count = Field(60_000, description="training images seen")
-    batch_size: BatchSize = 64
-    learning_rate: LearningRate = 3e-3
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
-    seed: Seed = 0
-    source: str = Field(
-        "train",
-        description="train; auto: what ships with the autoencoder, if this recipe made it; or a folder of weights",
-        json_schema_extra=NOT_IDENTITY,
-    )
-
-
-class TrainSeverity(OnAutoencoder):
+class TrainSeverity(LatentStage):
     """Degraded training images and their clean latents -> a severity encoder."""
 
     name: ClassVar[str] = "train_severity"

@@ -53,7 +53,7 @@ def _messages(log: Path) -> Iterator[Any]:
         raise OutsideError(f"{log} is no log of W&B's")
     position, payload = HEADER, b""
     while position + HEADER <= len(content):
-        if (left := BLOCK - position % BLOCK) < HEADER:
+        if (left := BLOCK - position % BLOCK) < HEADER:  # a block's end without room for a header is padding
             position += left
             continue
         length, kind = struct.unpack_from("<HB", content, position + 4)

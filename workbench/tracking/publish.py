@@ -44,6 +44,7 @@ def publish(runs: Path, say: Callable[[str], None], *, online: bool, patience: f
         return Published()
     # where W&B keeps tables and pictures until they are uploaded; its own choice is the user's home
     os.environ.setdefault("WANDB_DATA_DIR", str(records.runs / "wandb"))
+    # `sync` may be called while a study's process is at it: both would make the same runs
     with locked(records.folder).acquire(timeout=patience):
         known = _read(records, say)
         made = [_make(record, records, say) for record in known]

@@ -127,10 +127,12 @@ class Records:
 
     def paths(self) -> list[Path]:
         """The files of all records, in the order in which they were written."""
+        # a stage leaves its record after those upstream, so a run is made after those of its inputs
         return sorted(self._found(), key=lambda path: path.stat().st_mtime_ns)
 
     def written(self) -> str:
         """Says which records there are, and changes with every one that is written."""
+        # the inode, too: a record written twice within the clock's resolution is another file of the same time
         found = ((path.name, path.stat()) for path in sorted(self._found()))
         return digest([[name, status.st_mtime_ns, status.st_ino] for name, status in found])
 

@@ -50,6 +50,7 @@ def make_run(record: Record, runs: Path) -> Path:
         dir=runs,
         mode="offline",
         reinit="create_new",
+        # no console and no machine statistics: what is done here is not the work, which was done in another process
         settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, x_disable_meta=True),
     )
     made = Path(run.dir).parent

@@ -16,11 +16,12 @@ from workbench.catalogue import folder_name
 from workbench.config import as_override, digest
 from workbench.digests import DIGESTS, write_digests
 from workbench.files import locked, write_whole
-from workbench.goal import Goal
+from workbench.objective import Objective
 from workbench.results import TUNING
 from workbench.running import made
 from workbench.settings import Settings
-from workbench.stages.base import Runtime, provenance
+from workbench.stages.provenance import provenance
+from workbench.stages.runtime import Runtime
 from workbench.tuning.front import Point
 from workbench.tuning.transfer import Transfer
 
@@ -67,13 +68,13 @@ class Tuning:
     """What a search of all tasks of a study found.
 
     Attributes:
-        goal: what was searched for.
+        goal: the objective of the search, by its name in stored results.
         num_val_images: on how many validation images a trial was judged.
         sampler: Optuna's.
         tasks: by name.
     """
 
-    goal: Goal
+    goal: Objective
     num_val_images: int
     sampler: str
     tasks: dict[str, Found]

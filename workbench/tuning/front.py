@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import UserError
-from workbench.goal import Goal, means_of, on_test, on_validation, rows_of
 from workbench.metrics import Estimate, mean_interval, paired_difference
-from workbench.stages.base import Runtime, ensure_all
+from workbench.objective import Objective, means_of, on_test, on_validation, rows_of
+from workbench.stages.base import ensure_all
 from workbench.stages.evaluate import Evaluate
-from workbench.study import Task, setting_at
+from workbench.stages.runtime import Runtime
+from workbench.study import TuningTask, setting_at
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -45,7 +46,7 @@ class Point:
 
 
 def evaluate_front(
-    task: Task, cell: Evaluate, study: "Study", goal: Goal, num_val_images: int, runtime: Runtime
+    task: TuningTask, cell: Evaluate, study: "Study", objective: Objective, num_val_images: int, runtime: Runtime
 ) -> list[Point]:
     """The default, then the rest of the front from the cheapest on: each an evaluation on the task's test images."""
     default = on_test(cell, {})
@@ -57,29 +58,29 @@ def evaluate_front(
             settings.setdefault(stage.identity, (stage, trial))
     of_default = on_validation(cell, {}, num_val_images)
     ensure_all([default, of_default, *(stage for stage, _ in settings.values())], runtime)
-    base, means = rows_of(default, runtime, goal.columns), means_of(of_default, runtime, goal.columns)
+    base, means = rows_of(default, runtime, objective.columns), means_of(of_default, runtime, objective.columns)
     own = {path: setting_at(cell, path) for path in task.search}
-    points = [_point(None, own, default, {name: means[name] for name in goal.columns}, base, base, goal)]
+    points = [_point(None, own, default, {name: means[name] for name in objective.columns}, base, base, objective)]
     for stage, trial in settings.values():
-        validation = dict(zip(goal.columns, trial.values, strict=True))
+        validation = dict(zip(objective.columns, trial.values, strict=True))
         edges = tuple(path for path, value in trial.params.items() if at_edge(cell, path, task.search[path], value))
-        rows = rows_of(stage, runtime, goal.columns)
-        points.append(_point(trial.number, trial.params, stage, validation, rows, base, goal, edges))
+        rows = rows_of(stage, runtime, objective.columns)
+        points.append(_point(trial.number, trial.params, stage, validation, rows, base, objective, edges))
     return points
 
 
-def choose(points: Sequence[Point], goal: Goal) -> int:
+def choose(points: Sequence[Point], objective: Objective) -> int:
     """The place of the best setting by validation images among those that cost no more than the default, the first."""
 
     def rank(place: int) -> tuple[float, float]:
-        quality, *cost = (points[place].validation[name] for name in goal.columns)
-        return (quality if goal.directions[0] == "maximize" else -quality, -cost[0] if cost else 0.0)
+        quality, *cost = (points[place].validation[name] for name in objective.columns)
+        return (quality if objective.directions[0] == "maximize" else -quality, -cost[0] if cost else 0.0)
 
-    cost = goal.columns[-1]
+    cost = objective.columns[-1]
     affordable = [
         place
         for place, point in enumerate(points)
-        if goal.cost == "none" or point.validation[cost] <= points[0].validation[cost]
+        if objective.cost == "none" or point.validation[cost] <= points[0].validation[cost]
     ]
     return max(affordable, key=rank)
 
@@ -91,11 +92,11 @@ def _point(
     validation: dict[str, float],
     rows: Any,
     base: Any,
-    goal: Goal,
+    objective: Objective,
     edges: tuple[str, ...] = (),
 ) -> Point:
-    test = {name: mean_interval(rows[name]) for name in goal.columns}
-    gain = {name: paired_difference(rows[name], base[name].loc[rows.index]) for name in goal.columns}
+    test = {name: mean_interval(rows[name]) for name in objective.columns}
+    gain = {name: paired_difference(rows[name], base[name].loc[rows.index]) for name in objective.columns}
     return Point(trial, params, stage.identity, validation, test, gain, edges)
 
 
@@ -124,24 +125,24 @@ def _allows(cell: Evaluate, path: str, value: float) -> bool:
     return True
 
 
-def front_table(name: str, points: Sequence[Point], goal: Goal) -> "Table":
+def front_table(name: str, points: Sequence[Point], objective: Objective) -> "Table":
     """A front on test images for the terminal: the chosen setting in bold, values at an edge of their range starred."""
     from rich.table import Table
 
     table = Table(title=name, title_justify="left", header_style="bold", show_lines=True)
     table.add_column("trial")
     table.add_column("setting", no_wrap=True)
-    for column in goal.columns:
+    for column in objective.columns:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("less the default's", justify="right", no_wrap=True)
-    chosen = choose(points, goal)
+    chosen = choose(points, objective)
     for place, point in enumerate(points):
         setting = "\n".join(
             f"{path.rpartition('.')[2]}={_short(value)}{'*' if path in point.at_edge else ''}"
             for path, value in point.params.items()
         )
-        means = [_short(point.test[column].mean) for column in goal.columns]
-        label, gain = ("default", "") if point.trial is None else (str(point.trial), str(point.gain[goal.quality]))
+        means = [_short(point.test[column].mean) for column in objective.columns]
+        label, gain = ("default", "") if point.trial is None else (str(point.trial), str(point.gain[objective.quality]))
         style = "bold" if place == chosen else None
         table.add_row(label, setting, *means, gain, style=style)
     return table

@@ -4,7 +4,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from workbench.goal import Goal
+from workbench.objective import Objective
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -14,7 +14,7 @@ FEWEST_TRIALS = 10
 """Below which nothing is said of importance."""
 
 
-def importance(study: "Study", goal: Goal) -> dict[str, dict[str, float]]:
+def importance(study: "Study", objective: Objective) -> dict[str, dict[str, float]]:
     """objective -> field -> its share of the variance over the searched ranges, by fANOVA (Hutter et al., ICML 2014).
 
     Empty where there are too few trials. Shares of an objective add up to 1.
@@ -26,7 +26,7 @@ def importance(study: "Study", goal: Goal) -> dict[str, dict[str, float]]:
     if len(complete) < FEWEST_TRIALS:
         return {}
     found = {}
-    for place, column in enumerate(goal.columns):
+    for place, column in enumerate(objective.columns):
         shares = get_param_importances(
             study, evaluator=FanovaImportanceEvaluator(seed=0), target=partial(_objective, place)
         )

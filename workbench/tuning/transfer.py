@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.goal import Goal, on_test, rows_of
 from workbench.metrics import Estimate, paired_difference, ratio_of_means
-from workbench.stages.base import Runtime, ensure_all
+from workbench.objective import Objective, on_test, rows_of
+from workbench.stages.base import ensure_all
 from workbench.stages.evaluate import Evaluate
-from workbench.study import Task
+from workbench.stages.runtime import Runtime
+from workbench.study import TuningTask
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class Transfer:
 
 
 def transfer(
-    tasks: Sequence[tuple[Task, Evaluate]], chosen: Mapping[str, Mapping[str, Any]], goal: Goal, runtime: Runtime
+    tasks: Sequence[tuple[TuningTask, Evaluate]],
+    chosen: Mapping[str, Mapping[str, Any]],
+    objective: Objective,
+    runtime: Runtime,
 ) -> dict[str, dict[str, Transfer]]:
     """task that a setting was tuned for -> task that it is used on -> what came of it.
 
@@ -41,9 +45,9 @@ def transfer(
     ensure_all(list(stages.values()), runtime)
     found: dict[str, dict[str, Transfer]] = {source: {} for source in chosen}
     for (source, used), stage in stages.items():
-        rows, own = (rows_of(one, runtime, goal.columns) for one in (stage, stages[used, used]))
+        rows, own = (rows_of(one, runtime, objective.columns) for one in (stage, stages[used, used]))
         own = own.loc[rows.index]
-        cost = None if goal.cost == "none" else ratio_of_means(rows[goal.cost], own[goal.cost])
-        quality = paired_difference(rows[goal.quality], own[goal.quality])
+        cost = None if objective.cost == "none" else ratio_of_means(rows[objective.cost], own[objective.cost])
+        quality = paired_difference(rows[objective.quality], own[objective.quality])
         found[source][used] = Transfer(stage.identity, quality, cost)
     return found

@@ -17,12 +17,21 @@ from filelock import FileLock
 
 from workbench.addresses import shown
 from workbench.config import UserError, plain, require_range
-from workbench.goal import FEWEST, MAX_TRIALS, Goal, evaluation_of, images_of, means_of, on_test, on_validation
+from workbench.objective import (
+    FEWEST,
+    MAX_TRIALS,
+    Objective,
+    evaluation_of,
+    images_of,
+    means_of,
+    on_test,
+    on_validation,
+)
 from workbench.randomness import seed_of
 from workbench.running import study_folder
-from workbench.stages.base import Runtime
 from workbench.stages.evaluate import Evaluate
-from workbench.study import Study, Task, setting_at, value_at
+from workbench.stages.runtime import Runtime
+from workbench.study import Study, TuningTask, setting_at, value_at
 from workbench.tuning.found import Found, TrialValues, Tuning, write_tuning
 from workbench.tuning.front import choose, evaluate_front, front_table
 from workbench.tuning.importance import importance
@@ -59,7 +68,7 @@ class Options:
     Attributes:
         trials: how many for each task in all, those of earlier calls and other processes included.
         val_images: validation images of a trial; None: as `images_of` says.
-        goal: what for.
+        objective: what for.
         sampler: Optuna's sampler.
         cost_limit: settings of a higher mean cost, in multiples of the default's, are not on the front, at least 1;
             infinite: there is no limit.
@@ -69,7 +78,7 @@ class Options:
 
     trials: int = 60
     val_images: int | None = None
-    goal: Goal = field(default_factory=Goal)
+    objective: Objective = field(default_factory=Objective)
     sampler: SamplerKind = "gp"
     cost_limit: float = 2.0
     storage: str | None = None
@@ -78,7 +87,7 @@ class Options:
     @property
     def how(self) -> dict[str, Any]:
         """What may change what is found."""
-        chosen = {"quality": self.goal.quality, "cost": self.goal.cost, "cost limit": str(self.cost_limit)}
+        chosen = {"quality": self.objective.quality, "cost": self.objective.cost, "cost limit": str(self.cost_limit)}
         return {"trials": self.trials, "val images": self.val_images, "sampler": self.sampler, **chosen}
 
     def images(self, cell: Evaluate) -> int:
@@ -104,7 +113,7 @@ def tune(
     for _, cell in searched:
         on_validation(cell, {}, options.images(cell)).check()
         on_test(cell, {}).check()
-        options.goal.check(cell)
+        options.objective.check(cell)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails, fails in our own words
     folder = study_folder(runtime, name, preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +128,7 @@ def tune(
         search.run()
     tuning = _found(searches, options, runtime)
     for label, found in tuning.tasks.items():
-        runtime.progress.show(front_table(f"{name} ({preset}): {label}", found.points, options.goal))
+        runtime.progress.show(front_table(f"{name} ({preset}): {label}", found.points, options.objective))
     runtime.progress.say(f"found: {write_tuning(tuning, folder)}")
     runtime.progress.say(f"trials: {shown(address_of(options.storage, folder))}")
     return tuning
@@ -127,13 +136,14 @@ def tune(
 
 def _found(searches: "Sequence[_Search]", options: Options, runtime: Runtime) -> Tuning:
     """The fronts on test images, and what the trials and the chosen settings say."""
-    goal = options.goal
+    objective = options.objective
     fronts = {
-        s.task.name: evaluate_front(s.task, s.cell, s.study, goal, options.images(s.cell), runtime) for s in searches
+        s.task.name: evaluate_front(s.task, s.cell, s.study, objective, options.images(s.cell), runtime)
+        for s in searches
     }
-    chosen = {name: choose(points, goal) for name, points in fronts.items()}
+    chosen = {name: choose(points, objective) for name, points in fronts.items()}
     settings = {name: fronts[name][place].params for name, place in chosen.items()}
-    transfers = transfer([(s.task, s.cell) for s in searches], settings, goal, runtime)
+    transfers = transfer([(s.task, s.cell) for s in searches], settings, objective, runtime)
     tasks = {
         s.task.name: Found(
             search=_space(s.task, s.cell, options)["search"],
@@ -141,16 +151,16 @@ def _found(searches: "Sequence[_Search]", options: Options, runtime: Runtime) ->
             points=tuple(fronts[s.task.name]),
             chosen=chosen[s.task.name],
             kinds=_kinds(s.task, s.cell),
-            importance=importance(s.study, goal),
+            importance=importance(s.study, objective),
             transfer=transfers[s.task.name],
         )
         for s in searches
     }
     num_images = max(options.images(s.cell) for s in searches)
-    return Tuning(goal=goal, num_val_images=num_images, sampler=options.sampler, tasks=tasks)
+    return Tuning(goal=objective, num_val_images=num_images, sampler=options.sampler, tasks=tasks)
 
 
-def _kinds(task: Task, cell: Evaluate) -> dict[str, Any]:
+def _kinds(task: TuningTask, cell: Evaluate) -> dict[str, Any]:
     """The kinds of the members whose fields are searched."""
     members = {path: value_at(cell, path) for path in dict.fromkeys(p.rpartition(".")[0] for p in task.search) if path}
     return {f"{path}.kind": member.kind for path, member in members.items() if hasattr(member, "kind")}
@@ -162,7 +172,7 @@ def how_to_look(name: str, preset: str, overrides: Mapping[str, Any], storage: s
 
 
 def _join(
-    storage: "BaseStorage", prefix: str, task: Task, cell: Evaluate, options: Options, lock: FileLock
+    storage: "BaseStorage", prefix: str, task: TuningTask, cell: Evaluate, options: Options, lock: FileLock
 ) -> "optuna.Study":
     """The task's Optuna study, created by whoever comes first.
 
@@ -176,7 +186,7 @@ def _join(
     own = _space(task, cell, options)
     with lock:
         study = optuna.create_study(
-            storage=storage, study_name=study_name, directions=options.goal.directions, load_if_exists=True
+            storage=storage, study_name=study_name, directions=options.objective.directions, load_if_exists=True
         )
         if SPACE not in study.user_attrs and not study.get_trials(deepcopy=False):
             study.set_user_attr(SPACE, own)
@@ -191,12 +201,12 @@ def _join(
     return study
 
 
-def _space(task: Task, cell: Evaluate, options: Options) -> dict[str, Any]:
+def _space(task: TuningTask, cell: Evaluate, options: Options) -> dict[str, Any]:
     """What a search is of, as JSON: trials of one study are comparable only where all of it is the same."""
     from optuna.distributions import distribution_to_json
 
     return {
-        "objectives": list(options.goal.columns),
+        "objectives": list(options.objective.columns),
         "search": {path: json.loads(distribution_to_json(d)) for path, d in task.search.items()},
         "images": options.images(cell),
         "cost limit": str(options.cost_limit),
@@ -282,7 +292,7 @@ def _suggest(trial: "optuna.Trial", path: str, distribution: Any) -> Any:
 class _Search:
     """One task's trials."""
 
-    task: Task
+    task: TuningTask
     cell: Evaluate
     options: Options
     runtime: Runtime
@@ -353,38 +363,38 @@ class _Search:
 
     def _cost_limit(self) -> float:
         """The highest mean cost of a setting on the front; the default, the first trial, is evaluated for it."""
-        goal, limit = self.options.goal, self.options.cost_limit
-        if goal.cost == "none" or math.isinf(limit):
+        objective, limit = self.options.objective, self.options.cost_limit
+        if objective.cost == "none" or math.isinf(limit):
             return math.inf
         default = on_validation(self.cell, {}, self.options.images(self.cell))
-        return limit * means_of(default, self.runtime)[goal.cost]
+        return limit * means_of(default, self.runtime)[objective.cost]
 
     def _objective(self, begun: Callable[[], None]) -> "Callable[[optuna.Trial], tuple[float, ...]]":
         import optuna
 
-        def objective(trial: "optuna.Trial") -> tuple[float, ...]:
+        def evaluate(trial: "optuna.Trial") -> tuple[float, ...]:
             claim(trial)
             begun()
             params = {path: _suggest(trial, path, d) for path, d in self.task.search.items()}
-            goal, num_images = self.options.goal, self.options.images(self.cell)
-            for count in rungs(num_images, len(goal.columns)):
+            objective, num_images = self.options.objective, self.options.images(self.cell)
+            for count in rungs(num_images, len(objective.columns)):
                 stage = on_validation(self.cell, params, count)
-                means = means_of(stage, self.runtime, goal.columns)
+                means = means_of(stage, self.runtime, objective.columns)
                 found = {"cell": stage.identity, "num_images": count, **{f"mean_{k}": v for k, v in means.items()}}
                 for attribute, value in found.items():
                     trial.set_user_attr(attribute, value)
-                if len(goal.columns) == 1 and count < num_images:
-                    trial.report(means[goal.quality], count)
+                if len(objective.columns) == 1 and count < num_images:
+                    trial.report(means[objective.quality], count)
                     if trial.should_prune():
                         raise optuna.TrialPruned
             if math.isfinite(limit := self._cost_limit()):
-                trial.set_constraint(goal.cost, means[goal.cost] - limit)
-            return tuple(means[name] for name in goal.columns)
+                trial.set_constraint(objective.cost, means[objective.cost] - limit)
+            return tuple(means[name] for name in objective.columns)
 
-        return objective
+        return evaluate
 
     def _note(self) -> str:
         """The best quality so far."""
         values = [trial.values[0] for trial in self.study.best_trials] if self.done() else []
-        best = max if self.options.goal.quality == "psnr" else min
-        return f"best {self.options.goal.quality} {best(values):.4g}" if values else ""
+        best = max if self.options.objective.quality == "psnr" else min
+        return f"best {self.options.objective.quality} {best(values):.4g}" if values else ""

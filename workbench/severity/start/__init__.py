@@ -6,8 +6,8 @@ from pydantic import Field
 
 from workbench.families import Open
 from workbench.severity.start.base import ChoosesStart, Start, StartRule
-from workbench.severity.start.budget import Budget, Costs, Rows
-from workbench.severity.start.equal_cost import NAMES, Control, EqualCost, Spending, spend
+from workbench.severity.start.budget import Budget, Costs, Outcomes
+from workbench.severity.start.equal_cost import CONTROL_NAMES, Control, EqualCost, Spending, spend
 from workbench.severity.start.fixed import Fixed
 from workbench.severity.start.full import Full
 from workbench.severity.start.matched import Channel, Matched
@@ -16,7 +16,7 @@ from workbench.severity.start.oracle import OracleGaussian, OracleVariance
 from workbench.severity.start.snr_match import SNRMatch, asked_of_encoder
 
 __all__ = [
-    "NAMES",
+    "CONTROL_NAMES",
     "AnyStart",
     "Budget",
     "Channel",
@@ -30,7 +30,7 @@ __all__ = [
     "Official",
     "OracleGaussian",
     "OracleVariance",
-    "Rows",
+    "Outcomes",
     "SNRMatch",
     "Spending",
     "Start",

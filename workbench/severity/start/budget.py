@@ -78,7 +78,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Outcomes:
     """What became of images by a matched start, (n,) each.
 
     Attributes:

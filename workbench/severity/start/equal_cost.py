@@ -25,13 +25,13 @@ from workbench import randomness
 from workbench.config import UserError
 from workbench.diffusion import Chain, diffuse
 from workbench.severity.start.base import Start, StartRule, all_from
-from workbench.severity.start.budget import Budget, Costs, Rows
+from workbench.severity.start.budget import Budget, Costs, Outcomes
 from workbench.severity.start.snr_match import SNRMatch
 from workbench.severity.variance import Evidence, Need, Variance
 from workbench.tensors import Latents, Scalars
 
 Control = Literal["timestep", "missing_noise", "permuted", "known_severity"]
-NAMES: Mapping[Control, str] = {
+CONTROL_NAMES: Mapping[Control, str] = {
     "timestep": "one timestep",
     "missing_noise": "one timestep, missing noise",
     "permuted": "permuted variances",
@@ -59,7 +59,7 @@ class EqualCost(StartRule):
     @property
     def label(self) -> str:
         """The control in words."""
-        return NAMES[self.control]
+        return CONTROL_NAMES[self.control]
 
     @property
     def needs(self) -> Need:
@@ -94,7 +94,7 @@ class Spending:
         return rule.replace(offset_db=budget.offset_db).begin(dealt, evidence, chain, noise)
 
 
-def spend(control: EqualCost, costs: Costs, chain: Chain, own: Rows, val: Rows | None, seed: int) -> Budget:
+def spend(control: EqualCost, costs: Costs, chain: Chain, own: Outcomes, val: Outcomes | None, seed: int) -> Budget:
     """The budget of a control, to the nearest step.
 
     Args:

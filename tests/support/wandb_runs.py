@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.runtime import Runtime
 from workbench.tracking.record import Record
 from workbench.tracking.tracker import Tracker
 

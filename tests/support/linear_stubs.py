@@ -101,6 +101,8 @@ class StubDegradation(Degradation):
 class CurvedDegradation(StubDegradation):
     """A(x) = gain * x^2: not linear."""
 
+    kind: Literal["curved"] = "curved"  # type: ignore[assignment]
+
     linear: ClassVar[bool] = False
 
     def A(self, x: Tensor, params: Params) -> Tensor:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pair import EVALUATION, NETWORKS, flags, source_overrides, write_images
+from small_study import EVALUATION, NETWORKS, flags, source_overrides, write_images
 
 from workbench import study as study_module
 

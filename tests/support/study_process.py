@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pair import flags
+from small_study import flags
 
 from workbench import study as study_module
-from workbench.stages.base import PROVENANCE
+from workbench.stages.provenance import PROVENANCE
 
 PROJECT = Path(study_module.__file__).parents[1]
 TIMEOUT = 300

@@ -11,7 +11,7 @@ from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
 
-Member = (
+DrawsSeverity = (
     GaussianBlur
     | RandomInpainting
     | MotionBlurCRF

@@ -16,7 +16,8 @@ from wandb_runs import wait_until
 from workbench.config import UserError
 from workbench.progress import Silent
 from workbench.stages import base
-from workbench.stages.base import Runtime, Stage
+from workbench.stages.base import Stage
+from workbench.stages.runtime import Runtime
 
 if multiprocessing.parent_process() is not None:
     base.provenance = lambda runtime: {}  # without importing torch
@@ -29,6 +30,7 @@ class Piece(Stage):
     seconds_per_effort: ClassVar[float] = 1.0
 
     number: int = 0
+    seconds: float = 1.0
     above: tuple["Piece", ...] = ()
     action: Literal["work", "raise", "refuse", "die", "threads", "inner", "meet", "stay", "late"] = "work"
 
@@ -36,7 +38,7 @@ class Piece(Stage):
         return self.above
 
     def effort(self) -> float:
-        return 1.0
+        return self.seconds
 
     @property
     def label(self) -> str:
@@ -95,7 +97,7 @@ class Heard(Silent):
 def endless(kind: str, runs: Path) -> tuple["subprocess.Popen[str]", list[int]]:
     """A process that runs `main`, and those in which its two stages are at work."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pieces", str(runs), kind],
+        [sys.executable, "-m", "instant_stages", str(runs), kind],
         cwd=Path(__file__).parent,
         env=os.environ | {"PYTHONPATH": str(Path(base.__file__).parents[2])},
         stderr=subprocess.PIPE,
@@ -117,7 +119,7 @@ def lives(pid: int) -> bool:
 
 
 def main() -> None:
-    """`python -m pieces RUNS processes|jobs`: two of them that do not end, until Ctrl-C."""
+    """`python -m instant_stages RUNS processes|jobs`: two of them that do not end, until Ctrl-C."""
     from workbench.stages.cluster import Cluster, ensure_on_cluster
     from workbench.stages.processes import ensure_in_processes
 
@@ -134,6 +136,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     # so that the processes find the classes under a name that they can import
-    import pieces
+    import instant_stages
 
-    pieces.main()
+    instant_stages.main()

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from workbench.stages.base import Runtime, Stage
-from workbench.stages.evaluate import EXAMPLES, ROWS, Evaluate
+from workbench.stages.base import Stage
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.rows import EXAMPLES, ROWS
+from workbench.stages.runtime import Runtime
 from workbench.study import Preset, Study
 
 BEST_OFFSET, NUM_IMAGES = 3.0, 8

@@ -1,4 +1,4 @@
-"""What stages share that rest on an autoencoder of their images."""
+"""What stages share that work in the latent space of an autoencoder."""
 
 from workbench.autoencoders import AnyAutoencoder
 from workbench.data import Source
@@ -6,7 +6,7 @@ from workbench.stages.base import Stage
 from workbench.stages.train_autoencoder import TrainAutoencoder
 
 
-class OnAutoencoder(Stage):
+class LatentStage(Stage):
     """A stage on images and the autoencoder that was trained on them."""
 
     data: Source

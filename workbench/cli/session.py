@@ -1,4 +1,4 @@
-"""Opens the runtime that the command line asks for: device, progress bars, W&B."""
+"""The runtime of one command, open while it works: device, progress bars, records for W&B."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from pathlib import Path
 from workbench.config import UserError
 from workbench.files import disk_refusal
 from workbench.progress import Bars
-from workbench.stages.base import Runtime, choose_device
+from workbench.stages.runtime import Runtime, choose_device
 from workbench.tracking.mode import stated_mode
 from workbench.tracking.tracker import Recorder
 

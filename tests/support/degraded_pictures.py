@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cli_support import Trained
+from command_line import Trained
 from PIL import Image
 
 from workbench.degradations import Degradation

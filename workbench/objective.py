@@ -8,9 +8,10 @@ from workbench.bounds import MAX_COUNT
 from workbench.config import UserError, require_range
 from workbench.metrics import Absent, load_lpips
 from workbench.metrics.worst import with_worst
-from workbench.stages.base import Runtime
-from workbench.stages.evaluate import ROWS, Evaluate
-from workbench.study import Task
+from workbench.stages.evaluate import Evaluate
+from workbench.stages.rows import ROWS
+from workbench.stages.runtime import Runtime
+from workbench.study import TuningTask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ FEWEST = 4
 
 
 @dataclass(frozen=True)
-class Goal:
+class Objective:
     """The best `quality` for the least mean `cost`; for whatever cost if that is "none"."""
 
     quality: Quality = "psnr"
@@ -56,7 +57,7 @@ class Goal:
             raise UserError(f"LPIPS cannot be tuned for: {lpips.reason}")
 
 
-def evaluation_of(name: str, task: Task) -> Evaluate:
+def evaluation_of(name: str, task: TuningTask) -> Evaluate:
     """The task's cell.
 
     Raises:

@@ -9,7 +9,7 @@ from workbench.degradations import AnyDegradation, DeepinvPhysics, Degradation
 def degradation(member: type) -> Degradation:
     """The member as it comes; a user's physics with a factory of the tests'."""
     if member is DeepinvPhysics:
-        return DeepinvPhysics(factory="optics:defocus", claims_linear=True)
+        return DeepinvPhysics(factory="deepinv_factories:defocus", claims_linear=True)
     return cast(Degradation, member())
 
 

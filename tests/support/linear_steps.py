@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import torch
-from stubs import LinearAutoencoder, LinearPrior, chain, images
+from linear_stubs import LinearAutoencoder, LinearPrior, chain, images
 from torch import Tensor
 
 from workbench import randomness

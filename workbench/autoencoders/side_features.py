@@ -8,7 +8,7 @@ from torch import Tensor, nn
 WIDTH = 32
 
 
-class Beside(nn.Module):
+class SideFeatures(nn.Module):
     """Raw latents by a given encoder, then, as further channels, the features of a new convolutional network.
 
     Args:
@@ -34,7 +34,7 @@ def _same_size() -> tuple[nn.Module, nn.Module]:
 
 
 def latents_alone(latent_channels: int) -> nn.Conv2d:
-    """A projection that begins by passing on the raw latents of `Beside`, and learns what the features correct."""
+    """A projection that begins by passing on the raw latents of `SideFeatures`, and learns to correct them."""
     projection = nn.Conv2d(latent_channels + WIDTH, latent_channels, 3, padding=1)
     nn.init.dirac_(projection.weight)
     assert projection.bias is not None

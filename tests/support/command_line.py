@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pair import EVALUATION, NETWORKS, flags, source_overrides, write_images
+from small_study import EVALUATION, NETWORKS, flags, source_overrides, write_images
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Trained:
 def train(folder: Path) -> Trained:
     """Train the tiny pair and a severity encoder for gaussian_blur below `folder`, and evaluate them; once a folder."""
     from workbench.config import parse_overrides
-    from workbench.stages.base import Runtime
+    from workbench.stages.runtime import Runtime
     from workbench.study import base_cell
 
     root = folder / "trained"
