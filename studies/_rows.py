@@ -1,21 +1,19 @@
-"""Rows of a study's results: those of one cell, one row per image, and differences of two cells, image by image."""
+"""Rows of a study's results, one per image: of one cell, differences of two cells, means over several, and tables."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from markupsafe import Markup
 
 from workbench.config import UserError
-from workbench.metrics import Estimate, first_crossing, mean_intervals
+from workbench.metrics import Estimate, first_crossing, mean_interval, mean_intervals
 from workbench.reporting import QUANTITIES, html_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame, Series
-
-    from workbench.results import StudyResults
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -24,22 +22,18 @@ ABSENT = Estimate(math.nan, math.nan, math.nan, 0)
 """No results."""
 
 
-def cell_rows(results: "StudyResults", **labels: str) -> "DataFrame | None":
-    """The rows of the cell with these labels by axis, indexed by image id in its order; None where there is none.
+def cells_by(frame: "DataFrame", key: "Callable[[Series], Key]") -> "dict[Key, DataFrame]":
+    """Each cell's rows, by image id in its order, under what the report knows the cell by: `key` of its first row.
 
     Raises:
-        UserError: for an axis that the results do not have, or labels that several cells have.
+        UserError: if two cells go by the same key.
     """
-    rows = results.frame
-    for axis, label in labels.items():
-        if axis not in results.axes:
-            raise UserError(f"these results have no axis {axis}; they have: {', '.join(results.axes)}")
-        rows = rows[rows[axis] == label]
-    if rows.empty:
-        return None
-    if rows["cell"].nunique() > 1:
-        raise UserError(f"{rows['cell'].nunique()} cells are called {', '.join(labels.values())}: name more axes")
-    return rows.set_index("image_id").sort_index()
+    found: dict[Key, DataFrame] = {}
+    for _, rows in frame.groupby("cell", sort=False, observed=True):
+        name = key(rows.iloc[0])
+        words = ", ".join(map(str, name)) if isinstance(name, tuple) else str(name)
+        put(found, name, rows.set_index("image_id").sort_index(), words)
+    return found
 
 
 def require_axes(results: "StudyResults", axes: Collection[str], *, alone: bool = False) -> None:
@@ -55,10 +49,10 @@ def require_axes(results: "StudyResults", axes: Collection[str], *, alone: bool 
 
 
 def put(found: dict[Key, Value], key: Key, value: Value, name: str) -> None:
-    """Add a cell's value under what the report knows the cell by.
+    """Add a cell's value under what the report knows the cell by; `name` is for the error.
 
     Raises:
-        UserError: if another cell goes by the same key; `name` says which.
+        UserError: if another cell goes by the same key.
     """
     if key in found:
         raise UserError(f"two cells are called {name}: this report cannot tell them apart; give other axes one value")
@@ -71,6 +65,20 @@ def has_column(rows: "DataFrame", column: str) -> bool:
     A residual beside a noise of 0 is infinite, which no mean survives: such a column counts as absent too.
     """
     return column in rows and bool(np.isfinite(rows[column].to_numpy(dtype=float)).all())
+
+
+def paired(cells: "Mapping[Key, DataFrame]", column: str) -> "DataFrame":
+    """A column of several cells: one row per image, one column per cell.
+
+    Raises:
+        UserError: if they are of different images.
+    """
+    import pandas as pd
+
+    images = [rows.index for rows in cells.values()]
+    if not all(index.equals(images[0]) for index in images):
+        raise UserError("cells were tested on different images; run the study again")
+    return pd.DataFrame({key: rows[column] for key, rows in cells.items()})
 
 
 def difference(a: "DataFrame", b: "DataFrame", column: str, names: str = "two cells") -> "Series":
@@ -104,6 +112,12 @@ def over_images(cells: "Sequence[Series]") -> "Series":
     return means
 
 
+def mean_over(cells: "Iterable[Series | None]") -> Estimate:
+    """The mean over the cells that have values, one value per image; ABSENT where none has."""
+    found = [cell for cell in cells if cell is not None]
+    return mean_interval(over_images(found)) if found else ABSENT
+
+
 def intervals(values: "Sequence[Series | NDArray[np.floating]]") -> list[Estimate]:
     """The mean of each, one value per image, with its interval; those of as many images are resampled at once."""
     arrays = [np.asarray(one, dtype=np.float64) for one in values]
@@ -115,19 +129,18 @@ def intervals(values: "Sequence[Series | NDArray[np.floating]]") -> list[Estimat
     return [found[place] for place in range(len(arrays))]
 
 
-def log_crossing(x: Sequence[float], values: "Sequence[Series]") -> Estimate | None:
-    """The x at which the mean over images first reaches 0, interpolated in the logarithm of x; None: at no x.
+def log_crossing(values: "DataFrame") -> Estimate | None:
+    """Where the mean over images first reaches 0, interpolated in log x; None: nowhere.
 
     Args:
-        x: positive, in the order in which they are passed.
-        values: at each, one value per image.
+        values: one row per image, one column per x, which is positive, in the order in which they are passed.
     """
-    reached = [float(row.mean()) >= 0 for row in values]
-    if not any(reached):
+    x, means = values.columns.to_numpy(dtype=float), values.mean().to_numpy()
+    if not (means >= 0).any():
         return None
-    if reached[0]:
-        return Estimate(x[0], math.nan, math.nan, len(values[0]))
-    found = first_crossing(np.log(x), np.stack(values), 0.0)
+    if means[0] >= 0:
+        return Estimate(float(x[0]), math.nan, math.nan, len(values))
+    found = first_crossing(np.log(x), values.to_numpy().T, 0.0)
     mean, low, high = np.exp([found.mean, found.low, found.high]).tolist()
     return Estimate(mean, low, high, found.num_images)
 
@@ -149,14 +162,20 @@ def means_table(
 
     shown = [column for column in columns if all(has_column(cell, column) for cell in cells.values())]
     found = {QUANTITIES[column].title: means(list(cells.values()), column) for column in shown}
-    table = pd.DataFrame({**found, **(more or {})}, index=pd.Index(cells, name=index))
-    return html_table(table, {QUANTITIES[column].title: QUANTITIES[column].decimals for column in shown}, caption)
+    decimals = {QUANTITIES[column].title: QUANTITIES[column].decimals for column in shown}
+    return html_table(pd.DataFrame({**found, **(more or {})}, index=pd.Index(cells, name=index)), decimals, caption)
 
 
 def table(
-    rows: Mapping[str, Mapping[str, object]], index: str, decimals: Mapping[str, int] | int = 2, caption: str = ""
+    rows: Mapping[str, Mapping[str, object]], index: str, decimals: Mapping[str, int] | None = None, caption: str = ""
 ) -> Markup:
-    """An HTML table of rows by name, each a value for each column."""
+    """An HTML table of rows by name, each a value for each column.
+
+    A column that begins with a quantity's label ("SSIM gained") has that quantity's decimals, unless it is in
+    `decimals`; others have 2.
+    """
     import pandas as pd
 
-    return html_table(pd.DataFrame.from_dict(dict(rows), orient="index").rename_axis(index), decimals, caption)
+    frame = pd.DataFrame.from_dict(dict(rows), orient="index").rename_axis(index)
+    own = {str(name): q.decimals for q in QUANTITIES.values() for name in frame if str(name).startswith(q.label)}
+    return html_table(frame, own | dict(decimals or {}), caption)

@@ -216,7 +216,7 @@ def test_what_solvers_save(found: Solvers) -> None:
     costs = [saved(claim) for claim in holding]
     times = {cost: [one[cost] for one in costs] for cost in costs[0]}
     (failing,) = [claim for claim in claims.values() if claim.verdict != "holds"]
-    assert (failing.flash.solver, failing.flash.degradation) == ("resample", "gaussian_blur")
+    assert (failing.run.solver, failing.run.degradation) == ("resample", "gaussian_blur")
     gains = [claim.gains["psnr"].mean for claim in holding]
     assert_said(
         f"for {len(holding)} of {len(claims)} pairs of solver",
@@ -253,16 +253,17 @@ def solver_table(found: Solvers) -> list[str]:
         if (claim := pair.claim) is None:
             continue
         assert pair.fixed is not None
-        assert pair.decoded_gain is not None
+        assert pair.decoded_over_noise is not None
+        over_noise, matched, nearest = pair.fixed
         rows.append(
             (
                 f"{SOLVERS[pair.solver]}, {name_of(pair.degradation)}",
-                f"{claim.baseline.nfe:.0f}, {number(claim.flash.nfe, 1)}",
+                f"{claim.over.nfe:.0f}, {number(claim.run.nfe, 1)}",
                 ", ".join(number(times, 1) for times in saved(claim).values()),
-                f"{pair.fixed.best.nfe:.0f}, {signed(pair.fixed.over_noise)}",
-                signed(pair.fixed.gains["psnr"]),
-                f"{signed(pair.fixed.over_near)} (NFE {pair.fixed.near.nfe:.0f})",
-                signed(pair.decoded_gain),
+                f"{over_noise.run.nfe:.0f}, {signed(over_noise.gains['psnr'])}",
+                signed(matched.gains["psnr"]),
+                f"{signed(nearest.gains['psnr'])} (NFE {nearest.over.nfe:.0f})",
+                signed(pair.decoded_over_noise.gains["psnr"]),
             )
         )
     return [f"| {' | '.join(row)} |" for row in rows]
@@ -281,12 +282,12 @@ def test_what_needs_no_severity(found: Solvers) -> None:
     assert_said(*solver_table(found))
     pairs = [(pair, pair.fixed) for pair in found.pairs if pair.fixed is not None]
     by_kind = [[one for pair, one in pairs if (pair.solver == "resample") == is_it] for is_it in (False, True)]
-    by_solver = [[one.fewer_nfe.mean for one in kind] for kind in by_kind]
-    beaten = [p.degradation for p in found.pairs if p.decoded_gain is not None and p.decoded_gain.low > 0]
+    by_solver = [[one.over_noise.savings["nfe"].mean for one in kind] for kind in by_kind]
+    beaten = [p.degradation for p in found.pairs if (one := p.decoded_over_noise) and one.gains["psnr"].low > 0]
     assert beaten == ["gaussian_blur"] * 3
-    over_best = [signed_range([one.gains["psnr"].mean for one in kind]) for kind in by_kind]
-    over_near = [signed_range([one.over_near.mean for one in kind]) for kind in by_kind]
-    lpips = [-one.gains["lpips"].mean for pair, one in pairs if pair.degradation == "gaussian_blur"]
+    over_best = [signed_range([one.matched.gains["psnr"].mean for one in kind]) for kind in by_kind]
+    over_near = [signed_range([one.nearest.gains["psnr"].mean for one in kind]) for kind in by_kind]
+    lpips = [-one.matched.gains["lpips"].mean for pair, one in pairs if pair.degradation == "gaussian_blur"]
     slow = [
         float(run.rows["seconds"].mean())
         for pair in found.pairs

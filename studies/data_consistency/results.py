@@ -1,58 +1,61 @@
-"""Rows of the data-consistency study as cells by degradation and guidance scale.
-
-Differences are paired with reverse diffusion from the same start without guidance, image by image.
-"""
+"""Rows of the data-consistency study by guidance scale: everything is paired with the same start without guidance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from studies._rows import difference, log_crossing, put
+from studies._rows import cells_by, log_crossing, paired
 from workbench.config import UserError
 from workbench.metrics import Estimate
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
     from workbench.results import StudyResults
 
-UNGUIDED = "no_guidance"
+NO_GUIDANCE, UNGUIDED = "no_guidance", 0.0
+"""The chain without guidance: its label, and the scale under which it stands."""
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """One degradation's cells, each with one row per image, indexed by image id.
+    """One degradation's rows, by image id, by guidance scale, ascending from `UNGUIDED`."""
 
-    Attributes:
-        unguided: without guidance.
-        guided: guidance scale, ascending -> rows.
-    """
-
-    unguided: "DataFrame"
-    guided: "Mapping[float, DataFrame]"
-
-    def gain(self, scale: float, column: str = "psnr") -> "Series":
-        """By how much guidance raises a column, image by image."""
-        return difference(self.guided[scale], self.unguided, column, "guided and unguided chains")
+    cells: "Mapping[float, DataFrame]"
 
     @property
+    def scales(self) -> list[float]:
+        """Of the cells with guidance."""
+        return [scale for scale in self.cells if scale != UNGUIDED]
+
+    def gains(self, column: str = "psnr") -> "DataFrame":
+        """By how much each scale raises a column: one row per image, one column per scale."""
+        values = paired(self.cells, column)
+        return values.sub(values[UNGUIDED], axis=0).drop(columns=UNGUIDED)
+
+    @cached_property
+    def residuals(self) -> "DataFrame":
+        """Over the noise's standard deviation: one row per image, one column per scale."""
+        return paired(self.cells, "residual_ratio")
+
+    @cached_property
     def best(self) -> float:
         """The scale of the highest mean PSNR on these test images."""
-        return max(self.guided, key=lambda scale: float(self.guided[scale]["psnr"].mean()))
+        return self.scales[int(self.gains().mean().argmax())]
 
     @property
     def at_end(self) -> bool:
         """Whether the best scale is an end of the sweep."""
-        return self.best in (min(self.guided), max(self.guided))
+        return self.best in (self.scales[0], self.scales[-1])
 
     def helps_until(self) -> Estimate | None:
         """The scale from the best on at which guidance is no better than none; None where it still is at the last."""
-        scales = [scale for scale in self.guided if scale >= self.best]
-        return log_crossing(scales, [-self.gain(scale) for scale in scales])
+        return log_crossing(-self.gains().loc[:, self.best :])
 
     def fits_noise_from(self) -> Estimate | None:
         """The scale at which the mean residual falls to the noise's; None where it stays above it."""
-        return log_crossing(list(self.guided), [1 - cell["residual_ratio"] for cell in self.guided.values()])
+        return log_crossing(1 - self.residuals.drop(columns=UNGUIDED))
 
 
 def read(results: "StudyResults") -> dict[str, Guidance]:
@@ -63,11 +66,8 @@ def read(results: "StudyResults") -> dict[str, Guidance]:
     """
     found = {}
     for degradation, rows in results.frame.groupby("degradation", sort=False):
-        cells: dict[str, DataFrame] = {}
-        for (label, _), cell in rows.groupby(["guidance", "cell"], observed=True):
-            put(cells, str(label), cell.set_index("image_id").sort_index(), f"guidance {label} on {degradation}")
-        unguided = cells.pop(UNGUIDED, None)
-        if unguided is None or not cells:
+        cells = cells_by(rows, lambda row: UNGUIDED if row["guidance"] == NO_GUIDANCE else float(row["guidance"]))
+        if UNGUIDED not in cells or len(cells) == 1:
             raise UserError(f"{degradation} needs cells with and without guidance")
-        found[str(degradation)] = Guidance(unguided, {scale: cells[str(scale)] for scale in sorted(map(float, cells))})
+        found[str(degradation)] = Guidance(dict(sorted(cells.items())))
     return found

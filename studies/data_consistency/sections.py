@@ -4,41 +4,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies._rows import has_column, intervals, means, means_table, over_images, table
+from studies._rows import has_column, intervals, mean_over, table
 from studies.data_consistency.results import Guidance
-from workbench.metrics import Estimate, mean_interval
-from workbench.reporting import (
-    QUANTITIES,
-    Line,
-    MainFigure,
-    Section,
-    Words,
-    curves,
-    number,
-    readable,
-    side_by_side,
-    svg,
-)
+from workbench.metrics import mean_interval, mean_intervals
+from workbench.reporting import QUANTITIES, Line, MainFigure, Section, Words, curves, readable, side_by_side, svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WORDS = Words(Path(__file__).with_name("templates"))
+DASH = "\N{EN DASH}"
 Found = Mapping[str, Guidance]
 
 
 def answer(found: Found) -> list[str]:
     """What guidance gains, where it stops helping, and where it fits noise."""
-    gains = {name: g.gain(g.best) for name, g in found.items()}
-    ends = {name: end for name, g in found.items() if (end := g.helps_until()) is not None}
-    fits = {name: scale for name, g in found.items() if (scale := g.fits_noise_from()) is not None}
+    gains = {name: one.gains()[one.best] for name, one in found.items()}
     most = max(gains, key=lambda name: float(gains[name].mean()))
+    ends = [(name, at) for name, one in found.items() if (at := one.helps_until())]
+    fits = [(name, at) for name, one in found.items() if (at := one.fits_noise_from())]
     return WORDS.sentences(
-        gain=mean_interval(over_images(list(gains.values()))),
+        gain=mean_over(gains.values()),
         most=(most, mean_interval(gains[most])) if len(gains) > 1 else None,
-        ends=_earliest(ends),
-        fits=_earliest(fits),
-        open_ends=[name for name, g in found.items() if g.at_end],
+        ends=min(ends, key=lambda end: end[1].mean, default=None),
+        fits=min(fits, key=lambda fit: fit[1].mean, default=None),
+        open_ends=[name for name, one in found.items() if one.at_end],
     )
 
 
@@ -48,81 +38,47 @@ def main_figure(found: Found) -> MainFigure:
     return MainFigure(_gain(found, "psnr"), "PSNR gained by guidance against its scale, per degradation", caption)
 
 
-def quality_section(found: Found) -> Section | None:
-    """What guidance changes of the other qualities; None without any."""
-    cells = [cell for g in found.values() for cell in (g.unguided, *g.guided.values())]
-    shown = [column for column in ("ssim", "ssim_valid", "lpips") if all(has_column(cell, column) for cell in cells)]
-    figures = [
-        svg(_gain(found, column), f"{QUANTITIES[column].label} against the guidance scale, per degradation")
-        for column in shown
-    ]
-    return WORDS.section("quality", figures=side_by_side(figures)) if figures else None
-
-
 def residual_section(found: Found) -> Section:
     """How far restored images contradict their measurements."""
-    panels = {
-        name: {
-            "guided": Line(list(g.guided), means(list(g.guided.values()), "residual_ratio")),
-            "no guidance": Line(list(g.guided), means([g.unguided], "residual_ratio") * len(g.guided)),
+    panels, rows = {}, {}
+    for name, one in found.items():
+        unguided, *guided = mean_intervals(one.residuals)
+        panels[name] = {"guided": Line(one.scales, guided), "no guidance": Line(one.scales, [unguided] * len(guided))}
+        gain, fitted = intervals([one.gains()[one.best], 100 * (one.residuals[one.best] < 1)])
+        rows[readable(name)] = {
+            "best scale": one.best,
+            "PSNR above no guidance, dB": gain,
+            "residual, no guidance": unguided,
+            "residual at best": guided[one.scales.index(one.best)],
+            "images below 1, %": fitted,
+            "helps until scale": one.helps_until() or DASH,
+            "fits noise from scale": one.fits_noise_from() or DASH,
         }
-        for name, g in found.items()
-    }
     figure = curves(
         panels, title="Residual against the guidance scale", x_label="guidance scale", y_label="residual / noise std",
         log_x=True, y_marks={"noise alone": 1},
     )  # fmt: skip
-    rows = {}
-    for name, g in found.items():
-        at_best = g.guided[g.best]
-        residuals = g.unguided["residual_ratio"], at_best["residual_ratio"]
-        fitted = 100 * (residuals[1] < 1)
-        until, noise = g.helps_until(), g.fits_noise_from()
-        gain, without, with_it, below = intervals([g.gain(g.best), *residuals, fitted])
-        rows[readable(name)] = {
-            "best scale": g.best,
-            "PSNR above no guidance, dB": gain,
-            "residual, no guidance": without,
-            "residual at best": with_it,
-            "images below 1, %": below,
-            "helps until scale": until or "\N{EN DASH}",
-            "fits noise from scale": noise or "\N{EN DASH}",
-        }
-    decimals = {"images below 1, %": 0, "helps until scale": 1, "fits noise from scale": 1}
     return WORDS.section(
         "residual",
         figure=svg(figure, "Residual over noise against guidance scale, per degradation"),
-        table=table(rows, "degradation", decimals),
+        table=table(rows, "degradation", {"images below 1, %": 0, "helps until scale": 1, "fits noise from scale": 1}),
     )
 
 
-def table_section(found: Found) -> Section:
-    """All means."""
-    cells = {
-        f"{readable(name)}, {label}": cell
-        for name, g in found.items()
-        for label, cell in {"no guidance": g.unguided, **{number(s, 2): cell for s, cell in g.guided.items()}}.items()
-    }
-    columns = ("psnr", "ssim", "ssim_valid", "lpips", "residual_ratio", "nfe", "seconds")
-    return Section("Every setting", means_table(cells, columns, "degradation, guidance scale"), folded=True)
-
-
-SECTIONS = (residual_section, quality_section, table_section)
-"""The page's sections, in order."""
-
-
-def _earliest(scales: Mapping[str, Estimate]) -> tuple[str, Estimate] | None:
-    """The degradation where the scale is smallest, and that scale; None without any."""
-    return min(scales.items(), key=lambda item: item[1].mean, default=None)
+def quality_section(found: Found) -> Section | None:
+    """What guidance changes of the other qualities; None without any."""
+    cells = [cell for one in found.values() for cell in one.cells.values()]
+    figures = [
+        svg(_gain(found, column), f"{QUANTITIES[column].label} against the guidance scale, per degradation")
+        for column in ("ssim", "ssim_valid", "lpips")
+        if all(has_column(cell, column) for cell in cells)
+    ]
+    return WORDS.section("quality", figures=side_by_side(figures)) if figures else None
 
 
 def _gain(found: Found, column: str) -> "Figure":
-    quantity = QUANTITIES[column]
-    panels = {
-        name: {"guided": Line(list(g.guided), intervals([g.gain(scale, column) for scale in g.guided]))}
-        for name, g in found.items()
-    }
+    panels = {name: {"guided": Line(one.scales, mean_intervals(one.gains(column)))} for name, one in found.items()}
     return curves(
-        panels, title=f"{quantity.label} above no guidance", x_label="guidance scale", y_label=quantity.title,
-        log_x=True, zero=True,
+        panels, title=f"{QUANTITIES[column].label} above no guidance", x_label="guidance scale",
+        y_label=QUANTITIES[column].title, log_x=True, zero=True,
     )  # fmt: skip

@@ -36,23 +36,20 @@ def unguided(degradation: Degradation) -> Axes:
     return matched(degradation, solver=(NoGuidance(),))
 
 
-_OTHERS = [*map(guided, FAMILIES[1:]), *map(unguided, FAMILIES)]
+OTHERS = [*map(guided, FAMILIES[1:]), *map(unguided, FAMILIES)]
+"""All cells but those of the first family, which the study's own axes are."""
 
 study = Study(
     cell=Evaluate(start=SNRMatch(variance="encoder")),
     axes=guided(FAMILIES[0]),
     columns={"severity_encoder.degradation": "encoder", "solver.guidance_scale": "guidance"},
     presets={
-        "smoke": Preset(
-            overrides=SMOKE,
-            axes=guided(FAMILIES[0], (0.5, 2.0, 8.0)),
-            grids=(unguided(FAMILIES[0]),),
-        ),
-        "desk": Preset(grids=_OTHERS),
-        "full": Preset(overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000}, grids=_OTHERS),
+        "smoke": Preset(SMOKE, guided(FAMILIES[0], (0.5, 2.0, 8.0)), (unguided(FAMILIES[0]),)),
+        "desk": Preset(grids=OTHERS),
+        "full": Preset(overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000}, grids=OTHERS),
     },
     results=read,
     answer=sections.answer,
     main_figure=sections.main_figure,
-    report=sections.SECTIONS,
+    report=(sections.residual_section, sections.quality_section),
 )

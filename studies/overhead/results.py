@@ -1,51 +1,23 @@
 """Rows of the overhead study as costs: of each operation, for each autoencoder, image size and batch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from workbench.config import UserError
 from workbench.metrics import Estimate, ratio_of_means
-from workbench.stages.measure_cost import DECODING, ENCODING, OPERATIONS, STEP
+from workbench.stages.measure_cost import DECODING, ENCODING, STEP
 
 if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
     from workbench.results import StudyResults
 
 AUTOENCODER, SIZE, BATCH = "autoencoder", "image_size", "batch_size"
-KNOWN = (AUTOENCODER, "image size", "batch")
+SETTING = (AUTOENCODER, "image size", "batch")
 ASSUMED_NFE = 30.0
 """Evaluations of the prior in one reconstruction, where results hold no measured number: about that of the default."""
-
-
-class Setting(NamedTuple):
-    """What was measured."""
-
-    autoencoder: str
-    size: int
-    batch: int
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one operation on one image, at the batch that it was measured with.
-
-    Attributes:
-        seconds: the median of the repeats.
-        quartiles: the first and the third of them.
-        flops: floating-point operations.
-        peak_bytes: of the whole batch; NaN where the system does not tell.
-    """
-
-    seconds: float
-    quartiles: tuple[float, float]
-    flops: float
-    peak_bytes: float
-
-
-Costs = Mapping[str, Cost]
-"""By operation."""
 
 
 @dataclass(frozen=True)
@@ -53,31 +25,28 @@ class Overhead:
     """All costs, and what restorations at the default setting took.
 
     Attributes:
-        costs: by setting, then by operation.
+        costs: a row for each setting (autoencoder, size, batch), a column for each (quantity, operation): of one image
+            `seconds`, the median of the repeats, their quartiles `low` and `high`, and `flops`; `peak_bytes` of the
+            whole batch, NaN where the system does not tell.
         machines: where times were taken, in words.
         nfe: evaluations of the prior in one reconstruction: their mean at the default setting, or `ASSUMED_NFE`.
         start_share: the whole start's part of the time of those restorations; None where none were measured.
     """
 
-    costs: Mapping[Setting, Costs]
+    costs: "DataFrame"
     machines: list[str]
     nfe: float
     start_share: Estimate | None
 
-    def reconstruction(self, setting: Setting, quantity: str = "seconds", *, start: str = ENCODING) -> float:
-        """Of one image: the start, `nfe` reverse steps and the decoder.
+    def share(self, start: str = ENCODING) -> "Series":
+        """The start's part of the time of one image's reconstruction, by setting: the start, `nfe` steps, decoding.
 
         Args:
-            start: what the start consists of, the severity encoding alone or the rule that includes it.
-            quantity: "seconds" or "flops".
+            start: the severity encoding alone, or the rule that includes it.
         """
-        numbers = {start: 1.0, STEP: self.nfe, DECODING: 1.0}
-        return float(sum(number * getattr(self.costs[setting][name], quantity) for name, number in numbers.items()))
-
-    def share(self, setting: Setting, quantity: str = "seconds", *, start: str = ENCODING) -> float:
-        """The start's part of the reconstruction that begins with it."""
-        own = float(getattr(self.costs[setting][start], quantity))
-        return own / self.reconstruction(setting, quantity, start=start)
+        seconds = self.costs["seconds"]
+        part: Series = seconds[start] / (seconds[start] + self.nfe * seconds[STEP] + seconds[DECODING])
+        return part
 
 
 def read(results: "StudyResults") -> Overhead:
@@ -86,22 +55,22 @@ def read(results: "StudyResults") -> Overhead:
     Raises:
         UserError: for results with other axes of several values.
     """
-    others = [axis for axis, labels in results.axes.items() if axis not in KNOWN and len(labels) > 1]
+    others = [axis for axis, labels in results.axes.items() if axis not in SETTING and len(labels) > 1]
     if others:
         raise UserError(f"this report cannot show several values of {', '.join(others)} side by side: give it one")
-    found: dict[Setting, dict[str, Cost]] = {}
-    for key, rows in results.frame.groupby([*KNOWN, "operation"], sort=False, observed=True):
-        autoencoder, size, batch, operation = map(str, key)
-        setting = Setting(autoencoder, int(size), int(batch))
-        low, middle, high = np.quantile(rows["seconds"], [0.25, 0.5, 0.75]) / setting.batch
-        first = rows.iloc[0]
-        found.setdefault(setting, {})[operation] = Cost(
-            float(middle), (float(low), float(high)), first["flops"] / setting.batch, first["peak_bytes"]
-        )
+    rows = results.frame.astype({"image size": int, "batch": int})
+    rows[["seconds", "flops"]] = rows[["seconds", "flops"]].div(rows["batch"], axis=0)
+    costs = rows.groupby([*SETTING, "operation"], sort=False, observed=True).agg(
+        seconds=("seconds", "median"),
+        low=("seconds", lambda seconds: seconds.quantile(0.25)),
+        high=("seconds", lambda seconds: seconds.quantile(0.75)),
+        flops=("flops", "first"),
+        peak_bytes=("peak_bytes", "first"),
+    )
     pairs = results.frame[["device", "threads"]].drop_duplicates().itertuples(index=False)
     measured = results.evidence
     return Overhead(
-        {setting: {name: costs[name] for name in OPERATIONS} for setting, costs in found.items()},
+        cast("DataFrame", costs.unstack("operation", sort=False)),
         [f"{device} with {threads} {'thread' if threads == 1 else 'threads'}" for device, threads in pairs],
         float(np.mean(measured["nfe"])) if measured else ASSUMED_NFE,
         ratio_of_means(measured["start_seconds"], measured["seconds"]) if measured else None,

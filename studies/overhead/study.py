@@ -59,5 +59,5 @@ study = Study(
     results=read,
     answer=sections.answer,
     main_figure=sections.main_figure,
-    report=sections.SECTIONS,
+    report=(sections.share_section, sections.parts_section),
 )

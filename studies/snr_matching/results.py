@@ -1,17 +1,17 @@
-"""Rows of the SNR-matching study as sweeps of the start, one per degradation, and what they are measured against.
+"""Rows of the SNR-matching study as one table of PSNR per degradation: one row per image, one column per start.
 
-All differences are paired: the same image and measurement, one start against another. A regret is the PSNR that a rule
-loses to each image's best start of the `forward` sweep (`best_start`).
+All differences are paired: the same image and measurement, one start against another. A regret is the PSNR that a start
+loses to each image's best one of the `forward` sweep.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from studies._rows import ABSENT, difference, put
+from studies._rows import ABSENT, cells_by, paired
 from workbench.config import UserError
 from workbench.metrics import Estimate, first_crossing
 
@@ -20,137 +20,119 @@ if TYPE_CHECKING:
 
     from workbench.results import StudyResults
 
+Start = tuple[str, float]
+"""What is swept (a channel of SNR matching, another rule), and the value: an offset in dB, a c, a timestep."""
 TOLERATED = 0.1
 """dB of PSNR that a start may cost to count as good as the match."""
-CHANNELS = ("forward", "mmse")
-MATCH = "snr_match, forward"
+FORWARD, MMSE, AGAIN = "snr_match, forward", "snr_match, mmse", "other noise"
+"""The match under either reading of the error, and the forward sweep again, with other noise."""
+MATCH = (FORWARD, 0.0)
+VALUES = {"official": "c", "fixed": "timestep", "oracle_variance": "offset_db"}
+"""Other rules, and the axis of which they are tried at several values."""
 HINDSIGHT, OTHER_NOISE = "in hindsight", "on other noise"
 """How the best start is chosen: on the draw that is scored, or on another draw of its noise."""
 
 
-def best_start(sweep: "Sequence[DataFrame]", chosen_on: "Sequence[DataFrame]") -> "Series":
-    """PSNR of each image at its best start: an analysis of finished restorations, and no rule.
-
-    The best of several noisy figures is better than any start can promise: PSNR varies with the noise that a start
-    adds, and the maximum picks lucky draws. Chosen on `sweep` itself, in hindsight, it is an upper bound for the starts
-    of the sweep. Chosen on another draw of that noise it is what knowing the truth is worth without the luck; a noisy
-    choice, so no upper bound. The regret that matters lies between the two.
-
-    Args:
-        sweep: the rows of each start, indexed by image id; of equally good starts the first is taken.
-        chosen_on: the same starts, by whose PSNR the best is chosen.
-
-    Raises:
-        UserError: if the cells are of different images.
-    """
-    for cell in (*sweep, *chosen_on):
-        difference(cell, sweep[0], "psnr", "the starts of a sweep")
-    best = np.stack([cell["psnr"] for cell in chosen_on]).argmax(0)
-    psnr = np.stack([cell["psnr"] for cell in sweep])
-    found: Series = sweep[0]["psnr"].copy()
-    found[:] = psnr[best, np.arange(len(found))]
-    return found
-
-
 @dataclass(frozen=True)
 class Sweep:
-    """One degradation's cells, each with one row per image, indexed by image id.
+    """One degradation's starts.
 
     Attributes:
-        swept: channel -> offset in dB, ascending -> rows.
-        again: the `forward` sweep with other noise, by offset; empty where there is none.
-        rules: the rules whose regret is asked, by name, the match of either channel first.
+        starts: of all cells, in the axes' order.
+        psnr, nfe: one row per image, one column per `Start`.
+        severity: by image.
     """
 
-    swept: "Mapping[str, Mapping[float, DataFrame]]"
-    again: "Mapping[float, DataFrame]"
-    rules: "Mapping[str, DataFrame]"
+    starts: Sequence[Start]
+    psnr: "DataFrame"
+    nfe: "DataFrame"
+    severity: "Series"
+
+    def of(self, name: str) -> list[Start]:
+        """The starts of that name, by their mean cost."""
+        return sorted((start for start in self.starts if start[0] == name), key=self.cost)
+
+    def cost(self, start: Start) -> float:
+        """Mean network evaluations of an image."""
+        return float(self.nfe[start].mean())
+
+    @property
+    def rules(self) -> list[Start]:
+        """The starts whose regret is asked: either match, and all of the other rules."""
+        matches = (FORWARD, MMSE)
+        return [start for start in self.starts if start[0] != AGAIN and (start[1] == 0 or start[0] not in matches)]
 
     @cached_property
-    def oracles(self) -> "dict[str, Series]":
-        """PSNR at each image's best start, by how it was chosen."""
-        forward = self.swept["forward"]
-        sweep = list(forward.values())
-        found = {HINDSIGHT: best_start(sweep, sweep)}
-        if self.again.keys() == forward.keys():
-            found[OTHER_NOISE] = best_start(sweep, [self.again[offset] for offset in forward])
+    def gains(self) -> "DataFrame":
+        """PSNR above the match of the forward channel."""
+        return self.psnr.sub(self.psnr[MATCH], axis=0)
+
+    @cached_property
+    def best(self) -> "dict[str, Series]":
+        """PSNR at each image's best start, by how it was chosen: an analysis of finished restorations, and no rule.
+
+        PSNR varies with the noise that a start adds, and the maximum picks lucky draws: chosen in hindsight it is an
+        upper bound for the sweep's starts. Chosen on another draw of that noise it is what knowing the truth is worth
+        without the luck; a noisy choice, so no upper bound. The regret that matters lies between the two.
+        """
+        sweep = self.of(FORWARD)
+        forward, again = self.psnr[sweep], [(AGAIN, offset) for _, offset in sweep]
+        found = {HINDSIGHT: forward.max(axis=1)}
+        if set(again) <= set(self.starts):
+            chosen = self.psnr[again].to_numpy().argmax(axis=1)
+            found[OTHER_NOISE] = found[HINDSIGHT].copy()
+            found[OTHER_NOISE][:] = forward.to_numpy()[np.arange(len(forward)), chosen]
         return found
 
-    def change(self, channel: str, offset: float) -> "Series":
-        """By how much PSNR is above the match of the `forward` channel, image by image."""
-        return difference(self.swept[channel][offset], self.rules[MATCH], "psnr", "two starts")
+    def regret(self, rule: Start, oracle: str) -> "Series | None":
+        """PSNR lost to the best start, image by image; None without that rule, or that oracle."""
+        return self.best[oracle] - self.psnr[rule] if oracle in self.best and rule in self.psnr else None
 
-    def regret(self, rule: str, oracle: str) -> "Series":
-        """PSNR lost to the best start, image by image."""
-        lost: Series = self.oracles[oracle] - self.rules[rule]["psnr"]
-        return lost
-
-    def tolerance(self, channel: str, sign: int) -> Estimate:
+    def tolerance(self, name: str, sign: int) -> Estimate:
         """How many dB below (-1) or above (+1) its own match a start costs `TOLERATED` dB; ABSENT without a sweep.
 
         The sweep's end stands for what is not reached within it.
         """
-        cells = self.swept.get(channel, {})
-        offsets = sorted((offset for offset in cells if sign * offset >= 0), key=abs)
+        offsets = sorted((offset for _, offset in self.of(name) if sign * offset >= 0), key=abs)
         if len(offsets) < 2 or offsets[0] != 0:
             return ABSENT
-        lost = [difference(cells[0.0], cells[offset], "psnr") for offset in offsets]
-        return first_crossing(np.abs(offsets), np.stack(lost), TOLERATED)
+        psnr = self.psnr[name]
+        return first_crossing(np.abs(offsets), psnr[offsets].rsub(psnr[0.0], axis=0).to_numpy().T, TOLERATED)
 
-    def at_nfe(self, nfe: float) -> "Series | None":
-        """PSNR of the `forward` sweep at a mean NFE, interpolated between its offsets; None outside the sweep."""
-        cells = sorted(self.swept["forward"].values(), key=lambda cell: cell["nfe"].mean())
-        costs = [float(cell["nfe"].mean()) for cell in cells]
+    def gain_at_equal_cost(self, rule: Start) -> "Series | None":
+        """PSNR of the forward sweep above a rule at the rule's mean NFE, image by image; None where the sweep lacks it.
+
+        Interpolated between the two starts on either side.
+        """
+        sweep = self.of(FORWARD)
+        costs, nfe = [self.cost(start) for start in sweep], self.cost(rule) if rule in self.nfe else np.nan
         if not costs[0] <= nfe <= costs[-1]:
             return None
         above = max(int(np.searchsorted(costs, nfe)), 1)
-        apart = costs[above] - costs[above - 1]
-        share = (nfe - costs[above - 1]) / apart if apart else 0.0
-        psnr: Series = (1 - share) * cells[above - 1]["psnr"] + share * cells[above]["psnr"]
-        return psnr
-
-    def gain_at_equal_cost(self, rule: str) -> "Series | None":
-        """PSNR of snr_match above a rule at the rule's mean NFE, image by image; None where the sweep lacks that."""
-        if rule not in self.rules:
-            return None
-        at_cost = self.at_nfe(float(self.rules[rule]["nfe"].mean()))
-        return None if at_cost is None else at_cost - self.rules[rule]["psnr"]
+        share = (nfe - costs[above - 1]) / max(costs[above] - costs[above - 1], 1e-9)
+        gain: Series = (1 - share) * self.psnr[sweep[above - 1]] + share * self.psnr[sweep[above]] - self.psnr[rule]
+        return gain
 
 
 def read(results: "StudyResults") -> dict[str, Sweep]:
-    """The sweep of each degradation.
+    """The starts of each degradation.
 
     Raises:
         UserError: for results without a match (offset 0 dB of the `forward` channel).
     """
     sweeps = {}
     for degradation, rows in results.frame.groupby("degradation", sort=False):
-        swept: dict[str, dict[float, DataFrame]] = {channel: {} for channel in CHANNELS}
-        again: dict[float, DataFrame] = {}
-        rules: dict[str, DataFrame] = {}
-        for _, cell in rows.groupby("cell", sort=False, observed=True):
-            one = cell.iloc[0]
-            cell = cell.set_index("image_id").sort_index()
-            if one["rule"] != "snr_match":
-                put(rules, _rule_name(one), cell, f"{_rule_name(one)} on {degradation}")
-                continue
-            offset, first_draw = float(one["offset_db"]), one["sample"] == "0"
-            name = f"{one['channel']} at {offset:g} dB on {degradation}"
-            put(swept[one["channel"]] if first_draw else again, offset, cell, name)
-        swept = {channel: dict(sorted(cells.items())) for channel, cells in swept.items() if cells}
-        if 0.0 not in swept.get("forward", {}):
+        cells = cells_by(rows, _start)
+        if MATCH not in cells:
             raise UserError(f"no start matches the SNR on {degradation}: sweep start.offset_db through 0")
-        matches = {f"snr_match, {channel}": cells[0.0] for channel, cells in swept.items() if 0.0 in cells}
-        sweeps[str(degradation)] = Sweep(swept, again, {**matches, **rules})
+        sweeps[str(degradation)] = Sweep(
+            list(cells), paired(cells, "psnr"), paired(cells, "nfe"), cells[MATCH]["severity"]
+        )
     return sweeps
 
 
-def _rule_name(row: "Series") -> str:
-    match rule := str(row["rule"]):
-        case "official":
-            return f"official, c = {float(row['c']):g}"
-        case "fixed":
-            return f"fixed, t = {row['timestep']}"
-        case "oracle_variance":
-            return f"true variance, {float(row['offset_db']):+g} dB".replace("-", "\N{MINUS SIGN}").replace("+0", "0")
-    return rule
+def _start(row: "Series") -> Start:
+    rule = str(row["rule"])
+    if rule == "snr_match":
+        return f"snr_match, {row['channel']}" if row["sample"] == "0" else AGAIN, float(row["offset_db"])
+    return rule, float(row[VALUES[rule]]) if rule in VALUES else 0.0

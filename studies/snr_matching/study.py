@@ -50,8 +50,7 @@ def sweep(degradation: Degradation, offsets: Sequence[float] = OFFSETS) -> Axes:
 
 def desk(timesteps: Sequence[int]) -> list[Axes]:
     """All that is asked of each family, but the first one's sweep, which the study's own axes are."""
-    others = [sweep(degradation) for degradation in OTHERS]
-    return others + [axes for degradation in FAMILIES for axes in rules(degradation, timesteps)]
+    return [*map(sweep, OTHERS), *(axes for degradation in FAMILIES for axes in rules(degradation, timesteps))]
 
 
 study = Study(
@@ -88,5 +87,5 @@ study = Study(
     results=read,
     answer=sections.answer,
     main_figure=sections.main_figure,
-    report=sections.SECTIONS,
+    report=(sections.tolerance_section, sections.regret_section),
 )

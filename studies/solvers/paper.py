@@ -33,8 +33,6 @@ from workbench.study import Axes, Preset
 
 FACES, MODEL = "data/ffhq", "data/ldm-celebahq-256"
 """Where images and model are looked for; --data.path, --autoencoder.source and --prior.source name other places."""
-
-
 AUTHORS_BATCH, AUTHORS_IMAGE_WEIGHT = 4, 1.0
 """Images on each of their 8 devices, and the weight of their image term, which is summed over these."""
 INPAINTING = RandomInpainting(dropped="as_zeros")
@@ -83,19 +81,19 @@ SETTINGS: Mapping[Degradation, Mapping[Solver, float]] = {
 
 
 def cells_of(degradation: Degradation, solver: Solver, c: float) -> list[Axes]:
-    """One solver as published, from pure noise, c, and SNR matching.
+    """One solver as published, from pure noise, c, SNR matching and fixed timesteps.
 
     All 1000 steps of DDPM; for ReSample 500 steps of latent diffusion's DDIM with eta = 1, which ends at timestep 0.
     """
     is_resample = isinstance(solver, ReSample)
-    common = {
-        **matched(degradation),
-        "solver": (solver,),
-        "tuned": (None,),
-        "sampler.num_steps": (500 if is_resample else 1000,),
-        "sampler.eta": (1.0,),
-        "sampler.clean_end": (not is_resample,),
-    }
+    common = matched(
+        degradation,
+        solver=(solver,),
+        tuned=(None,),
+        sampler__num_steps=(500 if is_resample else 1000,),
+        sampler__eta=(1.0,),
+        sampler__clean_end=(not is_resample,),
+    )
     return [
         # by `start.kind`, which the study's own axes name too: theirs lie under a preset's first grid
         {**common, "start.kind": ("full",)},

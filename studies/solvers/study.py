@@ -15,7 +15,7 @@ Run: python -m workbench study solvers
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from studies._cells import matched
 from studies.solvers import paper, sections
@@ -36,65 +36,46 @@ with a few steps to go. Preset `paper` has what the authors of Flash-Diffusion r
 Pair = tuple[Solver, Degradation]
 
 
-@dataclass(frozen=True)
-class Grids:
-    """Numbers of steps, of the whole grid from T - 1 to the clean end, for each kind of start.
+class Grids(NamedTuple):
+    """Numbers of steps, of the whole grid from T - 1 to the clean end, for each kind of start."""
 
-    Attributes:
-        baseline: from pure noise, the first as published, by DDPM; shorter ones by DDIM, which is made for them.
-        resample: the same for ReSample, the first with the published settings, by DDIM.
-        fixed: the grid for fixed starts, and the timesteps at which they begin.
-        official: for the authors' starts, which were made for all T: on short grids some lie below the last timestep.
-        matched: for SNR-matched starts.
-        few: the same for LDPS in few steps, which is made for such starts and runs from no other.
-    """
-
-    baseline: Sequence[int]
-    resample: Sequence[int]
-    fixed: tuple[int, Sequence[int]]
-    official: Sequence[int]
+    baseline: Sequence[int]  # from pure noise: the first as published, by DDPM; shorter ones by DDIM, made for them
+    resample: Sequence[int]  # the same for ReSample: the first with the published settings, by DDIM
+    fixed: tuple[int, Sequence[int]]  # the grid for fixed starts, and the timesteps at which they begin
+    official: Sequence[int]  # made for all T: on short grids some of these starts lie below the last timestep
     matched: Sequence[int]
-    few: Sequence[int]
+    few: Sequence[int]  # of LDPS in few steps, which is made for matched starts and runs from no other
 
 
-def cells_of(pair: Pair, grids: Grids) -> list[Axes]:
-    """All runs of one solver on one degradation."""
+def cells(pair: Pair, num_steps: Sequence[int], **axes: Sequence[object]) -> Axes:
+    """Runs of one solver on one degradation, the strength of its guidance tuned."""
     solver, degradation = pair
-    resample = isinstance(solver, ReSample)
-    strength = "solver.gamma" if resample else "solver.guidance_scale"
-    common = {**matched(degradation), "solver": (solver,), "tuned": (strength,)}
-    num_steps, timesteps = grids.fixed
+    strength = "solver.gamma" if isinstance(solver, ReSample) else "solver.guidance_scale"
+    common = {"solver": (solver,), "tuned": (strength,), "sampler__num_steps": num_steps}
+    return matched(degradation, **{**common, **axes})
+
+
+def from_every_start(pair: Pair, grids: Grids) -> list[Axes]:
+    """All runs of one solver on one degradation."""
+    resample = isinstance(pair[0], ReSample)
     longest, *shorter = grids.resample if resample else grids.baseline
-    published = {"sampler.num_steps": (longest,), "sampler.eta": (0.0 if resample else 1.0,)}
-    original = PUBLISHED_RESAMPLE if resample else solver
+    published = {"solver": (PUBLISHED_RESAMPLE,), "sampler__eta": (0.0,)} if resample else {"sampler__eta": (1.0,)}
+    num_steps, timesteps = grids.fixed
     return [
-        {**common, **published, "solver": (original,), "start.kind": ("full",)},
-        {**common, "start.kind": ("full",), "sampler.num_steps": shorter},
-        {**common, "start.kind": ("fixed",), "start.timestep": timesteps, "sampler.num_steps": (num_steps,)},
-        {**common, "start.kind": ("official",), "sampler.num_steps": grids.official},
-        {**common, "start.kind": ("snr_match",), "sampler.num_steps": grids.matched},
+        cells(pair, (longest,), **published, start__kind=("full",)),
+        cells(pair, shorter, start__kind=("full",)),
+        cells(pair, (num_steps,), start__kind=("fixed",), start__timestep=timesteps),
+        cells(pair, grids.official, start__kind=("official",)),
+        cells(pair, grids.matched, start__kind=("snr_match",)),
     ]
 
 
-def decoded(degradation: Degradation, num_steps: int) -> Axes:
-    """The severity encoder's estimate, without diffusion: nothing to tune, and no step of the grid is taken."""
-    control = {"solver": (DecodeOnly(),), "tuned": (None,), "start.kind": ("snr_match",)}
-    return {**matched(degradation), **control, "sampler.num_steps": (num_steps,)}
-
-
-def in_few_steps(degradation: Degradation, grids: Grids) -> Axes:
-    """LDPS in few steps, from where the severity encoder says."""
-    solver = {"solver": (LDPSFew(),), "tuned": ("solver.guidance_scale",), "start.kind": ("snr_match",)}
-    return {**matched(degradation), **solver, "sampler.num_steps": grids.few}
-
-
-def equal_cost(pair: Pair, num_steps: int, num_val_images: int) -> Axes:
+def controls(pair: Pair, num_steps: int, num_val_images: int) -> Axes:
     """Controls of the SNR-matched start at equal mean FLOPs."""
-    solver, degradation = pair
-    strength = "solver.gamma" if isinstance(solver, ReSample) else "solver.guidance_scale"
-    common = {**matched(degradation), "solver": (solver,), "tuned": (strength,), "sampler.num_steps": (num_steps,)}
-    start = {"start.kind": ("equal_cost",), "start.of": (SNRMatch(variance="encoder"),)}
-    return {**common, **start, "start.control": tuple(CONTROL_NAMES), "start.num_val_images": (num_val_images,)}
+    start = {"start__kind": ("equal_cost",), "start__of": (SNRMatch(variance="encoder"),)}
+    return cells(
+        pair, (num_steps,), **start, start__control=tuple(CONTROL_NAMES), start__num_val_images=(num_val_images,)
+    )
 
 
 def pairs(solvers: Sequence[Solver], degradations: Sequence[Degradation]) -> list[Pair]:
@@ -105,18 +86,18 @@ def pairs(solvers: Sequence[Solver], degradations: Sequence[Degradation]) -> lis
 def preset(
     chosen: Sequence[Pair], grids: Grids, overrides: Mapping[str, object], num_control_images: int = 0
 ) -> Preset:
-    """Every run of these pairs; LDPS in few steps and the decoded estimate of every degradation.
+    """Every run of these pairs; on every degradation LDPS in few steps, and the estimate without diffusion.
 
     Args:
         num_control_images: validation images that controls of the matched start may learn from; 0: no controls.
     """
-    degradations = dict.fromkeys(degradation.kind for _, degradation in chosen)
-    of_kind = {degradation.kind: degradation for _, degradation in chosen}
-    first, *others = [axes for pair in chosen for axes in cells_of(pair, grids)]
-    controls = [decoded(of_kind[kind], max(grids.matched)) for kind in degradations]
-    few = [in_few_steps(degradation, grids) for degradation in of_kind.values()]
-    equal = [equal_cost(pair, max(grids.matched), num_control_images) for pair in chosen] if num_control_images else []
-    return Preset(overrides=overrides, axes=first, grids=[*others, *few, *controls, *equal])
+    degradations = {degradation.kind: degradation for _, degradation in chosen}.values()
+    longest, match = max(grids.matched), ("snr_match",)
+    first, *others = [axes for pair in chosen for axes in from_every_start(pair, grids)]
+    few = [cells((LDPSFew(), degradation), grids.few, start__kind=match) for degradation in degradations]
+    decoded = [cells((DecodeOnly(), d), (longest,), tuned=(None,), start__kind=match) for d in degradations]
+    equal = [controls(pair, longest, num_control_images) for pair in chosen] if num_control_images else []
+    return Preset(overrides=overrides, axes=first, grids=[*others, *few, *decoded, *equal])
 
 
 DESK = Grids(
@@ -138,7 +119,7 @@ FULL = Grids(
 
 study = Study(
     cell=EvaluateTuned(start=SNRMatch(variance="encoder")),
-    axes=cells_of((SOLVERS[0], FAMILIES[0]), DESK)[0],
+    axes=from_every_start((SOLVERS[0], FAMILIES[0]), DESK)[0],
     columns={
         "severity_encoder.degradation": None,  # the one of the degradation
         "tuned": None,  # the solver's own
@@ -183,5 +164,12 @@ study = Study(
     answer=sections.answer,
     main_figure=sections.main_figure,
     example=sections.example,
-    report=sections.SECTIONS,
+    report=(
+        sections.claim_section,
+        sections.fixed_section,
+        sections.controls_section,
+        sections.cost_section,
+        sections.runs_section,
+        sections.examples_section,
+    ),
 )
