@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame, Series
 
+    from workbench.results import StudyResults
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -167,15 +169,20 @@ def means_table(
 
 
 def table(
-    rows: Mapping[str, Mapping[str, object]], index: str, decimals: Mapping[str, int] | None = None, caption: str = ""
+    rows: Mapping[str, Mapping[str, object]],
+    index: str,
+    decimals: Mapping[str, int] | int | None = None,
+    caption: str = "",
 ) -> Markup:
     """An HTML table of rows by name, each a value for each column.
 
     A column that begins with a quantity's label ("SSIM gained") has that quantity's decimals, unless it is in
-    `decimals`; others have 2.
+    `decimals`; others have 2. One number is for all columns.
     """
     import pandas as pd
 
     frame = pd.DataFrame.from_dict(dict(rows), orient="index").rename_axis(index)
+    if isinstance(decimals, int):
+        return html_table(frame, decimals, caption)
     own = {str(name): q.decimals for q in QUANTITIES.values() for name in frame if str(name).startswith(q.label)}
     return html_table(frame, own | dict(decimals or {}), caption)
