@@ -1,7 +1,7 @@
 """Rows of a study's results, one per image: of one cell, differences of two cells, means over several, and tables."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -14,6 +14,8 @@ from workbench.reporting import QUANTITIES, html_table
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame, Series
+
+    from workbench.experiments.results import StudyResults
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -34,6 +36,18 @@ def cells_by(frame: "DataFrame", key: "Callable[[Series], Key]") -> "dict[Key, D
         words = ", ".join(map(str, name)) if isinstance(name, tuple) else str(name)
         put(found, name, rows.set_index("image_id").sort_index(), words)
     return found
+
+
+def require_axes(results: "StudyResults", axes: Collection[str], *, alone: bool = False) -> None:
+    """Refuse results that lack one of the axes that a report knows or, if `alone`, differ in another one too.
+
+    Raises:
+        UserError: saying which axes there are.
+    """
+    others = [axis for axis, labels in results.axes.items() if axis not in axes and len(labels) > 1]
+    if not {*axes} <= {*results.axes} or (alone and others):
+        needed = ", ".join(axes) + (" and no other of several values" if alone else "")
+        raise UserError(f"this report needs the axes {needed}; the results have: {', '.join(results.axes)}")
 
 
 def put(found: dict[Key, Value], key: Key, value: Value, name: str) -> None:
@@ -155,15 +169,20 @@ def means_table(
 
 
 def table(
-    rows: Mapping[str, Mapping[str, object]], index: str, decimals: Mapping[str, int] | None = None, caption: str = ""
+    rows: Mapping[str, Mapping[str, object]],
+    index: str,
+    decimals: Mapping[str, int] | int | None = None,
+    caption: str = "",
 ) -> Markup:
     """An HTML table of rows by name, each a value for each column.
 
     A column that begins with a quantity's label ("SSIM gained") has that quantity's decimals, unless it is in
-    `decimals`; others have 2.
+    `decimals`; others have 2. One number is for all columns.
     """
     import pandas as pd
 
     frame = pd.DataFrame.from_dict(dict(rows), orient="index").rename_axis(index)
+    if isinstance(decimals, int):
+        return html_table(frame, decimals, caption)
     own = {str(name): q.decimals for q in QUANTITIES.values() for name in frame if str(name).startswith(q.label)}
     return html_table(frame, own | dict(decimals or {}), caption)

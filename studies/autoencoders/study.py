@@ -1,21 +1,20 @@
 """Which autoencoders make severity readable, and does a higher ceiling help restoration?
 
 The method leaves open what the autoencoder has to do with it (the paper's third open question). Here one recipe of
-severity encoders is trained on each autoencoder: a small one, KL, VQ, the best linear one (principal components, the
-floor), and at all and full a VQ-GAN and a normalising flow, which loses nothing. Each is measured by itself (ceiling,
-latents), then what its severity encoders read (do they rank errors and levels, is the predicted variance right), then
-images are restored with it: from where the encoder says, from where the true error says, and from pure noise. Guidance
-is chosen on validation images for each, since latents differ.
+severity encoders is trained on each autoencoder: a small one, KL, VQ, the best linear one (principal components), and
+at all and full a VQ-GAN and a normalising flow, which loses nothing. Each is measured by itself, then what its
+severity encoders read, then images are restored with it: from where the encoder says, from where the true error says,
+and from pure noise. Guidance is chosen on validation images for each, since latents differ.
 
-Two things differ with the autoencoder. Its prior: what is restored from the true error and from pure noise shows how
-much of a difference is not the severity encoder's, and what is decoded without diffusion has no prior in it. And PCA
-and the flow have encoders that cannot learn: their severity encoders get a small network beside.
+Two things differ with the autoencoder: its prior, which what is decoded without diffusion does not have in it; and
+PCA and the flow have encoders that cannot learn, so their severity encoders get a small network beside.
 
 Cost: 26 minutes on two cores (desk) with the autoencoders and priors that it compares in data/zoo; 20 more with the
 VQ-GAN and the flow (all), which are not there and are trained first, in an hour and a half. Two minutes (smoke), a
 night (full). Run: python -m workbench study autoencoders
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from studies._autoencoders import AUTOENCODERS, prior_of
 from studies._cells import SMOKE, matched
 from studies._trivial import TRIVIAL
 from studies.autoencoders import sections
-from studies.autoencoders.results import COST, ELSEWHERE, FULL, ITSELF, MATCHED, ORACLE, read
+from studies.autoencoders.results import COST, FULL, ITSELF, MATCHED, ORACLE, read
 from workbench.autoencoders import PCA, AutoencoderRecipe, Pretrained, Tiny
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
 from workbench.experiments.results import Cell
@@ -50,21 +49,16 @@ NUM_MEASURED, NUM_FIT = 1024, 1000
 SEPARATOR = "/"
 
 
-def own(recipe: AutoencoderRecipe, degradation: Degradation) -> list[Axes]:
-    """One autoencoder on one degradation: from where the severity encoder and the true error say; from pure noise."""
-    pair = matched(degradation, autoencoder=(recipe,), prior=(prior_of(recipe),))
-    return [
-        {**pair, "start.kind": (MATCHED, ORACLE)},
-        {**pair, "start.kind": (FULL,), "sampler.num_steps": (NOISE_STEPS,)},
-    ]
-
-
 def preset(
     recipes: Sequence[AutoencoderRecipe], degradations: Sequence[Degradation], overrides: Mapping[str, Any]
 ) -> Preset:
-    """Every autoencoder on every degradation."""
-    first, *further = [axes for recipe in recipes for degradation in degradations for axes in own(recipe, degradation)]
-    return Preset(overrides=overrides, axes=first, grids=further)
+    """Every autoencoder on every degradation: where the encoder or the true error says, or from pure noise."""
+    grids: list[Axes] = []
+    for recipe, degradation in itertools.product(recipes, degradations):
+        pair = matched(degradation, autoencoder=(recipe,), prior=(prior_of(recipe),))
+        grids.append({**pair, "start.kind": (MATCHED, ORACLE)})
+        grids.append({**pair, "start.kind": (FULL,), "sampler.num_steps": (NOISE_STEPS,)})
+    return Preset(overrides=overrides, axes=grids[0], grids=grids[1:])
 
 
 def support(cells: Sequence[Cell]) -> dict[str, Stage]:
@@ -74,9 +68,12 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
         stage, autoencoder = cell.stage, cell.labels["autoencoder"]
         assert isinstance(stage, EvaluateTuned)
         wanted = (64, 64) if stage.num_images < 64 else (NUM_MEASURED, NUM_FIT)  # fewer for a trial run
-        sizes = (min(wanted[0], len(stage.data.split("test"))), min(wanted[1], len(stage.data.split("val"))))
-        own = {"data": stage.data, "autoencoder": stage.autoencoder}
-        stages[f"{autoencoder}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own, num_images=sizes[0])
+        num_images, num_fit = (
+            min(wanted[0], len(stage.data.split("test"))),
+            min(wanted[1], len(stage.data.split("val"))),
+        )
+        own = {"data": stage.data, "autoencoder": stage.autoencoder, "num_images": num_images}
+        stages[f"{autoencoder}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own)
         if not isinstance(stage.autoencoder, Pretrained):
             stages[f"{autoencoder}{SEPARATOR}{COST}"] = MeasureCost(
                 autoencoder=stage.autoencoder,
@@ -94,8 +91,7 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
                 degradation=stage.degradation,
                 recalibrations=(Factor(),),
                 risks=(0.1,),
-                num_images=sizes[0],
-                num_fit_images=sizes[1],
+                num_fit_images=num_fit,
                 num_severity_bins=1,
             )
     return stages
@@ -120,15 +116,14 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
             mine[ITSELF] = {
                 "latents": json.loads((folder / LATENTS_FILE).read_text())[LATENTS],
                 "trained": trained(config["autoencoder"]),
-                **{c: rows[c].tolist() for c in ("psnr", "ssim", "ssim_valid") if c in rows},
+                "psnr": rows["psnr"].tolist(),
                 **json.loads((folder / SIZES).read_text()),
             }
         else:
             mine["prior"] = config["prior"]["block_out_channels"]
-            columns = ("image_id", "severity", "var_hat", "s2", "var_factor", "start_timestep", "oracle_timestep")
             mine["encoders"][what] = {
                 "calibration": json.loads((folder / calibration.FILE).read_text())[calibration.ALL],
-                **{c: rows[c].tolist() for c in (*columns, *TRIVIAL) if c in rows},
+                **{c: rows[c].tolist() for c in ("image_id", "var_hat", "s2", "var_factor", *TRIVIAL)},
             }
     return found
 
@@ -136,7 +131,7 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
 def trained(recipe: Mapping[str, Any]) -> str:
     """An autoencoder's training in a few words: images seen and precision, or that its weights were given."""
     if recipe.get("source", "auto") not in ("auto", "train"):
-        return ELSEWHERE
+        return "elsewhere"
     images = f"{recipe['num_train_images']:,} images"
     if "dequantisation" in recipe:
         images += f" with noise {recipe['dequantisation']:g} grey levels wide"
@@ -153,7 +148,7 @@ QUICK = {
 
 study = Study(
     cell=EvaluateTuned(start=SNRMatch(variance="encoder")),
-    axes=own(DESK[0], FAMILIES[0])[0],
+    axes=preset(DESK, FAMILIES, {}).axes,
     columns={"prior": None, "severity_encoder.degradation": None, "start.kind": "start", "sampler.num_steps": None},
     support=support,
     evidence=evidence,
@@ -161,13 +156,7 @@ study = Study(
         "smoke": preset(
             (Tiny(), PCA()),
             FAMILIES[:2],
-            {
-                **SMOKE,
-                "num_val_images": 2,
-                "num_values": 3,
-                "max_extensions": 0,
-                "prior.num_train_images": 512,
-            },
+            {**SMOKE, "num_val_images": 2, "num_values": 3, "max_extensions": 0, "prior.num_train_images": 512},
         ),
         "desk": preset(DESK, FAMILIES[:2], QUICK),
         "all": preset(AUTOENCODERS, FAMILIES[:2], QUICK),
@@ -177,5 +166,5 @@ study = Study(
     answer=sections.answer,
     main_figure=sections.main_figure,
     example=sections.example,
-    report=(sections.reading, sections.restoration, sections.itself, sections.cost, sections.confounds),
+    report=(sections.reading, sections.restoration, sections.itself, sections.cost),
 )

@@ -1,13 +1,12 @@
 """Is the error of a severity encoder's latent Gaussian, and does the encoder know its size?
 
-SNR matching takes ẑ for the clean latent plus white Gaussian noise of the variance that the encoder predicts. Here each
-encoder's ẑ is set beside the clean latent on thousands of test images over all severities: is the predicted variance
-the true one (level), is the error Gaussian (shape), is it uncorrelated with ẑ or with the clean latent (orthogonality),
-is it equally strong in all places (isotropy) and are its elements independent? Then the remedies: the variance
-recalibrated on validation images, and a bound on it that holds with a promised probability; both also where the encoder
-meets a degradation that it was not trained on. And what it is worth: images restored from the real ẑ and from a
-Gaussian error of the same variance, from recalibrated variances, from the bound, and with other noise. Expected: the
-level is nearly right, and tails are heavier than a Gaussian's.
+SNR matching takes ẑ for the clean latent plus white Gaussian noise of the variance that the encoder predicts. Here
+each encoder's ẑ is set beside the clean latent on thousands of test images over all severities: is the predicted
+variance the true one (level), is the error Gaussian (shape), uncorrelated with ẑ or the clean latent (channel),
+equally strong everywhere and independent (structure)? Then the remedies, also on degradations that the encoder was
+not trained on: the variance recalibrated on validation images, and a bound on it that holds with a promised
+probability. And what it is worth: images restored from the real ẑ, from a Gaussian error of the same variance, and
+from the remedies. Expected: the level is nearly right, and tails are heavier than a Gaussian's.
 
 Elements of one error depend on each other, so intervals and tests resample whole images, never elements.
 
@@ -15,31 +14,21 @@ Cost: 18 minutes on two cores (desk), of which eight are training encoders that 
 minute (smoke), a night, with every autoencoder (full). Run: python -m workbench study calibration
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from studies._autoencoders import AUTOENCODERS, prior_of
-from studies._cells import matched
+from studies._cells import SMOKE, matched
 from studies.calibration import sections
-from studies.calibration.results import (
-    CAUTIOUS,
-    CHANNEL,
-    GAUSSIAN,
-    MMSE,
-    REAL,
-    RECALIBRATED,
-    RESTORED,
-    WHITE,
-    evidence_name,
-    read,
-)
+from studies.calibration.results import Start, evidence_name, read
 from studies.robustness.study import FAMILIES, TRAINED_ON
 from workbench.autoencoders import AutoencoderRecipe, Tiny
 from workbench.degradations import Degradation, Haze
 from workbench.experiments.results import Cell
-from workbench.experiments.study import Axes, Preset, Study
+from workbench.experiments.study import Preset, Study
 from workbench.metrics import calibration
 from workbench.severity.calibration.recalibration import Factor, Isotonic, Temperature
 from workbench.severity.start import OracleGaussian, OracleVariance, SNRMatch
@@ -51,60 +40,39 @@ from workbench.stages.rows import ROWS
 
 TINY = Tiny()
 STARTS = {
-    REAL: OracleVariance(),
-    GAUSSIAN: OracleGaussian(),
-    WHITE: SNRMatch(variance="encoder"),
-    CHANNEL: SNRMatch(variance="encoder", noise="channel"),
-    MMSE: SNRMatch(variance="encoder", channel="mmse"),
-    RECALIBRATED: SNRMatch(variance="encoder", recalibration=Isotonic()),
-    CAUTIOUS: SNRMatch(variance="encoder", recalibration=Isotonic(), risk=0.1),
+    Start.REAL: OracleVariance(),
+    Start.GAUSSIAN: OracleGaussian(),
+    Start.WHITE: SNRMatch(variance="encoder"),
+    Start.CHANNEL: SNRMatch(variance="encoder", noise="channel"),
+    Start.MMSE: SNRMatch(variance="encoder", channel="mmse"),
+    Start.RECALIBRATED: SNRMatch(variance="encoder", recalibration=Isotonic()),
+    Start.CAUTIOUS: SNRMatch(variance="encoder", recalibration=Isotonic(), risk=0.1),
 }
 NUM_RESTORED = 64
 """Images restored from each start."""
+RESTORED = ("image_id", "psnr", "nfe")
+"""The columns that are read of restorations."""
 SEPARATOR = "/"
 
 
-def own(recipe: AutoencoderRecipe, families: Sequence[Degradation]) -> list[Axes]:
-    """Each family's encoder of an autoencoder on it."""
-    return [matched(family, autoencoder=(recipe,), prior=(prior_of(recipe),)) for family in families]
-
-
-def others(recipe: AutoencoderRecipe, families: Sequence[Degradation]) -> list[Axes]:
-    """Each family's encoder on every other: what its promises are worth there, without a summary."""
-    return [
-        {
-            TRAINED_ON: (family,),
-            "degradation": tuple(other for other in families if other != family),
-            "autoencoder": (recipe,),
-            "prior": (prior_of(recipe),),
-            "num_severity_bins": (0,),
-        }
-        for family in families
-    ]
-
-
 def support(cells: Sequence[Cell]) -> dict[str, Stage]:
-    """The matched encoders' calibrations, and the images that are restored with them."""
+    """The matched encoders' calibrations, and the first of their images restored from each start."""
     stages: dict[str, Stage] = {}
     for cell in cells:
         stage = cell.stage
-        if not isinstance(stage, MeasureCalibration) or not stage.is_matched or not stage.num_severity_bins:
+        assert isinstance(stage, MeasureCalibration)
+        if not stage.is_matched or not stage.num_severity_bins:
             continue
         name = evidence_name(cell.labels["autoencoder"], cell.labels["degradation"])
+        fields = ("data", "autoencoder", "prior", "severity_encoder", "degradation", "sampler", "split", "seed")
+        same = {field: getattr(stage, field) for field in fields}
+        size = min(NUM_RESTORED, max(stage.num_images // 32, 1))
         stages[name] = stage
-        stages |= {f"{name}{SEPARATOR}{start}": restored for start, restored in restorations(stage).items()}
+        for kind, start in STARTS.items():
+            stages[f"{name}{SEPARATOR}{kind}"] = Evaluate(
+                **same, start=start, solver=LDPS(), num_images=size, num_examples=0
+            )
     return stages
-
-
-def restorations(stage: MeasureCalibration) -> dict[str, Stage]:
-    """The first of its images, restored from each start."""
-    fields = ("data", "autoencoder", "prior", "severity_encoder", "degradation", "sampler", "split", "seed")
-    same = {field: getattr(stage, field) for field in fields}
-    size = min(NUM_RESTORED, max(stage.num_images // 32, 1))
-    return {
-        name: Evaluate(**same, start=start, solver=LDPS(), num_images=size, num_examples=0)
-        for name, start in STARTS.items()
-    }
 
 
 def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
@@ -124,11 +92,20 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
     return found
 
 
-def grids(families: Sequence[Degradation], *more: AutoencoderRecipe) -> dict[str, Any]:
-    """The axes and the further grids of these families, and of `more` autoencoders on what their encoders know."""
-    first, *further = own(TINY, families)
-    matched_only = [axes for recipe in more for axes in own(recipe, families)]
-    return {"axes": first, "grids": (*further, *others(TINY, families), *matched_only)}
+def preset(
+    families: Sequence[Degradation], overrides: Mapping[str, Any], more: Sequence[AutoencoderRecipe] = ()
+) -> Preset:
+    """Each family's encoder on it, and, of the small autoencoder, on every other family too."""
+    own, *further = [
+        [matched(family, autoencoder=(recipe,), prior=(prior_of(recipe),)) for family in families]
+        for recipe in (TINY, *more)
+    ]
+    others = [
+        # what an encoder's promises are worth elsewhere, without a summary
+        {**axes, "degradation": tuple(one for one in families if one != family), "num_severity_bins": (0,)}
+        for family, axes in zip(families, own, strict=True)
+    ]
+    return Preset(overrides=overrides, axes=own[0], grids=(*own[1:], *others, *itertools.chain(*further)))
 
 
 study = Study(
@@ -136,25 +113,17 @@ study = Study(
         num_images=5250,  # so that every bin of severity holds 1,000
         recalibrations=(Factor(), Temperature(), Isotonic()),
     ),
-    axes=own(TINY, FAMILIES)[0],
+    axes=matched(FAMILIES[0], autoencoder=(TINY,), prior=(prior_of(TINY),)),
     columns={TRAINED_ON: "encoder", "num_severity_bins": None, "prior": None},
     support=support,
     evidence=evidence,
     presets={
-        "smoke": Preset(
-            overrides={
-                "num_images": 200,
-                "num_fit_images": 200,
-                "sampler.num_steps": 50,
-                "severity_encoder.num_train_images": 128,
-                "severity_encoder.batch_size": 32,
-            },
-            **grids(FAMILIES[:2]),
-        ),
-        "desk": Preset(**grids(FAMILIES)),
-        "full": Preset(
-            overrides={"num_images": 10_000, "severity_encoder.num_train_images": 100_000},
-            **grids((*FAMILIES, Haze()), *(recipe for recipe in AUTOENCODERS if recipe != TINY)),
+        "smoke": preset(FAMILIES[:2], {**SMOKE, "num_images": 200, "num_fit_images": 200}),
+        "desk": preset(FAMILIES, {}),
+        "full": preset(
+            (*FAMILIES, Haze()),
+            {"num_images": 10_000, "severity_encoder.num_train_images": 100_000},
+            [recipe for recipe in AUTOENCODERS if recipe != TINY],
         ),
     },
     results=read,
@@ -164,7 +133,6 @@ study = Study(
         sections.verdict,
         sections.level,
         sections.shape,
-        sections.channel,
         sections.structure,
         sections.recalibration,
         sections.promise,

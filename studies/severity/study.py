@@ -1,12 +1,10 @@
 """Does the severity encoder's prediction follow the level of the degradation, and does it know its own error?
 
-A severity encoder reads a degraded image and predicts the variance of the error of its own latent. Here the same images
-are degraded at ten levels and, for Gaussian blur, with noise of several strengths, and nothing is restored: each
-measurement is only encoded. The prediction is set beside the level and beside the true variance. The blur encoder was
-trained with noise of 0.05 alone; beside it stand encoders trained with the noise that they are tested with, and the
-universal encoder that ships, which has seen noise of many strengths. Expected: at its own noise the prediction orders
-two levels of one image nearly always and is calibrated; with weaker noise it changes little, with stronger noise it is
-over-confident.
+The same images are degraded at ten levels and, for Gaussian blur, with noise of several strengths, and only encoded.
+The prediction is set beside the level and beside the true variance. The blur encoder was trained with noise of 0.05
+alone; beside it stand encoders trained with the noise that they are tested with, and the universal encoder that
+ships, which has seen noise of many strengths. Expected: at its own noise the prediction orders two levels of one
+image nearly always and is calibrated; with weaker noise it changes little, with stronger noise it is over-confident.
 
 Cost: a quarter of an hour on two cores (desk), most of it in training the encoders that the robustness study has not;
 20 seconds (smoke), hours (full). Run: python -m workbench study severity
@@ -35,20 +33,11 @@ def noises_of(family: str) -> Sequence[float]:
     return (OWN_NOISE,) if family == "gaussian_noise" else NOISES
 
 
-def own_encoder(family: str, noises: Sequence[float]) -> Axes:
-    """The family's encoder, trained with the usual noise, at every level and each of these noises."""
-    return {
-        TRAINED_ON: (family,),
-        TRAINED_NOISE: (OWN_NOISE,),
-        MEMBER: (family,),
-        LEVEL: LEVELS,
-        NOISE: noises,
-    }
-
-
-def trained_with(noise: float) -> Axes:
-    """The blur encoder that was trained with this noise, tested with it."""
-    return {**own_encoder(FAMILIES[0], (noise,)), TRAINED_NOISE: (noise,)}
+def own_encoder(
+    family: str, noises: Sequence[float], trained: float = OWN_NOISE, levels: Sequence[float] = LEVELS
+) -> Axes:
+    """The family's encoder, trained with one noise, at every level and each of these noises."""
+    return {TRAINED_ON: (family,), TRAINED_NOISE: (trained,), MEMBER: (family,), LEVEL: levels, NOISE: noises}
 
 
 def universal(family: str, noises: Sequence[float]) -> Axes:
@@ -56,7 +45,8 @@ def universal(family: str, noises: Sequence[float]) -> Axes:
     return {"severity_encoder": (UNIVERSAL,), **own_encoder(family, noises), TRAINED_ON: (Mixture().kind,)}
 
 
-RETRAINED = [trained_with(noise) for noise in NOISES if noise != OWN_NOISE]
+BLUR, *OTHERS = FAMILIES
+RETRAINED = [own_encoder(BLUR, (noise,), noise) for noise in NOISES if noise != OWN_NOISE]
 
 study = Study(
     # what decode_only leaves of a cell is the estimate: start, sampler and prior have no part in it
@@ -67,7 +57,7 @@ study = Study(
         num_images=256,
         num_examples=0,
     ),
-    axes=own_encoder(FAMILIES[0], NOISES),
+    axes=own_encoder(BLUR, NOISES),
     columns=COLUMNS,
     presets={
         "smoke": Preset(
@@ -78,21 +68,21 @@ study = Study(
             },
             axes={LEVEL: (0.2, 0.8), NOISE: (0.05, 0.1)},
             grids=(
-                {**trained_with(0.1), LEVEL: (0.2, 0.8)},
-                {**own_encoder(FAMILIES[1], (OWN_NOISE,)), LEVEL: (0.2, 0.8)},
+                own_encoder(BLUR, (0.1,), 0.1, (0.2, 0.8)),
+                own_encoder(OTHERS[0], (OWN_NOISE,), levels=(0.2, 0.8)),
             ),
         ),
         "desk": Preset(
             grids=(
-                universal(FAMILIES[0], NOISES),
+                universal(BLUR, NOISES),
                 *RETRAINED,
-                *[own_encoder(family, (OWN_NOISE,)) for family in FAMILIES[1:3]],
+                *[own_encoder(family, (OWN_NOISE,)) for family in OTHERS[:2]],
             )
         ),
         "full": Preset(
             overrides={"severity_encoder.num_train_images": 100_000},
             grids=(
-                *[own_encoder(family, noises_of(family)) for family in FAMILIES[1:]],
+                *[own_encoder(family, noises_of(family)) for family in OTHERS],
                 *[universal(family, noises_of(family)) for family in FAMILIES],
                 *RETRAINED,
             ),

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.experiments.objective import Objective
 from workbench.experiments.tune.found import Found, Tuning, read_tuning
 from workbench.experiments.tune.transfer import Transfer
 from workbench.metrics import Estimate
@@ -34,10 +38,11 @@ class Share(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Searched:
-    """A search of at least one task."""
+class TuningResults:
+    """What the search found; without tasks before there is one, which `command` begins."""
 
     tuning: Tuning
+    command: str
 
     @property
     def tasks(self) -> dict[str, Found]:
@@ -51,7 +56,7 @@ class Searched:
     @property
     def cost(self) -> Quantity | None:
         """What was to stay small; None where quality alone was searched for."""
-        return None if self.tuning.goal.cost == "none" else QUANTITIES[self.tuning.goal.cost]
+        return QUANTITIES.get(self.tuning.goal.cost)
 
     @property
     def near(self) -> float:
@@ -62,21 +67,6 @@ class Searched:
     def gains(self) -> dict[str, Estimate]:
         """By task, the quality of the chosen setting above the default's, on test images."""
         return {name: found.best.gain[self.tuning.goal.quality] for name, found in self.tasks.items()}
-
-    @property
-    def most_gained(self) -> str:
-        """The task on which tuning gains most."""
-        return max(self.gains, key=lambda name: self.quality.better * self.gains[name].mean)
-
-    @property
-    def num_better(self) -> int:
-        """On how many tasks it gains beyond the interval."""
-        return sum(gain.scaled(self.quality.better).low > 0 for gain in self.gains.values())
-
-    @property
-    def edges(self) -> list[str]:
-        """The tasks whose chosen setting lies at an edge of what was searched."""
-        return [name for name, found in self.tasks.items() if found.best.at_edge]
 
     @property
     def weightiest(self) -> Share | None:
@@ -100,41 +90,32 @@ class Searched:
         return min(used, key=lambda one: self.quality.better * one.transfer.quality.mean, default=None)
 
     @cached_property
-    def regrets(self) -> dict[str, list[float]]:
-        """By task, how much worse than at last the best so far is after each trial; NaN before there is one.
+    def regrets(self) -> dict[str, NDArray[np.float64]]:
+        """By task, how much worse than at last the best so far is after each trial that costs no more than the default.
 
-        Trials count that cost no more than the default.
+        The first trial is the default.
         """
-        return {name: self._regrets(found) for name, found in self.tasks.items()}
-
-    def _regrets(self, found: Found) -> list[float]:
-        limit = math.inf if self.cost is None else found.points[0].validation[self.tuning.goal.cost]
-        best, so_far = -math.inf, []
-        for trial in found.trials:
-            if trial.values is not None and (self.cost is None or trial.values[-1] <= limit):
-                best = max(best, self.quality.better * trial.values[0])
-            so_far.append(best)
-        return [so_far[-1] - value if math.isfinite(value) else math.nan for value in so_far]
+        regrets = {}
+        for name, found in self.tasks.items():
+            limit = math.inf if self.cost is None else found.points[0].validation[self.tuning.goal.cost]
+            values = [
+                self.quality.better * trial.values[0]
+                if trial.values is not None and (self.cost is None or trial.values[-1] <= limit)
+                else -math.inf
+                for trial in found.trials
+            ]
+            best = np.maximum.accumulate(values)
+            regrets[name] = best[-1] - best
+        return regrets
 
     @cached_property
     def needed(self) -> dict[str, int]:
         """By task, the trial after which the best so far is near enough to the best at last."""
-        return {
-            name: 1 + next((place for place, regret in enumerate(regrets) if regret <= self.near), len(regrets) - 1)
-            for name, regrets in self.regrets.items()
-        }
-
-
-@dataclass(frozen=True)
-class TuningResults:
-    """The search; None before there is one, which `command` begins."""
-
-    command: str
-    searched: Searched | None
+        return {name: 1 + int(np.argmax(regrets <= self.near)) for name, regrets in self.regrets.items()}
 
 
 def read(results: "StudyResults") -> TuningResults:
     """What the results hold of the search."""
     tree = results.evidence.get("tuning")
     command = f"python -m workbench tune {results.name} --preset {results.preset}"
-    return TuningResults(command, None if tree is None else Searched(read_tuning(tree)))
+    return TuningResults(read_tuning(tree) if tree else Tuning(Objective(), 0, "", {}), command)

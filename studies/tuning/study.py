@@ -49,5 +49,5 @@ study = Study(
     results=read,
     answer=sections.answer,
     main_figure=sections.main_figure,
-    report=(sections.gain, sections.transfer, sections.importance, sections.trials, sections.fronts),
+    report=(sections.gain, sections.transfer, sections.importance, sections.trials),
 )

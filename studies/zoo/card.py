@@ -17,7 +17,7 @@ from workbench.metrics import mean_interval, psnr, spearman, ssim_columns
 from workbench.reporting import QUANTITIES
 from workbench.severity.estimate import error_variance
 from workbench.severity.recipe import SeverityRecipe
-from workbench.stages.measure.estimates import degrade
+from workbench.stages.measure.estimates import estimates
 from workbench.stages.provenance import read_provenance
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_prior import TrainPrior
@@ -25,8 +25,9 @@ from workbench.stages.train.train_severity import SHIPPED, WEIGHTS, TrainSeverit
 from workbench.weights import zoo
 
 if TYPE_CHECKING:
-    from workbench.autoencoders import Autoencoder, AutoencoderRecipe
+    from workbench.autoencoders import Autoencoder
     from workbench.core.tensors import Images
+    from workbench.data import ImageSplit
     from workbench.diffusion import Prior
     from workbench.experiments.results import Cell
 
@@ -68,12 +69,11 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
     shutil.copytree(autoencoder_folder / "autoencoder", target / "autoencoder")
     for part in ("unet", "scheduler"):
         shutil.copytree(prior_folder / part, target / part)
-    recipe = stage.recipe()
-    (target / zoo.RECIPE).write_text(json.dumps(recipe, indent=2))
+    (target / zoo.RECIPE).write_text(json.dumps(stage.recipe(), indent=2))
 
     autoencoder, prior = stage.autoencoder_stage().load(runtime), stage.load(runtime)
-    test = stage.data.split("test")
-    x = test.first(min(NUM_TEST_IMAGES, len(test))).batch(slice(None)).to(runtime.device)
+    test = _test_images(stage)
+    x = test.batch(slice(None)).to(runtime.device)
     z = torch.cat([autoencoder.encode(part) for part in x.split(250)])
     x_hat = torch.cat([autoencoder.decode(part) for part in z.split(250)]).clamp(0, 1)
     pairs = torch.stack([x[:NUM_PAIRS], x_hat[:NUM_PAIRS]], 1).flatten(0, 1)
@@ -82,42 +82,33 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
 
     similarities = ssim_columns(x_hat, x)
     ssim = "ssim_valid" if "ssim_valid" in similarities else "ssim"
-    folders = {"autoencoder": autoencoder_folder, "prior": prior_folder}
-    minutes = {part: read_provenance(path).get("wall_seconds", 0.0) / 60 for part, path in folders.items()}
-    card = fill(
+    minutes = [read_provenance(path).get("wall_seconds", 0.0) / 60 for path in (autoencoder_folder, prior_folder)]
+    made = "fitted without descent"
+    if isinstance(own := stage.autoencoder, DescentRecipe):
+        made = f"{own.num_train_images} training images seen, seed {own.seed}, {minutes[0]:.0f} minutes"
+    write_card(
+        target,
         "card",
-        data=stage.data.kind,
-        size=stage.data.size,
-        kind=stage.autoencoder.kind,
+        stage=stage,
         latent=" x ".join(map(str, z.shape[1:])),
         num_test=len(x),
         psnr=mean_interval(psnr(x_hat, x)),
         similarity=f"{QUANTITIES[ssim].label} {mean_interval(similarities[ssim])}",
         mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
         std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
-        autoencoder=made(stage.autoencoder, minutes["autoencoder"]),
-        prior_minutes=f"{minutes['prior']:.0f}",
-        prior_images=stage.prior.num_train_images,
-        prediction=stage.prior.prediction_type,
-        prior_seed=stage.prior.seed,
+        made=made,
+        prior_minutes=f"{minutes[1]:.0f}",
         num_steps=NUM_STEPS,
     )
-    (target / "README.md").write_text(card)
 
 
-def fill(name: str, **values: object) -> str:
-    """A model card from its template."""
+def write_card(target: Path, name: str, **values: object) -> None:
+    """README.md from the template of a model card."""
     from jinja2 import StrictUndefined, Template
 
     text = (Path(__file__).with_name("templates") / f"{name}.md.jinja").read_text()
-    return Template(text, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True).render(values)
-
-
-def made(recipe: "AutoencoderRecipe", minutes: float) -> str:
-    """How an autoencoder was made, in words."""
-    if not isinstance(recipe, DescentRecipe):
-        return "fitted without descent"
-    return f"{recipe.num_train_images} training images seen, seed {recipe.seed}, {minutes:.0f} minutes"
+    template = Template(text, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    (target / "README.md").write_text(template.render(values))
 
 
 @torch.no_grad()
@@ -131,29 +122,23 @@ def write_severity_encoder(stage: TrainSeverity, target: Path, runtime: Runtime)
     (target / zoo.RECIPE).write_text(json.dumps(stage.recipe(), indent=2))
     given = stage.replace({"severity_encoder.source": str(target)})
     encoder, autoencoder = given.load(runtime), stage.autoencoder_stage().load(runtime)
-    degradation = stage.severity_encoder.degradation
-    families = degradation.members if isinstance(degradation, Mixture) else (degradation,)
-    test = stage.data.split("test")
-    test = test.first(min(NUM_TEST_IMAGES, len(test)))
+    recipe, test = stage.severity_encoder, _test_images(stage)
+    families = recipe.degradation.members if isinstance(recipe.degradation, Mixture) else (recipe.degradation,)
     rows = []
     for family in families:
-        found = []
-        for index in torch.arange(len(test)).split(250):
-            measurement = degrade(family, test, index, stage.severity_encoder.seed)
-            estimate = encoder.estimate(measurement.encoder_input().to(runtime.device))
-            s2 = error_variance(estimate.z_hat, autoencoder.encode(test.batch(index).to(runtime.device)))
-            found.append(torch.stack([s2, estimate.var_hat.flatten()]))
+        found = [
+            torch.stack([error_variance(estimate.z_hat, z0), estimate.per_image()])
+            for _, estimate, z0 in estimates(autoencoder, encoder, family, test, recipe.seed, runtime.device)
+        ]
         s2, var_hat = torch.cat(found, dim=1).cpu()
         rank, ratio = spearman(var_hat, s2), mean_interval(s2 / var_hat)
         rows.append({"family": family.kind, "s2": f"{s2.mean():.3f}", "rank": rank, "ratio": ratio})
-    card = fill(
-        "encoder_card",
-        images=stage.severity_encoder.num_train_images,
-        seed=stage.severity_encoder.seed,
-        num_test=len(test),
-        rows=rows,
-    )
-    (target / "README.md").write_text(card)
+    write_card(target, "encoder_card", recipe=recipe, num_test=len(test), rows=rows)
+
+
+def _test_images(stage: "TrainPrior | TrainSeverity") -> "ImageSplit":
+    test = stage.data.split("test")
+    return test.first(min(NUM_TEST_IMAGES, len(test)))
 
 
 @torch.no_grad()

@@ -28,11 +28,7 @@ study = Study(
     axes=FIRST,
     columns={"prior": None},  # the one of the autoencoder
     presets={
-        "smoke": Preset(
-            {"autoencoder.num_train_images": 512, "prior.num_train_images": 512},
-            FIRST,
-            FURTHER,
-        ),
+        "smoke": Preset({"autoencoder.num_train_images": 512, "prior.num_train_images": 512}, grids=FURTHER),
         "desk": Preset(),
         "full": Preset(grids=FURTHER),
         **{recipe.kind: Preset(axes=pair(recipe)) for recipe in AUTOENCODERS},

@@ -14,19 +14,8 @@ import pytest
 from latent_errors import SHAPE
 
 from studies.calibration import sections
-from studies.calibration.results import (
-    CAUTIOUS,
-    CHANNEL,
-    GAUSSIAN,
-    MMSE,
-    REAL,
-    RECALIBRATED,
-    RESTORED,
-    WHITE,
-    evidence_name,
-    read,
-)
-from studies.calibration.study import SEPARATOR, STARTS, evidence, study, support
+from studies.calibration.results import Start, evidence_name, read
+from studies.calibration.study import RESTORED, SEPARATOR, STARTS, evidence, study, support
 from studies.robustness import study as robustness
 from workbench.core.config import UserError
 from workbench.data import FashionMNIST
@@ -90,15 +79,14 @@ def results(laplace: Calibration) -> StudyResults:
                 )
             )
         psnr = np.random.default_rng(i).normal(25, 2, 16)
-        gains = {REAL: 0.0, GAUSSIAN: GAIN, WHITE: -0.1, CHANNEL: -0.1, MMSE: -0.3, RECALIBRATED: 0.1, CAUTIOUS: 0.0}
+        gains = dict(zip(Start, [0.0, GAIN, -0.1, -0.1, -0.3, 0.1, 0.0], strict=True))
         found[evidence_name("tiny", encoder)] = {
             "calibration": json.loads(as_json({ALL: laplace, "0 to 0.2": laplace})),
             "restorations": {
                 start: {
                     "image_id": list(range(16)),
                     "psnr": (psnr + gain).tolist(),
-                    "start_timestep": [30] * 16,
-                    "nfe": [15 if start != CAUTIOUS else 20] * 16,
+                    "nfe": [15 if start != Start.CAUTIOUS else 20] * 16,
                 }
                 for start, gain in gains.items()
             },
@@ -110,15 +98,18 @@ def results(laplace: Calibration) -> StudyResults:
 
 
 def test_a_verdict_names_what_is_wrong(laplace: Calibration) -> None:
-    said = str(sections._verdicts({"": laplace}))
+    def verdict(one: Calibration) -> str:
+        return str(sections._table({"": one}, sections.VERDICT))
+
+    said = verdict(laplace)
     assert all(f">{words}<" in said for words in ("right", "heavier than Gaussian", "Laplace", "mmse"))
-    gaussian = str(sections._verdicts({"": calibration_of(latent_errors.gaussian, latent_errors.forward)}))
+    gaussian = verdict(calibration_of(latent_errors.gaussian, latent_errors.forward))
     assert all(f">{words}<" in gaussian for words in ("right", "as Gaussian", "Gaussian", "forward"))
-    assert ">wrong<" in str(sections._verdicts({"": calibration_of(latent_errors.gaussian, factor=2.0)}))
+    assert ">wrong<" in verdict(calibration_of(latent_errors.gaussian, factor=2.0))
     wide = dataclasses.replace(laplace, figures=laplace.figures | {"ratio": Estimate(1.0, 0.85, 1.15, 60)})
-    assert ">not decided<" in str(sections._verdicts({"": wide}))
+    assert ">not decided<" in verdict(wide)
     uniform = calibration_of(lambda rng, size: rng.uniform(-(3**0.5), 3**0.5, size))
-    assert ">lighter than Gaussian<" in str(sections._verdicts({"": uniform}))
+    assert ">lighter than Gaussian<" in verdict(uniform)
 
 
 def test_the_answer_has_the_figures(results: StudyResults) -> None:
@@ -126,7 +117,7 @@ def test_the_answer_has_the_figures(results: StudyResults) -> None:
     assert [promise.kept for promise in next(iter(found.own.values())).promises.values()] == [
         "broken", "kept", "kept, more than promised",
     ]  # fmt: skip
-    assert (found.not_gaussian, found.right, found.kept_elsewhere) == (2, 2, ["broken", "broken"])
+    assert [pair.promises[0.1].kept for pair in found.strangers] == ["broken", "broken"]
     assert [gain.mean for gain in found.gaussian_gains.values()] == pytest.approx([GAIN, GAIN])
     shape, level, promise, strangers, cost = sections.answer(found)
     assert shape.startswith("No: standardised errors differ from a Gaussian")
@@ -189,7 +180,7 @@ def test_different_measurements_are_not_compared(results: StudyResults) -> None:
 
 def test_starts_on_different_images_are_not_compared(results: StudyResults) -> None:
     changed = json.loads(json.dumps(results.evidence))
-    changed[evidence_name("tiny", "jpeg")]["restorations"][GAUSSIAN]["image_id"][0] = 99
+    changed[evidence_name("tiny", "jpeg")]["restorations"][Start.GAUSSIAN]["image_id"][0] = 99
     with pytest.raises(UserError, match="different images"):
         sections.cost(read(dataclasses.replace(results, evidence=changed)))
 
@@ -238,15 +229,15 @@ def measured(cells: Sequence[Cell]) -> list[MeasureCalibration]:
 
 
 def test_evidence_is_read_from_the_folders(laplace: Calibration, tmp_path: Path) -> None:
-    folders = {"tiny, jpeg": tmp_path / "measured", f"tiny, jpeg{SEPARATOR}{REAL}": tmp_path / "restored"}
+    folders = {"tiny, jpeg": tmp_path / "measured", f"tiny, jpeg{SEPARATOR}{Start.REAL}": tmp_path / "restored"}
     for folder in folders.values():
         folder.mkdir()
     (folders["tiny, jpeg"] / FILE).write_text(as_json({ALL: laplace}))
     (folders["tiny, jpeg"] / "config.json").write_text(json.dumps({"num_severity_bins": 2}))
-    rows: dict[str, list[float]] = {"image_id": [7], "psnr": [25.0], "start_timestep": [30], "nfe": [16], "ssim": [0.9]}
+    rows: dict[str, list[float]] = {"image_id": [7], "psnr": [25.0], "nfe": [16], "ssim": [0.9]}
     pd.DataFrame(rows).to_parquet(tmp_path / "restored" / "per_image.parquet")
     found = evidence(folders)["tiny, jpeg"]
     assert found["calibration"][ALL]["num_images"] == laplace.num_images
     assert found["num_severity_bins"] == 2
-    assert found["restorations"] == {REAL: {name: rows[name] for name in RESTORED}}
+    assert found["restorations"] == {Start.REAL: {name: rows[name] for name in RESTORED}}
     json.dumps(found)
