@@ -349,9 +349,9 @@ def test_prior_with_a_scheduler_of_another_kind(cli: CommandLine, trained: Train
     shutil.copytree(trained.prior, folder)
     path = folder / "scheduler" / "scheduler_config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps(config | {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}))
+    path.write_text(json.dumps(config | {"_class_name": "ScoreSdeVeScheduler"}))
     flags = [*trained.flags, f"--prior.source={folder}", f"--runs={tmp_path / 'runs'}"]
-    assert "is for a FlowMatchEulerDiscreteScheduler" in cli.refuses("run", "robustness", "--preset=smoke", *flags)
+    assert "is for a ScoreSdeVeScheduler" in cli.refuses("run", "robustness", "--preset=smoke", *flags)
     path.write_text(json.dumps(config | {"_class_name": "DDIMScheduler", "timestep_spacing": "trailing"}))
     said: list[str] = []
     progress = Silent()

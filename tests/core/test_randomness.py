@@ -63,7 +63,7 @@ def test_distributions() -> None:
 
 
 def test_the_same_key_gives_the_same_draw_in_another_process() -> None:
-    script = "from workbench import randomness; print(randomness.generator('study', 7).initial_seed())"
+    script = "from workbench.core import randomness; print(randomness.generator('study', 7).initial_seed())"
     answer = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"}
     )

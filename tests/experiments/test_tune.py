@@ -347,7 +347,7 @@ def test_one_objective_is_pruned_on_growing_numbers_of_images(tmp_path: Path) ->
 
 
 def begin(root: Path, trials: int, seconds: float, *storage: str) -> "subprocess.Popen[bytes]":
-    script = Path(__file__).parent / "support" / "analytic_study.py"
+    script = Path(__file__).parents[1] / "support" / "analytic_study.py"
     project = Path(study_module.__file__).parents[2]
     environment = {**os.environ, "ANALYTIC_SECONDS": str(seconds), "PYTHONPATH": str(project)}
     return subprocess.Popen([sys.executable, str(script), str(root), str(trials), *storage], env=environment)
@@ -625,7 +625,7 @@ def test_a_damaged_tuning_file_is_named(two_tasks: tuple[Path, Tuning], tmp_path
     root, tuning = two_tasks
     study = analytic_study(axes={"degradation": (GaussianBlur(), GaussianNoise())}, columns={})
     runtime = Runtime(Path(shutil.copytree(root, tmp_path / "runs")))
-    plan = running._Plan("analytic", "smoke", {}, study, "", [], {}, None, [], False)
+    plan = running._Plan("analytic", "smoke", {}, study, "", frozenset(), {}, None, [], False)
     path = runtime.root / "studies" / "analytic" / "smoke" / TUNING
     assert running._tuned(plan, runtime)["tuning"]["sampler"] == tuning.sampler
     content = path.read_text()

@@ -20,6 +20,7 @@ from workbench.reporting import (
     spoken,
     terminal_table,
 )
+from workbench.reporting.labels import readable
 
 
 @pytest.fixture
@@ -113,8 +114,8 @@ def test_terminal_table_has_a_line_a_cell_in_the_order_of_the_axes() -> None:
     table = terminal_table(results)
     lines = [line for line in text_of(table).splitlines() if line.startswith("│")]
     assert table.row_count == len(lines) == 20
-    expected = [(e, d) for e in results.axes["encoder"] for d in results.axes["degradation"]]
-    shown = [tuple(cell.strip().replace(" ", "_") for cell in line.split("│")[1:3]) for line in lines]
+    expected = [(readable(e), readable(d)) for e in results.axes["encoder"] for d in results.axes["degradation"]]
+    shown = [tuple(cell.strip() for cell in line.split("│")[1:3]) for line in lines]
     assert shown == expected
     first = results.frame[results.frame["cell"] == results.frame["cell"].iloc[0]]
     assert f"{first['psnr'].mean():.2f} [" in lines[0]
@@ -134,4 +135,4 @@ def test_terminal_table_of_many_axes_names_a_cell_in_one_column() -> None:
     table = terminal_table(dataclasses.replace(results, frame=results.frame.assign(**same), axes=axes))
     assert table.columns[0].header == "cell"
     assert table.row_count == 20
-    assert "gaussian noise, random inpainting, full, 0.0 " in text_of(table), "no label twice"
+    assert "Gaussian noise, random inpainting, full, 0.0 " in text_of(table), "no label twice"

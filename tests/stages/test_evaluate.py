@@ -229,7 +229,7 @@ def test_a_cell_names_its_metrics_and_nothing_else_is_computed(
     with monkeypatch.context() as patch:
         encoded = count_encoded(patch)
         rows = pd.read_parquet(own.ensure(runtime) / ROWS)
-    assert sum(encoded) == FLOPS_COUNTED
+    assert sum(encoded) in (0, FLOPS_COUNTED), "once in a process"
     absent = {"psnr", "psnr_degraded", "psnr_decoded", "psnr_ceiling", "lpips", "s2", "bias", "oracle_timestep"}
     assert list(rows) == [name for name in frame if name not in absent]
     pd.testing.assert_series_equal(rows["residual_ratio"], frame["residual_ratio"])
@@ -255,7 +255,7 @@ def test_each_clean_image_is_encoded_once(
         stage.ensure(runtime)
     encoded = count_encoded(monkeypatch)
     cell.ensure(runtime)
-    assert sum(encoded) == cell.num_images + FLOPS_COUNTED
+    assert sum(encoded) - cell.num_images in (0, FLOPS_COUNTED), "once in a process"
 
 
 def test_a_moved_file_is_the_same_cell(cell: Evaluate, images: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def study(words: tuple[Path, list[str]], cli: CommandLine, monkeypatch: pytest.M
     _, overrides = words
     definition, text = study_module.load_study("robustness")
     one = Study(cell=Evaluate(), axes={"seed": (0,)}, presets={"smoke": Preset()}, report=definition.report[:0])
-    for module in ("study", "running", "reporting.overview"):
+    for module in ("experiments.study", "experiments.run", "reporting.overview"):
         monkeypatch.setattr(f"workbench.{module}.load_study", lambda _: (one, text), raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr("workbench.tracking.tracker._start", lambda _: None)

@@ -460,7 +460,7 @@ def test_what_computes_nothing_starts_no_process(
     opened: list[str | None] = []
 
     def watched(*arguments: Any, **how: Any) -> Any:
-        opened.append(arguments[4])
+        opened.append(how["group"])
         return open_runtime(*arguments, **how)
 
     monkeypatch.setattr("workbench.cli.session.open_runtime", watched)

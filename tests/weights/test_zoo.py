@@ -18,7 +18,7 @@ from workbench.stages.train.train_autoencoder import TrainAutoencoder
 from workbench.stages.train.train_prior import TrainPrior
 from workbench.weights import zoo
 
-SHIPPED = Path(__file__).parents[1] / "data" / "zoo"
+SHIPPED = Path(__file__).parents[2] / "data" / "zoo"
 DEFAULT = SHIPPED / "fashion_mnist_32_tiny"
 NUM_IMAGES = 500
 

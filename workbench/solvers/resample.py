@@ -22,7 +22,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from workbench.core.bounds import LearningRate, Weight
+from workbench.core.bounds import LearningRate, Logarithm, Weight
 from workbench.core.config import ADDED_LATER
 from workbench.core.tensors import Images, Latents, Scalars
 from workbench.solvers.base import Networks, Solver, Step, norms
@@ -58,8 +58,8 @@ class ReSample(Solver):
     every: int = Field(
         2, ge=1, le=100_000, description="consistency where a multiple of this many steps is left, this one included"
     )
-    image_log_snr: float = Field(-3.74, description="log-SNR above which consistency is sought, on images")
-    latent_log_snr: float = Field(-0.645, description="log-SNR above which it is sought on latents")
+    image_log_snr: Logarithm = Field(-3.74, description="log-SNR above which consistency is sought, on images")
+    latent_log_snr: Logarithm = Field(-0.645, description="log-SNR above which it is sought on latents")
     gamma: float = Field(400.0, ge=0, le=1e9, description="how far resampling trusts the consistent z0")
     tau: Weight = Field(1.0, description="residual at which an image stops, in standard deviations of its noise")
     image_learning_rate: LearningRate = Field(2e-2, description="Adam's, on [0, 1] images")

@@ -221,7 +221,7 @@ def test_a_physics_of_ones_own_is_an_operator(
     said = cli(*arguments, "--degradation.factory=deepinv_factories:defocus")
     assert said.code in DONE, said.err
     assert len(table(tmp_path / "output")) == NUM_IMAGES
-    refused = {"rounded": "is not differentiable", "halved": "are no pictures in a folder", "gone": "has no function"}
+    refused = {"rounded": "is not differentiable", "halved": "are no pictures in a folder", "gone": "has no gone"}
     for factory, message in refused.items():
         assert message in cli.refuses(*arguments, "--overwrite", f"--degradation.factory=deepinv_factories:{factory}")
     assert "degradation.factory: field required" in cli.refuses(*arguments)
@@ -425,7 +425,14 @@ def test_no_wandb_unless_asked(
     opened: list[str | None] = []
 
     def open_runtime(
-        runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, tags: object, *, writes: bool
+        runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, tags: object = (), **how: bool
+        device: str,
+        batch_size: int,
+        rerun: bool,
+        group: str | None,
+        tags: object = (),
+        *,
+        writes: bool = True,
     ) -> None:
         opened.append(group)
         raise UserError("stop")
