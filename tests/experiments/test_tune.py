@@ -625,7 +625,7 @@ def test_a_damaged_tuning_file_is_named(two_tasks: tuple[Path, Tuning], tmp_path
     root, tuning = two_tasks
     study = analytic_study(axes={"degradation": (GaussianBlur(), GaussianNoise())}, columns={})
     runtime = Runtime(Path(shutil.copytree(root, tmp_path / "runs")))
-    plan = running._Plan("analytic", "smoke", {}, study, "", frozenset(), {}, None, [], False)
+    plan = running._Plan("analytic", "smoke", {}, study, "", [], {}, None, frozenset(), False)
     path = runtime.root / "studies" / "analytic" / "smoke" / TUNING
     assert running._tuned(plan, runtime)["tuning"]["sampler"] == tuning.sampler
     content = path.read_text()

@@ -424,16 +424,7 @@ def test_no_wandb_unless_asked(
 ) -> None:
     opened: list[str | None] = []
 
-    def open_runtime(
-        runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, tags: object = (), **how: bool
-        device: str,
-        batch_size: int,
-        rerun: bool,
-        group: str | None,
-        tags: object = (),
-        *,
-        writes: bool = True,
-    ) -> None:
+    def open_runtime(runs: Path, device: str, batch_size: int, rerun: bool, group: str | None, **how: object) -> None:
         opened.append(group)
         raise UserError("stop")
 
