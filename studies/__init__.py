@@ -1,1 +1,1 @@
-"""Our questions, one module a study. Studies import the workbench, never the reverse."""
+"""Our questions, one package per study. Studies import the workbench, never the reverse."""

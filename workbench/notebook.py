@@ -71,7 +71,7 @@ class OpenStudy:
         *,
         runs: str | Path | None = None,
     ) -> "pd.DataFrame":
-        """What the study rests on, a row a stage: stage, label, identity, state, folder, seconds.
+        """What the study rests on, one row per stage: stage, label, identity, state, folder, seconds.
 
         `state` is "cached", "ships", "in the reference", "needed" or "not needed"; `seconds` are those that it took
         here or, where it is needed, an estimate.

@@ -176,8 +176,8 @@ def test_a_hub_id_is_downloaded_once_and_only_what_is_needed(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("source", ["somebody/model", "/no/such/folder", "a b c"])
-def test_what_is_neither_a_folder_nor_to_be_had_is_one_line(source: str) -> None:
-    with pytest.raises(UserError, match="is no folder, and no model of the hub that can be had") as raised:
+def test_what_is_neither_a_folder_nor_on_the_hub_is_one_line(source: str) -> None:
+    with pytest.raises(UserError, match="is neither a folder nor a model found on the Hub") as raised:
         _ = Pretrained(source=source).identity
     assert "\n" not in str(raised.value)
 

@@ -139,7 +139,7 @@ def test_unknown_kinds_list_what_there_is() -> None:
     assert message == "unknown kind 'sine' for signal; there are: constant, ramp, filter"
     nested = error({"signal.kind": "filter", "signal.source.kind": "sine"})
     assert nested == "unknown kind 'sine' for signal.source; there are: constant, ramp"
-    assert error({"signal": {}}) == "signal: name its kind"
+    assert error({"signal": {}}) == "signal has no kind: set --signal.kind=..."
     assert len(error({"signal.kind": "9" * 5000})) < 400
 
 

@@ -22,7 +22,7 @@ VARIANCE = torch.tensor([0.05, 0.3, 1.0, 2.0], dtype=torch.float64).reshape(1, 4
 
 
 def exact_estimate(z: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-    """E[z0 | z_t] and the noise that goes with it, for z0 ~ N(MEAN, VARIANCE) and one alpha_bar a an image."""
+    """E[z0 | z_t] and the noise that goes with it, for z0 ~ N(MEAN, VARIANCE) and one alpha_bar a per image."""
     a = a.reshape(-1, 1, 1, 1)
     z0_hat = MEAN + a.sqrt() * VARIANCE / (a * VARIANCE + 1 - a) * (z - a.sqrt() * MEAN)
     return z0_hat, (z - a.sqrt() * z0_hat) / (1 - a).sqrt()

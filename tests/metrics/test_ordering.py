@@ -61,7 +61,7 @@ def test_ties_are_chance_and_reversed_levels_are_never_in_order() -> None:
 
 
 def test_interval_of_different_images_covers_the_truth() -> None:
-    # a mean of one value an image would give half this width, and a coverage of 0.67
+    # a mean of one value per image would give half this width, and a coverage of 0.67
     truth = expected(1.0)
     estimates = [ordering_accuracy(seen_at_levels(40, 1.0, 0.0, seed)) for seed in range(100)]
     assert np.mean([e.low <= truth <= e.high for e in estimates]) >= 0.88

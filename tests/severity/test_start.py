@@ -309,7 +309,7 @@ def test_the_gaussian_oracle_starts_there_too_from_another_error() -> None:
     draws = randomness.generator("gaussian oracle")
     z0 = torch.randn(400, *SHAPE, generator=draws)
     variance = torch.linspace(0.02, 0.3, 400)
-    # an error that is one number an image and channel, and repeats what it should be independent of
+    # an error with one number per image and channel, correlated with what it should be independent of
     error = variance.sqrt()[:, None, None, None] * (0.8 * z0 + torch.randn(400, 4, 1, 1, generator=draws))
     here = case([0.9] * 400, 500, z0 + error, truth=z0)
     real, ideal = here.start(OracleVariance()), here.start(OracleGaussian())

@@ -26,7 +26,7 @@ from workbench.stages.provenance import PROVENANCE
 
 NUM_CELLS = 26
 NUM_STAGES = NUM_CELLS + 5 + 1 + 4 + 1 + 1 + 3
-"""Cells, severity encoders, what is usual for one, statistics, the autoencoder, the prior, and the latents of three."""
+"""Cells, 5 severity encoders, 1 fit for `fused`, 4 latent statistics, autoencoder, prior, and 3 sets of latents."""
 
 
 @pytest.fixture(scope="module")

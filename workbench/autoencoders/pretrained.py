@@ -207,5 +207,5 @@ def _download(name: str, subfolder: str, revision: str | None) -> Path:
     except (OSError, ValueError, RevisionResolutionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"autoencoder.source: {name!r} is no folder, and no model of the hub that can be had ({reason})"
+            f"autoencoder.source: {name!r} is neither a folder nor a model found on the Hub ({reason})"
         ) from None

@@ -375,7 +375,7 @@ def _explained(cls: type[Config], tree: dict[str, Any], error: ValidationError) 
         return UserError(
             f"unknown kind {shown(tag)} for {dotted or cls.__name__}; there are: {expected}"
             if expected
-            else f"{dotted}: name its kind"
+            else f"{dotted} has no kind: set --{dotted}.kind=..."
         )
     if first["type"] == "model_attributes_type":
         value = shown(first["input"])

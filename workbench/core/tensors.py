@@ -7,7 +7,7 @@
 | Latents | batch, latent channel, latent height, latent width | float32, unit variance over the training images |
 | Variances | broadcasts over latents: batch, 1, 1, 1 | of the latent error, in units of the latents' variance |
 | Severities | batch | in [0, 1]; 0 is the mildest level of a degradation |
-| Scalars | batch | one float an image |
+| Scalars | batch | one float per image |
 | Times | batch | what the prior's network is told of the noise level; DDPM's timesteps 0 ... T - 1 are whole numbers |
 | Ids | batch | int64 content hash of the clean image |
 

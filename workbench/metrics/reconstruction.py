@@ -1,4 +1,4 @@
-"""How near a restored image is to the clean one, pixel by pixel and window by window. One number an image."""
+"""How near a restored image is to the clean one, pixel by pixel and window by window. One number per image."""
 
 from workbench.core.tensors import Images, Scalars
 

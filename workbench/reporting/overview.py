@@ -70,7 +70,7 @@ def _counted(names: Iterable[str]) -> str:
 
 
 def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> "pd.DataFrame":
-    """A row a stage that the study's cells and statistics rest on, each after those that it needs.
+    """One row per stage that the study's cells and statistics rest on, each after those that it needs.
 
     Columns: `stage`, its kind; `label`; `identity`; `state`; `folder`, where its artifact is or will be; `seconds`,
     what it took here, or is estimated to take where it is needed, else NaN. States:

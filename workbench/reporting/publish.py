@@ -188,7 +188,7 @@ def _record(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
 
 
 def _means(results: "StudyResults") -> Table:
-    """A row a cell: its labels, the number of images and the means."""
+    """One row per cell: its labels, the number of images and the means."""
     axes = list(results.axes)
     present = [name for name in MEANS if name in results.frame] if results.num_images else []
     grouped = results.frame.groupby(axes, sort=False)

@@ -69,7 +69,7 @@ def rich_table(frame: "DataFrame", title: str, decimals: Mapping[str, int] | int
 
 
 def terminal_table(results: "StudyResults") -> "Table":
-    """A study in the terminal: one line a cell, with the number of images, PSNR with its interval, and other means."""
+    """A study in the terminal: one line per cell: number of images, PSNR with its interval, other means."""
     from rich.table import Table
 
     shown = [name for name in _TERMINAL_COLUMNS if name in results.frame and results.frame[name].notna().all()]

@@ -1,4 +1,4 @@
-"""W&B: one run a stage or study, which no study waits for.
+"""W&B: one run per stage or study, which no study waits for.
 
 A study writes a small record for each stage (record, tracker) and never loads wandb. A process of its own, at the
 lowest priority (__main__) and the only one of its runs folder (turn), makes the records offline runs (publish, run,

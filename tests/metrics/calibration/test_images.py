@@ -80,7 +80,7 @@ def test_bad_latents_are_refused(batch) -> None:
         collect(z0, z0, var_hat)
     with pytest.raises(UserError, match="2 elements"):
         collect(z_hat[:, :1, :1, :1], z0[:, :1, :1, :1], var_hat)
-    with pytest.raises(UserError, match="one var_hat an image"):
+    with pytest.raises(UserError, match="one var_hat per image"):
         collect(z_hat[:0], z0[:0], var_hat[:0])
     z_hat[4, 0, 0, 0] = math.nan
     with pytest.raises(UserError, match="1 of 24 images is infinite or NaN"):

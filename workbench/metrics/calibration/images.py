@@ -18,7 +18,7 @@ Rows = dict[str, NDArray[np.generic]]
 
 
 def collect(z_hat: Latents, z0: Latents, var_hat: Scalars) -> Rows:
-    """One row an image of statistics of e = z_hat - z0 and of z = e / sqrt(var_hat).
+    """One row per image: statistics of e = z_hat - z0 and of z = e / sqrt(var_hat).
 
     Rows of many batches are put together by `join`, a group of images is chosen by `take`, and `summarise` gives the
     group's figures. A channel is a group too: `collect(z_hat[:, k : k + 1], z0[:, k : k + 1], var_hat)`.
@@ -82,14 +82,14 @@ def join(parts: Sequence[Rows]) -> Rows:
 
 
 def take(rows: Rows, index: ArrayLike) -> Rows:
-    """The rows of the images at `index` (numbers, or one boolean an image): a group."""
+    """The rows of the images at `index` (numbers, or one boolean per image): a group."""
     return {name: values[np.asarray(index)] for name, values in rows.items()}
 
 
 def _require_usable(error: NDArray[np.float64], variance: NDArray[np.float64]) -> None:
     num = len(variance)
     if not num or len(error) != num:
-        raise UserError(f"calibration needs one var_hat an image and at least one image, got {num} for {len(error)}")
+        raise UserError(f"calibration needs one var_hat per image and at least one image, got {num} for {len(error)}")
     bad = int((~(np.isfinite(variance) & (variance > 0))).sum())
     if bad:
         raise UserError(

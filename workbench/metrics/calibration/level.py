@@ -1,6 +1,6 @@
 """Is the predicted variance the size of the error? Scores of N(0, var_hat) as a prediction of the latent error.
 
-Errors are elements of e = z_hat - z0 in latent units; var_hat is one number an image.
+Errors are elements of e = z_hat - z0 in latent units; var_hat is one number per image.
 """
 
 import math

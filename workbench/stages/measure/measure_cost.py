@@ -41,7 +41,7 @@ class MeasureCost(Stage):
     """One size and batch of one architecture: the cost of each operation on the whole batch, a row a repeat.
 
     Weights are random, since they do not change what an operation costs; so the start rule is one that needs no fit.
-    `residual` spends what `fused` spends, whose fusion is a few operations on one number an image.
+    `residual` spends what `fused` spends, whose fusion is a few operations on one number per image.
 
     The identity names what is measured, not where: a timing is of the machine that the rows name (`device`, `threads`).
     """
