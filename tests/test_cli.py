@@ -227,7 +227,7 @@ DATA: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "range": ("npy", lambda p: save(p.with_suffix(".npy"), 255 * GOOD), "floats must be on [0, 1]"),
     "flat": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD.reshape(60, 256)), "has shape (60, 256)"),
     "channels": ("npy", lambda p: save(p.with_suffix(".npy"), np.stack([GOOD] * 2, -1)), "has shape (60, 16, 16, 2)"),
-    "integers": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD.astype(np.int64)), "holds int64"),
+    "integers": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD.astype(np.int64)), "has dtype int64"),
     "small_array": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD[:, :12, :12]), "smaller than size 16"),
     "few_in_array": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD[:8]), "at least 20 are needed"),
     "none_in_array": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD[:0]), "at least 20 are needed"),
