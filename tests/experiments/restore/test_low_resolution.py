@@ -65,7 +65,7 @@ def test_every_size_has_a_severity(size: int) -> None:
 
 
 def test_a_size_that_no_severity_makes_is_refused() -> None:
-    with pytest.raises(UserError, match=r"1\.png is 7 x 7: super_resolution takes 8 x 8 \(severity 1\) to 32 x 32"):
+    with pytest.raises(UserError, match=r"1\.png is 7 x 7: super_resolution accepts 8 x 8 \(severity 1\) to 32 x 32"):
         severities(SuperResolution(), torch.ones(2), small(8, 7))
 
 

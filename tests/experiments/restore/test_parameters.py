@@ -120,7 +120,7 @@ BAD_PARAMS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (lambda path: None, "cannot read .npz {path} (No such file or directory)"),
     "one of all": (
         arrays(mask=MASKS[0, 0]),
-        "and there are 12: give one for each, or 1 for all (its shape",
+        "for 12 images: give one per image, or 1 for all (its shape",
     ),
     "text": (lambda path: path.write_text("masks"), "cannot read .npz {path}"),
     "empty": (Path.touch, "cannot read .npz {path}"),

@@ -104,7 +104,7 @@ def test_a_smaller_picture_stands_in_the_corner(tmp_path: Path) -> None:
 
 
 def test_what_holds_no_pictures_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere is not a folder"):
+    with pytest.raises(UserError, match="nowhere is neither a folder nor a file"):
         read_measured(tmp_path / "nowhere", SHAPE, smaller=False)
     with pytest.raises(UserError, match="has no images"):
         read_measured(tmp_path, SHAPE, smaller=False)
