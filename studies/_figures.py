@@ -23,7 +23,10 @@ def lines(
         panels: by a panel's title and a line's name, one row per image and one column per position, named by it.
     """
     drawn = {
-        panel: {name: Line(list(values), mean_intervals(values)) for name, values in frames.items()}
+        panel: {
+            name: Line(values.columns.to_numpy(dtype=float).tolist(), mean_intervals(values))
+            for name, values in frames.items()
+        }
         for panel, frames in panels.items()
     }
     figure = curves(drawn, title=title, x_label=x_label, y_label=y_label, **style)

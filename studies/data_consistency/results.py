@@ -33,7 +33,8 @@ class Guidance:
     @property
     def best(self) -> float:
         """The scale of the highest mean PSNR on these test images."""
-        return float(self.gains().mean().idxmax())
+        gains = self.gains()
+        return float(gains.columns.to_numpy()[gains.mean().argmax()])
 
     def helps_until(self) -> Estimate | None:
         """The scale from the best on at which guidance is no better than none; None where it still is at the last."""

@@ -1,5 +1,6 @@
 """Rows of the overhead study as costs: of each operation, for each autoencoder, image size and batch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,15 +22,15 @@ class Overhead:
     """All costs, and what restorations at the default setting took.
 
     Attributes:
-        costs: a row for each setting (autoencoder, size, batch), a column for each (quantity, operation): of one image
-            `time`, the median of the repeats with their quartiles in seconds, and `flops`; `peak_bytes` of the whole
-            batch, NaN where the system does not tell.
+        costs: by quantity a row for each setting (autoencoder, size, batch) and a column for each operation: of one
+            image `time`, the median of the repeats with their quartiles in seconds, and `flops`; `peak_bytes` of the
+            whole batch, NaN where the system does not tell.
         machines: where times were taken, in words.
         nfe: evaluations of the prior in one reconstruction: their mean at the default setting, or `ASSUMED_NFE`.
         start_share: the whole start's part of the time of those restorations; None where none were measured.
     """
 
-    costs: DataFrame
+    costs: Mapping[str, DataFrame]
     machines: list[str]
     nfe: float
     start_share: Estimate | None
@@ -57,16 +58,22 @@ def read(results: StudyResults) -> Overhead:
     require_axes(results, SETTING, alone=True)
     rows = results.frame.astype({"image size": int, "batch": int})
     rows[["time", "flops"]] = rows[["seconds", "flops"]].div(rows["batch"], axis=0)
-    costs = rows.groupby([*SETTING, "operation"], sort=False, observed=True).agg(
-        time=("time", lambda time: Estimate(*time.quantile([0.5, 0.25, 0.75]), 0)),
-        flops=("flops", "first"),
-        peak_bytes=("peak_bytes", "first"),
-    )
+    cells = rows.groupby([*SETTING, "operation"], sort=False, observed=True)
+    costs = {
+        "time": cells["time"].apply(_with_quartiles),
+        "flops": cells["flops"].first(),
+        "peak_bytes": cells["peak_bytes"].first(),
+    }
     pairs = results.frame[["device", "threads"]].drop_duplicates().itertuples(index=False)
     measured = results.evidence
     return Overhead(
-        costs.unstack("operation", sort=False),
+        {name: cost.unstack("operation", sort=False) for name, cost in costs.items()},
         [f"{device} with {threads} {'thread' if threads == 1 else 'threads'}" for device, threads in pairs],
         float(np.mean(measured["nfe"])) if measured else ASSUMED_NFE,
         ratio_of_means(measured["start_seconds"], measured["seconds"]) if measured else None,
     )
+
+
+def _with_quartiles(values: Series) -> Estimate:
+    low, median, high = values.quantile([0.25, 0.5, 0.75])
+    return Estimate(median, low, high, 0)

@@ -1,8 +1,8 @@
 """The severity study's results as series: one encoder on one degradation with one noise, at every level.
 
-A series is a frame of one row per image and a column for each (name, level), levels from mild to severe: the prediction
-var_hat and the truth s2, variances of the error of the encoder's latent; severity, which is the level; and the other
-trivial predictors that results hold.
+A series is frames by name, of one row per image and one column per level, from mild to severe: the prediction var_hat
+and the truth s2, variances of the error of the encoder's latent; severity, which is the level; and the other trivial
+predictors that results hold.
 """
 
 from collections import defaultdict
@@ -28,6 +28,7 @@ COLUMNS = {
 }
 """The axes that the report knows, by their columns in the results."""
 UNIVERSAL = "mixture"
+Series = Mapping[str, DataFrame]
 
 
 class Key(NamedTuple):
@@ -53,17 +54,17 @@ class Key(NamedTuple):
         return f"{self.encoder_name}; on {readable(self.degradation)}, noise {self.noise}"
 
 
-def ratio(series: DataFrame) -> DataFrame:
+def ratio(series: Series) -> DataFrame:
     """True over predicted variance: one row per image, one column per level."""
     return series["s2"] / series["var_hat"]
 
 
-def views(series: Mapping[Key, DataFrame]) -> dict[str, dict[str, DataFrame]]:
+def views(series: Mapping[Key, Series]) -> dict[str, dict[str, Series]]:
     """Series that stand side by side, by what they have in common and then by what they differ in.
 
     An encoder over noises, and encoders as they were trained; by itself where there is but one.
     """
-    found: dict[str, dict[str, DataFrame]] = defaultdict(dict)
+    found: dict[str, dict[str, Series]] = defaultdict(dict)
     for key, one in sorted(series.items(), key=lambda item: float(item[0].noise)):
         found[f"{key.encoder_name}, on {readable(key.degradation)}"][f"noise {key.noise}"] = one
     for key, one in series.items():
@@ -72,7 +73,7 @@ def views(series: Mapping[Key, DataFrame]) -> dict[str, dict[str, DataFrame]]:
     return {title: view for title, view in found.items() if len(view) > 1} or found
 
 
-def read(results: StudyResults) -> dict[Key, DataFrame]:
+def read(results: StudyResults) -> dict[Key, Series]:
     """Every series of the results.
 
     Raises:
@@ -82,11 +83,11 @@ def read(results: StudyResults) -> dict[Key, DataFrame]:
     columns = [COLUMNS[axis] for axis in (TRAINED_ON, TRAINED_NOISE, MEMBER, NOISE)]
     frame = results.frame.astype({"level": float})
     frame["severity"] = frame["level"]
-    found = {}
+    found: dict[Key, Series] = {}
     for key, rows in frame.groupby(columns, observed=True, sort=False):
         names = ["var_hat", "s2", *(name for name in TRIVIAL if has_column(rows, name))]
-        series = rows.pivot(index="image_id", columns="level", values=names)
-        if series.isna().to_numpy().any():
+        series = {name: rows.pivot(index="image_id", columns="level", values=name) for name in names}
+        if series["var_hat"].isna().to_numpy().any():
             raise UserError("levels of one series were tested on different images; run the study again")
         found[Key(*map(str, key))] = series
     return found

@@ -4,12 +4,10 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from pandas import DataFrame
-
 from studies._figures import lines
 from studies._rows import table
 from studies._trivial import trivial_gain, trivial_ranks, trivial_table
-from studies.severity.results import Key, ratio, views
+from studies.severity.results import Key, Series, ratio, views
 from workbench.metrics import (
     Estimate,
     mean_interval,
@@ -25,7 +23,7 @@ NEARLY_ALWAYS, MOSTLY = 0.9, 0.75
 """Shares of pairs in order from which the answer is yes, or largely yes; 0.5 is chance."""
 CALIBRATED = 1.25
 """A true variance within this factor of the predicted one, either way, is called calibrated."""
-Found = Mapping[Key, DataFrame]
+Found = Mapping[Key, Series]
 
 
 def answer(found: Found) -> list[str]:
@@ -93,8 +91,8 @@ def trivial(found: Found) -> Section:
     """Does the prediction know more of the error than the level, the residual or the variance of y?"""
     tables = {key.name: one for key, one in found.items()}
     # at one level the known severity is one number, which ranks nothing
-    within = {key: one.drop(columns="severity", level=0) for key, one in tables.items()}
-    within = {key: one for key, one in within.items() if {*one.columns.unique(0)} > {"var_hat", "s2"}}
+    within = {key: {name: one[name] for name in one if name != "severity"} for key, one in tables.items()}
+    within = {key: one for key, one in within.items() if {*one} > {"var_hat", "s2"}}
     return WORDS.section(
         "trivial",
         folded=True,
@@ -103,12 +101,12 @@ def trivial(found: Found) -> Section:
     )
 
 
-def _calibration(series: DataFrame) -> Estimate:
+def _calibration(series: Series) -> Estimate:
     """True over predicted variance, mean over levels; an image counts once."""
     return mean_interval(ratio(series).mean(axis=1))
 
 
-def _calibration_map(title: str, view: Mapping[str, DataFrame]) -> MainFigure:
+def _calibration_map(title: str, view: Mapping[str, Series]) -> MainFigure:
     ratios = [ratio(one) for one in view.values()]
     matrix = list(zip(*map(mean_intervals, ratios), strict=True))
     rows = [f"{level:g}" for level in ratios[0]]

@@ -6,6 +6,7 @@ loses to each image's best one of the `forward` sweep.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from pandas import DataFrame, Series
@@ -28,6 +29,11 @@ HINDSIGHT, OTHER_NOISE = "in hindsight", "on other noise"
 """How the best start is chosen: on the draw that is scored, or on another draw of its noise."""
 
 
+def of(values: DataFrame, name: str) -> DataFrame:
+    """The columns of the starts of one name, by their values, ascending."""
+    return cast(DataFrame, values[name]).sort_index(axis=1)
+
+
 @dataclass(frozen=True)
 class Sweep:
     """One degradation's starts: one row per image, one column per `Start`; `severity` by image."""
@@ -37,9 +43,15 @@ class Sweep:
     severity: Series
 
     @property
+    def starts(self) -> list[Start]:
+        return cast(list[Start], list(self.psnr))
+
+    @property
     def rules(self) -> list[Start]:
         """The starts whose regret is asked: either match, and all of the other rules."""
-        return [start for start in self.psnr if start[0] not in (FORWARD, MMSE, AGAIN) or start in (MATCH, (MMSE, 0.0))]
+        return [
+            start for start in self.starts if start[0] not in (FORWARD, MMSE, AGAIN) or start in (MATCH, (MMSE, 0.0))
+        ]
 
     @property
     def gains(self) -> DataFrame:
@@ -54,11 +66,11 @@ class Sweep:
         upper bound for the sweep's starts. Chosen on another draw of that noise it is what knowing the truth is worth
         without the luck; a noisy choice, so no upper bound. The regret that matters lies between the two.
         """
-        forward = self.psnr[FORWARD]
+        forward = of(self.psnr, FORWARD)
         found = {HINDSIGHT: forward.max(axis=1)}
         if AGAIN in self.psnr:
-            chosen = self.psnr[AGAIN][forward.columns].idxmax(axis=1)
-            found[OTHER_NOISE] = Series({image: forward.loc[image, offset] for image, offset in chosen.items()})
+            chosen = of(self.psnr, AGAIN).to_numpy().argmax(axis=1)
+            found[OTHER_NOISE] = Series(forward.to_numpy()[np.arange(len(forward)), chosen], forward.index)
         return found
 
     def regret(self, rule: Start, oracle: str) -> Series | None:
@@ -70,15 +82,15 @@ class Sweep:
 
         The sweep's end stands for what is not reached within it.
         """
-        psnr = self.psnr[name] if name in self.psnr else DataFrame()
-        offsets = sorted((offset for offset in psnr if sign * offset >= 0), key=abs)
+        offsets = sorted((value for start, value in self.starts if start == name and sign * value >= 0), key=abs)
         if len(offsets) < 2 or offsets[0] != 0:
             return ABSENT
-        return first_crossing(np.abs(offsets), psnr[offsets].rsub(psnr[0.0], axis=0).to_numpy().T, TOLERATED)
+        psnr = of(self.psnr, name)[offsets]
+        return first_crossing(np.abs(offsets), psnr.rsub(psnr[0.0], axis=0).to_numpy().T, TOLERATED)
 
     def by_cost(self, name: str) -> DataFrame:
         """PSNR above the match of the starts of that name: one column per mean NFE of an image, ascending."""
-        return self.gains[name].set_axis(self.nfe[name].mean(), axis=1).sort_index(axis=1)
+        return of(self.gains, name).set_axis(of(self.nfe, name).mean(), axis=1).sort_index(axis=1)
 
     def gain_at_equal_cost(self, rule: Start) -> Series | None:
         """PSNR of the forward sweep above a rule, image by image, interpolated linearly at the rule's mean NFE.
@@ -86,11 +98,12 @@ class Sweep:
         None without that rule, or where the sweep does not reach its NFE.
         """
         sweep = self.by_cost(FORWARD)
+        costs = sweep.columns.to_numpy(dtype=float)
         nfe = self.nfe[rule].mean() if rule in self.nfe else np.nan
-        if not sweep.columns[0] <= nfe <= sweep.columns[-1]:
+        if not costs[0] <= nfe <= costs[-1]:
             return None
-        weights = [np.interp(nfe, sweep.columns, one) for one in np.eye(sweep.shape[1])]
-        return sweep @ weights - self.gains[rule]
+        weights = np.array([np.interp(nfe, costs, one) for one in np.eye(len(costs))])
+        return sweep.dot(Series(weights, sweep.columns)) - self.gains[rule]
 
 
 def read(results: StudyResults) -> dict[str, Sweep]:

@@ -7,7 +7,18 @@ import numpy as np
 
 from studies._figures import lines
 from studies._rows import mean_over, table
-from studies.snr_matching.results import AGAIN, FORWARD, HINDSIGHT, MATCH, MMSE, OTHER_NOISE, TOLERATED, Start, Sweep
+from studies.snr_matching.results import (
+    AGAIN,
+    FORWARD,
+    HINDSIGHT,
+    MATCH,
+    MMSE,
+    OTHER_NOISE,
+    TOLERATED,
+    Start,
+    Sweep,
+    of,
+)
 from workbench.metrics import mean_interval
 from workbench.reporting import MainFigure, Section, Words, readable, severity_lines, side_by_side
 
@@ -37,7 +48,7 @@ def answer(sweeps: Sweeps) -> list[str]:
 def main_figure(sweeps: Sweeps) -> MainFigure:
     """PSNR against the offset from the match."""
     panels = {
-        name: {match: sweep.gains[match].sort_index(axis=1) for match in (FORWARD, MMSE) if match in sweep.psnr}
+        name: {match: of(sweep.gains, match) for match in (FORWARD, MMSE) if match in sweep.psnr}
         for name, sweep in sweeps.items()
     }
     caption = (

@@ -233,7 +233,7 @@ def read(results: StudyResults) -> Solvers:
 
     pairs: dict[tuple[str, str], list[Run]] = {}
     for labels, rows in cells_by(results.frame, key).items():
-        pairs.setdefault(labels[:2], []).append(Run(rows, *labels))
+        pairs.setdefault((labels[0], labels[1]), []).append(Run(rows, *labels))
     decoded = {degradation: run for (solver, degradation), (run, *_) in pairs.items() if solver == DECODED}
     return Solvers(
         [Pair(*name, runs, decoded.get(name[1])) for name, runs in pairs.items() if name[0] != DECODED], results
