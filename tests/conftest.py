@@ -18,7 +18,7 @@ BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--typecheck", action="store_true", help="check types and tensor shapes at every call inside workbench"
+        "--typecheck", action="store_true", help="check types and shapes at every call of what annotates tensors"
     )
 
 
@@ -32,8 +32,10 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["WORKBENCH_ALLOW"] = "deepinv_factories,users_optics,broken_optics,no_such_module"
     if config.getoption("--typecheck"):
         from jaxtyping import install_import_hook
+        from shape_checks import modules_with_shapes
 
-        install_import_hook("workbench", "shape_checks.check")
+        package = Path(__file__).parents[1] / "workbench"
+        install_import_hook(modules_with_shapes(package), "shape_checks.check")
 
 
 @pytest.hookimpl(tryfirst=True)
