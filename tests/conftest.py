@@ -13,7 +13,22 @@ if TYPE_CHECKING:
     from command_line import CommandLine, Trained
 
 NOBODY = 65534
-BENCHMARKS = Path(__file__).parent / "benchmarks"
+TESTS = Path(__file__).parent
+BENCHMARKS = TESTS / "benchmarks"
+LONG = [
+    TESTS / name
+    for name in (
+        "test_notebooks.py",
+        "experiments/test_tune.py",
+        "studies",
+        "test_cli.py",
+        "test_outside.py",
+        "tracking",
+        "experiments",
+        "reporting/test_browser.py",
+    )
+]
+"""Files and folders of tests that take long, which are begun first: else one worker is left alone with the last."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,13 +55,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in tests/benchmarks, and skip what needs data that is not there."""
+    """Mark what lies in tests/benchmarks, skip what needs data that is not there, and put what takes long first."""
     without_shared = pytest.mark.skip(reason="needs the development data: set WORKBENCH_SHARED to its folder")
     for item in items:
         if BENCHMARKS in item.path.parents:
             item.add_marker("benchmark")
         if item.get_closest_marker("shared") and not os.environ.get("WORKBENCH_SHARED"):
             item.add_marker(without_shared)
+    items.sort(key=lambda item: not any(path in (item.path, *item.path.parents) for path in LONG))
 
 
 @pytest.fixture(autouse=True, scope="session")
