@@ -214,10 +214,10 @@ def closer(
         return None
     pairs = {pair.degradation: pair for pair in found.own.values() if autoencoder in (None, pair.autoencoder)}
     if degradation not in pairs:
-        raise UserError(f"no encoder of {degradation}; there are: {', '.join(pairs)}")
+        raise UserError(f"no encoder of {degradation}; available: {', '.join(pairs)}")
     groups = pairs[degradation].groups
     if severity not in groups:
-        raise UserError(f"no severity {severity!r}; there are: {', '.join(groups)}")
+        raise UserError(f"no severity {severity!r}; available: {', '.join(groups)}")
     panel, title = {"": {f"severity {severity}": groups[severity]}}, f"{readable(degradation)}, severity {severity}"
     figures = [svg(draw(panel), title) for draw in (reliability_figure, pit_figure, qq_figure, spectrum_figure)]
     return Section(

@@ -215,7 +215,7 @@ def test_reached_by_dotted_overrides() -> None:
             {"parts": [{"kind": "deepinv_physics", "factory": "deepinv_factories:defocus"}, {"kind": "jpeg"}]},
             "deepinv_physics must be the last part",
         ),
-        ({"parts": [{"kind": "fog"}]}, "unknown kind 'fog' for degradation.parts.0; there are: gaussian_blur"),
+        ({"parts": [{"kind": "fog"}]}, "unknown kind 'fog' for degradation.parts.0; available: gaussian_blur"),
         ({"parts": "gaussian_blur"}, "degradation.parts"),
         ({"shares": [1, 0.5]}, "one share for each of the 3 parts, got 2"),
         ({"shares": [0.5, 0.5, 0.5]}, "the largest share must be 1"),

@@ -332,7 +332,7 @@ def test_y_is_finite_and_on_the_scale_of_unit_images(degradation: Degradation) -
     measurement = measured(degradation)
     broken = measurement.y.clone()
     broken[4, 0, 0, 0] = torch.nan
-    with pytest.raises(ImagesError, match=r"^image 4 \(counted from 0\): .*y holds values that are not finite"):
+    with pytest.raises(ImagesError, match=r"^image 4 \(counted from 0\): .*y contains values that are not finite"):
         given(degradation, broken, measurement.params)
     if not isinstance(degradation, DeepinvPhysics):  # whose values may be on any scale
         with pytest.raises(ImagesError, match="divide it, by 255"):

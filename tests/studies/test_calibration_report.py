@@ -155,9 +155,9 @@ def test_one_degradation_and_severity_alone(results: StudyResults) -> None:
     assert section is not None
     assert section.title == "JPEG, severity 0 to 0.2"
     assert str(section.html).count("<svg") == 4
-    with pytest.raises(UserError, match="no encoder of haze; there are: gaussian_blur, jpeg"):
+    with pytest.raises(UserError, match="no encoder of haze; available: gaussian_blur, jpeg"):
         sections.closer(found, degradation="haze")
-    with pytest.raises(UserError, match=r"no severity '0\.5'; there are: all, 0 to 0\.2"):
+    with pytest.raises(UserError, match=r"no severity '0\.5'; available: all, 0 to 0\.2"):
         sections.closer(found, degradation="jpeg", severity="0.5")
 
 

@@ -172,7 +172,7 @@ class Given:
         if value.is_complex():
             raise UserError(f"{name} of {self.operator} is complex, expected real values")
         value = value.double()
-        refuse(_any(~value.isfinite()), f"{name} of {self.operator} holds values that are not finite")
+        refuse(_any(~value.isfinite()), f"{name} of {self.operator} contains values that are not finite")
         return value
 
 
@@ -200,7 +200,7 @@ def check_values(y: Measurements, scale: bool = True) -> None:
     """
     refuse(
         _any(~y.isfinite()),
-        "y holds values that are not finite; what was not measured is 0 there, and the operator's parameters say where",
+        "y contains values that are not finite: set what was not measured to 0, and say so in the parameters",
     )
     peak = y.abs().flatten(1).amax(1)
     if scale:
