@@ -596,7 +596,9 @@ def test_data_show_takes_the_degradations_settings(cli: CommandLine, trained: Tr
     line = cli.refuses(*arguments, "--degradation=deepinv_physics", "--degradation.factory=deepinv_factories:forgotten")
     assert "A_dagger" in line
     parts = '[{"kind": "jpeg"}, {"kind": "compose"}]'
-    assert "compose itself" in cli.refuses(*arguments, "--degradation=compose", f"--degradation.parts={parts}")
+    assert "a part cannot be compose" in cli.refuses(
+        *arguments, "--degradation=compose", f"--degradation.parts={parts}"
+    )
 
 
 def test_stopping_is_no_traceback(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

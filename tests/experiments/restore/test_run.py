@@ -205,7 +205,7 @@ def test_a_severity_outside_its_range_is_one_line(
     severity: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
     line = cli.refuses(*words(trained, degraded, tmp_path / "output"), f"--severity={severity}")
-    assert "severity must lie in [0, 1]" in line
+    assert "severity must be in [0, 1]" in line
 
 
 def test_an_unknown_operator_is_one_line(cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_a_low_resolution_picture_is_one(cell: Evaluate, cli: CommandLine, train
         assert np.array_equal(found, wanted)
     write(measurement.view, tmp_path / "enlarged")  # type: ignore[arg-type]
     line = cli.refuses(*words(trained, tmp_path / "enlarged", tmp_path / "output", "super_resolution"))
-    assert "before it was enlarged" in line
+    assert "before upsampling" in line
 
 
 def test_an_interrupted_run_lists_what_it_restored(
