@@ -250,7 +250,7 @@ def test_bad_data_is_one_line(case: str, cli: CommandLine, trained: Trained, tmp
 SHAPES = {
     "too_many_images": (("--num_images=21",), "asked for 21 test images, but the split has 20"),
     "size_of_autoencoder": (("--data.size=14",), "the autoencoder takes sizes divisible by 4, these are 14 x 14"),
-    "size_of_prior": (("--data.size=12",), "the prior takes latents divisible by 2, these are 3 x 3"),
+    "size_of_prior": (("--data.size=12",), "the prior needs latents divisible by 2, but these are 3 x 3"),
 }
 
 
@@ -365,7 +365,7 @@ def test_prior_with_a_scheduler_of_another_kind(cli: CommandLine, trained: Train
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (("--autoencoder.latent_channels=4",), "is for 2-channel latents, the autoencoder's have 4"),
+        (("--autoencoder.latent_channels=4",), "is for 2-channel latents, but the autoencoder's have 4"),
         (("--data.channels=3",), "the autoencoder takes 1-channel images, these have 3"),
     ],
 )
@@ -436,7 +436,7 @@ def test_a_cluster_where_there_is_none_is_one_line(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     line = cli.refuses("study", "robustness", "--preset=smoke", *trained.flags, "--cluster=slurm")
-    assert line == "there is no SLURM here (no sbatch on the PATH): run it here, with --jobs N"
+    assert line == "there is no SLURM here (no sbatch on the PATH): run locally with --jobs N"
 
 
 def test_several_processes_find_what_one_does(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:

@@ -334,9 +334,9 @@ def test_without_an_encoder_there_is_no_variance_of_its_own(cell: Evaluate) -> N
 
 def test_given_encoder_weights_are_looked_at_first(cell: Evaluate, tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"no weights")
-    with pytest.raises(UserError, match="holds no severity encoder"):
+    with pytest.raises(UserError, match="has no severity encoder"):
         cell.replace({"severity_encoder.source": str(tmp_path)}).check()
-    with pytest.raises(UserError, match="holds no"):
+    with pytest.raises(UserError, match="has no severity encoder"):
         cell.replace({"severity_encoder.source": str(tmp_path / "missing")}).check()
 
 

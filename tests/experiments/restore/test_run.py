@@ -194,7 +194,9 @@ def test_bad_images_are_one_line(case: str, cli: CommandLine, trained: Trained, 
 
 
 def test_a_folder_without_images_is_one_line(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
-    assert "nowhere is neither a folder nor a file" in cli.refuses(*words(trained, tmp_path / "nowhere", tmp_path / "output"))
+    assert "nowhere is neither a folder nor a file" in cli.refuses(
+        *words(trained, tmp_path / "nowhere", tmp_path / "output")
+    )
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").touch()
     assert "empty has no images" in cli.refuses(*words(trained, tmp_path / "empty", tmp_path / "output"))
@@ -269,7 +271,7 @@ def test_without_an_encoder_nothing_is_recalibrated(
     variance: list[str], start: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
     said = cli.refuses(*without_encoder(words(trained, degraded, tmp_path / "output")), *variance, f"--start.{start}")
-    assert "needs a severity encoder, and there is none: restore with --encoder matched or universal" in said
+    assert "needs a severity encoder, but there is none: restore with --encoder matched or universal" in said
 
 
 def test_a_second_run_into_the_same_folder_asks_before_it_computes(

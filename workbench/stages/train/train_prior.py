@@ -39,7 +39,7 @@ class TrainPrior(LatentStage):
         """FLOPs of one evaluation of the prior on one latent.
 
         Raises:
-            UserError: for latents that the network cannot take.
+            UserError: for latents that the network does not accept.
         """
         given = None if self.prior.source in ("auto", "train") else Path(self.prior.source)
         shape = self.autoencoder_stage().planned_latent_shape()
@@ -52,7 +52,7 @@ class TrainPrior(LatentStage):
         return f"prior over {self.autoencoder.label} latents"
 
     def latents_stage(self) -> EncodeLatents:
-        """The stage that gives the training latents."""
+        """The stage of the training latents."""
         num_images = min(self.prior.num_train_images, len(self.data.split("train")))
         return EncodeLatents(data=self.data, autoencoder=self.autoencoder, num_images=num_images)
 
@@ -60,7 +60,7 @@ class TrainPrior(LatentStage):
         return (self.latents_stage(),)
 
     def recipe(self) -> dict[str, Any]:
-        """What the zoo records of how the prior was made."""
+        """The zoo's record of how the prior was trained."""
         return self.autoencoder_stage().recipe() | {"prior": self.prior.canonical()}
 
     def shipped(self) -> Path | None:
@@ -68,7 +68,7 @@ class TrainPrior(LatentStage):
 
         if self.prior.source not in ("auto", "train"):
             return at_home(self.prior.source)
-        # a prior knows the latents of one autoencoder only: the two must come from one zoo folder
+        # a prior belongs to the latents of one autoencoder: both must come from the same zoo folder
         if self.prior.source == "train" or self.autoencoder_stage().shipped() is None:
             return None
         folder = zoo.find(self.recipe())
@@ -78,14 +78,14 @@ class TrainPrior(LatentStage):
         return tuple(folder / part for part in self.prior.parts)
 
     def check(self) -> None:
-        """Refuse given weights that are unsound, and images or latents that the networks cannot take."""
+        """Reject invalid given weights, and images or latents that the networks do not accept."""
         _check_latents(self.prior, self.shipped(), self.autoencoder_stage().latent_shape())
 
     def load(self, runtime: Runtime) -> Prior:
-        """The trained prior, frozen, on the runtime's device.
+        """Load the trained prior, frozen, on the runtime's device.
 
         Raises:
-            UserError: if its folder is unsound or it is for latents of another shape.
+            UserError: if its folder is invalid, or it is for latents of another shape.
         """
         if self.identity in runtime.loaded:
             loaded: Prior = runtime.loaded[self.identity]
@@ -139,7 +139,7 @@ class TrainPrior(LatentStage):
 
 @functools.lru_cache(maxsize=16)
 def _check_latents(recipe: AnyPrior, given: Path | None, latent_shape: tuple[int, int, int]) -> None:
-    """Refuse latents that given weights, or those to be trained, cannot take; asked once a process."""
+    """Reject latents that the given weights, or those to be trained, do not accept; checked once per process."""
     channels, height, width = latent_shape
     levels = len(recipe.block_out_channels)
     if given is not None:
@@ -149,7 +149,7 @@ def _check_latents(recipe: AnyPrior, given: Path | None, latent_shape: tuple[int
     factor = 2 ** (levels - 1)
     if height % factor or width % factor:
         raise UserError(
-            f"the prior takes latents divisible by {factor}, these are {height} x {width}; "
+            f"the prior needs latents divisible by {factor}, but these are {height} x {width}: "
             "change data.size or the number of prior.block_out_channels"
         )
 
@@ -158,5 +158,5 @@ def _require_channels(prior: Prior, folder: Path, channels: int) -> None:
     if prior.latent_channels != channels:
         raise UserError(
             f"the prior in {folder} is for {prior.latent_channels}-channel latents, "
-            f"the autoencoder's have {channels}; add --prior.source=train to train one for it"
+            f"but the autoencoder's have {channels}: add --prior.source=train to train one for it"
         )
