@@ -126,7 +126,7 @@ def test_controls_are_for_studies() -> None:
 
 
 def test_a_control_of_a_recalibrated_start_is_refused() -> None:
-    with pytest.raises(ValueError, match="variance as estimated"):
+    with pytest.raises(ValueError, match="no recalibration or risk"):
         EqualCost(of=SNRMatch(risk=0.1))
     with pytest.raises(ValueError, match="channel=forward"):
         EqualCost(of=SNRMatch(channel="mmse"))

@@ -385,7 +385,7 @@ def test_a_residual_that_grows_is_flagged_where_guidance_began_at_z_hat(
 
 
 def test_psld_refuses_an_operator_that_is_not_linear(cell: Evaluate) -> None:
-    with pytest.raises(UserError, match="solver psld needs a linear operator, jpeg is not; use ldps"):
+    with pytest.raises(UserError, match="solver psld needs a linear operator, but jpeg is not linear: use ldps"):
         cell.replace({"solver.kind": "psld", "degradation.kind": "jpeg"})
 
 
@@ -396,9 +396,7 @@ def test_a_grid_without_steps_is_refused(num_steps: int, cell: Evaluate) -> None
 
 
 def test_a_start_below_which_the_grid_has_no_step_is_refused(cell: Evaluate) -> None:
-    with pytest.raises(
-        UserError, match=r"start\.timestep = 0 lies below 49, the last timestep of the grid of 20 steps"
-    ):
+    with pytest.raises(UserError, match=r"start\.timestep = 0 is below 49, the last timestep of the grid of 20 steps"):
         cell.replace({"start.kind": "fixed", "start.timestep": 0})
     assert cell.replace({"start.kind": "fixed", "start.timestep": 49}).start.kind == "fixed"
 

@@ -1,4 +1,4 @@
-"""No severity encoder: what can be said of a measurement before anything is trained for its operator."""
+"""No severity encoder: an estimate from the measurement alone, before anything is trained for its operator."""
 
 from typing import Literal
 
@@ -12,13 +12,13 @@ from workbench.degradations import Degradation
 from workbench.severity.estimate import SeverityEstimate
 
 UNKNOWN = 1.0
-"""The variance of a latent: an estimate of which nothing is known is worth no more than 0."""
+"""The variance of a latent: the error of the estimate 0, which is an upper bound for any sensible estimate."""
 
 
 class NoEncoder(Config):
-    """z_hat = E(guess): the autoencoder's own encoder, on the measurement as it is. Its variance is the residual's.
+    """z_hat = E(guess): the autoencoder's own encoder on the measurement. The variance comes from the residual.
 
-    A user with a new operator, linear or not, can restore with it before anything is trained.
+    With it, a user can restore with a new operator, linear or not, before anything is trained.
     """
 
     kind: Literal["none"] = "none"
@@ -27,19 +27,19 @@ class NoEncoder(Config):
     )
 
     def check(self, degradation: Degradation) -> None:
-        """Refuse an operator that has no such guess. Raises UserError."""
+        """Raise UserError for an operator without such a guess."""
         if self.guess == "pseudo_inverse" and not degradation.linear:
             raise UserError(f"severity_encoder.guess=pseudo_inverse: {degradation.kind} is not linear; use guess=view")
 
 
 class Untrained:
-    """The estimator: E of what it is shown, with a variance that claims nothing."""
+    """The estimator: E of its input, with an uninformative variance."""
 
     def __init__(self, autoencoder: Autoencoder) -> None:
         self.autoencoder = autoencoder
 
     @torch.no_grad()
     def estimate(self, view: Images) -> SeverityEstimate:
-        """(E(view), 1) of each image."""
+        """Estimate (E(view), 1) for each image."""
         z_hat = self.autoencoder.encode(view)
         return SeverityEstimate(z_hat, z_hat.new_full((len(z_hat), 1, 1, 1), UNKNOWN))

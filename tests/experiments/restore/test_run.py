@@ -254,7 +254,7 @@ def test_a_recalibrated_start_with_a_risk_is_fitted_and_used(
     ("start", "message"),
     [
         ("--start.risk=10", "start.risk: input should be above 0 and below 1 (got 10)"),
-        ("--start.risk=0.01", "risk=0.01 needs 99 validation images to compare with, and there are 7: give more"),
+        ("--start.risk=0.01", "risk=0.01 needs 99 validation images for comparison, but there are 7: use more"),
         ("--start.recalibration.kind=platt", "available: none, factor, temperature, isotonic"),
     ],
 )
