@@ -16,7 +16,8 @@ from studies._rows import ABSENT, difference, over_images, put, require_axes
 from workbench.core.config import UserError
 from workbench.metrics import Estimate, mean_interval
 from workbench.metrics.calibration import Calibration, from_plain
-from workbench.metrics.ranks import interval_of_counts, rank_correlations
+from workbench.metrics.ranks import rank_correlations
+from workbench.metrics.statistics import interval_of_counts
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
