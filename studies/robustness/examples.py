@@ -97,8 +97,8 @@ def _strips(degradation: str, stores: Mapping[str, Store], num_images: int) -> l
     first = stores[encoders[0]]
     common = set.intersection(*(set(store.places) for store in stores.values()))
     ordered = sorted(common, key=lambda image: (first.rows["severity"][image], image))
-    spread = np.linspace(0, len(ordered) - 1, num_images).round().astype(int) if ordered else []
-    images = list(dict.fromkeys(ordered[i] for i in spread))
+    spread = np.linspace(0, len(ordered) - 1, num_images).round().astype(int)
+    images = list(dict.fromkeys(ordered[i] for i in spread)) if ordered else []
     given = [
         Card(
             [first.picture("degraded", i, "degraded", "psnr_degraded"), first.picture("clean", i, "truth")],
@@ -131,7 +131,7 @@ def _case(heading: str, pair: Pair, image: int, stores: Stores, mended: Stores) 
     """One image restored by an encoder and by the matched one, and by the encoder corrected where there is that."""
     mine, matched = stores[pair], stores[pair[1], pair[1]]
     row, other = mine.rows.loc[image], matched.rows.loc[image]
-    value = float(other["psnr"] - row["psnr"])
+    value = float(matched.rows["psnr"][image] - mine.rows["psnr"][image])
     note = (
         f"{number(abs(value), 1)} dB {'lost' if value > 0 else 'gained'} by the {_named(pair[0])} at severity "
         f"{row['severity']:.2f}; it starts at {row['start_timestep']:.0f}, the matched one at "

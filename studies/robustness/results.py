@@ -73,29 +73,30 @@ class Grid:
         trained = [e for e in self.encoders if e not in (self.universal, UNSEEN)]
         return [(e, d) for d in tested for e in trained if e != d and (e, d) in self.frames]
 
-    def lost(self, column: str, encoder: str, degradation: str) -> "Series | None":
-        """Per image, how much worse `encoder` does than the matched one; None where either is missing.
+    def lost(self, column: str, pair: Pair) -> "Series | None":
+        """Per image, how much worse an encoder does than the matched one; None where either is missing.
 
         Raises:
             UserError: if they were tested on different images.
         """
-        mine, matched = (self.frames.get((e, degradation)) for e in (encoder, degradation))
-        if mine is None or matched is None:
+        encoder, degradation = pair
+        if pair not in self.frames or (degradation, degradation) not in self.frames:
             return None
-        return lost(mine, matched, column, names=f"the {encoder} and the matched encoder on {degradation}")
+        names = f"the {encoder} and the matched encoder on {degradation}"
+        return lost(self.frames[pair], self.frames[degradation, degradation], column, names)
 
-    def matrix(self, values: "Callable[[str, str], Series | Estimate | None]") -> list[list[Estimate]]:
+    def matrix(self, values: "Callable[[Pair], Series | Estimate | None]") -> list[list[Estimate]]:
         """Of each (encoder, degradation) that has results an estimate, or the mean of values per image."""
 
         def estimate(pair: Pair) -> Estimate:
-            found = values(*pair) if pair in self.frames else None
+            found = values(pair) if pair in self.frames else None
             return ABSENT if found is None else found if isinstance(found, Estimate) else mean_interval(found)
 
         return [[estimate((e, d)) for d in self.degradations] for e in self.encoders]
 
     def column(self, column: str, scale: float = 1.0) -> list[list[Estimate]]:
         """The mean of a column, encoders x degradations."""
-        return self.matrix(lambda e, d: scale * self.frames[e, d][column].astype(float))
+        return self.matrix(lambda pair: scale * self.frames[pair][column].astype(float))
 
     def mismatch_losses(self, degradations: Sequence[str]) -> "Series":
         """PSNR lost, one value per image: mean over mismatched encoders, then over degradations."""

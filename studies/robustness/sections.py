@@ -124,14 +124,14 @@ def severity_matrix(found: Robustness) -> Section:
     grid = found.grid
 
     def ranked(truth: str) -> "Figure":
-        def rank(*pair: str) -> Estimate:
+        def rank(pair: Pair) -> Estimate:
             both = grid.frames[pair][["var_hat", truth]]
-            return Estimate(both.corr("spearman").iloc[0, 1], math.nan, math.nan, len(both))
+            return Estimate(float(both.corr("spearman").to_numpy()[0, 1]), math.nan, math.nan, len(both))
 
         name = {"severity": "severity", "s2": "the true error"}[truth]
         return grid_map(grid, grid.matrix(rank), f"Rank correlation with {name}", 2, "diverging", "low", 1)
 
-    def late(*pair: str) -> pd.Series:
+    def late(pair: Pair) -> "pd.Series[float]":
         return grid.frames[pair]["start_timestep"] - grid.frames[pair]["oracle_timestep"]
 
     maps = [
@@ -144,7 +144,7 @@ def severity_matrix(found: Robustness) -> Section:
         maps.append(grid_map(grid, grid.column("bias"), "Mean error of the latent (bias)", 3, "diverging"))
     told = {pair for pair in grid.pairs_of() if trivial_of(grid.frames[pair])}
     if told:
-        beaten = grid.matrix(lambda *pair: trivial_gain(grid.frames[pair]) if pair in told else None)
+        beaten = grid.matrix(lambda pair: trivial_gain(grid.frames[pair]) if pair in told else None)
         title = f"Rank correlation with the true error: {GAIN}"
         maps.append(grid_map(grid, beaten, title, 2, "diverging", "low", 1))
     matched = {readable(d): grid.frames[d, d] for _, d in grid.matched_pairs() if (d, d) in told}
@@ -356,13 +356,13 @@ def failures_section(found: Robustness, num_images: int = 6) -> Section | None:
     if not (pairs := grid.mismatched_pairs()):
         return None
 
-    def failing(of: Grid, e: str, d: str) -> pd.Series:
-        return 100.0 * (grid.frames[d, d]["psnr"] - of.frames[e, d]["psnr"] > FAILURE_DB)
+    def failing(of: Grid, pair: Pair) -> "pd.Series[float]":
+        return 100.0 * (grid.frames[pair[1], pair[1]]["psnr"] - of.frames[pair]["psnr"] > FAILURE_DB)
 
     def part(of: Grid) -> Estimate:
-        return mean_interval(over_images([failing(of, *pair) for pair in pairs if pair in of.frames])).scaled(0.01)
+        return mean_interval(over_images([failing(of, pair) for pair in pairs if pair in of.frames])).scaled(0.01)
 
-    matrix = grid.matrix(lambda e, d: failing(grid, e, d) if (d, d) in grid.frames else None)
+    matrix = grid.matrix(lambda pair: failing(grid, pair) if (pair[1],) * 2 in grid.frames else None)
     return WORDS.section(
         "failures",
         threshold=FAILURE_DB,
@@ -478,8 +478,8 @@ def _group_maps(remedy: Remedy, held: Mapping[str, list[Pair]]) -> Markup:
         if frame.empty:
             return []
         rows, columns = list(frame.index), list(frame.columns)
-        axes = {"row_title": "encoder", "column_title": "variance matched"}
-        return [heat_map(frame.to_numpy().tolist(), rows, columns, title=title, decimals=decimals, scale=scale, **axes)]
+        draw = partial(heat_map, row_title="encoder", column_title="variance matched", decimals=decimals, scale=scale)
+        return [draw(frame.to_numpy().tolist(), rows, columns, title=title)]
 
     return side_by_side([
         *drawn(LOST, 2, lambda r, pairs: mean_interval(remedy.lost(r, pairs)), "diverging"),
@@ -491,10 +491,10 @@ def _group_maps(remedy: Remedy, held: Mapping[str, list[Pair]]) -> Markup:
 def _pair_maps(remedy: Remedy, judged: Sequence[Pair]) -> Markup:
     """Encoders x degradations with the leading rule."""
     own, lead, name = remedy.own, remedy.rules[remedy.lead], readable(remedy.lead)
-    gains = own.matrix(lambda *pair: remedy.gain(remedy.lead, OWN, [pair]) if pair in judged else None)
+    gains = own.matrix(lambda pair: remedy.gain(remedy.lead, OWN, [pair]) if pair in judged else None)
 
     def of(column: str, scale: float = 1.0) -> list[list[Estimate]]:
-        return own.matrix(lambda *p: scale * lead.frames[p][column].astype(float) if p in lead.frames else None)
+        return own.matrix(lambda p: scale * lead.frames[p][column].astype(float) if p in lead.frames else None)
 
     maps = [
         grid_map(own, gains, f"PSNR that {name} gains over the own prediction, dB", 2, "diverging", "low"),

@@ -310,4 +310,7 @@ def _estimates(figures: Values, draws: Values, left_out: Values, num_images: int
         # draws in which a figure is undefined (constant ranks) say nothing and are left out
         defined = draws[np.isfinite(draws[:, k]), k]
         ends[:, k] = np.quantile(defined, tails) if defined.size and np.isfinite(figures[k]) else math.nan
-    return [Estimate(*map(float, numbers), num_images) for numbers in zip(figures, *ends, strict=True)]
+    return [
+        Estimate(float(figure), float(low), float(high), num_images)
+        for figure, low, high in zip(figures, *ends, strict=True)
+    ]
