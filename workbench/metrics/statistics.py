@@ -135,10 +135,16 @@ def interval_of_counts(statistic: Callable[[Values], Values], num_images: int) -
     Args:
         statistic: gives (batch,) figures of (batch, num_images) counts: how often each image stands in a sample.
     """
-    if num_images == 0:
-        return _NOTHING
-    figures, draws, left_out = _sampled(lambda counts: statistic(counts)[:, None], num_images)
-    return _estimates(figures, draws, left_out, num_images)[0]
+    return intervals_of_counts(lambda counts: statistic(counts)[None], num_images)[0] if num_images else _NOTHING
+
+
+def intervals_of_counts(statistic: Callable[[Values], Values], num_images: int) -> list[Estimate]:
+    """`interval_of_counts` of several figures, all from the same resamples.
+
+    Args:
+        statistic: gives (k, batch) figures of (batch, num_images) counts.
+    """
+    return _estimates(*_sampled(lambda counts: statistic(counts).T, num_images), num_images)
 
 
 @dataclass(frozen=True)
