@@ -17,7 +17,8 @@ from workbench.core.config import UserError
 from workbench.experiments.results import StudyResults
 from workbench.metrics import Estimate, mean_interval
 from workbench.metrics.calibration import Calibration, from_plain
-from workbench.metrics.ranks import intervals_of_counts, rank_correlations
+from workbench.metrics.ranks import rank_correlations
+from workbench.metrics.statistics import intervals_of_counts
 from workbench.reporting.verdicts import CALIBRATED, confidence
 
 AXES = ("autoencoder", "degradation", "start")
