@@ -47,7 +47,7 @@ study: data
 	@$(RUN) -m workbench study $(STUDY) $(ARGS)
 
 test: data
-	$(RUN) -m pytest --typecheck -n $(WORKERS) --dist loadfile $(ARGS)
+	$(RUN) -m pytest --typecheck -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: data
 	$(RUN) -m pytest -m slow $(ARGS)

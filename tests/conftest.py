@@ -13,12 +13,27 @@ if TYPE_CHECKING:
     from command_line import CommandLine, Trained
 
 NOBODY = 65534
-BENCHMARKS = Path(__file__).parent / "benchmarks"
+TESTS = Path(__file__).parent
+BENCHMARKS = TESTS / "benchmarks"
+LONG = [
+    TESTS / name
+    for name in (
+        "test_notebooks.py",
+        "experiments/test_tune.py",
+        "studies",
+        "test_cli.py",
+        "test_outside.py",
+        "tracking",
+        "experiments",
+        "reporting/test_browser.py",
+    )
+]
+"""Files and folders of tests that take long, which are begun first: else one worker is left alone with the last."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--typecheck", action="store_true", help="check types and tensor shapes at every call inside workbench"
+        "--typecheck", action="store_true", help="check types and shapes at every call of what annotates tensors"
     )
 
 
@@ -32,19 +47,22 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["WORKBENCH_ALLOW"] = "deepinv_factories,users_optics,broken_optics,no_such_module"
     if config.getoption("--typecheck"):
         from jaxtyping import install_import_hook
+        from shape_checks import modules_with_shapes
 
-        install_import_hook("workbench", "shape_checks.check")
+        package = Path(__file__).parents[1] / "workbench"
+        install_import_hook(modules_with_shapes(package), "shape_checks.check")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in tests/benchmarks, and skip what needs data that is not there."""
+    """Mark what lies in tests/benchmarks, skip what needs data that is not there, and put what takes long first."""
     without_shared = pytest.mark.skip(reason="needs the development data: set WORKBENCH_SHARED to its folder")
     for item in items:
         if BENCHMARKS in item.path.parents:
             item.add_marker("benchmark")
         if item.get_closest_marker("shared") and not os.environ.get("WORKBENCH_SHARED"):
             item.add_marker(without_shared)
+    items.sort(key=lambda item: not any(path in (item.path, *item.path.parents) for path in LONG))
 
 
 @pytest.fixture(autouse=True, scope="session")

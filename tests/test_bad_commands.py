@@ -35,13 +35,13 @@ FIELDS = {
     f"--seed={2**70}": "seed: input should be at least 0 and at most 9223372036854775807 (got 1180591620717411303424)",
     "--seed=3.5": "seed: input should be a valid integer, got a number with a fractional part (got 3.5)",
     f"--seed={NINES}": "--seed: a number of 5000 digits is too large",
-    f"--seed={'[' * 100_000}": "--seed: too many brackets within brackets",
+    f"--seed={'[' * 100_000}": "--seed: too many nested brackets",
     "--num_images=1e10": "num_images: input should be at least 1 and at most 1000000000 (got 10000000000.0)",
     "--num_images=true": "num_images: input should be a number, not true or false (got True)",
     "--data.size=1e9": "data.size: input should be at least 8 and at most 32 (got 1000000000.0)",
     "--data.channels=true": "data.channels: input should be a number, not true or false (got True)",
-    "--data=npy": "data is made of fields: give them, as in --data.NAME=VALUE (got 'npy')",
-    "--data.kind=[1]": "unknown kind [1] for data; there are: fashion_mnist, cifar10, image_folder, npy",
+    "--data=npy": "data has fields: set them with --data.NAME=VALUE (got 'npy')",
+    "--data.kind=[1]": "unknown kind [1] for data; available: fashion_mnist, cifar10, image_folder, npy",
     "--data.kind.x=1": "data.kind.x: data.kind is a plain value and has no fields",
     "--data..x=1": "unknown field 'data..x'; fashion_mnist has: kind, size, channels",
     "--prior.num_timesteps=1000000000": "prior.num_timesteps: input should be at least 2 and at most 100000 (got 1000",
@@ -50,30 +50,30 @@ FIELDS = {
     "--autoencoder.latent_channels=1000000": "autoencoder.latent_channels: input should be at least 1 and at most 8192",
     f"--prior.block_out_channels={[16] * 1000}": "prior.block_out_channels: tuple should have at most 12 items after",
     "--solver.guidance_scale=1e7": "solver.guidance_scale: input should be at least 0 and at most 1000000 (got 1000000",
-    "--preset-settings=[/]": "there are no settings '[/]'; there are: ",
+    "--preset-settings=[/]": "there are no settings '[/]'; available: ",
 }
 
 COMMANDS = {
     "twice": (
         ("run", *ROBUSTNESS, '--lpips={"net": "vgg", "net": "alex"}'),
-        "'net' is given twice: leave one out",
+        "'net' is given twice: remove one",
     ),
-    "null character": (("run", *ROBUSTNESS, '--lpips.backbone="a\\u0000b"'), r"'a\x00b' has a null character in it"),
-    "half a character": (("run", *ROBUSTNESS, '--lpips.backbone="\\ud800"'), "has half a character in it"),
-    "bytes": (("data", "show", "npy", "--path=\udcff"), r"\udcff is no file"),
-    "markup": (("data", "show", "npy", "--path=[/red]"), "[/red] is no file"),
-    "control": (("study", "\x1b[31m\n\rx"), r"unknown study '\x1b[31m\n\rx'; there are: "),
+    "null character": (("run", *ROBUSTNESS, '--lpips.backbone="a\\u0000b"'), r"'a\x00b' contains a null character"),
+    "half a character": (("run", *ROBUSTNESS, '--lpips.backbone="\\ud800"'), "contains half a character"),
+    "bytes": (("data", "show", "npy", "--path=\udcff"), r"\udcff is not a file"),
+    "markup": (("data", "show", "npy", "--path=[/red]"), "[/red] is not a file"),
+    "control": (("study", "\x1b[31m\n\rx"), r"unknown study '\x1b[31m\n\rx'; available: "),
     "endless": (("study", "x" * 100_000), "unknown study 'xxxx"),
-    "verb": (("nonsense",), "No such command 'nonsense'. (--help says what there is)"),
-    "no study": (("run",), "Missing argument 'name'. (--help says what there is)"),
-    "option": (("compare", "robustness", "--x=1"), "No such option: --x (--help says what there is)"),
+    "verb": (("nonsense",), "No such command 'nonsense'. (see --help)"),
+    "no study": (("run",), "Missing argument 'name'. (see --help)"),
+    "option": (("compare", "robustness", "--x=1"), "No such option: --x (see --help)"),
     "no option's value": (("tune", *TUNING, "--trials"), "--trials"),
     "word for a number": (("tune", *TUNING, "--trials=x"), "Invalid value for '--trials': Input should be a valid int"),
     "choice": (
         ("study", *ROBUSTNESS, "--cluster=x"),
-        "'--cluster': 'x' is not one of 'slurm', 'local'. (--he",
+        "'--cluster': 'x' is not one of 'slurm', 'local'. (see --he",
     ),
-    "preset": (("study", "robustness", "--preset=[/]"), "unknown preset '[/]'; there are: smoke"),
+    "preset": (("study", "robustness", "--preset=[/]"), "unknown preset '[/]'; available: smoke"),
     "jobs": (("study", *ROBUSTNESS, "--jobs=1000000000"), "--jobs must be at least 1 and at most 1024, got 1000000000"),
     "jobs below": (("study", *ROBUSTNESS, "--jobs=-1"), "--jobs must be at least 1 and at most 1024, got -1"),
     "batch": (("study", *ROBUSTNESS, f"--batch-size={10**12}"), "the batch size must be at least 1 and at most 65536"),
@@ -97,20 +97,20 @@ COMMANDS = {
     "many points": (("sweep", *TUNING, f"--points={10**9}"), "--points must be at least 2 and at most 1000, got 100"),
     "bench": (("bench", f"--images={10**12}"), "--images must be at least 2 and at most 1000000000, got 1000000000000"),
     "bench one": (("bench", "--images=1"), "--images must be at least 2 and at most 1000000000, got 1"),
-    "bench images": (("bench", "--num_images=5"), "--images says how many images are restored: leave --num_images out"),
+    "bench images": (("bench", "--num_images=5"), "--images sets the number of images: remove --num_images"),
     "data seed": ((*SHOW, "--seed=-1"), "--seed must be at least 0 and at most 9223372036854775807, got -1"),
     "data size": ((*SHOW, "--size=1000000000"), "data.size: input should be at least 8 and at most 8192 (got 1000000"),
-    "data kind": (("data", "show", "[red]"), "unknown kind '[red]' for data; there are: fashion_mnist"),
+    "data kind": (("data", "show", "[red]"), "unknown kind '[red]' for data; available: fashion_mnist"),
     "operator": ((*RESTORE, "--operator=[/]", "--severity=0.5"), "unknown kind '[/]' for severity_encoder.degradation"),
-    "no operator": ((*RESTORE, "--severity=0.5"), "Missing option '--operator'. (--help says what there is)"),
+    "no operator": ((*RESTORE, "--severity=0.5"), "Missing option '--operator'. (see --help)"),
     "no number": ((*RESTORE, "--operator=jpeg", "--severity=x"), "Invalid value for '--severity'"),
     "encoder": ((*RESTORE, "--operator=jpeg", "--severity=0.5", "--encoder=x"), "Invalid value for '--encoder'"),
-    "runs is a file": (("show", *ROBUSTNESS, "--runs=file"), "file is no folder: name the runs folder by --runs"),
+    "runs is a file": (("show", *ROBUSTNESS, "--runs=file"), "file is not a folder: name the runs folder with --runs"),
     "runs in markup": (("report", "--all", "--runs=file/[/]"), "the runs folder file/[/] is not writable (Not a direc"),
     "endless runs": (("study", *ROBUSTNESS, f"--runs={'x' * 300}"), "is not writable (File name too long)"),
     "factory": (
         ("run", *ROBUSTNESS, PHYSICS, "--degradation.factory=[red]x"),
-        "'[red]x' names nothing in a module",
+        "'[red]x' is not of the form MODULE:NAME",
     ),
     "settings": (
         ("run", *ROBUSTNESS, PHYSICS, "--degradation.factory=os:getcwd", '--degradation.settings={"a": 1e400}'),
@@ -198,7 +198,7 @@ def test_an_exit_from_elsewhere_is_no_success(code: str, cli: CommandLine, monke
     monkeypatch.setattr("workbench.experiments.study.load_study", leave)
     told = cli.refuses("run", "robustness")
     shown = " ".join(str(eval(code)).split())
-    assert told == f"a library, or code of yours, ended the command before it was done (SystemExit: {shown})"
+    assert told == f"a library or your own code exited before the command was done (SystemExit: {shown})"
 
 
 def test_ctrl_c_in_code_of_a_user_is_ctrl_c(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +207,7 @@ def test_ctrl_c_in_code_of_a_user_is_ctrl_c(cli: CommandLine, monkeypatch: pytes
 
     monkeypatch.setattr("workbench.experiments.study.load_study", interrupt)
     said = cli("run", "robustness")
-    assert (said.code, said.err) == (130, "stopped; the same command goes on from here\n")
+    assert (said.code, said.err) == (130, "stopped; run the same command again to resume\n")
 
 
 # who only reads

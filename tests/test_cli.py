@@ -55,7 +55,7 @@ assert not heavy, heavy
 def test_module_entry_point_refuses_in_one_line() -> None:
     done = python("-m", "workbench", "study", "nonsense")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: unknown study 'nonsense'; there are: ")
+    assert done.stderr.startswith("error: unknown study 'nonsense'; available: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -105,14 +105,14 @@ def test_doctor_says_that_runs_cannot_be_written(cli: CommandLine, tmp_path: Pat
 # bad words
 
 WORDS = {
-    "study": (("study", "nonsense"), "unknown study 'nonsense'; there are:"),
+    "study": (("study", "nonsense"), "unknown study 'nonsense'; available:"),
     "study_of_run": (("run", "nonsense"), "unknown study 'nonsense'"),
     "study_of_show": (("show", "nonsense"), "unknown study 'nonsense'"),
     "study_of_report": (("report", "nonsense"), "unknown study 'nonsense'"),
     "private_module": (("study", "_trivial"), "unknown study"),
-    "preset": (("study", "robustness", "--preset", "nonsense"), "unknown preset 'nonsense'; there are: smoke, desk"),
+    "preset": (("study", "robustness", "--preset", "nonsense"), "unknown preset 'nonsense'; available: smoke, desk"),
     "preset_of_run": (("run", "robustness", "--preset=nonsense"), "unknown preset 'nonsense'"),
-    "kind": (("study", "robustness", "--solver.kind=nonsense"), "unknown kind 'nonsense' for solver; there are: ldps"),
+    "kind": (("study", "robustness", "--solver.kind=nonsense"), "unknown kind 'nonsense' for solver; available: ldps"),
     "field": (("study", "robustness", "--nonsense=1"), "unknown field 'nonsense'"),
     "nested_field": (("run", "robustness", "--solver.nonsense=1"), "unknown field 'solver.nonsense'; ldps has:"),
     "deep_field": (("run", "robustness", "--nonsense.a.b=1"), "unknown field 'nonsense.a.b'"),
@@ -142,14 +142,14 @@ WORDS = {
         "the batch size must be at least 1 and at most 65536, got",
     ),
     "jobs": (("study", "robustness", "--jobs=0"), "--jobs must be at least 1 and at most 1024, got 0"),
-    "jobs_and_cluster": (("study", "robustness", "--jobs=2", "--cluster=local"), "give one of them"),
+    "jobs_and_cluster": (("study", "robustness", "--jobs=2", "--cluster=local"), "give only one"),
     "resource": (
         ("study", "robustness", "--cluster=local", "--cluster.gpu=1"),
         "unknown field 'cluster.gpu'; Resources",
     ),
-    "resource_alone": (("study", "robustness", "--cluster.gpus=1"), "--cluster.gpus is for jobs on a cluster: add"),
+    "resource_alone": (("study", "robustness", "--cluster.gpus=1"), "--cluster.gpus applies to cluster jobs only: add"),
     "resource_of": (("study", "robustness", "--cluster=local", "--cluster.a.gpus=1"), "--cluster.a: there is no such"),
-    "fetch": (("data", "fetch", "nonsense"), "unknown kind 'nonsense' for data; there are: fashion_mnist, cifar10"),
+    "fetch": (("data", "fetch", "nonsense"), "unknown kind 'nonsense' for data; available: fashion_mnist, cifar10"),
     "fetch_own": (("data", "fetch", "npy"), "npy reads your own files"),
     "show_kind": (("data", "show", "nonsense"), "unknown kind 'nonsense' for data"),
     "show_no_path": (("data", "show", "image_folder"), "data.path"),
@@ -213,26 +213,26 @@ WITH_NAN = GOOD.copy()
 WITH_NAN[3, 2, 1] = np.nan
 
 DATA: dict[str, tuple[str, Callable[[Path], Path], str]] = {
-    "folder_missing": ("image_folder", lambda p: p, "is no folder"),
-    "folder_empty": ("image_folder", lambda p: pictures(p, 0), "holds no images"),
-    "folder_is_file": ("image_folder", lambda p: save(p.with_suffix(".npy"), GOOD), "is no folder"),
+    "folder_missing": ("image_folder", lambda p: p, "is not a folder"),
+    "folder_empty": ("image_folder", lambda p: pictures(p, 0), "has no images"),
+    "folder_is_file": ("image_folder", lambda p: save(p.with_suffix(".npy"), GOOD), "is not a folder"),
     "unreadable": ("image_folder", unreadable, "015.png"),
     "cut_picture": ("image_folder", cut_picture, "015.png"),
     "too_small": ("image_folder", lambda p: pictures(p, 30, size=12), "smaller than size 16"),
     "too_few": ("image_folder", lambda p: pictures(p, 5), "at least 20 are needed"),
-    "file_missing": ("npy", lambda p: p, "is no file"),
-    "file_is_folder": ("npy", lambda p: pictures(p, 0), "is no file"),
-    "nan": ("npy", lambda p: save(p.with_suffix(".npy"), WITH_NAN), "holds NaN"),
-    "infinite": ("npy", lambda p: save(p.with_suffix(".npy"), np.where(WITH_NAN > 0, GOOD, np.inf)), "floats must lie"),
-    "range": ("npy", lambda p: save(p.with_suffix(".npy"), 255 * GOOD), "floats must lie on [0, 1]"),
+    "file_missing": ("npy", lambda p: p, "is not a file"),
+    "file_is_folder": ("npy", lambda p: pictures(p, 0), "is not a file"),
+    "nan": ("npy", lambda p: save(p.with_suffix(".npy"), WITH_NAN), "contains NaN"),
+    "infinite": ("npy", lambda p: save(p.with_suffix(".npy"), np.where(WITH_NAN > 0, GOOD, np.inf)), "floats must be"),
+    "range": ("npy", lambda p: save(p.with_suffix(".npy"), 255 * GOOD), "floats must be on [0, 1]"),
     "flat": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD.reshape(60, 256)), "has shape (60, 256)"),
     "channels": ("npy", lambda p: save(p.with_suffix(".npy"), np.stack([GOOD] * 2, -1)), "has shape (60, 16, 16, 2)"),
-    "integers": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD.astype(np.int64)), "holds int64"),
+    "integers": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD.astype(np.int64)), "has dtype int64"),
     "small_array": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD[:, :12, :12]), "smaller than size 16"),
     "few_in_array": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD[:8]), "at least 20 are needed"),
     "none_in_array": ("npy", lambda p: save(p.with_suffix(".npy"), GOOD[:0]), "at least 20 are needed"),
-    "cut_array": ("npy", lambda p: cut_array(p.with_suffix(".npy")), "it is cut or damaged"),
-    "pickled": ("npy", lambda p: pickled(p.with_suffix(".npy")), "holds Python objects, which are not read"),
+    "cut_array": ("npy", lambda p: cut_array(p.with_suffix(".npy")), "it is truncated or damaged"),
+    "pickled": ("npy", lambda p: pickled(p.with_suffix(".npy")), "contains Python objects, which are not loaded"),
 }
 
 
@@ -248,7 +248,7 @@ def test_bad_data_is_one_line(case: str, cli: CommandLine, trained: Trained, tmp
 
 
 SHAPES = {
-    "too_many_images": (("--num_images=21",), "asks for 21 test images, the split holds 20"),
+    "too_many_images": (("--num_images=21",), "asked for 21 test images, but the split has 20"),
     "size_of_autoencoder": (("--data.size=14",), "the autoencoder takes sizes divisible by 4, these are 14 x 14"),
     "size_of_prior": (("--data.size=12",), "the prior takes latents divisible by 2, these are 3 x 3"),
 }
@@ -559,7 +559,7 @@ def test_report_all_draws_every_page_and_an_index(cli: CommandLine, trained: Tra
 
 @pytest.mark.parametrize("arguments", [(), ("robustness", "--all"), ("--all", "--num_images=4")])
 def test_report_wants_a_name_or_all(arguments: tuple[str, ...], cli: CommandLine) -> None:
-    assert cli.refuses("report", *arguments).startswith("report takes the name of a study, or --all")
+    assert cli.refuses("report", *arguments).startswith("give the name of a study, or --all")
 
 
 def test_show_lists_cells_and_what_is_left(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
@@ -596,7 +596,9 @@ def test_data_show_takes_the_degradations_settings(cli: CommandLine, trained: Tr
     line = cli.refuses(*arguments, "--degradation=deepinv_physics", "--degradation.factory=deepinv_factories:forgotten")
     assert "A_dagger" in line
     parts = '[{"kind": "jpeg"}, {"kind": "compose"}]'
-    assert "compose itself" in cli.refuses(*arguments, "--degradation=compose", f"--degradation.parts={parts}")
+    assert "a part cannot be compose" in cli.refuses(
+        *arguments, "--degradation=compose", f"--degradation.parts={parts}"
+    )
 
 
 def test_stopping_is_no_traceback(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -640,6 +642,6 @@ def test_what_was_read_is_one_line(tmp_path: Path) -> None:
     )
     assert run.stderr == ""
     assert run.stdout == (
-        "read 40 images from images.npy, left out 0; no value but 0 and 1, read as black and white "
-        "(if white is another value, name it: data.white)\nnpy: contact_sheet.png\n"
+        "read 40 images from images.npy, left out 0; only values 0 and 1, read as black and white "
+        "(if white is another value, set data.white)\nnpy: contact_sheet.png\n"
     )

@@ -127,16 +127,16 @@ def test_sections_are_those_of_the_page(small: OpenStudy, runs: Path) -> None:
     assert small.sections == ["counted", "nothing"]
     assert small.section("counted", results) == counted(results)
     assert small.section("counted", results, times=3).html == "<p>36</p>"
-    with pytest.raises(UserError, match="has no section 'other'; there are: counted, nothing"):
+    with pytest.raises(UserError, match="has no section 'other'; available: counted, nothing"):
         small.section("other", results)
-    with pytest.raises(UserError, match=r"small \(desk\) hold nothing for section 'nothing'"):
+    with pytest.raises(UserError, match=r"small \(desk\) have no data for section 'nothing'"):
         small.section("nothing", results)
     assert "6 &lt; 7." in small.answer(results).html
 
 
 def test_an_unknown_study_is_refused_with_those_there_are() -> None:
     assert open_study("robustness").question.startswith("Does a severity encoder")
-    with pytest.raises(UserError, match=r"unknown study 'robust'; there are: .*robustness"):
+    with pytest.raises(UserError, match=r"unknown study 'robust'; available: .*robustness"):
         open_study("robust")
 
 
@@ -182,15 +182,15 @@ def test_a_physics_object_is_restored_from(trained: Trained, overrides: dict[str
     restored = restorer.restore_all(operator.measurement(y))
     assert restored.ids.tolist() == [0, 1]
     assert restored.x_hat.shape == y.shape
-    with pytest.raises(UserError, match="no encoder can be trained for a physics object"):
+    with pytest.raises(UserError, match="cannot train an encoder for a physics object"):
         load_restorer(operator, encoder="matched", **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"operator": "fog"}, "unknown kind 'fog' for .*degradation; there are: .*gaussian_blur"),
-        ({"encoder": "best"}, "unknown encoder 'best'; there are: matched, universal, none"),
+        ({"operator": "fog"}, "unknown kind 'fog' for .*degradation; available: .*gaussian_blur"),
+        ({"encoder": "best"}, "unknown encoder 'best'; available: matched, universal, none"),
         ({"encoder": "universal"}, "no universal encoder ships for this data and autoencoder"),
         ({"encoder": "matched", "device": "gpu"}, "device 'gpu' cannot be used"),
         ({"encoder": "matched", "preset": "huge"}, "unknown preset 'huge'"),

@@ -98,10 +98,12 @@ def test_nothing_stored_imports_a_module(outside: Outside) -> None:
         networks = outside.folder / f"{path}.json"
         networks.write_text(json.dumps({"settings": {f"{path}.kind": f"mine_networks:{name}"}, "provenance": {}}))
         said = outside.says("show", "robustness", *SMOKE[:4], f"--preset-settings={networks}", code=2)
-        assert f"{path}.json names 'mine_networks:{name}', which is not imported unless its module is allowed" in said
+        assert (
+            f"{path}.json names 'mine_networks:{name}', which is not imported because its module is not allowed" in said
+        )
     named = ("show", "robustness", *SMOKE[:4], f"--preset-settings={settings}")
     said = outside.says(*named, code=2)
-    assert "settings.json names 'mine_parts:Gentle', which is not imported unless its module is allowed" in said
+    assert "settings.json names 'mine_parts:Gentle', which is not imported because its module is not allowed" in said
     assert "add --allow mine_parts" in said
     said = outside.says("report", "--all", "--runs", "runs")
     assert "it is of a study of yours" in said
@@ -123,7 +125,7 @@ def test_a_changed_source_is_another_cell(outside: Outside) -> None:
 @pytest.mark.parametrize(
     ("name", "source", "message"),
     [
-        ("absent.py", None, "there is no file"),
+        ("absent.py", None, "there is not a file"),
         ("nothing.py", "", "defines no study"),
         ("broken.py", "1 +", "cannot import broken: SyntaxError"),
         ("leaves.py", "exit()", "cannot import leaves: SystemExit"),

@@ -307,8 +307,8 @@ def test_what_needs_no_severity(found: Solvers) -> None:
 @pytest.mark.slow
 def test_autoencoders() -> None:
     one = autoencoders.read(shipped("autoencoders", "all"))
-    gains = {(c.higher, c.lower, c.degradation): c.gain for c in one.contests}
-    trivial = [trivial_gain(case.reading.columns) for case in one.cases if case.reading is not None]
+    gains = one.contests
+    trivial = [trivial_gain(reading.columns) for reading in one.readings.values()]
     least, most = (spoken(choose(trivial, key=lambda gain: gain.mean), 2) for choose in (min, max))
     assert all(gain.low > 0 for gain in trivial)
     assert_said(
@@ -317,7 +317,7 @@ def test_autoencoders() -> None:
         f"{spoken(gains['flow', 'kl', 'gaussian_blur'].scaled(-1), 2)} above the flow; on inpainting",
         f"KL {spoken(gains['vq', 'kl', 'random_inpainting'].scaled(-1), 2)} dB above VQ",
         f"{spoken(gains['flow', 'kl', 'random_inpainting'].scaled(-1), 2)} above the flow; PCA",
-        f"(rank {spoken(one.more_readable('vqgan', 'vq'), 3)} higher",
+        f"(rank {spoken(one.ranks['vqgan']['vq'], 3)} higher",
     )
     undecided = gains["tiny", "kl", "random_inpainting"]
     assert undecided.low < 0 < undecided.high

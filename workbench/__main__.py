@@ -1,4 +1,4 @@
-"""`python -m workbench`: parse, run, and turn what a user can mend into one line."""
+"""`python -m workbench`: parse, run, and turn user errors into one line."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 INTERRUPTED = 130
-"""The exit code of Ctrl-C: 128 and the signal's number, as shells count."""
+"""The exit code of Ctrl-C: 128 plus the signal's number, as shells count."""
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         sys.exit(2)
 
     signal.signal(signal.SIGTERM, _terminate)
-    for stream in (sys.stdout, sys.stderr):  # names of files may hold what the terminal cannot show
+    for stream in (sys.stdout, sys.stderr):  # file names may contain characters that the terminal cannot show
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     code: Any
@@ -31,20 +31,20 @@ def main() -> None:
     except UserError as error:
         refuse(str(error))
     except UsageError as error:
-        if "\n" in error.format_message():  # the help, of a command without arguments
+        if "\n" in error.format_message():  # the help of a command without arguments
             error.show()
             sys.exit(error.exit_code)
-        refuse(f"{error.format_message().replace('Value error, ', '')} (--help says what there is)")
+        refuse(f"{error.format_message().replace('Value error, ', '')} (see --help)")
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SystemExit as end:
         code = end.code
-        if isinstance(end.__context__, BrokenPipeError):  # by Typer, which has quietened stdout
+        if isinstance(end.__context__, BrokenPipeError):  # raised by Typer, which has silenced stdout
             sys.exit(code)
-        if code != TERMINATED:  # nothing here ends like this: a status of 0 would say that all was done
-            refuse(f"a library, or code of yours, ended the command before it was done (SystemExit: {code})")
+        if code != TERMINATED:  # nothing in the workbench exits this way; status 0 would mean success
+            refuse(f"a library or your own code exited before the command was done (SystemExit: {code})")
     except BrokenPipeError:
-        # the reader (head, less) has gone; keep the interpreter from complaining while it closes stdout
+        # the reader (head, less) has closed the pipe; keep the interpreter quiet while it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
@@ -52,12 +52,12 @@ def main() -> None:
             raise
         refuse(refusal)
     if code in (INTERRUPTED, TERMINATED):
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; run the same command again to resume", file=sys.stderr)
     sys.exit(code)
 
 
 def _terminate(*_: Any) -> None:
-    """SIGTERM stops as Ctrl-C does: what is open is closed, and the user is told how to go on."""
+    """SIGTERM stops like Ctrl-C: open resources are closed, and the user is told how to resume."""
     from workbench.core.config import TERMINATED
 
     sys.exit(TERMINATED)

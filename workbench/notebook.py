@@ -1,8 +1,8 @@
-"""What a notebook or a script asks of the workbench: the results of a study, its stages, and a restorer.
+"""The interface for notebooks and scripts: the results of a study, its stages, and a restorer.
 
 >>> from workbench.notebook import load_restorer, open_study
 >>> robustness = open_study("robustness")
->>> results = robustness.results("full")  # ships: nothing is computed
+>>> results = robustness.results("full")  # reference results: nothing is computed
 >>> results.frame.query("encoder == degradation").groupby("degradation")["psnr"].mean().idxmax()
 'jpeg'
 """
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenStudy:
-    """A study to read from. Nothing here computes: `python -m workbench study NAME` does.
+    """A study, to read from. It computes nothing; `python -m workbench study NAME` does.
 
     Attributes:
         name: its name.
         definition: its cells and its report.
-        question: its docstring: what it asks, what was expected, what it costs.
+        question: its docstring: the question, the expected answer and the cost.
 
-    In all methods `runs` is the runs folder ($WORKBENCH_RUNS, else ./runs, else that of the clone), and `overrides`
-    are those of the command line: `{"start.offset_db": 3}`.
+    In all methods, `runs` is the runs folder ($WORKBENCH_RUNS, else ./runs, else that of the clone), and `overrides`
+    are the overrides of the command line: `{"start.offset_db": 3}`.
     """
 
     name: str
@@ -53,12 +53,12 @@ class OpenStudy:
         *,
         runs: str | Path | None = None,
     ) -> StudyResults:
-        """What the study found; `results.frame` is a DataFrame with one row per image and cell.
+        """The study's results; `results.frame` is a DataFrame with one row per image and cell.
 
-        Cells are taken from the runs folder, and those that are not there from the reference results that ship.
+        Cells are read from the runs folder, or from the reference results if they are not there.
 
         Raises:
-            UserError: if some are in neither; the message says which command computes them.
+            UserError: if a cell is in neither; the message names the command that computes it.
         """
         from workbench.experiments.run import cached_results
 
@@ -71,10 +71,10 @@ class OpenStudy:
         *,
         runs: str | Path | None = None,
     ) -> "pd.DataFrame":
-        """What the study rests on, one row per stage: stage, label, identity, state, folder, seconds.
+        """The stages behind the study, one row per stage: stage, label, identity, state, folder, seconds.
 
-        `state` is "cached", "ships", "in the reference", "needed" or "not needed"; `seconds` are those that it took
-        here or, where it is needed, an estimate.
+        `state` is "cached", "ships", "in the reference", "needed" or "not needed". `seconds` is the time that the stage
+        took here or, if it is needed, an estimate.
 
         >>> from workbench.notebook import open_study
         >>> stages = open_study("severity").stages("smoke", runs="no_runs_yet")
@@ -86,7 +86,7 @@ class OpenStudy:
         return stage_table(self.name, preset, overrides or {}, _runtime(runs))
 
     def answer(self, results: StudyResults) -> "Section":
-        """The study's answer, as its page gives it."""
+        """The study's answer, as in its report."""
         from workbench.reporting import answer_box
 
         read, answer = self.definition.read, self.definition.answer
@@ -95,25 +95,25 @@ class OpenStudy:
 
     @property
     def sections(self) -> list[str]:
-        """The sections of the study's page, by the names of the functions that draw them."""
+        """The sections of the study's report, by the names of the functions that draw them."""
         return list(self._drawn())
 
     def section(self, name: str, results: StudyResults, **options: Any) -> "Section":
-        """One section of the study's page; a notebook shows it where it is a cell's last line.
+        """One section of the study's report; a notebook shows it if it is the last line of a cell.
 
         Args:
             name: one of `sections`.
-            options: of the function that draws it.
+            options: arguments of the function that draws it.
 
         Raises:
-            UserError: for a section that the study does not have, or that these results have nothing for.
+            UserError: if the study does not have this section, or these results have no data for it.
         """
         drawn = self._drawn()
         if name not in drawn:
-            raise UserError(f"{self.name} has no section {name!r}; there are: {', '.join(drawn)}")
+            raise UserError(f"{self.name} has no section {name!r}; available: {', '.join(drawn)}")
         section: Section | None = drawn[name](self.definition.read(results), **options)
         if section is None:
-            raise UserError(f"these results of {self.name} ({results.preset}) hold nothing for section {name!r}")
+            raise UserError(f"these results of {self.name} ({results.preset}) have no data for section {name!r}")
         return section
 
     def _drawn(self) -> dict[str, Any]:
@@ -121,10 +121,10 @@ class OpenStudy:
 
 
 def open_study(name: str) -> OpenStudy:
-    """The study of that name, to read from.
+    """Open the study of that name.
 
     Raises:
-        UserError: if there is none; the message lists those there are.
+        UserError: if there is none; the message lists the studies.
     """
     definition, question = load_study(name)
     return OpenStudy(name, definition, question)
@@ -140,11 +140,11 @@ def load_restorer(
     device: str = "auto",
     batch_size: int = 64,
 ) -> "Restorer":
-    """Flash-Diffusion for one operator: `restore_all(measurement)` gives the restored images, their starts and costs.
+    """Flash-Diffusion for one operator: `restore_all(measurement)` returns the restored images, their starts and costs.
 
-    What ships is loaded; what does not is made at the first call and kept in the runs folder: for encoder "matched",
-    a severity encoder (minutes), and for start rules that doubt their encoder, as the default one does, what is usual
-    for it (seconds).
+    Pretrained weights are loaded. Anything else is made at the first call and kept in the runs folder: a severity
+    encoder for encoder "matched" (minutes), and the in-distribution statistics for start rules that check their
+    encoder, as the default rule does (seconds).
 
     >>> import torch
     >>> from workbench.data import FashionMNIST
@@ -162,29 +162,30 @@ def load_restorer(
     True
 
     Args:
-        operator: the degradation, or its kind with its other fields as they come. A GivenPhysics too, with encoder
-            "universal" or "none".
-        encoder: "universal" ships; "matched" is trained for the operator; "none": the measurement's residual alone.
-        preset: of the robustness study, whose cell names all that is not overridden.
-        overrides: of that cell: `{"solver.guidance_scale": 0.5, "start.kind": "full"}`.
+        operator: the degradation, or its kind (with default settings). A GivenPhysics needs encoder "universal" or
+            "none".
+        encoder: "universal" is pretrained, "matched" is trained for the operator, "none" uses only the measurement's
+            residual.
+        preset: a preset of the robustness study; its cell has all settings that are not overridden.
+        overrides: overrides of that cell: `{"solver.guidance_scale": 0.5, "start.kind": "full"}`.
         runs: the runs folder ($WORKBENCH_RUNS, else ./runs, else that of the clone).
         device: cpu, cuda, cuda:1 ...; auto: a GPU if there is one.
-        batch_size: images worked on at once.
+        batch_size: number of images restored at once.
 
     Raises:
-        UserError: for an unknown operator, encoder, field or device, and where what should ship does not.
+        UserError: for an unknown operator, encoder, field or device, or if shipped weights are missing.
     """
     from workbench.degradations import GivenPhysics
     from workbench.experiments.restore import restoring_cell
     from workbench.stages.measure.evaluate import Evaluate
 
     if encoder not in list(EncoderChoice):
-        raise UserError(f"unknown encoder {encoder!r}; there are: {', '.join(EncoderChoice)}")
+        raise UserError(f"unknown encoder {encoder!r}; available: {', '.join(EncoderChoice)}")
     choice = EncoderChoice(encoder)
     named = operator
-    if isinstance(operator, GivenPhysics):  # it has no place in a cell, which has an identity
+    if isinstance(operator, GivenPhysics):  # it cannot be part of a cell, because it has no identity
         if choice is EncoderChoice.MATCHED:
-            raise UserError("no encoder can be trained for a physics object: take encoder universal or none")
+            raise UserError("cannot train an encoder for a physics object: use encoder 'universal' or 'none'")
         named = Evaluate().degradation
     cell = restoring_cell(named, choice, preset, overrides or {})
     cell.check_operators()

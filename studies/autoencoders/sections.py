@@ -2,21 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from studies._calibrations import TOLERANCE, columns
 from studies._rows import ABSENT, means_table, table
 from studies._trivial import trivial_table
-from studies.autoencoders.results import (
-    FULL,
-    LOSSLESS,
-    MATCHED,
-    ORACLE,
-    TOLERANCE,
-    AutoencoderResults,
-    Case,
-    ceiling_of,
-)
-from workbench.metrics import mean_interval, spearman
+from studies.autoencoders.results import COST, FULL, ITSELF, LOSSLESS, MATCHED, ORACLE, AutoencoderResults, ceiling_of
+from workbench.metrics import mean_interval
+from workbench.metrics.calibration import from_plain
 from workbench.reporting import (
     Line,
     MainFigure,
@@ -32,187 +24,155 @@ from workbench.reporting import (
 from workbench.reporting.calibration import reliability_figure
 from workbench.stages.measure.measure_cost import DECODING, ENCODING, STEP
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 WORDS = Words(Path(__file__).with_name("templates"))
 DRAWN = {"restored": (MATCHED, "psnr"), "from pure noise": (FULL, "psnr"), "decoded": (MATCHED, "psnr_decoded")}
 """The lines over the ceiling: start and column."""
 RESTORED = ("psnr_degraded", "psnr_decoded", "psnr", "ssim", "ssim_valid", "lpips", "nfe", "flops", "seconds")
 """The columns of a restoration that are shown, where the rows have them."""
-ERRORS = {
-    "s² / σ̂² (1)": "ratio",
-    "ENCE (0)": "ence",
-    "kurtosis (3)": "kurtosis",
-    "neighbours' correlation (0)": "neighbour_correlation",
-    "effective share of elements (1)": "effective_share",
-}
-"""Figures of a severity encoder's errors by column; in brackets those that SNR matching assumes."""
-LATENTS = {
-    "spread over channels (0)": "channel_spread",
-    "over positions (0)": "position_spread",
-    "kurtosis (3)": "kurtosis",
-    "neighbours' correlation (0)": "neighbour_correlation",
-    "correlation of channels (0)": "channel_correlation",
-    "effective share (1)": "effective_share",
-}
-"""Figures of clean latents by column; in brackets those of pure noise."""
 BESIDE = ("pca", "flow")
 """Autoencoders whose severity encoders get a network beside (see `autoencoders.side_features`)."""
+INDEX = "autoencoder, degradation"
 
 
 def answer(found: AutoencoderResults) -> list[str]:
     """Which makes severity readable, is the prediction right, does a higher ceiling help, what does reading cost."""
-    contests, losses = found.contests, found.losses_to_truth
+    losses, gains = found.losses_to_truth, found.contests.values()
+    best, *others = found.ranks or [""]
     return WORDS.sentences(
         found=found,
-        best=next(iter(found.ranks), None),
-        undecided=[readable(name) for name, apart in found.below_best.items() if not apart.low > 0],
-        num_contests=len(contests),
-        better=sum(contest.gain.low > 0 for contest in contests),
-        worse=sum(contest.gain.high < 0 for contest in contests),
+        best=best,
+        undecided=[readable(name) for name in others if not found.ranks[best][name].low > 0],
+        better=sum(gain.low > 0 for gain in gains),
+        worse=sum(gain.high < 0 for gain in gains),
         loser=max(losses, key=lambda name: losses[name].mean, default=None),
         tolerance=100 * TOLERANCE,
     )
 
 
 def main_figure(found: AutoencoderResults) -> MainFigure:
-    """PSNR over the ceiling of the autoencoder."""
+    """PSNR over the ceiling, one panel per degradation; an autoencoder that loses nothing has no place on the axis."""
+    lossy = sorted((x, name) for name, one in found.ceilings.items() if (x := one.mean) < LOSSLESS)
+    # a place without a figure, so that the last autoencoder's name has room
+    room = [lossy[-1][0] + max(0.2 * (lossy[-1][0] - lossy[0][0]), 0.5)] if lossy else []
+
+    def line(degradation: str, start: str, column: str) -> Line:
+        runs = [found.runs.get((name, degradation, start)) for _, name in lossy]
+        figures = [ABSENT if rows is None else column_estimate(rows, column) for rows in runs]
+        return Line([*(x for x, _ in lossy), *room], [*figures, *(ABSENT for _ in room)])
+
+    panels = {d: {name: line(d, *what) for name, what in DRAWN.items()} for _, d in found.matched}
+    figure = curves(
+        panels, title="PSNR over the ceiling of the autoencoder", x_label="ceiling, dB", y_label="PSNR, dB",
+        x_marks={readable(name): x for x, name in lossy}, order=tuple(DRAWN),
+    )  # fmt: skip
     caption = "The ceiling is the PSNR of clean images through an autoencoder; one that loses nothing is not drawn."
-    return MainFigure(_ceiling_figure(found), "PSNR over the ceiling of each autoencoder, by degradation", caption)
+    return MainFigure(figure, "PSNR over the ceiling of each autoencoder, by degradation", caption)
 
 
 def example(found: AutoencoderResults) -> str | None:
     """The first autoencoder, from where its severity encoder says."""
-    return next((str(case.runs[MATCHED]["cell"].iloc[0]) for case in found.cases), None)
+    return next((str(rows["cell"].iloc[0]) for rows in found.matched.values()), None)
 
 
 def reading(found: AutoencoderResults) -> Section | None:
-    """Does the predicted variance follow the error and the level, and is it right?"""
-    readings = {_name(case): case.reading for case in found.cases if case.reading is not None}
-    if not readings:
+    """Does the predicted variance follow the error and the severity, and is it right?"""
+    if not found.readings:
         return None
+    best = next(iter(found.ranks))
     ranks = {
         readable(name): {
-            "rank, error": rank,
-            "below the best": found.below_best.get(name, ""),
-            "rank, level": found.readability(name, "severity"),
+            "rank, error": mine["s2"],
+            "below the best": found.ranks[best][name] if name != best else "",
+            "rank, severity": mine["severity"],
         }
-        for name, rank in found.ranks.items()
+        for name, mine in found.ranks.items()
     }
+    figures = ("ratio", "ence", "kurtosis", "neighbour_correlation", "effective_share")
     rows = {
-        name: {
-            "rank, level": spearman(one.columns["var_hat"], one.columns["severity"]),
-            **{title: one.calibration.figures[figure] for title, figure in ERRORS.items()},
+        _name(*key): {
+            **columns(one.calibration, *figures),
             "s² / σ̂² after one factor (1)": mean_interval(one.columns["s2"] / one.columns["var_factor"]),
         }
-        for name, one in readings.items()
+        for key, one in found.readings.items()
     }
     panels = {
-        degradation: {
-            name: mine[degradation].calibration for name, mine in found.readings.items() if degradation in mine
-        }
-        for degradation in found.degradations
+        degradation: {name: one.calibration for (name, d), one in found.readings.items() if d == degradation}
+        for _, degradation in found.readings
     }
     figure = svg(reliability_figure(panels), "Predicted over true error of each bin, by autoencoder and degradation")
-    index = "autoencoder, degradation"
     return WORDS.section(
         "reading",
         figure=side_by_side([figure]),
         ranks=table(ranks, "autoencoder", 3, "Spearman's correlation of the prediction, mean over degradations"),
-        readings=table(rows, index),
-        trivial=trivial_table({name: one.columns for name, one in readings.items()}, index),
+        readings=table(rows, INDEX),
+        trivial=trivial_table({_name(*key): one.columns for key, one in found.readings.items()}, INDEX),
     )
 
 
 def restoration(found: AutoencoderResults) -> Section | None:
     """Restorations from where the severity encoder says, against other starts and other autoencoders."""
-    if not found.cases:
+    if not found.matched:
         return None
-    runs = {_name(case): case.runs[MATCHED] for case in found.cases}
+    runs = found.matched.values()
+    guidance = [(float(rows["tuned_value"].iloc[0]), bool(rows["at_edge"].any())) for rows in runs]
     more: dict[str, list[object]] = {
-        "ceiling, dB": [ceiling_of(run["psnr_ceiling"]) for run in runs.values()],
-        "gain over the true error's start, dB": [case.gain(ORACLE) for case in found.cases],
-        "gain over pure noise, dB": [case.gain(FULL) for case in found.cases],
-        "start timestep": [mean_interval(run["start_timestep"]) for run in runs.values()],
-        "guidance": [
-            f"{float(run['tuned_value'].iloc[0]):g}{' (edge)' if bool(run['at_edge'].any()) else ''}"
-            for run in runs.values()
-        ],
+        "ceiling, dB": [ceiling_of(rows["psnr_ceiling"]) for rows in runs],
+        "gain over the true error's start, dB": [found.gain(*key, ORACLE) for key in found.matched],
+        "gain over pure noise, dB": [found.gain(*key, FULL) for key in found.matched],
+        "start timestep": [mean_interval(rows["start_timestep"]) for rows in runs],
+        "guidance": [f"{value:g}{' (edge)' * at_edge}" for value, at_edge in guidance],
     }
+    names = sorted(found.ceilings, key=lambda name: found.ceilings[name].mean)
     contests = {
-        f"{readable(one.higher)} over {readable(one.lower)}, {readable(one.degradation)}": {
-            "gain, dB": one.gain,
-            "from pure noise, dB": one.from_noise,
-        }
-        for one in found.contests
+        _name(high, d): {f"over {readable(low)}": found.contests.get((high, low, d), "") for low in names[:-1]}
+        for d in dict.fromkeys(degradation for _, _, degradation in found.contests)
+        for high in reversed(names[1:])
     }
-    caption = "The one with the higher ceiling over the other, same images, one training of each"
+    caption = "PSNR gained over autoencoders of lower ceilings, dB"
     return WORDS.section(
         "restoration",
-        restored=means_table(runs, RESTORED, "autoencoder, degradation", more=more),
-        contests=table(contests, "two autoencoders", caption=caption) if contests else "",
+        restored=means_table({_name(*key): rows for key, rows in found.matched.items()}, RESTORED, INDEX, more=more),
+        contests=table(contests, INDEX, caption=caption) if contests else "",
     )
 
 
 def itself(found: AutoencoderResults) -> Section | None:
-    """What each autoencoder loses, what its latents look like, and what else differs."""
+    """What each autoencoder loses, what its latents look like, what its parts cost, and what else differs."""
     if not found.itself:
         return None
-    rows = {}
-    for name, one in found.itself.items():
-        variance = one.latents.curves["channel_variance"].mean
+    figures = ("channel_spread", "position_spread", "kurtosis", "neighbour_correlation", "channel_correlation")
+    rows, costs = {}, {}
+    for name, known in found.itself.items():
+        one, parts = known[ITSELF], known[COST]
+        latents = from_plain(one["latents"])
+        variance = latents.curves["channel_variance"].mean
         rows[readable(name)] = {
-            "ceiling, PSNR in dB": one.ceiling,
-            "latents": " x ".join(map(str, one.latent_shape)),
+            "ceiling, PSNR in dB": found.ceilings[name],
+            "latents": " x ".join(map(str, one["latent_shape"])),
             "variance of channels (1)": f"{number(variance.min(), 2)} to {number(variance.max(), 2)}",
-            **{title: one.latents.figures[figure] for title, figure in LATENTS.items()},
-            "channels of the prior": ", ".join(map(str, one.prior_channels)),
-            "training": one.trained,
+            **columns(latents, *figures, "effective_share"),
+            "channels of the prior": ", ".join(map(str, known.get("prior", ()))),
+            "training": one["trained"],
             "severity encoder": "small network beside" if name in BESIDE else "from its own encoder",
         }
-    return WORDS.section("itself", folded=True, autoencoders=table(rows, "autoencoder"), lossless=LOSSLESS)
-
-
-def cost(found: AutoencoderResults) -> Section | None:
-    """Parameters, time and compute of the parts."""
-    if not found.itself:
-        return None
-    rows = {
-        readable(name): {
-            "parameters": one.parameters,
-            "of its encoder": one.encoder_parameters,
+        costs[readable(name)] = {
+            "parameters": one["parameters"],
+            "of its encoder": one["encoder_parameters"],
             **{
-                f"{part}, {unit}": one.costs[part][quantity] * scale if one.costs else math.nan
+                f"{part}, {unit}": parts[part][quantity] * scale if parts else math.nan
                 for part in (ENCODING, STEP, DECODING)
                 for quantity, unit, scale in (("seconds", "ms", 1e3), ("flops", "GFLOP", 1e-9))
             },
         }
-        for name, one in found.itself.items()
-    }
-    where = list(dict.fromkeys(one.where for one in found.itself.values() if one.where)) or ["no machine"]
-    return WORDS.section("cost", folded=True, where=where, costs=table(rows, "autoencoder", 3))
+    return WORDS.section(
+        "itself",
+        folded=True,
+        autoencoders=table(rows, "autoencoder"),
+        lossless=LOSSLESS,
+        costs=table(costs, "autoencoder", 3),
+        where=list({known[COST]["where"]: None for known in found.itself.values() if known[COST]}) or ["no machine"],
+    )
 
 
-def _ceiling_figure(found: AutoencoderResults) -> "Figure":
-    """PSNR over the ceiling, one panel per degradation; what loses nothing has no place on the axis."""
-    lossy = sorted((x, name) for name, one in found.itself.items() if (x := one.ceiling.mean) < LOSSLESS)
-    cases = {(case.degradation, case.autoencoder): case for case in found.cases}
-    # a place without a figure, so that the last autoencoder's name has room
-    room = [lossy[-1][0] + max(0.2 * (lossy[-1][0] - lossy[0][0]), 0.5)] if lossy else []
-    panels: dict[str, dict[str, Line]] = {}
-    for degradation in found.degradations:
-        drawn = [(x, cases[degradation, name].runs) for x, name in lossy if (degradation, name) in cases]
-        panels[degradation] = {}
-        for line, (start, column) in DRAWN.items():
-            there = [(x, column_estimate(runs[start], column)) for x, runs in drawn if start in runs]
-            places, figures = [x for x, _ in there], [figure for _, figure in there]
-            panels[degradation][line] = Line([*places, *room], [*figures, *(ABSENT for _ in room)])
-    return curves(
-        panels, title="PSNR over the ceiling of the autoencoder", x_label="ceiling, dB", y_label="PSNR, dB",
-        x_marks={readable(name): x for x, name in lossy}, order=tuple(DRAWN),
-    )  # fmt: skip
-
-
-def _name(case: Case) -> str:
-    return f"{readable(case.autoencoder)}, {readable(case.degradation)}"
+def _name(autoencoder: str, degradation: str) -> str:
+    return f"{readable(autoencoder)}, {readable(degradation)}"

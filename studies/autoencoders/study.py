@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pandas import read_parquet
+
 from studies._autoencoders import AUTOENCODERS, prior_of
 from studies._cells import SMOKE, matched
 from studies._trivial import TRIVIAL
@@ -65,17 +67,15 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
     """Each autoencoder by itself, what its parts cost, and what each of its severity encoders reads."""
     stages: dict[str, Stage] = {}
     for cell in cells:
-        stage, autoencoder = cell.stage, cell.labels["autoencoder"]
+        stage, name = cell.stage, cell.labels["autoencoder"]
         assert isinstance(stage, EvaluateTuned)
-        wanted = (64, 64) if stage.num_images < 64 else (NUM_MEASURED, NUM_FIT)  # fewer for a trial run
-        num_images, num_fit = (
-            min(wanted[0], len(stage.data.split("test"))),
-            min(wanted[1], len(stage.data.split("val"))),
-        )
+        few = stage.num_images < 64  # a trial run
+        num_images = min(64 if few else NUM_MEASURED, len(stage.data.split("test")))
+        num_fit = min(64 if few else NUM_FIT, len(stage.data.split("val")))
         own = {"data": stage.data, "autoencoder": stage.autoencoder, "num_images": num_images}
-        stages[f"{autoencoder}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own)
+        stages[f"{name}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own)
         if not isinstance(stage.autoencoder, Pretrained):
-            stages[f"{autoencoder}{SEPARATOR}{COST}"] = MeasureCost(
+            stages[f"{name}{SEPARATOR}{COST}"] = MeasureCost(
                 autoencoder=stage.autoencoder,
                 prior=stage.prior,
                 image_size=stage.data.size,
@@ -84,7 +84,7 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
                 num_repeats=3,
             )
         if isinstance(stage.severity_encoder, SeverityRecipe):
-            stages[f"{autoencoder}{SEPARATOR}{cell.labels['degradation']}"] = MeasureCalibration(
+            stages[f"{name}{SEPARATOR}{cell.labels['degradation']}"] = MeasureCalibration(
                 **own,
                 prior=stage.prior,
                 severity_encoder=stage.severity_encoder,
@@ -99,19 +99,17 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
 
 def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
     """By autoencoder: itself, its costs an image, its prior, and by degradation what its severity encoder reads."""
-    import pandas as pd
-
     found: dict[str, Any] = {}
     for name, folder in folders.items():
         autoencoder, what = name.rsplit(SEPARATOR, 1)  # a revision may hold one
-        rows, config = pd.read_parquet(folder / ROWS), json.loads((folder / "config.json").read_text())
+        rows, config = read_parquet(folder / ROWS), json.loads((folder / "config.json").read_text())
         mine = found.setdefault(autoencoder, {ITSELF: {}, COST: {}, "encoders": {}})
         if what == COST:
-            batch = config["batch_size"]
+            batch, first = config["batch_size"], rows.iloc[0]
             mine[COST] = {
                 operation: {"seconds": one["seconds"].median() / batch, "flops": one["flops"].iloc[0] / batch}
                 for operation, one in rows.groupby("operation")
-            } | {"where": f"{rows['device'].iloc[0]}, {rows['threads'].iloc[0]} thread(s), {batch} images at once"}
+            } | {"where": f"{first['device']}, {first['threads']} thread(s), {batch} images at once"}
         elif what == ITSELF:
             mine[ITSELF] = {
                 "latents": json.loads((folder / LATENTS_FILE).read_text())[LATENTS],
@@ -166,5 +164,5 @@ study = Study(
     answer=sections.answer,
     main_figure=sections.main_figure,
     example=sections.example,
-    report=(sections.reading, sections.restoration, sections.itself, sections.cost),
+    report=(sections.reading, sections.restoration, sections.itself),
 )

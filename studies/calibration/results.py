@@ -1,4 +1,4 @@
-"""The calibration study's results: each severity encoder on each degradation.
+"""What the calibration study found: each severity encoder on each degradation.
 
 ẑ is the encoder's latent, e = ẑ - z0 its error, σ̂² (`var_hat`) the variance that the encoder predicts, s² the true one.
 """
@@ -7,27 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+
+from pandas import DataFrame, Series
 
 from studies._rows import ABSENT, difference, require_axes
 from workbench.core.config import UserError
+from workbench.experiments.results import StudyResults
 from workbench.metrics import Estimate, mean_interval, severity_bins, violation_rate, violation_rates
 from workbench.metrics.calibration import ALL, Calibration, bins_for, ence_of, from_plain
 from workbench.reporting import readable
 from workbench.severity.calibration.conformal import promised_range
 from workbench.stages.measure.measure_calibration import bin_name, bound_column, variance_column
 
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
-    from workbench.experiments.results import StudyResults
-
 AXES = ("autoencoder", "encoder", "degradation")
 SMALLEST_BIN = 20
 """Images below which a bin's mean says nothing."""
-OWN = "var_hat"
 VARIANCES = {
-    OWN: "as predicted",
+    "var_hat": "as predicted",
     variance_column("factor"): "one factor",
     variance_column("temperature"): "temperature",
     variance_column("isotonic"): "isotonic",
@@ -49,7 +45,7 @@ class Start(StrEnum):
 
 @dataclass(frozen=True)
 class Promise:
-    """How often s² lies above the bound of a risk, and where that lies in 95 of 100 trials if the promise is kept."""
+    """How often s² exceeds the bound of a risk, and where that lies in 95 of 100 trials if the promise is kept."""
 
     rate: Estimate
     low: float
@@ -57,7 +53,7 @@ class Promise:
 
     @property
     def kept(self) -> str:
-        """Violations rarer than chance allows keep it too: the bound is looser than it need be."""
+        """Fewer violations than chance allows keep it too: the bound is looser than it need be."""
         if self.rate.mean > self.high:
             return "broken"
         return "kept" if self.rate.mean >= self.low else "kept, more than promised"
@@ -68,7 +64,7 @@ class Pair:
     """One severity encoder on one degradation.
 
     Attributes:
-        rows: one per image, in float64 (see `stages.measure_calibration`).
+        rows: one per image, in float64 (see `stages.measure.measure_calibration`).
         groups: the calibration of all images (`ALL`) and of each bin of severity by its name; empty where mismatched.
         restorations: by start, indexed by image id; empty where there are none.
         num_bins: equal bins of severity on [0, 1].
@@ -77,21 +73,16 @@ class Pair:
     autoencoder: str
     encoder: str
     degradation: str
-    rows: "DataFrame"
+    rows: DataFrame
     groups: Mapping[str, Calibration]
-    restorations: "Mapping[str, DataFrame]"
+    restorations: Mapping[str, DataFrame]
     num_bins: int
 
     @property
     def is_matched(self) -> bool:
         return self.encoder == self.degradation
 
-    @property
-    def bins(self) -> dict[str, Calibration]:
-        """Of each bin of severity, from mild to severe, by what its line is called."""
-        return {f"severity {name}": found for name, found in self.groups.items() if name != ALL}
-
-    def ratio(self, variance: str) -> "Series":
+    def ratio(self, variance: str) -> Series:
         """s² over a column of variances, one value per image."""
         ratio: Series = self.rows["s2"] / self.rows[variance]
         return ratio
@@ -109,19 +100,15 @@ class Pair:
     @cached_property
     def promises(self) -> dict[float, Promise]:
         """By the risk that the rows hold a bound for."""
-        risks = [float(name.removeprefix("bound_")) for name in self.rows.columns if name.startswith("bound_")]
+        scores, s2 = int(self.rows["num_scores"].iloc[0]), self.rows["s2"]
         return {
-            risk: Promise(
-                violation_rate(self.rows["s2"], self.rows[bound_column(risk)]),
-                *promised_range(risk, int(self.rows["num_scores"].iloc[0]), len(self.rows)),
-            )
-            for risk in risks
+            risk: Promise(violation_rate(s2, self.rows[bound_column(risk)]), *promised_range(risk, scores, len(s2)))
+            for risk in (float(name.removeprefix("bound_")) for name in self.rows.columns if name.startswith("bound_"))
         }
 
     def violations_by_severity(self, risk: float) -> list[Estimate]:
-        """How often s² lies above the bound in each bin of severity."""
-        rows = self.rows
-        return violation_rates(rows["s2"], rows[bound_column(risk)], rows["severity"], self.num_bins)
+        """How often s² exceeds the bound in each bin of severity."""
+        return violation_rates(self.rows["s2"], self.rows[bound_column(risk)], self.rows["severity"], self.num_bins)
 
     def gain(self, start: Start, over: Start) -> Estimate:
         """Mean PSNR gained by one start over another, image by image, in dB.
@@ -151,24 +138,24 @@ class CalibrationResults:
         return {name: pair.groups[ALL] for name, pair in self.own.items()}
 
     @property
-    def bin_names(self) -> list[str]:
-        num_bins = next(iter(self.own.values())).num_bins
-        return [bin_name(place, num_bins) for place in range(num_bins)]
-
-    @property
     def strangers(self) -> list[Pair]:
         """The encoders on other degradations."""
         return [pair for pair in self.pairs if not pair.is_matched]
 
     @property
     def variances(self) -> dict[str, str]:
-        """What the columns are called that all pairs have: as predicted, then the recalibrations."""
+        """Those of `VARIANCES` that all pairs have."""
         return {column: name for column, name in VARIANCES.items() if all(column in pair.rows for pair in self.pairs)}
 
     @property
     def recalibrated(self) -> str:
-        """The column of the last recalibration, which bounds are made of."""
+        """The last of them, which bounds are made of."""
         return [*self.variances][-1]
+
+    @property
+    def bin_names(self) -> list[str]:
+        num_bins = next(iter(self.own.values())).num_bins
+        return [bin_name(place, num_bins) for place in range(num_bins)]
 
     @property
     def risk(self) -> float:
@@ -182,14 +169,12 @@ class CalibrationResults:
         return {name: pair.gain(Start.GAUSSIAN, Start.REAL) for name, pair in self.own.items() if pair.restorations}
 
 
-def read(results: "StudyResults") -> CalibrationResults:
+def read(results: StudyResults) -> CalibrationResults:
     """Every encoder on every degradation that the results hold.
 
     Raises:
         UserError: for results with other axes of several values, or one encoder measured on different measurements.
     """
-    import pandas as pd
-
     require_axes(results, AXES, alone=True)
     measured = results.frame.groupby("degradation", observed=True)["measurement_set"].nunique()
     if mixed := [str(degradation) for degradation, sets in measured.items() if sets > 1]:
@@ -201,7 +186,7 @@ def read(results: "StudyResults") -> CalibrationResults:
         numbers = rows.select_dtypes("number").astype(float)
         groups = {group: from_plain(one) for group, one in found.get("calibration", {}).items()}
         starts = found.get("restorations", {})
-        restorations = {start: pd.DataFrame(columns).set_index("image_id") for start, columns in starts.items()}
+        restorations = {start: DataFrame(columns).set_index("image_id") for start, columns in starts.items()}
         num_bins = found.get("num_severity_bins", 5)  # as many as there were before results said it
         pairs.append(Pair(autoencoder, encoder, degradation, numbers, groups, restorations, num_bins))
     return CalibrationResults(pairs)

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pandas import read_parquet
+
 from studies._autoencoders import AUTOENCODERS, prior_of
 from studies._cells import SMOKE, matched
 from studies.calibration import sections
@@ -61,34 +63,28 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
     for cell in cells:
         stage = cell.stage
         assert isinstance(stage, MeasureCalibration)
-        if not stage.is_matched or not stage.num_severity_bins:
-            continue
-        name = evidence_name(cell.labels["autoencoder"], cell.labels["degradation"])
-        fields = ("data", "autoencoder", "prior", "severity_encoder", "degradation", "sampler", "split", "seed")
-        same = {field: getattr(stage, field) for field in fields}
-        size = min(NUM_RESTORED, max(stage.num_images // 32, 1))
-        stages[name] = stage
-        for kind, start in STARTS.items():
-            stages[f"{name}{SEPARATOR}{kind}"] = Evaluate(
-                **same, start=start, solver=LDPS(), num_images=size, num_examples=0
-            )
+        if stage.is_matched and stage.num_severity_bins:
+            name = evidence_name(cell.labels["autoencoder"], cell.labels["degradation"])
+            fields = ("data", "autoencoder", "prior", "severity_encoder", "degradation", "sampler", "split", "seed")
+            same = {field: getattr(stage, field) for field in fields} | {"solver": LDPS(), "num_examples": 0}
+            size = min(NUM_RESTORED, max(stage.num_images // 32, 1))
+            stages[name] = stage
+            for kind, start in STARTS.items():
+                stages[f"{name}{SEPARATOR}{kind}"] = Evaluate(**same, start=start, num_images=size)
     return stages
 
 
 def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
-    """By encoder: its calibration, and PSNR and start of each image restored with it."""
-    import pandas as pd
-
+    """By encoder: its calibration, and PSNR and NFE of each image restored from each start."""
     found: dict[str, Any] = {}
     for name, folder in folders.items():
         encoder, _, start = name.partition(SEPARATOR)
         mine = found.setdefault(encoder, {"calibration": {}, "restorations": {}})
-        if not start:
+        if start:
+            mine["restorations"][start] = read_parquet(folder / ROWS)[list(RESTORED)].to_dict("list")
+        else:
             mine["calibration"] = json.loads((folder / calibration.FILE).read_text())
             mine["num_severity_bins"] = json.loads((folder / "config.json").read_text())["num_severity_bins"]
-            continue
-        rows = pd.read_parquet(folder / ROWS)
-        mine["restorations"][start] = {c: rows[c].tolist() for c in RESTORED}
     return found
 
 
@@ -129,14 +125,5 @@ study = Study(
     results=read,
     answer=sections.answer,
     main_figure=sections.main_figure,
-    report=(
-        sections.verdict,
-        sections.level,
-        sections.shape,
-        sections.structure,
-        sections.recalibration,
-        sections.promise,
-        sections.cost,
-        sections.closer,
-    ),
+    report=(sections.verdict, sections.shape, sections.recalibration, sections.promise, sections.cost, sections.closer),
 )

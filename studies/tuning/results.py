@@ -3,19 +3,17 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.experiments.objective import Objective
+from workbench.experiments.results import StudyResults
 from workbench.experiments.tune.found import Found, Tuning, read_tuning
 from workbench.experiments.tune.transfer import Transfer
 from workbench.metrics import Estimate
 from workbench.reporting import QUANTITIES, Quantity
-
-if TYPE_CHECKING:
-    from workbench.experiments.results import StudyResults
 
 ENOUGH = {"psnr": 0.05, "lpips": 0.002}
 """The search is as good as over when what it has found is this near to what it will find."""
@@ -63,7 +61,7 @@ class TuningResults:
         """How near to the best at last is near enough."""
         return ENOUGH[self.tuning.goal.quality]
 
-    @cached_property
+    @property
     def gains(self) -> dict[str, Estimate]:
         """By task, the quality of the chosen setting above the default's, on test images."""
         return {name: found.best.gain[self.tuning.goal.quality] for name, found in self.tasks.items()}
@@ -91,9 +89,9 @@ class TuningResults:
 
     @cached_property
     def regrets(self) -> dict[str, NDArray[np.float64]]:
-        """By task, how much worse than at last the best so far is after each trial that costs no more than the default.
+        """By task, how much worse than at last the best so far is after each trial, of which the first is the default.
 
-        The first trial is the default.
+        Trials that cost more than the default do not count.
         """
         regrets = {}
         for name, found in self.tasks.items():
@@ -108,13 +106,13 @@ class TuningResults:
             regrets[name] = best[-1] - best
         return regrets
 
-    @cached_property
+    @property
     def needed(self) -> dict[str, int]:
         """By task, the trial after which the best so far is near enough to the best at last."""
         return {name: 1 + int(np.argmax(regrets <= self.near)) for name, regrets in self.regrets.items()}
 
 
-def read(results: "StudyResults") -> TuningResults:
+def read(results: StudyResults) -> TuningResults:
     """What the results hold of the search."""
     tree = results.evidence.get("tuning")
     command = f"python -m workbench tune {results.name} --preset {results.preset}"

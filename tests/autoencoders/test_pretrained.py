@@ -144,7 +144,7 @@ def test_an_unknown_class_is_refused_with_the_known_ones(tmp_path: Path) -> None
 
 def test_a_whole_latent_diffusion_model_asks_for_its_subfolder(tmp_path: Path) -> None:
     saved(RECIPES[1], tmp_path / "vae")
-    with pytest.raises(UserError, match="holds no model"):
+    with pytest.raises(UserError, match="has no model"):
         Pretrained(source=str(tmp_path)).build(3)
     assert Pretrained(source=str(tmp_path), subfolder="vae").build(3).latent_channels == 4
 
@@ -153,7 +153,7 @@ def test_a_whole_latent_diffusion_model_asks_for_its_subfolder(tmp_path: Path) -
 def test_a_config_that_names_no_class_is_one_line(content: str, tmp_path: Path) -> None:
     saved(RECIPES[0], tmp_path)
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match="does not say of which class") as raised:
+    with pytest.raises(UserError, match="does not name the model's class") as raised:
         Pretrained(source=str(tmp_path)).build(3)
     assert "\n" not in str(raised.value)
 

@@ -136,9 +136,9 @@ def test_unknown_fields_list_what_there_is() -> None:
 
 def test_unknown_kinds_list_what_there_is() -> None:
     message = error({"signal.kind": "sine"})
-    assert message == "unknown kind 'sine' for signal; there are: constant, ramp, filter"
+    assert message == "unknown kind 'sine' for signal; available: constant, ramp, filter"
     nested = error({"signal.kind": "filter", "signal.source.kind": "sine"})
-    assert nested == "unknown kind 'sine' for signal.source; there are: constant, ramp"
+    assert nested == "unknown kind 'sine' for signal.source; available: constant, ramp"
     assert error({"signal": {}}) == "signal has no kind: set --signal.kind=..."
     assert len(error({"signal.kind": "9" * 5000})) < 400
 
@@ -253,13 +253,13 @@ def test_parse_overrides(text: str, value: object) -> None:
         pytest.param("[1, -" + "9" * 41 + "]", "a number of 42 digits is too large", id="digits in a list"),
         ("1e400", "the number 1e400 is too large"),
         ('{"a": -1e999}', "the number -1e999 is too large"),
-        pytest.param("[" * 100_000, "too many brackets within brackets", id="100000 brackets"),
-        pytest.param('{"a":' * 50_000, "too many brackets within brackets", id="50000 braces"),
-        pytest.param("[" * 40 + "]" * 40, "too many brackets within brackets", id="40 brackets"),
-        ('{"a": 1, "b": {"a": 1, "a": 2}}', "'a' is given twice: leave one out"),
-        ('"a\\u0000b"', r"'a\x00b' has a null character in it"),
-        ('{"\\u0000": 1}', r"'\x00' has a null character in it"),
-        ('["\\ud800"]', r"'\ud800' has half a character in it (a lone surrogate)"),
+        pytest.param("[" * 100_000, "too many nested brackets", id="100000 brackets"),
+        pytest.param('{"a":' * 50_000, "too many nested brackets", id="50000 braces"),
+        pytest.param("[" * 40 + "]" * 40, "too many nested brackets", id="40 brackets"),
+        ('{"a": 1, "b": {"a": 1, "a": 2}}', "'a' is given twice: remove one"),
+        ('"a\\u0000b"', r"'a\x00b' contains a null character"),
+        ('{"\\u0000": 1}', r"'\x00' contains a null character"),
+        ('["\\ud800"]', r"'\ud800' contains half a character (a lone surrogate)"),
     ],
 )
 def test_parse_overrides_refuses_values_that_no_field_can_take(text: str, message: str) -> None:
@@ -321,7 +321,7 @@ def test_values_are_shown_without_control_characters_and_cut() -> None:
 
 
 def test_a_config_is_not_a_plain_value() -> None:
-    assert error({"signal": 3}) == "signal is made of fields: give them, as in --signal.NAME=VALUE (got 3)"
+    assert error({"signal": 3}) == "signal has fields: set them with --signal.NAME=VALUE (got 3)"
 
 
 def test_parse_overrides_takes_many_and_none() -> None:

@@ -148,7 +148,9 @@ def test_a_file_that_did_not_ship_is_not_part_of_the_identity(mine: Path) -> Non
 def test_damaged_digests_are_named_themselves(mine: Path, content: bytes) -> None:
     folder = mine / "zoo" / "fashion_mnist_32_tiny"
     (folder / DIGESTS).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{DIGESTS} is damaged, it holds no digests: restore from version control"):
+    with pytest.raises(
+        UserError, match=rf"{DIGESTS} is damaged \(it has no valid digests\): restore from version control"
+    ):
         zoo.find({"prior": {}})
     assert damaged(folder) == [folder / DIGESTS]
 

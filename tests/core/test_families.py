@@ -63,7 +63,7 @@ def test_it_goes_through_json_overrides_and_pickle(outside: Outside) -> None:
 def test_an_instance_needs_no_name(outside: Outside) -> None:
     mine = importlib.import_module("mine_parts")
     assert Evaluate(solver=mine.Gentle(weight=0.25)).solver.weight == 0.25
-    with pytest.raises(UserError, match=r"^solver: mine_parts:Darker is no Solver"):
+    with pytest.raises(UserError, match=r"^solver: mine_parts:Darker is not a Solver"):
         Evaluate().replace({"solver": mine.Darker()})
 
 
@@ -72,12 +72,12 @@ def test_an_instance_needs_no_name(outside: Outside) -> None:
     [
         ({"solver.weight": 2}, "solver.weight: input should be at least 0 and at most 1 (got 2)"),
         ({"solver.wait": 2}, "unknown field 'solver.wait'"),
-        ({"solver.kind": "mine_parts:Darker"}, "is no Solver: derive it from workbench.solvers.base.Solver"),
-        ({"solver.kind": "mine_parts:NotOne"}, "is no Solver"),
-        ({"solver.kind": "mine_parts:Path"}, "is no Solver"),
-        ({"solver.kind": "mine_parts:Guided"}, "is not complete: it lacks energy"),
+        ({"solver.kind": "mine_parts:Darker"}, "is not a Solver: derive it from workbench.solvers.base.Solver"),
+        ({"solver.kind": "mine_parts:NotOne"}, "is not a Solver"),
+        ({"solver.kind": "mine_parts:Path"}, "is not a Solver"),
+        ({"solver.kind": "mine_parts:Guided"}, "is incomplete: implement energy"),
         ({"solver.kind": "mine_parts:Gone"}, "mine_parts has no Gone"),
-        ({"solver.kind": "mine_parts:"}, "write it as MODULE:NAME"),
+        ({"solver.kind": "mine_parts:"}, "is not of the form MODULE:NAME"),
         ({"solver.kind": "mine_ports:Gentle"}, "add --allow mine_ports"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_kind_of_its_own_closes_a_class() -> None:
 )
 def test_stored_text_imports_nothing(tree: dict[str, Any], outside: Outside) -> None:
     with pytest.raises(
-        UserError, match=r"is not imported unless its module is allowed: .* add --allow mine_parts"
+        UserError, match=r"is not imported because its module is not allowed: .* add --allow mine_parts"
     ) as said:
         Evaluate.parse(tree)
     assert "\n" not in str(said.value)

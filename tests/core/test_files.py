@@ -64,11 +64,11 @@ with whole(Path({str(path)!r})) as partial:
 def test_a_full_disk_is_told_with_the_place(number: int) -> None:
     named = disk_refusal(OSError(number, "full", "rows.parquet"), FOLDER)
     assert named is not None
-    assert named.startswith("no room left at rows.parquet (")
+    assert named.startswith("no space left at rows.parquet (")
     assert "make room" in named
     unnamed = disk_refusal(OSError(number, "full"), FOLDER)
     assert unnamed is not None
-    assert unnamed.startswith("no room left at runs (")
+    assert unnamed.startswith("no space left at runs (")
     moved = disk_refusal(OSError(number, "full", "last.ckpt.partial", None, "last.ckpt"), FOLDER)
     assert moved is not None
     assert "last.ckpt" in moved
@@ -94,7 +94,7 @@ def test_the_error_of_safetensors_is_understood(tmp_path: Path) -> None:
         save_file({"x": torch.zeros(10_000)}, tmp_path / "x.safetensors")
     line = disk_refusal(caught.value, FOLDER)
     assert line is not None
-    assert line.startswith("no room left at runs (File too large)")
+    assert line.startswith("no space left at runs (File too large)")
 
 
 def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_the_disk_that_is_named_is_the_one_that_is_full(
     monkeypatch.setattr(files, "_is_full", lambda path: is_full[path])
     line = disk_refusal(OSError(errno.ENOSPC, "full"), own)
     assert line is not None
-    assert line.startswith(f"no room left at {temporary if full == 'temporary' else own} (")
+    assert line.startswith(f"no space left at {temporary if full == 'temporary' else own} (")
     other = disk_refusal(OSError(errno.EIO, "broken"), own)
     assert other is not None
     assert str(own) in other

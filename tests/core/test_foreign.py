@@ -19,7 +19,7 @@ from workbench.core.foreign import readable
     [
         (MemoryError("12 TiB"), "it does not fit into memory"),
         (RecursionError("maximum recursion depth exceeded"), "it is nested too deeply"),
-        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "it is no text in UTF-8"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "it is not UTF-8 text"),
         (PermissionError(13, "Permission denied", "x"), "Permission denied"),
         (zlib.error("Error -3 while\n decompressing"), "Error -3 while decompressing"),
         (struct.error("unpack requires 4 bytes"), "unpack requires 4 bytes"),

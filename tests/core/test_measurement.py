@@ -68,9 +68,9 @@ def test_cat_refuses_nothing_and_parts_of_another_make() -> None:
     bare = Measurement(y=whole.y, ids=whole.ids, noise_std=whole.noise_std)
     with pytest.raises(ValueError, match="no measurements"):
         Measurement.cat([])
-    with pytest.raises(ValueError, match=r"different make.*params\.kernel"):
+    with pytest.raises(ValueError, match=r"different fields.*params\.kernel"):
         Measurement.cat([whole, bare])
-    with pytest.raises(ValueError, match="different make"):
+    with pytest.raises(ValueError, match="different fields"):
         Measurement.cat([bare, whole])
 
 

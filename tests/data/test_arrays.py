@@ -67,7 +67,7 @@ def test_channels_first(npy):
     np.testing.assert_array_equal(np.stack([picture.pixels for picture in pictures]), NOISY)
     assert pictures[0].notes == ("shape (4, 3, 9, 7) read as N x C x H x W",)
     assert read_pictures(npy(NOISY[0, ..., 0][None, None]))[0].pixels.shape == (9, 7, 1)
-    assert read_pictures(npy(NOISY[:3, ..., 0]))[0].notes == ("shape (3, 9, 7) read as three grey pictures",)
+    assert read_pictures(npy(NOISY[:3, ..., 0]))[0].notes == ("shape (3, 9, 7) read as three greyscale images",)
 
 
 def test_each_key_of_an_archive_is_a_picture(npz):
@@ -83,11 +83,11 @@ def test_an_archive_of_y_and_names(npz):
     in_bytes = read_pictures(npz(y=NOISY[:2], names=np.array(["\u00fc".encode(), b"\xff"])))
     assert [p.name for p in in_bytes] == ["y.npz:\u00fc", "y.npz:\udcff"]
     assert read_pictures(npz(y=NOISY))[0].name == "y.npz:0"
-    refused(npz(y=NOISY, names=np.array(["a", "b"])), "names in .* must be 4 texts, got <U1 of shape")
-    refused(npz(y=NOISY, names=np.arange(4)), "must be 4 texts, got int64")
-    refused(npz(y=NOISY, names=np.array(["a", "b", "c", "a"])), "a name twice")
-    refused(npz(y=NOISY, mask=NOISY), "holds y and also mask")
-    refused(npz(), "holds no arrays")
+    refused(npz(y=NOISY, names=np.array(["a", "b"])), "names in .* must be 4 strings, got <U1 of shape")
+    refused(npz(y=NOISY, names=np.arange(4)), "must be 4 strings, got int64")
+    refused(npz(y=NOISY, names=np.array(["a", "b", "c", "a"])), "a duplicate")
+    refused(npz(y=NOISY, mask=NOISY), "contains y and also mask")
+    refused(npz(), "has no arrays")
 
 
 def test_whole_numbers_have_their_white(npy):
@@ -100,22 +100,22 @@ def test_whole_numbers_have_their_white(npy):
     assert mask.notes == ("true and false read as white and black",)
     (binary,) = read_pictures(npy((stored[0] > 9000).astype(np.uint8)))
     np.testing.assert_array_equal(binary.pixels, mask.pixels)
-    assert binary.notes == ("no value but 0 and 1, read as black and white",)
+    assert binary.notes == ("only values 0 and 1, read as black and white",)
 
 
 BAD = {
-    "signed": (np.ones((9, 7), np.int16), "holds int16, whose white is not known"),
-    "long": (np.ones((9, 7), np.uint32), "holds uint32"),
-    "complex": (np.ones((9, 7), np.complex64), "holds complex64"),
-    "objects": (np.array([{}, 1], dtype=object), "holds Python objects, which are not read"),
-    "texts": (np.array(["a"]), "holds <U1"),
-    "dates": (np.zeros(3, "M8[s]"), r"holds datetime64\[s\]"),
-    "records": (np.zeros(3, [("a", "f4"), ("b", "O")]), "holds Python objects"),
+    "signed": (np.ones((9, 7), np.int16), "has dtype int16, whose white is unknown"),
+    "long": (np.ones((9, 7), np.uint32), "has dtype uint32"),
+    "complex": (np.ones((9, 7), np.complex64), "has dtype complex64"),
+    "objects": (np.array([{}, 1], dtype=object), "contains Python objects, which are not loaded"),
+    "texts": (np.array(["a"]), "has dtype <U1"),
+    "dates": (np.zeros(3, "M8[s]"), r"has dtype datetime64\[s\]"),
+    "records": (np.zeros(3, [("a", "f4"), ("b", "O")]), "contains Python objects"),
     "a number": (np.float32(1), "shape"),
     "a row": (np.ones(9, np.float32), "shape"),
     "NaN": (np.full((9, 7), np.nan), "not finite"),
     "infinite": (np.full((9, 7), np.inf), "not finite"),
-    "on 255": (NOISY[0] * 255, "where white is 1: divide them by their white"),
+    "on 255": (NOISY[0] * 255, "but white must be 1: divide them by the value of white"),
     "empty": (NOISY[:0], "is empty"),
     "four channels": (np.ones((2, 9, 7, 4), np.float32), "expected N x H x W or N x H x W x C"),
     "images last": (np.ones((9, 9, 50), np.float32), r"looks like H x W x N: transpose it with numpy\.moveaxis"),
@@ -141,8 +141,8 @@ def test_a_header_that_claims_terabytes_is_refused_by_its_size(tmp_path, shape):
     with zipfile.ZipFile(tmp_path / "y.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", content)
     for name in ("y.npy", "y.npz"):
-        refused(tmp_path / name, r"claims [\d,]+ bytes for shape .* and holds 1,000: it is cut or damaged")
-        with pytest.raises(UserError, match="it is cut or damaged"):
+        refused(tmp_path / name, r"claims [\d,]+ bytes for shape .* but has 1,000: it is truncated or damaged")
+        with pytest.raises(UserError, match="it is truncated or damaged"):
             Npy(path=tmp_path / name).split("train")
 
 
@@ -207,7 +207,7 @@ def test_one_array_of_an_archive_is_data_and_several_are_not(tmp_path, said):
     assert said() == f"read 40 images from {tmp_path / 'one.npz'}, left out 0"
     assert Npy(path=tmp_path / "one.npy", size=20, channels=1).fingerprint == fingerprint
     np.savez(tmp_path / "two.npz", x_train=images, x_test=images)
-    with pytest.raises(UserError, match=r"archive of 2 arrays \(x_train, x_test\): save the one"):
+    with pytest.raises(UserError, match=r"archive of 2 arrays \(x_train, x_test\): save one of them"):
         Npy(path=tmp_path / "two.npz", size=20).split("train")
     assert list(read_archive(tmp_path / "two.npz")) == ["x_train", "x_test"]
 

@@ -21,7 +21,7 @@ class Made(ImageSource):
         return True
 
     def fetch(self):
-        raise AssertionError("nothing to fetch")
+        raise AssertionError("needs no fetching")
 
     def load_arrays(self):
         return ARRAYS[self.name]
@@ -147,14 +147,14 @@ def test_first(made):
     assert torch.equal(part.batch(slice(None)), split.batch(slice(0, 10)))
     assert part.fingerprint != split.fingerprint
     assert split.first(40).fingerprint == split.fingerprint
-    with pytest.raises(UserError, match="asks for 128 test images, the split holds 40"):
+    with pytest.raises(UserError, match="asked for 128 test images, but the split has 40"):
         split.first(128)
 
 
 def test_too_few_different_images(made):
     with pytest.raises(UserError, match=f"at least {MIN_IMAGES}"):
         made(noise(MIN_IMAGES - 1)).split("train")
-    with pytest.raises(UserError, match="holds 1 different"):
+    with pytest.raises(UserError, match="has 1 distinct"):
         made(np.repeat(noise(1), 50, axis=0)).split("train")
     smallest = made(noise(MIN_IMAGES))
     assert all(len(smallest.split(name)) > 0 for name in SPLITS)

@@ -45,8 +45,8 @@ def test_official_test_images_stay_test(published):
 
 def test_changed_files_are_not_unpickled(published):
     (published / "data_batch_3").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    assert "data_batch_3 is not as published" in CIFAR10().verify()
-    with pytest.raises(UserError, match=r"cannot obtain CIFAR-10.*data_batch_3 is not as published") as caught:
+    assert "data_batch_3 is not the published file" in CIFAR10().verify()
+    with pytest.raises(UserError, match=r"cannot obtain CIFAR-10.*data_batch_3 is not the published file") as caught:
         CIFAR10().split("train")
     assert "\n" not in str(caught.value)
 

@@ -113,7 +113,7 @@ def test_fetching_falls_back_and_leaves_nothing_half_done(folder, monkeypatch):
 
     monkeypatch.setattr(fashion_mnist, "_download", breaks_off)
     monkeypatch.setattr(fashion_mnist, "_unpack_debian", breaks_off)
-    with pytest.raises(UserError, match=r"no route to host.*install Debian's package"):
+    with pytest.raises(UserError, match=r"no route to host.*install the Debian package"):
         FashionMNIST().fetch()
     assert list(folder.parent.iterdir()) == []
 
@@ -122,7 +122,7 @@ def test_fetching_falls_back_and_leaves_nothing_half_done(folder, monkeypatch):
         write(into / fashion_mnist.TEST_FILE, np.zeros((30, 28, 28), np.uint8))
 
     monkeypatch.setattr(fashion_mnist, "_unpack_debian", brings_other_images)
-    with pytest.raises(UserError, match="does not hold the published images"):
+    with pytest.raises(UserError, match="does not contain the published images"):
         FashionMNIST().fetch()
     assert list(folder.parent.iterdir()) == []
 

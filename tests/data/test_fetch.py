@@ -14,7 +14,7 @@ def test_fetch_by_name(tmp_path, monkeypatch):
 
 
 def test_names_that_cannot_be_fetched():
-    with pytest.raises(UserError, match="there are: fashion_mnist, cifar10"):
+    with pytest.raises(UserError, match="available: fashion_mnist, cifar10"):
         fetch("imagenet")
     for kind in ("image_folder", "npy"):
         with pytest.raises(UserError, match=r"own files.*data\.path"):
@@ -23,7 +23,7 @@ def test_names_that_cannot_be_fetched():
 
 def test_debian_files_without_apt(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="no apt-get"):
+    with pytest.raises(UserError, match="apt-get is not installed"):
         obtaining.debian_files("some-package", "usr/share/some", tmp_path)
 
 

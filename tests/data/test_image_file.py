@@ -144,8 +144,8 @@ def test_tiff_of_16_bits_with_alpha_or_more(read):
     )
     np.testing.assert_allclose(same_again.pixels, straight.pixels, atol=2e-5)
     other = read(tiff(DEEP, photometric="rgb", extrasamples=["unspecified"]), "x.tif")
-    same(other, unit(DEEP[..., :3]), "channels beyond the colours not read")
-    with pytest.raises(UserError, match=r"x\.tif is neither grey nor RGB"):
+    same(other, unit(DEEP[..., :3]), "channels other than colour ignored")
+    with pytest.raises(UserError, match=r"x\.tif is neither greyscale nor RGB"):
         read(tiff(DEEP, photometric="separated"), "x.tif")
 
 
@@ -186,12 +186,12 @@ def test_a_highest_value_that_is_white_of_fewer_bits(read, bits):
     ("kind", "dtype"), [("x.tif", np.int16), ("x.tif", np.int32), ("x.tif", np.uint32), ("x.tif", np.complex64)]
 )
 def test_types_without_a_white_are_refused(read, kind, dtype):
-    with pytest.raises(UserError, match=rf"x\.tif holds {np.dtype(dtype)}"):
+    with pytest.raises(UserError, match=rf"x\.tif has dtype {np.dtype(dtype)}"):
         read(tiff(np.ones((9, 7), dtype)), kind)
 
 
 def test_floats_on_another_scale_are_refused(read, tmp_path):
-    with pytest.raises(UserError, match=r"holds values up to 2\d\d\.\d+, where white is 1: divide"):
+    with pytest.raises(UserError, match=r"has values up to 2\d\d\.\d+, but white must be 1: divide"):
         read(tiff((COLOUR[..., 0] * 0.999).astype(np.float32)), "x.tif")
     with pytest.raises(UserError, match="not finite"):
         read(tiff(np.full((9, 7), np.nan, np.float32)), "x.tif")
@@ -294,14 +294,16 @@ def test_a_folder_of_12_bits_in_16(tmp_path, said):
     peaks, line = read()
     np.testing.assert_allclose(peaks, np.sort(images.max((1, 2, 3))) / 4095, rtol=1e-6)
     assert line.endswith(
-        "out 0; highest value 4095 of 65535, read as 12 bits in 16 (if white is another value, name it: data.white)"
+        "out 0; highest value 4095 of 65535, read as 12 bits in 16 (if white is another value, set data.white)"
     )
     peaks, line = read(white=65535)
     np.testing.assert_allclose(peaks, np.sort(images.max((1, 2, 3))) / 65535, rtol=1e-6)
     assert line.endswith("left out 0")
     (tmp_path / "bright.png").write_bytes(png16(np.full((20, 20, 1), 60000, np.uint16)))
     assert read()[0][-2:] == pytest.approx([4095 / 65535, 60000 / 65535])
-    with pytest.raises(UserError, match=r"bright\.png holds values from 60000 to 60000: outside 0 to white=4095"):
+    with pytest.raises(
+        UserError, match=r"bright\.png has values from 60000 to 60000, outside the range from 0 to white=4095"
+    ):
         read(white=4095)
 
 
@@ -311,7 +313,7 @@ def test_a_folder_of_masks_in_0_and_1(tmp_path, said):
         Image.fromarray(mask).save(tmp_path / f"{row}.png")
     store, _ = ImageFolder(path=tmp_path, size=20, channels=1).load_arrays()
     assert {image.tobytes() for image in store} == {(mask * 255).tobytes() for mask in masks}
-    assert "no value but 0 and 1, read as black and white" in said()
+    assert "only values 0 and 1, read as black and white" in said()
 
 
 def test_floats_in_a_folder_lie_on_the_unit_interval(tmp_path):
@@ -320,7 +322,7 @@ def test_floats_in_a_folder_lie_on_the_unit_interval(tmp_path):
     store, _ = ImageFolder(path=tmp_path, size=20, channels=1).load_arrays()
     assert store.dtype == np.float32
     tifffile.imwrite(tmp_path / "x.tif", np.full((20, 20), 254, np.float32))
-    with pytest.raises(UserError, match=r"x\.tif holds values from 254 to 254: .*or name it: data.white=255"):
+    with pytest.raises(UserError, match=r"x\.tif has values from 254 to 254: .*or set it: data.white=255"):
         ImageFolder(path=tmp_path, size=20).load_arrays()
 
 

@@ -74,10 +74,10 @@ def test_bad_folders_are_one_clear_line(tmp_path, pictures, save):
             ImageFolder(path=path, size=size).split("train")
         assert "\n" not in str(caught.value)
 
-    refused(tmp_path / "absent", "absent is no folder")
+    refused(tmp_path / "absent", "absent is not a folder")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "empty holds no images")
-    refused(save(pictures[:19], tmp_path / "few"), "few holds 19 different images")
+    refused(tmp_path / "empty", "empty has no images")
+    refused(save(pictures[:19], tmp_path / "few"), "few has 19 distinct training images")
     refused(save(pictures, tmp_path / "small"), r"small.*000\.png is 20 x 20 pixels, smaller than size 24", size=24)
 
     save(pictures, tmp_path / "cut")
@@ -91,12 +91,14 @@ def test_bad_folders_are_one_clear_line(tmp_path, pictures, save):
 
     save(pictures, tmp_path / "deep")
     Image.fromarray(np.full((20, 20), 40000, np.int32)).save(tmp_path / "deep" / "signed.tif")
-    refused(tmp_path / "deep", r"signed\.tif holds int32, whose white is not known")
-    refused(tmp_path / "deep" / "000.png", "is no folder")
+    refused(tmp_path / "deep", r"signed\.tif has dtype int32, whose white is unknown")
+    refused(tmp_path / "deep" / "000.png", "is not a folder")
 
 
 def test_a_mask_of_0_and_1_beside_pictures_is_noticed(tmp_path, pictures, save, capsys):
     save(pictures, tmp_path)
     Image.fromarray((pictures[0] > 99).astype(np.uint8)).save(tmp_path / "mask.png")
     ImageFolder(path=tmp_path, size=20).load_arrays()
-    assert "1: no value but 0 and 1 of 255, beside brighter files: read as nearly black" in capsys.readouterr().out
+    assert (
+        "1: only values 0 and 1 of 255, but other files are brighter: read as nearly black" in capsys.readouterr().out
+    )

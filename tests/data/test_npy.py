@@ -86,13 +86,13 @@ def with_nan() -> np.ndarray:
 
 
 BAD = {
-    "NaN": (with_nan(), "holds NaN"),
-    "above 1": (noise(30, 20, 20) * 255, "floats must lie on"),
-    "below 0": (noise(30, 20, 20) * 2 - 1, "floats must lie on"),
-    "infinite": (np.full((30, 20, 20), np.inf, np.float32), "floats must lie on"),
-    "integers": (np.zeros((30, 20, 20), np.int64), "holds int64"),
-    "signed": (np.zeros((30, 20, 20), np.int16), "holds int16, whose white is not known"),
-    "complex": (np.zeros((30, 20, 20), np.complex64), "holds complex64"),
+    "NaN": (with_nan(), "contains NaN"),
+    "above 1": (noise(30, 20, 20) * 255, "floats must be on"),
+    "below 0": (noise(30, 20, 20) * 2 - 1, "floats must be on"),
+    "infinite": (np.full((30, 20, 20), np.inf, np.float32), "floats must be on"),
+    "integers": (np.zeros((30, 20, 20), np.int64), "has dtype int64"),
+    "signed": (np.zeros((30, 20, 20), np.int16), "has dtype int16, whose white is unknown"),
+    "complex": (np.zeros((30, 20, 20), np.complex64), "has dtype complex64"),
     "two dimensions": (noise(30, 400), "shape"),
     "five dimensions": (noise(30, 2, 20, 20, 3), "shape"),
     "two channels": (noise(30, 20, 20, 2), "shape"),
@@ -100,9 +100,9 @@ BAD = {
     "colour images last": (noise(20, 24, 3, 30), r"looks like H x W x C x N: .*\(3, 0, 1, 2\)"),
     "all channels first": (noise(3, 20, 24, 30), r"looks like C x H x W x N: .*\(3, 1, 2, 0\)"),
     "too small": (noise(30, 16, 20), "smaller than size 20"),
-    "too few": (noise(19, 20, 20), "holds 19 different images"),
-    "none": (noise(0, 20, 20), "holds 0 different images"),
-    "objects": (np.array([{}, 1], dtype=object), "holds Python objects, which are not read"),
+    "too few": (noise(19, 20, 20), "has 19 distinct training images"),
+    "none": (noise(0, 20, 20), "has 0 distinct training images"),
+    "objects": (np.array([{}, 1], dtype=object), "contains Python objects, which are not loaded"),
 }
 
 
@@ -126,7 +126,7 @@ def test_bad_files_are_one_clear_line(tmp_path, pictures):
         with pytest.raises(UserError, match=name) as caught:
             Npy(path=tmp_path / name, size=20).split("train")
         assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match="is not a file"):
         Npy(path=tmp_path).split("train")
 
 
@@ -137,7 +137,7 @@ def test_rounding_just_outside_is_clipped(source):
     assert (store.min(), store.max()) == (0, 1)
     np.testing.assert_array_equal(store[..., 0], images.clip(0, 1))
     images[3, 4, 5] = 1.0002
-    with pytest.raises(UserError, match=r"from -9\.\d+e-06 to 1\.0002\d*: floats must lie on \[0, 1\]; clip them"):
+    with pytest.raises(UserError, match=r"from -9\.\d+e-06 to 1\.0002\d*: floats must be on \[0, 1\]; clip them"):
         source(images).load_arrays()
 
 
@@ -145,11 +145,11 @@ def test_rounding_just_outside_is_clipped(source):
 def test_floats_on_another_scale_name_the_remedy(source, top, white):
     images = noise(30, 20, 20)
     images *= top / images.max()
-    with pytest.raises(UserError, match=rf"divide them by their white, or name it: data\.white={white}$"):
+    with pytest.raises(UserError, match=rf"divide them by the value of white, or set it: data\.white={white}$"):
         source(images).load_arrays()
     store = source(images, channels=1, white=white).load_arrays()[0]
     np.testing.assert_allclose(store[..., 0], images / white, rtol=1e-6)
-    with pytest.raises(UserError, match=r"outside 0 to white=200"):
+    with pytest.raises(UserError, match=r"outside the range from 0 to white=200"):
         source(images, white=200).load_arrays()
 
 

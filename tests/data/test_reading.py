@@ -44,11 +44,11 @@ def test_a_folder_of_everything(tmp_path):
         "x.heic": ".heic",
         "README": "without suffix",
         "sub": "folder",
-        "pipe.png": "no regular file",
+        "pipe.png": "not a regular file",
     }
     assert flat.line(tmp_path, ["on white", "on white"]) == (
-        f"read 5 images from {tmp_path}, left out 11 (5 hidden, 2 .txt, 1 without suffix, 1 no regular file, 1 folder, "
-        "1 .heic); 2: on white"
+        f"read 5 images from {tmp_path}, left out 11 (5 hidden, 2 .txt, 1 without suffix, 1 not a regular file, "
+        "1 folder, 1 .heic); 2: on white"
     )
     deep = list_pictures(tmp_path, recursive=True)
     assert [file.relative_to(tmp_path).as_posix() for file in deep.files][-2:] == ["sub/3.png", "z.pgm"]
@@ -78,7 +78,7 @@ def test_links_to_folders_are_followed_once(tmp_path):
     listing = list_pictures(folder, recursive=True)
     assert [file.relative_to(folder).as_posix() for file in listing.files] == [f"again/{n}.png" for n in range(3)]
     assert sorted(why for _, why in listing.left_out) == [
-        *["link to a folder read already"] * 2,
+        *["link to a folder that was already read"] * 2,
         "without suffix",
     ]
 
@@ -129,7 +129,7 @@ def test_official_splits_by_other_names(tmp_path, images_of, names, train, test)
 def test_half_a_split_is_none_and_said_to_be_none(tmp_path, images_of):
     source, line = images_of(tmp_path, "test", "other")
     assert len(source.split("test")) == 4
-    assert line.endswith("; test alone is no official split, all is split by content")
+    assert line.endswith("; test alone is not an official split; all images are split by content")
     assert images_of(tmp_path / "plain", "cats")[1] == f"read 24 images from {tmp_path / 'plain'}, left out 0"
 
 

@@ -169,7 +169,7 @@ def test_linear_where_every_part_is() -> None:
     assert abs(left - right) <= 1e-4 * float(forward.norm() * y.norm())
     assert not Compose().linear
     assert Compose().surrogate_gradient
-    with pytest.raises(UserError, match="since jpeg is not"):
+    with pytest.raises(UserError, match="because jpeg is not"):
         Compose().A_adjoint(y, params)
 
 
@@ -206,8 +206,8 @@ def test_reached_by_dotted_overrides() -> None:
     ("fields", "message"),
     [
         ({"parts": []}, "parts"),
-        ({"parts": [{"kind": "compose"}]}, "a part cannot be compose itself"),
-        ({"parts": [Compose()]}, "a part cannot be compose itself"),
+        ({"parts": [{"kind": "compose"}]}, "a part cannot be compose"),
+        ({"parts": [Compose()]}, "a part cannot be compose"),
         ({"parts": [{"kind": "gaussian_blur"}, {"kind": "mixture"}]}, "a part cannot be mixture"),
         ({"parts": [{"kind": "random_inpainting"}, {"kind": "jpeg"}]}, "random_inpainting must be the last part"),
         ({"parts": [{"kind": "super_resolution"}, {"kind": "jpeg"}]}, "super_resolution must be the last part"),
@@ -215,10 +215,10 @@ def test_reached_by_dotted_overrides() -> None:
             {"parts": [{"kind": "deepinv_physics", "factory": "deepinv_factories:defocus"}, {"kind": "jpeg"}]},
             "deepinv_physics must be the last part",
         ),
-        ({"parts": [{"kind": "fog"}]}, "unknown kind 'fog' for degradation.parts.0; there are: gaussian_blur"),
+        ({"parts": [{"kind": "fog"}]}, "unknown kind 'fog' for degradation.parts.0; available: gaussian_blur"),
         ({"parts": "gaussian_blur"}, "degradation.parts"),
         ({"shares": [1, 0.5]}, "one share for each of the 3 parts, got 2"),
-        ({"shares": [0.5, 0.5, 0.5]}, "the largest share must be 1"),
+        ({"shares": [0.5, 0.5, 0.5]}, "the largest share, that of the worst part, must be 1"),
         ({"shares": [1, 1, 1.5]}, "shares"),
         ({"shares": [1, 1, -1]}, "shares"),
         ({"noise_std": 7}, "noise_std"),

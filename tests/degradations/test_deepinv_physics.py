@@ -124,12 +124,12 @@ def test_config_goes_through_json_and_overrides() -> None:
     ("fields", "message"),
     [
         ({}, "degradation.factory: field required"),
-        ({"factory": "defocus"}, "write it as MODULE:NAME"),
-        ({"factory": ":defocus"}, "write it as MODULE:NAME"),
+        ({"factory": "defocus"}, "is not of the form MODULE:NAME"),
+        ({"factory": ":defocus"}, "is not of the form MODULE:NAME"),
         ({"factory": "no_such_module:f"}, "cannot import no_such_module"),
         ({"factory": "deepinv_factories:nothing"}, "deepinv_factories has no nothing"),
-        ({"factory": "deepinv_factories:NOT_CALLABLE"}, "deepinv_factories:NOT_CALLABLE is no function"),
-        ({"factory": "deepinv_factories:wrong_way_back.<locals>.Flat"}, "move it out"),
+        ({"factory": "deepinv_factories:NOT_CALLABLE"}, "deepinv_factories:NOT_CALLABLE is not a function"),
+        ({"factory": "deepinv_factories:wrong_way_back.<locals>.Flat"}, "move it to the module"),
         ({"factory": "deepinv_factories:defocus", "settings": {"radius": 3}}, "unexpected keyword argument 'radius'"),
         ({"factory": "deepinv_factories:masked", "settings": {"seed": 3}}, "multiple values"),
         ({"factory": "deepinv_factories:Gamma.A"}, "missing a required argument"),
@@ -158,23 +158,23 @@ def test_sound_physics_pass(factory: str) -> None:
 
 
 UNSOUND = {
-    "forgotten": "measures 1 x 16 x 16 images as 128, and the severity encoder reads A_dagger(y), which must be such",
-    "wrong_way_back": "give the physics a fitting A_dagger. It returns a float32 tensor of 1 x 256 for one",
+    "forgotten": "measures 1 x 16 x 16 images as 128, and the severity encoder reads A_dagger(y), which must have the shape",
+    "wrong_way_back": "give the physics a suitable A_dagger. It returns a float32 tensor of 1 x 256 for one",
     "rounded": "its gradient is zero everywhere",
     "detached": "is not differentiable: write A in torch operations",
     "in_numpy": "is not differentiable: write A in torch operations",
     "drawn": "measure the same images differently",
     "drawn_at_each_call": "measure the same images differently",
     "for_two_images": "measures two images, but not one",
-    "mixing_images": "measured differently beside others than alone",
+    "mixing_images": "measured differently in a batch than alone",
     "growing": "depends on the severity (1 x 8 x 8 at 0, 1 x 8 x 8 at 0.5, 1 x 4 x 4 at 1)",
     "of_another_size": "cannot measure 1 x 16 x 16 images",
     "unevenly_noisy": "must have one standard deviation for all images",
-    "blind": "is the same, so it measures nothing",
+    "blind": "gives the same result for all random images, so it measures nothing",
     "counting": "its noise model is PoissonNoise",
-    "clipping": "its sensor_model would be left out",
+    "clipping": "its sensor_model is not part of A and would be ignored",
     "infinite": "is not finite",
-    "in_parts": "must be one real or complex tensor, image first, got a TensorList",
+    "in_parts": "must be a real or complex tensor with images first, got a TensorList",
     "no_physics": "expected a deepinv.physics.Physics, got a int",
     "failing": "fails at severity 0: KeyError: 'calibration'",
 }
@@ -288,14 +288,14 @@ def test_a_given_y_may_hold_noise_where_nothing_is_observed() -> None:
         filled = operator.measurement(physics.A(x) + 1 - physics.mask)
     torch.testing.assert_close(filled.y, physics.A(x))
     for wrong in (x, deepinv_factories.masked(0.8, SHAPE, 4, torch.device("cpu")).A(x)):
-        with pytest.raises(
-            UserError, match="give the physics that y comes from, with its own mask, or set observed_by"
-        ):
+        with pytest.raises(UserError, match="use the physics that y comes from, with its own mask, or set observed_by"):
             operator.measurement(wrong)
     assert GivenPhysics(physics=physics, observed_by="all").measurement(x).observed is None
 
 
-@pytest.mark.parametrize(("factory", "message"), [("not_adjoint", "not the adjoint"), ("gamma", "said to be linear")])
+@pytest.mark.parametrize(
+    ("factory", "message"), [("not_adjoint", "not the adjoint"), ("gamma", "declared linear but is not")]
+)
 def test_claims_are_checked(factory: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         named(factory, claims_linear=True).check(SHAPE, gradient=True)
@@ -370,9 +370,9 @@ def test_an_object_is_checked_when_it_is_used() -> None:
     with pytest.raises(UserError, match=r"^Physics at severity 0 is not differentiable"):
         GivenPhysics(physics=deepinv_factories.rounded(0.0)).measurement(y)
     assert len(GivenPhysics(physics=deepinv_factories.rounded(0.0)).measurement(y, gradient=False)) == 3
-    with pytest.raises(UserError, match="but y holds"):
+    with pytest.raises(UserError, match="but y has shape"):
         GivenPhysics(physics=deepinv_factories.halved(0.0, SHAPE)).measurement(y)
-    with pytest.raises(UserError, match="say their image_shape"):
+    with pytest.raises(UserError, match="pass image_shape"):
         GivenPhysics(physics=deepinv_factories.halved(0.0, SHAPE)).measurement(y.flatten(1))
     with pytest.raises(UserError, match=r"expected a deepinv\.physics\.Physics, got function"):
         GivenPhysics.parse({"physics": deepinv_factories.rounded})

@@ -78,7 +78,7 @@ def test_missing_spare_and_unequal_parameters_are_named(degradation: Degradation
     drawn = own(degradation)
     taken, (line,) = degradation.given_parameters({**drawn, "weights": torch.zeros(NUM_IMAGES)}, SHAPE)
     assert taken.keys() == drawn.keys()
-    assert line.startswith("weights left out: ")
+    assert line.startswith("weights ignored: ")
     for name in drawn:
         with pytest.raises(UserError, match=name.rpartition(".")[2]):
             degradation.given_parameters({key: value for key, value in drawn.items() if key != name}, SHAPE)
@@ -173,24 +173,24 @@ at_level = AtSeverity(member=RandomInpainting(), severity=0.5)
 seeded = DeepinvPhysics(factory="deepinv_factories:masked")
 
 WRONG: dict[str, tuple[Degradation, str, Change, str]] = {
-    "soft mask": (RandomInpainting(), "mask", lambda mask: 0.3 + 0.7 * mask, "holds 0.3, expected 1 where a pixel"),
-    "faint mask": (RandomInpainting(), "mask", lambda mask: 0.3 * mask, "holds 0.3, expected 1 where a pixel"),
-    "negative mask": (RandomInpainting(), "mask", lambda mask: -mask, "holds -1, expected 1 where a pixel"),
+    "soft mask": (RandomInpainting(), "mask", lambda mask: 0.3 + 0.7 * mask, "has 0.3, expected 1 where a pixel"),
+    "faint mask": (RandomInpainting(), "mask", lambda mask: 0.3 * mask, "has 0.3, expected 1 where a pixel"),
+    "negative mask": (RandomInpainting(), "mask", lambda mask: -mask, "has -1, expected 1 where a pixel"),
     "labels": (
         RandomInpainting(),
         "mask",
         with_image_2(lambda mask: 2 * mask),
-        "holds 1, expected 2, the highest value in all masks, where",
+        "has 1, expected 2, the highest value in all masks, where",
     ),
     "nothing kept": (RandomInpainting(), "mask", with_image_2(torch.zeros_like), "keeps no pixel"),
     "another size": (RandomInpainting(), "mask", lambda mask: mask.mT, "expected images x 1 x 16 x 20"),
     "flat mask": (RandomInpainting(), "mask", lambda mask: mask[:, 0], "expected images x 1 x 16 x 20"),
-    "even kernel": (GaussianBlur(), "filter", lambda k: k[..., 1:, 1:], "is 18 x 18, and a kernel has odd sides"),
+    "even kernel": (GaussianBlur(), "filter", lambda k: k[..., 1:, 1:], "is 18 x 18, but a kernel has odd sides"),
     "even rows": (GaussianBlur(), "filter", lambda k: k[..., 1:, :], "pad it by a row of zeros so that its centre"),
     "negative kernel": (GaussianBlur(), "filter", lambda kernel: kernel - 0.01, "has negative values"),
-    "empty kernel": (MotionBlurCRF(), "filter", with_image_2(torch.zeros_like), "is zero, and a kernel sums to 1"),
+    "empty kernel": (MotionBlurCRF(), "filter", with_image_2(torch.zeros_like), "is zero, but a kernel must sum to 1"),
     "colour kernel": (MotionBlurCRF(), "filter", lambda k: k.expand(-1, 3, -1, -1), "expected images x 1 x any x any"),
-    "no exposure": (MotionBlurCRF(), "gain", lambda gain: 0 * gain, "holds 0, expected values from 0.01 to 100"),
+    "no exposure": (MotionBlurCRF(), "gain", lambda gain: 0 * gain, "has 0, expected values from 0.01 to 100"),
     "fraction for a quality": (
         JPEG(),
         "quality",
@@ -205,18 +205,23 @@ WRONG: dict[str, tuple[Degradation, str, Change, str]] = {
     "size 0": (SuperResolution(), "size", lambda size: 0 * size, "expected whole numbers from 1 to 20"),
     "size beyond": (SuperResolution(), "size", lambda size: size + 4, "expected whole numbers from 1 to 20"),
     "size beyond the height": (SuperResolution(), "size", lambda size: size.flip(1), "larger than the images, 16 x 20"),
-    "sizes of others": (SuperResolution(), "size", lambda size: size.flip(0), "as many rows of sum 1 as size says"),
-    "summing rows": (SuperResolution(), "rows", lambda rows: 1.5 * rows, "as many rows of sum 1 as size says"),
+    "sizes of others": (SuperResolution(), "size", lambda size: size.flip(0), "rows of sum 1 up to size"),
+    "summing rows": (SuperResolution(), "rows", lambda rows: 1.5 * rows, "rows of sum 1 up to size"),
     "member": (Mixture(), "member", lambda member: member + 1, "from 0 to 5 (0 gaussian_blur, 1 random_inpainting,"),
     "half a member": (Mixture(), "member", lambda member: member / 2, "expected whole numbers from 0 to 5"),
     "a member's": (Mixture(), "random_inpainting.mask", lambda mask: 0.3 * mask, "random_inpainting.*: mask of"),
     "severity": (composed, "severity", lambda severity: 2 * severity, "expected values from 0 to 1"),
     "a part's kernel": (composed, "0.gaussian_blur.filter", lambda kernel: -kernel, "0.gaussian_blur.*: filter of"),
     "a part's mask": (composed, "1.random_inpainting.mask", lambda mask: 0.3 * mask, "1.random_inpainting.*: mask of"),
-    "at a level": (at_level, "mask", lambda mask: 0.3 * mask, "mask of random_inpainting holds 0.3"),
+    "at a level": (at_level, "mask", lambda mask: 0.3 * mask, "mask of random_inpainting has 0.3"),
     "level": (seeded, "level", lambda level: level + 1, "expected values from 0 to 1 (the severity)"),
     "seed": (seeded, "seed", lambda seed: -seed - 1, "expected whole numbers from 0"),
-    "images' shape": (seeded, "image_shape", lambda shape: shape.flip(1), "is not that of the images, (1, 16, 20)"),
+    "images' shape": (
+        seeded,
+        "image_shape",
+        lambda shape: shape.flip(1),
+        "differs from that of the images, (1, 16, 20)",
+    ),
 }
 
 
@@ -303,7 +308,7 @@ def test_a_mask_that_contradicts_y_is_refused(operator: Degradation) -> None:
     assert "inverted:" not in str(refusal.value)
     strong = slice(NUM_IMAGES // 2, None)  # where the mask drops enough pixels
     taken = {key: value[strong] for key, value in inverted.items()}
-    with pytest.raises(ImagesError, match=r"but zero elsewhere, as if inverted: if the mask is inverted, give 1 - m"):
+    with pytest.raises(ImagesError, match=r"but zero elsewhere, as if inverted: if the mask is inverted, pass 1 - m"):
         given(operator, (truth() * mask)[strong], taken)
 
 
@@ -319,7 +324,7 @@ def test_counts_are_those_of_the_pixels() -> None:
 def test_super_resolution_wants_the_small_picture() -> None:
     measurement = measured(SuperResolution())
     assert measurement.view is not None
-    with pytest.raises(ImagesError, match=r"y is not zero beyond the low-resolution image .*before it was enlarged"):
+    with pytest.raises(ImagesError, match=r"y is not zero beyond the low-resolution image .*before upsampling"):
         given(SuperResolution(), measurement.view, measurement.params)
     filled = measurement.y + 1 - SuperResolution().observed(measurement.params)
     y, (line,) = given(SuperResolution(), filled, measurement.params)
@@ -332,10 +337,10 @@ def test_y_is_finite_and_on_the_scale_of_unit_images(degradation: Degradation) -
     measurement = measured(degradation)
     broken = measurement.y.clone()
     broken[4, 0, 0, 0] = torch.nan
-    with pytest.raises(ImagesError, match=r"^image 4 \(counted from 0\): .*y holds values that are not finite"):
+    with pytest.raises(ImagesError, match=r"^image 4 \(counted from 0\): .*y contains values that are not finite"):
         given(degradation, broken, measurement.params)
     if not isinstance(degradation, DeepinvPhysics):  # whose values may be on any scale
-        with pytest.raises(ImagesError, match="divide it, by 255"):
+        with pytest.raises(ImagesError, match="divide it by the value of white"):
             given(degradation, 255 * measurement.y, measurement.params)
 
 

@@ -263,9 +263,9 @@ def unknown_prediction(folder: Path) -> None:
     ("harm", "words"),
     [
         (remove_weights, "no weights"),
-        (remove_config, "holds no model"),
-        (cut_weights, "cut or damaged|cannot load"),
-        (cut_header, "cut or damaged|cannot load"),
+        (remove_config, "has no model"),
+        (cut_weights, "truncated or damaged|cannot load"),
+        (cut_header, "truncated or damaged|cannot load"),
         (cut_config, "config.json"),
         (other_shape, "cannot load|do not fit"),
         (other_class, "holds a UNet1DModel, not a UNet2DModel"),
@@ -286,5 +286,5 @@ def test_unsound_folders_are_refused_in_one_line(folder: Path, harm: Callable[[P
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no model"):
+    with pytest.raises(UserError, match="has no model"):
         load_prior(tmp_path / "nowhere")

@@ -147,7 +147,7 @@ def test_odd_fields_are_named(tmp_path: Path) -> None:
 
 UNSOUND: dict[str, tuple[dict[str, Any], str]] = {
     "no class": ({"_class_name": ...}, "does not say of which class the scheduler is: write its _class_name there"),
-    "class of another make": ({"_class_name": ["DDPMScheduler"]}, "not supported; there are: DDPMScheduler, "),
+    "class of another make": ({"_class_name": ["DDPMScheduler"]}, "not supported; available: DDPMScheduler, "),
     "a name of ours": ({"_class_name": "os.system"}, "is for a os.system"),
     "no schedule of that name": ({"beta_schedule": "sine"}, "beta_schedule 'sine' is unknown to DDPMScheduler"),
     "words for numbers": ({"beta_start": "small"}, "is unsound"),

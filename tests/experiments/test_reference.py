@@ -216,7 +216,7 @@ def test_what_is_there_of_an_unfinished_study_ships(
     monkeypatch.setenv("WORKBENCH_REFERENCE", str(tmp_path))
     said = cli("ship", "small", f"--runs={finished[0].root}")
     assert said.code == 0, said.err
-    assert "2 cells are not computed and left out" in said.out
+    assert "left out 2 cells that are not computed" in said.out
     shipped = find_reference("small", "full")
     assert shipped is not None
     assert len(shipped.index["cells"]) == 2

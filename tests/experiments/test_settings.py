@@ -45,7 +45,7 @@ def test_an_unknown_name_says_what_there_is(cli: CommandLine, tmp_path: Path, mo
     (tmp_path / "one.json").touch()
     (tmp_path / "two.json").touch()
     said = cli.refuses("show", "robustness", "--preset-settings=nothing")
-    assert said.startswith("there are no settings 'nothing'; there are: one, two; ")
+    assert said.startswith("there are no settings 'nothing'; available: one, two; ")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,9 @@ def test_settings_name_no_function_that_is_not_allowed(tmp_path: Path, monkeypat
     path.write_text(
         '{"settings": {"degradation.kind": "deepinv", "degradation.factory": "harmful:make"}, "provenance": {}}'
     )
-    with pytest.raises(UserError, match=r"names 'harmful:make', which is not imported unless its module is allowed"):
+    with pytest.raises(
+        UserError, match=r"names 'harmful:make', which is not imported because its module is not allowed"
+    ):
         with_settings({"preset-settings": str(path)})
     monkeypatch.setattr(families, "_allowed", {"harmful"})
     found = with_settings({"preset-settings": str(path), **named})

@@ -151,9 +151,9 @@ def test_bad_overrides_are_refused_with_what_there_is(study: Study, overrides: d
 
 
 def test_unknown_names_list_what_there_is(study: Study) -> None:
-    with pytest.raises(UserError, match="unknown preset 'dsk'; there are: desk, wide, changed"):
+    with pytest.raises(UserError, match="unknown preset 'dsk'; available: desk, wide, changed"):
         study.cells("dsk")
-    with pytest.raises(UserError, match=r"unknown study 'robust'; there are: .*robustness.*zoo"):
+    with pytest.raises(UserError, match=r"unknown study 'robust'; available: .*robustness.*zoo"):
         load_study("robust")
     with pytest.raises(UserError, match="unknown study '_trivial'"):
         load_study("_trivial")
@@ -267,7 +267,7 @@ def test_cells_on_different_measurements_are_refused(
 
 def test_too_many_images_are_refused_before_anything_runs(named: Study, tmp_path: Path) -> None:
     runtime = Runtime(tmp_path / "runs")
-    with pytest.raises(UserError, match="the split holds 20"):
+    with pytest.raises(UserError, match="the split has 20"):
         run_study("small", "desk", {"num_images": 21}, runtime)
     assert not (runtime.root / "stages").exists()
 

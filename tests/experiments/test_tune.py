@@ -21,6 +21,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from warm_python import WarmProcess
 
 from workbench.core.config import UserError
 from workbench.core.digests import DIGESTS
@@ -346,11 +347,12 @@ def test_one_objective_is_pruned_on_growing_numbers_of_images(tmp_path: Path) ->
     assert seen.count(32) == 30 - len(pruned)  # what was pruned was spared the rest
 
 
-def begin(root: Path, trials: int, seconds: float, *storage: str) -> "subprocess.Popen[bytes]":
+def begin(root: Path, trials: int, seconds: float, *storage: str) -> WarmProcess:
     script = Path(__file__).parents[1] / "support" / "analytic_study.py"
     project = Path(study_module.__file__).parents[2]
     environment = {**os.environ, "ANALYTIC_SECONDS": str(seconds), "PYTHONPATH": str(project)}
-    return subprocess.Popen([sys.executable, str(script), str(root), str(trials), *storage], env=environment)
+    log = root.with_name(f"{root.name}-{time.monotonic_ns()}.log")
+    return WarmProcess([str(script), str(root), str(trials), *storage], log, project, environment)
 
 
 def wait_for(reached: Any) -> None:

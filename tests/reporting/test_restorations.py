@@ -101,5 +101,5 @@ def test_sections_show_the_figures_of_the_rows() -> None:
 
 def test_severities_outside_are_refused() -> None:
     x, ids = images(1)
-    with pytest.raises(UserError, match="severity must lie in"):
+    with pytest.raises(UserError, match="severity must be in"):
         restore_known(restorer(SNRMatch()), x, ids, 1.5)

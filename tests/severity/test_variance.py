@@ -62,7 +62,7 @@ def test_a_name_is_the_source_on_the_command_line_in_python_and_in_stored_result
 
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match="unknown kind 'magic' for variance; there are: encoder, residual, max, fused"):
+    with pytest.raises(UserError, match="unknown kind 'magic' for variance; available: encoder, residual, max, fused"):
         SNRMatch().replace({"variance": "magic"})
 
 

@@ -83,7 +83,7 @@ def test_jobs_make_the_stages_and_where_one_fails_the_others_go_on(
         ensure_on_cluster([last, below, late], runtime, lambda *update: updates.append(update), cluster=cluster)
     message, (log, other) = str(caught.value), [line for line in heard.lines if "failed" in line]
     assert message.startswith("piece 2: piece 2 is refused (job ")
-    assert message.endswith(") (1 more failed, see above); run the same command again, it goes on where it stopped")
+    assert message.endswith(") (1 more failed, see above); run the same command again to resume")
     assert "piece 5: its time ran out: give it more by --cluster.minutes (job " in other
     path = Path(log.rpartition("log ")[2].removesuffix(")"))
     assert path.parent.parent == runtime.root / "cluster"
@@ -154,7 +154,7 @@ def test_a_job_that_slurm_ends_is_named_with_its_state_and_log(
     log = folder / "7_0_0_log.out"
     assert str(caught.value) == (
         f"piece 0: it left no result, its state is {state} (job 7_0, log {log}) (1 more failed, see above); "
-        "run the same command again, it goes on where it stopped"
+        "run the same command again to resume"
     )
     assert "piece: 2 submitted (7_0 to 7_1), logs in" in heard.lines[0]
 

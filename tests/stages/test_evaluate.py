@@ -270,7 +270,7 @@ def test_a_moved_file_is_the_same_cell(cell: Evaluate, images: Path, tmp_path: P
 def test_too_many_images_are_refused_before_anything_runs(cell: Evaluate) -> None:
     held = len(cell.data.split("test"))
     cell.replace({"num_images": held}).check()
-    with pytest.raises(UserError, match=f"asks for {NUM_IMAGES} test images, the split holds {held}"):
+    with pytest.raises(UserError, match=f"asked for {NUM_IMAGES} test images, but the split has {held}"):
         cell.replace({"num_images": NUM_IMAGES}).check()
 
 
@@ -422,5 +422,5 @@ def test_controls_of_a_start_cost_what_it_costs_on_the_same_measurements(
 
 
 def test_a_control_of_another_encoder_choice_is_checked(cell: Evaluate) -> None:
-    with pytest.raises(UserError, match="the split holds"):
+    with pytest.raises(UserError, match="the split has"):
         cell.replace({"start": {"kind": "equal_cost", "control": "known_severity", "num_val_images": 10_000}}).check()

@@ -129,8 +129,8 @@ def test_a_second_call_finds_everything(cell: Evaluate, runtime: Runtime) -> Non
     ("changed", "message"),
     [
         ({"num_images": 32}, "more than 32 images"),
-        ({"num_images": 10_000}, "the split holds"),
-        ({"split": "val", "num_images": 129}, "the split holds"),
+        ({"num_images": 10_000}, "the split has"),
+        ({"split": "val", "num_images": 129}, "the split has"),
     ],
 )
 def test_too_few_images_are_refused_before_compute(cell: Evaluate, changed, message: str) -> None:

@@ -195,7 +195,7 @@ def test_no_code_in_a_checkpoint_is_run(part: str | None, cell: Evaluate, tmp_pa
     else:
         state.setdefault(part, {})["more"] = Harmful(trace)
         torch.save(state, checkpoint)
-    with pytest.raises(UserError, match=f"{checkpoint} holds more than tensors and plain data, .*: delete it"):
+    with pytest.raises(UserError, match=f"{checkpoint} contains more than tensors and plain data, .*: delete it"):
         stage.ensure(Runtime(tmp_path))
     assert not trace.exists()
     torch.load(checkpoint, weights_only=False)
@@ -211,7 +211,7 @@ def test_a_checkpoint_of_something_else_is_one_line(
         stage.ensure(Runtime(tmp_path, progress=StopAfter(f"training {stage.label}", 2)))
     checkpoint = stage.folder(Runtime(tmp_path)).with_suffix(".partial") / CHECKPOINT
     torch.save(harm(torch.load(checkpoint, weights_only=True)), checkpoint)
-    with pytest.raises(UserError, match="is none of a training: delete it"):
+    with pytest.raises(UserError, match="is not a training checkpoint: delete it"):
         stage.ensure(Runtime(tmp_path))
 
 

@@ -14,7 +14,7 @@ from studies.autoencoders.results import COST, FULL, ITSELF, LOSSLESS, MATCHED, 
 from studies.autoencoders.study import study
 from workbench.core.config import UserError
 from workbench.experiments.results import StudyResults
-from workbench.metrics import calibration, statistics
+from workbench.metrics import calibration, spearman, statistics
 from workbench.reporting import spoken
 
 NUM = 32
@@ -89,19 +89,35 @@ def rows(label: dict[str, str], psnr: np.ndarray, ceiling: float, cell: int) -> 
 
 
 def test_what_ranks_the_errors_is_readable() -> None:
-    found = read(made_up())
-    assert found.readability("readable").mean == pytest.approx(1)
-    assert found.readability("sharp").mean < 0.6
-    apart = found.more_readable("readable", "sharp")
-    assert apart.mean == pytest.approx(found.readability("readable").mean - found.readability("sharp").mean)
+    ranks = read(made_up()).ranks
+    assert ranks["readable"]["s2"].mean == pytest.approx(1)
+    assert ranks["sharp"]["s2"].mean < 0.6
+    apart = ranks["readable"]["sharp"]
+    assert apart.mean == pytest.approx(ranks["readable"]["s2"].mean - ranks["sharp"]["s2"].mean)
     assert apart.low > 0
-    same = found.more_readable("pca", "pca")
+    same = ranks["pca"]["pca"]
     assert (same.low, same.mean, same.high) == (0, 0, 0)
+
+
+def test_readabilities_have_the_intervals_that_each_has_by_itself() -> None:
+    found = read(made_up())
+    reading = found.readings["sharp", "gaussian_blur"].columns  # the same on all degradations
+    for truth in ("s2", "severity"):
+        alone = spearman(reading["var_hat"], reading[truth])
+        assert dataclasses.astuple(found.ranks["sharp"][truth]) == pytest.approx(dataclasses.astuple(alone))
+
+
+def test_encoders_that_were_measured_on_other_images_are_not_compared() -> None:
+    results = made_up()
+    encoders = results.evidence["sharp"]["encoders"]
+    encoders["gaussian_blur"] = encoders["gaussian_blur"] | {"image_id": list(range(1, NUM + 1))}
+    with pytest.raises(UserError, match="measured on different images"):
+        len(read(results).ranks)
 
 
 def test_a_higher_ceiling_is_set_against_every_lower_one() -> None:
     contests = read(made_up()).contests
-    gains = {(one.higher, one.lower): one.gain.mean for one in contests}
+    gains = {key[:2]: gain.mean for key, gain in contests.items()}
     assert len(contests) == len(DEGRADATIONS) * 3
     assert gains == pytest.approx({("sharp", "readable"): -3, ("sharp", "pca"): -1, ("readable", "pca"): 2})
 
@@ -109,9 +125,9 @@ def test_a_higher_ceiling_is_set_against_every_lower_one() -> None:
 def test_gains_of_starts_are_paired() -> None:
     found = read(made_up())
     assert [loss.mean for loss in found.losses_to_truth.values()] == pytest.approx([LOST_TO_ORACLE] * 3)
-    for case in found.cases:
-        assert case.gain(ORACLE).mean == pytest.approx(-LOST_TO_ORACLE)
-        gain = case.gain(FULL)
+    for name, degradation in found.matched:
+        assert found.gain(name, degradation, ORACLE).mean == pytest.approx(-LOST_TO_ORACLE)
+        gain = found.gain(name, degradation, FULL)
         assert gain.low == pytest.approx(-LOST_TO_NOISE) == pytest.approx(gain.high)
 
 
@@ -132,13 +148,13 @@ def test_the_page_says_it() -> None:
     found = read(made_up())
     readable, level, ceiling, truth, prior = sections.answer(found)
     assert readable.startswith("Severity is most readable from readable, ")
-    assert spoken(found.ranks["readable"], 2) in readable
+    assert spoken(found.ranks["readable"]["s2"], 2) in readable
     assert level.endswith(f"for {len(found.right)} of 3 autoencoders.")
     assert ceiling.startswith("A higher ceiling does not help restoration by itself: ")
     assert "0.25 dB [0.25, 0.25]" in truth
     assert "prior of its own" in prior
     assert "n/a" not in "".join(draw(found).html for draw in study.report)
-    assert "an abacus" in sections.cost(found).html
+    assert "an abacus" in sections.itself(found).html
     assert sections.main_figure(found).png().startswith(b"\x89PNG")
     assert sections.example(found) == "0" * 12
 
@@ -154,8 +170,8 @@ def test_what_loses_nothing_is_drawn_nowhere_and_ranks_highest(psnr: float) -> N
     results = made_up()
     results.evidence["pca"][ITSELF]["psnr"] = [psnr] * NUM
     found = read(results)
-    assert {("pca", "sharp"), ("pca", "readable")} < {(one.higher, one.lower) for one in found.contests}
-    assert found.itself["pca"].ceiling.mean == LOSSLESS
+    assert {("pca", "sharp"), ("pca", "readable")} < {key[:2] for key in found.contests}
+    assert found.ceilings["pca"].mean == LOSSLESS
     for axes in sections.main_figure(found).figure.axes[1:]:
         assert axes.get_xlim()[1] < 40
 

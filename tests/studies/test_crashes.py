@@ -35,7 +35,7 @@ from study_process import (
 from workbench.stages.rows import ROWS
 
 NUM_KILLS = 20
-GOES_ON = "run the same command again, it goes on where it stopped"
+GOES_ON = "run the same command again to resume"
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_without_room_it_ends_with_one_line_and_goes_on_when_there_is(
     made = stages(own.runs)
     with file_size_limit(num_bytes):
         line = cli.refuses(*words)
-    assert "no room left at" in line
+    assert "no space left at" in line
     assert line.endswith(f"(File too large): make room and {GOES_ON}")
     assert stages(own.runs) == made
     assert cli(*words).code == 0
@@ -199,7 +199,7 @@ def test_a_full_disk_at_any_size_loses_nothing(
         assert code == 2, said[-3000:]
         assert "Traceback" not in said
         (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
-        assert "no room left at" in line
+        assert "no space left at" in line
         assert line.endswith(f"(No space left on device): make room and {GOES_ON}")
     print(f"stages after each size: {counts}")
     assert code == 0, said
@@ -233,7 +233,7 @@ def test_stopped_in_training_it_says_how_to_go_on(
     process.send_signal(number)
     found, said = end(process, runs)
     assert found == code
-    assert said.endswith("stopped; the same command goes on from here\n")
+    assert said.endswith("stopped; run the same command again to resume\n")
     assert "Traceback" not in said
     (checkpoint,) = runs.glob("stages/train_autoencoder/*.partial/last.ckpt")
     assert zipfile.ZipFile(checkpoint).testzip() is None

@@ -1,5 +1,6 @@
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,10 @@ def test_killed_in_the_middle_and_run_again_gives_the_same_results(
 
 
 def test_what_cannot_work_is_one_line(overrides: dict[str, Any], tmp_path: Path) -> None:
-    words = command(tmp_path / "runs", {**overrides, "num_images": 1000})
+    words = [sys.executable, *command(tmp_path / "runs", {**overrides, "num_images": 1000})]
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 2
-    assert done.stderr == "error: asks for 1000 test images, the split holds 20\n"
+    assert done.stderr == "error: asks for 1000 test images, but the split has 20\n"
     assert not (tmp_path / "runs" / "stages").exists()
 
 

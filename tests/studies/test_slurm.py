@@ -62,7 +62,7 @@ def test_a_study_on_slurm_survives_the_loss_of_a_job(images: Path, tmp_path: Pat
     (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
     (log,) = there.glob(f"cluster/*/{job}_0_log.out")
     assert f"its state is CANCELLED (job {job}, log {log})" in error
-    assert error.endswith("run the same command again, it goes on where it stopped")
+    assert error.endswith("run the same command again to resume")
     assert "training" in log.read_text()
     made = stages(there)
 

@@ -169,5 +169,5 @@ def test_a_cell_runs_at_256_px(here: Path) -> None:
 def test_without_a_model_the_study_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     weights_digest.cache_clear()  # it knows the other tests' folders by the same relative names
-    with pytest.raises(UserError, match=f"{MODEL}/vqvae holds no weights"):
+    with pytest.raises(UserError, match=f"{MODEL}/vqvae has no weights"):
         study.cells("paper")

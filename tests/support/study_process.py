@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from small_study import flags
+from warm_python import WarmProcess
 
 from workbench.experiments import study as study_module
 from workbench.stages.provenance import PROVENANCE
@@ -20,7 +19,7 @@ TIMEOUT = 300
 
 
 def command(runs: Path, overrides: dict[str, Any], verb: str = "study", name: str = "robustness") -> list[str]:
-    words = [sys.executable, "-m", "workbench", verb, name, "--preset", "smoke", "--runs", str(runs)]
+    words = ["-m", "workbench", verb, name, "--preset", "smoke", "--runs", str(runs)]
     return [*words, "--device", "cpu", *flags(overrides)]
 
 
@@ -31,26 +30,16 @@ def log_path(runs: Path, number: int = 0) -> Path:
 
 def begin(
     runs: Path, overrides: dict[str, Any], number: int = 0, verb: str = "study", name: str = "robustness"
-) -> "subprocess.Popen[str]":
-    with log_path(runs, number).open("w") as log:
-        words = command(runs, overrides, verb, name)
-        # where the tests run in the background, Ctrl-C is ignored, and so it would be in their children
-        return subprocess.Popen(
-            words,
-            cwd=PROJECT,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+) -> WarmProcess:
+    return WarmProcess(command(runs, overrides, verb, name), log_path(runs, number))
 
 
-def end(process: "subprocess.Popen[str]", runs: Path, number: int = 0) -> tuple[int, str]:
+def end(process: WarmProcess, runs: Path, number: int = 0) -> tuple[int, str]:
     """(exit code, what it said)."""
     return process.wait(timeout=TIMEOUT), log_path(runs, number).read_text()
 
 
-def finish(process: "subprocess.Popen[str]", runs: Path, number: int = 0) -> str:
+def finish(process: WarmProcess, runs: Path, number: int = 0) -> str:
     code, said = end(process, runs, number)
     assert code == 0, said[-3000:]
     return said
@@ -60,7 +49,7 @@ def run(runs: Path, overrides: dict[str, Any], name: str = "robustness") -> str:
     return finish(begin(runs, overrides, name=name), runs)
 
 
-def wait_until(reached: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def wait_until(reached: Callable[[], bool], process: WarmProcess) -> None:
     deadline = time.monotonic() + TIMEOUT
     while not reached():
         assert process.poll() is None, "the process ended too early"
@@ -68,7 +57,7 @@ def wait_until(reached: Callable[[], bool], process: "subprocess.Popen[str]") ->
         time.sleep(0.002)
 
 
-def kill(process: "subprocess.Popen[str]") -> None:
+def kill(process: WarmProcess) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=TIMEOUT)
 

@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from small_study import EVALUATION, NETWORKS, flags, source_overrides, write_images
+from warm_python import warm_run
 
 from workbench.experiments import study as study_module
 
@@ -216,15 +215,7 @@ class Outside:
     def says(self, *words: object, code: int = 0, **environment: str) -> str:
         """What `python -m workbench` says in the user's folder."""
         environment = {**os.environ, "PYTHONPATH": str(PROJECT), "WANDB_MODE": "disabled", **environment}
-        done = subprocess.run(
-            [sys.executable, "-m", "workbench", *map(str, words)],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment,
-            timeout=300,
-        )
+        done = warm_run(["-m", "workbench", *map(str, words)], self.folder, environment)
         assert done.returncode == code, done.stdout[-2000:] + done.stderr[-3000:]
         if code:
             assert done.stderr.count("\n") == 1, done.stderr

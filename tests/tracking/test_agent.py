@@ -157,7 +157,7 @@ def test_a_sweep_imports_nothing_that_the_command_line_does_not_name(
     setting = {"degradation.kind": {"value": "deepinv"}, "degradation.factory": {"value": "harmful:make"}}
     Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).write_text(yaml.safe_dump(setting))
     said = cli.refuses("run", "analytic", "--preset", "smoke", "--runs", tmp_path / "runs")
-    assert said.startswith("the sweep names 'harmful:make', which is not imported unless its module is allowed")
+    assert said.startswith("the sweep names 'harmful:make', which is not imported because its module is not allowed")
 
 
 def test_a_run_that_is_stopped_early_is_no_failure(server: WandbServer, started_by_agent: None) -> None:

@@ -138,7 +138,7 @@ def test_weights_digest_follows_contents_and_names(tmp_path: Path) -> None:
 def test_weights_digest_refuses_a_folder_without_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match=r"holds no weights \(\*\.safetensors\)") as raised:
+        with pytest.raises(UserError, match=r"has no weights \(\*\.safetensors\)") as raised:
             zoo.weights_digest(folder)
         assert str(folder) in str(raised.value)
 

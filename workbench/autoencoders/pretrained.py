@@ -163,7 +163,7 @@ def _read(folder: Path) -> Autoencoder:
     if name not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise UserError(
-            f"{folder} holds a {name}, for which there is no adapter; there are: {known}, TAEF2's state dicts"
+            f"{folder} holds a {name}, for which there is no adapter; available: {known}, TAEF2's state dicts"
         )
     return FAMILIES[name].load(folder)
 

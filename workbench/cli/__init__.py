@@ -1,4 +1,4 @@
-"""The verbs. Only light things are imported here; each verb imports what it needs when it runs."""
+"""The commands. Only light modules are imported here; each command imports what it needs when it runs."""
 
 from workbench.cli import machine, pictures, search, studies
 from workbench.cli.options import UsageError, app

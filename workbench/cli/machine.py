@@ -1,4 +1,4 @@
-"""This machine: how fast it is, what is on it, what is still to be uploaded."""
+"""This machine: its speed, what is installed, and what is still to be uploaded."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +11,12 @@ from workbench.cli.options import OVERRIDES, Allow, Device, Runs, app, read_over
 @app.command(context_settings=OVERRIDES)
 def bench(
     context: typer.Context,
-    images: Annotated[int, typer.Option("--images", help="test images restored at each batch size")] = 256,
+    images: Annotated[int, typer.Option("--images", help="number of test images to restore at each batch size")] = 256,
     runs: Runs = Path("runs"),
     _allow: Allow = None,
     device: Device = "auto",
 ) -> None:
-    """Time the method here: images a second by batch size, what full batches cost, where the time goes."""
+    """Benchmark the method on this machine: images per second by batch size, overhead, and where the time goes."""
     from workbench.cli.session import open_runtime
     from workbench.core.bounds import MAX_COUNT
     from workbench.core.config import UserError, require_range
@@ -26,7 +26,7 @@ def bench(
 
     overrides = read_overrides(context)
     if "num_images" in overrides:
-        raise UserError("--images says how many images are restored: leave --num_images out")
+        raise UserError("--images sets the number of images: remove --num_images")
     require_range("--images", images, 2, MAX_COUNT)
     cell = Evaluate().replace({**UNIVERSAL, **overrides, "num_images": images})
     with open_runtime(runs, device, 1, False, group=None) as runtime:
@@ -38,10 +38,10 @@ def doctor(
     runs: Runs = Path("runs"),
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="look at every file that ships, was downloaded or was computed: is it whole?"),
+        typer.Option("--verify", help="check the digest of every file that ships, was downloaded or computed"),
     ] = False,
 ) -> None:
-    """Print what the workbench finds here: versions, device, threads, data, weights, W&B."""
+    """Print what the workbench finds on this machine: versions, device, threads, data, weights, W&B."""
     from workbench.reporting.overview import print_doctor
     from workbench.reporting.verify import verify as verify_files
 
@@ -52,7 +52,7 @@ def doctor(
 
 @app.command()
 def sync(runs: Runs = Path("runs")) -> None:
-    """Upload to W&B what was logged while there was no network, or nobody logged in."""
+    """Upload to W&B what was logged offline or without a login."""
     from workbench.tracking.sync import sync as sync_runs
     from workbench.tracking.upload import UploadError
 

@@ -1,4 +1,4 @@
-"""What verbs share: the app, its options, and how what is typed beside them is read."""
+"""What commands share: the app, its options, and how overrides are read."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,26 +12,26 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Severity-adaptive latent diffusion for inverse problems, as studies. "
-    "Any field of a study's cell can be overridden: --start.offset_db=3 --solver.kind=no_guidance; "
-    "given twice, the last value counts; "
-    "a kind MODULE:CLASS is a class of yours; "
-    "--preset-settings=NAME overrides those that tuning found.",
+    help="Studies of severity-adaptive latent diffusion for inverse problems. "
+    "Override any setting of a study's cell: --start.offset_db=3 --solver.kind=no_guidance; "
+    "if a setting is given twice, the last value counts; "
+    "a kind MODULE:CLASS is your own class; "
+    "--preset-settings=NAME loads settings found by tuning.",
 )
 UsageError: Any = typer.BadParameter.mro()[2]
-"""Click's ClickException, wherever this Typer keeps its Click."""
+"""Click's ClickException, wherever this version of Typer keeps Click."""
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""The settings of a verb that takes overrides."""
+"""The Click settings of a command that takes overrides."""
 
 
 def home(path: Path | None) -> Path | None:
-    """With ~ as the home folder: shells leave it as it is in --name=~/x."""
+    """The path with ~ expanded: shells leave it as it is in --name=~/x."""
     return None if path is None else at_home(path)
 
 
 def _address(name: str | None) -> str | None:
-    """Whoever types the name of a study of theirs lets it be imported."""
+    """Typing the name of your own study allows its module to be imported."""
     from workbench.experiments.catalogue import address
 
     return None if name is None else address(name)
@@ -46,40 +46,44 @@ def _carry(modules: list[str] | None) -> list[str] | None:
 
 
 STUDY = typer.Argument(
-    help="a study (`study --list` names ours), or one of yours: path/to/mine.py, my_package.mine",
+    help="a study (`study --list` lists them), or your own: path/to/mine.py, my_package.mine",
     show_default=False,
     callback=_address,
 )
 Name = Annotated[str, STUDY]
 MaybeName = Annotated[str | None, STUDY]
-PresetOption = Annotated[str, typer.Option("--preset", help="the study's size")]
-Runs = Annotated[Path, typer.Option("--runs", envvar="WORKBENCH_RUNS", help="where results are kept", callback=home)]
+PresetOption = Annotated[str, typer.Option("--preset", help="the size of the study: smoke, desk, full ...")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="WORKBENCH_RUNS", help="the folder of results", callback=home)]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto: a GPU if there is one")]
-BatchSize = Annotated[int, typer.Option("--batch-size", help="images the solver works on at once")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="number of images restored at once")]
 UseReference = Annotated[
-    bool, typer.Option("--reference/--no-reference", help="take cells that ship from the reference results")
+    bool, typer.Option("--reference/--no-reference", help="use reference results for cells that have them")
 ]
 Rerun = Annotated[
-    bool, typer.Option("--rerun", help="recompute cache entries that are damaged, or lack LPIPS now found")
+    bool,
+    typer.Option(
+        "--rerun",
+        help="recompute cached results that are damaged, or lack LPIPS although its weights are now available",
+    ),
 ]
 Allow = Annotated[
     list[str] | None,
     typer.Option(
         "--allow",
         metavar="MODULE",
-        help="a module that a study, sweep or settings file may name; overrides typed here name their own",
+        help="allow a study, sweep or settings file to import this module; your overrides allow theirs already",
         callback=_carry,
         show_default=False,
     ),
 ]
-Quality = Annotated[Literal["psnr", "lpips"], typer.Option("--quality", help="what is to be best")]
+Quality = Annotated[Literal["psnr", "lpips"], typer.Option("--quality", help="the metric to optimize")]
 ValImages = Annotated[
-    int | None, typer.Option("--val-images", help="validation images of a trial (default: at most 64)")
+    int | None, typer.Option("--val-images", help="validation images per trial (default: at most 64)")
 ]
 
 
 def read_overrides(context: typer.Context) -> dict[str, Any]:
-    """The overrides that were typed, those of `--preset-settings` below them. What is typed may be imported."""
+    """The overrides typed, which take precedence over `--preset-settings`. Modules that they name are allowed."""
     from workbench.core.config import parse_overrides
     from workbench.core.families import allow_named
     from workbench.experiments.settings import with_settings

@@ -1,4 +1,4 @@
-"""Pictures of one's own: restored, fetched, looked at."""
+"""Images: restore your own, fetch data sets, show them."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ from workbench.cli.options import (
 )
 from workbench.core.encoder_choice import EncoderChoice
 
-data_app = typer.Typer(no_args_is_help=True, help="Obtain images, look at them.")
+data_app = typer.Typer(no_args_is_help=True, help="Obtain data sets and show them.")
 app.add_typer(data_app, name="data")
 
 
@@ -29,38 +29,42 @@ def restore(
     pictures: Annotated[
         Path,
         typer.Option(
-            "--input", help="degraded pictures: a folder, a file, .npy or .npz of several", show_default=False
+            "--input", help="degraded images: a folder, an image file, or an .npy or .npz file", show_default=False
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", help="the folder for restored images", show_default=False)],
-    operator: Annotated[str, typer.Option("--operator", help="the degradation they suffered", show_default=False)],
-    severity: Annotated[float, typer.Option("--severity", help="its level in [0, 1]", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", help="the folder to write restored images to", show_default=False)
+    ],
+    operator: Annotated[str, typer.Option("--operator", help="the degradation of the images", show_default=False)],
+    severity: Annotated[
+        float, typer.Option("--severity", help="the level of the degradation in [0, 1]", show_default=False)
+    ],
     params: Annotated[
         Path | None,
         typer.Option(
             "--params",
-            help=".npz of masks or kernels, for operators that draw them at random: an array for each parameter, "
-            "pictures first, in natural order of their names (2.png before 10.png), or as an array `names` in it says; "
-            "of length 1: for all pictures",
+            help=".npz file of masks or kernels, for operators with random parameters: one array per parameter, images "
+            "along the first axis, in natural order of their names (2.png before 10.png) or as listed in an array "
+            "`names`; length 1: the same for all images",
         ),
     ] = None,
     noise_std: Annotated[
         str | None,
         typer.Option(
             "--noise-std",
-            help="standard deviation of the noise on [0, 1] images (default: 0.05); auto: estimated",
+            help="standard deviation of the noise on [0, 1] images (default: 0.05); auto: estimate it",
             show_default=False,
         ),
     ] = None,
     encoder: Annotated[
         EncoderChoice,
-        typer.Option(help="matched: trained here for the operator; universal: it ships; none: the residual alone"),
+        typer.Option(help="matched: train one for the operator; universal: pretrained; none: use the residual alone"),
     ] = EncoderChoice.MATCHED,
     file_format: Annotated[
-        Literal["png", "npy"], typer.Option("--format", help="of restored images; png: 8 bits, npy: float32")
+        Literal["png", "npy"], typer.Option("--format", help="format of restored images: png (8 bits) or npy (float32)")
     ] = "png",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files in the output folder")] = False,
-    wandb: Annotated[bool, typer.Option("--wandb", help="record for W&B what is trained on the way")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="overwrite files in the output folder")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="log the training of a matched encoder to W&B")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
     _allow: Allow = None,
@@ -68,7 +72,7 @@ def restore(
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
 ) -> None:
-    """Restore your own degraded images; exit status 3 if all of them contradict the operator."""
+    """Restore your own degraded images. Exits with status 3 if all of them contradict the operator."""
     from workbench.cli.session import open_runtime
     from workbench.core.config import UserError
     from workbench.core.families import allow_named
@@ -80,7 +84,7 @@ def restore(
     overrides = read_overrides(context)
     allow_named({"degradation.kind": operator})
     if noise_std is not None and "degradation.noise_std" in overrides:
-        raise UserError("--noise-std and --degradation.noise_std say the same: give one of them")
+        raise UserError("--noise-std and --degradation.noise_std set the same value: give only one")
     request = Request(
         at_home(pictures),
         at_home(output),
@@ -99,7 +103,7 @@ def restore(
 
 @data_app.command("fetch")
 def data_fetch(kind: Annotated[str, typer.Argument(help="fashion_mnist or cifar10")]) -> None:
-    """Obtain a data set, unless it is here."""
+    """Obtain a data set unless it is already present."""
     from workbench.data.fetch import fetch
 
     typer.echo(f"{kind}: {fetch(kind)}")
@@ -109,12 +113,12 @@ def data_fetch(kind: Annotated[str, typer.Argument(help="fashion_mnist or cifar1
 def data_show(
     context: typer.Context,
     kind: Annotated[str, typer.Argument(help="fashion_mnist, cifar10, image_folder or npy")],
-    degradation: Annotated[str, typer.Option(help="which degradation to show at five severities")] = "gaussian_blur",
-    output: Annotated[Path, typer.Option(help="the PNG to write", callback=home)] = Path("contact_sheet.png"),
-    seed: Annotated[int, typer.Option("--seed", help="keys operators and noise")] = 0,
+    degradation: Annotated[str, typer.Option(help="the degradation to show at five severities")] = "gaussian_blur",
+    output: Annotated[Path, typer.Option(help="the PNG file to write", callback=home)] = Path("contact_sheet.png"),
+    seed: Annotated[int, typer.Option("--seed", help="seed of operators and noise")] = 0,
     _allow: Allow = None,
 ) -> None:
-    """Draw a contact sheet: images, clean and degraded at five severities. `--path=DIR` for your own."""
+    """Draw a contact sheet of images, clean and degraded at five severities. `--path=DIR` for your own images."""
     from workbench.core.bounds import MAX_SEED
     from workbench.core.config import require_range
     from workbench.core.families import allow_named

@@ -1,4 +1,4 @@
-"""Search: Optuna's here, W&B's elsewhere."""
+"""Search with Optuna on this machine, or with W&B on any."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,35 +27,34 @@ from workbench.experiments.catalogue import folder_name
 def tune(
     context: typer.Context,
     name: Name,
-    trials: Annotated[int, typer.Option("--trials", help="for each cell in all, those already done included")] = 60,
+    trials: Annotated[int, typer.Option("--trials", help="trials per cell, including those already done")] = 60,
     quality: Quality = "psnr",
     cost: Annotated[
-        Literal["nfe", "flops", "none"], typer.Option(help="for the least of it; none: one objective, with pruning")
+        Literal["nfe", "flops", "none"],
+        typer.Option(help="the cost to minimize; none: optimize quality alone, with pruning"),
     ] = "nfe",
     sampler: Annotated[Literal["gp", "tpe", "nsga2"], typer.Option(help="Optuna's sampler")] = "gp",
     cost_limit: Annotated[
-        float, typer.Option(help="settings of more than so many times the default's cost are left out; inf: none are")
+        float, typer.Option(help="skip settings that cost more than this multiple of the default; inf: skip none")
     ] = 2.0,
     val_images: ValImages = None,
     storage: Annotated[
         str | None,
         typer.Option(
-            help="Optuna's: sqlite:///FILE, postgresql://..., grpc://HOST:PORT, or a journal file "
+            help="Optuna storage: sqlite:///FILE, postgresql://..., grpc://HOST:PORT, or a journal file "
             "(default: optuna.journal in the study's folder)"
         ),
     ] = None,
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="make the trials again that other hosts' workers left, who are dead")
+        bool, typer.Option("--take-over", help="rerun trials left by dead workers on other hosts")
     ] = False,
     save: Annotated[
         Path | None,
         typer.Option(
-            "--save", help="a folder for each task's setting as JSON, to be named by --preset-settings", callback=home
+            "--save", help="write each task's setting to this folder as JSON, for --preset-settings", callback=home
         ),
     ] = None,
-    dashboard: Annotated[
-        bool, typer.Option("--dashboard", help="say how to look at the trials, and do no more")
-    ] = False,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="only print how to view the trials")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
     _allow: Allow = None,
@@ -63,7 +62,7 @@ def tune(
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
 ) -> None:
-    """Search the fields that a study's `search` names on validation images; then evaluate what is best on test."""
+    """Search a study's `search` fields on validation images, then evaluate the best settings on test images."""
     from workbench.cli.session import open_runtime
     from workbench.experiments.objective import Objective
     from workbench.experiments.run import made
@@ -93,25 +92,29 @@ def sweep(
     context: typer.Context,
     name: Name,
     method: Annotated[
-        Literal["bayes", "random", "grid", "optuna"], typer.Option(help="W&B's own, or its Optuna scheduler")
+        Literal["bayes", "random", "grid", "optuna"], typer.Option(help="a W&B method, or its Optuna scheduler")
     ] = "bayes",
     quality: Quality = "psnr",
     cost: Annotated[
-        Literal["nfe", "flops", "none"], typer.Option(help="for the least of it: --method optuna only")
+        Literal["nfe", "flops", "none"], typer.Option(help="the cost to minimize (--method optuna only)")
     ] = "none",
-    trials: Annotated[int, typer.Option("--trials", help="runs of a sweep, unless it is a grid")] = 60,
-    points: Annotated[int, typer.Option("--points", help="of a grid along each range, even on its own scale")] = 4,
+    trials: Annotated[int, typer.Option("--trials", help="runs per sweep (ignored for a grid)")] = 60,
+    points: Annotated[
+        int, typer.Option("--points", help="grid points along each range, evenly spaced on its scale")
+    ] = 4,
     val_images: ValImages = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="the folder to write to (default: sweeps in the study's)", show_default=False, callback=home),
+        typer.Option(
+            help="the folder to write to (default: sweeps/ in the study's folder)", show_default=False, callback=home
+        ),
     ] = None,
     create: Annotated[bool, typer.Option("--create", help="register the sweeps at W&B")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
     _allow: Allow = None,
 ) -> None:
-    """Write W&B's sweep files, one per cell, of the fields that a study's `search` names; `wandb agent` runs trials."""
+    """Write one W&B sweep file per cell for a study's `search` fields; `wandb agent` runs the trials."""
     from workbench.core.files import write_whole
     from workbench.experiments.objective import Objective
     from workbench.experiments.run import made, study_folder

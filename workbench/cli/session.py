@@ -1,4 +1,4 @@
-"""The runtime of one command, open while it works: device, progress bars, records for W&B."""
+"""The runtime of one command: device, progress bars, records for W&B."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,18 +24,18 @@ def open_runtime(
     *,
     writes: bool = True,
 ) -> Iterator[Runtime]:
-    """A runtime with bars; recorded for W&B where a group is named. Who writes nothing needs no folder, nor the right.
+    """A runtime with progress bars, recorded for W&B if a group is given. Read-only commands need no writable folder.
 
     Raises:
-        UserError: for a device that is not there, a runs folder that cannot be written, or a disk that is full or gives
-            way while the runtime is open.
+        UserError: if the device does not exist, the runs folder cannot be written, or the disk is full or fails
+            while the runtime is open.
     """
     with Bars() as progress:
         runtime = Runtime(runs, choose_device(device), batch_size, rerun, progress)
         if writes:
             runtime.require_writable()
         elif runs.exists() and not runs.is_dir():
-            raise UserError(f"{runs} is no folder: name the runs folder by --runs")
+            raise UserError(f"{runs} is not a folder: name the runs folder with --runs")
         if group is not None and stated_mode() != "disabled":
             runtime = replace(runtime, tracker=Recorder(runs, group, tags, progress.say))
         try:

@@ -1,4 +1,4 @@
-"""Studies and their cells: run, look at, report, ship."""
+"""Studies and their cells: run, inspect, report, ship."""
 
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from workbench.experiments.catalogue import folder_name, questions
 def study(
     context: typer.Context,
     name: MaybeName = None,
-    list_studies: Annotated[bool, typer.Option("--list", help="name the studies and their questions")] = False,
+    list_studies: Annotated[bool, typer.Option("--list", help="list the studies and their questions")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
     _allow: Allow = None,
@@ -40,22 +40,22 @@ def study(
         int | None,
         typer.Option(
             "--jobs",
-            help="stages worked on at once, each in a process with its share of the threads "
-            "(default: one a thread where that is quicker, as with small images on a CPU)",
+            help="number of stages to run at once, each in a process with its share of the threads "
+            "(default: one per thread if that is faster, as with small images on a CPU)",
             show_default=False,
         ),
     ] = None,
     cluster: Annotated[
         Literal["slurm", "local"] | None,
         typer.Option(
-            help="submit stages as jobs, with --cluster.gpus=1 --cluster.cpus=2 --cluster.minutes=60 "
-            "--cluster.memory_gb=8 --cluster.partition=NAME, for one kind of stage --cluster.train_prior.minutes=600 "
-            "(local: as processes here, to try it)",
+            help="submit stages as cluster jobs, with --cluster.gpus=1 --cluster.cpus=2 --cluster.minutes=60 "
+            "--cluster.memory_gb=8 --cluster.partition=NAME; for one kind of stage: --cluster.train_prior.minutes=600 "
+            "(local: run the jobs as local processes, to try it out)",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Run the cells of a study that are missing, then write and print what they say."""
+    """Run the missing cells of a study, then write and print its report."""
     if list_studies or name is None:
         found = questions()
         width = max(map(len, found)) + 2
@@ -90,10 +90,10 @@ def run(
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
     rungs: Annotated[
-        bool, typer.Option("--rungs", help="first on a quarter of the images: a sweep may stop it there")
+        bool, typer.Option("--rungs", help="evaluate a quarter of the images first, so that a sweep can stop early")
     ] = False,
 ) -> None:
-    """Run one cell of a study: its base cell with your overrides; those of `wandb agent` win over yours."""
+    """Run one cell of a study: its base cell with your overrides; overrides from `wandb agent` take precedence."""
     from workbench.cli.session import open_runtime
     from workbench.core.families import refuse_unnamed
     from workbench.experiments.study import base_cell
@@ -118,19 +118,19 @@ def run(
 def report(
     context: typer.Context,
     name: MaybeName = None,
-    all_studies: Annotated[bool, typer.Option("--all", help="every study with results, and an index of them")] = False,
+    all_studies: Annotated[bool, typer.Option("--all", help="draw every study that has results, and an index")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
     _allow: Allow = None,
     reference: UseReference = True,
 ) -> None:
-    """Draw a study's page again from cached results, or from the reference results that ship; computes nothing."""
+    """Draw a study's report again from cached or reference results; computes nothing."""
     from workbench.cli.session import open_runtime
     from workbench.core.config import UserError
 
     overrides = read_overrides(context)
     if all_studies == (name is not None) or (all_studies and overrides):
-        raise UserError("report takes the name of a study, or --all and neither name nor overrides")
+        raise UserError("give the name of a study, or --all without a name or overrides")
     from workbench.experiments.run import gather_cached
     from workbench.reporting.publish import publish, report_all
 
@@ -150,10 +150,12 @@ def ship(
     _allow: Allow = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="where references lie (default: data/reference)", show_default=False, callback=home),
+        typer.Option(
+            help="the folder of reference results (default: data/reference)", show_default=False, callback=home
+        ),
     ] = None,
 ) -> None:
-    """Write a study's results as reference results: small files to commit, from which its page can be drawn."""
+    """Write a study's results as reference results: small files to commit, from which its report can be drawn."""
     from workbench.cli.session import open_runtime
     from workbench.experiments.reference import reference_root
     from workbench.experiments.run import ship as write
@@ -161,7 +163,7 @@ def ship(
     folder = (output or reference_root()) / folder_name(name) / preset
     with open_runtime(runs, "cpu", 1, False, group=None) as runtime:
         results, missing = write(name, preset, runtime, folder)
-        left_out = f"; {missing} cells are not computed and left out" if missing else ""
+        left_out = f"; left out {missing} cells that are not computed" if missing else ""
         runtime.progress.say(f"{name} ({preset}): {len(results.frame)} rows in {folder}{left_out}")
 
 
@@ -172,7 +174,7 @@ def compare(
     runs: Runs = Path("runs"),
     _allow: Allow = None,
 ) -> None:
-    """Compare cells computed here with the reference results, image by image: does this machine find the same?"""
+    """Compare cells computed here with the reference results, image by image, to check that this machine agrees."""
     from workbench.cli.session import open_runtime
     from workbench.reporting.publish import print_comparison
 
@@ -188,7 +190,7 @@ def show(
     runs: Runs = Path("runs"),
     _allow: Allow = None,
 ) -> None:
-    """List a study's cells: what is cached, and an estimate of what is left."""
+    """List a study's cells, what is cached, and the estimated time that is left."""
     from workbench.cli.session import open_runtime
     from workbench.reporting.overview import print_overview
 
@@ -197,7 +199,7 @@ def show(
 
 
 def _ensure(jobs: int | None, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:
-    """What makes the missing stages: this process, several, or jobs on a cluster."""
+    """What runs the missing stages: this process, several processes, or cluster jobs."""
     from workbench.core.config import UserError, require_range
     from workbench.stages.base import ensure_all
     from workbench.stages.execute.cluster import Cluster, ensure_on_cluster
@@ -206,10 +208,10 @@ def _ensure(jobs: int | None, cluster: Literal["slurm", "local"] | None, device:
     require_range("--jobs", 1 if jobs is None else jobs, 1, MAX_JOBS)
     if cluster is None:
         if resources:
-            raise UserError(f"--{min(resources)} is for jobs on a cluster: add --cluster slurm")
+            raise UserError(f"--{min(resources)} applies to cluster jobs only: add --cluster slurm")
         if jobs is None:
             return ensure_quickest
         return ensure_all if jobs == 1 else partial(ensure_in_processes, num_processes=jobs)
     if jobs is not None and jobs > 1:
-        raise UserError("--jobs is for processes here, --cluster for jobs elsewhere: give one of them")
+        raise UserError("--jobs (local processes) and --cluster (cluster jobs) exclude each other: give only one")
     return partial(ensure_on_cluster, cluster=Cluster(cluster, device, resources))

@@ -1,1 +1,1 @@
-"""What everything rests on: configs, files, randomness, shapes, measurements."""
+"""The foundation: configs, files, randomness, shapes, measurements."""

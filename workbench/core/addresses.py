@@ -1,4 +1,4 @@
-"""Addresses without their secrets, to be printed."""
+"""Addresses without their secrets, for printing."""
 
 import re
 from urllib.parse import unquote, unquote_plus
@@ -7,12 +7,12 @@ HIDDEN = "***"
 
 
 def shown(address: str) -> str:
-    """An address without its password and its query, in which drivers take passwords and keys too."""
+    """An address without its password and its query string, which may also contain passwords and keys."""
     scheme, is_url, rest = address.partition("://")
-    if not is_url:  # a file; or a URL with a slash too few
+    if not is_url:  # a file, or a URL with a missing slash
         return re.sub(r":[^:@/]+@", f":{HIDDEN}@", address)
-    login, at, place = rest.rpartition("@")  # the last: a password may hold what should be encoded
-    if "?" in login:  # in a password, or the @ is in the query
+    login, at, place = rest.rpartition("@")  # the last @: a password may contain characters that should be encoded
+    if "?" in login:  # in a password, or the @ is in the query string
         return f"{scheme}://{HIDDEN}"
     user, has_password, _ = login.partition(":")
     place, end, _ = re.match(r"([^?#]*)([?#]?)(.*)", place, re.DOTALL).groups()  # type: ignore[union-attr]
@@ -20,7 +20,7 @@ def shown(address: str) -> str:
 
 
 def without_secrets(text: str, address: str) -> str:
-    """What somebody says of an address, without what `shown` hides of it."""
+    """A text about an address, without the secrets that `shown` hides."""
     text = text.replace(address, shown(address))
     for secret in sorted(_secrets(address), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)

@@ -1,7 +1,7 @@
-"""Numbers by what they are, with the range in which they mean something.
+"""Types of numbers with the ranges in which they make sense.
 
-Generous: nothing sensible is refused. What lies outside overflows, exhausts the memory or says nothing, and is refused
-before compute. Bounds are no part of an identity.
+The ranges are generous: no sensible value is rejected. Values outside overflow, exhaust the memory or are meaningless,
+and are rejected before anything is computed. Bounds are not part of an identity.
 """
 
 from collections.abc import Iterator
@@ -16,36 +16,36 @@ MAX_COUNT = 10**9
 MAX_SIZE = 8192
 MAX_BATCH = 2**16
 
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="keys every draw")]
-"""What torch's generators take."""
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="seed of all random draws")]
+"""The range that torch's generators accept."""
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
-"""Images, steps, trials."""
-BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH, description="images of a training step")]
+"""Number of images, steps or trials."""
+BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH, description="images per training step")]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 """Pixels a side."""
 Width = Annotated[int, Field(ge=1, le=MAX_SIZE)]
-"""Channels of a layer or a latent."""
+"""Number of channels of a layer or a latent."""
 BlockWidths = Annotated[
     tuple[Annotated[int, Field(ge=16, le=MAX_SIZE, multiple_of=16)], ...], Field(min_length=1, max_length=12)
 ]
-"""Channels at each resolution; group norms take multiples of 16."""
-Depth = Annotated[int, Field(ge=1, le=1000, description="layers, blocks, or repetitions of one")]
-"""Layers, blocks, repetitions of one."""
-LearningRate = Annotated[float, Field(gt=0, le=10, description="of AdamW, after warm-up")]
+"""Number of channels at each resolution; group norms need multiples of 16."""
+Depth = Annotated[int, Field(ge=1, le=1000, description="number of layers, blocks or repetitions")]
+"""Number of layers, blocks or repetitions."""
+LearningRate = Annotated[float, Field(gt=0, le=10, description="learning rate of AdamW, after warm-up")]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
-"""Of a term in a sum, or of a step of guidance."""
+"""Weight of a term in a sum, or of a guidance step."""
 Probability = Annotated[float, Field(gt=0, lt=1)]
-"""Of what may go wrong: neither never nor always."""
+"""Probability of an error: neither 0 nor 1."""
 Decibels = Annotated[float, Field(ge=-60, le=60)]
-"""A ratio of noise variances of up to a million, either way."""
+"""A ratio of noise variances of up to a million, in either direction."""
 Logarithm = Annotated[float, Field(ge=-700, le=700)]
-"""Whose exponential is neither 0 nor infinite in float64."""
+"""A number whose exponential is neither 0 nor infinite in float64."""
 
 
 def ranges(info: FieldInfo) -> list[str]:
-    """The range of each number in a field, in words: "at least 1 and at most 8192"; [] where there is none.
+    """The range of each number in a field, in words: "at least 1 and at most 8192"; [] if it has no numbers.
 
-    Numbers in tuples count too, as each member of a union does. A side without a bound is left out.
+    Includes numbers in tuples and in members of a union. A side without a bound is left out.
     """
     return [" and ".join(filter(None, _words(bounds))) for _, bounds in numbers(info.annotation, info.metadata)]
 
@@ -58,12 +58,12 @@ def numbers(annotation: Any, metadata: Any = ()) -> Iterator[tuple[type, list[An
         yield from numbers(annotation.__origin__, [*annotation.__metadata__, *metadata])
     elif not (isinstance(annotation, type) and not get_args(annotation)):
         for argument in get_args(annotation):
-            # bounds of the whole are those of its numbers, as in `int | None`
+            # bounds of a union apply to its numbers, as in `int | None`
             yield from numbers(argument, metadata)
 
 
 def is_bounded(constraints: list[Any]) -> bool:
-    """Whether there is a lower and an upper bound."""
+    """Whether the number has a lower and an upper bound."""
     below = any(isinstance(c, Ge | Gt) for c in constraints)
     return below and any(isinstance(c, Le | Lt) for c in constraints)
 

@@ -1,4 +1,4 @@
-"""Frozen configurations: dotted overrides, canonical JSON, identity, and errors that a user can act on."""
+"""Frozen configurations: dotted overrides, canonical JSON, identities, and errors that tell the user what to do."""
 
 import hashlib
 import json
@@ -18,26 +18,26 @@ _ABSENT = object()
 _NO_NUMBER = PydanticCustomError("no_number", "Input should be a number, not true or false")
 
 MAX_DIGITS, MAX_DEPTH = 40, 32
-"""Of a number, and of brackets within brackets, on the command line."""
+"""Maximum number of digits of a number, and of nested brackets, on the command line."""
 MAX_SHOWN = 200
-"""Characters of a value in a message."""
+"""Maximum number of characters of a value in a message."""
 
 
 class UserError(ValueError):
-    """Something that the user can mend. The command line prints the message as one line, without a traceback."""
+    """An error that the user can fix. The command line prints the message as one line, without a traceback."""
 
 
 TERMINATED = 128 + signal.SIGTERM
-"""The exit code, as shells count, with which SIGTERM ends a command."""
+"""The exit code, as shells count, of a command ended by SIGTERM."""
 
 
 def is_termination(error: BaseException) -> bool:
-    """Whether this is how SIGTERM ends a command, and not a call of sys.exit in somebody's code."""
+    """Whether this error comes from SIGTERM, and not from a call of sys.exit in other code."""
     return isinstance(error, SystemExit) and error.code == TERMINATED
 
 
 class UnknownFieldError(UserError):
-    """An override of a field that there is not.
+    """An override of a field that does not exist.
 
     Args:
         path: the dotted path of the unknown field.
@@ -47,21 +47,21 @@ class UnknownFieldError(UserError):
         super().__init__(message)
         self.path = path
 
-    def __reduce__(self) -> tuple[Any, ...]:  # from process to process
+    def __reduce__(self) -> tuple[Any, ...]:  # pickled between processes
         return type(self), (self.path, str(self))
 
 
 NOT_IDENTITY: dict[str, JsonValue] = {"identity": False}
-"""`json_schema_extra` of a field that cannot change a result (a path, a batch size) and stays out of the identity."""
+"""`json_schema_extra` of a field that cannot change a result (a path, a batch size); it is not part of the identity."""
 ADDED_LATER: dict[str, JsonValue] = {"identity": "unless default"}
-"""`json_schema_extra` of a field whose default is what results were made with before there was the field: only another
-value enters the identity, so that those results keep theirs."""
+"""`json_schema_extra` of a field whose default reproduces results from before the field existed. Only other values are
+part of the identity, so that the older results keep theirs."""
 
 
 class Config(BaseModel):
-    """A frozen configuration that refuses unknown fields.
+    """A frozen configuration that rejects unknown fields.
 
-    A family (degradations, solvers ...) is a union of such configs told apart by their `kind`.
+    A family (degradations, solvers ...) is a union of such configs, discriminated by `kind`.
     """
 
     model_config = ConfigDict(
@@ -71,23 +71,23 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _true_is_no_number(cls, tree: Any) -> Any:
-        """Python takes true for 1 and false for 0."""
+        """Reject booleans as numbers: Python treats True as 1 and False as 0."""
         if isinstance(tree, Mapping) and (wrong := [name for name in tree if _is_truth_for_number(cls, name, tree)]):
             errors = [InitErrorDetails(type=_NO_NUMBER, loc=(name,), input=tree[name]) for name in wrong]
             raise ValidationError.from_exception_data(cls.__name__, errors)
         return tree
 
     def replace(self, overrides: Mapping[str, Any] | None = None, /, **fields: Any) -> Self:
-        """A copy with dotted `overrides` applied and the whole validated again.
+        """A copy with dotted `overrides` applied, validated as a whole.
 
-        Naming another `kind` drops the old member's fields: `{"solver.kind": "psld", "solver.weight": 0.2}`.
+        A new `kind` drops the fields of the old member: `{"solver.kind": "psld", "solver.weight": 0.2}`.
 
         Raises:
-            UserError: for an unknown field or kind or a bad value; the message lists what there is.
+            UserError: for an unknown field or kind or an invalid value; the message lists the valid ones.
         """
         wanted = {**(overrides or {}), **fields}
         tree = self.model_dump()
-        # from the outside in and kinds first, so that a new member is in place before its fields arrive
+        # outer fields and kinds first, so that a new member is in place before its fields are set
         for path in sorted(wanted, key=lambda p: (p.count("."), p.rpartition(".")[2] != "kind")):
             *parents, leaf = path.split(".")
             node = tree
@@ -106,14 +106,14 @@ class Config(BaseModel):
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any]) -> Self:
-        """Validate a nested mapping, with pydantic's errors turned into one UserError."""
+        """Validate a nested mapping; turn pydantic's errors into one UserError."""
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
             raise _explained(cls, dict(tree), error) from None
 
     def canonical(self) -> dict[str, Any]:
-        """What the identity is made of: every field, defaults included, unless marked NOT_IDENTITY or ADDED_LATER."""
+        """The content of the identity: every field, defaults included, unless marked NOT_IDENTITY or ADDED_LATER."""
         fields = ((name, getattr(self, name), info) for name, info in type(self).model_fields.items())
         return {name: plain(value) for name, value, info in fields if _counts(info, value)}
 
@@ -124,7 +124,7 @@ class Config(BaseModel):
 
 
 def plain(value: Any) -> Any:
-    """A config value as JSON-able data, nested configs in their canonical form."""
+    """A config value as JSON-serializable data, with nested configs in their canonical form."""
     if isinstance(value, Config):
         return value.canonical()
     if isinstance(value, Mapping):
@@ -145,12 +145,12 @@ def digest(tree: Any, length: int = 12) -> str:
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     """`["--start.offset_db=3", "--solver.kind=psld"]` as `{"start.offset_db": 3, "solver.kind": "psld"}`.
 
-    Values are JSON where they parse as JSON and text otherwise. Of a field that is given twice the last value counts,
-    as it does of ordinary options: so a script's own settings can be changed behind them.
+    Values are parsed as JSON if possible, and are text otherwise. If a field is given twice, the last value counts, as
+    for ordinary options, so a script can append overrides to its own settings.
 
     Raises:
-        UserError: for an argument that is not of the form --a.b=value, or a value that no field can take: numbers too
-            large for a computer's, brackets without end, objects that name a field twice, text with null characters.
+        UserError: for an argument that is not of the form --a.b=value, or a value that no field accepts: a number that
+            is too large, too many nested brackets, an object with a duplicate key, text with null characters.
     """
     overrides: dict[str, Any] = {}
     for argument in arguments:
@@ -165,26 +165,26 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
 
 
 def require_range(name: str, value: float, low: float, high: float) -> None:
-    """Refuse an option's value that is not from `low` to `high`. Raises UserError."""
+    """Raise UserError unless an option's value is between `low` and `high`."""
     if not low <= value <= high:
         raise UserError(f"{name} must be at least {low} and at most {high}, got {shown(value)}")
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: on one line, without control characters, cut where it is long."""
-    if isinstance(value, int) and value.bit_length() > MAX_SHOWN:  # Python does not write very large ones
+    """A value for a message: on one line, without control characters, truncated if it is long."""
+    if isinstance(value, int) and value.bit_length() > MAX_SHOWN:  # Python refuses to print very large integers
         return f"a number of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def overrides_between(config: Config, other: Config) -> dict[str, Any]:
-    """The overrides, as plain data, that make `other` of `config`, both of one class; {} where they are equal."""
+    """The overrides, as plain data, that turn `config` into `other` of the same class; {} if they are equal."""
     return dict(_changes("", config, other, other.model_dump(mode="json")))
 
 
 def as_override(path: str, value: Any) -> str:
-    """The argument that `parse_overrides` reads as this value at this path."""
+    """The command-line argument that `parse_overrides` reads as this value at this path."""
     return f"--{path}={value if isinstance(value, str) else json.dumps(value)}"
 
 
@@ -194,18 +194,18 @@ def members(family: Any) -> tuple[type[Config], ...]:
 
 
 def kind_of(member: type[Config]) -> str:
-    """The `kind` by which a member of a family is chosen."""
+    """The `kind` that selects a member of a family."""
     return str(member.model_fields["kind"].default)
 
 
 def external_kinds() -> dict[str, type[Config]]:
-    """The members from outside that are defined, by their kind MODULE:CLASS; see workbench/core/families.py."""
+    """The external members that are defined, by their kind MODULE:CLASS; see workbench/core/families.py."""
     with_kind = {kind_of(cls): cls for cls in _below(Config) if "kind" in cls.model_fields}
     return {kind: cls for kind, cls in with_kind.items() if ":" in kind and cls.__module__ in sys.modules}
 
 
 def _changes(path: str, here: Any, there: Any, plain_there: Any) -> Iterator[tuple[str, Any]]:
-    """(path, value) of what `replace` must put in place: of another member its kind and what is not its default."""
+    """(path, value) of each change that `replace` needs: for another member, its kind and its non-default values."""
     if here == there:
         return
     is_same = type(here) is type(there)
@@ -223,7 +223,7 @@ def _changes(path: str, here: Any, there: Any, plain_there: Any) -> Iterator[tup
 
 
 def _read(text: str) -> Any:
-    """JSON, or the text itself."""
+    """The value as JSON, or else the text itself."""
     try:
         value = json.loads(
             text, parse_int=_int, parse_float=_float, parse_constant=_refuse_constant, object_pairs_hook=_dict
@@ -231,7 +231,7 @@ def _read(text: str) -> Any:
     except json.JSONDecodeError:
         value = text
     except RecursionError:
-        raise UserError("too many brackets within brackets") from None
+        raise UserError("too many nested brackets") from None
     _require_plain(value, MAX_DEPTH)
     return value
 
@@ -249,28 +249,28 @@ def _float(digits: str) -> float:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise json.JSONDecodeError("no JSON", name, 0)  # so NaN is text: a file's name, but no number
+    raise json.JSONDecodeError("no JSON", name, 0)  # so NaN is text (perhaps a file name), not a number
 
 
 def _dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if doubled := {name for name in names if names.count(name) > 1}:
-        raise UserError(f"{shown(min(doubled))} is given twice: leave one out")
+        raise UserError(f"{shown(min(doubled))} is given twice: remove one")
     return dict(pairs)
 
 
 def _require_plain(value: Any, depth: int) -> None:
-    """Refuse what is nested too deeply, and text that no file system or JSON file can hold. Raises UserError."""
+    """Raise UserError for values that are nested too deeply, and for text that no file system or JSON can store."""
     if isinstance(value, str):
         try:
-            value.encode("utf-8", "surrogateescape")  # bytes of a file's name that are no UTF-8 come as these
+            value.encode("utf-8", "surrogateescape")  # bytes of a file name that are not UTF-8 arrive in this form
         except UnicodeEncodeError:
-            raise UserError(f"{shown(value)} has half a character in it (a lone surrogate)") from None
+            raise UserError(f"{shown(value)} contains half a character (a lone surrogate)") from None
         if "\0" in value:
-            raise UserError(f"{shown(value)} has a null character in it")
+            raise UserError(f"{shown(value)} contains a null character")
     elif isinstance(value, dict | list):
         if not depth:
-            raise UserError("too many brackets within brackets")
+            raise UserError("too many nested brackets")
         for item in (*value, *value.values()) if isinstance(value, dict) else value:
             _require_plain(item, depth - 1)
 
@@ -284,7 +284,7 @@ def _is_truth_for_number(cls: type[Config], field: Any, tree: Mapping[Any, Any])
 
 
 def _kinds_in(annotation: Any) -> Iterator[type]:
-    """The types in an annotation, and those of the values of a Literal."""
+    """The types in an annotation, including those of the values of a Literal."""
     if isinstance(annotation, type):
         yield annotation
     elif get_origin(annotation) is Literal:
@@ -320,7 +320,7 @@ def _configs_in(annotation: Any) -> Iterator[type[Config]]:
 
 
 def _member_at(cls: type[Config], tree: Any, path: tuple[Any, ...]) -> type[Config] | None:
-    """The config class that stands at `path` below `cls`, given the values in `tree`; None where there is no config."""
+    """The config class at `path` below `cls`, given the values in `tree`; None if there is no config."""
     for name in path:
         if not isinstance(name, str) or name not in cls.model_fields:
             return None
@@ -351,12 +351,12 @@ def _title(cls: type[Config]) -> str:
 
 
 def _explained(cls: type[Config], tree: dict[str, Any], error: ValidationError) -> UserError:
-    """The first of pydantic's errors as one line in the words of the command line."""
+    """The first pydantic error as one line, in terms of the command line."""
     first = error.errors()[0]
     path: list[Any] = []
     node: Any = tree
     for part in first["loc"]:
-        # pydantic names a union's tag in its location; the user's path has no such part
+        # pydantic includes a union's tag in the location; the user's path does not
         if isinstance(node, dict) and node.get("kind") == part and part not in node:
             continue
         path.append(part)
@@ -373,13 +373,13 @@ def _explained(cls: type[Config], tree: dict[str, Any], error: ValidationError) 
         tag = node.get("kind") if isinstance(node, Mapping) else node
         expected = str(first.get("ctx", {}).get("expected_tags", "")).replace("'", "")
         return UserError(
-            f"unknown kind {shown(tag)} for {dotted or cls.__name__}; there are: {expected}"
+            f"unknown kind {shown(tag)} for {dotted or cls.__name__}; available: {expected}"
             if expected
             else f"{dotted} has no kind: set --{dotted}.kind=..."
         )
     if first["type"] == "model_attributes_type":
         value = shown(first["input"])
-        return UserError(f"{dotted} is made of fields: give them, as in --{dotted}.NAME=VALUE (got {value})")
+        return UserError(f"{dotted} has fields: set them with --{dotted}.NAME=VALUE (got {value})")
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return UserError(f"{dotted}: {message}" if dotted else message)
@@ -393,7 +393,7 @@ _COMPARISONS = ("greater_than", "greater_than_equal", "less_than", "less_than_eq
 
 
 def _range_at(cls: type[Config], tree: dict[str, Any], path: list[Any]) -> str:
-    """The range of the number at `path`; "" where it is not one and the same for the whole field."""
+    """The range of the number at `path`; "" if the numbers of the field have different ranges."""
     *parents, last = path
     if isinstance(last, int):  # a number in a tuple
         *parents, last = parents

@@ -1,8 +1,8 @@
-"""SHA-256 of the files that ship, so that a damaged one is named instead of changing numbers without a word.
+"""SHA-256 digests of the files that ship, so that a damaged file is reported instead of silently changing numbers.
 
-A folder that ships holds a file `digests.sha256` of what lies below it, in the format of `sha256sum`: in that folder,
-`sha256sum -c digests.sha256` checks it without the workbench. Who makes such a folder writes its digests with it. A
-folder without them, such as a user's own, has nothing to be checked.
+A shipped folder has a file `digests.sha256` that lists the files below it, in the format of `sha256sum`:
+`sha256sum -c digests.sha256` in that folder checks it without the workbench. Code that writes such a folder also writes
+its digests. A folder without digests, such as a user's own, is not checked.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ from workbench.core.files import write_whole
 
 DIGESTS = "digests.sha256"
 DEEPEST = 2
-"""How many folders below the one with the digests a file may lie: zoo/PAIR/unet/config.json."""
+"""Maximum number of folder levels between the digests and a file: zoo/PAIR/unet/config.json."""
 
 
 def write_digests(folder: Path, names: Iterable[str] | None = None) -> Path:
-    """Write down the digests of a folder's files; its digest file.
+    """Write the digests of a folder's files; return the digest file.
 
     Args:
-        names: those files alone, relative to `folder`, beside what is written of others; None: all files below it, and
-            nothing else.
+        names: only these files, relative to `folder`, in addition to existing entries; None: all files below it, and
+            no other entries.
     """
     path = folder / DIGESTS
     digests: dict[str, str] = {}
@@ -35,7 +35,7 @@ def write_digests(folder: Path, names: Iterable[str] | None = None) -> Path:
         changed = [file.relative_to(folder).as_posix() for file in found]
     else:
         changed = list(names)
-        with suppress(UserError, OSError):  # there are none, or damaged ones
+        with suppress(UserError, OSError):  # no digests, or damaged ones
             digests = dict(_read(path))
     digests |= {name: _sha256((folder / name).read_bytes()) for name in changed}
     write_whole(path, "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
@@ -43,29 +43,29 @@ def write_digests(folder: Path, names: Iterable[str] | None = None) -> Path:
 
 
 def checked(path: Path) -> bytes:
-    """What a file holds; if it ships with digests, exactly what they say.
+    """The contents of a file, checked against its digest if it has one.
 
     Raises:
-        UserError: if it differs, or is missing; with what to do.
+        UserError: if the file differs from its digest or is missing; the message has the remedy.
         OSError: if it cannot be read.
     """
     return path.read_bytes() if (listed := _listed(path)) is None else listed.content()
 
 
 def require(path: Path) -> None:
-    """Refuse a file that ships and is missing or damaged; one without digests may be anything. Raises UserError."""
+    """Raise UserError if a shipped file is missing or damaged. A file without a digest is not checked."""
     if (listed := _listed(path)) is not None:
         listed.content()
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a file lies in a folder with digests and has none: it did not ship with the others."""
+    """Whether a file is in a folder with digests but has none: it did not ship with the others."""
     home = _home(path)
     return home is not None and _name(path, home) not in _digests(home)
 
 
 def listed_below(folder: Path) -> list[Path]:
-    """The files below a folder that have digests, whether they are there or not."""
+    """The files below a folder that have digests, whether or not they exist."""
     home = _home(folder / DIGESTS)
     if home is None:
         return []
@@ -75,7 +75,7 @@ def listed_below(folder: Path) -> list[Path]:
 def damaged(folder: Path) -> list[Path]:
     """The files of a folder that are missing or differ from its digests, or the digests themselves; [] if none.
 
-    A folder without digests has none that are damaged.
+    A folder without digests has no damaged files.
     """
     if not (folder / DIGESTS).is_file():
         return []
@@ -87,13 +87,13 @@ def damaged(folder: Path) -> list[Path]:
 
 
 def remedy(paths: Iterable[Path]) -> str:
-    """How to have files back as they shipped."""
+    """How to restore files as they shipped."""
     return f"restore from version control (git checkout -- {shlex.join(map(str, paths))})"
 
 
 @dataclass(frozen=True)
 class _Listed:
-    """A file, and what its digest must be."""
+    """A file and its expected digest."""
 
     path: Path
     digest: str
@@ -105,18 +105,18 @@ class _Listed:
         except OSError as error:
             raise self._refusal(error.strerror or "it cannot be read") from None
         if _sha256(content) != self.digest:
-            raise self._refusal("its SHA-256 is another")
+            raise self._refusal("its SHA-256 differs")
         return content
 
     def _refusal(self, reason: str) -> UserError:
         return UserError(
-            f"{self.path} is damaged, it is not what shipped ({reason}): {remedy([self.path])}; "
-            f"or, if it was changed on purpose, delete {self.home / DIGESTS}"
+            f"{self.path} is damaged ({reason}): {remedy([self.path])}; "
+            f"or, if you changed it on purpose, delete {self.home / DIGESTS}"
         )
 
 
 def _listed(path: Path) -> _Listed | None:
-    """The file's entry in the digests of its folder or of one above; None: it has none."""
+    """The file's entry in the digests of its folder or of one above; None if it has none."""
     if (home := _home(path)) is None:
         return None
     digest = _digests(home).get(_name(path, home))
@@ -124,7 +124,7 @@ def _listed(path: Path) -> _Listed | None:
 
 
 def _home(path: Path) -> Path | None:
-    """The nearest folder above a file that holds digests."""
+    """The nearest parent folder of a file that has digests."""
     return next(
         (folder for folder in list(path.absolute().parents)[: DEEPEST + 1] if (folder / DIGESTS).is_file()), None
     )
@@ -146,10 +146,10 @@ def _cached(path: Path, _changed: int, _size: int) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Name -> digest.
+    """Map names to digests.
 
     Raises:
-        UserError: if a line is not of that format.
+        UserError: if a line does not have that format.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -157,7 +157,7 @@ def _read(path: Path) -> dict[str, str]:
         if not digests or not all(name and len(bytes.fromhex(digest)) == 32 for name, digest in digests.items()):
             raise ValueError
     except (OSError, ValueError):
-        raise UserError(f"{path} is damaged, it holds no digests: {remedy([path])}") from None
+        raise UserError(f"{path} is damaged (it has no valid digests): {remedy([path])}") from None
     return digests
 
 

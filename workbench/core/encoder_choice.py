@@ -1,13 +1,13 @@
-"""Which severity encoder restores."""
+"""Which severity encoder to restore with."""
 
 from enum import StrEnum
 
 
 class EncoderChoice(StrEnum):
-    """Where the severity estimate of a restoration comes from.
+    """The source of the severity estimate in a restoration.
 
-    matched: an encoder trained here for the very operator; universal: the one that ships; none: the measurement's
-    residual alone.
+    matched: an encoder trained for this operator; universal: the pretrained one; none: only the measurement's
+    residual.
     """
 
     MATCHED = "matched"

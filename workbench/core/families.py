@@ -1,11 +1,11 @@
-"""Families that are open: how a class of yours becomes a member, and when its module may be imported.
+"""Open families: how your own class becomes a member, and when its module may be imported.
 
-A family is a union of configs told apart by their `kind`. To those that the workbench brings, `Open` adds any subclass
-of the family's base class, under the kind MODULE:CLASS. Such a class is written as ours are, without a `kind` of its
-own; the source of its module is part of its identity, so after a change results are computed anew.
+A family is a union of configs discriminated by `kind`. `Open` extends the built-in members by any subclass of the
+family's base class, with the kind MODULE:CLASS. Write such a class like the built-in ones, but without a `kind`. The
+source code of its module is part of its identity, so results are recomputed after a change.
 
-Importing a module runs it. So one is imported only if this process was told to, by its own command line or in Python:
-never because stored results, the values of a sweep or a job's payload name it.
+Importing a module runs its code. A module is imported only if this process was told to, on its command line or in
+Python, and never because stored results, the values of a sweep or a job's payload name it.
 """
 
 import functools
@@ -27,16 +27,16 @@ C = TypeVar("C", bound=Config)
 T = TypeVar("T")
 
 ALLOWED = "WORKBENCH_ALLOW"
-"""The environment variable by which our jobs on other machines are told what `--allow` named here."""
+"""The environment variable that passes `--allow` on to our jobs on other machines."""
 NAMING = ("kind", "factory")
-"""Fields whose value may name something in a module, as MODULE:NAME."""
+"""Fields whose value may name an object in a module, as MODULE:NAME."""
 
 _allowed: set[str] = set()
-_carried: dict[str, None] = {}  # a set in the order in which they were given
+_carried: dict[str, None] = {}  # an ordered set
 
 
 class Member(Config):
-    """The base of a family's base class. Outside the workbench, a member's `kind` is MODULE:CLASS."""
+    """The root of every family's base class. The `kind` of an external member is MODULE:CLASS."""
 
     kind: str
 
@@ -48,17 +48,17 @@ class Member(Config):
         cls._is_open = not _is_ours(cls) and "kind" not in inspect.get_annotations(cls)
         if not cls._is_open:
             return
-        # also below a member of ours: what is derived from LDPS is not ldps
+        # also for a subclass of a built-in member: a subclass of LDPS is not ldps
         name, kind = f"{cls.__module__}:{cls.__qualname__}", cls.model_fields["kind"]
-        # what is stored says which class it is of, and is refused by any other
+        # stored settings name their class, and other classes reject them
         kind.annotation, kind.default = Literal[name], name  # type: ignore[assignment]
-        cls.model_rebuild(force=True)  # pydantic has built the validator already, from the inherited field
+        cls.model_rebuild(force=True)  # pydantic has already built the validator from the inherited field
 
     def canonical(self) -> dict[str, Any]:
         return super().canonical() | ({"source": source_digest(type(self))} if self._is_open else {})
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
-        """From process to process as from text: its module is imported there only if it is allowed there."""
+        """Pickle as text: the module is imported in the other process only if it is allowed there."""
         return (_unpickled, (self.kind, self.__getstate__())) if self._is_open else super().__reduce_ex__(protocol)
 
 
@@ -66,7 +66,7 @@ class Open:
     """Opens a family: `Annotated[A | B, Field(discriminator="kind"), Open(Base)]`.
 
     Args:
-        base: what a member from outside must be derived from.
+        base: the class that an external member must derive from.
     """
 
     def __init__(self, base: type[Member]) -> None:
@@ -76,14 +76,14 @@ class Open:
         ours = handler(source)
 
         def validate(value: Any, as_ours: Callable[[Any], Any]) -> Any:
-            # before pydantic looks: its union refuses a kind that is none of its own
+            # before pydantic validates, because its union rejects unknown kinds
             kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
             if not isinstance(kind, str) or ":" not in kind:
                 return as_ours(value)
             return value if isinstance(value, self.base) else member(kind, self.base).model_validate(value)
 
         def dump(value: Any, as_ours: Callable[[Any], Any], info: Any) -> Any:
-            # the union's serializer knows its own members only
+            # the union's serializer only knows its own members
             if isinstance(value, Member) and value._is_open:
                 return value.model_dump(mode=info.mode)
             return as_ours(value)
@@ -96,33 +96,33 @@ class Open:
 
 
 def allow(*modules: str) -> None:
-    """Let configs name what is in these modules, which are imported when one does."""
+    """Allow configs to name objects in these modules, which are imported when that happens."""
     _allowed.update(modules)
 
 
 def carry(*modules: str) -> None:
-    """Allow modules, and have the commands that are printed and submitted allow them, too."""
+    """Allow modules, also in the commands that this process prints and submits."""
     allow(*modules)
     _carried.update(dict.fromkeys(modules))
 
 
 def flags() -> list[str]:
-    """The options by which another command allows what `carry` was given."""
+    """The options that allow the same modules in another command."""
     return [f"--allow={module}" for module in _carried]
 
 
 def allow_named(overrides: Mapping[str, Any]) -> None:
-    """Allow the modules that overrides name which the user has typed."""
+    """Allow the modules named in the overrides that the user has typed."""
     allow(*(name.partition(":")[0] for name in named_in(overrides).values()))
 
 
 def allowed() -> list[str]:
-    """The modules that may be named, for processes that this one starts: those in which members were defined, too."""
+    """The modules that may be named, for child processes; includes modules in which members were defined."""
     return sorted(_all_allowed() | {kind.partition(":")[0] for kind in external_kinds()})
 
 
 def named_in(tree: Any, path: str = "") -> dict[str, str]:
-    """What a tree of settings names in modules from outside, MODULE:NAME, by the paths at which it does."""
+    """The objects in external modules that a tree of settings names, MODULE:NAME by dotted path."""
     if isinstance(tree, Mapping):
         found: dict[str, str] = {}
         for name, value in tree.items():
@@ -135,50 +135,52 @@ def named_in(tree: Any, path: str = "") -> dict[str, str]:
 
 
 def refuse_unnamed(stored: Mapping[str, Any], where: str) -> None:
-    """Refuse settings from a file, which may be someone else's, that name a module which the user has not named.
+    """Reject settings from a file, possibly someone else's, that name a module which the user has not named.
 
     Args:
-        where: what the file is, in words.
+        where: description of the file, in words.
 
     Raises:
-        UserError: saying how to name it.
+            UserError: with the way to allow the module.
     """
     for name in named_in(stored).values():
         _require_allowed(name, where)
 
 
 def member(kind: str, base: type[C]) -> type[C]:
-    """The class that MODULE:CLASS names.
+    """The class MODULE:CLASS.
 
     Raises:
-        UserError: if its module was not allowed, or there is no class of that name that is derived from `base`.
+        UserError: if its module is not allowed, or it has no class of that name that derives from `base`.
     """
-    # those that are defined already come first: a notebook is no module to import them from
+    # classes that are already defined come first: a notebook cannot be imported as a module
     found: Any = external_kinds().get(kind) or find(kind)
     if not isinstance(found, type) or not issubclass(found, base):
-        raise UserError(f"{kind} is no {base.__name__}: derive it from {base.__module__}.{base.__name__}")
+        raise UserError(f"{kind} is not a {base.__name__}: derive it from {base.__module__}.{base.__name__}")
     if inspect.isabstract(found):
         lacking = ", ".join(sorted(found.__abstractmethods__))
-        raise UserError(f"{kind} is not complete: it lacks {lacking}")
+        raise UserError(f"{kind} is incomplete: implement {lacking}")
     if found.model_fields["kind"].default != kind:
-        raise UserError(f"{kind} calls itself {found.model_fields['kind'].default!r}: leave its `kind` out")
+        raise UserError(f"{kind} sets its own `kind` ({found.model_fields['kind'].default!r}): remove it")
     return found
 
 
 def find(name: str) -> Any:
-    """What MODULE:NAME names.
+    """The object MODULE:NAME.
 
     Raises:
-        UserError: if its module was not allowed, or there is nothing of that name.
+        UserError: if its module is not allowed, or it has no such name.
     """
     module_name, colon, path = name.partition(":")
     if not colon or not module_name or not path:
-        raise UserError(f"{name!r} names nothing in a module: write it as MODULE:NAME, e.g. optics:astigmatism")
+        raise UserError(f"{name!r} is not of the form MODULE:NAME, e.g. optics:astigmatism")
     if "<" in path:
-        raise UserError(f"{name}: what is defined inside a function cannot be found again: move it out")
+        raise UserError(
+            f"{name} is defined inside a function and cannot be imported: move it to the module's top level"
+        )
     _require_allowed(name)
     module = attempt(
-        f"cannot import {module_name} (is it in this folder, and called as `python -m workbench`?)",
+        f"cannot import {module_name} (is it in the current folder, and did you run `python -m workbench`?)",
         lambda: importlib.import_module(module_name),
     )
     try:
@@ -188,7 +190,7 @@ def find(name: str) -> Any:
 
 
 def attempt(failing: str, call: Callable[[], T]) -> T:
-    """`call()`; what a user's code raises, or a call of sys.exit in it, becomes one line after `failing`."""
+    """`call()`; an exception or a sys.exit in the user's code becomes one line that starts with `failing`."""
     try:
         return call()
     except (UserError, KeyboardInterrupt):
@@ -200,15 +202,15 @@ def attempt(failing: str, call: Callable[[], T]) -> T:
         raise UserError(f"{failing}: {type(error).__name__}: {told}") from error
 
 
-# cached: what runs is what was imported, whatever its file holds by now
+# cached: the imported code is what runs, even if its file has changed since
 @functools.cache
 def source_digest(written: Any) -> str:
-    """Hash of the source of the module where a function was written, or a class and what of yours it is derived from.
+    """Hash of the source of the module that defines a function or a class, and the user's base classes of the class.
 
-    In a notebook, which is no file, of what can be read of the function or class itself.
+    In a notebook, which has no file, the source of the function or class itself.
 
     Raises:
-        UserError: if nothing can.
+        UserError: if the source cannot be read.
     """
     parts = [cls for cls in written.__mro__ if not _is_ours(cls)] if isinstance(written, type) else [written]
     modules = dict.fromkeys(part.__module__ for part in parts if _is_users(part.__module__))
@@ -219,14 +221,14 @@ def source_digest(written: Any) -> str:
 def _source(module: Any, parts: list[Any], name: str) -> str:
     mine = [part for part in parts if part.__module__ == name]
     functions = [value for part in mine for value in vars(part).values() if inspect.isfunction(value)]
-    # the whole module, whose constants and helpers count, too; a notebook may have source for its functions alone
+    # the whole module, because constants and helpers count; a notebook may only have the source of functions
     for group in ([module], mine, functions):
         try:
             if group:
                 return "".join(map(inspect.getsource, group))
         except (OSError, TypeError):
             continue
-    raise UserError(f"the source of {name}:{mine[0].__qualname__} cannot be read: put it in a file")
+    raise UserError(f"the source of {name}:{mine[0].__qualname__} cannot be read: move it to a file")
 
 
 def _is_ours(cls: type) -> bool:
@@ -234,7 +236,7 @@ def _is_ours(cls: type) -> bool:
 
 
 def _is_users(module: str) -> bool:
-    """Whether a class of that module is no library's that a member happens to be derived from."""
+    """Whether a module is the user's own, and not a library that a member happens to derive from."""
     return module.partition(".")[0] not in (*sys.stdlib_module_names, "pydantic")
 
 
@@ -248,13 +250,13 @@ def _require_allowed(name: str, where: str | None = None) -> None:
         return
     told = f"{where} names {name[:200]!r}, which" if where else repr(name[:200])
     raise UserError(
-        f"{told} is not imported unless its module is allowed: if you trust it, add --allow {module[:200]} "
+        f"{told} is not imported because its module is not allowed: if you trust it, add --allow {module[:200]} "
         "(in Python: workbench.core.families.allow)"
     )
 
 
 def _unpickled(kind: str, state: dict[Any, Any]) -> Config:
-    # pickle itself would import the module by its name, allowed or not
+    # pickle would import the module by name, allowed or not
     cls = member(kind, Member)
     made = cls.__new__(cls)
     made.__setstate__(state)

@@ -1,4 +1,4 @@
-"""Reading files that somebody else made: whatever is wrong with one, the user gets one line that names it."""
+"""Reading other people's files: any problem becomes one line that names the file."""
 
 import errno
 import lzma
@@ -35,26 +35,26 @@ FOREIGN: tuple[type[Exception], ...] = (
     zipfile.LargeZipFile,
     tarfile.TarError,
     HTTPException,
-    pickle.PickleError,  # torch's, where a file would have code run
+    pickle.PickleError,  # from torch, if a file would run code
 )
-"""What Python, numpy, Pillow, tifffile and torch raise on damaged or hostile files, and downloads that break off."""
+"""What Python, numpy, Pillow, tifffile and torch raise on damaged or hostile files and on interrupted downloads."""
 LONGEST_REASON = 200
 NOT_READ = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
-"""No fault of what the file holds: how to save it is beside the point."""
+"""Errors that are not the file's fault: advice on how to save it would not help."""
 
 
 @contextmanager
 def readable(path: Path | str, what: str, *more: type[Exception], remedy: str = "") -> Iterator[None]:
-    """Turns what a reader of foreign files raises into one line: "cannot read WHAT PATH (reason): remedy".
+    """Turn the errors of a reader of foreign files into one line: "cannot read WHAT PATH (reason): remedy".
 
     Args:
         path: the file.
-        what: what it is taken for, such as "the image".
-        more: exceptions of the reader's own.
+        what: what the file should be, such as "the image".
+        more: additional exceptions of the reader.
         remedy: what the user can do.
 
     Raises:
-        UserError: in place of the closed list FOREIGN; a UserError from inside passes unchanged.
+        UserError: in place of the exceptions in FOREIGN; a UserError from inside passes unchanged.
     """
     try:
         yield
@@ -67,14 +67,14 @@ def readable(path: Path | str, what: str, *more: type[Exception], remedy: str = 
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, as part of one line."""
+    """The message of an exception, as part of one line."""
     match error:
         case MemoryError():
             return "it does not fit into memory"
         case RecursionError():
             return "it is nested too deeply"
         case UnicodeError():
-            return "it is no text in UTF-8"
+            return "it is not UTF-8 text"
         case OSError(strerror=str(text)):
             return text
     words = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Where data and results lie, for a notebook in a folder of its own as for the command line."""
+"""Where data and results are stored, for notebooks in any folder as well as for the command line."""
 
 import os
 from pathlib import Path
@@ -8,9 +8,9 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def place(variable: str, name: str) -> Path:
-    """The folder in the environment's `variable`; else ./`name` where there is one; else the one in the clone.
+    """The folder named by the environment variable, else ./`name` if it exists, else the one in the clone.
 
-    A package that is not used from a clone has ./`name` only.
+    If the package is not used from a clone, the default is ./`name`.
     """
     here = Path(name)
     if given := os.environ.get(variable):
@@ -24,13 +24,13 @@ def runs_root() -> Path:
 
 
 def data_root() -> Path:
-    """The folder that data is put into: $WORKBENCH_DATA, else ./data, else that of the clone."""
+    """The folder for data sets: $WORKBENCH_DATA, else ./data, else that of the clone."""
     return place("WORKBENCH_DATA", "data")
 
 
 def at_home(path: str | Path) -> Path:
-    """The path with a leading ~ as the home folder, which the shell leaves as it is in --name=~/x."""
+    """The path with a leading ~ expanded: shells leave it as it is in --name=~/x."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # of a user whom there is not: a folder may be called ~x
+    except RuntimeError:  # no such user: a folder may be called ~x
         return Path(path)

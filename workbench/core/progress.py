@@ -1,4 +1,4 @@
-"""Telling people what is going on: a bar a task with its remaining time, and what was cached."""
+"""Progress for the user: one bar per task with the remaining time, and messages."""
 
 import itertools
 import os
@@ -10,40 +10,40 @@ from typing import Any, Protocol
 
 _ENDLESS = re.compile(r"\S{600,}")
 MAX_LINE = 2000
-"""Characters of a message."""
+"""Maximum number of characters of a message."""
 
 
 def printable(text: str) -> str:
-    """Text that does nothing to a terminal: control characters, and what no encoding has, are spelt out."""
+    """Text that is safe for a terminal: control characters and unencodable characters are escaped."""
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def one_line(message: str) -> str:
-    """A message on one line, cut where it has no end."""
+    """A message on one line, truncated if it is too long."""
     text = " ".join(line.strip() for line in message.splitlines() if line.strip())
     text = _ENDLESS.sub(lambda word: f"{word[0][:200]}...", text)
     return printable(text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 4]} ...")
 
 
 class Update(Protocol):
-    """Moves a bar: how much is done, of how much, and a few words."""
+    """Moves a bar: how much is done, the total, and a short note."""
 
     def __call__(self, done: float, total: float, note: str = "") -> None: ...
 
 
 class Progress(Protocol):
-    """What stages and studies report to."""
+    """The interface through which stages and studies report progress."""
 
     def task(self, description: str) -> AbstractContextManager[Update]:
-        """A bar for a piece of work, as a context that gives its Update."""
+        """Open a bar for a piece of work; the context manager yields its Update."""
         ...
 
     def say(self, line: str) -> None:
-        """One line, above the bars."""
+        """Print one line above the bars."""
         ...
 
     def show(self, table: Any) -> None:
-        """A rich table, above the bars."""
+        """Print a rich table above the bars."""
         ...
 
 
@@ -62,7 +62,7 @@ class Silent:
 
 
 class Bars:
-    """Bars by rich in a terminal, plain lines elsewhere."""
+    """Progress bars by rich in a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -75,7 +75,7 @@ class Bars:
             TimeRemainingColumn,
         )
 
-        # what stands in brackets or between colons is of a user's path or name, no markup and no emoji
+        # text in brackets or between colons comes from paths and names: it is not markup or emoji
         self.console = Console(markup=False, emoji=False)
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
@@ -114,7 +114,7 @@ class Bars:
 
 
 class Relay:
-    """What a process of several says and does, for the one that shows it all.
+    """Forwards the progress of a worker process to the process that shows it.
 
     Args:
         queue: a multiprocessing queue, read by `relayed`.
@@ -141,7 +141,7 @@ class Relay:
 
 @contextmanager
 def relayed(queue: Any, progress: Progress) -> Iterator[Any]:
-    """Shows what the Relays of this queue say, until the end; all of it, if that is no error."""
+    """Show the messages of all Relays of this queue until the block ends; if it ends without an error, show all."""
     thread = threading.Thread(target=_show_all, args=(queue, progress), daemon=True)
     thread.start()
     try:
@@ -149,7 +149,7 @@ def relayed(queue: Any, progress: Progress) -> Iterator[Any]:
         queue.put(None)
         thread.join()
     finally:
-        queue.cancel_join_thread()  # a process that was killed may have left it locked
+        queue.cancel_join_thread()  # a killed process may have left it locked
 
 
 def _show_all(queue: Any, progress: Progress) -> None:

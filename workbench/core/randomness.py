@@ -1,6 +1,6 @@
-"""Randomness by key: every draw comes from a generator named by what it is for, never from a global state.
+"""Keyed randomness: every draw comes from a generator seeded by its purpose, never from global state.
 
-A draw keyed by (seed, image id, purpose) is the same whatever the batch, the order or the process.
+A draw keyed by (seed, image id, purpose) does not depend on the batch, the order or the process.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ Key = int | str
 
 
 def seed_of(*key: Key) -> int:
-    """A seed of 63 bits that `key` names."""
+    """A 63-bit seed derived from `key`."""
     name = "\x1f".join(map(str, key)).encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
 
@@ -26,15 +26,15 @@ def generator(*key: Key) -> torch.Generator:
 
 
 def per_image(ids: Ids, key: tuple[Key, ...], draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-    """Stack `draw(generator)` over the images, each from its own generator keyed by (*key, id)."""
+    """Stack `draw(generator)` over the images, each with its own generator keyed by (*key, id)."""
     return torch.stack([draw(generator(*key, image_id)) for image_id in ids.tolist()]).to(ids.device)
 
 
 def normal(ids: Ids, key: tuple[Key, ...], shape: tuple[int, ...]) -> Tensor:
-    """Standard normal draws of `shape` for each image: (batch, *shape)."""
+    """Standard normal samples of `shape` for each image: (batch, *shape)."""
     return per_image(ids, key, lambda g: torch.randn(shape, generator=g))
 
 
 def uniform(ids: Ids, key: tuple[Key, ...], shape: tuple[int, ...] = ()) -> Tensor:
-    """Uniform draws on [0, 1) of `shape` for each image: (batch, *shape)."""
+    """Uniform samples on [0, 1) of `shape` for each image: (batch, *shape)."""
     return per_image(ids, key, lambda g: torch.rand(shape, generator=g))

@@ -1,4 +1,4 @@
-"""Shapes, ranges and units, said once.
+"""Shapes, ranges and units, in one place.
 
 | name | shape | range and unit |
 |---|---|---|
@@ -8,11 +8,11 @@
 | Variances | broadcasts over latents: batch, 1, 1, 1 | of the latent error, in units of the latents' variance |
 | Severities | batch | in [0, 1]; 0 is the mildest level of a degradation |
 | Scalars | batch | one float per image |
-| Times | batch | what the prior's network is told of the noise level; DDPM's timesteps 0 ... T - 1 are whole numbers |
+| Times | batch | the noise level as the prior's network receives it; DDPM's timesteps 0 ... T - 1 are whole numbers |
 | Ids | batch | int64 content hash of the clean image |
 
-Images need not be square. Measurements are real: complex ones are carried as real and imaginary part in a last axis of
-2 (`workbench.core.measurement`).
+Images need not be square. Measurements are real: a complex one is stored with its real and imaginary parts in a last
+axis of length 2 (`workbench.core.measurement`).
 """
 
 from jaxtyping import Float, Int64, Real

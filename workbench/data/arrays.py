@@ -1,4 +1,4 @@
-"""Arrays from .npy and .npz files of somebody else: claims are checked before memory is taken, nothing is unpickled."""
+"""Arrays from other people's .npy and .npz files: sizes are checked before memory is used, nothing is unpickled."""
 
 import math
 import zipfile
@@ -14,25 +14,25 @@ from workbench.data.picture import Picture, on_unit_scale, refuse_far, unfit, wh
 
 SAVE = "save plain arrays with numpy.save or numpy.savez"
 LONGEST_HEADER = 10_000
-"""Bytes; numpy's own limit for what it evaluates."""
+"""Bytes; numpy's own limit for headers."""
 BOMB = 200
-"""A member of an archive that unpacks to so many times its size, and more than BOMB_BYTES, is not unpacked."""
+"""An archive member that unpacks to this multiple of its size, and to more than BOMB_BYTES, is rejected."""
 BOMB_BYTES = 2**30
 OTHER_ORDERS = {"H x W x C x N": (3, 0, 1, 2), "C x H x W x N": (3, 1, 2, 0)}
-"""How else images are kept, and what makes N x H x W x C of it."""
+"""Other layouts of images, and how to convert them to N x H x W x C."""
 
 
 def open_array(path: Path) -> np.ndarray:
-    """The array of an .npy file, mapped read-only; or the one array of an .npz, in memory.
+    """The array of an .npy file, mapped read-only, or the only array of an .npz, in memory.
 
     Raises:
-        UserError: if it cannot be read, is cut, or an archive of several.
+        UserError: if the file cannot be read, is truncated, or is an archive of several arrays.
     """
     if _is_archive(path):
         arrays = read_archive(path)
         if len(arrays) != 1:
             names = ", ".join(arrays) or "none"
-            raise UserError(f"{path} is an archive of {len(arrays)} arrays ({names}): save the one with numpy.save")
+            raise UserError(f"{path} is an archive of {len(arrays)} arrays ({names}): save one of them with numpy.save")
         return next(iter(arrays.values()))
     with readable(path, ".npy", remedy=SAVE):
         with path.open("rb") as file:
@@ -41,10 +41,10 @@ def open_array(path: Path) -> np.ndarray:
 
 
 def read_archive(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name.
+    """Read the arrays of an .npz file by name.
 
     Raises:
-        UserError: if it cannot be read, is cut, or claims more than it can hold.
+        UserError: if the file cannot be read, is truncated, or claims more data than it can contain.
     """
     with readable(path, ".npz", remedy="save plain arrays by name with numpy.savez"), zipfile.ZipFile(path) as archive:
         arrays = {}
@@ -52,41 +52,43 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
             key = member.filename.removesuffix(".npy")
             where = f"{path}:{key}"
             if member.file_size > max(BOMB_BYTES, BOMB * member.compress_size):
-                raise UserError(f"{where} would unpack to {member.file_size:,} bytes, {BOMB} times its size: not read")
+                raise UserError(
+                    f"{where} would unpack to {member.file_size:,} bytes, {BOMB} times its size: not loaded"
+                )
             with archive.open(member) as file:
                 _check_header(file, member.file_size, where)
             with archive.open(member) as file:
                 arrays[key] = npy.read_array(file, allow_pickle=False, max_header_size=LONGEST_HEADER)
-                file.read(1)  # its end, where the checksum is compared
+                file.read(1)  # read to the end, where the checksum is compared
         return arrays
 
 
 def pictures_in(path: Path, white: float | None = None) -> list[Picture]:
-    """The pictures in an .npy or .npz file, as `reading.read_pictures` says.
+    """Read the images in an .npy or .npz file, as described in `reading.read_pictures`.
 
     Raises:
-        UserError: for what is no picture, or floats that are not finite.
+        UserError: for an array that is not an image, or floats that are not finite.
     """
     if not _is_archive(path):
         return _pictures(open_array(path), path, "", None, white)
     arrays = read_archive(path)
     if not arrays:
-        raise UserError(f"{path} holds no arrays")
+        raise UserError(f"{path} has no arrays")
     if "y" not in arrays:
         return [picture for key, stored in arrays.items() for picture in _pictures(stored, path, key, None, white)]
     names = arrays.get("names")
     if unknown := [key for key in arrays if key not in ("y", "names")]:
-        raise UserError(f"{path} holds y and also {', '.join(unknown)}: y (N pictures) and names are read")
+        raise UserError(f"{path} contains y and also {', '.join(unknown)}: only y (N images) and names are allowed")
     return _pictures(arrays["y"], path, "", names, white)
 
 
 def as_batch(stored: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(an array of several pictures as (N, H, W, C), C 1 or 3; what was turned).
+    """(an array of several images as (N, H, W, C), with C 1 or 3; what was transposed).
 
-    N x C x H x W, as torch keeps images, has no other reading where C is 1 or 3 and W is not.
+    N x C x H x W, torch's layout, is the only interpretation if C is 1 or 3 and W is not.
 
     Raises:
-        UserError: for any other shape; for a known other order of axes it says how to transpose.
+        UserError: for any other shape; for another known layout, the message says how to transpose.
     """
     shape = stored.shape
     if stored.ndim == 3 and _images_last(stored):
@@ -110,10 +112,10 @@ def as_batch(stored: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...
 
 
 def _images_last(stored: np.ndarray) -> bool:
-    """Whether what should be (N, H, W) looks like (H, W, N).
+    """Whether an array expected to be (N, H, W) looks like (H, W, N).
 
-    It does if the first two lengths are equal and the last is another; or if the last is the longest and values change
-    less along the first: neighbours in a picture are alike, and different pictures are not.
+    It does if the first two lengths are equal and the last differs, or if the last is the longest and values change
+    less along the first: neighbouring pixels are alike, and different images are not.
     """
     height, width, number = stored.shape
     if height == width:
@@ -134,7 +136,7 @@ def _pictures(stored: np.ndarray, path: Path, key: str, names: np.ndarray | None
     is_one = stored.ndim == 2 or (stored.ndim == 3 and stored.shape[-1] in (1, 3) and names is None)
     batch, turned = (stored.reshape(1, *stored.shape[:2], -1), ()) if is_one else as_batch(stored, where)
     if stored.ndim == 3 and len(batch) == 3:
-        turned = (f"shape {stored.shape} read as three grey pictures",)
+        turned = (f"shape {stored.shape} read as three greyscale images",)
     batch = batch.astype(batch.dtype.newbyteorder("="), copy=False)
     peak = float(batch.max())
     value, notes = white_of(batch.dtype, peak, white)
@@ -149,18 +151,18 @@ def _pictures(stored: np.ndarray, path: Path, key: str, names: np.ndarray | None
 
 
 def _titles(path: Path, key: str, count: int | None, names: np.ndarray | None) -> list[str]:
-    """Names of the pictures of one array; `count` is None where the array is a picture itself."""
+    """Names of the images of one array; `count` is None if the array is a single image."""
     inner = f"{path.name}:{key}" if key else path.name
     if count is None:
         return [inner]
     if names is None:
         return [f"{inner}:{number}" for number in range(count)]
     if names.dtype.kind not in "US" or names.shape != (count,):
-        raise UserError(f"names in {path} must be {count} texts, got {names.dtype} of shape {names.shape}")
+        raise UserError(f"names in {path} must be {count} strings, got {names.dtype} of shape {names.shape}")
     texts = [name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name for name in names.tolist()]
     titles = [f"{path.name}:{name}" for name in texts]
     if len(set(titles)) < count:
-        raise UserError(f"names in {path} hold a name twice")
+        raise UserError(f"names in {path} contain a duplicate")
     return titles
 
 
@@ -170,18 +172,18 @@ def _is_archive(path: Path) -> bool:
 
 
 def _check_header(file: Any, size: int, where: str) -> None:
-    """Refuse an array that claims more than the file holds, or the machine, or is made of Python objects.
+    """Reject an array that claims more data than the file or the machine has, or that contains Python objects.
 
     Args:
-        file: open to read bytes, at the array's beginning.
-        size: of the file in bytes.
-        where: what it is called in messages.
+        file: binary file, at the start of the array.
+        size: size of the file in bytes.
+        where: name of the array in messages.
     """
     version: Any = npy.read_magic(file)
     if version == (1, 0):
         shape, _, dtype = npy.read_array_header_1_0(file, max_header_size=LONGEST_HEADER)
     else:
-        # version 3 differs in the encoding of names of fields, which no picture has
+        # version 3 only differs in the encoding of field names, which images do not have
         shape, _, dtype = npy.read_array_header_2_0(file, max_header_size=LONGEST_HEADER)
     if dtype.kind not in "biufcUS":
         raise UserError(f"{where} {unfit(dtype)}")
@@ -189,4 +191,6 @@ def _check_header(file: Any, size: int, where: str) -> None:
         raise UserError(f"{where} has shape {shape}")
     claimed, held = math.prod(shape) * dtype.itemsize, size - file.tell()
     if claimed > held:
-        raise UserError(f"{where} claims {claimed:,} bytes for shape {shape} and holds {held:,}: it is cut or damaged")
+        raise UserError(
+            f"{where} claims {claimed:,} bytes for shape {shape} but has {held:,}: it is truncated or damaged"
+        )

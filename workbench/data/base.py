@@ -1,4 +1,4 @@
-"""What every image source is: images of one size, split by content, named by a fingerprint of what they hold."""
+"""The base class of image sources: images of one size, split by content, identified by a fingerprint of the content."""
 
 import functools
 import hashlib
@@ -21,11 +21,11 @@ from workbench.core.tensors import Ids, Images
 Split = Literal["train", "val", "test"]
 
 MIN_IMAGES = 20
-"""Fewer different images than this make no train, val and test part."""
+"""Minimum number of distinct images for a train, a val and a test part."""
 TEST_PART = 10
-"""One image in so many goes to test where a source has no official test split."""
+"""One image in this many goes to test if a source has no official test split."""
 VAL_PART = 12
-"""One image in so many of those not in test goes to val."""
+"""One image in this many of those not in test goes to val."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +33,11 @@ class ImageSplit:
     """One split, ordered by id, so that neither file names nor file order matter.
 
     Attributes:
-        store: (M, H, W, C) uint8, or float32 on [0, 1], in the order of the source; may be memory-mapped and may hold
-            other splits too.
-        rows: (N,) where in `store` the images of this split stand, in the order of `ids`.
-        ids: (N,) ascending content hashes of the images; no id occurs twice.
-        name: which split it is.
+        store: (M, H, W, C) uint8, or float32 on [0, 1], in the order of the source; may be memory-mapped and may
+            include other splits.
+        rows: (N,) positions in `store` of the images of this split, in the order of `ids`.
+        ids: (N,) content hashes of the images, ascending and unique.
+        name: name of the split.
     """
 
     store: np.ndarray
@@ -50,7 +50,7 @@ class ImageSplit:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """12 hex digits over the ordered ids: the split is named by its content."""
+        """12 hex digits of a hash over the ordered ids, which identifies the split by its content."""
         return hashlib.sha256(self.ids.numpy().astype("<i8").tobytes()).hexdigest()[:12]
 
     @property
@@ -62,72 +62,72 @@ class ImageSplit:
         """The images at `index` (positions in the split) as float32 (B, C, H, W) on [0, 1]."""
         chosen = self.rows[index if isinstance(index, slice) else np.asarray(index)]
         images = torch.from_numpy(np.asarray(self.store[chosen])).permute(0, 3, 1, 2)
-        # contiguous first: bytes are moved, not floats
+        # contiguous first, so that bytes are copied, not floats
         return images.contiguous().float().div_(255) if images.dtype == torch.uint8 else images.contiguous()
 
     def first(self, num_images: int) -> Self:
-        """The `num_images` images of the smallest ids.
+        """The `num_images` images with the smallest ids.
 
         Raises:
-            UserError: if the split holds fewer.
+            UserError: if the split has fewer.
         """
         if num_images > len(self):
-            raise UserError(f"asks for {num_images} {self.name} images, the split holds {len(self)}")
+            raise UserError(f"asked for {num_images} {self.name} images, but the split has {len(self)}")
         return replace(self, rows=self.rows[:num_images], ids=self.ids[:num_images])
 
 
 class ImageSource(Member):
-    """Where images come from, and how large they are made.
+    """A source of images and the size that they are prepared at.
 
-    A member says how to obtain its images (`fetch`) and how to load them (`load_arrays`). The split into train, val and
-    test depends on content alone: official test images stay test; a source without any gives the tenth with the
-    smallest content hashes; of the others, the twelfth with the smallest hashes is val. Images that occur twice are
-    held once, and what stands in test is dropped from train and val.
+    Members implement how to obtain images (`fetch`) and how to load them (`load_arrays`). The split into train, val and
+    test depends only on the content. Official test images are the test split. A source without them uses the tenth of
+    its images with the smallest content hashes. Of the other images, the twelfth with the smallest hashes is val.
+    Duplicates are kept once, and images in test are removed from train and val.
     """
 
-    size: int = Field(32, ge=8, le=MAX_SIZE, description="height and width in pixels that images are brought to")
-    channels: Literal[1, 3] = Field(3, description="1: grey, 3: colour; images are converted")
+    size: int = Field(32, ge=8, le=MAX_SIZE, description="height and width of the prepared images in pixels")
+    channels: Literal[1, 3] = Field(3, description="1: greyscale, 3: colour; images are converted")
 
     @abstractmethod
     def is_present(self) -> bool:
-        """Whether the images are on disk, so that nothing need be downloaded."""
+        """Whether the images are on disk, so that no download is needed."""
 
     @abstractmethod
     def fetch(self) -> Path:
-        """Obtain the images unless they are present; where they are.
+        """Obtain the images unless they are present; return their location.
 
         Raises:
             UserError: if they cannot be obtained.
         """
 
     def verify(self) -> str | None:
-        """What is wrong with images that were published with digests and lie here, and the remedy, in one line.
+        """Check published images on this machine against their digests; return the problem and the remedy in one line.
 
-        None: nothing, or they are not here, or they are the user's own.
+        None if there is no problem, the images are not present, or they are the user's own.
         """
         return None
 
     @abstractmethod
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Train and official test images (None: there is no official test split), fetched if need be.
+        """Train and official test images (None if there is no official test split), fetched if necessary.
 
         Each is (N, size, size, channels), uint8 or float32 on [0, 1].
 
         Raises:
-            UserError: if the images are missing, unreadable or unfit.
+            UserError: if the images are missing, unreadable or unsuitable.
         """
 
     def split(self, name: Split) -> ImageSplit:
-        """One of the three splits; loaded once in a process.
+        """One of the three splits; loaded once per process.
 
         Raises:
-            UserError: if the images are missing, unreadable, unfit or too few.
+            UserError: if the images are missing, unreadable, unsuitable or too few.
         """
         return _splits(self)[name]
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits over the content of all three splits."""
+        """12 hex digits of a hash over the content of all three splits."""
         return digest({name: part.fingerprint for name, part in _splits(self).items()})
 
     @property
@@ -136,7 +136,7 @@ class ImageSource(Member):
         return (self.channels, self.size, self.size)
 
     def canonical(self) -> dict[str, Any]:
-        """The content counts and not where it lies: the fingerprint stands for the path."""
+        """Only the content counts, not its location: the fingerprint replaces the path."""
         return {"kind": self.kind, "size": self.size, "channels": self.channels, "fingerprint": self.fingerprint}
 
 
@@ -157,7 +157,7 @@ def _splits(source: ImageSource) -> dict[Split, ImageSplit]:
         num_images = len(ids)
     if num_images < MIN_IMAGES:
         where = getattr(source, "path", source.kind)
-        raise UserError(f"{where} holds {num_images} different images to train on: at least {MIN_IMAGES} are needed")
+        raise UserError(f"{where} has {num_images} distinct training images: at least {MIN_IMAGES} are needed")
     num_val = max(1, len(ids) // VAL_PART)
     val = ImageSplit(store, rows[:num_val], torch.from_numpy(ids[:num_val]), "val")
     train = ImageSplit(store, rows[num_val:], torch.from_numpy(ids[num_val:]), "train")
@@ -170,10 +170,10 @@ def content_ids(images: np.ndarray) -> np.ndarray:
 
 
 def _unique(store: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ascending ids of the different images and the row of each."""
+    """Ascending ids of the distinct images, and the row of each."""
     return np.unique(content_ids(store), return_index=True)
 
 
 def _content_hash(image: np.ndarray) -> int:
-    """63 bits of the image's bytes, so that the id is a non-negative int64."""
+    """63 bits of a hash of the image's bytes, so that the id is a non-negative int64."""
     return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest(), "little") >> 1

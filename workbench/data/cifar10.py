@@ -17,10 +17,10 @@ REMEDY = "delete it and run `data fetch cifar10`"
 
 
 class CIFAR10(ImageSource):
-    """Small colour photographs of ten kinds; the official 10,000 test images are the test split."""
+    """Small colour photographs of ten classes; the official 10,000 test images are the test split."""
 
     kind: Literal["cifar10"] = "cifar10"
-    size: int = Field(32, ge=8, le=32, description="height and width in pixels: 32 as published, less resized")
+    size: int = Field(32, ge=8, le=32, description="height and width in pixels: 32 as published, or less (resized)")
 
     def is_present(self) -> bool:
         from torchvision import datasets
@@ -41,7 +41,7 @@ class CIFAR10(ImageSource):
         folder = _folder() / datasets.CIFAR10.base_folder
         for name, digest in datasets.CIFAR10.train_list + datasets.CIFAR10.test_list:
             if not check_integrity(str(folder / name), digest):
-                return f"{folder / name} is not as published (its MD5 is another): {REMEDY}"
+                return f"{folder / name} is not the published file (its MD5 differs): {REMEDY}"
         return None
 
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +49,7 @@ class CIFAR10(ImageSource):
         return prepare(train, self.size, self.channels), prepare(test, self.size, self.channels)
 
     def _published(self, train: bool) -> np.ndarray:
-        """(N, 32, 32, 3) uint8. torchvision checks the MD5 of every file before it unpickles any."""
+        """(N, 32, 32, 3) uint8. torchvision checks the MD5 of every file before it unpickles it."""
         from torchvision import datasets
 
         folder = _folder()

@@ -1,4 +1,4 @@
-"""A picture of what a source holds and what a degradation makes of it."""
+"""A contact sheet of the images of a source, clean and degraded."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,6 +59,6 @@ def contact_sheet(
 
 
 def _pixels(image: torch.Tensor) -> np.ndarray:
-    """(C, H, W) as matplotlib shows it: (H, W) for grey, (H, W, 3) for colour, clipped to [0, 1]."""
+    """(C, H, W) in matplotlib's layout: (H, W) for greyscale, (H, W, 3) for colour, clipped to [0, 1]."""
     pixels = shown(image.detach().cpu().permute(1, 2, 0).numpy()).clip(0, 1)
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747): 60,000 + 10,000 grey pictures of clothes, 28 x 28."""
+"""Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747): 60,000 + 10,000 greyscale images of clothes, 28 x 28."""
 
 import contextlib
 import gzip
@@ -20,28 +20,29 @@ from workbench.data.preparation import prepare
 TRAIN_FILE = "train-images-idx3-ubyte.gz"
 TEST_FILE = "t10k-images-idx3-ubyte.gz"
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts the files."""
+"""The folder of the Debian package dataset-fashion-mnist."""
 DIGESTS = {
     TRAIN_FILE: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     TEST_FILE: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
 }
-"""SHA-256 of the unpacked files. The publisher names MD5s of the packed ones, which hold these; Debian packs them anew,
-without the file's name, so that only what is inside is the same everywhere."""
+"""SHA-256 of the unpacked files. The publisher gives MD5s of the packed files; Debian repacks them without the file
+name,
+so only the unpacked content is the same everywhere."""
 IDX_IMAGES = 0x00000803
 """Magic number of an IDX file of unsigned bytes in three dimensions."""
 MOST_BYTES = 16 + 60_000 * 784
-"""Of the larger of the two files, unpacked: what unpacks to more is another."""
+"""Size of the larger file, unpacked; a file that unpacks to more is a different one."""
 
 
 class FashionMNIST(ImageSource):
     """Clothes on black, 28 x 28, padded with zeros to 32 x 32; the official 10,000 test images are the test split.
 
-    Size 28 is left as it is; any other size below 32 is resized from the padded 32.
+    Size 28 is not padded; other sizes below 32 are resized from the padded 32.
     """
 
     kind: Literal["fashion_mnist"] = "fashion_mnist"
-    size: int = Field(32, ge=8, le=32, description="height and width in pixels: 28, or padded to 32, or resized")
-    channels: Literal[1, 3] = Field(1, description="1: grey, as published; 3: grey repeated")
+    size: int = Field(32, ge=8, le=32, description="height and width in pixels: 28, 32 (padded), or less (resized)")
+    channels: Literal[1, 3] = Field(1, description="1: greyscale, as published; 3: greyscale repeated")
 
     def is_present(self) -> bool:
         return _present_folder() is not None
@@ -63,7 +64,7 @@ class FashionMNIST(ImageSource):
                 reasons.append(f"{name}: {reason(error)}")
         raise UserError(
             f"cannot obtain Fashion-MNIST ({'; '.join(reasons)}): put {TRAIN_FILE} and {TEST_FILE} into {target}, "
-            "or install Debian's package dataset-fashion-mnist"
+            "or install the Debian package dataset-fashion-mnist"
         )
 
     def verify(self) -> str | None:
@@ -89,25 +90,25 @@ class FashionMNIST(ImageSource):
 
 
 def read_idx(file: Path) -> np.ndarray:
-    """The images of a gzipped IDX file, (N, 28, 28) uint8, which are the published ones.
+    """Read the images of a gzipped IDX file and check that they are the published ones: (N, 28, 28) uint8.
 
     Raises:
-        UserError: if the file is cut, damaged or another.
+        UserError: if the file is truncated, damaged or a different one.
     """
     remedy = f"delete it and run `data fetch fashion_mnist`{_reinstall(file)}"
     with readable(file, "the images", remedy=remedy), gzip.open(file) as packed:
         content = packed.read(MOST_BYTES + 1)
     header = np.frombuffer(content[:16], dtype=">u4").tolist() if len(content) >= 16 else []
     if len(header) != 4 or header[0] != IDX_IMAGES or header[2:] != [28, 28] or len(content) != 16 + header[1] * 784:
-        raise UserError(f"{file} is cut or holds no 28 x 28 images: {remedy}")
+        raise UserError(f"{file} is truncated or does not contain 28 x 28 images: {remedy}")
     if hashlib.sha256(content).hexdigest() != DIGESTS[file.name]:
-        raise UserError(f"{file} does not hold the published images (its SHA-256 is another): {remedy}")
+        raise UserError(f"{file} does not contain the published images (its SHA-256 differs): {remedy}")
     return np.frombuffer(content, dtype=np.uint8, offset=16).reshape(-1, 28, 28)
 
 
 def _reinstall(file: Path) -> str:
     is_system = SYSTEM_FOLDER in file.parents
-    return ", or install Debian's package dataset-fashion-mnist anew" if is_system else ""
+    return ", or reinstall the Debian package dataset-fashion-mnist" if is_system else ""
 
 
 def _present_folder() -> Path | None:

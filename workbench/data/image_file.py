@@ -1,4 +1,4 @@
-"""One image file: what its pixels are, at the depth that the file has."""
+"""Reading one image file at its full bit depth."""
 
 import logging
 import warnings
@@ -14,33 +14,33 @@ from workbench.data.picture import Picture, on_unit_scale, refuse_far, unfit, wh
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ORIENTATION = 0x0112
-"""EXIF's and TIFF's tag of how a picture is to be turned."""
-ON_WHITE = "transparency put on white"
-FIRST = "the first of several frames"
-UNTURNED = "EXIF damaged, taken as it lies in the file"
+"""The EXIF and TIFF tag of an image's orientation."""
+ON_WHITE = "transparency blended with white"
+FIRST = "only the first of several frames"
+UNTURNED = "EXIF damaged, orientation ignored"
 NO_PROFILE = "CMYK converted without its colour profile"
 REDUCED = "reduced from more than 8 bits to 8"
 MOST_UNPACKED = 2000
-"""No compression of TIFF makes more of a byte."""
+"""No compression of TIFF expands a byte to more than this."""
 
 Read = tuple[np.ndarray, tuple[str, ...], float | None]
-"""(pixels as stored, (H, W, 1 or 3), upright and on white; notes; the value that the file says is white)."""
+"""(pixels as stored, (H, W, 1 or 3), upright and on white; notes; the value that the file declares as white)."""
 
 
 def read_image(file: Path, white: float | None = None) -> Picture:
-    """The picture in an image file, upright, transparency on white, with 1 channel if the file is grey, else 3.
+    """Read an image file: upright, on white if it is transparent, with 1 channel if it is greyscale, else 3.
 
-    Files of 8 bits give uint8, deeper ones float32 with white at 1.
+    8-bit files give uint8, deeper ones float32 with white at 1.
 
     Args:
-        white: the value that is white; None: what the file says, else found from type and values (`white_of`).
+        white: the value of white; None: as declared by the file, or inferred from type and values (`white_of`).
 
     Raises:
-        UserError: if it cannot be read, or its values have no known white.
+        UserError: if the file cannot be read, or the value of white is unknown.
     """
     stored, notes, stated = read_stored(file)
     peak = float(stored.max()) if stored.size else 0.0
-    # whether bytes of 0 and 1 are black and white, only a whole folder can tell
+    # only the whole folder shows whether bytes of 0 and 1 are black and white
     is_plain = white is None and stored.dtype == np.uint8
     value, more = white_of(stored.dtype, peak, 255 if is_plain else white or stated)
     pixels = on_unit_scale(stored, value)
@@ -49,15 +49,15 @@ def read_image(file: Path, white: float | None = None) -> Picture:
 
 
 def read_stored(file: Path) -> Read:
-    """The picture in an image file with its values as they are stored; uint8, uint16 or a float.
+    """Read an image file with its values as stored: uint8, uint16 or a float.
 
     Raises:
-        UserError: if it cannot be read.
+        UserError: if the file cannot be read.
     """
     from PIL import Image
 
     with readable(file, "the image", Image.DecompressionBombError), warnings.catch_warnings():
-        # what these warn of is said here, or refused
+        # the problems that these warn of are reported or rejected here
         warnings.simplefilter("ignore")
         for library in ("PIL", "tifffile"):
             logging.getLogger(library).setLevel(logging.CRITICAL)
@@ -70,17 +70,17 @@ def read_stored(file: Path) -> Read:
                 is_deep = head.startswith(PNG) and head[24:25] == b"\x10"
                 read = _read_deep_png(file, image) if is_deep else _read_with_pillow(file, image)
         if not np.isfinite(read[0]).all():
-            raise UserError(f"the image {file} holds values that are not finite")
+            raise UserError(f"the image {file} contains values that are not finite")
         stored, notes, stated = read
-        # in the machine's order of bytes, so that types compare
+        # in native byte order, so that dtypes can be compared
         return stored.astype(stored.dtype.newbyteorder("="), copy=False), notes, stated
 
 
 def _read_with_pillow(file: Path, image: Any) -> Read:
-    """What Pillow reads, which for colour is 8 bits."""
+    """Read with Pillow, which reduces colour to 8 bits."""
     from PIL import Image
 
-    # a phone's JPEG holds a preview beside the picture
+    # a phone's JPEG contains a preview next to the image
     notes = [FIRST] if image.format != "MPO" and getattr(image, "n_frames", 1) > 1 else []
     notes += [REDUCED] if _is_deeper(file, image) else []
     image.load()
@@ -102,13 +102,13 @@ def _read_with_pillow(file: Path, image: Any) -> Read:
     stored = np.array(plain.convert("L" if is_grey else "RGB"))
     if is_grey:
         stored = stored[..., None]
-    elif image.mode == "P" and (stored[..., :1] == stored).all():  # a palette of greys
+    elif image.mode == "P" and (stored[..., :1] == stored).all():  # a greyscale palette
         stored = stored[..., :1]
     return _turned(stored, orientation), tuple(notes), None
 
 
 def _read_deep_png(file: Path, image: Any) -> Read:
-    """A PNG of 16 bits a channel, which Pillow reduces to 8 but for plain grey."""
+    """A PNG with 16 bits per channel, which Pillow reduces to 8 except for plain greyscale."""
     clear = image.info.get("transparency")
     layout = image.tile[0].args if image.tile else ""
     image.load()
@@ -127,7 +127,7 @@ def _read_deep_png(file: Path, image: Any) -> Read:
 
 
 def _read_tiff(file: Path) -> Read:
-    """A TIFF: those of 8 bits by Pillow, deeper ones by tifffile, which reads whatever numpy has a type for."""
+    """A TIFF: 8-bit files by Pillow, deeper ones by tifffile, which supports every numpy dtype."""
     import tifffile
     from PIL import Image
 
@@ -148,35 +148,35 @@ def _read_tiff(file: Path) -> Read:
             if "imagecodecs" not in str(error):
                 raise
             stored, orientation = _unpacked_by_pillow(file, page), None
-        if page.axes.startswith("S"):  # one channel after the other
+        if page.axes.startswith("S"):  # planar: one channel after the other
             stored = np.moveaxis(stored, 0, -1)
         stored = stored[..., None] if stored.ndim == 2 else stored
         if stored.ndim != 3:
-            raise UserError(f"the image {file} is no flat picture: {page.axes} {page.shape}")
+            raise UserError(f"the image {file} is not two-dimensional: {page.axes} {page.shape}")
         stated = _stated_white(page, bits)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             if dtype.kind == "f":
-                raise UserError(f"the image {file} says that its lowest value is white: save it with black as 0")
+                raise UserError(f"the image {file} declares its lowest value as white: save it with black as 0")
             stored = np.uint16(stated or 65535) - stored
         elif page.photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB):
-            raise UserError(f"the image {file} is neither grey nor RGB: save it as RGB")
+            raise UserError(f"the image {file} is neither greyscale nor RGB: save it as RGB")
         stored, more = _without_extra(stored, page, file)
     return _turned(stored, orientation), (*notes, *more), stated
 
 
 def _without_extra(stored: np.ndarray, page: Any, file: Path) -> tuple[np.ndarray, list[str]]:
-    """The colours of a TIFF, on white where it has an alpha channel."""
+    """The colours of a TIFF, blended with white if it has an alpha channel."""
     extra = [int(kind) for kind in page.extrasamples]
     num_colours = stored.shape[-1] - len(extra)
     if num_colours not in (1, 3):
-        raise UserError(f"the image {file} holds {stored.shape[-1]} channels: grey and RGB are read")
-    if extra and extra[0] in (1, 2):  # alpha, multiplied into the colours already or not
+        raise UserError(f"the image {file} has {stored.shape[-1]} channels: save it as greyscale or RGB")
+    if extra and extra[0] in (1, 2):  # alpha, premultiplied or not
         return _on_white(stored[..., : num_colours + 1], multiplied=extra[0] == 1)
-    return stored[..., :num_colours], ["channels beyond the colours not read"] if extra else []
+    return stored[..., :num_colours], ["channels other than colour ignored"] if extra else []
 
 
 def _unpacked_by_pillow(file: Path, page: Any) -> np.ndarray:
-    """A TIFF whose compression tifffile does not know, turned upright."""
+    """A TIFF with a compression that tifffile does not support, turned upright."""
     from PIL import Image
 
     with Image.open(file) as image:
@@ -184,16 +184,16 @@ def _unpacked_by_pillow(file: Path, page: Any) -> np.ndarray:
         if mode == "F" or mode.startswith("I;"):
             return np.array(image)
     if mode not in ("RGB", "RGBA") or page.bitspersample != 16 or page.dtype.kind != "u" or page.planarconfig != 1:
-        raise UserError(f"the image {file} is compressed in a way that is not read: save it without compression")
+        raise UserError(f"the image {file} has an unsupported compression: save it without compression")
     return _deep_colours(file, mode)
 
 
 def _deep_colours(file: Path, mode: str, *, grey: bool = False) -> np.ndarray:
-    """(H, W, C) uint16 of a file of 16 bits, of which Pillow keeps the upper 8.
+    """(H, W, C) uint16 of a 16-bit file, of which Pillow keeps the upper 8 bits.
 
     Args:
         mode: Pillow's, RGB or RGBA.
-        grey: the file holds grey and alpha.
+        grey: the file has greyscale and alpha.
     """
     from PIL import Image
 
@@ -202,18 +202,18 @@ def _deep_colours(file: Path, mode: str, *, grey: bool = False) -> np.ndarray:
             image.tile = [tile._replace(args=_with_layout(tile.args, layout)) for tile in image.tile]
             return np.array(image).astype(np.uint16)
 
-    if grey:  # four bytes: upper and lower of each
+    if grey:  # four bytes: upper and lower byte of each
         quads = read("RGBA")
         return quads[..., ::2] * 256 + quads[..., 1::2]
     with Image.open(file) as image:
         order = _layout(image.tile[0].args)[-1]
-    # read for the other order of bytes, the lower byte stands where the upper one was; N is the machine's own
+    # read in the other byte order, the lower byte is where the upper one was; N is the native order
     upper, lower = ("B", "L") if order == "B" or (order == "N" and not np.little_endian) else ("L", "B")
     return read(f"{mode};16{upper}") * 256 + read(f"{mode};16{lower}")
 
 
 def _layout(args: Any) -> str:
-    """Pillow's name for how pixels lie in the file, from a tile's arguments."""
+    """Pillow's name for the pixel layout in the file, from a tile's arguments."""
     return args if isinstance(args, str) else str(args[0])
 
 
@@ -222,7 +222,7 @@ def _with_layout(args: Any, layout: str) -> Any:
 
 
 def _stated_white(page: Any, bits: int) -> float | None:
-    """White as a TIFF's tags say it: of 12 bits packed, or stored in 16 with their highest value named."""
+    """White as declared by a TIFF's tags: packed 12 bits, or 16 bits with the highest value given."""
     if page.dtype.kind == "f":
         return None
     if bits < 16:
@@ -233,7 +233,7 @@ def _stated_white(page: Any, bits: int) -> float | None:
 
 
 def _refuse_bomb(page: Any, file: Path) -> None:
-    """Refuse a header that claims more than Pillow's limit, or more than the file holds, before it is allocated."""
+    """Reject a header that claims more than Pillow's limit, or more than the file has, before allocating memory."""
     from PIL import Image
 
     limit = Image.MAX_IMAGE_PIXELS
@@ -244,7 +244,7 @@ def _refuse_bomb(page: Any, file: Path) -> None:
     held = file.stat().st_size
     claimed = page.imagewidth * page.imagelength * page.imagedepth * page.samplesperpixel * page.bitspersample // 8
     if claimed > (held if page.compression == 1 else MOST_UNPACKED * held):
-        raise UserError(f"the image {file} claims {claimed:,} bytes of pixels and holds {held:,}: it is damaged")
+        raise UserError(f"the image {file} claims {claimed:,} bytes of pixels but has {held:,}: it is damaged")
 
 
 def _orientation(image: Any) -> tuple[int | None, list[str]]:
@@ -256,7 +256,7 @@ def _orientation(image: Any) -> tuple[int | None, list[str]]:
 
 
 def _turned(stored: np.ndarray, orientation: object) -> np.ndarray:
-    """Upright by EXIF's orientation: 1 to 8, anything else is none."""
+    """Turn upright by EXIF's orientation, 1 to 8; other values mean no rotation."""
     flipped = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1)}
     turned = {
         6: lambda a: np.rot90(a, -1),
@@ -268,10 +268,10 @@ def _turned(stored: np.ndarray, orientation: object) -> np.ndarray:
 
 
 def _on_white(stored: np.ndarray, multiplied: bool = False) -> tuple[np.ndarray, list[str]]:
-    """Colours and a last channel of alpha, 16 bits or floats, put on white; a note if any pixel is transparent.
+    """Blend colours with white by a last channel of alpha (16 bits or floats); a note if any pixel is transparent.
 
     Args:
-        multiplied: the colours are multiplied by alpha already.
+        multiplied: the colours are premultiplied by alpha.
     """
     colours, alpha = stored[..., :-1], stored[..., -1:]
     full = 65535 if stored.dtype == np.uint16 else 1
@@ -285,7 +285,7 @@ def _on_white(stored: np.ndarray, multiplied: bool = False) -> tuple[np.ndarray,
 
 
 def _is_deeper(file: Path, image: Any) -> bool:
-    """Whether a file whose colours Pillow reads with 8 bits has more: its header says so where Pillow does not."""
+    """Whether a file that Pillow reads with 8 bits per colour has more, according to its header."""
     if image.mode not in ("RGB", "RGBA", "LA", "L", "YCbCr"):
         return False
     with file.open("rb") as opened:

@@ -17,16 +17,16 @@ from workbench.data.reading import PICTURES, list_pictures, say
 
 SUFFIXES = PICTURES
 TRAIN, VAL, TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
-"""How folders of official splits are called, in capitals or not."""
+"""Names of the folders of official splits, in any case."""
 
 
 class ImageFolder(ImageSource):
-    """Image files of any size in a folder and its subfolders, whatever Pillow and tifffile read.
+    """Image files of any size in a folder and its subfolders, in any format that Pillow or tifffile reads.
 
-    Each is cropped at the centre to a square and resized without aliasing; transparency is put on white. Where the
-    folder has subfolders `train` and `test`, these are the official splits and what lies beside them is not read;
-    where there is no `test`, `val` is the official test split. Prepared images are held in memory: N x size x size x
-    channels bytes, and four times as many if a file has more than 8 bits a channel.
+    Images are centre-cropped to a square and resized with antialiasing; transparency is blended with white. Subfolders
+    `train` and `test`, if present, are the official splits, and other files are not read; without `test`, `val` is the
+    official test split. Prepared images are kept in memory: N x size x size x channels bytes, and four times as many if
+    a file has more than 8 bits per channel.
     """
 
     kind: Literal["image_folder"] = "image_folder"
@@ -35,7 +35,7 @@ class ImageFolder(ImageSource):
         None,
         gt=0,
         le=1e9,
-        description="the value that is white in the files; none: by their type (255, 65535, floats 1) and their values",
+        description="value of white in the files; none: inferred from dtype (255, 65535, floats 1) and values",
         json_schema_extra=ADDED_LATER,
     )
 
@@ -50,7 +50,7 @@ class ImageFolder(ImageSource):
 
     def fetch(self) -> Path:
         if not self.is_present():
-            raise UserError(f"{self.path} is no folder: give data.path a folder of images")
+            raise UserError(f"{self.path} is not a folder: set data.path to a folder of images")
         return self.path
 
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
@@ -60,7 +60,7 @@ class ImageFolder(ImageSource):
         for part, listing in zip(parts, listings, strict=True):
             if not listing.files:
                 known = ", ".join(suffix.removeprefix(".") for suffix in PICTURES)
-                raise UserError(f"{part} holds no images ({known}): {listing.line(part)}")
+                raise UserError(f"{part} has no images ({known}): {listing.line(part)}")
         listing = sum(listings[1:], listings[0])
         images, notes, about_white = self._read(listing.files)
         say("; ".join((listing.line(folder, notes), *about_white)) + about_splits)
@@ -68,10 +68,10 @@ class ImageFolder(ImageSource):
         return images[:num_first], images[num_first:] if len(parts) > 1 else None
 
     def _read(self, files: Sequence[Path], black_and_white: bool = False) -> tuple[np.ndarray, list[str], list[str]]:
-        """(prepared images; what was converted in a file; what was taken for white in all).
+        """(prepared images; conversions within files; conversions of white across all files).
 
         Args:
-            black_and_white: bytes are 0 and 1, as a first reading found.
+            black_and_white: bytes are 0 and 1, as a first pass found.
         """
         images = np.empty((len(files), self.size, self.size, self.channels), np.uint8)
         notes: list[str] = []
@@ -98,7 +98,7 @@ class ImageFolder(ImageSource):
                 images = _as_floats(images)
             prepared = prepare(pixels[None], self.size, self.channels, clip=False)[0]
             images[row] = prepared if prepared.dtype == images.dtype else _as_floats(prepared)
-        # what white is in files of one type, all of them together say
+        # the white of files of one dtype is inferred from all of them
         about_white: list[str] = []
         for dtype, peak in peaks.items():
             white, more = white_of(dtype, peak)
@@ -117,14 +117,16 @@ def _official_splits(folder: Path) -> tuple[list[Path], str]:
     found = {path.name: path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
 
     def called(names: Sequence[str]) -> Path | None:
-        """The first of such a name, and the one in small letters before capitals."""
+        """The first folder of such a name, with lower case before upper case."""
         order = sorted((names.index(n.lower()), n != n.lower(), n) for n in found if n.lower() in names)
         return found[order[0][2]] if order else None
 
     train, val, test = called(TRAIN), called(VAL), called(TEST)
     if train is None or (test is None and val is None):
         named = train or val or test
-        return [folder], f"; {named.name} alone is no official split, all is split by content" if named else ""
+        return [
+            folder
+        ], f"; {named.name} alone is not an official split; all images are split by content" if named else ""
     held_out = test or val
     assert held_out is not None
     unread = sorted(set(found) - {train.name, held_out.name})
@@ -137,10 +139,10 @@ def _as_floats(images: np.ndarray) -> np.ndarray:
 
 
 def read_image(file: Path) -> np.ndarray:
-    """Until `restore` reads by `reading.read_pictures`: the picture as (H, W, C) uint8."""
+    """Placeholder until `restore` uses `reading.read_pictures`: the image as (H, W, C) uint8."""
     from workbench.data.image_file import read_image as read
 
     pixels = read(file).pixels
     if pixels.dtype != np.uint8:
-        raise UserError(f"{file} holds more than 8 bits a channel: save it with 8 bits")
+        raise UserError(f"{file} has more than 8 bits per channel: save it with 8 bits")
     return pixels

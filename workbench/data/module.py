@@ -1,4 +1,4 @@
-"""Training batches by step number, so that a run that was killed goes on with the very batch that it would have had."""
+"""Training batches keyed by the step, so that a resumed run sees the same batches as an uninterrupted one."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,7 +36,7 @@ class StepDataset(IterableDataset[Batch]):
             yield {**self.make_batch(self.indices(step), step), "step": step}
 
     def indices(self, step: int) -> Ids:
-        """Which images of the split step `step` sees."""
+        """The positions in the split of the images of a step."""
         positions = range(step * self.batch_size, (step + 1) * self.batch_size)
         return torch.stack([self._order(p // self.num_images)[p % self.num_images] for p in positions])
 
@@ -50,12 +50,12 @@ class StepDataset(IterableDataset[Batch]):
 
 
 class StepDataModule(LightningDataModule):
-    """Gives each epoch its own batches; an epoch is a fixed number of steps, the grain of checkpoints.
+    """Gives each epoch its own batches; an epoch is the fixed number of steps between checkpoints.
 
     Args:
-        num_images: images in the training split.
-        batch_size: images a step.
-        num_steps: steps in all.
+        num_images: number of images in the training split.
+        batch_size: images per step.
+        num_steps: total number of steps.
         steps_per_epoch: steps between checkpoints.
         seed: keys the order of the images.
         make_batch: (indices into the split, step) -> a dict of tensors.

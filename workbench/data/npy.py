@@ -1,4 +1,4 @@
-"""Images in one array file, memory-mapped."""
+"""Images in one memory-mapped array file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +16,14 @@ from workbench.data.preparation import prepare
 from workbench.data.reading import say
 
 CHUNK = 1024
-"""Images that are checked or prepared at a time, so that a file larger than memory can be read."""
+"""Number of images that are checked or prepared at a time, so that a file may be larger than memory."""
 
 
 class Npy(ImageSource):
-    """One .npy file, or .npz of one array: N x H x W, N x H x W x C or N x C x H x W (C 1 or 3).
+    """An .npy file, or an .npz of one array: N x H x W, N x H x W x C or N x C x H x W (C is 1 or 3).
 
-    Values are uint8, uint16, bool, or floats on [0, 1]. Images that already have the size and channels asked for stay
-    memory-mapped (uint8 and float32); larger ones are cropped at the centre and resized without aliasing.
+    Values are uint8, uint16, bool, or floats on [0, 1]. uint8 and float32 images that already have the requested size
+    and channels stay memory-mapped; larger images are centre-cropped and resized with antialiasing.
     """
 
     kind: Literal["npy"] = "npy"
@@ -32,7 +32,7 @@ class Npy(ImageSource):
         None,
         gt=0,
         le=1e9,
-        description="the value that is white in the file; none: by its type (255, 65535, floats 1) and its values",
+        description="value of white in the file; none: inferred from its dtype (255, 65535, floats 1) and its values",
         json_schema_extra=ADDED_LATER,
     )
 
@@ -47,7 +47,7 @@ class Npy(ImageSource):
 
     def fetch(self) -> Path:
         if not self.is_present():
-            raise UserError(f"{self.path} is no file: give data.path an .npy file")
+            raise UserError(f"{self.path} is not a file: set data.path to an .npy file")
         return self.path.parent
 
     def load_arrays(self) -> tuple[np.ndarray, None]:
@@ -71,7 +71,7 @@ class Npy(ImageSource):
         return prepared, None
 
     def _open(self) -> tuple[np.ndarray, tuple[str, ...]]:
-        """(the file, mapped read-only where it can be, as (N, H, W, C), shape and dtype checked; what was turned)."""
+        """(the file as (N, H, W, C), mapped read-only if possible, shape and dtype checked; what was transposed)."""
         self.fetch()
         images, turned = as_batch(open_array(self.path), str(self.path))
         if not (images.dtype.newbyteorder("=") in (np.uint8, np.uint16, np.bool_) or images.dtype.kind == "f"):
@@ -79,14 +79,14 @@ class Npy(ImageSource):
         if min(images.shape[1:3]) < self.size:
             height, width = images.shape[1:3]
             raise UserError(
-                f"{self.path} holds {height} x {width} images, smaller than size {self.size}: lower data.size"
+                f"{self.path} has {height} x {width} images, smaller than size {self.size}: lower data.size"
             )
         return images, turned
 
     def _range(self, images: np.ndarray) -> tuple[float, float]:
-        """Lowest and highest value; NaN if there is one."""
+        """Lowest and highest value; NaN if any value is NaN."""
         ranges = [(float(chunk.min()), float(chunk.max())) for _, chunk in _chunks(images)]
-        # numpy's, which pass NaN on
+        # numpy's functions, which propagate NaN
         return (float(np.min(ranges)), float(np.max(ranges))) if ranges else (0.0, 0.0)
 
 

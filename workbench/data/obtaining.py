@@ -1,4 +1,4 @@
-"""Obtaining files: whole or not at all, and how a Debian package's files are had without root."""
+"""Obtaining files, completely or not at all, including files of Debian packages without root."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ from workbench.core.config import UserError
 from workbench.core.files import naming
 
 APT_TIMEOUT = 300
-"""Seconds that one apt-get command may take."""
+"""Time limit of one apt-get command in seconds."""
 NETWORK_TIMEOUT = 10
-"""Seconds without an answer after which a download is given up."""
+"""Seconds without a response after which a download is given up."""
 
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`, whose files move there, each in one step, when the block ends well."""
+    """Yield a temporary folder next to `folder`; its files move there, each atomically, if the block succeeds."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with naming(folder), tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as staging:
         yield Path(staging)
@@ -31,7 +31,7 @@ def staged(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def patience(seconds: float = NETWORK_TIMEOUT) -> Iterator[None]:
-    """Let sockets wait no longer than this inside the block; torchvision's downloads have no such option."""
+    """Set the sockets' timeout inside the block; torchvision's downloads have no such option."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -41,22 +41,22 @@ def patience(seconds: float = NETWORK_TIMEOUT) -> Iterator[None]:
 
 
 def debian_files(package: str, folder: str, into: Path) -> None:
-    """Copy the files that Debian's `package` has under `folder` (such as "usr/share/x") into a folder, without root.
+    """Copy the files of the Debian `package` under `folder` (such as "usr/share/x") into a folder, without root.
 
-    The package lists of the machine are used where they know the package; otherwise lists are fetched into a temporary
+    Uses the machine's package lists if they contain the package; otherwise downloads the lists into a temporary
     folder.
 
     Raises:
-        UserError: if there is no apt, no network or no such package.
+        UserError: if apt, the network or the package is missing.
     """
     missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if missing:
-        raise UserError(f"there is no {missing[0]} on this machine")
+        raise UserError(f"{missing[0]} is not installed")
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         for name in ("lists/partial", "cache/archives/partial", "unpacked"):
             (work / name).mkdir(parents=True)
-        # apt drops to a user of its own, who cannot enter a private temporary folder
+        # apt switches to its own user, who cannot enter a private temporary folder
         apt = ["apt-get", "-qq", "-o", f"Dir::Cache={work}/cache", "-o", "APT::Sandbox::User=root"]
         apt += ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20"]
         try:

@@ -1,24 +1,24 @@
-"""Bringing images to one size and number of channels."""
+"""Converting images to one size and number of channels."""
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""ITU-R BT.601 weights of red, green and blue in grey."""
+"""ITU-R BT.601 weights of red, green and blue in luma."""
 
 
 def prepare(images: np.ndarray, size: int, channels: int, *, clip: bool = True) -> np.ndarray:
-    """Centre crop to a square, resize without aliasing and convert to grey or colour.
+    """Centre-crop to a square, resize with antialiasing and convert to greyscale or colour.
 
     Args:
-        images: (N, H, W, 1 or 3), uint8 or float32 on [0, 1]. Enlarging is the caller's to allow.
-        size: height and width in pixels of what is returned.
+        images: (N, H, W, 1 or 3), uint8 or float32 on [0, 1]. The caller decides whether enlarging is allowed.
+        size: height and width of the result in pixels.
         channels: 1 or 3.
-        clip: floats to [0, 1] wherever they are converted; not those of a measurement, whose noise lies outside.
+        clip: clip converted floats to [0, 1]; not for measurements, whose noise lies outside.
 
     Returns:
-        (N, size, size, channels) of the same dtype; the very array that was given where nothing has to change.
+        (N, size, size, channels) of the same dtype; the input array itself if nothing changes.
     """
     return _resize(convert(_crop(images), channels, clip=clip), size, clip)
 
@@ -31,7 +31,7 @@ def _crop(images: np.ndarray) -> np.ndarray:
 
 
 def convert(images: np.ndarray, channels: int, *, clip: bool = True) -> np.ndarray:
-    """To grey (1) or colour (3), with `clip` as in `prepare`; the very array where nothing has to change."""
+    """Convert to greyscale (1) or colour (3), with `clip` as in `prepare`; the input itself if nothing changes."""
     if images.shape[-1] == channels:
         return images
     if channels == 3:
@@ -49,7 +49,7 @@ def _resize(images: np.ndarray, size: int, clip: bool) -> np.ndarray:
 
 
 def _as_dtype(images: np.ndarray, dtype: np.dtype, clip: bool) -> np.ndarray:
-    """Bytes rounded and clipped, floats clipped where asked: bicubic weights overshoot at edges."""
+    """Round and clip bytes, clip floats if requested: bicubic weights overshoot at edges."""
     if dtype == np.uint8:
         return np.ascontiguousarray(images.round().clip(0, 255).astype(np.uint8))
     return np.ascontiguousarray(images.clip(0, 1) if clip else images, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Reading pictures that somebody else has made: which files of a folder are pictures, and what a picture holds."""
+"""Reading other people's images: which files of a folder are images, and what an image file contains."""
 
 import re
 import sys
@@ -21,18 +21,18 @@ PICTURES = (
 )
 ARRAYS = (".npy", ".npz")
 SYSTEM_FILES = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "icon\r"}
-"""What systems leave in folders, beside what begins with a dot, in lower case."""
-SEEN_BEFORE = "link to a folder read already"
+"""Files that operating systems leave in folders, besides hidden ones, in lower case."""
+SEEN_BEFORE = "link to a folder that was already read"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a folder.
+    """The images of a folder.
 
     Attributes:
-        files: what is read, in natural order (2.png before 10.png).
-        left_out: what is not read, and why, in a few words.
-        num_hidden: hidden files and folders, and those that systems leave behind; not looked into.
+        files: files to read, in natural order (2.png before 10.png).
+        left_out: files that are not read, each with a short reason.
+        num_hidden: number of hidden files and folders, and of those that operating systems leave; never opened.
     """
 
     files: tuple[Path, ...]
@@ -40,11 +40,11 @@ class Listing:
     num_hidden: int = 0
 
     def line(self, where: Path | str, notes: Iterable[str] = ()) -> str:
-        """What was read, what was left out, and what was converted, in one line.
+        """One line about what was read, left out and converted.
 
         Args:
-            where: the folder, or several in words.
-            notes: those of all pictures; equal ones are counted.
+            where: the folder, or several folders in words.
+            notes: notes of all images; equal ones are counted.
         """
         reasons = Counter(why for _, why in self.left_out)
         if self.num_hidden:
@@ -58,32 +58,32 @@ class Listing:
 
 
 def say(line: str) -> None:
-    """Tell the user, where progress is told too."""
-    # a name that is no UTF-8 can be printed nowhere, and one may hold line breaks
+    """Print a line where progress is printed."""
+    # a name may contain line breaks, or bytes that are not UTF-8 and cannot be printed
     encoding = sys.stdout.encoding or "utf-8"
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     print(line.encode(encoding, errors="backslashreplace").decode(encoding))
 
 
 def natural_order(name: str) -> tuple[object, ...]:
-    """A sort key in which numbers count as numbers: 2.png before 10.png."""
+    """A sort key that compares numbers by value: 2.png before 10.png."""
     parts = re.split(r"([0-9]+)", name)
-    # by length and then digit by digit: the same order as that of the numbers, of whatever length
+    # by length and then by digits: this is numeric order for numbers of any length
     key = [(0, len(p.lstrip("0")), p.lstrip("0")) if i % 2 else (1, 0, p) for i, p in enumerate(parts)]
     return (*key, (-1, 0, name))
 
 
 def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURES, *, recursive: bool = False) -> Listing:
-    """The pictures of a folder.
+    """List the images of a folder.
 
     Links to folders are followed, each folder once.
 
     Args:
-        suffixes: in lower case, of what is read.
-        recursive: look into subfolders too.
+        suffixes: lower-case suffixes of the files to read.
+        recursive: also search subfolders.
 
     Raises:
-        UserError: if there is no such folder, or one that may not be read.
+        UserError: if the folder does not exist or is not readable.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
@@ -103,7 +103,7 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURES, *, recursi
             elif suffix not in suffixes:
                 left_out.append((path, suffix or "without suffix"))
             elif path.exists() and not path.is_file():
-                left_out.append((path, "no regular file"))
+                left_out.append((path, "not a regular file"))
             else:
                 files.append(path)
     files.sort(key=lambda path: natural_order(str(path.relative_to(folder))))
@@ -111,17 +111,17 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURES, *, recursi
 
 
 def read_pictures(file: Path, white: float | None = None) -> list[Picture]:
-    """The pictures in a file: one, but for arrays of several.
+    """Read the images in a file: one, or several if it is an array file.
 
-    Arrays are H x W, H x W x C, N x H x W, N x H x W x C or N x C x H x W with C 1 or 3. In an .npz each key is a
-    picture; or `y` holds N of them, and `names`, if it is there, their names. Floats may be any that are finite: a
-    measurement with noise lies outside [0, 1].
+    Arrays are H x W, H x W x C, N x H x W, N x H x W x C or N x C x H x W, where C is 1 or 3. Each key of an .npz is
+    one image; or `y` has N images, and `names`, if present, their names. Floats may have any finite values: a noisy
+    measurement exceeds [0, 1].
 
     Args:
-        white: the value that is white; None: found from type and values (`white_of`).
+        white: the value of white; None: inferred from dtype and values (`white_of`).
 
     Raises:
-        UserError: if it cannot be read, or holds no pictures.
+        UserError: if the file cannot be read, or has no images.
     """
     if file.suffix.lower() in ARRAYS:
         from workbench.data.arrays import pictures_in
@@ -133,15 +133,16 @@ def read_pictures(file: Path, white: float | None = None) -> list[Picture]:
 
 
 def same_white(pictures: list[Picture]) -> list[Picture]:
-    """Pictures of one folder on one scale, where no white was given.
+    """Put the images of a folder on one scale, if no white was given.
 
-    What `white_of` finds in one file may be chance. Beside brighter files of 16 bits, one whose highest value is 4095
-    is dark; beside darker ones, they all are of 12 bits. Bytes that are 0 and 1 in all files are black and white.
+    What `white_of` finds in a single file may be a coincidence. Among brighter 16-bit files, a file with a highest
+    value of 4095 is dark; among darker ones, all files have 12 bits. Bytes that are 0 and 1 in all files are black and
+    white.
     """
     made = list(pictures)
     for dtype in (np.dtype(np.uint8), np.dtype(np.uint16)):
         alone = {i: white_of(dtype, p.peak) for i, p in enumerate(pictures) if p.dtype == dtype}
-        # a file that says itself what is white is left out
+        # files that declare their white are left out
         chosen = [i for i, (white, _) in alone.items() if pictures[i].white in (white, 255)]
         if not chosen:
             continue
@@ -154,7 +155,7 @@ def same_white(pictures: list[Picture]) -> list[Picture]:
 
 
 def _walk(folder: Path, recursive: bool) -> Iterator[tuple[Path, str]]:
-    """(file, "") of each file, and (file or folder, why) of what is not looked into."""
+    """(file, "") for each file, and (file or folder, reason) for each one that is skipped."""
     seen: set[tuple[int, int]] = set()
     pending = [folder]
     while pending:

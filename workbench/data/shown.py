@@ -1,17 +1,17 @@
-"""An image of any number of channels as a picture: what pages, sheets and W&B draw."""
+"""Showing an image of any number of channels as greyscale or colour, for reports, contact sheets and W&B."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 PICTURE_CHANNELS = (1, 3)
-"""Of grey and colour pictures, which is all that picture files hold."""
+"""Numbers of channels of greyscale and colour images, the only ones that image files have."""
 
 
 def shown(image: NDArray[np.floating]) -> NDArray[np.floating]:
-    """An (H, W, C) image on [0, 1] as (H, W, 1) grey or (H, W, 3) colour.
+    """Convert an (H, W, C) image on [0, 1] to (H, W, 1) greyscale or (H, W, 3) colour.
 
-    Of 2 channels the magnitude, since they are the real and imaginary part of a complex image; of any other number but
-    1 and 3 the mean.
+    2 channels are shown by their magnitude, because they are the real and imaginary parts of a complex image; any other
+    number of channels except 1 and 3 is shown by the mean.
     """
     num_channels = image.shape[2]
     if num_channels in PICTURE_CHANNELS:

@@ -1,4 +1,4 @@
-"""Degradations: forward operators with a per-image severity, one file each."""
+"""Degradations: forward operators with a severity per image, one file each."""
 
 from typing import Annotated
 

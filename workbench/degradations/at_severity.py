@@ -1,4 +1,4 @@
-"""A degradation at one given level, for studies that ask for levels."""
+"""A degradation at one fixed level, for studies of given levels."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -15,19 +15,19 @@ from workbench.degradations.gaussian_blur import GaussianBlur
 
 
 class AtSeverity(Degradation):
-    """`member`, where the severities that are drawn are all `severity`.
+    """`member` with the same `severity` for every image.
 
-    Operators and noise are the member's own draws, keyed by (seed, id) as ever: at another severity the same image has
-    the same mask, motion path and noise. `noise_std` holds for the member, in place of its own.
+    Operators and noise are drawn by the member, keyed by (seed, id): the same image has the same mask, motion path and
+    noise at every severity. `noise_std` replaces the member's own.
     """
 
     kind: Literal["at_severity"] = "at_severity"
     member: Annotated[DrawsSeverity, Field(discriminator="kind"), Open(Degradation)] = Field(
         GaussianBlur(), description="the degradation"
     )
-    severity: float = Field(0.5, ge=0, le=1, description="its level, the same for every image")
+    severity: float = Field(0.5, ge=0, le=1, description="level of the degradation, the same for every image")
 
-    # a class's own numbers must hold for every member
+    # class variables must hold for every member
     identity_db: ClassVar[float] = 0.0
     noise_error: ClassVar[float] = 0.2
     severity_range: ClassVar[str] = "as for the member"
@@ -35,7 +35,7 @@ class AtSeverity(Degradation):
     @field_validator("member")
     @classmethod
     def _with_this_noise(cls, member: Degradation, info: ValidationInfo) -> Degradation:
-        # absent when noise_std itself was refused
+        # absent if noise_std itself is invalid
         noise_std = info.data.get("noise_std")
         return member if noise_std is None else member.replace(noise_std=noise_std)
 
@@ -46,21 +46,21 @@ class AtSeverity(Degradation):
 
     @property
     def linear(self) -> bool:
-        """Whether the member is."""
+        """Whether the member is linear."""
         return self.member.linear
 
     @property
     def draws_parameters(self) -> bool:
-        """Whether the member does."""
+        """Whether the member draws parameters."""
         return self.member.draws_parameters
 
     @property
     def surrogate_gradient(self) -> bool:
-        """Whether the member's gradient is a stand-in's."""
+        """Whether the member has a surrogate gradient."""
         return self.member.surrogate_gradient
 
     def draw_severity(self, ids: Ids, seed: int) -> Severities:
-        """`severity`, whatever the draw would have been."""
+        """`severity` for every image."""
         return torch.full((len(ids),), self.severity)
 
     def check(self, image_shape: tuple[int, int, int], gradient: bool) -> None:

@@ -1,4 +1,4 @@
-"""Any physics of deepinv, or written for it, named by the function that makes it."""
+"""Any deepinv physics, built-in or the user's, named by a factory function."""
 
 import functools
 import inspect
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from deepinv.physics import Physics
 
 OFFERED = ("image_shape", "seed", "device")
-"""Arguments that a factory is given where it has them."""
+"""Optional arguments that are passed to a factory if it accepts them."""
 
 NUM_KEPT = 128
-"""Physics objects kept: more than the images that a solver works on at once by default."""
+"""Maximum number of cached physics objects; above the default number of images restored at once."""
 
 
 class DeepinvPhysics(UserPhysics):
-    """The physics that a function of yours makes for a severity in [0, 1].
+    """The physics that your factory returns for a severity in [0, 1].
 
-    In a module that Python finds (say optics.py, in the folder where `python -m workbench` is called):
+    In an importable module (say optics.py in the folder where you run `python -m workbench`):
 
         from deepinv.physics import Blur
         from deepinv.physics.blur import gaussian_blur
@@ -40,28 +40,28 @@ class DeepinvPhysics(UserPhysics):
         def astigmatism(severity: float, angle: float = 30.0) -> Blur:
             return Blur(gaussian_blur((0.3 + 2 * severity, 0.3), angle), padding="replicate")
 
-    and then, to see it and to restore images that suffered it (every other verb takes the same overrides):
+    Then, to show it and to restore images degraded by it (every other command takes the same overrides):
 
         python -m workbench data show npy --degradation deepinv_physics --degradation.factory=optics:astigmatism ...
         python -m workbench restore --operator deepinv_physics --degradation.factory=optics:astigmatism ...
 
-    The function is called as factory(severity, **settings), and besides gets, where it has parameters of these names,
-    `image_shape` (channels, height, width), `seed` (an int of the image's own, for operators drawn at random) and
-    `device`. It is called for each severity, so it need not know of batches; its physics are called with images alone
-    and never with parameters, which deepinv's physics would keep.
+    The factory is called as factory(severity, **settings). If it has parameters of these names, it also gets
+    `image_shape` (channels, height, width), `seed` (an int per image, for operators drawn at random) and `device`. It
+    is called for each severity, so it need not handle batches. Its physics are called with images only, and never with
+    parameters, which deepinv's physics would store.
 
-    The source of the function's module is part of the identity: after a change results are computed anew.
+    The source of the factory's module is part of the identity: after a change, results are recomputed.
     """
 
     kind: Literal["deepinv_physics"] = "deepinv_physics"
-    factory: str = Field(description="MODULE:FUNCTION, the function that makes the physics for a severity")
-    settings: dict[str, JsonValue] = Field({}, description="further arguments of the function")
+    factory: str = Field(description="MODULE:FUNCTION, the factory that returns the physics for a severity")
+    settings: dict[str, JsonValue] = Field({}, description="further arguments of the factory")
     claims_linear: bool = Field(
-        False, description="that A is linear and A_adjoint its adjoint, for solvers that need it; checked"
+        False, description="declare that A is linear with adjoint A_adjoint, for solvers that need it; this is checked"
     )
 
     identity_db: ClassVar[float] = 0.0
-    severity_range: ClassVar[str] = "what the factory makes of 0 -> 1"
+    severity_range: ClassVar[str] = "severity 0 -> 1 as defined by the factory"
 
     @field_validator("factory")
     @classmethod
@@ -72,7 +72,7 @@ class DeepinvPhysics(UserPhysics):
     @field_validator("settings")
     @classmethod
     def _fit(cls, settings: dict[str, JsonValue], info: ValidationInfo) -> dict[str, JsonValue]:
-        name = info.data.get("factory")  # absent when it was refused itself
+        name = info.data.get("factory")  # absent if it is invalid itself
         if name is not None:
             function = _factory(name)
             try:
@@ -83,7 +83,7 @@ class DeepinvPhysics(UserPhysics):
 
     @classmethod
     def of(cls, function: "Callable[..., Physics]", **fields: Any) -> Self:
-        """The degradation of a function at hand: `DeepinvPhysics.of(astigmatism, settings={"angle": 45.0})`."""
+        """The degradation of a function object: `DeepinvPhysics.of(astigmatism, settings={"angle": 45.0})`."""
         allow(function.__module__)
         return cls.parse({"factory": f"{function.__module__}:{function.__qualname__}", **fields})
 
@@ -97,7 +97,7 @@ class DeepinvPhysics(UserPhysics):
 
     @property
     def linear(self) -> bool:
-        """What was claimed."""
+        """As declared."""
         return self.claims_linear
 
     @property
@@ -120,7 +120,7 @@ class DeepinvPhysics(UserPhysics):
         return params
 
     def given_parameters(self, params: Params, image_shape: ImageShape) -> tuple[Params, list[str]]:
-        """Severities, seeds and the images' own shape."""
+        """Severities, seeds and the shape of the images."""
         seed = ("seed",) if self.draws_parameters else ()
         given = Given(self.kind, params, ("level", "image_shape", *seed), image_shape)
         taken = {
@@ -129,7 +129,7 @@ class DeepinvPhysics(UserPhysics):
         }
         refuse(
             (taken["image_shape"] != torch.tensor(image_shape)).any(1),
-            f"image_shape of {self.kind} is not that of the images, {image_shape}",
+            f"image_shape of {self.kind} differs from that of the images, {image_shape}",
         )
         if seed:
             taken["seed"] = given.numbers("seed", low=0, high=2**31 - 1, whole=True).long()
@@ -154,7 +154,7 @@ class DeepinvPhysics(UserPhysics):
 def _factory(name: str) -> Callable[..., Any]:
     function = find(name)
     if not callable(function):
-        raise UserError(f"{name} is no function")
+        raise UserError(f"{name} is not a function")
     return function
 
 
@@ -168,14 +168,14 @@ def _make(
     device: str,
     dtype: torch.dtype,
 ) -> Any:
-    """The physics itself; kept, since a solver needs those of its images at every step."""
+    """The physics object; cached, because a solver needs it at every step."""
     offers = {"image_shape": image_shape, "seed": seed, "device": torch.device(device)}
     wanted = {name: offers[name] for name in _offered(function)}
     made = function(level, **json.loads(settings), **wanted)
     if not isinstance(made, torch.nn.Module):
-        return made  # the check says what is wrong with it
+        return made  # the check reports what is wrong with it
     made = made.to(device)
-    # these change floating-point tensors only, where `to` would strip complex ones of their imaginary part
+    # these only change floating-point tensors; `to` would drop the imaginary part of complex ones
     return made.double() if dtype == torch.float64 else made.float()
 
 
@@ -183,10 +183,10 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function)
     except ValueError:
-        raise UserError(f"{function} does not say what arguments it takes: wrap it in a function of yours") from None
+        raise UserError(f"{function} has no readable signature: wrap it in your own function") from None
 
 
 def _offered(function: Callable[..., Any]) -> list[str]:
-    """Which of OFFERED a factory takes."""
+    """The arguments in OFFERED that a factory takes."""
     taken = _signature(function).parameters
     return [name for name in OFFERED if name in taken]

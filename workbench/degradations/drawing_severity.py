@@ -1,4 +1,4 @@
-"""The degradations that draw a severity for each image: all but `at_severity`, which holds one of them at a level."""
+"""The degradations that draw a severity per image: all but `at_severity`, which wraps one of them."""
 
 from workbench.degradations.compose import Compose
 from workbench.degradations.deepinv_physics import DeepinvPhysics

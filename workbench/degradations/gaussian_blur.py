@@ -35,11 +35,11 @@ class GaussianBlur(Degradation):
         return physics.blur(params["filter"], x).A(x)
 
     def A_adjoint(self, y: Measurements, params: Params) -> Images:
-        """The transposed convolution; what falls on the border's padding is added to the edge pixel."""
+        """The transposed convolution; contributions to the border's padding are added to the edge pixel."""
         return physics.blur(params["filter"], y).A_adjoint(y)
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
-        """A kernel of any odd size; one of another sum is divided by it."""
+        """A kernel of any odd size, divided by its sum if that is not 1."""
         given = Given(self.kind, params, ("filter",), image_shape)
         return given.taken({"filter": given.kernel("filter")})
 

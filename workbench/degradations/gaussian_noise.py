@@ -22,7 +22,7 @@ class GaussianNoise(Degradation):
     severity_range: ClassVar[str] = "std of the noise on [0, 1] images noise_std -> 0.5, linear"
 
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
-        """None: the operator is the identity."""
+        """Empty: the operator is the identity."""
         return {}
 
     def A(self, x: Images, params: Params) -> Measurements:
@@ -34,7 +34,7 @@ class GaussianNoise(Degradation):
         return physics.identity(y).A_adjoint(y)
 
     def noise_level(self, severity: Severities, params: Params | None = None) -> Scalars:
-        """Grows linearly with the severity."""
+        """The noise level, which grows linearly with the severity."""
         return self.noise_std + (MAX_STD - self.noise_std) * severity
 
     def describe(self, severity: float) -> str:

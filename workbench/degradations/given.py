@@ -1,4 +1,4 @@
-"""What a user gives: parameters and measurements that have one reading are converted with a line, others refused."""
+"""A user's parameters and measurements: unambiguous ones are converted with a message, others are rejected."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,47 +13,47 @@ from workbench.core.config import UserError
 from workbench.core.tensors import Measurements
 
 ROUNDING = 2 / 255 + 1e-6
-"""What 8-bit files may make of a 0."""
+"""Largest value that 8-bit files may have in place of 0."""
 OFF_ONE = 1e-4
-"""How far a sum may be from 1, and a flag from 0 and 1, by rounding."""
+"""Tolerance of a sum of 1, and of flags 0 and 1, for rounding."""
 MAX_VALUE = 10.0
-"""Of |y| on the scale of [0, 1] images; noise of standard deviation 0.5 stays far below."""
+"""Maximum of |y| on the scale of [0, 1] images; noise of standard deviation 0.5 stays far below."""
 ALMOST_ALL = 0.99
 NOISE_ALONE = 1.5
-"""Times its standard deviation, values on average are more than noise."""
+"""In standard deviations: values above this on average are more than noise."""
 NUM_NAMED = 5
 
 Size = int | tuple[int, ...] | None
-"""A dimension of an array: what it must be, one of what it may be, or anything."""
+"""The expected size of a dimension: one number, one of several, or any."""
 
 
 class ImagesError(UserError):
-    """What some images of a batch came with cannot be.
+    """Some images of a batch have invalid parameters or values.
 
     Args:
         images: their positions in the batch, from 0.
-        reason: what is wrong, and what to do.
+        reason: what is wrong, and the remedy.
     """
 
     def __init__(self, images: Sequence[int], reason: str) -> None:
         super().__init__(f"{listed(images)}: {reason}")
         self.images, self.reason = list(images), reason
 
-    def __reduce__(self) -> tuple[Any, ...]:  # from process to process
+    def __reduce__(self) -> tuple[Any, ...]:  # pickled between processes
         return type(self), (self.images, self.reason)
 
 
 class Given:
-    """A user's arrays as the parameters of an operator; each method takes one of them.
+    """Reads a user's arrays as the parameters of an operator; each method reads one of them.
 
     Args:
-        operator: its kind, for messages.
-        arrays: by name, of any dtype, images first.
-        names: what the operator's parameters are called.
-        image_shape: (channels, height, width) of the images that it takes.
+        operator: kind of the operator, for messages.
+        arrays: arrays by name, of any dtype, with images along the first axis.
+        names: names of the operator's parameters.
+        image_shape: (channels, height, width) of the operator's images.
 
     Raises:
-        UserError: for arrays that are missing or of unequal numbers of images.
+        UserError: for missing arrays or different numbers of images.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class Given:
         spare = [name for name in arrays if name not in names]
         if spare:
             takes = f"takes {', '.join(names)}" if names else "has no parameters"
-            self.lines.append(f"{', '.join(spare)} left out: {operator} {takes}")
+            self.lines.append(f"{', '.join(spare)} ignored: {operator} {takes}")
         numbers = {name: len(arrays[name]) if arrays[name].ndim else 0 for name in names}
         if len(set(numbers.values())) > 1:
             counts = ", ".join(f"{name} for {number}" for name, number in numbers.items())
-            raise UserError(f"the parameters of {operator} are for different numbers of images: {counts}")
+            raise UserError(f"the parameters of {operator} have different numbers of images: {counts}")
         self.num_images = next(iter(numbers.values()), 0)
 
     def mask(self, name: str) -> Tensor:
-        """1 where a pixel is kept and 0 where it is dropped; of one channel or as many as the images."""
+        """1 where a pixel is kept and 0 where it is dropped, with one channel or as many as the images."""
         channels, height, width = self.image_shape
         value = self._array(name, (1, channels), height, width)
         unit = max(1.0, float(value.max())) if value.numel() else 1.0
@@ -91,24 +91,26 @@ class Given:
         return kept.to(torch.get_default_dtype())
 
     def kernel(self, name: str) -> Tensor:
-        """Non-negative, of odd height and width and of sum 1; of one channel or as many as the images."""
+        """Non-negative, with odd height and width and sum 1, with one channel or as many as the images."""
         value = self._array(name, (1, self.image_shape[0]), None, None)
         sides = dict(zip(("row", "column"), value.shape[2:], strict=True))
         even = [side for side, number in sides.items() if number % 2 == 0]
         if even:
             raise UserError(
-                f"{name} of {self.operator} is {value.shape[2]} x {value.shape[3]}, and a kernel has odd sides: pad it "
+                f"{name} of {self.operator} is {value.shape[2]} x {value.shape[3]}, but a kernel has odd sides: pad it "
                 f"by a {' and a '.join(even)} of zeros so that its centre is on a pixel"
             )
-        # rounding of a Fourier transform leaves values a hair below 0
+        # rounding of a Fourier transform leaves values slightly below 0
         negative = value < -1e-6 * value.abs().amax((1, 2, 3), keepdim=True)
-        refuse(_any(negative), f"{name} of {self.operator} has negative values, and a kernel has none")
+        refuse(_any(negative), f"{name} of {self.operator} has negative values, but a kernel must not")
         total = value.sum((2, 3), keepdim=True)
-        refuse(_any(total <= 0), f"{name} of {self.operator} is zero, and a kernel sums to 1")
+        refuse(_any(total <= 0), f"{name} of {self.operator} is zero, but a kernel must sum to 1")
         if bool(((total - 1).abs() > OFF_ONE).any()):
-            self.lines.append(f"{name} of {self.operator}: divided by its sum, {_range(total)}, which must be 1")
+            self.lines.append(
+                f"{name} of {self.operator}: divided by its sum, {_range(total)}, because it must sum to 1"
+            )
             value = value.clamp(min=0) / total
-        # deepinv warns of a kernel of one pixel; with zeros around it, it is the same
+        # deepinv warns about a kernel of one pixel; padded with zeros, it is equivalent
         beside = [int(length == 1) for length in value.shape[2:]]
         value = F.pad(value, (beside[1], beside[1], beside[0], beside[0]))
         return value.to(torch.get_default_dtype())
@@ -116,12 +118,12 @@ class Given:
     def numbers(
         self, name: str, *sizes: Size, low: float, high: float, whole: bool = False, meaning: str = ""
     ) -> Tensor:
-        """Values from `low` to `high`.
+        """Values between `low` and `high`.
 
         Args:
-            sizes: of the dimensions after the images'.
-            whole: whether they must be whole numbers.
-            meaning: what they are, for the message.
+            sizes: sizes of the dimensions after the first (images).
+            whole: whether they must be integers.
+            meaning: what they mean, for the message.
         """
         value = self._array(name, *sizes)
         bad = (value < low) | (value > high)
@@ -137,11 +139,11 @@ class Given:
         take: Callable[[Mapping[str, Tensor], tuple[int, int, int]], tuple[Mapping[str, Tensor], list[str]]],
         images: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The parameters whose names begin with `prefix`, taken by a part of the operator.
+        """The parameters whose names begin with `prefix`, read by a part of the operator.
 
         Args:
             take: the part's `given_parameters`.
-            images: positions of those that are the part's own; what is given for the others is set to 0. None: all.
+            images: positions of the part's images; the values of other images are set to 0. None: all.
         """
         arrays = {name.removeprefix(prefix): value for name, value in self.arrays.items() if name.startswith(prefix)}
         if images is not None:
@@ -154,15 +156,15 @@ class Given:
         return {f"{prefix}{name}": value for name, value in values.items()}
 
     def taken(self, values: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """The parameters with the lines to say."""
+        """The parameters, and the messages about them."""
         return dict(values), self.lines
 
     def _refuse_values(self, name: str, value: Tensor, bad: Tensor, expected: str) -> None:
-        """Refuse the images with bad values, if there are any."""
-        refuse(_any(bad), f"{name} of {self.operator} holds {_values(value[bad])}, expected {expected}")
+        """Reject images with bad values, if there are any."""
+        refuse(_any(bad), f"{name} of {self.operator} has {_values(value[bad])}, expected {expected}")
 
     def _array(self, name: str, *sizes: Size) -> Tensor:
-        """An array of these sizes after the images, finite, in double precision."""
+        """An array of these sizes after the first dimension (images), finite, in double precision."""
         value = self.arrays[name]
         found = tuple(value.shape[1:])
         fits = len(found) == len(sizes) and all(map(_fits, found, sizes))
@@ -172,16 +174,16 @@ class Given:
         if value.is_complex():
             raise UserError(f"{name} of {self.operator} is complex, expected real values")
         value = value.double()
-        refuse(_any(~value.isfinite()), f"{name} of {self.operator} holds values that are not finite")
+        refuse(_any(~value.isfinite()), f"{name} of {self.operator} contains values that are not finite")
         return value
 
 
 @contextmanager
 def on_behalf_of(part: str, images: Tensor | None = None) -> Iterator[None]:
-    """Refusals by a part of an operator name it.
+    """Add the name of a part of an operator to its errors.
 
     Args:
-        images: positions in the batch of the images that the part was given; None: all of them.
+        images: positions in the batch of the part's images; None: all of them.
     """
     try:
         yield
@@ -193,39 +195,39 @@ def on_behalf_of(part: str, images: Tensor | None = None) -> Iterator[None]:
 
 
 def check_values(y: Measurements, scale: bool = True) -> None:
-    """Refuse a y that is not finite or (where `scale`) not on the scale of [0, 1] images.
+    """Reject a y that is not finite or (with `scale`) not on the scale of [0, 1] images.
 
     Raises:
-        ImagesError: naming the images.
+        ImagesError: with the images concerned.
     """
     refuse(
         _any(~y.isfinite()),
-        "y holds values that are not finite; what was not measured is 0 there, and the operator's parameters say where",
+        "y contains values that are not finite: set what was not measured to 0, and say so in the parameters",
     )
     peak = y.abs().flatten(1).amax(1)
     if scale:
         refuse(
             peak > MAX_VALUE,
-            f"y holds values up to {float(peak.max()):g} and must be on the scale of [0, 1] images: divide it, by 255 "
-            "where it comes from 8 bits",
+            f"y has values up to {float(peak.max()):g} and must be on the scale of [0, 1] images: divide it by the "
+            "value of white, 255 if it comes from 8 bits",
         )
 
 
 def zero_where_unobserved(
     y: Measurements, observed: Tensor, where: str, remedy: str, noise_std: Tensor | None = None, what: str = "y"
 ) -> tuple[Measurements, list[str]]:
-    """y with zeros where it was not observed, and a line if something else stood there.
+    """y with zeros where it was not observed, and a message if there were other values.
 
-    Rounding to 8 bits and one constant per image (and channel), as a white or grey filling, have one reading.
+    Rounding to 8 bits, and one constant per image (and channel) such as a white or grey filling, are unambiguous.
 
     Args:
         observed: 1 where y was measured and 0 elsewhere, broadcastable to y.
-        where, remedy: what 0 means, and what to do where y holds other values there.
-        noise_std: of noise that may stand there too, (images,); None: it may not.
-        what: y is, in words.
+        where, remedy: the meaning of 0, and the remedy if y has other values there.
+        noise_std: standard deviation of noise that is accepted there, (images,); None: no noise is.
+        what: name of y in messages.
 
     Raises:
-        ImagesError: for other values there, with counts.
+        ImagesError: for other values there, with their counts.
     """
     seen = (observed != 0).expand_as(y)
     off = ~seen & (y.abs() > ROUNDING)
@@ -266,13 +268,13 @@ def listed(images: Iterable[int]) -> str:
 
 
 def refuse(bad: Tensor, reason: str) -> None:
-    """Refuse the images that are bad, (images,), if there are any."""
+    """Reject the bad images, (images,), if there are any."""
     if bool(bad.any()):
         raise ImagesError(bad.nonzero()[:, 0].tolist(), reason)
 
 
 def _spread(value: Tensor, images: Tensor, num_images: int) -> Tensor:
-    """The values of these images in their places, 0 for the others."""
+    """Values of these images at their positions, 0 for the others."""
     spread = value.new_zeros(num_images, *value.shape[1:])
     spread[images] = value
     return spread

@@ -1,4 +1,4 @@
-"""A physics object at hand, to restore what it measured."""
+"""A physics object, to restore what it measured."""
 
 import warnings
 from dataclasses import replace
@@ -28,9 +28,9 @@ class GivenPhysics(UserPhysics):
         restorer = load_restorer(operator)
         x_hat = restorer.restore_all(operator.measurement(y, image_shape=(1, 32, 32))).x_hat
 
-    `noise_std` may be left out where the physics has Gaussian noise of its own, whose level it then is.
+    `noise_std` may be omitted if the physics has its own Gaussian noise, whose standard deviation is then used.
 
-    An object cannot be named in a study's cache: there, use DeepinvPhysics with the function that makes it.
+    A study cannot cache results of an object, because it has no name: use DeepinvPhysics with a factory there.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -39,7 +39,7 @@ class GivenPhysics(UserPhysics):
     physics: Any
 
     identity_db: ClassVar[float] = 0.0
-    severity_range: ClassVar[str] = "none: the physics is what it is"
+    severity_range: ClassVar[str] = "none: the physics is fixed"
 
     @field_validator("physics")
     @classmethod
@@ -51,16 +51,16 @@ class GivenPhysics(UserPhysics):
         return physics
 
     def canonical(self) -> dict[str, Any]:
-        raise UserError("a physics object has no identity to cache results by: use deepinv_physics with a function")
+        raise UserError("a physics object has no identity for caching results: use deepinv_physics with a factory")
 
     @property
     def label(self) -> str:
-        """The physics' class."""
+        """The class of the physics."""
         return type(self.physics).__name__
 
     @property
     def linear(self) -> bool:
-        """Whether it is one of deepinv's linear physics."""
+        """Whether it is a deepinv LinearPhysics."""
         from deepinv.physics import LinearPhysics
 
         return isinstance(self.physics, LinearPhysics)
@@ -69,7 +69,7 @@ class GivenPhysics(UserPhysics):
         check_physics(self, image_shape, gradient)
 
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: ImageShape) -> Params:
-        """`level` (batch,), 0 for all; `image_shape` (batch, 3)."""
+        """`level` (batch,), 0 for all images; `image_shape` (batch, 3)."""
         return {
             "level": torch.zeros_like(severity),
             "image_shape": torch.tensor(image_shape, device=severity.device).expand(len(severity), -1),
@@ -79,23 +79,23 @@ class GivenPhysics(UserPhysics):
         return self.physics
 
     def describe(self, severity: float) -> str:
-        """The physics' class."""
+        """The class of the physics."""
         return self.label
 
     def measurement(self, y: Tensor, image_shape: ImageShape | None = None, gradient: bool = True) -> Measurement:
-        """Your y, real or complex, as a Measurement with ids 0, 1, 2 ..., after the physics has been checked.
+        """Wrap your y, real or complex, as a Measurement with ids 0, 1, 2 ..., after checking the physics.
 
         Args:
-            image_shape: (channels, height, width) of the images to restore, where it is not that of y.
+            image_shape: (channels, height, width) of the images to restore, if it differs from y's.
             gradient: whether the solver needs a gradient through A.
 
         Raises:
-            UserError: if the physics cannot be used, or makes measurements of another shape than y.
+            UserError: if the physics cannot be used, or its measurements have another shape than y.
         """
         y = as_real(y)
         if image_shape is None:
             if y.ndim != 4:
-                raise UserError(f"y has shape {tuple(y.shape)}, which is no batch of images: say their image_shape")
+                raise UserError(f"y has shape {tuple(y.shape)}, which is not a batch of images: pass image_shape")
             image_shape = (y.shape[1], y.shape[2], y.shape[3])
         self.check(image_shape, gradient)
         severity = torch.zeros(len(y), device=y.device)
@@ -105,10 +105,10 @@ class GivenPhysics(UserPhysics):
             made = self.A(torch.zeros(1, *image_shape).to(y), {name: value[:1] for name, value in params.items()})
         if made.shape[1:] != y.shape[1:]:
             raise UserError(
-                f"{self.label} measures {image_shape} images as {tuple(made.shape[1:])}, but y holds "
-                f"{tuple(y.shape[1:])}: say the right image_shape, or take the physics that y comes from"
+                f"{self.label} measures {image_shape} images as {tuple(made.shape[1:])}, but y has shape "
+                f"{tuple(y.shape[1:])}: pass the right image_shape, or use the physics that y comes from"
             )
         measurement, lines = self.given_measurement(y, severity, ids, params)
         for line in lines:
             warnings.warn(f"{self.label}: {line}", stacklevel=2)
-        return replace(measurement, severity=None)  # which is not known
+        return replace(measurement, severity=None)  # it is unknown

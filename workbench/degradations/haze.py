@@ -1,4 +1,4 @@
-"""Haze: contrast lost with distance."""
+"""Haze: loss of contrast with distance."""
 
 import math
 from typing import ClassVar, Literal
@@ -14,21 +14,21 @@ from workbench.degradations.given import Given, refuse
 
 MAX_THICKNESS = 2.0  # optical thickness at the scene's mean depth, at severity 1
 NEAREST, FARTHEST = 0.5, 1.5  # depth of the bottom and the top row, in units of the mean
-RELIEF = 0.2  # std of the depth about that slope
+RELIEF = 0.2  # std of the depth around that slope
 MIN_DEPTH = 0.1
-RELIEF_POINTS = 4  # a side, between which the relief is interpolated
+RELIEF_POINTS = 4  # per side; the relief is interpolated between them
 MIN_AIRLIGHT = 0.7  # on [0, 1] images
-OPAQUE = 10.0  # optical thickness: 1/100 of an 8-bit level is left of the contrast
+OPAQUE = 10.0  # optical thickness: the remaining contrast is 1/100 of an 8-bit level
 
 
 class Haze(Degradation):
-    """Every pixel fades into the airlight with its depth: y = t x + (1 - t) airlight, t = exp(-thickness * depth).
+    """Each pixel fades into the airlight with its depth: y = t x + (1 - t) airlight, t = exp(-thickness * depth).
 
     The model of He, Sun and Tang, "Single Image Haze Removal Using Dark Channel Prior", IEEE TPAMI 2011, equations 1
-    and 2, as deepinv's Haze computes it. Images here have no depth, so each draws one: a ground that recedes from the
-    bottom row to the top, with a smooth relief; and its airlight, uniform on [0.7, 1] and grey. Both are known to A,
-    which is affine in x. At severity 1 the top row, at optical thickness 3, stands about where Koschmieder's law puts
-    the end of sight (5 % of the contrast).
+    and 2, as implemented by deepinv's Haze. The images have no depth map, so one is drawn for each: a ground that
+    recedes from the bottom row to the top, with a smooth relief. The airlight is grey and uniform on [0.7, 1]. A knows
+    both and is affine in x. At severity 1, the top row has an optical thickness of 3, which is about the visibility
+    limit of Koschmieder's law (5 % of the contrast).
     """
 
     kind: Literal["haze"] = "haze"
@@ -57,10 +57,10 @@ class Haze(Degradation):
         return physics.haze(params["thickness"], x).A(scene)
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
-        """Thickness and depth that are not negative and let light through somewhere; an airlight on [0, 1].
+        """Non-negative thickness and depth that transmit some light, and an airlight on [0, 1].
 
         Raises:
-            UserError: also where the haze is so thick that nothing of the image is left.
+            UserError: also if the haze is so thick that nothing of the image is left.
         """
         given = Given(self.kind, params, ("thickness", "depth", "airlight"), image_shape)
         channels, height, width = image_shape
@@ -75,5 +75,5 @@ class Haze(Degradation):
         return given.taken({"thickness": thickness, "depth": depth, "airlight": airlight})
 
     def describe(self, severity: float) -> str:
-        """How much of the light from mean depth arrives."""
+        """The fraction of light from the mean depth that arrives."""
         return f"transmission {100 * math.exp(-MAX_THICKNESS * severity):.0f} % at mean depth"

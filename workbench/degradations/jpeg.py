@@ -14,11 +14,12 @@ MAX_QUALITY, MIN_QUALITY = 95, 5  # libjpeg's scale, at severity 0 and 1
 
 
 class JPEG(Degradation):
-    """The image as a JPEG file of quality 95 (severity 0) to 5 (severity 1), read back; nonlinear.
+    """The image saved as a JPEG file of quality 95 (severity 0) to 5 (severity 1) and read back; nonlinear.
 
-    The file is written and read by libjpeg (through Pillow), grey or with its default 4:2:0 chroma. Rounding has no
-    gradient of use; in its place stands that of the differentiable JPEG of kornia (Reich et al., "Differentiable JPEG:
-    The Devil is in the Details", arXiv 2309.06978). Noise is added to what is read; `noise_std=0` leaves the file.
+    libjpeg writes and reads the file (through Pillow), in greyscale or with its default 4:2:0 chroma subsampling.
+    Rounding has no useful gradient; it is replaced by that of kornia's differentiable JPEG (Reich et al.,
+    "Differentiable JPEG: The Devil is in the Details", arXiv 2309.06978). Noise is added to the decoded image;
+    with `noise_std=0` there is none.
     """
 
     kind: Literal["jpeg"] = "jpeg"
@@ -33,18 +34,18 @@ class JPEG(Degradation):
         return {"quality": (MAX_QUALITY + (MIN_QUALITY - MAX_QUALITY) * severity).round()}
 
     def A(self, x: Images, params: Params) -> Measurements:
-        """What a reader of the file sees.
+        """The decoded images.
 
         Raises:
-            ValueError: for images of other than 1 or 3 channels.
+            ValueError: for images without 1 or 3 channels.
         """
         if x.shape[1] not in (1, 3):
-            raise ValueError(f"JPEG files hold 1 or 3 channels, the images have {x.shape[1]}")
+            raise ValueError(f"JPEG files have 1 or 3 channels, but the images have {x.shape[1]}")
         result: Tensor = _FileWithGradient.apply(x, params["quality"])
         return result
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
-        """Qualities on libjpeg's whole scale."""
+        """Integer qualities on libjpeg's scale."""
         given = Given(self.kind, params, ("quality",), image_shape)
         return given.taken({"quality": given.numbers("quality", low=1, high=100, whole=True)})
 
@@ -54,7 +55,7 @@ class JPEG(Degradation):
 
 
 class _FileWithGradient(torch.autograd.Function):
-    """The real file forward, the differentiable codec backward."""
+    """The real file in the forward pass, the differentiable codec in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, quality: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ class _FileWithGradient(torch.autograd.Function):
 
 
 def through_file(x: Images, quality: Tensor) -> Images:
-    """Each image written as a JPEG file of its quality and read back; clipped to [0, 1] and 8 bits on the way."""
+    """Write each image as a JPEG file of its quality and read it back; clipped to [0, 1] and rounded to 8 bits."""
     import numpy as np
     from PIL import Image
 
@@ -85,7 +86,7 @@ def through_file(x: Images, quality: Tensor) -> Images:
 
 
 def differentiable_jpeg(x: Images, quality: Tensor) -> Images:
-    """kornia's differentiable JPEG of the same quality; grey images as the luminance of colourless ones."""
+    """kornia's differentiable JPEG of the same quality; greyscale images are the luminance of colourless ones."""
     from kornia.enhance import jpeg_codec_differentiable
 
     colour = jpeg_codec_differentiable(x.expand(-1, 3, -1, -1).contiguous(), quality.to(x))

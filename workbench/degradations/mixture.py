@@ -1,4 +1,4 @@
-"""A draw among the other degradations, for training on all of them."""
+"""A random choice among the other degradations, to train on all of them."""
 
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
@@ -27,27 +27,27 @@ Component = Annotated[
 
 
 class Mixture(Degradation):
-    """Each image gets one of `members`, drawn uniformly by (seed, id), at the image's severity.
+    """Each image is degraded by one of `members`, drawn uniformly by (seed, id), at the image's severity.
 
-    `noise_std` holds for every member, in place of the member's own.
+    `noise_std` replaces the noise of every member.
     """
 
     kind: Literal["mixture"] = "mixture"
     members: tuple[Component, ...] = Field(
         (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG()),
         min_length=1,
-        description="what is drawn from; each kind once",
+        description="the degradations to draw from; each kind once",
     )
 
     linear: ClassVar[bool] = False
     identity_db: ClassVar[float] = 20.0
     surrogate_gradient: ClassVar[bool] = True
     draws_parameters: ClassVar[bool] = True
-    severity_range: ClassVar[str] = "as for the member that an image draws"
+    severity_range: ClassVar[str] = "as for the member drawn for an image"
 
     @property
     def label(self) -> str:
-        """`mixture`, or `all but KIND` where one of its default kinds is left out; else two kinds, or how many."""
+        """`mixture`, or `all but KIND` if one of its default kinds is left out; else two kinds, or their number."""
         kinds = [member.kind for member in self.members]
         known = [member.kind for member in type(self).model_fields["members"].default]
         left_out = [kind for kind in known if kind not in kinds]
@@ -60,16 +60,16 @@ class Mixture(Degradation):
     def _one_of_a_kind(cls, members: tuple[Degradation, ...], info: ValidationInfo) -> tuple[Degradation, ...]:
         kinds = [member.kind for member in members]
         if len(set(kinds)) < len(kinds):
-            raise ValueError(f"each kind may stand once in a mixture, got {', '.join(kinds)}")
-        # absent when noise_std itself was refused
+            raise ValueError(f"each kind may occur only once in a mixture, got {', '.join(kinds)}")
+        # absent if noise_std itself is invalid
         noise_std = info.data.get("noise_std")
         return members if noise_std is None else tuple(member.replace(noise_std=noise_std) for member in members)
 
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
         """`member` (batch,) int64, the position in `members`; and every member's parameters as `KIND.NAME`.
 
-        A member's parameters are zero for the images of other members, so that batches of any composition hold the
-        same tensors and can be joined.
+        A member's parameters are zero for the images of other members, so that all batches have the same tensors and
+        can be concatenated.
         """
         chosen = (randomness.uniform(ids, (seed, "member")) * len(self.members)).long().to(severity.device)
         params: dict[str, Tensor] = {"member": chosen}
@@ -79,11 +79,11 @@ class Mixture(Degradation):
         return params
 
     def A(self, x: Images, params: Params) -> Measurements:
-        """Each image by its own member."""
+        """Apply each image's own member."""
         return self._each(x, params, lambda member, x, own: member.A(x, own))
 
     def view(self, y: Measurements, params: Params) -> Images:
-        """Each image's by its own member."""
+        """`view` of each image's own member."""
 
         def view(member: Degradation, y: Tensor, own: Params) -> Tensor:
             seen = member.view(y, own)
@@ -92,7 +92,7 @@ class Mixture(Degradation):
         return self._each(y, params, view)
 
     def _each(self, images: Tensor, params: Params, change: Callable[[Degradation, Tensor, Params], Tensor]) -> Tensor:
-        """`change` by each member on the images that drew it, in the images' order."""
+        """Apply `change` of each member to the images that drew it, and keep the images' order."""
         groups, parts = [], []
         for position, member in enumerate(self.members):
             group = (params["member"] == position).nonzero()[:, 0]
@@ -103,10 +103,10 @@ class Mixture(Degradation):
         return torch.cat(parts)[torch.cat(groups).argsort()]
 
     def noise_level(self, severity: Severities, params: Params | None = None) -> Scalars:
-        """Each image's by its own member.
+        """The noise level of each image's own member.
 
         Raises:
-            ValueError: without `params`, which say who is whose.
+            ValueError: without `params`, which contain the members drawn.
         """
         if params is None:
             raise ValueError("the noise of a mixture depends on the images' members: pass params")
@@ -114,7 +114,7 @@ class Mixture(Degradation):
         return levels.gather(0, params["member"][None])[0]
 
     def observed(self, params: Params) -> Tensor | None:
-        """Each image's by its own member, 1 everywhere for members that observe everything."""
+        """`observed` of each image's own member, 1 everywhere for members that observe everything."""
         result: Tensor | None = None
         for position, member in enumerate(self.members):
             observed = member.observed(_own(params, member))
@@ -124,7 +124,7 @@ class Mixture(Degradation):
         return result
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
-        """Who is whose, and every member's parameters by its own rules, for its own images."""
+        """The images' members, and every member's parameters by its own rules for its own images."""
         prefixes = tuple(f"{member.kind}." for member in self.members)
         of_members = [name for name in params if name.startswith(prefixes)]
         given = Given(self.kind, params, ("member", *of_members), image_shape)
@@ -137,7 +137,7 @@ class Mixture(Degradation):
         return given.taken(taken)
 
     def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
-        """Each image's by its own member."""
+        """`given_values` of each image's own member."""
         y, lines = y.clone(), []
         for position, member in enumerate(self.members):
             group = (params["member"] == position).nonzero()[:, 0]

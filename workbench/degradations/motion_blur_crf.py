@@ -1,4 +1,4 @@
-"""Camera shake, recorded by a camera: blur in linear light, exposure, response curve, clipping."""
+"""Camera shake as recorded by a camera: blur in linear light, exposure, response curve, clipping."""
 
 from typing import ClassVar, Literal
 
@@ -14,8 +14,8 @@ from workbench.degradations.given import Given
 MAX_EXTENT = 9.0  # pixels, at severity 1
 MAX_GAIN = 1.3  # exposure at severity 1, in linear light
 RADIUS = 9  # pixels: a path centred on its mean reaches at most its extent from there
-NUM_POINTS = 96  # of a path: several a pixel at the largest extent
-INERTIA = 0.95  # how much of its velocity the camera keeps from one point to the next
+NUM_POINTS = 96  # points per path: several per pixel at the largest extent
+INERTIA = 0.95  # fraction of its velocity that the camera keeps from one point to the next
 
 
 class MotionBlurCRF(Degradation):
@@ -23,10 +23,10 @@ class MotionBlurCRF(Degradation):
 
         y = clip(response(gain * (filter * response^-1(x))), 0, 1)
 
-    with sRGB as the camera response curve (IEC 61966-2-1), so that light is averaged as a sensor averages it. The
-    filter is the path of a camera that shakes as a random walk with inertia, as in Boracchi and Foi, "Modeling the
-    Performance of Image Restoration from Motion Blur", IEEE TIP 2012, without their impulses and pull to the centre;
-    the longer side of the path's bounding box grows from 0 to 9 px. The exposure gain grows from 1 to 1.3.
+    with sRGB as the camera response curve (IEC 61966-2-1), so that light is averaged as on a sensor. The filter is the
+    path of a camera that shakes like a random walk with inertia, as in Boracchi and Foi, "Modeling the Performance of
+    Image Restoration from Motion Blur", IEEE TIP 2012, but without their impulses and pull to the centre. The longer
+    side of the path's bounding box grows from 0 to 9 px, and the exposure gain grows from 1 to 1.3.
     """
 
     kind: Literal["motion_blur_crf"] = "motion_blur_crf"
@@ -39,7 +39,7 @@ class MotionBlurCRF(Degradation):
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
         """`filter` (batch, 1, 19, 19), summing to 1 with its centre of mass in the middle; `gain` (batch, 1, 1, 1).
 
-        For one image and seed the path keeps its form at every severity and grows with it.
+        For a given image and seed, the path has the same shape at every severity and scales with it.
         """
         shake = randomness.normal(ids, (seed, "motion"), (NUM_POINTS, 2)).to(severity)
         extent = MAX_EXTENT * severity
@@ -53,9 +53,9 @@ class MotionBlurCRF(Degradation):
         return camera_response(exposed).clamp(0, 1)
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
-        """A kernel of any odd size, of sum 1 since the exposure is the gain's; and the gain."""
+        """A kernel of any odd size, normalized to sum 1 because the gain sets the exposure; and the gain."""
         given = Given(self.kind, params, ("filter", "gain"), image_shape)
-        gain = given.numbers("gain", 1, 1, 1, low=0.01, high=100, meaning="exposure in linear light, 1 leaves it")
+        gain = given.numbers("gain", 1, 1, 1, low=0.01, high=100, meaning="exposure in linear light, 1 for no change")
         return given.taken({"filter": given.kernel("filter"), "gain": gain})
 
     def describe(self, severity: float) -> str:
@@ -67,7 +67,7 @@ def camera_path(shake: Tensor, extent: Scalars) -> Tensor:
     """A random walk with inertia, (batch, points, 2) in pixels, centred on its mean.
 
     Args:
-        shake: standard normal pushes, (batch, points, 2).
+        shake: standard normal impulses, (batch, points, 2).
         extent: the longer side of the path's bounding box in pixels, per image.
     """
     steps = torch.arange(shake.shape[1], device=shake.device, dtype=shake.dtype)
@@ -81,10 +81,10 @@ def camera_path(shake: Tensor, extent: Scalars) -> Tensor:
 
 
 def rasterise(path: Tensor) -> Tensor:
-    """The filter of a path, (batch, 1, 19, 19): equal time at each point, shared bilinearly among four pixels.
+    """The filter of a path, (batch, 1, 19, 19): equal time at each point, distributed bilinearly among four pixels.
 
     Args:
-        path: (batch, points, 2) in pixels from the filter's centre, each coordinate within the filter's radius.
+        path: (batch, points, 2) in pixels from the filter's centre, within the filter's radius.
     """
     size = 2 * RADIUS + 1
     place = (path + RADIUS).clamp(0, 2 * RADIUS)
@@ -100,13 +100,13 @@ def rasterise(path: Tensor) -> Tensor:
 
 
 def to_linear_light(value: Tensor) -> Tensor:
-    """Decode sRGB values to linear light (IEC 61966-2-1); straight near black and below 0."""
-    # the power's argument is kept off 0, where its gradient would turn the unused branch into NaN
+    """Decode sRGB values to linear light (IEC 61966-2-1); linear near black and below 0."""
+    # the power's argument stays above 0, where its gradient would make the unused branch NaN
     power = ((value.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
     return torch.where(value <= 0.04045, value / 12.92, power)
 
 
 def camera_response(light: Tensor) -> Tensor:
-    """Encode linear light as sRGB values (IEC 61966-2-1), not clipped; straight near black and below 0."""
+    """Encode linear light as sRGB values (IEC 61966-2-1), without clipping; linear near black and below 0."""
     power = 1.055 * light.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(light <= 0.0031308, light * 12.92, power)

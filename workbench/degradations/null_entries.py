@@ -1,4 +1,4 @@
-"""Which entries of y a user's physics measures, and which it leaves empty or fills whatever the image."""
+"""Which entries of y a user's physics measures, and which are independent of the image."""
 
 from typing import TYPE_CHECKING
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
     from deepinv.physics import Physics
 
 NUM_LINEAR = 4
-"""Random images: a linear entry that is not null is the same for all of them with probability 0."""
+"""Number of random images: a linear entry that is not null is the same for all of them with probability 0."""
 NUM_NONLINEAR = 32
-"""More, half of them black and white: one that is not linear may be 0 for many an image and still say something."""
+"""For nonlinear physics: more images, half of them black and white, because an entry may be 0 for many images."""
 NEGLIGIBLE = 1e-6
-"""Of the entry that varies most: what the rounding of transforms makes of one that does not."""
+"""Relative to the entry that varies most: variation below this is rounding in transforms."""
 
 
 @torch.no_grad()
 def measured_entries(physics: "Physics", image_shape: tuple[int, int, int], like: Tensor) -> Tensor:
-    """1 for the entries of A(x) that depend on x, and 0 for those that do not, as those that a mask drops.
+    """1 for the entries of A(x) that depend on x, and 0 for those that do not, such as entries dropped by a mask.
 
-    Found by trying: those that are the same (0, if linear) for a few random images where the physics is deepinv's
-    LinearPhysics, and else for many, among them black and white, all black and all white ones.
+    Found empirically, as the entries that are the same (0, if linear) for all test images: a few random images if the
+    physics is a deepinv LinearPhysics, else many, including black-and-white, all-black and all-white images.
 
     Args:
         image_shape: (channels, height, width) of x.
-        like: gives device and precision.
+        like: tensor that sets device and precision.
 
     Returns:
-        One mask for all images, (1, ...) with the shape of a measurement.
+        One mask for all images, (1, ...), with the shape of a measurement.
     """
     from deepinv.physics import LinearPhysics
 

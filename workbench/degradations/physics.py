@@ -1,9 +1,9 @@
-"""The one adapter over deepinv's physics.
+"""The adapter for deepinv's physics.
 
-deepinv's physics keep the parameters that they were last called with, so a physics object shared between batches
-fails (or, worse, broadcasts) on the next one. Here each call gets its own object holding exactly the parameters of its
-images, on their device and in their precision. Building one costs 0.1 to 0.3 ms, and nothing is left behind for
-another call or thread to trip over.
+deepinv's physics store the parameters that they were last called with, so a physics object shared between batches fails
+(or, worse, broadcasts) on the next batch. Here, each call gets its own object with exactly the parameters of its
+images, on their device and in their precision. Building one takes 0.1 to 0.3 ms, and leaves no state for other calls or
+threads.
 """
 
 from typing import TYPE_CHECKING
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def blur(filters: Tensor, images: Tensor) -> "LinearPhysics":
     """Convolution of each image with its own filter, at the images' size.
 
-    Borders repeat the edge pixel, since reflecting fails on images smaller than half a filter.
+    Borders repeat the edge pixel, because reflection fails on images smaller than half a filter.
 
     Args:
         filters: (batch, 1, k, k) with k odd, centred on the middle pixel and shared by the channels.
-        images: what the physics will be applied to; gives device and precision.
+        images: the images that the physics will be applied to; sets device and precision.
     """
     from deepinv.physics import Blur
 
@@ -29,11 +29,11 @@ def blur(filters: Tensor, images: Tensor) -> "LinearPhysics":
 
 
 def inpainting(mask: Tensor, images: Tensor) -> "LinearPhysics":
-    """Multiplication of each image with its own mask.
+    """Multiplication of each image by its own mask.
 
     Args:
         mask: (batch, 1, height, width), 1 where a pixel is kept and 0 where it is dropped.
-        images: what the physics will be applied to; gives device and precision.
+        images: the images that the physics will be applied to; sets device and precision.
     """
     from deepinv.physics import Inpainting
 
@@ -41,10 +41,10 @@ def inpainting(mask: Tensor, images: Tensor) -> "LinearPhysics":
 
 
 def identity(images: Tensor) -> "LinearPhysics":
-    """No change: the operator of plain denoising.
+    """The identity: the operator of denoising.
 
     Args:
-        images: what the physics will be applied to; gives the device.
+        images: the images that the physics will be applied to; sets the device.
     """
     from deepinv.physics import Denoising
 
@@ -52,13 +52,13 @@ def identity(images: Tensor) -> "LinearPhysics":
 
 
 def haze(thickness: Tensor, images: Tensor) -> "Haze":
-    """Light from the scene dimmed by exp(-thickness * depth), with the airlight in its place.
+    """Light from the scene attenuated by exp(-thickness * depth) and replaced by the airlight.
 
-    Its `A` takes the list [images, depth, airlight], each with the image first.
+    Its `A` takes the list [images, depth, airlight], each with images along the first axis.
 
     Args:
         thickness: (batch, 1, 1, 1), optical thickness at depth 1.
-        images: what the physics will be applied to; gives device and precision.
+        images: the images that the physics will be applied to; sets device and precision.
     """
     from deepinv.physics import Haze
 

@@ -1,4 +1,4 @@
-"""Cheap trials of a user's physics, before compute is spent on it."""
+"""Cheap tests of a user's physics, before any expensive computation."""
 
 import math
 
@@ -15,18 +15,18 @@ from workbench.degradations.null_entries import measured_entries
 from workbench.degradations.user_physics import ImageShape, UserPhysics
 
 LEVELS = (0.0, 0.5, 1.0)
-TOLERANCE = 1e-3  # of float32 sums in another order, relative to the norms that go into them
+TOLERANCE = 1e-3  # for float32 sums in a different order, relative to the norms of the inputs
 
 
 def check_physics(operator: UserPhysics, image_shape: ImageShape, gradient: bool) -> None:
-    """Try `operator` on two random images at three severities.
+    """Test `operator` on two random images at three severities.
 
     Raises:
-        UserError: for a physics that does not take the images, changes their shape without a way back, draws at random
-            at each call, treats an image by its neighbours, has noise or a sensor of its own, or is not differentiable
-            (where `gradient` is needed) or not linear (where it was said to be).
+        UserError: for a physics that does not accept the images, changes their shape without an inverse, draws at
+            random at each call, mixes images of a batch, has its own noise or sensor, or is not differentiable (if
+            `gradient` is needed) or not linear (if declared linear).
     """
-    # a physics that draws from the global generator is found out; the generator goes on as before
+    # detects draws from the global generator, and restores its state afterwards
     with torch.random.fork_rng(devices=[]):
         shapes = [_Trial(operator, level, image_shape).run(gradient) for level in LEVELS]
     if len(set(shapes)) > 1:
@@ -47,7 +47,7 @@ class _Trial:
         self.x = randomness.uniform(ids, ("check",), image_shape)
         self.params = operator.parameters(torch.full((2,), level), ids, 0, image_shape)
         first = None
-        if "seed" in self.params:  # both images by one physics, as those of one severity are where nothing is drawn
+        if "seed" in self.params:  # use one physics for both images, as for images of one severity if nothing is drawn
             first = int(self.params["seed"][0])
             self.params = {**self.params, "seed": self.params["seed"][:1].expand(2)}
         self.physics = operator.physics_for(level, first, image_shape, self.x)
@@ -60,7 +60,7 @@ class _Trial:
         )
         if not isinstance(y, Tensor) or not (y.is_floating_point() or y.is_complex()) or y.shape[:1] != (2,):
             raise UserError(
-                f"{self.where}: A of 2 images must be one real or complex tensor, image first, got {_make(y)}"
+                f"{self.where}: A of 2 images must be a real or complex tensor with images first, got {_make(y)}"
             )
         self._noise(y)
         y = as_real(y)
@@ -71,7 +71,7 @@ class _Trial:
             f"{self.where} fails on random images", lambda: measured_entries(self.physics, self.image_shape, self.x)
         )
         if not bool(entries.any()):
-            raise UserError(f"{self.where}: A of all random images is the same, so it measures nothing")
+            raise UserError(f"{self.where}: A gives the same result for all random images, so it measures nothing")
         if gradient:
             self._gradient()
         if self.operator.linear:
@@ -90,38 +90,36 @@ class _Trial:
             raise UserError(f"{self.where}: expected a deepinv.physics.Physics, got {_make(physics)}")
 
     def _noise(self, y: Tensor) -> None:
-        """The physics has no noise but that of the workbench.
+        """Check that the physics has no noise other than the workbench's.
 
         Args:
-            y: as the physics has it, real or complex.
+            y: in the physics' own form, real or complex.
         """
         from deepinv.physics import GaussianNoise, ZeroNoise
 
         physics = self.physics
         noise, noise_std = physics.noise_model, self.operator.noise_std
         if type(noise) is GaussianNoise:
-            # of a complex value, half of the variance is in each part
+            # each part of a complex value has half of the variance
             sigma = torch.as_tensor(noise.sigma) / (math.sqrt(2) if y.is_complex() else 1)
             if noise_std is not None and not torch.allclose(sigma, torch.full_like(sigma, noise_std), rtol=1e-4):
                 raise UserError(
                     f"{self.where}: its own noise has a standard deviation of {sigma.max():g}, but noise_std is "
-                    f"{noise_std:g}: make them equal (or leave noise_std out), or set its noise_model to ZeroNoise()"
+                    f"{noise_std:g}: make them equal (or remove noise_std), or set its noise_model to ZeroNoise()"
                 )
             if not torch.equal(sigma, sigma.flatten()[0].expand_as(sigma)):
                 raise UserError(f"{self.where}: its own noise must have one standard deviation for all images")
         elif type(noise) is not ZeroNoise:
             raise UserError(
-                f"{self.where}: its noise model is {type(noise).__name__}, but noise here is Gaussian of noise_std: "
-                "set its noise_model to ZeroNoise() to accept that"
+                f"{self.where}: its noise model is {type(noise).__name__}, but only Gaussian noise of noise_std is "
+                "supported: set its noise_model to ZeroNoise() to use that"
             )
         sensed = attempt(f"{self.where}: its sensor_model fails", lambda: physics.sensor(self.x))
         if not torch.equal(sensed, self.x):
-            raise UserError(
-                f"{self.where}: its sensor_model would be left out, since it is not part of A: put it there"
-            )
+            raise UserError(f"{self.where}: its sensor_model is not part of A and would be ignored: move it into A")
 
     def _constancy(self, y: Measurements) -> None:
-        """A is one function, and of each image alone."""
+        """Check that A is deterministic and acts on each image independently."""
         self.operator.forget()
         if not _same(self._measure(self.x), y):
             raise UserError(
@@ -131,7 +129,7 @@ class _Trial:
         last = {name: value[1:] for name, value in self.params.items()}
         alone = attempt(f"{self.where} measures two images, but not one", lambda: self._measure(self.x[1:], last))
         if not _same(alone, y[1:]):
-            raise UserError(f"{self.where}: an image is measured differently beside others than alone")
+            raise UserError(f"{self.where}: an image is measured differently in a batch than alone")
 
     def _gradient(self) -> None:
         advice = "write A in torch operations that can be differentiated, or choose a solver without guidance"
@@ -153,7 +151,7 @@ class _Trial:
     def _linearity(self, y: Measurements) -> None:
         combined = self._measure(2 * self.x - 3 * self.x.flip(0))
         if not _same(combined, 2 * y - 3 * y.flip(0)):
-            raise UserError(f"{self.where} was said to be linear and is not")
+            raise UserError(f"{self.where} is declared linear but is not")
         v = torch.randn(y.shape, generator=randomness.generator("check"))
         back = attempt(f"{self.where}: A_adjoint fails", lambda: self.operator.A_adjoint(v, self.params))
         if back.shape != self.x.shape:
@@ -162,12 +160,12 @@ class _Trial:
             raise UserError(f"{self.where}: A_adjoint is not the adjoint of A")
 
     def _view(self, y: Measurements) -> None:
-        """A severity encoder has an image to read."""
+        """Check that a severity encoder gets an image to read."""
         if not self.operator.needs_view(self.physics, y, self.image_shape):
             return
         failing = (
             f"{self.where} measures {_by(self.image_shape)} images as {_by(y.shape[1:])}, and the severity encoder "
-            "reads A_dagger(y), which must be such images: give the physics a fitting A_dagger. It"
+            "reads A_dagger(y), which must have the shape of the images: give the physics a suitable A_dagger. It"
         )
         view: object = attempt(
             f"{failing} fails", lambda: self.operator.led_back(self.physics, y[:1], self.image_shape)
@@ -187,7 +185,7 @@ def _by(shape: "tuple[int, ...] | torch.Size") -> str:
 
 
 def _make(value: object) -> str:
-    """What something is, in a few words."""
+    """A short description of a value."""
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of {_by(value.shape)}"
     return f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""The regularised inverse of a linear degradation: the image that explains y and stays near grey."""
+"""The regularised inverse of a linear degradation: the image that explains y and stays close to grey."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from workbench.core.tensors import Images
 from workbench.degradations.base import Degradation
 
 IMAGE_STD = 0.3
-"""Standard deviation of a pixel on [0, 1] about its image's mean, in order of magnitude: a natural image's contrast."""
+"""Typical standard deviation of a pixel on [0, 1] around its image's mean: the contrast of natural images."""
 MAX_ITERATIONS = 30
 TOLERANCE = 1e-4
 
@@ -17,10 +17,10 @@ TOLERANCE = 1e-4
 def pseudo_inverse(degradation: Degradation, measurement: Measurement) -> Images:
     """argmin over x of |y - A(x)|^2 / noise_std^2 + |x - mean|^2 / IMAGE_STD^2, per image, by conjugate gradients.
 
-    The maximum a posteriori estimate under white Gaussian images about a grey level. It is linear in y.
+    This is the maximum a posteriori estimate for white Gaussian images around a grey level. It is linear in y.
 
     Raises:
-        UserError: for an operator that is not linear.
+        UserError: if the operator is not linear.
     """
     from deepinv.optim.linear import least_squares
 
@@ -50,7 +50,7 @@ def pseudo_inverse(degradation: Degradation, measurement: Measurement) -> Images
 
 
 def _grey(degradation: Degradation, measurement: Measurement) -> Images:
-    """The grey image that explains y best, whatever A does to one: <A(1), y> / <A(1), A(1)> of the observed entries."""
+    """The uniform grey image that explains y best: its level is <A(1), y> / <A(1), A(1)> over the observed entries."""
     ones = torch.ones_like(measurement.encoder_input())
     of_ones = degradation.A(ones, dict(measurement.params))
     seen = of_ones if measurement.observed is None else of_ones * measurement.observed

@@ -17,20 +17,21 @@ MAX_DROPPED = 0.9  # fraction of the pixels at severity 1
 
 
 class RandomInpainting(Degradation):
-    """Each pixel is dropped, in all its channels, with a probability of 0 (severity 0) to 90 % (severity 1).
+    """Each pixel is dropped, in all its channels, with a probability from 0 (severity 0) to 90 % (severity 1).
 
-    Noise and residual live on the kept pixels; y is 0 where a pixel was dropped. For one image and seed the pixels
-    kept at a severity are among those kept at any lower one, and at least one is always kept.
+    Noise and residual are defined on the kept pixels; y is 0 where a pixel was dropped. For a given image and seed, the
+    pixels kept at a severity are also kept at any lower one, and at least one pixel is always kept.
 
-    With `dropped` as_zeros a dropped pixel is measured too: as 0 plus noise. Then no pixel is unobserved, and norms are
-    over all of them. That is how the authors of Flash-Diffusion have it, and their step sizes are for such norms: where
-    60 % of the pixels are dropped and the residual is noise, they are sqrt(1 / 0.4) = 1.6 times those of the kept ones.
+    With `dropped` as_zeros, dropped pixels are measured too: as 0 plus noise. Then no pixel is unobserved, and norms
+    are over all of them. The authors of Flash-Diffusion use this convention, and their step sizes are for such norms:
+    if 60 % of the pixels are dropped and the residual is noise, they are sqrt(1 / 0.4) = 1.6 times those of the kept
+    ones.
     """
 
     kind: Literal["random_inpainting"] = "random_inpainting"
     dropped: Literal["excluded", "as_zeros"] = Field(
         "excluded",
-        description="dropped pixels: not measured at all, or measured as 0 plus noise",
+        description="dropped pixels: not measured, or measured as 0 plus noise",
         json_schema_extra=ADDED_LATER,
     )
 
@@ -40,7 +41,7 @@ class RandomInpainting(Degradation):
     severity_range: ClassVar[str] = "probability that a pixel is dropped 0 -> 90 %, linear"
     unobserved: ClassVar[str] = "where the mask drops"
     when_it_is_not_zero: ClassVar[str] = (
-        "if the mask is inverted, give 1 - mask; if it is another picture's, give each picture its own; if the picture "
+        "if the mask is inverted, pass 1 - mask; if it belongs to another image, pass each image's own; if the image "
         "was never masked, multiply it by the mask"
     )
 
@@ -52,24 +53,24 @@ class RandomInpainting(Degradation):
         return {"mask": kept.to(severity.dtype)}
 
     def A(self, x: Images, params: Params) -> Measurements:
-        """The pixels of x that are kept, 0 where dropped."""
+        """The kept pixels of x, and 0 where pixels are dropped."""
         return physics.inpainting(params["mask"], x).A(x)
 
     def A_adjoint(self, y: Measurements, params: Params) -> Images:
-        """The same masking: it is its own adjoint."""
+        """The same masking, which is its own adjoint."""
         return physics.inpainting(params["mask"], y).A_adjoint(y)
 
     def observed(self, params: Params) -> Tensor | None:
-        """The mask, or everything where dropped pixels are measured as zeros."""
+        """The mask, or everything if dropped pixels are measured as zeros."""
         return params["mask"] if self.dropped == "excluded" else None
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
-        """A mask of zeros and ones; 0 and 255 are read as such."""
+        """A mask of zeros and ones; 0 and 255 are converted."""
         given = Given(self.kind, params, ("mask",), image_shape)
         return given.taken({"mask": given.mask("mask")})
 
     def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
-        """y with zeros where the mask drops; where these are measured, noise stays that is not above its level."""
+        """y with zeros where the mask drops; if dropped pixels are measured, values at the noise level are kept."""
         if self.dropped == "excluded" or self.noise_std == 0:
             return super().given_values(y, params, observed)
         check_values(y)

@@ -1,4 +1,4 @@
-"""A user's deepinv physics as a degradation: what its two makes have in common."""
+"""A user's deepinv physics as a degradation: the common base of both variants."""
 
 import math
 from abc import abstractmethod
@@ -23,87 +23,88 @@ if TYPE_CHECKING:
 ImageShape = tuple[int, int, int]
 
 UNSTATED_NOISE_STD: float = Degradation.model_fields["noise_std"].default
-"""Of a physics without noise of its own."""
+"""Default noise_std of a physics without its own noise."""
 
 
 class UserPhysics(Degradation):
-    """y = physics.A(x) + noise of standard deviation `noise_std` on the entries that are observed.
+    """y = physics.A(x) + noise of standard deviation `noise_std` on the observed entries.
 
-    Noise is always the workbench's, keyed by image. Its level is that of the physics' own Gaussian noise where it has
-    one; `check` refuses one that contradicts `noise_std`, another noise model and a sensor model rather than leave
-    them out in silence. y may have any shape; where it is not the images', or holds frequencies as that of deepinv's
-    MRI does, a severity encoder reads physics.A_dagger(y). The values of y should be on the scale of [0, 1] images.
+    The noise is always the workbench's, keyed by image. Its standard deviation is that of the physics' own Gaussian
+    noise, if it has one. `check` rejects a noise level that contradicts `noise_std`, other noise models and sensor
+    models, rather than ignoring them silently. y may have any shape. If the shape differs from the images', or y holds
+    frequencies as in deepinv's MRI, a severity encoder reads physics.A_dagger(y). The values of y should be on the
+    scale of [0, 1] images.
 
-    A physics may measure complex values: outside it they are real, with real and imaginary part in a last axis of 2
-    (see `workbench.core.measurement`), and the adjoint is that of the real inner product, so that images stay real. A
-    complex image has two channels, as in deepinv.
+    A physics may measure complex values. The workbench stores them as real, with real and imaginary parts in a last
+    axis of length 2 (see `workbench.core.measurement`), and uses the adjoint for the real inner product, so that images
+    stay real. A complex image has two channels, as in deepinv.
 
-    Entries that are the same whatever the image (0 where a mask drops pixels or frequencies) are not observed: they
-    take no noise, and residuals leave them out.
+    Entries that are the same for every image (0 where a mask drops pixels or frequencies) are not observed: they
+    get no noise and are excluded from residuals.
     """
 
     noise_std: float | None = Field(  # type: ignore[assignment]
         None,
         ge=0,
         le=1,
-        description="standard deviation of the noise on [0, 1] images; none: that of the physics' noise_model where "
+        description="standard deviation of the noise on [0, 1] images; none: that of the physics' noise_model if "
         f"it is Gaussian, else {UNSTATED_NOISE_STD}",
     )
     observed_by: Literal["auto", "all"] = Field(
         "auto",
-        description="which entries of y count as measured; auto: not those that are the same for all of some random "
-        "images, as dropped pixels are; all: every one",
+        description="which entries of y count as measured; auto: all except those that are the same for all of some "
+        "random images, such as dropped pixels; all: every entry",
         json_schema_extra=ADDED_LATER,
     )
 
     unobserved: ClassVar[str] = "where A(x) is the same for every image"
     when_it_is_not_zero: ClassVar[str] = (
-        "give the physics that y comes from, with its own mask, or set observed_by=all if those entries were measured"
+        "use the physics that y comes from, with its own mask, or set observed_by=all if those entries were measured"
     )
 
     view_by: Literal["auto", "A_dagger"] = Field(
         "auto",
-        description="what a severity encoder reads; auto: y where it has the images' shape and the physics is none of "
+        description="what a severity encoder reads; auto: y if it has the images' shape and the physics is not "
         "deepinv's MRI, else A_dagger(y)",
     )
 
     @property
     @abstractmethod
     def label(self) -> str:
-        """Whose physics it is, for messages."""
+        """Name of the physics, for messages."""
 
     @abstractmethod
     def physics_for(self, level: float, seed: int | None, image_shape: ImageShape, like: Tensor) -> "Physics":
-        """The physics of all images of one severity and seed, on the device and in the precision of `like`."""
+        """The physics for images of one severity and seed, on the device and in the precision of `like`."""
 
     def canonical(self) -> dict[str, Any]:
-        # as it was before the level could be read from the physics, whose source has its own part in the identity
+        # as before the level could be read from the physics, whose source is part of the identity anyway
         return super().canonical() | ({"noise_std": UNSTATED_NOISE_STD} if self.noise_std is None else {})
 
     def forget(self) -> None:
-        """Drop physics objects kept from earlier calls."""
+        """Drop cached physics objects."""
 
     def A(self, x: Images, params: Params) -> Measurements:
         """physics.A."""
         return self._each(x, params, lambda physics, x: as_real(physics.A(x)))
 
     def A_adjoint(self, y: Measurements, params: Params) -> Images:
-        """physics.A_adjoint, where the physics is linear."""
+        """physics.A_adjoint, if the physics is linear."""
         if not self.linear:
             return super().A_adjoint(y, params)
         shape = _shape_in(params)
         return self._each(y, params, lambda physics, y: _image(physics.A_adjoint(_own_values(physics, y, shape))))
 
     def noise_level(self, severity: Severities, params: Params | None = None) -> Scalars:
-        """`noise_std`, or where it is not stated that of each image's physics.
+        """`noise_std`, or, if it is not set, the noise level of each image's physics.
 
         Raises:
-            ValueError: without `params` where they are needed.
+            ValueError: if `params` are needed but missing.
         """
         if self.noise_std is not None:
             return torch.full_like(severity, self.noise_std)
         if params is None:
-            raise ValueError("the noise of a user's physics is the physics' own: pass params")
+            raise ValueError("the noise level is read from the physics: pass params")
 
         shape = _shape_in(params)
 
@@ -126,10 +127,10 @@ class UserPhysics(Degradation):
         return self._each(params["level"], params, entries)
 
     def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
-        """y as A leaves it where it is not observed; noise may stand there, since a physics may add it to all of y.
+        """y with A's values where it is not observed; noise is accepted there, since a physics may add it to all of y.
 
         Raises:
-            UserError: for a y that holds more than noise there.
+            UserError: if y has more than noise there.
         """
         check_values(y, scale=False)
         if observed is None:
@@ -144,7 +145,7 @@ class UserPhysics(Degradation):
         return beside + filling, lines
 
     def view(self, y: Measurements, params: Params) -> Images | None:
-        """physics.A_dagger(y), or None where y serves."""
+        """physics.A_dagger(y), or None if y itself can be read."""
         shape = _shape_in(params)
         if not self.needs_view(self._physics(params, 0, y), y, shape):
             return None
@@ -154,14 +155,14 @@ class UserPhysics(Degradation):
     def led_back(self, physics: "Physics", y: Measurements, image_shape: ImageShape) -> Tensor:
         """physics.A_dagger(y), which should be images."""
         own = _own_values(physics, y, image_shape)
-        # deepinv's iterations stop when the whole batch is good enough, so neighbours would change an image's view
+        # deepinv's iterations stop when the whole batch has converged, so other images would change an image's view
         return torch.cat([_image(physics.A_dagger(own[i : i + 1])) for i in range(len(y))])
 
     def needs_view(self, physics: "Physics", y: Measurements, image_shape: ImageShape) -> bool:
-        """Whether a severity encoder reads A_dagger(y) and not y."""
+        """Whether a severity encoder reads A_dagger(y) instead of y."""
         from deepinv.utils.mixins import MRIMixin
 
-        # frequencies of a 2-channel image have its shape and are no picture of it
+        # frequencies of a 2-channel image have its shape but are not an image
         return self.view_by == "A_dagger" or tuple(y.shape[1:]) != image_shape or isinstance(physics, MRIMixin)
 
     def _physics(self, params: Params, i: int, like: Tensor) -> "Physics":
@@ -170,7 +171,7 @@ class UserPhysics(Degradation):
         return self.physics_for(float(params["level"][i]), seed, _shape_in(params), like)
 
     def _each(self, tensor: Tensor, params: Params, call: "Callable[[Physics, Tensor], Tensor]") -> Tensor:
-        """`call` with the physics of each image; images of one severity and seed go together."""
+        """Call `call` with the physics of each image; images of one severity and seed are batched."""
         levels = params["level"].tolist()
         seeds = params["seed"].tolist() if "seed" in params else [None] * len(levels)
         groups: dict[tuple[float, int | None], list[int]] = {}
@@ -188,11 +189,11 @@ class UserPhysics(Degradation):
 
 
 _MEASURES_COMPLEX: "WeakKeyDictionary[Physics, bool]" = WeakKeyDictionary()
-"""Physics tried before: a solver asks at every step."""
+"""Cache of tested physics: a solver asks at every step."""
 
 
 def measures_complex(physics: "Physics", image_shape: ImageShape, like: Tensor) -> bool:
-    """Whether A(x) is complex, found by measuring a black image on the device and in the precision of `like`."""
+    """Whether A(x) is complex, tested on a black image on the device and in the precision of `like`."""
     if physics not in _MEASURES_COMPLEX:
         with torch.no_grad():
             black = torch.zeros(1, *image_shape, dtype=like.dtype, device=like.device)
@@ -201,19 +202,19 @@ def measures_complex(physics: "Physics", image_shape: ImageShape, like: Tensor) 
 
 
 def _own_values(physics: "Physics", y: Measurements, image_shape: ImageShape) -> Tensor:
-    """y as the physics itself has it: complex again, where it measures complex values."""
+    """y in the physics' own form: complex again if it measures complex values."""
     return torch.view_as_complex(y.contiguous()) if measures_complex(physics, image_shape, y) else y
 
 
 def _image(x: Tensor) -> Tensor:
-    """What a physics leads back to, as a real image: <A x, y> over reals is <x, Re(A* y)> for a real x."""
+    """The result of an adjoint or pseudo-inverse as a real image: its real part, as <A x, y> is <x, Re(A* y)>."""
     return x.real if x.is_complex() else x
 
 
 def own_noise(physics: "Physics", image_shape: ImageShape, like: Tensor) -> float | None:
-    """The standard deviation of a physics' own Gaussian noise in each entry of y; None where it has none, or several.
+    """Standard deviation of a physics' own Gaussian noise in each entry of y; None if it has none, or several.
 
-    Of complex values deepinv's sigma is that of the value: each part has sigma / sqrt(2).
+    For complex values, deepinv's sigma refers to the complex value: each part has sigma / sqrt(2).
     """
     from deepinv.physics import GaussianNoise
 

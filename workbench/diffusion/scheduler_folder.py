@@ -96,7 +96,7 @@ def read_scheduler(folder: Path) -> tuple[Any, tuple[str, ...]]:
     if name not in (*KNOWN, *FLOW, *EDM):
         raise UserError(
             f"{path} is for a {str(name)[:80]}, and a prior here is a network trained as DDPM's, EDM's or by rectified "
-            f"flow: not supported; there are: {', '.join((*KNOWN, *FLOW, *EDM))}"
+            f"flow: not supported; available: {', '.join((*KNOWN, *FLOW, *EDM))}"
         )
     defaults = _defaults(getattr(diffusers, name))
     settings = defaults | {key: value for key, value in config.items() if key in defaults}

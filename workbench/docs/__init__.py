@@ -1,1 +1,1 @@
-"""The reference that `make docs` writes: every setting of every kind, and the API from its docstrings."""
+"""The reference built by `make docs`: every setting of every kind, and the API from its docstrings."""

@@ -16,7 +16,7 @@ PACKAGES = ("workbench", "studies")
 
 
 def main() -> None:
-    """Write settings.html, the API's pages and index.html, which leads to both."""
+    """Write settings.html, the API pages and index.html, which links to both."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(os.environ.get("WORKBENCH_RUNS", "runs")) / "docs")
     folder.mkdir(parents=True, exist_ok=True)
     write_api(folder)
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def page(template: str, found: list[Family]) -> str:
-    """A page of this folder, in the style of the studies' pages."""
+    """A page of this folder, in the style of the study reports."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(f"workbench.{name}", package_path=".") for name in ("docs", "reporting")]),
         autoescape=True,
@@ -39,7 +39,7 @@ def page(template: str, found: list[Family]) -> str:
 
 
 def write_api(folder: Path) -> None:
-    """One page per module, made of docstrings by pdoc; its warnings are errors."""
+    """One page per module, generated from docstrings by pdoc; its warnings are errors."""
     import pdoc
 
     pdoc.render.configure(docformat="google", math=True)

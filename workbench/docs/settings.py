@@ -1,4 +1,4 @@
-"""Every setting of every kind, read from the configs themselves: type, range, default, meaning."""
+"""Every setting of every kind, read from the configs: type, range, default, description."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Setting:
     """A field of a config.
 
     Attributes:
-        name: as it stands in a dotted path.
-        type: of its values, with their range where they are numbers.
-        default: as it prints; "" where a value must be given.
-        meaning: a line.
+        name: as in a dotted path.
+        type: type of its values, with the range of numbers.
+        default: as printed; "" if a value is required.
+        meaning: one line.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Family:
-    """What can stand in one field.
+    """The kinds that one field accepts.
 
     Attributes:
-        name: the field's: `solver` of `--solver.kind=ldps`.
-        members: the kinds.
+        name: name of the field: `solver` in `--solver.kind=ldps`.
+        members: its kinds.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Family:
 
 
 def families(*cells: type[Config]) -> list[Family]:
-    """The cells themselves, then every family that they can hold, however deep; parts of a family not again."""
+    """The cells, then every family that they contain, at any depth, each once."""
     found: dict[tuple[type[Config], ...], str] = {}
     for cell in cells:
         _collect(cell, found)
@@ -68,7 +68,7 @@ def member(config: type[Config]) -> Member:
 
 
 def setting(name: str, info: FieldInfo) -> Setting:
-    """A field; of one that holds a member of a family, the kinds are its type."""
+    """A field; if it accepts a family, its type lists the kinds."""
     kinds = members(info.annotation)
     meaning = info.description or (first_line(_base(kinds)) if kinds else "")
     default = "" if info.is_required() else _shown(info.get_default(call_default_factory=True))
@@ -91,7 +91,7 @@ def _collect(config: type[Config], found: dict[tuple[type[Config], ...], str]) -
 
 
 def _base(kinds: tuple[type[Config], ...]) -> type:
-    """What all kinds of a family derive from; a kind itself where it is alone."""
+    """The common base class of all kinds of a family; the kind itself if there is only one."""
     shared = (cls for cls in kinds[0].__mro__ if all(issubclass(kind, cls) for kind in kinds))
     return next(shared, Config)
 
@@ -105,7 +105,7 @@ def _typed(info: FieldInfo) -> str:
 
 
 def _name(annotation: Any) -> str:
-    """A type in a word or two."""
+    """A short name of a type."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _name(get_args(annotation)[0])
@@ -130,7 +130,7 @@ def _shown(value: Any) -> str:
 
 
 def undescribed(found: list[Family]) -> Iterator[str]:
-    """The settings without a meaning."""
+    """The settings without a description."""
     for family in found:
         for one in family.members:
             yield from (f"{family.name}: {one.kind}.{s.name}" for s in one.settings if not s.meaning)

@@ -57,7 +57,7 @@ def load_settings(name: str) -> Settings:
     path = at_home(name) if name.endswith(".json") else PRESETS / f"{name}.json"
     if not path.is_file():
         names = sorted(p.stem for p in PRESETS.glob("*.json"))
-        known = f"there are: {', '.join(names)}; or " if names else ""
+        known = f"available: {', '.join(names)}; or " if names else ""
         raise UserError(f"there are no settings {name!r}; {known}name a JSON file of `tune --save`")
     with readable(path, "the settings"):
         text = checked(path).decode()

@@ -120,7 +120,7 @@ class Study(Generic[R]):
             UserError: if there is none.
         """
         if name not in self.presets:
-            raise UserError(f"unknown preset {name!r}; there are: {', '.join(self.presets)}")
+            raise UserError(f"unknown preset {name!r}; available: {', '.join(self.presets)}")
         return self.presets[name]
 
     def cells(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list["Cell"]:
@@ -279,7 +279,7 @@ def load_study(name: str) -> tuple[Study, str]:
     elif name in (names := study_names()):
         module = _imported(name)
     else:
-        raise UserError(f"unknown study {name!r}; there are: {', '.join(names)}")
+        raise UserError(f"unknown study {name!r}; available: {', '.join(names)}")
     return module.study, (module.__doc__ or "").strip()
 
 
@@ -294,7 +294,7 @@ def _users_module(name: str) -> ModuleType:
         raise UserError(f"{name} cannot be imported: {module_name!r} is no name of a Python module")
     if is_path(name):
         if not Path(name).is_file():
-            raise UserError(f"there is no file {name}")
+            raise UserError(f"there is not a file {name}")
         folder = str(import_folder(name))
         if folder not in sys.path:
             sys.path.append(folder)  # last, as nothing in it is to stand in for a library

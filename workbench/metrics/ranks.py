@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.core.config import UserError
-from workbench.metrics.statistics import Estimate, Values, checked_pair, joint_interval, multiplicities, quotient
+from workbench.metrics.statistics import (
+    Estimate,
+    Values,
+    checked_pair,
+    joint_interval,
+    joint_intervals,
+    multiplicities,
+    quotient,
+)
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
@@ -84,6 +92,20 @@ def interval_of_counts(statistic: Callable[[Values], Values], num_images: int) -
         return statistic(multiplicities(np.atleast_2d(images), num_images)).reshape(images.shape[:-1])
 
     return joint_interval(of_numbers, num_images)
+
+
+def intervals_of_counts(statistic: Callable[[Values], Values], num_images: int) -> list[Estimate]:
+    """`interval_of_counts` of several figures, all from the same resamples.
+
+    Args:
+        statistic: gives (k, batch) figures of (batch, num_images) counts.
+    """
+
+    def of_numbers(images: NDArray[np.int64]) -> Values:
+        found = statistic(multiplicities(np.atleast_2d(images), num_images))
+        return found.reshape(len(found), *images.shape[:-1])
+
+    return joint_intervals(of_numbers, num_images)
 
 
 def rank_correlations(columns: Sequence[Values], truth: Values, counts: Values) -> list[Values]:

@@ -152,6 +152,25 @@ def joint_interval(statistic: Callable[[NDArray[np.int64]], Values], num_images:
     return _estimate(figure, [np.arange(num_images, dtype=np.float64)])
 
 
+def joint_intervals(statistic: Callable[[NDArray[np.int64]], Values], num_images: int) -> list[Estimate]:
+    """`joint_interval` of several figures, all from the same resamples.
+
+    Args:
+        statistic: gives (k, ...) figures of (..., n) image numbers.
+    """
+    means = statistic(np.arange(num_images))
+    if num_images < 2:
+        return [Estimate(float(mean), math.nan, math.nan, num_images) for mean in means]
+
+    def figures(numbers: Values, **_: int) -> Values:
+        return statistic(numbers.astype(np.int64))
+
+    result = _bootstrap(figures, [np.arange(num_images, dtype=np.float64)])
+    low, high = result.confidence_interval
+    ends = zip(means, low, high, result.bootstrap_distribution, strict=True)
+    return [_interval(*found, num_images) for found in ends]
+
+
 @dataclass(frozen=True)
 class Resampled:
     """Figures of means over images.

@@ -118,7 +118,7 @@ def damage(folder: Path) -> str | None:
 
 def _damage(folder: Path) -> str | None:
     if not folder.is_dir():
-        return "it is no folder"
+        return "it is not a folder"
     try:
         expected = dict(read_provenance(folder)["files"])
     except (KeyError, TypeError, ValueError):
@@ -128,7 +128,7 @@ def _damage(folder: Path) -> str | None:
     for name, checksum in expected.items():
         path = folder / name
         if not path.is_file():
-            return f"{name} is no file" if os.path.lexists(path) else f"{name} is missing"
+            return f"{name} is not a file" if os.path.lexists(path) else f"{name} is missing"
         try:
             if _checksum(path) != checksum:
                 return f"{name} was changed or cut"

@@ -197,7 +197,7 @@ def _tree(path: Path) -> dict[str, Any]:
         OSError, ValueError: if it holds none.
     """
     if not path.is_file():
-        raise UserError("it is no file")
+        raise UserError("it is not a file")
     if path.stat().st_size > LARGEST:
         raise UserError(f"it is larger than {LARGEST // 2**20} MiB")
     try:

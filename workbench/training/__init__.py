@@ -1,1 +1,1 @@
-"""Training by Lightning: the modules, the one Trainer factory and the data module."""
+"""Training with Lightning: the modules, the Trainer factory and the data module."""

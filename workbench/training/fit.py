@@ -1,4 +1,4 @@
-"""The one Trainer: resumes from its last checkpoint, reports its curve, keeps quiet."""
+"""The Trainer factory: resumes from the last checkpoint, writes the training curve, and keeps Lightning quiet."""
 
 import csv
 import logging
@@ -28,7 +28,7 @@ CHECKPOINT = "last.ckpt"
 PARTS = {"epoch": int, "global_step": int, "state_dict": dict, "loops": dict, "callbacks": dict} | dict.fromkeys(
     ("optimizer_states", "lr_schedulers"), list
 )
-"""What a checkpoint holds."""
+"""Content of a checkpoint."""
 
 
 def fit(
@@ -42,24 +42,24 @@ def fit(
     validate: Callable[[], dict[str, float]] | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Train for `data.num_steps` steps, from `folder`'s last checkpoint where there is one.
+    """Train for `data.num_steps` steps, resuming from `folder`'s last checkpoint if there is one.
 
-    After every epoch the curve gains a row in `folder/metrics.csv`, then a checkpoint is written; a run killed in
-    between does that epoch again. The checkpoint stays until the stage is finished: between the last epoch and then, a
-    kill or a full disk must not cost the whole training.
+    After every epoch, the curve gets a row in `folder/metrics.csv`, then a checkpoint is written; a run killed in
+    between repeats that epoch. The checkpoint is kept until the stage is complete, so that a kill or a full disk after
+    the last epoch does not cost the whole training.
 
     Raises:
-        UserError: if the checkpoint cannot be read, or the loss or the weights are no longer finite.
+        UserError: if the checkpoint cannot be read, or the loss or the weights are not finite.
 
     Args:
-        label: what is trained, in words.
-        validate: gives the validation figures of a row.
-        progress: called with (steps done, steps in all, row).
+        label: name of what is trained, in words.
+        validate: computes the validation metrics of a row.
+        progress: called with (steps done, total steps, row).
     """
     epochs = -(-data.num_steps // data.steps_per_epoch)
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists() and (problem := _problem(checkpoint)) is not None:
-        raise UserError(f"the checkpoint {checkpoint} {problem}: delete it, and the training begins again")
+        raise UserError(f"the checkpoint {checkpoint} {problem}: delete it to train from the start")
     with _quiet(), _interruptible():
         trainer = lightning.Trainer(
             max_epochs=epochs,
@@ -81,9 +81,9 @@ def fit(
 
 
 def _problem(checkpoint: Path) -> str | None:
-    """What keeps a training from going on from a checkpoint; None: nothing. No code in it is run.
+    """Why training cannot resume from a checkpoint; None if it can. No code in the checkpoint is run.
 
-    A partial stage may be someone else's, and pickle runs what it reads. Lightning writes tensors and plain data only.
+    A partial stage may be someone else's, and pickle runs code. Lightning writes only tensors and plain data.
     """
     try:
         with zipfile.ZipFile(checkpoint) as archive:  # as torch writes it
@@ -91,11 +91,11 @@ def _problem(checkpoint: Path) -> str | None:
                 return "is damaged"
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:
-        return "holds more than tensors and plain data, and is not read"
+        return "contains more than tensors and plain data, and is not loaded"
     except FOREIGN:
         return "is damaged"
     if not isinstance(state, dict) or any(not isinstance(state.get(name), kind) for name, kind in PARTS.items()):
-        return "is none of a training"
+        return "is not a training checkpoint"
     return None
 
 
@@ -105,7 +105,7 @@ def _gpu_number(device: str) -> int:
 
 
 class _Curve(Callback):
-    """Writes the curve and the checkpoint at the end of every epoch."""
+    """Writes the training curve and the checkpoint at the end of every epoch."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class _Curve(Callback):
             self.progress(trainer.global_step, self.data.num_steps, row)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        # at the start of the next epoch, since only then does Lightning's loop state say that the last one is done
+        # at the start of the next epoch, because only then does Lightning's loop state count the last one as done
         if trainer.current_epoch > 0:
             with whole(self.folder / CHECKPOINT) as partial:
                 trainer.save_checkpoint(partial)
@@ -152,7 +152,7 @@ def _diverged(label: str, step: int, num_steps: int, what: str) -> UserError:
 
 
 def write_csv(rows: list[dict[str, float]], path: Path) -> None:
-    """Write rows whose columns are those of the first, whole or not at all."""
+    """Write rows as CSV, with the columns of the first row; the file is written completely or not at all."""
     with whole(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -161,7 +161,7 @@ def write_csv(rows: list[dict[str, float]], path: Path) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C stays Ctrl-C: Lightning turns it into exit code 1 and ignores the signal from then on."""
+    """Keep Ctrl-C as KeyboardInterrupt: Lightning turns it into exit code 1 and ignores the signal afterwards."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -174,7 +174,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's greetings and its advice on workers and loggers."""
+    """Silence Lightning's greetings and its advice on workers and loggers."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""One LightningModule for everything that we train: AdamW, warm-up and cosine, a loss keyed by the step."""
+"""One LightningModule for all training: AdamW, warm-up and cosine schedule, a loss keyed by the step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +16,14 @@ Loss = Callable[[dict[str, Any], torch.Generator], tuple[Tensor, dict[str, Tenso
 class TrainingModule(lightning.LightningModule):
     """Trains `network` on `loss(batch, generator)`.
 
-    The generator is keyed by (seed, step), so a resumed run draws what an uninterrupted one would.
+    The generator is keyed by (seed, step), so a resumed run draws the same numbers as an uninterrupted one.
 
     Args:
-        network: what is trained.
-        loss: (batch, generator) -> (loss, parts for the curves).
+        network: the network to train.
+        loss: (batch, generator) -> (loss, parts for the training curves).
         num_steps: length of the learning-rate schedule.
-        learning_rate: its peak, after a warm-up of 2 % of the steps.
-        seed: keys every draw.
+        learning_rate: the peak learning rate, after a warm-up of 2 % of the steps.
+        seed: keys all draws.
         ema_decay: decay of the exponential moving average of the weights; None: no average.
     """
 
@@ -68,5 +68,5 @@ class TrainingModule(lightning.LightningModule):
 
     @property
     def trained(self) -> nn.Module:
-        """The network to keep: the moving average where there is one."""
+        """The network to keep: the moving average if there is one."""
         return self.ema.module if self.ema is not None else self.network

@@ -1,1 +1,1 @@
-"""Weights that were trained before: what ships, and folders in diffusers' format."""
+"""Pretrained weights: those that ship, and folders in diffusers' format."""

@@ -1,4 +1,4 @@
-"""Saving and loading in diffusers' folder format, strictly: nothing is left at random values, nothing is unpickled."""
+"""Strict saving and loading in diffusers' folder format: no weight stays random, and nothing is unpickled."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from workbench.core.foreign import FOREIGN
 
 
 def save_half(model: Any, folder: Path) -> None:
-    """Write a diffusers model as fp16 safetensors; the model itself keeps its precision."""
+    """Write a diffusers model as fp16 safetensors; the model in memory keeps its precision."""
     import copy
 
     copy.deepcopy(model).half().save_pretrained(folder, variant="fp16", safe_serialization=True)
@@ -19,20 +19,20 @@ def save_half(model: Any, folder: Path) -> None:
 def load_strictly(model_class: Any, folder: Path) -> Any:
     """`model_class.from_pretrained(folder)` in float32, from safetensors only.
 
-    diffusers leaves weights that a file lacks at random values with a warning; here that is an error.
+    diffusers only warns about weights that a file lacks and leaves them random; here that is an error.
 
     Raises:
-        UserError: if the folder, its config or its weights are missing, cut, of another class or another shape.
+        UserError: if the folder, its config or its weights are missing or truncated, or of another class or shape.
     """
     stated = class_name(folder)
     found = {path.name for path in folder.glob("*.safetensors")}
     if not found:
-        raise UserError(f"{folder} has a config.json but no weights (*.safetensors); restore them or train anew")
+        raise UserError(f"{folder} has a config.json but no weights (*.safetensors); restore them or train again")
     for path in folder.iterdir():
         require(path)
     from diffusers.utils import logging
 
-    # AutoencoderTiny saves a config entry that it then warns about at every load
+    # AutoencoderTiny saves a config entry that it warns about at every load
     logging.set_verbosity_error()
     if stated != model_class.__name__:
         raise UserError(f"{folder} holds a {stated}, not a {model_class.__name__}")
@@ -53,7 +53,7 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
     except Exception as error:  # safetensors raises its own class, derived from Exception only
         if type(error).__name__ != "SafetensorError":
             raise
-        raise UserError(f"the weights in {folder} are cut or damaged: {_first_line(error)}") from error
+        raise UserError(f"the weights in {folder} are truncated or damaged: {_first_line(error)}") from error
     wrong = [*report["missing_keys"], *report["unexpected_keys"], *map(str, report.get("mismatched_keys", []))]
     if wrong:
         raise UserError(
@@ -63,16 +63,16 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:
-    """A state dict in torch's own format, on the CPU; tensors only, no code in it is run.
+    """A state dict in torch's own format, on the CPU; only tensors are read, and no code runs.
 
     Raises:
-        UserError: if the file is missing, cut, or holds anything else.
+        UserError: if the file is missing or truncated, or contains anything else.
     """
     import torch
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    # torch.load has no error of its own: a cut, foreign or pickled file shows as any of these
+    # torch.load has no error class: a truncated, foreign or pickled file raises any of these
     except FOREIGN as error:
         raise UserError(f"{path} is not a readable state dict ({_first_line(error)}); replace the file") from None
     if not isinstance(state, dict):
@@ -81,18 +81,18 @@ def read_state_dict(path: Path) -> dict[str, Any]:
 
 
 def class_name(folder: Path) -> str:
-    """Which diffusers class the config.json of a folder names.
+    """The diffusers class that the config.json of a folder names.
 
     Raises:
-        UserError: if there is none, or it cannot be read.
+        UserError: if the config is missing or cannot be read.
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise UserError(f"{folder} holds no model: it needs config.json and safetensors in diffusers' folder format")
+        raise UserError(f"{folder} has no model: expected config.json and safetensors in diffusers' folder format")
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["_class_name"])
     except FOREIGN as error:
-        raise UserError(f"{path} does not say of which class the model is ({_first_line(error)})") from None
+        raise UserError(f"{path} does not name the model's class ({_first_line(error)})") from None
 
 
 def _first_line(error: BaseException) -> str:

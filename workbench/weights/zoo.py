@@ -1,4 +1,4 @@
-"""The pretrained weights that ship: folders in diffusers' format, each with the recipe that made it."""
+"""The pretrained weights that ship: folders in diffusers' format, each with its training recipe."""
 
 import hashlib
 import json
@@ -14,35 +14,35 @@ from workbench.core.foreign import reason
 
 RECIPE = "recipe.json"
 SUFFIXES = (".safetensors", ".json")
-"""Of weight and config files."""
+"""Suffixes of weight and config files."""
 
 
 def zoo_root() -> Path:
-    """$WORKBENCH_ZOO, else data/zoo beside the package."""
+    """$WORKBENCH_ZOO, else data/zoo next to the package."""
     return Path(os.environ.get("WORKBENCH_ZOO") or Path(__file__).parents[2] / "data" / "zoo")
 
 
 def find(recipe: dict[str, Any]) -> Path | None:
-    """The zoo folder whose recipe holds all of `recipe` (data, autoencoder, prior); None where there is none.
+    """The zoo folder whose recipe contains all of `recipe` (data, autoencoder, prior); None if there is none.
 
     Raises:
-        UserError: if the recipe of any folder is damaged or gone: it may be the one, and not to find it costs hours.
+        UserError: if any folder's recipe is damaged or missing: it may be the right one, and retraining takes hours.
     """
     return next((folder for folder in folders() if made_by(folder, recipe)), None)
 
 
 def folders() -> list[Path]:
-    """The folders of the zoo: those with a recipe, or with digests that say that there was one."""
+    """The folders of the zoo: those with a recipe, or with digests that list one."""
     root = zoo_root()
     below = root.iterdir() if root.is_dir() else ()
     return sorted(path for path in below if any((path / name).exists() for name in (RECIPE, DIGESTS)))
 
 
 def made_by(folder: Path, recipe: dict[str, Any]) -> bool:
-    """Whether the recipe of a folder of weights holds all of `recipe`; False where there is none.
+    """Whether the recipe of a folder of weights contains all of `recipe`; False if it has no recipe.
 
     Raises:
-        UserError: if the recipe is damaged, or one that shipped is gone.
+        UserError: if the recipe is damaged, or a shipped one is missing.
     """
     path = folder / RECIPE
     if not path.is_file():
@@ -55,15 +55,15 @@ def made_by(folder: Path, recipe: dict[str, Any]) -> bool:
 
 @lru_cache(maxsize=64)
 def _read_recipe(path: Path, _changed: int, _size: int) -> dict[str, Any]:
-    """What a recipe says: every cell of a study asks."""
+    """The content of a recipe; cached, because every cell of a study reads it."""
     try:
         written = json.loads(checked(path))
     except UserError:
         raise
-    except (ValueError, RecursionError) as error:  # no JSON, or numbers or brackets without end
+    except (ValueError, RecursionError) as error:  # not JSON, or too long numbers or too many nested brackets
         raise UserError(f"{path} is damaged ({reason(error)}); restore it from version control") from None
     if not isinstance(written, dict):
-        raise UserError(f"{path} is damaged (it holds no JSON object); restore it from version control")
+        raise UserError(f"{path} is damaged (not a JSON object); restore it from version control")
     return written
 
 
@@ -74,24 +74,24 @@ def weight_files(folder: Path) -> list[Path]:
 
 @lru_cache(maxsize=64)
 def weights_digest(*folders: Path) -> str:
-    """12 hex digits over the contents of every weight and config file below `folders`.
+    """12 hex digits of a hash over the contents of every weight and config file below `folders`.
 
     Raises:
-        UserError: if none of them holds weights, or what shipped is damaged: with other bytes it would be taken for
-            other weights, from which everything is computed anew.
+        UserError: if there are no weights, or shipped ones are damaged: with other bytes they would count as different
+            weights, and everything would be recomputed from them.
     """
     for path in (path for folder in folders for path in listed_below(folder) if path.suffix in SUFFIXES):
         require(path)
     files = [(str(path.relative_to(folder)), path) for folder in folders for path in weight_files(folder)]
     if not any(path.suffix == ".safetensors" for _, path in files):
-        raise UserError(f"{' and '.join(map(str, folders))} holds no weights (*.safetensors)")
+        raise UserError(f"{' and '.join(map(str, folders))} has no weights (*.safetensors)")
     if foreign := [path for _, path in files if is_foreign(path)]:
         raise UserError(f"{foreign[0]} did not ship with the weights in its folder: move it away")
     return contents_digest(files)
 
 
 def contents_digest(files: Iterable[tuple[str, Path]]) -> str:
-    """12 hex digits over names and the contents of the files that go by them."""
+    """12 hex digits of a hash over file names and contents."""
     total = hashlib.sha256()
     for name, path in files:
         total.update(name.encode())

@@ -81,5 +81,5 @@ def test_an_enlarged_picture_is_refused_with_the_remedy() -> None:
     operator = SuperResolution()
     y = torch.rand(1, *SHAPE)
     params = operator.parameters(torch.ones(1), torch.arange(1), 0, SHAPE)
-    with pytest.raises(UserError, match="give it as it was before it was enlarged"):
+    with pytest.raises(UserError, match="pass the image before upsampling"):
         given(operator, y, params)

@@ -129,7 +129,7 @@ BAD_PARAMS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "damaged": (damaged, "cannot read .npz {path}"),
     "12 TiB": (claims_much, "claims 15,360,000,000,000 bytes"),
     "one array": (one_array, "cannot read .npz {path}"),
-    "objects": (arrays(mask=np.array([{}], dtype=object)), "holds Python objects"),
+    "objects": (arrays(mask=np.array([{}], dtype=object)), "contains Python objects"),
     "words": (arrays(mask=np.array(["one"] * N)), "mask in {path} holds text, expected numbers"),
     "a number": (arrays(mask=np.array(1.0)), "mask in {path} is a single number"),
     "other name": (arrays(masks=MASKS), "{path} lacks mask, expected (12, 1, 16, 16); it holds masks"),
@@ -137,7 +137,7 @@ BAD_PARAMS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "flat": (arrays(mask=MASKS[:, 0]), "has shape (12, 16, 16)"),
     "other size": (arrays(mask=MASKS[..., :8]), "has shape (12, 1, 16, 8)"),
     "colour": (arrays(mask=MASKS.repeat(3, 1)), "has shape (12, 3, 16, 16)"),
-    "nan": (arrays(mask=MASKS * np.nan), "holds values that are not finite"),
+    "nan": (arrays(mask=MASKS * np.nan), "contains values that are not finite"),
     "greys": (arrays(mask=MASKS * 0.5), "0.png, 1.png, 2.png ... (12 of 12 pictures): mask of random_inpainting"),
     "a name twice": (arrays(mask=MASKS, names=np.array([*FILES[:-1], "3.png"])), "holds 3.png more than once"),
     "a name lacks": (

@@ -106,7 +106,7 @@ def test_a_smaller_picture_stands_in_the_corner(tmp_path: Path) -> None:
 def test_what_holds_no_pictures_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere is not a folder"):
         read_measured(tmp_path / "nowhere", SHAPE, smaller=False)
-    with pytest.raises(UserError, match="holds no images"):
+    with pytest.raises(UserError, match="has no images"):
         read_measured(tmp_path, SHAPE, smaller=False)
     np.savez(tmp_path / "all.npz", y=FLOATS)
     with pytest.raises(UserError, match=r"to restore what all\.npz holds, give the file itself"):

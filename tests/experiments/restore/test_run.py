@@ -197,7 +197,7 @@ def test_a_folder_without_images_is_one_line(cli: CommandLine, trained: Trained,
     assert "nowhere is not a folder" in cli.refuses(*words(trained, tmp_path / "nowhere", tmp_path / "output"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").touch()
-    assert "empty holds no images" in cli.refuses(*words(trained, tmp_path / "empty", tmp_path / "output"))
+    assert "empty has no images" in cli.refuses(*words(trained, tmp_path / "empty", tmp_path / "output"))
 
 
 @pytest.mark.parametrize("severity", ["-0.1", "1.5", "nan", "1e308"])
@@ -205,7 +205,7 @@ def test_a_severity_outside_its_range_is_one_line(
     severity: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
     line = cli.refuses(*words(trained, degraded, tmp_path / "output"), f"--severity={severity}")
-    assert "severity must lie in [0, 1]" in line
+    assert "severity must be in [0, 1]" in line
 
 
 def test_an_unknown_operator_is_one_line(cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_recalibrated_start_with_a_risk_is_fitted_and_used(
     [
         ("--start.risk=10", "start.risk: input should be above 0 and below 1 (got 10)"),
         ("--start.risk=0.01", "risk=0.01 needs 99 validation images to compare with, and there are 7: give more"),
-        ("--start.recalibration.kind=platt", "there are: none, factor, temperature, isotonic"),
+        ("--start.recalibration.kind=platt", "available: none, factor, temperature, isotonic"),
     ],
 )
 def test_a_recalibration_that_cannot_be_is_refused_in_a_line(
@@ -343,7 +343,7 @@ def test_the_level_of_noise_is_said_and_may_be_stated(
     assert levels[""] == pytest.approx(0.05)
     assert levels["--noise-std=0.1"] == levels["--degradation.noise_std=0.1"] == pytest.approx(0.1)
     assert 0.02 < levels["--noise-std=auto"] < 0.1, "0.05 is in them"
-    assert "give one of them" in cli.refuses(*arguments, "--noise-std=0.1", "--degradation.noise_std=0.1")
+    assert "give only one" in cli.refuses(*arguments, "--noise-std=0.1", "--degradation.noise_std=0.1")
     line = cli.refuses(*arguments, "--operator=gaussian_noise", "--severity=1", "--noise-std=0.2")
     assert "give --severity 0.333 without it" in line
 
@@ -377,7 +377,7 @@ def test_a_low_resolution_picture_is_one(cell: Evaluate, cli: CommandLine, train
         assert np.array_equal(found, wanted)
     write(measurement.view, tmp_path / "enlarged")  # type: ignore[arg-type]
     line = cli.refuses(*words(trained, tmp_path / "enlarged", tmp_path / "output", "super_resolution"))
-    assert "before it was enlarged" in line
+    assert "before upsampling" in line
 
 
 def test_an_interrupted_run_lists_what_it_restored(

@@ -125,7 +125,7 @@ def _listing(path: Path) -> Listing:
         archives = list_pictures(path, (".npz",)).files
         advice = f": to restore what {archives[0].name} holds, give the file itself" if archives else ""
         known = ", ".join(s.removeprefix(".") for s in (*PICTURES, *ARRAYS))
-        raise UserError(f"--input {path} holds no images{advice or f' ({known})'}")
+        raise UserError(f"--input {path} has no images{advice or f' ({known})'}")
     return listing
 
 

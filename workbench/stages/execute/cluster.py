@@ -149,7 +149,7 @@ def ensure_on_cluster(
             raise
     if failures:
         more = f" ({len(failures) - 1} more failed, see above)" if failures[1:] else ""
-        raise UserError(f"{failures[0]}{more}; run the same command again, it goes on where it stopped")
+        raise UserError(f"{failures[0]}{more}; run the same command again to resume")
     ensure_all(stages, runtime, update)
 
 
