@@ -125,12 +125,12 @@ def test_a_changed_source_is_another_cell(outside: Outside) -> None:
 @pytest.mark.parametrize(
     ("name", "source", "message"),
     [
-        ("absent.py", None, "there is not a file"),
+        ("absent.py", None, "there is no file"),
         ("nothing.py", "", "defines no study"),
         ("broken.py", "1 +", "cannot import broken: SyntaxError"),
         ("leaves.py", "exit()", "cannot import leaves: SystemExit"),
-        ("json.py", "study = 1", "that is another module; rename the file"),
-        ("two-words.py", "", "is no name of a Python module"),
+        ("json.py", "study = 1", "another module has this name; rename the file"),
+        ("two-words.py", "", "is not a valid name of a Python module"),
         ("no.such", None, "cannot import no.such: ModuleNotFoundError"),
     ],
 )

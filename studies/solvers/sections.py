@@ -69,8 +69,7 @@ def claim_section(found: Solvers) -> Section:
             **{f"{QUANTITIES[quality].label} gained": gain for quality, gain in claim.gains.items()},
         }
         savings[name] = {
-            "baseline": claim.over.name,
-            "against it": claim.run.name,
+            "steps: pure noise, SNR match": f"{claim.over.num_steps}, {claim.run.num_steps}",
             **{f"{QUANTITIES[cost].label}, times less": saving for cost, saving in claim.savings.items()},
         }
     where = found.results.provenance.get("device")

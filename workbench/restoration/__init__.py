@@ -1,4 +1,4 @@
-"""Flash-Diffusion itself: from measurements to restored images, with a record of each."""
+"""Flash-Diffusion itself: from measurements to restored images, with one record per image."""
 
 from workbench.restoration.engine import Batch, Engine
 from workbench.restoration.record import Record, Restored

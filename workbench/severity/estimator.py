@@ -11,10 +11,10 @@ from workbench.severity.estimate import SeverityEstimate
 
 
 class Estimator(Protocol):
-    """Anything that guesses the clean latent and the variance of its own error from the image-domain view of y."""
+    """Estimates the clean latent, and the variance of the estimate's error, from the image-domain view of y."""
 
     def estimate(self, view: Images) -> SeverityEstimate:
-        """(z_hat, var_hat) of each image."""
+        """Estimate (z_hat, var_hat) of each image."""
         ...
 
 
