@@ -100,7 +100,7 @@ def test_the_matrix_of_corrected_starts(remedy: Remedy) -> None:
 
 def test_what_mismatch_costs(robustness: Robustness, grid: Grid) -> None:
     mean = mean_interval(grid.mismatch_losses(grid.degradations))
-    worst = max(grid.loss("psnr", *pair).mean for pair in grid.mismatched_pairs())
+    worst = max(grid.lost("psnr", pair).mean() for pair in grid.mismatched_pairs())
     by_seed = [one.mismatch_losses(grid.degradations).mean() for one in robustness.by_seed.values()]
     seeds = [number(float(value), 2) for value in by_seed]
     assert_said(
