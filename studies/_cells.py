@@ -6,13 +6,13 @@ from typing import Any
 from workbench.degradations import Degradation
 from workbench.experiments.study import Axes
 
-SMOKE: Mapping[str, Any] = {
+TINY: Mapping[str, Any] = {
     "num_images": 4,
-    "sampler.num_steps": 50,
     "severity_encoder.num_train_images": 128,
     "severity_encoder.batch_size": 32,
 }
 """Overrides of a run of seconds: too few images and too little training to learn anything from."""
+SMOKE: Mapping[str, Any] = {**TINY, "sampler.num_steps": 50}
 
 
 def matched(degradation: Degradation, **axes: Sequence[object]) -> Axes:

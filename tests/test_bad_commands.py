@@ -50,7 +50,7 @@ FIELDS = {
     "--autoencoder.latent_channels=1000000": "autoencoder.latent_channels: input should be at least 1 and at most 8192",
     f"--prior.block_out_channels={[16] * 1000}": "prior.block_out_channels: tuple should have at most 12 items after",
     "--solver.guidance_scale=1e7": "solver.guidance_scale: input should be at least 0 and at most 1000000 (got 1000000",
-    "--preset-settings=[/]": "there are no settings '[/]'; available: ",
+    "--preset-settings=[/]": "unknown settings '[/]'; available: ",
 }
 
 COMMANDS = {

@@ -515,7 +515,9 @@ def test_run_prints_means_with_intervals(cli: CommandLine, trained: Trained) -> 
 def test_report_wants_the_cells_first_and_then_redraws(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
     flags = ["robustness", "--preset=smoke", *trained.flags, *ONE_CELL]
     line = cli.refuses("report", *flags, f"--runs={tmp_path / 'none'}")
-    assert line.startswith("6 of 6 cells and statistics are not computed yet: python -m workbench study robustness")
+    assert line.startswith(
+        "6 of 6 cells and statistics are not computed yet; run: python -m workbench study robustness"
+    )
     assert "--preset smoke" in line
     mine = trained.copy(tmp_path)
     assert cli("study", *flags, f"--runs={mine.runs}").code == 0

@@ -90,7 +90,7 @@ def test_results_that_ship_are_pointed_to(
     monkeypatch.setenv("WORKBENCH_REFERENCE", str(tmp_path))
     running.ship("small", "desk", Runtime(runs), tmp_path / "small" / "desk")
     assert len(small.results(runs=tmp_path / "none").frame) == 12
-    with pytest.raises(UserError, match=r"\(results that ship: preset desk\)$"):
+    with pytest.raises(UserError, match=r"\(reference results exist for preset desk\)$"):
         small.results("more", runs=tmp_path / "none")
 
 

@@ -18,7 +18,8 @@ from workbench.core.config import UserError
 from workbench.experiments.results import StudyResults
 from workbench.metrics import Estimate, mean_interval
 from workbench.metrics.calibration import Calibration, from_plain
-from workbench.metrics.ranks import intervals_of_counts, rank_correlations
+from workbench.metrics.ranks import rank_correlations
+from workbench.metrics.statistics import intervals_of_counts
 
 AXES = ("autoencoder", "degradation", "start")
 MATCHED, ORACLE, FULL = "snr_match", "oracle_variance", "full"

@@ -1,1 +1,0 @@
-"""The data-consistency study."""

@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+
+from pandas import DataFrame
 
 from studies._rows import cells_by, log_crossing, paired
 from workbench.core.config import UserError
+from workbench.experiments.results import StudyResults
 from workbench.metrics import Estimate
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from workbench.experiments.results import StudyResults
 
 NO_GUIDANCE, UNGUIDED = "no_guidance", 0.0
 """The chain without guidance: its label, and the scale under which it stands."""
@@ -22,32 +18,23 @@ NO_GUIDANCE, UNGUIDED = "no_guidance", 0.0
 class Guidance:
     """One degradation's rows, by image id, by guidance scale, ascending from `UNGUIDED`."""
 
-    cells: "Mapping[float, DataFrame]"
+    cells: Mapping[float, DataFrame]
 
-    @property
-    def scales(self) -> list[float]:
-        """Of the cells with guidance."""
-        return [scale for scale in self.cells if scale != UNGUIDED]
-
-    def gains(self, column: str = "psnr") -> "DataFrame":
+    def gains(self, column: str = "psnr") -> DataFrame:
         """By how much each scale raises a column: one row per image, one column per scale."""
         values = paired(self.cells, column)
         return values.sub(values[UNGUIDED], axis=0).drop(columns=UNGUIDED)
 
-    @cached_property
-    def residuals(self) -> "DataFrame":
+    @property
+    def residuals(self) -> DataFrame:
         """Over the noise's standard deviation: one row per image, one column per scale."""
         return paired(self.cells, "residual_ratio")
 
-    @cached_property
+    @property
     def best(self) -> float:
         """The scale of the highest mean PSNR on these test images."""
-        return self.scales[int(self.gains().mean().argmax())]
-
-    @property
-    def at_end(self) -> bool:
-        """Whether the best scale is an end of the sweep."""
-        return self.best in (self.scales[0], self.scales[-1])
+        gains = self.gains()
+        return float(gains.columns.to_numpy()[gains.mean().argmax()])
 
     def helps_until(self) -> Estimate | None:
         """The scale from the best on at which guidance is no better than none; None where it still is at the last."""
@@ -58,7 +45,7 @@ class Guidance:
         return log_crossing(1 - self.residuals.drop(columns=UNGUIDED))
 
 
-def read(results: "StudyResults") -> dict[str, Guidance]:
+def read(results: StudyResults) -> dict[str, Guidance]:
     """The cells of each degradation.
 
     Raises:

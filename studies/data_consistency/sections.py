@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pandas import DataFrame
+
+from studies._figures import lines
 from studies._rows import has_column, intervals, mean_over, table
-from studies.data_consistency.results import Guidance
-from workbench.metrics import mean_interval, mean_intervals
-from workbench.reporting import QUANTITIES, Line, MainFigure, Section, Words, curves, readable, side_by_side, svg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from studies.data_consistency.results import UNGUIDED, Guidance
+from workbench.metrics import mean_interval
+from workbench.reporting import QUANTITIES, MainFigure, Section, Words, readable, side_by_side
 
 WORDS = Words(Path(__file__).with_name("templates"))
 DASH = "\N{EN DASH}"
@@ -19,66 +18,60 @@ Found = Mapping[str, Guidance]
 
 def answer(found: Found) -> list[str]:
     """What guidance gains, where it stops helping, and where it fits noise."""
-    gains = {name: one.gains()[one.best] for name, one in found.items()}
-    most = max(gains, key=lambda name: float(gains[name].mean()))
+    gains = {name: one.gains() for name, one in found.items()}
+    best = {name: gains[name][one.best] for name, one in found.items()}
+    most = max(best, key=lambda name: float(best[name].mean()))
     ends = [(name, at) for name, one in found.items() if (at := one.helps_until())]
     fits = [(name, at) for name, one in found.items() if (at := one.fits_noise_from())]
     return WORDS.sentences(
-        gain=mean_over(gains.values()),
-        most=(most, mean_interval(gains[most])) if len(gains) > 1 else None,
+        gain=mean_over(best.values()),
+        most=(most, mean_interval(best[most])) if len(best) > 1 else None,
         ends=min(ends, key=lambda end: end[1].mean, default=None),
         fits=min(fits, key=lambda fit: fit[1].mean, default=None),
-        open_ends=[name for name, one in found.items() if one.at_end],
+        open_ends=[name for name, one in found.items() if one.best in gains[name].columns[[0, -1]]],
     )
 
 
-def main_figure(found: Found) -> MainFigure:
-    """PSNR that guidance gains, against its scale."""
-    caption = "PSNR gained over the same starts without guidance, paired by image, against the guidance scale."
-    return MainFigure(_gain(found, "psnr"), "PSNR gained by guidance against its scale, per degradation", caption)
+def main_figure(found: Found, column: str = "psnr") -> MainFigure:
+    """What guidance gains of a quality, against its scale."""
+    quantity = QUANTITIES[column]
+    return lines(
+        {name: {"guided": one.gains(column)} for name, one in found.items()},
+        f"{quantity.label} above no guidance", "guidance scale", quantity.title,
+        f"{quantity.label} above that of the same starts without guidance, paired by image.", log_x=True, zero=True,
+    )  # fmt: skip
 
 
 def residual_section(found: Found) -> Section:
     """How far restored images contradict their measurements."""
     panels, rows = {}, {}
     for name, one in found.items():
-        unguided, *guided = mean_intervals(one.residuals)
-        panels[name] = {"guided": Line(one.scales, guided), "no guidance": Line(one.scales, [unguided] * len(guided))}
-        gain, fitted = intervals([one.gains()[one.best], 100 * (one.residuals[one.best] < 1)])
+        residuals = one.residuals
+        guided, at_best = residuals.drop(columns=UNGUIDED), residuals[one.best]
+        panels[name] = {"guided": guided, "no guidance": DataFrame(dict.fromkeys(guided, residuals[UNGUIDED]))}
+        gain, without, left, fitted = intervals(
+            [one.gains()[one.best], residuals[UNGUIDED], at_best, 100 * (at_best < 1)]
+        )
         rows[readable(name)] = {
             "best scale": one.best,
             "PSNR above no guidance, dB": gain,
-            "residual, no guidance": unguided,
-            "residual at best": guided[one.scales.index(one.best)],
+            "residual, no guidance": without,
+            "residual at best": left,
             "images below 1, %": fitted,
             "helps until scale": one.helps_until() or DASH,
             "fits noise from scale": one.fits_noise_from() or DASH,
         }
-    figure = curves(
-        panels, title="Residual against the guidance scale", x_label="guidance scale", y_label="residual / noise std",
+    figure = lines(
+        panels, "Residual against the guidance scale", "guidance scale", "residual / noise std",
         log_x=True, y_marks={"noise alone": 1},
     )  # fmt: skip
-    return WORDS.section(
-        "residual",
-        figure=svg(figure, "Residual over noise against guidance scale, per degradation"),
-        table=table(rows, "degradation", {"images below 1, %": 0, "helps until scale": 1, "fits noise from scale": 1}),
-    )
+    decimals = {"images below 1, %": 0, "helps until scale": 1, "fits noise from scale": 1}
+    return WORDS.section("residual", figure=figure.html(), table=table(rows, "degradation", decimals))
 
 
 def quality_section(found: Found) -> Section | None:
     """What guidance changes of the other qualities; None without any."""
     cells = [cell for one in found.values() for cell in one.cells.values()]
-    figures = [
-        svg(_gain(found, column), f"{QUANTITIES[column].label} against the guidance scale, per degradation")
-        for column in ("ssim", "ssim_valid", "lpips")
-        if all(has_column(cell, column) for cell in cells)
-    ]
-    return WORDS.section("quality", figures=side_by_side(figures)) if figures else None
-
-
-def _gain(found: Found, column: str) -> "Figure":
-    panels = {name: {"guided": Line(one.scales, mean_intervals(one.gains(column)))} for name, one in found.items()}
-    return curves(
-        panels, title=f"{QUANTITIES[column].label} above no guidance", x_label="guidance scale",
-        y_label=QUANTITIES[column].title, log_x=True, zero=True,
-    )  # fmt: skip
+    columns = [name for name in ("ssim", "ssim_valid", "lpips") if all(has_column(cell, name) for cell in cells)]
+    figures = side_by_side([main_figure(found, column).html() for column in columns])
+    return WORDS.section("quality", figures=figures) if columns else None

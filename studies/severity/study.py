@@ -12,6 +12,7 @@ Cost: a quarter of an hour on two cores (desk), most of it in training the encod
 
 from collections.abc import Sequence
 
+from studies._cells import TINY
 from studies.severity import sections
 from studies.severity.results import COLUMNS, LEVEL, MEMBER, NOISE, TRAINED_NOISE, TRAINED_ON, read
 from workbench.degradations import AtSeverity, Mixture
@@ -28,25 +29,24 @@ FAMILIES = ("gaussian_blur", "random_inpainting", "motion_blur_crf", "gaussian_n
 UNIVERSAL = SeverityRecipe(degradation=Mixture(), num_train_images=100_000, source="auto")
 
 
-def noises_of(family: str) -> Sequence[float]:
-    """The noise tested with; of Gaussian noise the level is the noise, and there is no other."""
-    return (OWN_NOISE,) if family == "gaussian_noise" else NOISES
-
-
-def own_encoder(
-    family: str, noises: Sequence[float], trained: float = OWN_NOISE, levels: Sequence[float] = LEVELS
+def cells(
+    family: str,
+    noises: Sequence[float] = NOISES,
+    trained: float = OWN_NOISE,
+    levels: Sequence[float] = LEVELS,
+    *,
+    universal: bool = False,
 ) -> Axes:
-    """The family's encoder, trained with one noise, at every level and each of these noises."""
-    return {TRAINED_ON: (family,), TRAINED_NOISE: (trained,), MEMBER: (family,), LEVEL: levels, NOISE: noises}
-
-
-def universal(family: str, noises: Sequence[float]) -> Axes:
-    """The universal encoder, at every level and each of these noises."""
-    return {"severity_encoder": (UNIVERSAL,), **own_encoder(family, noises), TRAINED_ON: (Mixture().kind,)}
+    """The family's encoder, trained with one noise, or the universal one, at every level and each of these noises."""
+    if family == "gaussian_noise":  # whose level is the noise
+        noises = (OWN_NOISE,)
+    own = {TRAINED_ON: (family,), TRAINED_NOISE: (trained,), MEMBER: (family,), LEVEL: levels, NOISE: noises}
+    return {"severity_encoder": (UNIVERSAL,), **own, TRAINED_ON: (Mixture().kind,)} if universal else own
 
 
 BLUR, *OTHERS = FAMILIES
-RETRAINED = [own_encoder(BLUR, (noise,), noise) for noise in NOISES if noise != OWN_NOISE]
+RETRAINED = [cells(BLUR, (noise,), noise) for noise in NOISES if noise != OWN_NOISE]
+FEW = (0.2, 0.8)
 
 study = Study(
     # what decode_only leaves of a cell is the estimate: start, sampler and prior have no part in it
@@ -57,39 +57,24 @@ study = Study(
         num_images=256,
         num_examples=0,
     ),
-    axes=own_encoder(BLUR, NOISES),
+    axes=cells(BLUR),
     columns=COLUMNS,
     presets={
         "smoke": Preset(
-            overrides={
-                "num_images": 4,
-                "severity_encoder.num_train_images": 128,
-                "severity_encoder.batch_size": 32,
-            },
-            axes={LEVEL: (0.2, 0.8), NOISE: (0.05, 0.1)},
-            grids=(
-                own_encoder(BLUR, (0.1,), 0.1, (0.2, 0.8)),
-                own_encoder(OTHERS[0], (OWN_NOISE,), levels=(0.2, 0.8)),
-            ),
+            TINY,
+            axes={LEVEL: FEW, NOISE: (0.05, 0.1)},
+            grids=[cells(BLUR, (0.1,), 0.1, FEW), cells(OTHERS[0], (OWN_NOISE,), levels=FEW)],
         ),
         "desk": Preset(
-            grids=(
-                universal(BLUR, NOISES),
-                *RETRAINED,
-                *[own_encoder(family, (OWN_NOISE,)) for family in OTHERS[:2]],
-            )
+            grids=[cells(BLUR, universal=True), *RETRAINED, *(cells(family, (OWN_NOISE,)) for family in OTHERS[:2])]
         ),
         "full": Preset(
-            overrides={"severity_encoder.num_train_images": 100_000},
-            grids=(
-                *[own_encoder(family, noises_of(family)) for family in OTHERS],
-                *[universal(family, noises_of(family)) for family in FAMILIES],
-                *RETRAINED,
-            ),
+            {"severity_encoder.num_train_images": 100_000},
+            grids=[*map(cells, OTHERS), *(cells(family, universal=True) for family in FAMILIES), *RETRAINED],
         ),
     },
     results=read,
     answer=sections.answer,
     main_figure=sections.main_figure,
-    report=(sections.level, sections.calibration, sections.ordering, sections.trivial),
+    report=(sections.levels, sections.trivial),
 )

@@ -1,1 +1,0 @@
-"""The SNR-matching study."""

@@ -2,19 +2,25 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup
 
+from studies._figures import lines
 from studies._rows import mean_over, table
-from studies.snr_matching.results import AGAIN, FORWARD, HINDSIGHT, MATCH, MMSE, OTHER_NOISE, TOLERATED, Start, Sweep
-from workbench.metrics import mean_interval, mean_intervals
-from workbench.reporting import Line, MainFigure, Section, Words, curves, readable, severity_lines, svg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from pandas import DataFrame
+from studies.snr_matching.results import (
+    AGAIN,
+    FORWARD,
+    HINDSIGHT,
+    MATCH,
+    MMSE,
+    OTHER_NOISE,
+    TOLERATED,
+    Start,
+    Sweep,
+    of,
+)
+from workbench.metrics import mean_interval
+from workbench.reporting import MainFigure, Section, Words, readable, severity_lines, side_by_side
 
 WORDS = Words(Path(__file__).with_name("templates"))
 NUM_BINS = 4
@@ -40,18 +46,21 @@ def answer(sweeps: Sweeps) -> list[str]:
 
 
 def main_figure(sweeps: Sweeps) -> MainFigure:
-    """PSNR against the offset."""
-    gains = {name: sweep.gains for name, sweep in sweeps.items()}
+    """PSNR against the offset from the match."""
+    panels = {
+        name: {match: of(sweep.gains, match) for match in (FORWARD, MMSE) if match in sweep.psnr}
+        for name, sweep in sweeps.items()
+    }
     caption = (
         "PSNR against the offset from the match, paired with the forward match by image. At 0 dB a start has the SNR "
         "that the severity encoder predicts; left of it the chain begins later and relies on the estimate more."
     )
-    figure = _over_offset(gains, title="PSNR above the forward match", y_label="PSNR, dB", zero=True)
-    return MainFigure(figure, "Change of PSNR against the offset from the match, per degradation", caption)
+    title = "PSNR above the forward match"
+    return lines(panels, title, "offset, dB", "PSNR, dB", caption, zero=True, x_marks={"match": 0})
 
 
 def tolerance_section(sweeps: Sweeps) -> Section:
-    """How far off the match a start may be, and what it then costs."""
+    """How far off the match a start may be."""
     rows = {
         f"{readable(name)}, {readable(match)}": {
             "later by, dB": sweep.tolerance(match, -1).scaled(-1),
@@ -60,18 +69,11 @@ def tolerance_section(sweeps: Sweeps) -> Section:
         for name, sweep in sweeps.items()
         for match in (FORWARD, MMSE)
     }
-    nfe = {name: sweep.nfe for name, sweep in sweeps.items()}
-    figure = _over_offset(nfe, title="Mean NFE of an image", y_label="NFE")
-    return WORDS.section(
-        "tolerance",
-        tolerated=TOLERATED,
-        table=table(rows, "degradation, match", {"later by, dB": 1, "earlier by, dB": 1}),
-        figure=svg(figure, "Mean NFE against the offset from the match, per degradation"),
-    )
+    return WORDS.section("tolerance", tolerated=TOLERATED, table=table(rows, "degradation, match", 1))
 
 
 def regret_section(sweeps: Sweeps) -> Section:
-    """What each rule loses to each image's best start, and at which severities."""
+    """What each rule loses to each image's best start, at which severities, and what it gains for its cost."""
     rows = {
         _named(rule): {
             **{
@@ -84,11 +86,18 @@ def regret_section(sweeps: Sweeps) -> Section:
         }
         for rule in _rules(sweeps)
     }
-    return WORDS.section("regret", table=table(rows, "rule"), bins=_bins_figure(sweeps), cost=_cost_figure(sweeps))
+    # relative to the match, so that the degradations have one scale
+    costs = {
+        name: {rule: sweep.by_cost(rule) for rule in sweep.psnr.columns.unique(0) if rule != AGAIN}
+        for name, sweep in sweeps.items()
+    }
+    y_label = "PSNR above the forward match, dB"
+    cost = lines(costs, "PSNR for its cost", "mean NFE", y_label, log_x=True, zero=True)
+    figures = side_by_side([_regret_by_severity(sweeps).html(), cost.html()])
+    return WORDS.section("regret", table=table(rows, "rule"), figures=figures)
 
 
 def _rules(sweeps: Sweeps) -> list[Start]:
-    """The rules of any degradation."""
     return list(dict.fromkeys(rule for sweep in sweeps.values() for rule in sweep.rules))
 
 
@@ -97,17 +106,8 @@ def _named(rule: Start) -> str:
     return readable(NAMES.get(name, name).format(value).replace("-", "\N{MINUS SIGN}"))
 
 
-def _over_offset(values: "Mapping[str, DataFrame]", **labels: Any) -> "Figure":
-    """Means of columns by start against the offset, one panel per degradation."""
-    panels = {}
-    for name, frame in values.items():
-        swept = {match: frame[match].sort_index(axis=1) for match in (FORWARD, MMSE) if match in frame}
-        panels[name] = {match: Line(list(of), mean_intervals(of)) for match, of in swept.items()}
-    return curves(panels, x_label="offset, dB", x_marks={"match": 0}, **labels)
-
-
-def _bins_figure(sweeps: Sweeps) -> Markup:
-    """Regret over bins of severity, on other noise where there is a second draw."""
+def _regret_by_severity(sweeps: Sweeps) -> MainFigure:
+    """On other noise where there is a second draw."""
     edges = np.linspace(0, 1, NUM_BINS + 1).tolist()
     panels = {}
     for name, sweep in sweeps.items():
@@ -119,20 +119,4 @@ def _bins_figure(sweeps: Sweeps) -> Markup:
             if rule[0] in (FORWARD, MMSE, "official") or rule == ("oracle_variance", 0.0)
         }
     figure = severity_lines(panels, edges, title="Regret by severity", y_label="PSNR lost to the best start, dB")
-    return svg(figure, "PSNR that rules lose to the best start, against severity, per degradation")
-
-
-def _cost_figure(sweeps: Sweeps) -> Markup:
-    """PSNR against NFE, relative to the match, so that the degradations have one scale."""
-    panels: dict[str, dict[str, Line]] = {}
-    for name, sweep in sweeps.items():
-        groups = dict.fromkeys(group for group, _ in sweep.starts if group != AGAIN)
-        panels[name] = {
-            group: Line([sweep.cost(start) for start in sweep.of(group)], mean_intervals(sweep.gains[sweep.of(group)]))
-            for group in groups
-        }
-    figure = curves(
-        panels, title="PSNR for its cost", x_label="mean NFE", y_label="PSNR above the forward match, dB",
-        log_x=True, zero=True,
-    )  # fmt: skip
-    return svg(figure, "PSNR against mean NFE of every rule, per degradation")
+    return MainFigure(figure, "PSNR that rules lose to the best start, against severity, per degradation")

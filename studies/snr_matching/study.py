@@ -32,25 +32,25 @@ def cells(degradation: Degradation, **axes: Sequence[object]) -> Axes:
     return matched(degradation, solver__guidance_scale=(FAMILIES[degradation],), **axes)
 
 
-def rules(degradation: Degradation, timesteps: Sequence[int]) -> list[Axes]:
-    """The other rules, and the sweep once more with other noise, on which the best start is chosen."""
-    true_offsets = (-3.0, 0.0, 3.0, 6.0)
-    return [
-        cells(degradation, start__channel=("forward",), start__offset_db=OFFSETS, sample=(1,)),
-        cells(degradation, start__kind=("official",), start__c=(1.0, 1.2), sample=(0,)),
-        cells(degradation, start__kind=("fixed",), start__timestep=timesteps, sample=(0,)),
-        cells(degradation, start__kind=("oracle_variance",), start__offset_db=true_offsets, sample=(0,)),
-    ]
-
-
 def sweep(degradation: Degradation, offsets: Sequence[float] = OFFSETS) -> Axes:
     """Starts around the match."""
     return cells(degradation, start__channel=("forward", "mmse"), start__offset_db=offsets, sample=(0,))
 
 
-def desk(timesteps: Sequence[int]) -> list[Axes]:
-    """All that is asked of each family, but the first one's sweep, which the study's own axes are."""
-    return [*map(sweep, OTHERS), *(axes for degradation in FAMILIES for axes in rules(degradation, timesteps))]
+def others(timesteps: Sequence[int]) -> list[Axes]:
+    """All but the first family's sweep: the other sweeps, and for each family the other rules and a second sweep.
+
+    The second sweep has other noise; on it the best start is chosen.
+    """
+    found = [*map(sweep, OTHERS)]
+    for family in FAMILIES:
+        found += [
+            cells(family, start__channel=("forward",), start__offset_db=OFFSETS, sample=(1,)),
+            cells(family, start__kind=("official",), start__c=(1.0, 1.2), sample=(0,)),
+            cells(family, start__kind=("fixed",), start__timestep=timesteps, sample=(0,)),
+            cells(family, start__kind=("oracle_variance",), start__offset_db=(-3.0, 0.0, 3.0, 6.0), sample=(0,)),
+        ]
+    return found
 
 
 study = Study(
@@ -69,19 +69,16 @@ study = Study(
         "smoke": Preset(
             overrides=SMOKE,
             axes=sweep(FIRST, (-6.0, 0.0, 6.0)),
-            grids=(
+            grids=[
                 cells(FIRST, start__offset_db=(-6.0, 0.0, 6.0), sample=(1,)),
                 cells(FIRST, start__kind=("official",), start__c=(1.2,)),
                 cells(FIRST, start__kind=("fixed",), start__timestep=(100,)),
-            ),
+            ],
         ),
-        "desk": Preset(grids=desk((10, 20, 40, 80, 160))),
+        "desk": Preset(grids=others((10, 20, 40, 80, 160))),
         "full": Preset(
             overrides={"severity_encoder.num_train_images": 100_000},
-            grids=[
-                *desk((10, 20, 40, 80, 160, 320)),
-                *(cells(degradation, start__kind=("full",)) for degradation in FAMILIES),
-            ],
+            grids=[*others((10, 20, 40, 80, 160, 320)), *(cells(family, start__kind=("full",)) for family in FAMILIES)],
         ),
     },
     results=read,

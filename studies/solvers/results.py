@@ -1,22 +1,19 @@
 """Rows of the solvers study as runs: one solver on one degradation from one start on one grid, one row per image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from pandas import DataFrame, Series
 
 from studies._equal_cost import Comparison
-from studies._rows import cells_by, has_column, intervals, log_crossing, lost, paired
-from workbench.core.config import UserError
+from studies._rows import cells_by, has_column, intervals, lost, require_axes
+from workbench.experiments.results import StudyResults
 from workbench.metrics import Estimate, ratio_of_means
 from workbench.reporting import QUANTITIES, readable
 from workbench.severity.start import CONTROL_NAMES
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
-    from workbench.experiments.results import StudyResults
 
 AXES = ("solver", "degradation", "start", "timestep", "num_steps", "eta")
 CONTROL = "control"
@@ -38,7 +35,7 @@ COSTS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds")
 class Run:
     """One cell; its rows are indexed by image id, in its order. `control` is empty but for a start of equal cost."""
 
-    rows: "DataFrame"
+    rows: DataFrame
     solver: str
     degradation: str
     start: str
@@ -50,20 +47,17 @@ class Run:
     @property
     def kind(self) -> str:
         """The start in words, and DDPM where the reverse step draws noise as it does."""
-        if self.control:
-            return f"control: {readable(self.control)}"
         return STARTS.get(self.start, self.start) + (", DDPM" if float(self.eta) == 1 else "")
 
     @property
     def name(self) -> str:
-        """The start and its grid in words."""
         if self.solver == DECODED:
             return "decoded, no diffusion"
-        return self.kind + (f" at {self.timestep}" if self.start == FIXED else "") + f", {self.num_steps} steps"
+        start = f"control: {readable(self.control)}" if self.control else self.kind
+        return start + (f" at {self.timestep}" if self.start == FIXED else "") + f", {self.num_steps} steps"
 
     @property
     def cell(self) -> str:
-        """Its identity."""
         return str(self.rows["cell"].iloc[0])
 
     @property
@@ -73,7 +67,6 @@ class Run:
 
     @cached_property
     def nfe(self) -> float:
-        """Mean network evaluations of an image."""
         return float(self.rows["nfe"].mean())
 
     @cached_property
@@ -90,21 +83,23 @@ class Contest:
     run: Run
     over: Run
 
-    def gain(self, quality: str = "psnr") -> "Series":
+    def gain(self, quality: str = "psnr") -> Series:
         """By how much the run is better; for LPIPS that is lower."""
         return -lost(self.run.rows, self.over.rows, quality, f"two runs on {self.run.degradation}")
 
     @cached_property
     def gains(self) -> dict[str, Estimate]:
         """In each quality that both have."""
-        shared = [q for q in MARGINS if has_column(self.run.rows, q) and has_column(self.over.rows, q)]
+        shared = self._shared(MARGINS)
         return dict(zip(shared, intervals([self.gain(quality) for quality in shared]), strict=True))
 
     @cached_property
     def savings(self) -> dict[str, Estimate]:
         """By cost that both know, the other's mean over the run's."""
-        shared = [c for c in COSTS if has_column(self.run.rows, c) and has_column(self.over.rows, c)]
-        return {cost: ratio_of_means(self.over.rows[cost], self.run.rows[cost]) for cost in shared}
+        return {cost: ratio_of_means(self.over.rows[cost], self.run.rows[cost]) for cost in self._shared(COSTS)}
+
+    def _shared(self, columns: Iterable[str]) -> list[str]:
+        return [name for name in columns if has_column(self.run.rows, name) and has_column(self.over.rows, name)]
 
 
 class Claim(Contest):
@@ -181,7 +176,6 @@ class Pair:
 
     @cached_property
     def fixed(self) -> Fixed | None:
-        """What one timestep for all images does."""
         fixed = best(self.of(FIXED))
         if fixed is None or self.claim is None:
             return None
@@ -191,7 +185,6 @@ class Pair:
 
     @cached_property
     def decoded_over_noise(self) -> Contest | None:
-        """The decoded estimate over the best run from pure noise."""
         return Contest(self.decoded, self.claim.over) if self.decoded and self.claim else None
 
     @cached_property
@@ -203,48 +196,40 @@ class Pair:
         rows = {control: run.rows for control in CONTROL_NAMES for run in controls if run.control == control}
         return None if matched is None else Comparison(self.name, matched, rows)
 
-    def speed_up(self) -> Estimate | None:
-        """How many times its NFE the solver needs from pure noise for the PSNR of the judged run.
-
-        Read where the line through its grids, PSNR against log NFE, first reaches that PSNR. None where none does; an
-        interval ends at the longest grid.
-        """
-        if self.claim is None or not self.claim.run.nfe > 0:
-            return None
-        judged, grids = self.claim.run, {run.nfe: run.rows for run in self.of(FULL)}
-        found = log_crossing(paired(grids, "psnr").sub(judged.rows["psnr"], axis=0))
-        return None if found is None else found.scaled(1 / judged.nfe)
-
 
 @dataclass(frozen=True)
 class Solvers:
     """Every solver on every degradation, in the axes' order, and the results that they were read from."""
 
     pairs: Sequence[Pair]
-    results: "StudyResults"
+    results: StudyResults
 
     @property
     def claims(self) -> dict[str, Claim]:
         """By the pair's name, without those that lack a run."""
         return {pair.name: pair.claim for pair in self.pairs if pair.claim is not None}
 
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """Of the pairs that have controls of equal cost."""
+        return [pair.comparison for pair in self.pairs if pair.comparison is not None]
 
-def read(results: "StudyResults") -> Solvers:
+
+def read(results: StudyResults) -> Solvers:
     """Every run, in pairs.
 
     Raises:
         UserError: without one of the axes, or with others of several values that cannot be told apart.
     """
-    if lacking := [axis for axis in AXES if axis not in results.axes]:
-        raise UserError(f"this report needs the axes {', '.join(AXES)}; the results lack {', '.join(lacking)}")
+    require_axes(results, AXES)
 
-    def key(row: "Series") -> tuple[str, ...]:
+    def key(row: Series) -> tuple[str, ...]:
         return *(str(row[axis]) for axis in AXES), str(row.get(CONTROL, "")) if row["start"] == EQUAL_COST else ""
 
-    runs = [Run(rows, *labels) for labels, rows in cells_by(results.frame, key).items()]
-    decoded = {run.degradation: run for run in runs if run.solver == DECODED}
     pairs: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        if run.solver != DECODED:
-            pairs.setdefault((run.solver, run.degradation), []).append(run)
-    return Solvers([Pair(*pair, found, decoded.get(pair[1])) for pair, found in pairs.items()], results)
+    for labels, rows in cells_by(results.frame, key).items():
+        pairs.setdefault((labels[0], labels[1]), []).append(Run(rows, *labels))
+    decoded = {degradation: run for (solver, degradation), (run, *_) in pairs.items() if solver == DECODED}
+    return Solvers(
+        [Pair(*name, runs, decoded.get(name[1])) for name, runs in pairs.items() if name[0] != DECODED], results
+    )

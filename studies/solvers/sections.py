@@ -2,36 +2,28 @@
 
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pandas as pd
 from markupsafe import Markup
 
 from studies import _equal_cost
+from studies._figures import lines
 from studies._rows import has_column, mean_over, means, means_table, table
 from studies.solvers.results import FEW, FEWER_NFE, LESS_TIME, LONG, MARGINS, STARTS, TOLERANCE, Run, Solvers
 from workbench.core.config import UserError
 from workbench.reporting import (
     QUANTITIES,
-    Line,
     MainFigure,
     Section,
     Words,
-    capital,
-    curves,
-    number,
     picture_strip,
     readable,
     side_by_side,
-    svg,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 WORDS = Words(Path(__file__).with_name("templates"))
 COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "residual_ratio", "nfe", "flops", "seconds")
 INDEX = "solver on degradation"
-DASH = "\N{EN DASH}"
 
 
 def answer(found: Solvers) -> list[str]:
@@ -43,7 +35,7 @@ def answer(found: Solvers) -> list[str]:
         gain=mean_over(claim.gain() for claim in found.claims.values()),
         fixed_fewer=statistics.median(one.over_noise.savings["nfe"].mean for one in fixed) if fixed else None,
         over_fixed=mean_over(one.matched.gain() for one in fixed),
-        adapting=_equal_cost.worth_of([pair.comparison for pair in found.pairs if pair.comparison is not None]),
+        adapting=_equal_cost.worth_of(found.comparisons),
         decoded=[contest.gains["psnr"].low > 0 for contest in decoded],
     )
 
@@ -57,8 +49,7 @@ def main_figure(found: Solvers) -> MainFigure:
     if not found.pairs:
         raise UserError("these results hold no solver that diffuses, so there is no curve to draw")
     caption = "PSNR against network evaluations (NFE), mean of an image; runs of one start differ in their grid."
-    solver = found.pairs[0].solver
-    return MainFigure(_pareto(found, solver, "nfe"), f"{readable(solver)}: PSNR against NFE by start", caption)
+    return _pareto(found, found.pairs[0].solver, "nfe", caption)
 
 
 def example(found: Solvers) -> str | None:
@@ -68,33 +59,25 @@ def example(found: Solvers) -> str | None:
 
 def claim_section(found: Solvers) -> Section:
     """Whether each pair's claim holds, what it gains, and how much cheaper it is by which count."""
-    gains, savings, judged = {}, {}, {}
-    for pair in found.pairs:
-        if (claim := pair.claim) is None:
-            continue
+    gains, savings = {}, {}
+    for name, claim in found.claims.items():
         noise, match = means([claim.over.rows, claim.run.rows], "psnr")
-        gains[pair.name] = {
-            "claim": claim.verdict,
+        gains[name] = {
+            "claim": "; ".join([claim.verdict, *(claim.failures or claim.undecided)]),
             "PSNR, pure noise": noise,
             "PSNR, SNR match": match,
             **{f"{QUANTITIES[quality].label} gained": gain for quality, gain in claim.gains.items()},
         }
-        savings[pair.name] = {
+        savings[name] = {
+            "steps: pure noise, SNR match": f"{claim.over.num_steps}, {claim.run.num_steps}",
             **{f"{QUANTITIES[cost].label}, times less": saving for cost, saving in claim.savings.items()},
-            "NFE at equal PSNR, times": pair.speed_up() or "never",
-        }
-        judged[pair.name] = {
-            "SNR-matched run": claim.run.name,
-            "baseline": claim.over.name,
-            "why the claim is not shown": "; ".join(claim.failures or claim.undecided) or DASH,
         }
     where = found.results.provenance.get("device")
     caption = "Mean cost from pure noise over that of SNR match" + (f"; times on {where}" if where else "")
     return WORDS.section(
         "claim",
-        gains=table(gains, INDEX, caption="Means over the same test images"),
+        gains=table(gains, INDEX, caption="Means over the same test images") if gains else "",
         savings=table(savings, INDEX, {"Compute, times less": 1}, caption),
-        judged=table(judged, INDEX, caption="The runs that are compared") if judged else "",
         margins=MARGINS,
         tolerance=TOLERANCE,
         fewer_nfe=FEWER_NFE,
@@ -107,43 +90,37 @@ def fixed_section(found: Solvers) -> Section | None:
     """What one fixed timestep and the decoded estimate already do; None without fixed starts."""
 
     def start(run: Run) -> str:
-        return f"{run.timestep}, {number(run.nfe, 0)}"
+        return f"{run.timestep}, {run.nfe:.0f}"
 
-    rows = {}
-    for pair in found.pairs:
-        if (fixed := pair.fixed) is None:
-            continue
-        decoded = pair.decoded_over_noise
-        rows[pair.name] = {
+    rows = {
+        pair.name: {
             "best: t, NFE": start(fixed.over_noise.run),
             "NFE, times fewer": fixed.over_noise.savings["nfe"],
             "PSNR over pure noise": fixed.over_noise.gains["psnr"],
             **{f"{QUANTITIES[q].label}, SNR match over it": gain for q, gain in fixed.matched.gains.items()},
             "nearest: t, NFE": start(fixed.nearest.over),
             "PSNR, SNR match over that": fixed.nearest.gains["psnr"],
-            "PSNR, decoded over pure noise": DASH if decoded is None else decoded.gains["psnr"],
+            "PSNR, decoded over pure noise": decoded.gains["psnr"]
+            if (decoded := pair.decoded_over_noise)
+            else "\N{EN DASH}",
         }
+        for pair in found.pairs
+        if (fixed := pair.fixed) is not None
+    }
     caption = "Fixed starts: the best, and that of nearest NFE"
     return WORDS.section("fixed", tolerance=TOLERANCE, table=table(rows, INDEX, caption=caption)) if rows else None
 
 
 def controls_section(found: Solvers) -> Section | None:
     """The SNR-matched run beside starts that do not adapt, at equal mean FLOPs; None without such."""
-    comparisons = [pair.comparison for pair in found.pairs if pair.comparison is not None]
-    return _equal_cost.section({"solver and degradation": comparisons}) if comparisons else None
+    return _equal_cost.section({"solver and degradation": found.comparisons}) if found.comparisons else None
 
 
 def cost_section(found: Solvers) -> Section:
-    """PSNR against cost, for each solver."""
-    figures = [
-        svg(
-            _pareto(found, solver, column),
-            f"{readable(solver)}: PSNR against {QUANTITIES[column].title}, one line per start",
-        )
-        for solver in dict.fromkeys(pair.solver for pair in found.pairs if pair.solver != FEW)
-        for column in ("nfe", "flops")
-    ]
-    return WORDS.section("cost", figures=side_by_side(figures))
+    """PSNR against compute, for each solver."""
+    solvers = dict.fromkeys(pair.solver for pair in found.pairs if pair.solver != FEW)
+    figures = side_by_side([_pareto(found, solver, "flops").html() for solver in solvers])
+    return WORDS.section("cost", figures=figures)
 
 
 def runs_section(found: Solvers) -> Section:
@@ -151,7 +128,7 @@ def runs_section(found: Solvers) -> Section:
     tables = []
     for pair in found.pairs:
         runs = [*pair.runs, *([pair.decoded] if pair.decoded is not None else [])]
-        tables.append(means_table({run.name: run.rows for run in runs}, COLUMNS, "run", capital(pair.name)))
+        tables.append(means_table({run.name: run.rows for run in runs}, COLUMNS, "run", pair.name))
     return WORDS.section("runs", folded=True, tables=Markup().join(tables))
 
 
@@ -166,24 +143,20 @@ def examples_section(found: Solvers) -> Section | None:
     return WORDS.section("examples", folded=True, strips=Markup().join(strips)) if strips else None
 
 
-def _pareto(found: Solvers, solver: str, column: str) -> "Figure":
+def _pareto(found: Solvers, solver: str, column: str, caption: str = "") -> MainFigure:
     """A solver's PSNR against a cost: one panel per degradation, one line per start; LDPS's has that in few steps."""
     quantity = QUANTITIES[column]
-    panels: dict[str, dict[str, Line]] = {}
+    panels: dict[str, dict[str, pd.DataFrame]] = {}
     for pair in found.pairs:
         if pair.solver != solver and (solver, pair.solver) != (LONG, FEW):
             continue
-        lines = panels.setdefault(pair.degradation, {})
         runs = [run for run in pair.runs if run.nfe > 0 and not run.control]
         for kind in sorted({run.kind for run in runs}):
-            rows = sorted((run.rows for run in runs if run.kind == kind), key=lambda rows: float(rows[column].mean()))
-            costs = [quantity.scale * float(one[column].mean()) for one in rows]
-            lines[kind if pair.solver == solver else readable(pair.solver)] = Line(costs, means(rows, "psnr"))
-    return curves(
-        panels,
-        title=f"{readable(solver)}: PSNR against {quantity.label}",
-        x_label=quantity.title,
-        y_label="PSNR, dB",
-        log_x=True,
+            rows = [run.rows for run in runs if run.kind == kind]
+            costs = [quantity.scale * one[column].mean() for one in rows]
+            psnr = pd.concat([one["psnr"] for one in rows], axis=1, keys=costs).sort_index(axis=1)
+            panels.setdefault(pair.degradation, {})[kind if pair.solver == solver else readable(pair.solver)] = psnr
+    return lines(
+        panels, f"{readable(solver)}: PSNR against {quantity.label}", quantity.title, "PSNR, dB", caption, log_x=True,
         order=[*(name + sampler for name in STARTS.values() for sampler in ("", ", DDPM")), readable(FEW)],
-    )
+    )  # fmt: skip

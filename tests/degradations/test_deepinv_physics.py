@@ -158,7 +158,7 @@ def test_sound_physics_pass(factory: str) -> None:
 
 
 UNSOUND = {
-    "forgotten": "measures 1 x 16 x 16 images as 128, and the severity encoder reads A_dagger(y), which must have the shape",
+    "forgotten": "measures 1 x 16 x 16 images as 128, and the severity encoder reads A_dagger(y), which must",
     "wrong_way_back": "give the physics a suitable A_dagger. It returns a float32 tensor of 1 x 256 for one",
     "rounded": "its gradient is zero everywhere",
     "detached": "is not differentiable: write A in torch operations",

@@ -87,7 +87,7 @@ def test_what_is_cut_off_is_said_in_a_line(written: tuple[Path, bytes], path: Pa
     say = Say()
     Backend(path, say)
     good = written[1].count(b"\n") - 1
-    assert say == [f"{path}: its last record was cut short and is dropped; {good} good ones go on"]
+    assert say == [f"{path}: its last record was truncated and was dropped; {good} valid records remain"]
     assert path.read_bytes() == b"".join(written[1].splitlines(keepends=True)[:-1])
 
 
@@ -104,7 +104,7 @@ def test_a_record_that_was_appended_to_one_cut_short_is_read(written: tuple[Path
     path.write_bytes(b"".join(first) + torn + last + another)
     say = Say()
     append(path, 1, say)
-    assert say == [f"{path}: line {len(first) + 1} began with a record cut short, which is dropped"]
+    assert say == [f"{path}: line {len(first) + 1} started with a truncated record, which was dropped"]
     assert trials(path) == [0, 1, 2, 3, 4]
     assert lines_of(path)[len(first)] == b" " * len(torn) + last, "no other record has moved"
 
@@ -127,7 +127,7 @@ def test_a_record_that_says_what_cannot_be_is_named(written: tuple[Path, bytes],
     place = next(number for number, line in enumerate(lines) if json.loads(line)["op_code"] == 4)
     lines[place] = json.dumps(json.loads(lines[place]) | {"op_code": 99}).encode() + b"\n"
     path.write_bytes(b"".join(lines))
-    with pytest.raises(UserError, match=f"{path} is no Optuna journal that can be read") as raised:
+    with pytest.raises(UserError, match=f"{path} is not a readable Optuna journal") as raised:
         open_storage(str(path), path.parent, Say())
     assert "\n" not in str(raised.value)
 
@@ -169,7 +169,7 @@ OTHERS = {
 def test_a_file_that_is_no_journal_is_refused_and_not_touched(tmp_path: Path, path: Path, case: str) -> None:
     path.write_bytes(OTHERS[case])
     before = path.stat().st_mtime_ns
-    with pytest.raises(UserError, match=f"{path} is no Optuna journal, and nothing was written to it") as error:
+    with pytest.raises(UserError, match=f"{path} is not an Optuna journal, and nothing was written to it") as error:
         search(tmp_path / "runs", 2, path)
     assert "\n" not in str(error.value)
     assert path.read_bytes() == OTHERS[case]

@@ -157,7 +157,7 @@ def test_results_of_another_study_are_refused_with_what_differs(
 ) -> None:
     fields, expected = OTHERS[case]
     use(make_study(images), monkeypatch)
-    with pytest.raises(UserError, match="not computed yet.*does not hold them.*" + expected):
+    with pytest.raises(UserError, match="not computed yet.*does not have them.*" + expected):
         gather_cached("small", "full", fields, elsewhere)
 
 
@@ -198,7 +198,7 @@ def test_comparison_is_by_image(
 
 def test_shipping_needs_results(references: Path, elsewhere: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_REFERENCE", str(elsewhere.root))
-    with pytest.raises(UserError, match="no cell is computed yet: python -m workbench study small"):
+    with pytest.raises(UserError, match="no cell is computed yet; run: python -m workbench study small"):
         ship("small", "full", elsewhere, elsewhere.root / "target")
     assert not (elsewhere.root / "target").exists()
 
@@ -279,7 +279,7 @@ def test_what_ships_is_of_the_study_as_it_stands(name: str, preset: str) -> None
     there = [cell for cell in cells if cell.identity in reference]
     assert len(there) == len(reference.index["cells"])
     assert (name, preset) in UNFINISHED or reference.differences(cells) == []
-    assert reference.supports({} if study.support is None else study.support(cells))
+    assert reference.supports(study.supporting(cells))
     for cell in there:
         rows = reference.rows(cell.stage.identity)
         assert len(rows) == cell.stage.num_images  # type: ignore[attr-defined]

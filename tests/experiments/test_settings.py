@@ -45,7 +45,7 @@ def test_an_unknown_name_says_what_there_is(cli: CommandLine, tmp_path: Path, mo
     (tmp_path / "one.json").touch()
     (tmp_path / "two.json").touch()
     said = cli.refuses("show", "robustness", "--preset-settings=nothing")
-    assert said.startswith("there are no settings 'nothing'; available: one, two; ")
+    assert said.startswith("unknown settings 'nothing'; available: one, two; ")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_settings_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("text", ["", "{}", '{"settings": {}, "provenance": {}, "more": 1}'])
 def test_a_file_without_settings_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "some.json").write_text(text)
-    with pytest.raises(UserError, match=r"some\.json holds no settings: "):
+    with pytest.raises(UserError, match=r"some\.json is not a settings file: "):
         load_settings(str(tmp_path / "some.json"))
 
 

@@ -241,7 +241,7 @@ def test_gathered_results_are_the_rows_of_the_cells(named: Study, runtime: Runti
 
 def test_results_of_missing_cells_are_refused_and_nothing_is_computed(named: Study, runtime: Runtime) -> None:
     shutil.rmtree(named.cells("desk")[1].stage.folder(runtime))
-    with pytest.raises(UserError, match="1 of 2 cells and statistics are not computed yet: python"):
+    with pytest.raises(UserError, match="1 of 2 cells and statistics are not computed yet; run: python"):
         gather_cached("small", "desk", {}, runtime)
     with pytest.raises(UserError, match="2 of 2"):
         gather_cached("small", "desk", {"seed": 5}, runtime)

@@ -281,12 +281,12 @@ def test_wandbs_optuna_scheduler_takes_the_file(analytic: Callable[..., dict[str
     ("words", "message"),
     [
         (("snr_matching",), "there is nothing to search: the study's `search` is empty"),
-        (("tuning", "--cost", "nfe"), "--method bayes takes one metric: leave --cost out, or add --method optuna"),
+        (("tuning", "--cost", "nfe"), "--method bayes supports one metric: remove --cost, or add --method optuna"),
         (("tuning", "--trials", "0"), "--trials must be at least 1 and at most 1000000, got 0"),
         (("tuning", "--method", "grid", "--points", "1"), "--points must be at least 2 and at most 1000, got 1"),
         (("tuning", "--val-images", "0"), "--val-images must be at least 1 and at most 1000000000, got 0"),
         (("tuning", "--sampler.etaa=1"), "unknown field 'sampler.etaa'; ddim has: kind, num_steps, eta"),
-        (("tuning", "--create"), "WANDB_MODE is disabled, but a sweep is registered at W&B's server: unset it, or"),
+        (("tuning", "--create"), "WANDB_MODE is disabled, but registering a sweep needs W&B's server: unset it, or"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_no_file(
@@ -300,14 +300,14 @@ def test_what_cannot_be_is_one_line_and_no_file(
 def test_an_output_that_is_a_file_is_one_line(cli: "CommandLine", tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     said = cli.refuses("sweep", "tuning", "--output", tmp_path / "file")
-    assert said == f"{tmp_path / 'file'} cannot be made a folder: File exists"
+    assert said == f"cannot create the folder {tmp_path / 'file'}: File exists"
 
 
 @pytest.mark.parametrize(
     ("search", "message"),
     [
         ({"start.offsett_db": FloatDistribution(0, 1)}, "search: unknown field 'start.offsett_db'; snr_match has:"),
-        ({"sampler.eta": FloatDistribution(0, 2)}, "the search of sampler.eta reaches 2.0, which cannot be:"),
+        ({"sampler.eta": FloatDistribution(0, 2)}, "the search of sampler.eta includes 2.0, which is invalid:"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(
@@ -324,7 +324,7 @@ def test_reversed_bounds_are_said_in_one_line(
     monkeypatch.setattr("studies.__path__", [str(tmp_path)])
     monkeypatch.setattr("workbench.experiments.study.study_names", lambda: ["upside_down"])
     said = cli.refuses("sweep", "upside_down", "--runs", tmp_path / "runs")
-    assert said.startswith("study 'upside_down' is not sound: `low <= high` must hold")
+    assert said.startswith("study 'upside_down' is invalid: `low <= high` must hold")
 
 
 def test_files_go_to_the_studys_folder(cli: "CommandLine", tmp_path: Path) -> None:

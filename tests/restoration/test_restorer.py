@@ -319,7 +319,7 @@ def test_a_solvers_own_evaluations_of_encoder_and_decoder_are_counted() -> None:
 
 def test_one_id_twice_under_way_is_refused() -> None:
     x, ids = images(2)
-    with pytest.raises(ValueError, match="one image id"):
+    with pytest.raises(ValueError, match="the same image id"):
         list(restorer().restore([measurement_of(x, ids[:1].repeat(2))]))
 
 

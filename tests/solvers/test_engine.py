@@ -194,12 +194,12 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_else_changes(capacity: 
     assert test_engine.num_slots == {1: 1, 3: 2, 5: 4}[capacity]
     halvings = {1: [16, 8, 4, 2], 3: [16, 8, 4], 5: [16, 8]}[capacity]
     assert lines == [
-        f"{n} images at once do not fit into the device's memory: going on with {n // 2}" for n in halvings
+        f"{n} images at once do not fit into the device's memory: continuing with {n // 2}" for n in halvings
     ]
 
 
 def test_one_image_that_does_not_fit_is_an_error_with_a_remedy() -> None:
-    with pytest.raises(UserError, match="does not hold a step of one image"):
+    with pytest.raises(UserError, match="a step of one image does not fit"):
         by_id(engine(4, Cramped(capacity=0)).run(tasks([5])))
 
 

@@ -91,7 +91,7 @@ def test_the_best_start_is_that_of_each_image() -> None:
             (AGAIN, 3.0): [29.0, 21.0, 23.0],
         }
     )
-    best = Sweep(list(psnr), psnr, psnr, psnr[FORWARD, 0.0]).best
+    best = Sweep(psnr, psnr, psnr[FORWARD, 0.0]).best
     assert best[HINDSIGHT].tolist() == [21, 25, 22]
     # the other draw prefers the other start everywhere but for the last image, and is not what is scored
     assert best[OTHER_NOISE].tolist() == [20, 24, 22]

@@ -257,16 +257,6 @@ def test_a_loss_too_small_to_count_leaves_the_claim_standing(results: StudyResul
     assert claim.undecided == []
 
 
-def test_the_speed_up_is_that_of_the_known_line(results: StudyResults) -> None:
-    """Half an octave of steps below the longest grid."""
-    found = first(make_results(gain=-PER_OCTAVE / 2)).speed_up()
-    assert found is not None
-    assert found.mean == pytest.approx(800 / 2**0.5 / 25, rel=1e-6)
-    assert found.low < found.mean < found.high
-    assert first(results).speed_up() is None
-    assert ">never<" in sections.claim_section(read(results)).html
-
-
 def test_every_section_names_every_pair(results: StudyResults) -> None:
     found = read(results)
     for section in study.report:
@@ -302,7 +292,7 @@ def test_other_images_and_other_axes_are_refused(results: StudyResults) -> None:
     other = results.frame["start"] == MATCHED
     with pytest.raises(UserError, match="different images"):
         sections.answer(read(changed(results, other, image_id=lambda ids: ids + 1)))
-    with pytest.raises(UserError, match="lack start"):
+    with pytest.raises(UserError, match="needs the axes"):
         read(dataclasses.replace(results, axes={n: v for n, v in results.axes.items() if n != "start"}))
     frame = results.frame.assign(num_steps="500")
     with pytest.raises(UserError, match="two cells are called"):
@@ -319,5 +309,5 @@ def test_few_steps_are_a_line_of_the_solvers_figure(results: StudyResults) -> No
     copies = results.frame.query(f"solver == 'ldps' and start == '{MATCHED}'").assign(solver=FEW)
     copies["cell"] = "few" + copies["cell"]
     both = dataclasses.replace(results, frame=pd.concat([results.frame, copies], ignore_index=True))
-    assert sections.cost_section(read(both)).html.count("LDPS in few steps") == 2, "NFE and compute"
+    assert sections.cost_section(read(both)).html.count("LDPS in few steps") == 1
     assert "in few steps" not in sections.cost_section(read(results)).html

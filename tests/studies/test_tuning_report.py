@@ -84,7 +84,7 @@ def test_what_was_tuned_for_other_cells_is_not_told(cli: CommandLine, tmp_path: 
     assert cached_results("tuning", "desk", {}, Runtime(tmp_path))[1].evidence == shipped.evidence
     (folder / TUNING).write_text("{")
     refusal = cli.refuses("report", "tuning", "--runs", tmp_path)
-    assert f"{TUNING} is damaged: delete it, and tune again" in refusal
+    assert f"{TUNING} is damaged: delete it and run tune again" in refusal
 
 
 @pytest.mark.parametrize("preset", ["desk", "full"])

@@ -314,7 +314,7 @@ def test_without_solvers_it_is_about_every_one_that_diffuses() -> None:
 
 
 def test_an_operator_that_is_not_linear_is_refused() -> None:
-    with pytest.raises(UserError, match="needs a linear operator, jpeg is not"):
+    with pytest.raises(UserError, match="needs a linear operator, but jpeg is not linear"):
         linear_gaussian(JPEG())
 
 

@@ -212,4 +212,4 @@ def test_wandbs_own_switch_is_heeded(cli: "CommandLine", tmp_path: Path, monkeyp
     (tmp_path / "wandb" / "settings").write_text("[default]\nmode = offline\n")  # as `wandb offline` leaves it
     said = cli("sweep", "tuning", "--preset", "smoke", "--runs", tmp_path / "runs", "--create")
     assert said.code == 2
-    assert said.err.endswith("a sweep is registered at W&B's server: run `wandb online`\n")
+    assert said.err.endswith("registering a sweep needs W&B's server: run `wandb online`\n")

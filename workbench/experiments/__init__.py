@@ -1,1 +1,1 @@
-"""Studies: what they are made of, how they run, what they found, and the search of their settings."""
+"""Studies: their definition, runs, results and the search of their settings."""

@@ -1,7 +1,7 @@
-"""What the slot engine gains and costs on this machine: the figures of `python -m workbench bench`.
+"""Benchmark of the slot engine on this machine: the figures of `python -m workbench bench`.
 
-Flash-Diffusion with the cell's solver restores the same images with few and with many slots, from measurements that are
-at hand; scoring and data are not timed. Ratios are of one run, so they hold on a machine of any speed.
+Flash-Diffusion with the cell's solver restores the same images with few and with many slots, from measurements in
+memory; scoring and data loading are not timed. Ratios are from one run, so they hold on machines of any speed.
 """
 
 from collections import Counter
@@ -25,24 +25,24 @@ from workbench.stages.runtime import Runtime
 CPU_SLOTS = (1, 8, 64)
 GPU_SLOTS = (*CPU_SLOTS, 256, 1024)
 NUM_REPEATS = 10
-"""How often a step or a network is timed; the median counts."""
+"""How often a step or a network is timed; the median is reported."""
 NUM_COPIES = 8
-"""How often each image is restored in the longer of the two runs that show how time grows with their number."""
+"""How often each image is restored in the longer of the two runs that measure scaling with the number of images."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Images restored once.
+    """The timing of one run over images.
 
     Attributes:
-        num_slots: images worked on at once.
-        num_images: images restored.
-        nfe: evaluations of the prior, of all images together.
+        num_slots: number of images restored at once.
+        num_images: total number of images restored.
+        nfe: total number of evaluations of the prior.
         seconds: wall time.
-        start_seconds: the part of it that went into estimates and starts.
-        flops: of all images together.
-        psnr: dB, mean over images.
-        step_seconds: of one step with every slot full.
+        start_seconds: the part of `seconds` spent on estimates and starts.
+        flops: total FLOPs.
+        psnr: mean PSNR over images in dB.
+        step_seconds: time of one step with every slot full.
     """
 
     num_slots: int
@@ -56,26 +56,26 @@ class Timed:
 
     @property
     def images_per_second(self) -> float:
-        """Images restored a second."""
+        """Images restored per second."""
         return self.num_images / self.seconds
 
     @property
     def nfe_per_second(self) -> float:
-        """Evaluations of the prior a second."""
+        """Evaluations of the prior per second."""
         return self.nfe / self.seconds
 
     @property
     def overhead(self) -> float:
-        """Wall time, as a multiple of what the steps would take if all were taken with every slot full."""
+        """Wall time divided by the time that the steps would take with every slot full."""
         return self.seconds / (self.nfe * self.step_seconds / self.num_slots)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a restoration: milliseconds and FLOPs of one evaluation for one image of a full batch.
+    """A part of a restoration: milliseconds and FLOPs of one evaluation per image of a full batch.
 
     Attributes:
-        times: evaluations for an image, on average.
+        times: average number of evaluations per image.
     """
 
     milliseconds: float
@@ -87,8 +87,8 @@ class Bench:
     """The cell's networks, its first images and their measurements.
 
     Args:
-        cell: what is timed; `num_images` of its images.
-        runtime: the device, and where what the cell needs is kept.
+        cell: the cell to benchmark, on its first `num_images` images.
+        runtime: the device, and the runs folder with the artifacts that the cell needs.
     """
 
     def __init__(self, cell: Evaluate, runtime: Runtime) -> None:
@@ -102,7 +102,7 @@ class Bench:
         self.unit_flops = self.restorer.unit_flops(cell.data.image_shape)
 
     def slots(self) -> Iterator[int]:
-        """The numbers of slots to compare: those of the device that its memory holds."""
+        """The numbers of slots to compare: those for this device that fit into memory."""
         for num_slots in GPU_SLOTS if self.device.startswith("cuda") else CPU_SLOTS:
             try:
                 self.step_seconds(num_slots)
@@ -111,12 +111,12 @@ class Bench:
             yield num_slots
 
     def restore(self, num_slots: int, num_images: int | None = None, num_copies: int = 1) -> Timed:
-        """Restore the first `num_images` images, all by default, each `num_copies` times under ids of its own."""
+        """Restore the first `num_images` images (by default all), each `num_copies` times with different ids."""
         restorer = replace(self.restorer, num_slots=num_slots)
         seen = self.measurement.take(slice(0, num_images))
         copies = [replace(seen, ids=seen.ids + copy) for copy in range(num_copies)]
         batches = [m.take(slice(i, i + num_slots)) for m in copies for i in range(0, len(m), num_slots)]
-        list(restorer.restore([seen.take(slice(0, min(num_slots, 4)))]))  # a warm-up
+        list(restorer.restore([seen.take(slice(0, min(num_slots, 4)))]))  # warm-up
         step_seconds = self.step_seconds(num_slots)
         finished: list[Restored] = []
         seconds = seconds_once(lambda: finished.extend(restorer.restore(batches)), self.device)
@@ -134,12 +134,12 @@ class Bench:
         )
 
     def step_seconds(self, num_slots: int) -> float:
-        """Of one step of the solver with so many images, in the middle of the grid."""
+        """Time of one step of the solver with this many images, in the middle of the grid."""
         step = self._step(num_slots)
         return self._median(lambda: self.restorer.solver.step(step))
 
     def parts(self, timed: Timed) -> dict[str, Part]:
-        """What one image's restoration consists of, at the batch size of `timed`."""
+        """The parts of one image's restoration, at the batch size of `timed`."""
         step = self._step(timed.num_slots)
         accounts = [Counter[str]() for _ in range(timed.num_slots)]
         self.restorer.solver.step(replace(step, networks=step.networks.charging(accounts)))
@@ -164,7 +164,7 @@ class Bench:
         }
 
     def _step(self, num_images: int) -> Step:
-        """A step of so many images, from start latents of the middle of the grid."""
+        """A step of this many images, from start latents in the middle of the grid."""
         index = torch.arange(num_images) % len(self.measurement)
         measurement = self.measurement.take(index.to(self.device))
         with torch.no_grad():
@@ -172,7 +172,7 @@ class Bench:
         return middle_step(z, measurement, self.restorer.networks(), self.cell.sampler)
 
     def _median(self, call: Callable[[], object]) -> float:
-        """Seconds of a call, after some that warm up."""
+        """Median seconds of a call, after a warm-up."""
         return median(seconds_of(call, self.device, NUM_REPEATS))
 
 

@@ -1,7 +1,7 @@
-"""The studies that there are, and those of the user's: names, modules and questions, read without importing any.
+"""The available studies, built-in and the user's: names, modules and questions, read without importing them.
 
-A study of ours is studies/NAME.py, or a package studies/NAME/ whose study.py defines it; what begins with an underscore
-is none. One of the user's is any file or module: it goes by its file's absolute path, or its module's dotted name. The
+A built-in study is studies/NAME.py, or a package studies/NAME/ whose study.py defines it; names with a leading
+underscore are excluded. A user's study is any file or module, named by its absolute path or dotted module name. The
 definition is an object `study`; the docstring of its module is the question.
 """
 
@@ -16,32 +16,32 @@ STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def study_names() -> list[str]:
-    """The studies of ours."""
+    """The names of the built-in studies."""
     return sorted(_files())
 
 
 def questions() -> dict[str, str]:
-    """The first line of each study's docstring, by its name."""
+    """The first line of each study's docstring, by name."""
     return {name: _docstring(path).split("\n")[0] for name, path in sorted(_files().items())}
 
 
 def address(name: str) -> str:
-    """What a study goes by, as the user has typed it: a path is made absolute, so that it holds in every folder."""
+    """The name of a study from the user's input: a path is made absolute, so that it is valid in every folder."""
     return str(at_home(name).resolve()) if name.endswith(".py") else name
 
 
 def is_path(name: str) -> bool:
-    """Whether a study goes by its file."""
+    """Whether a study is named by its file."""
     return name.endswith(".py")
 
 
 def is_users(name: str) -> bool:
-    """Whether it is no study of ours, by its name's form."""
+    """Whether a name has the form of a user's study."""
     return "." in name
 
 
 def module_of(name: str) -> str:
-    """The module that defines a study; of a file in a package, as the package calls it."""
+    """The module that defines a study; for a file in a package, its name within the package."""
     if is_path(name):
         path = Path(name)
         return ".".join([*(folder.name for folder in _packages(path)), path.stem])
@@ -51,13 +51,13 @@ def module_of(name: str) -> str:
 
 
 def import_folder(name: str) -> Path:
-    """The folder from which the module of a study that goes by its file is imported."""
+    """The folder from which the module of a study's file is imported."""
     path = Path(name)
     return path.parents[len(_packages(path))]
 
 
 def folder_name(name: str) -> str:
-    """Its results' folder: that of a file tells it from files of the same name elsewhere."""
+    """The name of its results folder, which distinguishes files of the same name in different folders."""
     if not is_path(name):
         return re.sub(r"[^\w.-]", "-", name)
     stem = module_of(name).removesuffix(".study")
@@ -65,7 +65,7 @@ def folder_name(name: str) -> str:
 
 
 def _packages(path: Path) -> list[Path]:
-    """The packages that hold a module, the outermost first."""
+    """The packages that contain a module, the outermost first."""
     found: list[Path] = []
     for folder in path.parents:
         if not (folder / "__init__.py").is_file():

@@ -1,4 +1,4 @@
-"""What is searched for, by `tune` here and by sweeps at W&B: quality, at what cost, on which validation images."""
+"""The objective of `tune` and of W&B sweeps: quality, cost, and the validation images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ Cost = Literal["nfe", "flops", "none"]
 Direction = Literal["maximize", "minimize"]
 
 VAL_IMAGES = 64
-"""Validation images of a trial, unless the cell has fewer test images."""
+"""Validation images per trial, unless the cell has fewer test images."""
 MAX_TRIALS = 1_000_000
 FEWEST = 4
-"""Images below which nothing is judged."""
+"""Minimum number of images to judge a trial on."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The best `quality` for the least mean `cost`; for whatever cost if that is "none"."""
+    """The best `quality` for the least mean `cost`; quality alone if the cost is "none"."""
 
     quality: Quality = "psnr"
     cost: Cost = "nfe"
@@ -41,38 +41,38 @@ class Objective:
 
     @property
     def directions(self) -> list[Direction]:
-        """Optuna's directions, one an objective."""
+        """Optuna's directions, one per objective."""
         return ["maximize" if name == "psnr" else "minimize" for name in self.columns]
 
     def check(self, cell: Evaluate) -> None:
-        """Refuse a metric that would be absent from the rows.
+        """Reject a metric that would be missing in the rows.
 
         Raises:
-            UserError: for a figure that no metric of the cell gives, or LPIPS without its weights.
+            UserError: for a quality that no metric of the cell computes, or LPIPS without its weights.
         """
         given = [name for metric in cell.metrics for name in metric.columns]
         if self.quality not in given:
-            raise UserError(f"{self.quality} cannot be tuned for: the cell's metrics give {', '.join(given)}")
+            raise UserError(f"cannot tune for {self.quality}: the cell's metrics compute {', '.join(given)}")
         if self.quality == "lpips" and isinstance(lpips := load_lpips(cell.lpips), Absent):
-            raise UserError(f"LPIPS cannot be tuned for: {lpips.reason}")
+            raise UserError(f"cannot tune for LPIPS: {lpips.reason}")
 
 
 def evaluation_of(name: str, task: TuningTask) -> Evaluate:
     """The task's cell.
 
     Raises:
-        UserError: if it restores nothing.
+        UserError: if the cell does not restore images.
     """
     if not isinstance(task.cell, Evaluate):
-        raise UserError(f"the cells of {name} restore no images and cannot be tuned")
+        raise UserError(f"the cells of {name} do not restore images and cannot be tuned")
     return task.cell
 
 
 def images_of(cell: Evaluate, val_images: int | None) -> int:
-    """Validation images of a trial of this cell.
+    """Number of validation images per trial of this cell.
 
     Args:
-        val_images: as asked for; None: `VAL_IMAGES`, or the cell's test images if they are fewer.
+        val_images: the requested number; None: `VAL_IMAGES`, or the number of the cell's test images if it is smaller.
 
     Raises:
         UserError: for less than one, or more than any data set has.
@@ -84,20 +84,20 @@ def images_of(cell: Evaluate, val_images: int | None) -> int:
 
 
 def means_of(cell: Evaluate, runtime: Runtime, needed: Sequence[str] = ()) -> dict[str, float]:
-    """Mean quality and cost over a cell's images, made now if it is not cached; quality counts diverged images.
+    """Mean quality and cost over a cell's images, computed now if not cached; quality includes diverged images.
 
     Raises:
-        UserError: as `rows_of`.
+        UserError: as for `rows_of`.
     """
     rows = rows_of(cell, runtime, needed)
     return {name: float(rows[name].mean()) for name in ("psnr", "lpips", "nfe", "flops") if name in rows}
 
 
 def rows_of(cell: Evaluate, runtime: Runtime, needed: Sequence[str] = ()) -> "pd.DataFrame":
-    """A cell's rows by image id, where images that diverged have the worst quality instead of none.
+    """A cell's rows by image id; diverged images get the worst quality instead of none.
 
     Raises:
-        UserError: if they lack a column that is needed: the cell was made when a metric was absent.
+        UserError: if a required column is missing because a metric was not available when the cell was computed.
     """
     import pandas as pd
 

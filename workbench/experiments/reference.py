@@ -1,15 +1,15 @@
-"""Results of a long run that ship: a study's rows without its runs, to draw the page from and to go on from.
+"""Reference results of a long run: a study's rows, to draw the report from and to continue from.
 
 data/reference/<study>/<preset>/
   cells.json       one record per cell: identity, labels, config, measurement set; versions of stages; further stages
   rows.parquet     one row per image and cell, floats in single precision
-  examples.npz     some of the kept pictures
-  evidence.json    what the report needs beside rows
-  provenance.json  how the results were made
-  digests.sha256   of all of these: whoever reads a file checks it
+  examples.npz     some of the stored images
+  evidence.json    data that the report needs besides rows
+  provenance.json  how the results were computed
+  digests.sha256   digests of all of these, checked whenever a file is read
 
-A cell is found by its identity, so a reference of other data, weights, settings or versions is never taken for a
-result of this study; `differences` says what is other.
+Cells are found by their identity, so reference results of other data, weights, settings or versions are never used for
+this study; `differences` reports what differs.
 """
 
 import io
@@ -46,20 +46,20 @@ NUM_EXAMPLES = 6
 
 
 def reference_root() -> Path:
-    """$WORKBENCH_REFERENCE, else data/reference beside the package."""
+    """$WORKBENCH_REFERENCE, else data/reference next to the package."""
     return Path(os.environ.get("WORKBENCH_REFERENCE") or Path(__file__).parents[2] / "data" / "reference")
 
 
 def find_reference(name: str, preset: str) -> "Reference | None":
     """The reference results of a study's preset, if there are any."""
     folder = reference_root() / folder_name(name) / preset
-    # with digests alone, it has lost its cells: to compute them anew unasked would take hours
+    # with digests only, its cells are missing: silently recomputing them would take hours
     is_there = any((folder / name).is_file() for name in (CELLS, DIGESTS))
     return Reference(folder) if is_there else None
 
 
 def reference_folders() -> list[Path]:
-    """The folders of all references, those included that have lost their cells."""
+    """The folders of all references, including those whose cells are missing."""
     return sorted({path.parent for name in (CELLS, DIGESTS) for path in reference_root().glob(f"*/*/{name}")})
 
 
@@ -73,14 +73,14 @@ class Reference:
     """Reference results in a folder.
 
     Raises:
-        UserError: on reading, if a file is missing or damaged.
+        UserError: when reading, if a file is missing or damaged.
     """
 
     folder: Path
 
     @cached_property
     def index(self) -> dict[str, Any]:
-        """What cells.json holds: "cells", "stages" and "support"."""
+        """The content of cells.json: "cells", "stages" and "support"."""
         try:
             index = self._object(CELLS)
             parts = {"stages": dict(index["stages"]), "support": dict(index["support"]), "notes": list(index["notes"])}
@@ -90,30 +90,30 @@ class Reference:
 
     @cached_property
     def evidence(self) -> dict[str, Any]:
-        """What the report needs beside rows."""
+        """Data that the report needs besides rows."""
         return self._object(EVIDENCE)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """How the results were made."""
+        """How the results were computed."""
         return self._object(PROVENANCE)
 
     def __contains__(self, identity: str) -> bool:
         return identity in self.index["cells"]
 
     def supports(self, stages: Mapping[str, Stage]) -> bool:
-        """Whether the evidence was made by these very stages."""
+        """Whether the evidence was computed by these stages."""
         return bool(self.index["support"] == {name: stage.identity for name, stage in stages.items()})
 
     def rows(self, identity: str) -> "pd.DataFrame":
-        """The rows of a cell, as its stage wrote them."""
+        """The rows of a cell, as written by its stage."""
         if identity not in self._frames:
             raise self._damaged(f"{ROWS} lacks cell {identity}")
         rows = self._frames[identity].reset_index(drop=True)
         return rows.assign(measurement_set=self.index["cells"][identity]["measurement_set"])
 
     def examples(self, identity: str) -> dict[str, np.ndarray]:
-        """The kept pictures of a cell, (n, channel, height, width) uint8 by name, and their image ids."""
+        """The stored images of a cell, (n, channel, height, width) uint8 by name, and their image ids."""
         pictures, places = self._pictures
         mine = places["cell"] == identity
         return {name: pictures[places[name][mine]] for name in PICTURES} | {"image_id": places["image_id"][mine]}
@@ -143,7 +143,7 @@ class Reference:
         except FOREIGN as error:
             raise self._damaged(error) from None
         if not isinstance(tree, dict):
-            raise self._damaged(f"{name} holds no JSON object")
+            raise self._damaged(f"{name} is not a JSON object")
         return tree
 
     def _checked(self, name: str) -> bytes:
@@ -155,9 +155,9 @@ class Reference:
         return UserError(f"the reference in {self.folder} is damaged ({reason}); restore it from version control")
 
     def differences(self, cells: Sequence[Cell]) -> list[str]:
-        """How this reference differs from the study as it stands: settings, data, versions, missing cells.
+        """How this reference differs from the current study: settings, data, versions, missing cells.
 
-        Cells are compared with those of the same labels; the first that differs speaks for all.
+        Cells are compared with those of the same labels; only the first difference is reported.
         """
         records = {tuple(record["labels"].items()): record for record in self.index["cells"].values()}
         for cell in cells:
@@ -205,24 +205,26 @@ def write_reference(results: StudyResults, cells: Sequence[Cell], support: Mappi
     write_whole(folder / EVIDENCE, json.dumps(results.evidence))
     write_whole(folder / PROVENANCE, json.dumps(results.provenance, indent=2))
     write_whole(folder / CELLS, json.dumps(index, indent=1))
-    write_digests(folder, (ROWS, EXAMPLES, EVIDENCE, PROVENANCE, CELLS))  # last: until then, a reference was cut short
+    write_digests(
+        folder, (ROWS, EXAMPLES, EVIDENCE, PROVENANCE, CELLS)
+    )  # last: without digests, a reference is incomplete
 
 
 def _shared_pictures(results: StudyResults) -> dict[str, np.ndarray]:
-    """Each different picture once, and for each kept image of a cell the places of its pictures."""
+    """Each distinct image once, and for each stored image of a cell the positions of its images."""
     stacks, cells, ids = [], [], []
     for cell, arrays in results.examples.items():
         if not len(arrays.get("image_id", ())):
             continue
         rows = results.frame[results.frame["cell"] == cell].set_index("image_id")
         order = np.argsort(rows.loc[arrays["image_id"], "severity"].to_numpy(), kind="stable")
-        # spread over severity, the same images in all cells of a degradation
+        # evenly spread over severity; the same images in all cells of a degradation
         chosen = np.sort(order[np.unique(np.linspace(0, len(order) - 1, NUM_EXAMPLES).round().astype(int))])
         stacks.append(np.stack([arrays[name][chosen] for name in PICTURES], axis=1))
         cells += [cell] * len(chosen)
         ids.append(arrays["image_id"][chosen])
     if not stacks:
-        raise UserError("the results keep no pictures, so no page can be drawn from them: set num_examples above 0")
+        raise UserError("the results have no images for the report: set num_examples above 0")
     # (images, 4, height, width, channel) on [0, 1] -> (images * 4, channel, height, width) in 8 bits
     images = (np.concatenate(stacks) * 255).round().astype(np.uint8)
     images = np.moveaxis(images.reshape(-1, *images.shape[2:]), -1, 1)
@@ -233,12 +235,12 @@ def _shared_pictures(results: StudyResults) -> dict[str, np.ndarray]:
 
 
 def _settings(stage: Stage) -> dict[str, Any]:
-    """What its identity is made of, without what stands upstream."""
+    """The content of a stage's identity, without upstream stages."""
     return {name: value for name, value in stage.canonical().items() if name not in ("stage", "version", "upstream")}
 
 
 def _versions(stage: Stage) -> dict[str, Any]:
-    """The version of a stage and of all upstream, or the digest of shipped weights, by "stage NAME"."""
+    """The versions of a stage and all upstream stages, or the digest of shipped weights, by "stage NAME"."""
     canonical = stage.canonical()
     mine = f"weights {canonical['weights']}" if "weights" in canonical else f"version {stage.version}"
     found: dict[str, Any] = {f"stage {stage.name}": mine}

@@ -1,4 +1,4 @@
-"""What a study is made of and what it found: cells, and their results joined."""
+"""The cells of a study and its combined results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TUNING = "tuning.json"
-"""The file in a study's folder that says what `tune` found."""
+"""The file in a study's folder with the result of `tune`."""
 TOO_SMALL = (
-    "This is a smoke run: it shows that everything works, on a few images and with networks trained for seconds. It is "
-    "too small to conclude from; no figure here says anything about the question."
+    "This is a smoke run: it only shows that everything works, on a few images and with networks trained for seconds. "
+    "It is too small for conclusions: no figure here says anything about the question."
 )
 
 
@@ -30,30 +30,30 @@ class Cell:
 
     @cached_property
     def identity(self) -> str:
-        """The stage's, made once: to make it, all that stands upstream is looked up among the weights that ship."""
+        """The stage's identity, cached: computing it looks up all upstream stages among the shipped weights."""
         return self.stage.identity
 
     def is_cached(self, runtime: Runtime) -> bool:
-        """Whether the stage's artifact is there."""
+        """Whether the stage's artifact is cached."""
         here = runtime.root / "stages" / self.stage.name / self.identity
         return here.is_dir() or self.stage.shipped() is not None
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What a study found.
+    """The results of a study.
 
     Attributes:
-        name, preset: which study.
+        name, preset: the study and its preset.
         question: the study's docstring.
-        command: how to reproduce.
+        command: the command that reproduces the results.
         axes: axis column -> its labels in order.
-        frame: one row per image and cell, with the axes' columns and `cell`; for cells without images ("image_id"
-            is no column) whatever their stage writes.
-        examples: cell id -> arrays by name, (n, height, width, channel) on [0, 1], and "image_id"; none of such cells.
-        provenance: how it was made.
-        notes: what a reader should know (what is absent, and why).
-        evidence: what the report needs beside rows, as JSON; "tuning" is what `tune` found.
+        frame: one row per image and cell, with the axes' columns and `cell`; for cells without images (no column
+            "image_id"), whatever their stage writes.
+        examples: cell id -> arrays by name, (n, height, width, channel) on [0, 1], and "image_id"; none for such cells.
+        provenance: how the results were computed.
+        notes: remarks for the reader (what is missing, and why).
+        evidence: data that the report needs besides rows, as JSON; "tuning" is the result of `tune`.
     """
 
     name: str
@@ -69,15 +69,15 @@ class StudyResults:
 
     @property
     def num_images(self) -> int:
-        """How many different images the rows are of; 0 where they are not of images."""
+        """Number of distinct images in the rows; 0 if the rows are not about images."""
         return int(self.frame["image_id"].nunique()) if "image_id" in self.frame else 0
 
     @property
     def too_small(self) -> str:
-        """That nothing can be concluded from a smoke run, as a sentence; empty for other presets."""
+        """A sentence that nothing can be concluded from a smoke run; empty for other presets."""
         return TOO_SMALL if self.preset == "smoke" else ""
 
     @property
     def identity(self) -> str:
-        """Names the results by their cells."""
+        """The identity of the results, from their cells."""
         return digest(sorted(self.examples))

@@ -1,4 +1,4 @@
-"""Run a study: compute the cells that are missing, take those that ship, and join the results."""
+"""Run a study: compute the missing cells, use reference results, and combine the results."""
 
 import json
 import tempfile
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 
 def study_folder(runtime: Runtime, name: str, preset: str, overrides: Mapping[str, Any]) -> Path:
-    """Where a study's results lie; overrides give it a folder of its own."""
+    """The folder of a study's results; overrides have their own folder."""
     suffix = f"-{digest(dict(overrides), 6)}" if overrides else ""
     return runtime.root / "studies" / folder_name(name) / f"{preset}{suffix}"
 
 
 def made(folder: Path) -> Path:
-    """The folder, made if it is not there, and open to be written to.
+    """Create the folder if it does not exist, and check that it is writable.
 
     Raises:
-        UserError: if it cannot be.
+        UserError: if it cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made a folder: {error.strerror}") from None
+        raise UserError(f"cannot create the folder {folder}: {error.strerror}") from None
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"nothing can be written to {folder}: {error.strerror}") from None
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
     return folder
 
 
@@ -58,13 +58,13 @@ def run_study(
     use_reference: bool = True,
     ensure: Callable[[Sequence[Stage], Runtime, Update], None] = ensure_all,
 ) -> tuple[StudyResults | None, Path]:
-    """Run the cells that are missing, then gather the results and write them; (results, folder).
+    """Run the missing cells, then combine and write the results; returns (results, folder).
 
     Results are None for a study whose cells have no rows.
 
     Args:
-        use_reference: take cells that are not here from the reference results that ship, where those hold them.
-        ensure: makes the artifacts that are missing: here, in several processes, or on a cluster.
+        use_reference: use reference results for cells that are not cached.
+        ensure: computes the missing artifacts: in this process, in several, or on a cluster.
     """
     plan = _Plan.of(name, preset, overrides, runtime, use_reference)
     missing = [cell for cell in plan.cells if cell.identity not in plan.shipped]
@@ -97,7 +97,7 @@ def _write_rows(results: StudyResults, folder: Path) -> None:
 def cached_results(
     name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, *, use_reference: bool = True
 ) -> tuple[Study, StudyResults]:
-    """The results of a study that has been run, or ship; computes and writes nothing.
+    """The cached or reference results of a study; computes and writes nothing.
 
     Raises:
         UserError: if a cell is missing or damaged, or the study's cells have no rows.
@@ -108,7 +108,7 @@ def cached_results(
     missing = sum(not stage.is_cached(runtime) for stage in needed)
     if missing:
         raise UserError(
-            f"{missing} of {len(plan.cells) + len(plan.support)} cells and statistics are not computed yet: "
+            f"{missing} of {len(plan.cells) + len(plan.support)} cells and statistics are not computed yet; run: "
             f"{command_of(name, preset, overrides)}{plan.why_not_reference()}"
         )
     for stage in needed:
@@ -122,7 +122,7 @@ def cached_results(
 def gather_cached(
     name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, *, use_reference: bool = True
 ) -> tuple[Study, StudyResults, Path]:
-    """The same, with the rows written to the study's folder; (study, results, folder).
+    """Like `cached_results`, but also write the rows to the study's folder; returns (study, results, folder).
 
     Raises:
         UserError: if a cell is missing or damaged, or the study's cells have no rows.
@@ -136,17 +136,17 @@ def gather_cached(
 
 
 def ship(name: str, preset: str, runtime: Runtime, folder: Path) -> tuple[StudyResults, int]:
-    """Write the results of a study as a reference, the last reference's included; (results, cells that are missing).
+    """Write the results of a study as a reference, including the last reference; returns (results, missing cells).
 
-    A study that is not finished ships the cells that it has, for a run elsewhere to go on from.
+    An unfinished study ships the cells that it has, so that a run elsewhere can continue from them.
 
     Raises:
-        UserError: if no cell is there, or cells have no rows.
+        UserError: if no cell is computed, or cells have no rows.
     """
     plan = _Plan.of(name, preset, {}, runtime, use_reference=True)
     there = [cell for cell in plan.cells if cell.identity in plan.shipped or cell.is_cached(runtime)]
     if not there:
-        raise UserError(f"no cell is computed yet: {command_of(name, preset, {})}")
+        raise UserError(f"no cell is computed yet; run: {command_of(name, preset, {})}")
     for cell in there:
         if cell.identity not in plan.shipped:
             cell.stage.ensure(runtime)
@@ -164,7 +164,7 @@ def against_reference(name: str, preset: str, runtime: Runtime) -> Iterator[tupl
     """(labels, rows here, rows of the reference) of each cell computed here, both indexed by image id.
 
     Raises:
-        UserError: if there is no reference, it is of another study (what differs is said), or nothing is computed here.
+        UserError: if there is no reference, it is of another study (with the differences), or nothing is computed here.
     """
     import pandas as pd
 
@@ -177,10 +177,10 @@ def against_reference(name: str, preset: str, runtime: Runtime) -> Iterator[tupl
     shared = [cell for cell in cells if cell.identity in reference]
     if not shared:
         differences = "; ".join(reference.differences(cells))
-        raise UserError(f"{reference.folder} is of another study and is not compared: {differences}")
+        raise UserError(f"{reference.folder} is of another version of the study and cannot be compared: {differences}")
     here = [cell for cell in shared if cell.is_cached(runtime)]
     if not here:
-        raise UserError(f"no cell is computed here: {command_of(name, preset, {})} --no-reference")
+        raise UserError(f"no cell is computed here; run: {command_of(name, preset, {})} --no-reference")
     for cell in here:
         rows = pd.read_parquet(cell.stage.ensure(runtime) / ROWS).set_index("image_id")
         yield ", ".join(cell.labels.values()), rows, reference.rows(cell.identity).set_index("image_id")
@@ -188,7 +188,7 @@ def against_reference(name: str, preset: str, runtime: Runtime) -> Iterator[tupl
 
 @dataclass(frozen=True)
 class _Plan:
-    """A study at a preset, its cells, and the identities of those that need not be computed since they ship."""
+    """A study at a preset: its cells, and the identities of those that are taken from the reference results."""
 
     name: str
     preset: str
@@ -206,8 +206,8 @@ class _Plan:
         study, question = load_study(name)
         cells = study.cells(preset, overrides)
         refuse_namesakes(cells)
-        support = study.support(cells) if study.support is not None else {}
         reference = find_reference(name, preset) if use_reference else None
+        support = study.supporting(cells, reference)
         shipped = frozenset(
             cell.identity
             for cell in cells
@@ -223,19 +223,19 @@ class _Plan:
         return text + ("" if self.shipped else self.why_not_reference())
 
     def why_not_reference(self) -> str:
-        """What keeps the reference from holding all cells, to be appended to a sentence."""
+        """Why the reference does not have all cells, to be appended to a sentence."""
         if self.reference is None and (others := [p for p in shipped_presets(self.name) if p != self.preset]):
-            return f" (results that ship: preset {', '.join(others)})"
+            return f" (reference results exist for preset {', '.join(others)})"
         if self.reference is None or not (differences := self.reference.differences(self.cells)):
             return ""
-        return f" (the reference in {self.reference.folder} does not hold them: {'; '.join(differences)})"
+        return f" (the reference in {self.reference.folder} does not have them: {'; '.join(differences)})"
 
 
 def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
     """The results of finished cells; None if they have no rows.
 
     Raises:
-        UserError: if cells that stand side by side were measured on different images or noise.
+        UserError: if cells to be compared were measured on different images or noise.
     """
     import pandas as pd
 
@@ -285,12 +285,12 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
 
 
 def _evidence(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
-    """What the study's support says, and what `tune` found, here or for the reference."""
+    """The evidence of the study's support stages, and the result of `tune`, computed here or from the reference."""
     return _supported(plan, runtime) | _tuned(plan, runtime)
 
 
 def _tuned(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
-    """What `tune` found for these very cells, here.
+    """The result of `tune` for these cells, computed here.
 
     Raises:
         UserError: if its file is damaged.
@@ -301,8 +301,8 @@ def _tuned(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
     try:
         found = json.loads(checked(path))
         defaults = {task["points"][0]["cell"] for task in found["tasks"].values()}
-    except FOREIGN:  # with what `checked` says of files that shipped: this one was made here
-        raise UserError(f"{path} is damaged: delete it, and tune again, which computes nothing twice") from None
+    except FOREIGN:  # including the errors of `checked` for shipped files: this one was made here
+        raise UserError(f"{path} is damaged: delete it and run tune again, which reuses all cached trials") from None
     tasks = plan.study.tasks(plan.preset, plan.overrides)
     return {"tuning": found} if defaults == {task.cell.identity for task in tasks} else {}
 
@@ -317,17 +317,17 @@ def _supported(plan: _Plan, runtime: Runtime) -> dict[str, Any]:
 
 
 def _made(plan: _Plan, made: Sequence[Mapping[str, Any]], runtime: Runtime) -> dict[str, Any]:
-    """How the results were made: what ran here, and what the reference says of what did not."""
+    """How the results were computed: what ran here, and the reference's provenance for the other cells."""
     there = plan.reference.provenance if plan.reference is not None and plan.shipped else {}
     if not made:
         return there
     first = plan.cells[0].stage
     commits = {str(m.get("commit")) for m in made} | set(there.get("commits of the cells", ()))
-    data = getattr(first, "data", None)  # not every stage is about images
+    data = getattr(first, "data", None)  # not every stage uses images
     seconds = sum(m.get("wall_seconds", 0.0) for m in made) + there.get("seconds of the cells", 0.0)
     shipped = {"cells from the reference": len(plan.shipped)} if plan.shipped else {}
     here = provenance(runtime)
-    # times in the rows are of both
+    # times in the rows are from both
     if there and there.get("device") != here["device"]:
         here["device"] = f"{here['device']}, and {there.get('device')} for the cells from the reference"
     return (
@@ -353,7 +353,7 @@ def _read_examples(folder: Path) -> dict[str, "np.ndarray"]:
 
 
 def _on_unit_range(arrays: Mapping[str, "np.ndarray"]) -> dict[str, "np.ndarray"]:
-    """Pictures as (n, height, width, channel) on [0, 1], whether stored as 8 bits or as floats."""
+    """Convert images to (n, height, width, channel) on [0, 1], whether stored as 8 bits or as floats."""
     import numpy as np
 
     found = {}

@@ -1,6 +1,7 @@
-"""Settings by name: `--preset-settings=NAME` puts them before overrides.
+"""Settings by name: `--preset-settings=NAME` applies them before other overrides.
 
-Those that `tune` found and `tune --save` wrote, and the recipes of the autoencoders and priors that ship (`zoo_NAME`).
+These are results of tuning, written by `tune --save`, and the recipes of the shipped autoencoders and priors
+(`zoo_NAME`).
 """
 
 import json
@@ -21,11 +22,12 @@ FLAG = "preset-settings"
 
 
 class Settings(Config):
-    """Settings and how they were found.
+    """Settings, and how they were found.
 
     Attributes:
         settings: dotted path into a cell -> value.
-        provenance: the command that made them; if tuned, for what, and what was gained on how many test images.
+        provenance: the command that found them and, if tuned, the objective and the gain with the number of test
+            images.
     """
 
     settings: dict[str, JsonValue]
@@ -33,11 +35,11 @@ class Settings(Config):
 
 
 def with_settings(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Overrides in which `preset-settings`, if it is there, is replaced by those settings; the other overrides win.
+    """Replace `preset-settings` in overrides, if present, by those settings; the other overrides take precedence.
 
     Raises:
-        UserError: for a name that there is not, or a file that holds no settings, or settings that name what is in a
-            module which is not allowed.
+        UserError: for an unknown name, a file without settings, or settings that name an object in a module that is not
+            allowed.
     """
     given = dict(overrides)
     name = given.pop(FLAG, None)
@@ -49,7 +51,7 @@ def with_settings(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_settings(name: str) -> Settings:
-    """Those of a name in workbench/presets, or of a JSON file.
+    """Load the settings of a name in workbench/presets, or of a JSON file.
 
     Raises:
         UserError: as above.
@@ -58,14 +60,14 @@ def load_settings(name: str) -> Settings:
     if not path.is_file():
         names = sorted(p.stem for p in PRESETS.glob("*.json"))
         known = f"available: {', '.join(names)}; or " if names else ""
-        raise UserError(f"there are no settings {name!r}; {known}name a JSON file of `tune --save`")
+        raise UserError(f"unknown settings {name!r}; {known}give a JSON file of `tune --save`")
     with readable(path, "the settings"):
         text = checked(path).decode()
     try:
         found = Settings.model_validate_json(text)
-        json.dumps(found.settings)  # a whole number of thousands of digits cannot even be printed
+        json.dumps(found.settings)  # an integer of thousands of digits cannot be printed
     except ValidationError as error:
-        raise UserError(f"{path} holds no settings: {error.errors()[0]['msg']}") from None
+        raise UserError(f"{path} is not a settings file: {error.errors()[0]['msg']}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} holds no settings: {reason(error)}") from None
+        raise UserError(f"{path} is not a settings file: {reason(error)}") from None
     return found

@@ -1,7 +1,7 @@
 """A study: a question, and the cells that answer it.
 
-One definition has several readers: `study` runs the cells that are missing and reports; `run` runs one cell; `tune`
-searches the fields named in `search`, and `sweep` has W&B search them; a notebook reads the results as a DataFrame.
+One definition has several uses: `study` runs the missing cells and writes the report; `run` runs one cell; `tune`
+searches the fields in `search`, and `sweep` has W&B search them; a notebook reads the results as a DataFrame.
 """
 
 import importlib
@@ -28,13 +28,15 @@ from workbench.stages.runtime import Runtime
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+    from workbench.experiments.reference import Reference
+
 DEFAULT_PRESET = "desk"
 
 R = TypeVar("R", default=Any)
 
 
 Axes = Mapping[str, Sequence[Any]]
-"""Dotted path into the cell -> the values that it takes."""
+"""Dotted path into the cell -> its values."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,11 @@ class Preset:
     """A size of a study.
 
     Attributes:
-        overrides: what it changes in every cell that has the field.
-        axes: axes of the study that it replaces.
-        grids: further grids of cells beside that of the axes, each the product of its own axes: for what is asked of
-            some cells only.
-        search: further fields that are searched in the cells that have them.
+        overrides: overrides of every cell that has the field.
+        axes: replacements of the study's axes.
+        grids: further grids of cells, in addition to that of the axes; each is the product of its own axes. For
+            questions about some cells only.
+        search: further search fields, for cells that have them.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -60,9 +62,9 @@ class TuningTask:
     """A cell of a study, to be tuned.
 
     Attributes:
-        name: its labels, without the axes that are searched.
-        cell: the cell, with its own values of what is searched: the default to be beaten.
-        search: dotted path -> Optuna distribution, of those fields of the study's `search` that the cell has.
+        name: labels of the cell, without the searched axes.
+        cell: the cell with its own values of the searched fields: the default to beat.
+        search: dotted path -> Optuna distribution, for those of the study's `search` fields that the cell has.
     """
 
     name: str
@@ -72,27 +74,26 @@ class TuningTask:
 
 @dataclass(frozen=True)
 class Study(Generic[R]):
-    """The definition of a study, the object `study` of its module (see workbench/experiments/catalogue.py).
+    """The definition of a study: the object `study` of its module (see workbench/experiments/catalogue.py).
 
-    R is what its rows are read into.
+    R is the type of the study's results.
 
     Attributes:
         cell: the stage that every cell is a variation of.
-        axes: dotted path into the cell -> the values that it takes; the cells are their product.
-        columns: names of the axes in tables, where the path is not the best name; None for an axis that follows from
-            the others and is in no table.
-        support: given the cells, further stages by name on whose artifacts the report rests.
-        evidence: what the report needs of those artifacts, as JSON, from their folders by name.
-        search: dotted path -> Optuna distribution, for tuning and sweeps: what is searched in each cell that has the
-            field.
-        presets: sizes by name; "smoke", "desk" and so on.
-        results: reads the rows into the study's own typed results, once per report; all below take what it returns.
-            None: they take the StudyResults as they are.
-        report: the `reporting.Section`s of the page, a function each; None where the results have nothing for it.
+        axes: dotted path into the cell -> its values; the cells are their product.
+        columns: names of the axes in tables, if the path is not the best name; None for an axis that follows from
+            the others and is not shown.
+        support: given the cells, further stages by name whose artifacts the report needs.
+        evidence: given the folders of these artifacts by name, the data that the report needs, as JSON.
+        search: dotted path -> Optuna distribution, for tuning and sweeps; applies to each cell that has the field.
+        presets: sizes by name: "smoke", "desk" and so on.
+        results: turns the rows into the study's own typed results, once per report; all functions below take them.
+            None: they take the StudyResults.
+        report: functions that each return one `reporting.Section` of the report, or None if the results have no data.
         answer: the answer, in at most five sentences with one number each.
-        main_figure: the `reporting.MainFigure` that stands beside the answer, and in W&B.
-        example: the identity of the cell whose pictures open the page; by default the first that keeps some.
-        finish: called with (cells, folder, runtime) after the last cell, for a study whose result is more than rows.
+        main_figure: the `reporting.MainFigure` next to the answer, also logged to W&B.
+        example: identity of the cell whose images open the report; by default the first with stored images.
+        finish: called with (cells, folder, runtime) after the last cell, for a study with more than rows as result.
     """
 
     cell: Stage
@@ -109,6 +110,17 @@ class Study(Generic[R]):
     example: Callable[[R], str | None] | None = None
     finish: Callable[[Sequence["Cell"], Path, Runtime], None] | None = None
 
+    def supporting(self, cells: Sequence["Cell"], reference: "Reference | None" = None) -> Mapping[str, Stage]:
+        """What `support` gives; nothing where images are too few for one of the stages: the page goes without.
+
+        Args:
+            reference: results that ship, perhaps with what these very stages say.
+        """
+        stages = self.support(cells) if self.support is not None else {}
+        if reference is not None and reference.supports(stages):  # to ask for more may take seconds
+            return stages
+        return stages if all(stage.enough() for stage in stages.values()) else {}
+
     def read(self, results: StudyResults) -> R:
         """The study's own typed results."""
         return cast(R, results) if self.results is None else self.results(results)
@@ -117,21 +129,21 @@ class Study(Generic[R]):
         """The preset of that name.
 
         Raises:
-            UserError: if there is none.
+            UserError: if it does not exist.
         """
         if name not in self.presets:
             raise UserError(f"unknown preset {name!r}; available: {', '.join(self.presets)}")
         return self.presets[name]
 
     def cells(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list["Cell"]:
-        """The cells of a preset, with the user's overrides on each; cells that come out equal are one.
+        """The cells of a preset, with the user's overrides on each; duplicates are merged.
 
-        Members of a family differ in their fields: an override is on the cells that have its field. Cells of a further
-        grid on whose own axis an override makes them impossible (a start that trusts a severity encoder, where there is
-        none) are left out.
+        Members of a family have different fields: an override applies to the cells that have its field. Cells of a
+        further grid that an override of its own axis makes invalid (a start that relies on a severity encoder, without
+        one) are left out.
 
         Raises:
-            UserError: for an unknown preset, a field or kind that no cell has, or a cell that cannot work.
+            UserError: for an unknown preset, a field or kind that no cell has, or an invalid cell.
         """
         chosen = self.preset(preset)
         grids = [{**self.axes, **chosen.axes}, *chosen.grids]
@@ -140,7 +152,7 @@ class Study(Generic[R]):
         unused = _Unused()
         for axes in grids:
             for values in itertools.product(*axes.values()):
-                # in one, so that a preset's field of what an axis puts in place lands in what it puts there
+                # in one call, so that a preset's field applies to the member that an axis sets
                 stage = unused.replace(self.cell, chosen.overrides, dict(zip(axes, values, strict=True)))
                 try:
                     stage = unused.replace(stage, overrides or {}, {})
@@ -149,7 +161,7 @@ class Study(Generic[R]):
                 except UserError:
                     if axes is grids[0] or not _touches(overrides or {}, axes):
                         raise
-                    continue  # what only this further grid asks does not go with the override
+                    continue  # the cell of this further grid is incompatible with the override
                 named = ((self.columns.get(path, path), path) for path in columns)
                 labels = {name: label(value_at(stage, path)) for name, path in named if name is not None}
                 cell = Cell(stage, labels)
@@ -158,13 +170,13 @@ class Study(Generic[R]):
         return list(found.values())
 
     def tasks(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list[TuningTask]:
-        """What is tuned at a preset: every cell, but for axes over fields that are searched.
+        """The tuning tasks of a preset: every cell, except for axes over searched fields.
 
-        A field that the user sets by an override is not searched.
+        Fields that the user overrides are not searched.
 
         Raises:
-            UserError: for an unknown preset, nothing to search, a field that no cell has, a distribution that reaches
-                values which the field refuses, or cells that cannot be told apart.
+            UserError: for an unknown preset, nothing to search, a field that no cell has, a distribution that includes
+                values that the field rejects, or cells with the same labels.
         """
         given = overrides or {}
         chosen = self.preset(preset)
@@ -197,15 +209,15 @@ class Study(Generic[R]):
 
 
 def refuse_namesakes(cells: Sequence[Cell]) -> None:
-    """Tables tell cells apart by their labels.
+    """Raise an error if two cells have the same labels, by which tables identify cells.
 
     Raises:
-        UserError: if two have the same.
+        UserError: if two cells have the same labels.
     """
     counts = Counter(tuple(cell.labels.values()) for cell in cells)
     if twice := [labels for labels, count in counts.items() if count > 1]:
         raise UserError(
-            f"several cells are called {', '.join(twice[0])}: put what they differ in on an axis of its own"
+            f"several cells have the labels {', '.join(twice[0])}: add an axis for the fields in which they differ"
         )
 
 
@@ -214,7 +226,7 @@ def _without(axes: Axes, search: Iterable[str]) -> Axes:
 
 
 def _try_ends(cell: Stage, path: str, distribution: Any) -> None:
-    """Refuse a distribution if the cell refuses one of its choices, or an end of its range."""
+    """Reject a distribution if the cell rejects one of its choices, or an end of its range."""
     ends = getattr(distribution, "choices", None) or (distribution.low, distribution.high)
     for value in ends:
         try:
@@ -222,22 +234,22 @@ def _try_ends(cell: Stage, path: str, distribution: Any) -> None:
         except UnknownFieldError:
             raise
         except UserError as error:
-            raise UserError(f"the search of {path} reaches {value}, which cannot be: {error}") from None
+            raise UserError(f"the search of {path} includes {value}, which is invalid: {error}") from None
 
 
 def _touches(overrides: Mapping[str, Any], axes: Axes) -> bool:
-    """Whether an override changes what an axis has put in place."""
+    """Whether an override changes a value that an axis has set."""
     return any(path == axis or path.startswith(f"{axis}.") for path in overrides for axis in axes)
 
 
 def _columns(grids: Sequence[Axes]) -> list[str]:
-    """The paths that tell cells apart, without those that put in place what another path leads into."""
+    """The paths that identify cells, without those that only set a member whose fields have paths of their own."""
     paths = list(dict.fromkeys(path for axes in grids for path in axes))
     return [path for path in paths if not any(other.startswith(f"{path}.") for other in paths)]
 
 
 class _Unused:
-    """Overrides that some cells have no field for, and whether any cell has one."""
+    """Overrides for which some cells have no field, and whether any cell has one."""
 
     def __init__(self) -> None:
         self.refused: dict[str, UnknownFieldError] = {}
@@ -267,12 +279,12 @@ class _Unused:
 
 
 def load_study(name: str) -> tuple[Study, str]:
-    """A study and its docstring: one of ours by its name, or the user's by its file's path or its module's dotted name.
+    """Load a study and its docstring: a built-in one by name, or the user's by the path of its file or its module.
 
     This imports, and so runs, the study: its name must come from the user, never from a file.
 
     Raises:
-        UserError: if there is none; the message lists those there are.
+        UserError: if there is none; the message lists the studies.
     """
     if is_users(name):
         module = _users_module(name)
@@ -284,24 +296,26 @@ def load_study(name: str) -> tuple[Study, str]:
 
 
 def _users_module(name: str) -> ModuleType:
-    """The module of a study of the user's, in which everything may be named.
+    """The module of a user's study, in which everything may be named.
 
     Raises:
         UserError: if there is none, another module has its name, it fails, or it defines no study.
     """
     module_name = module_of(name)
     if not all(part.isidentifier() for part in module_name.split(".")):
-        raise UserError(f"{name} cannot be imported: {module_name!r} is no name of a Python module")
+        raise UserError(f"{name} cannot be imported: {module_name!r} is not a valid name of a Python module")
     if is_path(name):
         if not Path(name).is_file():
-            raise UserError(f"there is not a file {name}")
+            raise UserError(f"there is no file {name}")
         folder = str(import_folder(name))
         if folder not in sys.path:
-            sys.path.append(folder)  # last, as nothing in it is to stand in for a library
+            sys.path.append(folder)  # last, so that nothing in it replaces a library
         importlib.invalidate_caches()
         spec = attempt(f"cannot find {module_name}", lambda: importlib.util.find_spec(module_name))
         if spec is None or spec.origin is None or Path(spec.origin).resolve() != Path(name):
-            raise UserError(f"{name} cannot be imported as {module_name}: that is another module; rename the file")
+            raise UserError(
+                f"{name} cannot be imported as {module_name}: another module has this name; rename the file"
+            )
     module = attempt(f"cannot import {module_name}", lambda: _imported(name))
     if not isinstance(getattr(module, "study", None), Study):
         raise UserError(f"{name} defines no study: an object `study` of workbench.experiments.study.Study")
@@ -314,8 +328,8 @@ def _imported(name: str) -> ModuleType:
         return importlib.import_module(module_of(name))
     except UserError:
         raise
-    except ValueError as error:  # Optuna refuses a distribution whose bounds are reversed
-        raise UserError(f"study {name!r} is not sound: {str(error).splitlines()[0]}") from error
+    except ValueError as error:  # Optuna rejects a distribution with reversed bounds
+        raise UserError(f"study {name!r} is invalid: {str(error).splitlines()[0]}") from error
 
 
 def base_cell(name: str, preset: str, overrides: Mapping[str, Any]) -> Stage:
@@ -325,7 +339,7 @@ def base_cell(name: str, preset: str, overrides: Mapping[str, Any]) -> Stage:
 
 
 def value_at(config: Config, path: str) -> Any:
-    """The value at a dotted path; the member itself where the path leads into one that lacks the field."""
+    """The value at a dotted path; the member itself if it lacks the field."""
     value: Any = config
     for name in path.split("."):
         if isinstance(value, Config) and name not in type(value).model_fields:
@@ -335,12 +349,12 @@ def value_at(config: Config, path: str) -> Any:
 
 
 def setting_at(config: Config, path: str) -> Any:
-    """The value at a dotted path as an override writes it: of a member of which its kind says all, the kind."""
+    """The value at a dotted path as an override gives it: for a member without other settings, its kind."""
     return plain(value_at(config, path))
 
 
 def label(value: Any) -> str:
-    """A value in a table: a config's label, else its kind; anything else as it prints."""
+    """A value in a table: a config's label, else its kind; any other value as text."""
     if not isinstance(value, Config):
         return str(value)
     return str(getattr(value, "label", None) or getattr(value, "kind", None) or value)

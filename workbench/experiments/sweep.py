@@ -1,8 +1,8 @@
-"""`sweep`: the search of a study as files for W&B, whose agents run the trials by `python -m workbench run`.
+"""`sweep`: the search of a study as W&B sweep files; agents run the trials with `python -m workbench run`.
 
-A sweep is one task of `tune`. Its command names the task's cell on validation images, so that an agent's run is the
-very stage that a trial of `tune` with the same settings is: whichever comes second is a cache hit. W&B's own methods
-take one metric; its Optuna scheduler (`wandb sweep-scheduler`) reads the parameters as the distributions of `search`.
+A sweep is one task of `tune`. Its command names the task's cell on validation images, so an agent's run is the same
+stage as a trial of `tune` with the same settings, and the second one is a cache hit. W&B's own methods support one
+metric; its Optuna scheduler (`wandb sweep-scheduler`) reads the parameters as the distributions of `search`.
 """
 
 import contextlib
@@ -31,11 +31,12 @@ Method = Literal["bayes", "random", "grid", "optuna"]
 MAX_POINTS = 1000
 
 PARTS = (4, 4, 1)
-"""A run that may be stopped early logs the metric on a quarter of its images and then on all. On the quarter twice, for
-W&B judges runs from their second value on, by the best that they had."""
+"""A run that may be stopped early logs the metric on a quarter of its images and then on all. It logs the quarter
+twice,
+because W&B judges runs from their second value on, by their best value."""
 EARLY_TERMINATE = {"type": "hyperband", "min_iter": 1, "eta": 3}
-"""The best third of the runs goes on. Not with bayes, whose model takes a run's best value for its result, and so would
-learn from quarters."""
+"""The best third of the runs continues. Not with bayes, whose model uses a run's best value as its result and would
+learn from the quarters."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Options:
     """How W&B searches.
 
     Attributes:
-        method: W&B's own, or its Optuna scheduler.
-        objective: what for; W&B's own methods take no cost.
-        trials: runs of a sweep; a grid has as many as its points.
-        points: of a grid along each range.
-        val_images: validation images of a run; None: as `images_of` says.
+        method: a W&B method, or its Optuna scheduler.
+        objective: what to optimize; W&B's own methods support no cost.
+        trials: runs per sweep; a grid has as many as it has points.
+        points: grid points along each range.
+        val_images: validation images per run; None: as given by `images_of`.
     """
 
     method: Method = "bayes"
@@ -60,16 +61,16 @@ class Options:
         require_range("--trials", self.trials, 1, MAX_TRIALS)
         require_range("--points", self.points, 2, MAX_POINTS)
         if self.method != "optuna" and self.objective.cost != "none":
-            raise UserError(f"--method {self.method} takes one metric: leave --cost out, or add --method optuna")
+            raise UserError(f"--method {self.method} supports one metric: remove --cost, or add --method optuna")
 
 
 def sweep_configs(
     name: str, study: Study, preset: str, overrides: Mapping[str, Any], options: Options
 ) -> dict[str, dict[str, Any]]:
-    """W&B's sweep configs of a study, one a task, by the names of their files.
+    """The W&B sweep configs of a study, one per task, by file name.
 
     Raises:
-        UserError: for a search, overrides or options that cannot be.
+        UserError: for an invalid search, overrides or options.
     """
     stem = folder_name(name)
     return {
@@ -79,7 +80,7 @@ def sweep_configs(
 
 
 def as_yaml(name: str, config: Mapping[str, Any]) -> str:
-    """A sweep config as its file holds it."""
+    """A sweep config as the text of its file."""
     import yaml
 
     made = f"# Made by `python -m workbench sweep {name}` of the study's `search`: change that, and make it again.\n"
@@ -87,19 +88,19 @@ def as_yaml(name: str, config: Mapping[str, Any]) -> str:
 
 
 def rungs(cell: Stage) -> list[Stage]:
-    """The cell on parts of its images, the last all of them; the cell alone where a part is too small to judge by."""
+    """The cell on subsets of its images, ending with all; only the cell itself if a subset is too small to judge by."""
     if not isinstance(cell, Evaluate) or cell.num_images < FEWEST * max(PARTS):
         return [cell]
     return [cell.replace(num_images=cell.num_images // part) for part in PARTS]
 
 
 def register(config: Mapping[str, Any]) -> str:
-    """Register a sweep at W&B; its path, as `wandb agent` takes it.
+    """Register a sweep at W&B; return its path for `wandb agent`.
 
     Raises:
-        UserError: if W&B is to be offline, nobody is logged in, or the server does not take the sweep.
+        UserError: if W&B is offline, nobody is logged in, or the server rejects the sweep.
     """
-    require_online("a sweep is registered at W&B's server")
+    require_online("registering a sweep needs W&B's server")
     import wandb
 
     from workbench.tracking.upload import UploadError, first_line, log_in
@@ -115,7 +116,7 @@ def register(config: Mapping[str, Any]) -> str:
 
 
 def _sweep_config(name: str, preset: str, task: TuningTask, options: Options) -> dict[str, Any]:
-    """W&B's sweep config of a task."""
+    """The W&B sweep config of a task."""
     cell = evaluation_of(name, task)
     trial = on_validation(cell, {}, images_of(cell, options.val_images))
     trial.check()
@@ -132,7 +133,7 @@ def _sweep_config(name: str, preset: str, task: TuningTask, options: Options) ->
     config: dict[str, Any] = {
         "project": PROJECT,
         "name": f"{name} ({preset}): {task.name}",
-        "program": "workbench",  # agents want it named, though the command is given
+        "program": "workbench",  # required by agents, although the command is given
         "method": "custom" if options.method == "optuna" else options.method,
     }
     if options.method == "optuna":
@@ -148,7 +149,7 @@ def _sweep_config(name: str, preset: str, task: TuningTask, options: Options) ->
 
 
 def _parameter(distribution: "BaseDistribution", options: Options) -> dict[str, Any]:
-    """W&B's parameter of an Optuna distribution."""
+    """The W&B parameter of an Optuna distribution."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
@@ -167,14 +168,14 @@ def _parameter(distribution: "BaseDistribution", options: Options) -> dict[str, 
         return {"distribution": "uniform", **ends}
     if is_int and step == 1:
         return {"distribution": "int_uniform", **ends}
-    # W&B's own methods draw multiples of q, Optuna counts its steps from the lowest value
+    # W&B's own methods draw multiples of q; Optuna counts steps from the lowest value
     if options.method == "optuna" or math.isclose(round(low / step) * step, low, abs_tol=1e-12):
         return {"distribution": "q_uniform", **ends, "q": step}
     return {"values": _points(distribution, round((high - low) / step) + 1)}
 
 
 def _points(distribution: "FloatDistribution | IntDistribution", num: int) -> list[float]:
-    """So many values of a range, ends included, evenly on its own scale; fewer where it holds fewer."""
+    """This many values of a range, ends included, evenly spaced on its scale; fewer if the range has fewer values."""
     low, high, step = distribution.low, distribution.high, distribution.step
     scale, back = (math.log, math.exp) if distribution.log else (float, float)
     ends = scale(low), scale(high)

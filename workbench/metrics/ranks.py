@@ -4,21 +4,13 @@ A resample is how often each image was drawn, its counts. A value's rank in it i
 own, so that cumulated counts give the ranks of all resamples at once, ties at their average rank.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from workbench.core.config import UserError
-from workbench.metrics.statistics import (
-    Estimate,
-    Values,
-    checked_pair,
-    joint_interval,
-    joint_intervals,
-    multiplicities,
-    quotient,
-)
+from workbench.metrics.statistics import Estimate, Values, checked_pair, interval_of_counts, quotient
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
@@ -79,33 +71,6 @@ def gain_over_trivial(
         return np.asarray(own - np.max([np.abs(np.nan_to_num(other)) for other in others], axis=0))
 
     return interval_of_counts(gain, len(true))
-
-
-def interval_of_counts(statistic: Callable[[Values], Values], num_images: int) -> Estimate:
-    """A figure of images taken together and its interval; what is resampled is whole images.
-
-    Args:
-        statistic: gives (batch,) figures of (batch, num_images) counts.
-    """
-
-    def of_numbers(images: NDArray[np.int64]) -> Values:
-        return statistic(multiplicities(np.atleast_2d(images), num_images)).reshape(images.shape[:-1])
-
-    return joint_interval(of_numbers, num_images)
-
-
-def intervals_of_counts(statistic: Callable[[Values], Values], num_images: int) -> list[Estimate]:
-    """`interval_of_counts` of several figures, all from the same resamples.
-
-    Args:
-        statistic: gives (k, batch) figures of (batch, num_images) counts.
-    """
-
-    def of_numbers(images: NDArray[np.int64]) -> Values:
-        found = statistic(multiplicities(np.atleast_2d(images), num_images))
-        return found.reshape(len(found), *images.shape[:-1])
-
-    return joint_intervals(of_numbers, num_images)
 
 
 def rank_correlations(columns: Sequence[Values], truth: Values, counts: Values) -> list[Values]:

@@ -1,10 +1,11 @@
 """The slot engine: full batches although every image has its own start.
 
-A pool of slots holds images at different noise levels. A slot whose image is finished takes the next one, as language
-models batch continuously; the cost of a data set is the sum of its images' steps, not images times the worst case.
+A pool of slots holds images at different noise levels. When an image is finished, the next one takes its slot, like
+continuous batching of language models. The cost of a data set is the sum of its images' steps, not the worst case times
+the number of images.
 
-Of the images that wait, the one with most steps to go enters first (longest processing time first; Graham, SIAM J.
-Appl. Math. 17, 1969): a long one that entered last would keep one slot busy while all others are empty.
+Of the waiting images, the one with the most remaining steps enters first (longest processing time first; Graham, SIAM
+J. Appl. Math. 17, 1969): a long one that entered last would keep one slot busy while all others are empty.
 """
 
 import time
@@ -25,21 +26,22 @@ from workbench.restoration.record import Record
 from workbench.solvers.base import Networks, Solver, Step
 
 LOOKAHEAD = 3
-"""Images that wait, as a multiple of the slots: the longest is chosen from so many. What waits is a measurement and a
-latent, small beside what a step needs."""
+"""Number of waiting images, as a multiple of the slots, among which the longest is chosen. A waiting image is a
+measurement and a latent, small compared with the memory of a step."""
 LARGEST_RMS = 100.0
-"""Root mean square beyond which an image's latent is none any more: at every noise level it should be about 1."""
+"""Root mean square above which a latent counts as diverged: at every noise level it should be about 1."""
 
 
 @dataclass
 class Batch:
-    """Images that wait for slots, are in slots or have reached the clean end, and the record of each.
+    """Images that are waiting, in slots or finished, with their records.
 
     Attributes:
-        measurement: what was measured.
-        z: their latents now.
-        position: of each in the sampler's grid, (batch,) int64 on the CPU; the grid's length at the clean end.
-        records: what is known of each; new ones unless given.
+        measurement: the measurements.
+        z: their current latents.
+        position: position of each image in the sampler's grid, (batch,) int64 on the CPU; the grid's length if
+            finished.
+        records: the images' records; created if not given.
     """
 
     measurement: Measurement
@@ -60,7 +62,7 @@ class Batch:
         return Batch(self.measurement.take(on_device), self.z[on_device], self.position[index], records)
 
     def join(self, other: "Batch") -> "Batch":
-        """These images, and then the others."""
+        """These images, followed by the others."""
         return Batch(
             Measurement.cat([self.measurement, other.measurement]),
             torch.cat([self.z, other.z]),
@@ -70,25 +72,25 @@ class Batch:
 
 
 def time_on(device: torch.device) -> float:
-    """Seconds of a clock, read when the device has done all that it was told to."""
+    """A clock in seconds, read after the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 class Engine:
-    """Runs a solver over images that begin and end at different times.
+    """Runs a solver over images that start and end at different times.
 
-    Every draw comes from a generator keyed by (seed, image id), so an image's result does not depend on the number of
-    slots, the order or its neighbours beyond float rounding.
+    All random draws come from generators keyed by (seed, image id), so an image's result does not depend on the number
+    of slots, the order or the other images, except for floating-point rounding.
 
     Args:
         networks: the networks and the operator.
-        solver: the rule of a step.
+        solver: the update rule of a step.
         sampler: the chain and the reverse step.
         seed: keys the noise.
-        num_slots: images worked on at once; halved when a step of so many does not fit into a GPU's memory.
-        say: told of that, in a line.
+        num_slots: number of images restored at once; halved if a step of this size does not fit into GPU memory.
+        say: called with a message when that happens.
     """
 
     def __init__(
@@ -104,16 +106,16 @@ class Engine:
         self.seed, self.num_slots, self.say = seed, num_slots, say
 
     def chain(self, latent_shape: tuple[int, ...]) -> Chain:
-        """The noise levels that latents of (channel, height, width) go through."""
+        """The noise levels of the chain for latents of (channel, height, width)."""
         return self.sampler.chain(self.networks.prior.levels, latent_shape)
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Bring every image of every batch to the clean end; images come out as they finish."""
+        """Bring every image of every batch to the clean end; yield images as they finish."""
         source = iter(batches)
         if (first := next(source, None)) is None:
             return
         chain, waiting = self.chain(first.z.shape[1:]), self._entering(first)
-        slots = waiting.take(torch.arange(0))  # none, with the shapes of a batch
+        slots = waiting.take(torch.arange(0))  # empty, with the shapes of a batch
         while True:
             slots, waiting = self._fill(slots, waiting, source)
             if not len(slots):
@@ -126,7 +128,7 @@ class Engine:
                 self._advance(slots, chain)
 
     def _fill(self, slots: Batch, waiting: Batch, source: Iterator[Batch]) -> tuple[Batch, Batch]:
-        """Free slots taken by the longest of the images that wait, of which more are read as they become fewer."""
+        """Fill free slots with the waiting images that have the most steps left, and read more as they become fewer."""
         free = self.num_slots - len(slots)
         if free <= 0:
             return slots, waiting
@@ -136,18 +138,18 @@ class Engine:
             waiting = waiting.join(self._entering(batch))
         if not len(waiting):
             return slots, waiting
-        # the earliest position has most steps to go; stable: of equals, the first to come, so that runs are repeatable
+        # the earliest position has the most steps left; a stable sort keeps arrival order, so that runs are repeatable
         longest_first = waiting.position.argsort(stable=True)
         return slots.join(waiting.take(longest_first[:free])), waiting.take(longest_first[free:])
 
     def _entering(self, batch: Batch) -> Batch:
-        # a generator per image, which goes with it: its draws do not depend on when it enters, nor beside whom
+        # one generator per image: its draws do not depend on when it enters or on the other images
         for record in batch.records:
             record.generator = randomness.generator(self.seed, "step", record.image_id)
         return batch
 
     def _advance(self, slots: Batch, chain: Chain) -> None:
-        """One reverse step of every image."""
+        """Take one reverse step of every image."""
         started = time_on(slots.z.device)
         z, position, records = slots.z, slots.position, slots.records
         generators = [record.generator for record in records if record.generator is not None]
@@ -163,24 +165,24 @@ class Engine:
             solver_noise=noise_for(z, generators) if self.solver.draws_noise else None,
         )
         advanced = self._in_parts(step)
-        # the images of a batch cannot be timed apart: each is charged an equal part
+        # the images of a batch cannot be timed separately: each is charged an equal part
         share = (time_on(z.device) - started) / len(slots)
         for record in records:
             record.seconds += share
-        # written so that a latent that is not finite fails it too
+        # written so that non-finite latents fail too
         sound = (advanced.flatten(1).square().mean(1).sqrt() <= LARGEST_RMS).cpu()
         if not bool(sound.all()):
             for i in (~sound).nonzero().flatten().tolist():
                 records[i].diverged = True
-            # it leaves with the last latent that made sense: NaN would reach the decoder and every mean
+            # keep the last valid latent: NaN would reach the decoder and every mean
             advanced = torch.where(sound.to(z.device).reshape(-1, 1, 1, 1), advanced, z)
         slots.z, slots.position = advanced.detach(), torch.where(sound, position + 1, len(chain))
 
     def _in_parts(self, step: Step) -> Latents:
-        """The solver's step of all images: at once, or, where memory has run out, as many at a time as fit.
+        """The solver's step for all images: at once or, if memory has run out, in parts that fit.
 
         Raises:
-            UserError: if one image alone does not fit.
+            UserError: if a single image does not fit.
         """
         parts: list[Latents] = []
         first = 0
@@ -198,23 +200,23 @@ class Engine:
         """The solver's step, charged to the images if it succeeds; None if memory runs out."""
         charged = step.networks.accounts
         assert charged is not None
-        # on trial accounts: the evaluations of a step that failed are done again, and must not be counted twice
+        # count on copies: the evaluations of a failed step are repeated and must not be counted twice
         spent = [Counter[str]() for _ in charged]
         try:
             advanced = self.solver.step(replace(step, networks=step.networks.charging(spent)))
         except torch.OutOfMemoryError:
-            return None  # and only then may the memory be freed, which the error's traceback holds
+            return None  # only now can the memory be freed: the error's traceback holds it
         for account, count in zip(charged, spent, strict=True):
             account.update(count)
         return advanced
 
     def _halve(self, num_images: int) -> None:
-        """Fewer slots from now on, after a step of so many images did not fit."""
+        """Halve the number of slots after a step of this many images did not fit."""
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # what was allocated in pieces of other sizes
+            torch.cuda.empty_cache()  # frees blocks allocated for other sizes
         if num_images == 1:
             raise UserError(
-                "the device's memory does not hold a step of one image: use a smaller model or another device"
+                "a step of one image does not fit into the device's memory: use a smaller model or another device"
             )
         self.num_slots = num_images // 2
-        self.say(f"{num_images} images at once do not fit into the device's memory: going on with {self.num_slots}")
+        self.say(f"{num_images} images at once do not fit into the device's memory: continuing with {self.num_slots}")

@@ -1,4 +1,4 @@
-"""What is known of one image while it is restored, and images that come out together."""
+"""The record of one image during its restoration, and groups of finished images."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,23 +14,24 @@ from workbench.core.tensors import Ids, Images
 
 @dataclass
 class Record:
-    """One image from its measurement to its row: estimate, start and engine write to it, and costs are charged to it.
+    """One image from its measurement to its row. Estimate, start and engine write to it and charge their costs to it.
 
     Attributes:
-        image_id: content hash.
-        z0: the clean latent; None where nobody has asked for it, and on a user's images.
-        z_hat: the severity encoder's guess of it, (channel, height, width).
-        var_hat: its predicted error variance; of a variance per channel or per element the mean.
-        start_variance: the error variance that the start rule matched; NaN where it matches none.
-        distrusted: whether the residual contradicted the severity encoder, where the start rule asks.
-        start_timestep: what the prior is told at its first evaluation (`Chain.recorded_time`); -1 where there was none.
-        fell_back: whether the chain began from pure noise because the start rule could not use z_hat.
-        diverged: whether the latent left all bounds; it is then what it was before that step.
-        evaluations: how often each network was evaluated for it, gradients apart ("prior", "prior_grad" ...).
-        flops: of all networks, gradients included; the operator's own are not counted.
+        image_id: content hash of the image.
+        z0: the clean latent; None if nothing has asked for it, and for a user's own images.
+        z_hat: the severity encoder's estimate of z0, (channel, height, width).
+        var_hat: its predicted error variance; the mean, if the variance is per channel or per element.
+        start_variance: the error variance that the start rule matched; NaN if it matches none.
+        distrusted: whether the residual contradicted the severity encoder, if the start rule checks it.
+        start_timestep: the network time of the first evaluation (`Chain.recorded_time`); -1 if there was none.
+        fell_back: whether the chain started from pure noise because the start rule could not use z_hat.
+        diverged: whether the latent exceeded all bounds; it is then the latent before that step.
+        evaluations: number of evaluations of each network, with gradients counted separately ("prior", "prior_grad"
+            ...).
+        flops: FLOPs of all networks, including gradients but not the operator.
         seconds: the image's share of the wall time.
-        start_seconds: the part of it that went into the estimate and the choice of the start.
-        generator: of its noise; the engine's.
+        start_seconds: the part of `seconds` spent on the estimate and the start.
+        generator: generator of the image's noise, set by the engine.
     """
 
     image_id: int
@@ -50,7 +51,7 @@ class Record:
 
     @property
     def nfe(self) -> int:
-        """Evaluations of the prior."""
+        """Number of evaluations of the prior."""
         return self._evaluations("prior")
 
     @property
@@ -60,7 +61,7 @@ class Record:
 
     @property
     def encoder_evals(self) -> int:
-        """Evaluations of E, the severity encoder's included."""
+        """Number of evaluations of E, including the severity encoder."""
         return self._evaluations("encoder") + self._evaluations("severity_encoder")
 
     def _evaluations(self, network: str) -> int:
@@ -68,26 +69,26 @@ class Record:
 
 
 class Column:
-    """A figure of every record, as one tensor with the image first."""
+    """A field of all records as one tensor, with images along the first axis."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def __get__(self, restored: "Restored | None", owner: type) -> Tensor:
         if restored is None:
-            raise AttributeError(self.name)  # of the class; dataclasses then take it for no default
+            raise AttributeError(self.name)  # access on the class: tells dataclasses that there is no default
         values: list[Any] = [getattr(record, self.name) for record in restored.records]
         return torch.stack(values) if isinstance(values[0], Tensor) else torch.tensor(values)
 
 
 @dataclass(frozen=True)
 class Restored:
-    """Images that came out together, at least one, and the record of each; columns are named as in `Record`.
+    """A group of finished images, at least one, with their records; columns are named as in `Record`.
 
     Attributes:
-        measurement: what was measured of them.
+        measurement: the measurements of the images.
         x_hat: the restored images on [0, 1].
-        records: theirs, in the same order.
+        records: their records, in the same order.
     """
 
     measurement: Measurement

@@ -1,9 +1,9 @@
-"""Flash-Diffusion itself (arXiv 2309.06642, algorithm 1): y -> x_hat, with severity, start and cost. Needs no truth."""
+"""Flash-Diffusion (arXiv 2309.06642, algorithm 1): y -> x_hat, with severity, start and cost. Needs no ground truth."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,42 +17,35 @@ from workbench.diffusion import DDIM, Prior
 from workbench.restoration.engine import Batch, Engine, time_on
 from workbench.restoration.record import Record, Restored
 from workbench.severity.calibration import Fusion, Recalibration
-from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.estimator import Estimator
 from workbench.severity.start import ChoosesStart
 from workbench.severity.start.base import all_from
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers.base import Networks, Precision, Solver
 
 GROUPS = 4
-"""Finished images wait to be decoded and judged until they fill this part of the slots."""
-
-
-class Estimator(Protocol):
-    """Anything that guesses the clean latent and the variance of its own error from the image-domain view of y."""
-
-    def estimate(self, view: Images) -> SeverityEstimate:
-        """(z_hat, var_hat) of each image."""
-        ...
+"""Finished images are decoded and evaluated in groups of this fraction of the slots."""
 
 
 @dataclass
 class Restorer:
-    """Severity encoder, start rule and solver, joined.
+    """Severity encoder, start rule and solver combined.
 
     Attributes:
         autoencoder, prior: the latent diffusion model.
         estimator: the severity encoder.
         degradation: the forward operator; its per-image parameters come with the measurements.
-        start: where to begin.
-        solver, sampler: how to go on.
-        seed: keys every draw.
-        num_slots: images worked on at once.
-        precision: of prior and autoencoder in the solver's steps; bf16: autocast. Start and last decoding are float32.
-        say: told, in a line, when memory does not hold so many images.
-        fusion: what is usual for the severity encoder, for start rules that need it.
-        recalibration: how its variance is made right, for start rules that need it.
-        guess: what the estimator reads: the image-domain view of y, or its pseudo-inverse.
-        counted: the networks' FLOPs by image shape, counted when first asked for; restorers of networks of the same
+        start: the rule that chooses the start.
+        solver, sampler: the update rule of a step, and the chain.
+        seed: keys all random draws.
+        num_slots: number of images restored at once.
+        precision: precision of prior and autoencoder in the solver's steps; bf16: autocast. Start and decoding are
+            float32.
+        say: called with a message if this many images do not fit into memory.
+        fusion: in-distribution statistics of the severity encoder, for start rules that need them.
+        recalibration: recalibration of its variance, for start rules that need it.
+        guess: the input of the estimator: the image-domain view of y, or its pseudo-inverse.
+        counted: the networks' FLOPs by image shape, counted when first needed; restorers with networks of the same
             architecture may share it.
     """
 
@@ -76,18 +69,18 @@ class Restorer:
         self.solver.check(self.degradation)
 
     def networks(self) -> Networks:
-        """What the solver's steps evaluate."""
+        """The networks that the solver's steps evaluate."""
         return Networks(self.autoencoder, self.prior, self.degradation, precision=self.precision)
 
     def restore(
         self, measurements: Iterable[Measurement], truth: Callable[[Measurement], Latents] | None = None
     ) -> Iterator[Restored]:
-        """Restore every image of every measurement; images come out as they finish.
+        """Restore every image of every measurement; yield images as they finish.
 
         Measurements are read as slots become free, so memory does not grow with their number.
 
         Args:
-            truth: gives the clean latents; it is asked by start rules that are oracles, and by no others.
+            truth: returns the clean latents; only called for oracle start rules.
         """
         engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
         known = truth if Need.TRUTH in self.start.needs else None
@@ -98,7 +91,7 @@ class Restorer:
             yield self._end(finished)
 
     def _gathered(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The images of `batches`, in groups that are worth decoding at once: they finish in ones and twos."""
+        """Group the images of `batches` for efficient decoding, because they finish one or two at a time."""
         group: Batch | None = None
         for batch in batches:
             group = batch if group is None else group.join(batch)
@@ -109,16 +102,18 @@ class Restorer:
             yield group
 
     def restore_all(self, measurement: Measurement, truth: Callable[[Measurement], Latents] | None = None) -> Restored:
-        """Restore every image of one measurement, and wait for all: they come back in its order."""
+        """Restore every image of one measurement; return all, in its order."""
         return Restored.joined(list(self.restore([measurement], truth)), measurement.ids)
 
     @torch.no_grad()
     def _begin(self, measurement: Measurement, engine: Engine, truth: Latents | None, under_way: set[int]) -> Batch:
-        """Estimate severity and choose the start."""
+        """Estimate the severity and choose the start."""
         clock = time_on(measurement.y.device)
         keys = measurement.ids.tolist()
         if len(set(keys)) < len(keys) or not under_way.isdisjoint(keys):
-            raise ValueError("two measurements of one image id are under way: ids key the noise and must differ")
+            raise ValueError(
+                "two measurements in progress have the same image id: ids key the noise and must be unique"
+            )
         under_way.update(keys)
         records = [Record(key, evaluations=Counter(severity_encoder=1)) for key in keys]
         estimate = self.estimator.estimate(self._seen(measurement))
@@ -136,7 +131,7 @@ class Restorer:
             truth=truth,
         )
         if self.solver.diffuses:
-            # no more than it declares to need: a rule that peeks at the truth fails instead of cheating
+            # only what the rule declares: one that peeks at the ground truth fails instead of cheating
             start = self.start(evidence.only(self.start.needs), chain, noise.to(estimate.z_hat))
         else:
             start = all_from(estimate.z_hat, len(chain))
@@ -154,20 +149,20 @@ class Restorer:
         return Batch(measurement, start.z, start.position.clone(), records)
 
     def _encode(self, y: Measurements, measurement: Measurement, records: list[Record]) -> Latents:
-        """z_hat of other measured values, counted."""
+        """z_hat of other measured values, with its cost counted."""
         for record in records:
             record.evaluations["severity_encoder"] += 1
         return self.estimator.estimate(self._seen(self.degradation.with_values(measurement, y))).z_hat
 
     def _seen(self, measurement: Measurement) -> Images:
-        """What the estimator reads."""
+        """The input of the estimator."""
         if self.guess == "pseudo_inverse":
             return pseudo_inverse(self.degradation, measurement)
         return measurement.encoder_input()
 
     @torch.no_grad()
     def _end(self, finished: Batch) -> Restored:
-        """Decode, and settle the accounts."""
+        """Decode the images and finalize their records."""
         clock = time_on(finished.z.device)
         x_hat = self.autoencoder.decode(finished.z).clamp(0, 1)
         share = (time_on(x_hat.device) - clock) / len(x_hat)
@@ -179,9 +174,9 @@ class Restorer:
         return Restored(finished.measurement, x_hat, finished.records)
 
     def unit_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
-        """Floating-point operations of one evaluation on one (channel, height, width) image, by torch's counter.
+        """FLOPs of one evaluation on one (channel, height, width) image, by torch's counter.
 
-        "_grad" stands for an evaluation and the backward pass to its input.
+        "_grad" means an evaluation and the backward pass to its input.
         """
         if image_shape not in self.counted:
             self.counted[image_shape] = self._count_flops(image_shape)
@@ -206,7 +201,7 @@ class Restorer:
             flops[name] = float(counter.get_total_flops())
             argument = argument.clone().requires_grad_(True)
             with FlopCounterMode(display=False) as counter, torch.enable_grad():
-                # backward and not autograd.grad, which the counter does not support on leaves; weights are frozen
+                # backward instead of autograd.grad, which the counter does not support on leaves; weights are frozen
                 call(argument).sum().backward()
             flops[f"{name}_grad"] = float(counter.get_total_flops())
         with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -65,6 +65,10 @@ class Stage(Config):
         """What a unit of effort costs, as a multiple of what it does with the default networks on 32 px images."""
         return 1.0
 
+    def enough(self) -> bool:
+        """Whether there are images enough for it; a report does without support that lacks them."""
+        return True
+
     def check(self) -> None:
         """Refuse what cannot work, before compute is spent. Raises UserError."""
 

@@ -1,13 +1,14 @@
-"""Conformance: problems whose answers are known in closed form, for whoever adds a member to a family.
+"""Conformance tests: problems with closed-form solutions, for authors of new family members.
 
-A new solver, in a test or a notebook:
+To test a new solver, in a test or a notebook:
 
     problem = linear_gaussian()
-    check_chain(MySolver(guidance_scale=0.0), problem)              # unguided, it samples as the sampler says
+    check_chain(MySolver(guidance_scale=0.0), problem)              # unguided, it samples like the sampler
     check_chain(with_exact_likelihood(MySolver(), problem), problem, problem.posterior)     # if it is Guided
-    conformance_table([MySolver()], problem)                        # its own approximation: how far from the posterior
+    conformance_table([MySolver()], problem)                        # its approximation: the gap to the posterior
 
-A new linear operator: `linear_gaussian(MyOperator(), severity=0.7)`. `python -m workbench.testing` prints the tables.
+For a new linear operator: `linear_gaussian(MyOperator(), severity=0.7)`. `python -m workbench.testing` prints the
+tables.
 """
 
 from workbench.testing.chain import closed_chain, final_latents, sampled_chain

@@ -1,4 +1,4 @@
-"""`python -m workbench.testing [MODULE:SOLVER ...]`: how close chains and solvers come to what is known exactly."""
+"""`python -m workbench.testing [MODULE:SOLVER ...]`: how close chains and solvers come to the exact solution."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from workbench.testing.conformance import conformance_table, step_table
 
 
 def main(names: Sequence[str]) -> None:
-    """Print the tables; of solvers of the user's where they are named, as they come without settings."""
+    """Print the tables, for the user's solvers with their default settings if any are named."""
     try:
         solvers = [_solver(name) for name in names] or None
     except UserError as error:

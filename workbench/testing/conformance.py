@@ -1,4 +1,4 @@
-"""What a solver must meet on the linear-Gaussian problem, and tables of how close it comes."""
+"""What a solver must satisfy on the linear-Gaussian problem, and tables of the remaining gaps."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
@@ -16,7 +16,7 @@ from workbench.testing.likelihood import with_exact_likelihood
 from workbench.testing.problem import LinearGaussian, linear_gaussian
 
 SIGNIFICANCE = 1e-3
-"""Below this p-value, draws are not those of the distribution."""
+"""Below this p-value, samples are considered not to be from the distribution."""
 
 
 def check_chain(
@@ -27,15 +27,16 @@ def check_chain(
     num_draws: int = 4096,
     seed: int = 0,
 ) -> None:
-    """Whether a solver in the engine, from pure noise, ends as the closed recursion of its discrete chain says.
+    """Check that a solver in the engine, from pure noise, ends in the closed-form distribution of its discrete chain.
 
     Args:
-        target: the distribution whose score the chain follows: the prior's for a solver without guidance (the default),
-            the posterior's for one with the exact likelihood.
-        sampler: the chain and the reverse step; 20 steps of DDIM with eta = 0.5 unless given.
+        target: the distribution whose score the chain follows: the prior for a solver without guidance (the default),
+            the posterior for one with the exact likelihood.
+        sampler: the chain and the reverse step; by default 20 steps of DDIM with eta = 0.5.
 
     Raises:
-        AssertionError: if mean or covariance of the draws are improbable, p below SIGNIFICANCE (`Gaussian.agreement`).
+        AssertionError: if the mean or covariance of the samples are improbable, p below SIGNIFICANCE
+            (`Gaussian.agreement`).
     """
     sampler = DDIM(num_steps=20, eta=0.5) if sampler is None else sampler
     target = problem.latents if target is None else target
@@ -52,9 +53,9 @@ def step_table(
     num_steps: Sequence[int] = (10, 30, 100, 300, 1000),
     etas: Sequence[float] = (0.0, 0.5, 1.0),
 ) -> pd.DataFrame:
-    """Steps against the gap of the discrete chain to the prior and to the posterior, exact: a row a chain.
+    """The exact gap of the discrete chain to the prior and to the posterior, by number of steps: one row per chain.
 
-    The gap in the mean is the start's, which is N(0, I) and not quite the diffused target; steps do not change it.
+    The gap in the mean is that of the start, N(0, I), to the diffused target; it does not depend on the steps.
     """
     problem = linear_gaussian() if problem is None else problem
     rows = []
@@ -73,13 +74,13 @@ def conformance_table(
     num_draws: int = 2048,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How far solvers in the engine end from the exact posterior: a row a solver and number of DDIM steps (eta 0).
+    """The gap of solvers in the engine to the exact posterior: one row per solver and number of DDIM steps (eta 0).
 
-    Beside each guided solver stands its like with the exact likelihood, `likelihood` "exact", whose gap is the
-    sampler's alone; beside all, draws of the posterior itself, whose gap is that of as many draws.
+    For each guided solver, a second row with `likelihood` "exact" shows the gap due to the sampler alone. Samples of
+    the posterior itself show the gap due to the finite number of samples.
 
     Args:
-        solvers: every solver of the workbench that diffuses and takes the operator, as it comes, unless given.
+        solvers: by default all built-in solvers that diffuse and use the operator, with their default settings.
     """
     problem = linear_gaussian() if problem is None else problem
     solvers = list(_every_solver(problem)) if solvers is None else solvers

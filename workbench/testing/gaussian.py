@@ -1,4 +1,4 @@
-"""Normal distributions in closed form: conditioned, diffused, compared with each other and with draws."""
+"""Gaussian distributions in closed form: conditioned, diffused, compared with each other and with samples."""
 
 import math
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Gap:
-    """How far one normal distribution is from another, in units of the other's spread; both 0 where they are equal.
+    """Distance between two Gaussians, in units of the other's standard deviations; both are 0 for equal distributions.
 
-    With m, C of the one, m*, C* of the other, L L^T = C*, and d dimensions:
+    With m, C of this Gaussian, m*, C* of the other, L L^T = C*, and d dimensions:
 
     Attributes:
         mean: |L^-1 (m - m*)|_2 / sqrt(d): the shift in standard deviations, root mean square over directions.
@@ -25,7 +25,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How probable it is that draws of a distribution lie as far from it as these do, or farther.
+    """Probability that samples of a distribution are at least as far from it as these samples.
 
     Attributes:
         mean: p-value of the sample mean.
@@ -55,37 +55,38 @@ class Gaussian:
 
     @classmethod
     def of(cls, draws: Tensor) -> "Gaussian":
-        """The sample mean and covariance of draws, (n, d)."""
+        """The sample mean and covariance of samples, (n, d)."""
         return cls(draws.double().mean(0), draws.double().T.cov())
 
     def moved(self, slope: Tensor, offset: Tensor, noise_variance: float = 0.0) -> "Gaussian":
-        """The distribution of slope z + offset + noise of this variance, for z from this one."""
+        """The distribution of slope z + offset + noise of this variance, for z from this distribution."""
         covariance = slope @ self.covariance @ slope.T
         return Gaussian(slope @ self.mean + offset, covariance + noise_variance * torch.eye(len(covariance)).double())
 
     def diffused(self, alpha_bar: float) -> "Gaussian":
-        """The distribution of z_t = sqrt(alpha_bar) z0 + sqrt(1 - alpha_bar) eps, for z0 from this one."""
+        """The distribution of z_t = sqrt(alpha_bar) z0 + sqrt(1 - alpha_bar) eps, for z0 from this distribution."""
         signal = math.sqrt(alpha_bar) * torch.eye(len(self.mean)).double()
         return self.moved(signal, torch.zeros_like(self.mean), 1 - alpha_bar)
 
     def given(self, matrix: Tensor, y: Tensor, noise_variance: float) -> "Gaussian":
-        """The distribution of z once y = matrix z + noise of this variance was seen; y is (m,), the matrix (m, d)."""
+        """The distribution of z given y = matrix z + noise of this variance; y is (m,), the matrix (m, d)."""
         marginal = matrix @ self.covariance @ matrix.T + noise_variance * torch.eye(len(matrix)).double()
         gain = torch.linalg.solve(marginal, matrix @ self.covariance).T
         return Gaussian(self.mean + gain @ (y - matrix @ self.mean), self.covariance - gain @ matrix @ self.covariance)
 
     def gap(self, other: "Gaussian") -> Gap:
-        """How far this distribution is from the other."""
+        """The gap of this distribution to the other."""
         shift, covariance = self._whitened_by(other)
         excess = covariance - torch.eye(len(covariance)).double()
         scale = math.sqrt(len(shift))
         return Gap(float(shift.norm()) / scale, float(excess.norm()) / scale)
 
     def agreement(self, draws: Tensor) -> Agreement:
-        """Whether draws, (n, d) with n well above d, may come from this distribution.
+        """Whether samples, (n, d) with n well above d, may come from this distribution.
 
-        In coordinates in which it is N(0, I), with the sample mean w and S the mean of the outer products of the draws:
-        n |w|^2 is chi-square with d degrees of freedom, and n / 2 |S - I|_F^2 for large n with d (d + 1) / 2 (Nagao,
+        In coordinates in which it is N(0, I), with the sample mean w and S the mean of the outer products of the
+        samples: n |w|^2 is chi-square with d degrees of freedom, and n / 2 |S - I|_F^2 for large n with d (d + 1) / 2
+            (Nagao,
         Annals of Statistics 1, 1973).
         """
         num_draws, size = draws.shape
@@ -104,7 +105,7 @@ class Gaussian:
         return self.mean + white @ torch.linalg.cholesky(self.covariance).T
 
     def _whitened_by(self, other: "Gaussian") -> tuple[Tensor, Tensor]:
-        """Mean and covariance in coordinates in which the other is N(0, I)."""
+        """Mean and covariance in coordinates in which the other distribution is N(0, I)."""
         root = torch.linalg.cholesky(other.covariance)
         shift = torch.linalg.solve_triangular(root, (self.mean - other.mean)[:, None], upper=False)[:, 0]
         half = torch.linalg.solve_triangular(root, self.covariance, upper=False)

@@ -1,4 +1,4 @@
-"""The exact likelihood in the place of a solver's approximation."""
+"""The exact likelihood in place of a solver's approximation."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from workbench.testing.problem import LinearGaussian
 
 
 def with_exact_likelihood(solver: Guided, problem: LinearGaussian) -> Guided:
-    """The same solver with energy(z) = -weight log p(y | z_t) in place of its own.
+    """The same solver with energy(z) = -weight log p(y | z_t) instead of its own.
 
-    Its chain then follows the score of the diffused posterior: whatever remains between its end and the posterior is
-    the sampler's, and whatever a solver adds to that is its approximation's.
+    Its chain then follows the score of the diffused posterior. The remaining gap to the posterior is due to the
+    sampler; any additional gap of a solver is due to its approximation.
     """
 
     def energy(_: Guided, step: Step, z: Latents, z0_hat: Latents) -> Scalars:
@@ -26,7 +26,7 @@ def with_exact_likelihood(solver: Guided, problem: LinearGaussian) -> Guided:
 
 
 def likelihood_weight(step: Step) -> Scalars:
-    """By what multiple of a score s the sampler's step moves if s is added to the prior's score, (batch,).
+    """The multiple of a score s by which the sampler's step moves if s is added to the prior's score, (batch,).
 
     With a = alpha_bar, z0_hat = (z + (1 - a) score) / sqrt(a) and eps = -sqrt(1 - a) score (Tweedie): adding s adds
     (1 - a) / sqrt(a) s to z0_hat and -sqrt(1 - a) s to eps, and every sampler's step is linear in both.

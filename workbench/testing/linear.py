@@ -1,4 +1,4 @@
-"""Linear networks of the workbench's own classes, for which everything can be said in closed form."""
+"""Linear networks with the workbench's own classes, for which everything has a closed form."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -14,19 +14,19 @@ from workbench.diffusion.prediction import Prediction, target
 from workbench.testing.gaussian import Gaussian
 
 CHANNELS = 4
-"""Of a latent for each channel of the image: the pixels of a 2 x 2 block."""
+"""Latent channels per image channel: the pixels of a 2 x 2 block."""
 
 
 class ModelConfig(dict[str, Any]):
-    """A dictionary whose entries are attributes too, as diffusers' configs are."""
+    """A dictionary whose entries are also attributes, like diffusers' configs."""
 
     __getattr__ = dict.__getitem__
 
 
 class LinearModel(nn.Module):
-    """Images on [-1, 1] to raw latents and back: each 2 x 2 block of pixels, turned by an orthogonal matrix.
+    """Images on [-1, 1] to raw latents and back: each 2 x 2 block of pixels is rotated by an orthogonal matrix.
 
-    The encoder is off by `encoder_error` times another orthogonal matrix.
+    The encoder differs by `encoder_error` times another orthogonal matrix.
     """
 
     def __init__(self, scale: float, shift: float, encoder_error: float, image_channels: int) -> None:
@@ -48,8 +48,9 @@ class LinearAutoencoder(Autoencoder):
     """A linear autoencoder.
 
     Args:
-        scale, shift: of the latents, as in every autoencoder.
-        encoder_error: 0: decode(encode(x)) = x and encode(decode(z)) = z; above, a trained autoencoder's lack of both.
+        scale, shift: scale and shift of the latents, as in every autoencoder.
+        encoder_error: 0: decode(encode(x)) = x and encode(decode(z)) = z; above 0, neither holds, as in trained
+            autoencoders.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class LinearAutoencoder(Autoencoder):
         return nn.functional.pixel_shuffle(_mix(self.model.turn.T, latents), 2)
 
     def decode_adjoint(self, x: Images) -> Latents:
-        """The transpose of the derivative of `decode`."""
+        """Apply the transpose of the Jacobian of `decode`."""
         return _mix(self.model.turn, nn.functional.pixel_unshuffle(x, 2)) / (2 * self.scale)
 
     def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
@@ -78,7 +79,7 @@ class LinearAutoencoder(Autoencoder):
 
 
 class GaussianNetwork(nn.Module):
-    """What a perfectly trained UNet answers if clean latents are normal; of a UNet's interface, what a Prior uses.
+    """A perfectly trained UNet for Gaussian latents; has the part of a UNet's interface that Prior uses.
 
     With x = s u + n eps and u = c z0 for z0 ~ N(m, C), E[u | x] = c m + s c^2 C (s^2 c^2 C + n^2 I)^-1 (x - s c m).
 
@@ -86,7 +87,7 @@ class GaussianNetwork(nn.Module):
         latents: the distribution of clean latents of unit variance, flattened.
         latent_shape: (channel, height, width).
         levels: the noise levels.
-        prediction: what it answers.
+        prediction: what it predicts.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class GaussianNetwork(nn.Module):
         self.variances, self.directions = torch.linalg.eigh(latents.covariance)
 
     def forward(self, x: Latents, time: Times) -> SimpleNamespace:
-        """`sample`: the answer at per-image times, computed in float64."""
+        """`sample`: the prediction at per-image times, computed in float64."""
         signal, noise = (c[:, None] for c in self.levels.mixture_at(time))
         inputs, mean = x.flatten(1).double(), self.levels.std * self.latents.mean
         variances = self.levels.std**2 * self.variances
@@ -114,7 +115,7 @@ def gaussian_prior(
     levels: NoiseLevels | None = None,
     prediction: Prediction = "v_prediction",
 ) -> Prior:
-    """The exact prior of normal latents; the noise levels are latent diffusion's unless others are given."""
+    """The exact prior of Gaussian latents; the noise levels are latent diffusion's by default."""
     levels = latent_diffusion_levels() if levels is None else levels
     return Prior(GaussianNetwork(latents, latent_shape, levels, prediction), levels, prediction)
 

@@ -1,4 +1,4 @@
-"""The linear-Gaussian latent problem: every network exact, so that prior, posterior and chains are known."""
+"""The linear-Gaussian latent problem: all networks are exact, so prior, posterior and chains are known."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,12 +21,12 @@ from workbench.testing.linear import CHANNELS, LinearAutoencoder, gaussian_prior
 
 @dataclass(frozen=True)
 class LinearGaussian:
-    """Latents z0 ~ N(m, C), a linear decoder D and operator A, and one measurement y = A(D(z0)) + noise of them.
+    """Latents z0 ~ N(m, C), a linear decoder D and operator A, and one measurement y = A(D(z0)) + noise.
 
     Attributes:
-        networks: the autoencoder, the prior, which knows N(m, C), and the operator.
-        latents: N(m, C), of latents that are flattened.
-        measurement: y, of one image.
+        networks: the autoencoder, the exact prior of N(m, C), and the operator.
+        latents: N(m, C), for flattened latents.
+        measurement: y, for one image.
         latent_shape: (channel, height, width).
     """
 
@@ -41,17 +41,17 @@ class LinearGaussian:
         return len(self.latents.mean)
 
     def chain(self, sampler: DDIM) -> Chain:
-        """The noise levels that a chain of the prior's visits."""
+        """The noise levels that a chain of the prior visits."""
         return sampler.chain(self.networks.prior.levels, self.latent_shape)
 
     @property
     def noise_variance(self) -> float:
-        """Of the noise in y."""
+        """Variance of the noise in y."""
         return float(self.measurement.noise_std[0]) ** 2
 
     @cached_property
     def observed(self) -> Tensor:
-        """Which entries of y were observed, (m,) bool for y of m entries."""
+        """Which entries of y were observed, (m,) bool for y with m entries."""
         entries = torch.ones_like(self.measurement.y)
         if self.measurement.observed is not None:
             entries = entries * self.measurement.observed
@@ -75,11 +75,11 @@ class LinearGaussian:
         return self.latents.given(matrix, self.y - offset, self.noise_variance)
 
     def repeated(self, num: int) -> Measurement:
-        """The measurement as that of `num` images with ids 0, 1 ..., so that each has its own draws."""
+        """The measurement repeated for `num` images with ids 0, 1 ..., so that each has its own random draws."""
         return replace(self.measurement.take([0] * num), ids=torch.arange(num))
 
     def unflatten(self, z: Tensor) -> Latents:
-        """Latents in their shape and float32, of (n, d)."""
+        """Reshape latents (n, d) to their shape, in float32."""
         return z.float().reshape(-1, *self.latent_shape)
 
 
@@ -95,20 +95,20 @@ def linear_gaussian(
     """A problem with one measurement of a latent drawn from the prior.
 
     Args:
-        degradation: a linear operator; as it comes, half of the pixels of an image are dropped.
-        severity: its level.
-        image_size: of the grey images; latents have image_size^2 elements.
-        latents: their distribution; correlated, with a mean that is not 0 and unit variance on average, unless given.
-        encoder_error: how far E(D(z)) is from z.
-        levels: the noise levels; latent diffusion's unless given.
-        prediction: what the network behind the prior answers.
+        degradation: a linear operator; by default, half of the pixels of an image are dropped.
+        severity: severity of the degradation.
+        image_size: size of the greyscale images; latents have image_size^2 elements.
+        latents: distribution of the latents; by default correlated, with nonzero mean and unit variance on average.
+        encoder_error: distance of E(D(z)) from z.
+        levels: the noise levels; latent diffusion's by default.
+        prediction: what the prior's network predicts.
 
     Raises:
         UserError: if the operator is not linear.
     """
     degradation = RandomInpainting(noise_std=0.1) if degradation is None else degradation
     if not degradation.linear:
-        raise UserError(f"the linear-Gaussian problem needs a linear operator, {degradation.kind} is not")
+        raise UserError(f"the linear-Gaussian problem needs a linear operator, but {degradation.kind} is not linear")
     latent_shape = (CHANNELS, image_size // 2, image_size // 2)
     latents = correlated_latents(image_size**2) if latents is None else latents
     autoencoder = LinearAutoencoder(encoder_error=encoder_error)
@@ -119,7 +119,7 @@ def linear_gaussian(
 
 
 def correlated_latents(size: int) -> Gaussian:
-    """N(m, C), its variances along directions at random a factor of 45 apart, 1 on average, and |m| = sqrt(d) / 2."""
+    """N(m, C) with variances a factor of 45 apart along random directions, 1 on average, and |m| = sqrt(d) / 2."""
     g = randomness.generator("latents")
     directions = torch.linalg.qr(torch.randn(size, size, generator=g, dtype=torch.float64))[0]
     variances = torch.logspace(-1, 0.65, size, dtype=torch.float64)
@@ -128,7 +128,7 @@ def correlated_latents(size: int) -> Gaussian:
 
 
 def affine(function: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """The (matrix, offset) of an affine function of float32 tensors of `shape` (a batch of them, at that), float64.
+    """(matrix, offset) of an affine function on batches of float32 tensors of `shape`, in float64.
 
     The function is called once, with zero and the basis: (d + 1, *shape).
     """

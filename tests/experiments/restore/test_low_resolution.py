@@ -42,7 +42,7 @@ def test_another_size_says_its_severity() -> None:
     level, lines = severities(SuperResolution(), torch.full((3,), 0.5), small(8, 16, 13))
     assert level.tolist() == [1.0, pytest.approx(1 / 3), 0.5]
     (line,) = lines
-    assert line.startswith("--severity 0.5 is not that of the pictures")
+    assert line.startswith("--severity 0.5 contradicts the size of the images")
     assert "8 x 8 is severity 1, 16 x 16 is severity 0.333" in line
     sizes = SuperResolution().parameters(level, torch.arange(3), 0, SHAPE)["size"]
     assert sizes.tolist() == [[8, 8], [16, 16], [13, 13]]
@@ -53,8 +53,8 @@ def test_padded_pictures_that_end_earlier_are_said_to() -> None:
     padded = replace(small(8, 8), sizes=((32, 32), (32, 32)))
     level, (line,) = severities(SuperResolution(), torch.full((2,), 0.5), padded)
     assert level.tolist() == [0.5, 0.5]
-    assert line.startswith("all pictures are 0 beyond 8 x 8 pixels, and --severity 0.5 makes 13 x 13 of them")
-    assert line.endswith("give --severity 1")
+    assert line.startswith("all images are 0 beyond 8 x 8 pixels, but --severity 0.5 gives 13 x 13")
+    assert line.endswith("use --severity 1")
     assert severities(SuperResolution(), torch.ones(2), padded)[1] == []
 
 
@@ -65,7 +65,7 @@ def test_every_size_has_a_severity(size: int) -> None:
 
 
 def test_a_size_that_no_severity_makes_is_refused() -> None:
-    with pytest.raises(UserError, match=r"1\.png is 7 x 7: super_resolution takes 8 x 8 \(severity 1\) to 32 x 32"):
+    with pytest.raises(UserError, match=r"1\.png is 7 x 7: super_resolution accepts 8 x 8 \(severity 1\) to 32 x 32"):
         severities(SuperResolution(), torch.ones(2), small(8, 7))
 
 
@@ -73,7 +73,7 @@ def test_a_smaller_picture_must_be_as_large_as_the_operator_makes_it() -> None:
     operator = Compose(parts=(GaussianBlur(), SuperResolution()), shares=(1.0, 1.0))
     params = operator.parameters(torch.ones(2), torch.arange(2), 0, SHAPE)
     check_sizes(operator, params, small(8, 8))
-    with pytest.raises(UserError, match=r"1\.png is 10 x 10, and compose makes 8 x 8 of it"):
+    with pytest.raises(UserError, match=r"1\.png is 10 x 10, but compose gives 8 x 8"):
         check_sizes(operator, params, small(8, 10))
 
 

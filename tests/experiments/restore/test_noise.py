@@ -54,11 +54,9 @@ def test_the_severity_of_noise_is_its_level() -> None:
     check_stated(GaussianNoise(), 1.0, 0.5, estimated=False)
     check_stated(GaussianBlur(), 1.0, 0.2, estimated=False)
     check_stated(GaussianNoise(), 1.0, 0.4, estimated=True)
-    with pytest.raises(
-        UserError, match=r"0\.2, and the noise .* is 0\.5 by its severity 1: give --severity 0\.333 without"
-    ):
+    with pytest.raises(UserError, match=r"0\.2, but .* at severity 1 has noise of 0\.5: use --severity 0\.333 without"):
         check_stated(GaussianNoise(), 1.0, 0.2, estimated=False)
-    with pytest.raises(UserError, match=r"auto: the pictures look like noise of 0\.2, "):
+    with pytest.raises(UserError, match=r"auto: the images look like noise of 0\.2, "):
         check_stated(GaussianNoise(), 1.0, 0.2, estimated=True)
     with pytest.raises(UserError, match=r"severity 0 to 1 is 0\.05 to 0\.5"):
         check_stated(GaussianNoise(), 1.0, 0.01, estimated=False)

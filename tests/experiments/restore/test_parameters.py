@@ -71,19 +71,19 @@ def test_pictures_in_an_array_have_names_of_their_own(tmp_path: Path) -> None:
 def test_one_parameter_is_for_all_pictures_and_said_to_be(tmp_path: Path) -> None:
     masks, lines = taken(save(tmp_path, mask=MASKS[3:4]))
     assert torch.equal(masks, torch.from_numpy(MASKS[3:4]).expand(N, -1, -1, -1))
-    assert lines == [f"mask in {tmp_path / 'params.npz'}: the one that it holds is used for all 12 pictures"]
+    assert lines == [f"mask in {tmp_path / 'params.npz'}: its single entry is used for all 12 images"]
 
 
 def test_names_without_a_picture_are_left_out_and_said_to_be(tmp_path: Path) -> None:
     path = save(tmp_path, mask=np.concatenate([MASKS, MASKS[:2]]), names=np.array([*FILES, "x.png", "y.png"]))
     masks, lines = taken(path)
     assert torch.equal(masks, torch.from_numpy(MASKS))
-    assert lines == [f"{path}: 2 of 14 names have no picture and are left out"]
+    assert lines == [f"{path}: 2 of 14 names match no image and are ignored"]
 
 
 def test_arrays_of_other_names_are_said_to_be_left_out(tmp_path: Path) -> None:
     _, lines = taken(save(tmp_path, mask=MASKS, note=np.zeros(3)))
-    assert lines == [f"{tmp_path / 'params.npz'}: note left out, no parameter of random_inpainting"]
+    assert lines == [f"{tmp_path / 'params.npz'}: note ignored, not a parameter of random_inpainting"]
 
 
 def test_a_kernel_may_have_a_size_of_its_own(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ BAD_PARAMS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (lambda path: None, "cannot read .npz {path} (No such file or directory)"),
     "one of all": (
         arrays(mask=MASKS[0, 0]),
-        "and there are 12: give one for each, or 1 for all (its shape",
+        "for 12 images: give one per image, or 1 for all (its shape",
     ),
     "text": (lambda path: path.write_text("masks"), "cannot read .npz {path}"),
     "empty": (Path.touch, "cannot read .npz {path}"),
@@ -130,25 +130,25 @@ BAD_PARAMS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "12 TiB": (claims_much, "claims 15,360,000,000,000 bytes"),
     "one array": (one_array, "cannot read .npz {path}"),
     "objects": (arrays(mask=np.array([{}], dtype=object)), "contains Python objects"),
-    "words": (arrays(mask=np.array(["one"] * N)), "mask in {path} holds text, expected numbers"),
+    "words": (arrays(mask=np.array(["one"] * N)), "mask in {path} contains text, expected numbers"),
     "a number": (arrays(mask=np.array(1.0)), "mask in {path} is a single number"),
-    "other name": (arrays(masks=MASKS), "{path} lacks mask, expected (12, 1, 16, 16); it holds masks"),
-    "too few": (arrays(mask=MASKS[:-1]), "mask in {path} is for 11 pictures, and there are 12"),
+    "other name": (arrays(masks=MASKS), "{path} lacks mask, expected (12, 1, 16, 16); it has masks"),
+    "too few": (arrays(mask=MASKS[:-1]), "mask in {path} has 11 entries for 12 images"),
     "flat": (arrays(mask=MASKS[:, 0]), "has shape (12, 16, 16)"),
     "other size": (arrays(mask=MASKS[..., :8]), "has shape (12, 1, 16, 8)"),
     "colour": (arrays(mask=MASKS.repeat(3, 1)), "has shape (12, 3, 16, 16)"),
     "nan": (arrays(mask=MASKS * np.nan), "contains values that are not finite"),
-    "greys": (arrays(mask=MASKS * 0.5), "0.png, 1.png, 2.png ... (12 of 12 pictures): mask of random_inpainting"),
-    "a name twice": (arrays(mask=MASKS, names=np.array([*FILES[:-1], "3.png"])), "holds 3.png more than once"),
+    "greys": (arrays(mask=MASKS * 0.5), "0.png, 1.png, 2.png ... (12 of 12 images): mask of random_inpainting"),
+    "a name twice": (arrays(mask=MASKS, names=np.array([*FILES[:-1], "3.png"])), "contains 3.png more than once"),
     "a name lacks": (
         arrays(mask=MASKS[1:], names=np.array(FILES[1:])),
-        "names in {path} lacks 0.png (1 of 12 pictures)",
+        "names in {path} lacks 0.png (1 of 12 images)",
     ),
-    "names of floats": (arrays(mask=MASKS, names=np.zeros(N)), "expected one text for each picture"),
-    "names of other pictures": (arrays(mask=MASKS[1:], names=np.array(FILES)), "is for 11 pictures, and there are 12"),
+    "names of floats": (arrays(mask=MASKS, names=np.zeros(N)), "expected one string per image"),
+    "names of other pictures": (arrays(mask=MASKS[1:], names=np.array(FILES)), "has 11 entries for 12 images"),
     "both names": (
         arrays(mask=np.concatenate([MASKS, MASKS[:1]]), names=np.array([*FILES, "0"])),
-        "holds 0.png with and without its suffix",
+        "contains 0.png both with and without its suffix",
     ),
 }
 
@@ -165,7 +165,7 @@ def test_bad_parameters_are_one_line(case: str, tmp_path: Path) -> None:
 
 
 def test_a_drawn_operator_asks_for_its_parameters() -> None:
-    with pytest.raises(UserError, match=r"give yours by --params FILE\.npz with mask \(12, 1, 16, 16\)"):
+    with pytest.raises(UserError, match=r"pass yours with --params FILE\.npz, with mask \(12, 1, 16, 16\)"):
         parameters(RandomInpainting(), None, SEVERITY, measured(Y))
 
 
@@ -176,7 +176,7 @@ def test_a_refused_measurement_names_its_picture() -> None:
     operator, pictures = RandomInpainting(), measured(y)
     y[0] *= mask[0]
     with (
-        pytest.raises(UserError, match=r"^1\.png, 2\.png, 3\.png \.\.\. \(11 of 12 pictures\): y is not zero"),
+        pytest.raises(UserError, match=r"^1\.png, 2\.png, 3\.png \.\.\. \(11 of 12 images\): y is not zero"),
         named(pictures),
     ):
         given(operator, y, {"mask": mask})

@@ -78,8 +78,8 @@ def test_colour_becomes_grey_unclipped_and_is_said(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", colour)
     measured = read_measured(tmp_path / "y.npy", SHAPE, smaller=False)
     assert np.allclose(measured.y[:, 0], colour @ np.array([0.299, 0.587, 0.114]), atol=1e-6)
-    assert "2 of 2 pictures are in colour and the model restores grey" in measured.lines[-1]
-    assert "0.67 times as large" in measured.lines[-1]
+    assert "2 of 2 images are in colour, but the model is greyscale" in measured.lines[-1]
+    assert "scales white noise by 0.67" in measured.lines[-1]
     assert measured.grey == (False, False)
 
 
@@ -96,20 +96,20 @@ def test_a_smaller_picture_stands_in_the_corner(tmp_path: Path) -> None:
     assert measured.sizes == ((5, 5),)
     assert torch.equal(measured.y[0, 0, :5, :5], torch.from_numpy(BYTES[0][:5, :5]) / 255)
     assert int((measured.y != 0).sum()) == int((BYTES[0][:5, :5] != 0).sum())
-    with pytest.raises(UserError, match=r"0\.png is 5 x 5, the model restores 16 x 16"):
+    with pytest.raises(UserError, match=r"0\.png is 5 x 5, but the model restores 16 x 16"):
         read_measured(tmp_path / "0.png", SHAPE, smaller=False)
     Image.fromarray(BYTES[0][:5, :4]).save(tmp_path / "0.png")
-    with pytest.raises(UserError, match=r"0\.png is 4 x 5, the model restores 16 x 16"):
+    with pytest.raises(UserError, match=r"0\.png is 4 x 5, but the model restores 16 x 16"):
         read_measured(tmp_path / "0.png", SHAPE, smaller=True)
 
 
 def test_what_holds_no_pictures_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere is not a folder"):
+    with pytest.raises(UserError, match="nowhere is neither a folder nor a file"):
         read_measured(tmp_path / "nowhere", SHAPE, smaller=False)
     with pytest.raises(UserError, match="has no images"):
         read_measured(tmp_path, SHAPE, smaller=False)
     np.savez(tmp_path / "all.npz", y=FLOATS)
-    with pytest.raises(UserError, match=r"to restore what all\.npz holds, give the file itself"):
+    with pytest.raises(UserError, match=r"to restore the images in all\.npz, pass the file itself"):
         read_measured(tmp_path, SHAPE, smaller=False)
 
 

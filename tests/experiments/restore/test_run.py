@@ -94,7 +94,7 @@ def test_operators_drawn_at_random_take_their_parameters_from_a_file(
     degraded = write(measurement.y, tmp_path / "degraded")
     arguments = words(trained, degraded, tmp_path / "output", operator.kind)
     line = cli.refuses(*arguments)
-    assert line.startswith(f"{operator.kind} draws its parameters at random: give yours by --params FILE.npz with ")
+    assert line.startswith(f"{operator.kind} draws its parameters at random: pass yours with --params FILE.npz, with ")
     for name, value in measurement.params.items():
         assert f"{name} {tuple(value.shape)}" in line
     # in double precision, as numpy makes them
@@ -177,7 +177,7 @@ def grey(size: int, mode: str = "L") -> Image.Image:
 
 
 BAD_IMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "size": (lambda folder: grey(20).save(folder / "9.png"), "9.png is 20 x 20, the model restores 16 x 16"),
+    "size": (lambda folder: grey(20).save(folder / "9.png"), "9.png is 20 x 20, but the model restores 16 x 16"),
     "shape": (lambda folder: Image.new("L", (16, 8)).save(folder / "9.png"), "9.png is 16 x 8"),
     "damaged": (lambda folder: (folder / "9.png").write_bytes(b"PNG"), "cannot read the image"),
     "cut": (lambda folder: (folder / "9.png").write_bytes((folder / "0.png").read_bytes()[:60]), "cannot read"),
@@ -194,7 +194,9 @@ def test_bad_images_are_one_line(case: str, cli: CommandLine, trained: Trained, 
 
 
 def test_a_folder_without_images_is_one_line(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
-    assert "nowhere is not a folder" in cli.refuses(*words(trained, tmp_path / "nowhere", tmp_path / "output"))
+    assert "nowhere is neither a folder nor a file" in cli.refuses(
+        *words(trained, tmp_path / "nowhere", tmp_path / "output")
+    )
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").touch()
     assert "empty has no images" in cli.refuses(*words(trained, tmp_path / "empty", tmp_path / "output"))
@@ -221,7 +223,7 @@ def test_a_physics_of_ones_own_is_an_operator(
     said = cli(*arguments, "--degradation.factory=deepinv_factories:defocus")
     assert said.code in DONE, said.err
     assert len(table(tmp_path / "output")) == NUM_IMAGES
-    refused = {"rounded": "is not differentiable", "halved": "are no pictures in a folder", "gone": "has no gone"}
+    refused = {"rounded": "is not differentiable", "halved": "not image files", "gone": "has no gone"}
     for factory, message in refused.items():
         assert message in cli.refuses(*arguments, "--overwrite", f"--degradation.factory=deepinv_factories:{factory}")
     assert "degradation.factory: field required" in cli.refuses(*arguments)
@@ -278,7 +280,7 @@ def test_a_second_run_into_the_same_folder_asks_before_it_computes(
     arguments = words(trained, degraded, tmp_path / "output")
     assert cli(*arguments).code in DONE
     before = (tmp_path / "output" / "0.png").read_bytes()
-    assert "give --overwrite" in cli.refuses(*arguments, "--severity=1")
+    assert "add --overwrite" in cli.refuses(*arguments, "--severity=1")
     assert (tmp_path / "output" / "0.png").read_bytes() == before
     assert cli(*arguments, "--overwrite").code in DONE
     assert (tmp_path / "output" / "0.png").read_bytes() == before
@@ -329,10 +331,11 @@ def test_the_level_of_noise_is_said_and_may_be_stated(
 ) -> None:
     arguments = [*without_encoder(words(trained, degraded, tmp_path / "output")), "--overwrite"]
     lines = {
-        "": "noise of standard deviation 0.05 on [0, 1] images, assumed; give another by --noise-std (auto: estimated)",
+        "": "noise of standard deviation 0.05 on [0, 1] images, the default; set it with --noise-std "
+        "(auto: estimate it)",
         "--noise-std=0.1": "noise of standard deviation 0.1 on [0, 1] images, as given",
         "--degradation.noise_std=0.1": "noise of standard deviation 0.1 on [0, 1] images, as given",
-        "--noise-std=auto": "on [0, 1] images, estimated from the pictures",
+        "--noise-std=auto": "on [0, 1] images, estimated from the images",
     }
     levels = {}
     for flag, line in lines.items():
@@ -345,7 +348,7 @@ def test_the_level_of_noise_is_said_and_may_be_stated(
     assert 0.02 < levels["--noise-std=auto"] < 0.1, "0.05 is in them"
     assert "give only one" in cli.refuses(*arguments, "--noise-std=0.1", "--degradation.noise_std=0.1")
     line = cli.refuses(*arguments, "--operator=gaussian_noise", "--severity=1", "--noise-std=0.2")
-    assert "give --severity 0.333 without it" in line
+    assert "use --severity 0.333 without it" in line
 
 
 def test_what_contradicts_the_operator_is_said_last(

@@ -34,7 +34,7 @@ def test_less_noise_than_the_models_own_error_is_no_contradiction() -> None:
         ({"ratio": 0.1}, "4 leave a residual of 0.1 times the noise"),
         ({"ratio": float("nan")}, "4 leave a residual of nan times the noise"),
         ({"diverged": True}, "4 diverged"),
-        ({"ratio": 1.4, "distrusted": True}, "in 4 y and operator contradict the severity encoder"),
+        ({"ratio": 1.4, "distrusted": True}, "in 4 y and the operator contradict the severity encoder"),
     ],
 )
 def test_what_contradicts_is_said_and_named(bad: dict, reason: str) -> None:

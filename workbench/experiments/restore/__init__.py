@@ -1,7 +1,7 @@
-"""Restore a user's own degraded images: pictures in, pictures out, with no truth.
+"""Restore a user's own degraded images, without ground truth.
 
-What the user gives is read (pictures, parameters), made what the operator says it is (low_resolution, noise, clipping),
-restored (run) and written (outputs), with what is known against it (verdict). `cell` names what restores.
+The user's input is read (pictures, parameters), prepared for the operator (low_resolution, noise, clipping), restored
+(run), written (outputs) and checked for contradictions (verdict). `cell` defines the networks and settings.
 """
 
 from workbench.experiments.restore.cell import UNIVERSAL, restoring_cell

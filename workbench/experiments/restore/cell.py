@@ -1,4 +1,4 @@
-"""The cell that restores: networks, operator, start rule and solver."""
+"""The cell for restoring: networks, operator, start rule and solver."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,8 @@ from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.degradations import Degradation
 from workbench.experiments.study import base_cell
+from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import EqualCost
-from workbench.severity.untrained import NoEncoder
 from workbench.stages.measure.evaluate import Evaluate
 
 UNIVERSAL: Mapping[str, Any] = {
@@ -17,20 +17,20 @@ UNIVERSAL: Mapping[str, Any] = {
     "severity_encoder.num_train_images": 100_000,
     "severity_encoder.batch_size": 64,
 }
-"""The recipe of the universal severity encoder that ships."""
+"""The recipe of the shipped universal severity encoder."""
 
 
 def restoring_cell(
     operator: str | Degradation, encoder: EncoderChoice, preset: str, overrides: Mapping[str, Any]
 ) -> Evaluate:
-    """The cell that names what restores: networks, operator, start rule and solver, with the user's overrides.
+    """The cell for restoring: networks, operator, start rule and solver, with the user's overrides.
 
     Args:
-        operator: the degradation that the images suffered, or its kind with its other fields as they come.
-        preset: of the robustness study, whose cell it is.
+        operator: the degradation of the images, or its kind (with default settings).
+        preset: a preset of the robustness study, which defines the cell.
 
     Raises:
-        UserError: for an unknown operator, preset or field, a start that only studies can have, or where no universal
+        UserError: for an unknown operator, preset or field, a start that only studies can use, or if no universal
             encoder ships for the data and the autoencoder.
     """
     named = "degradation.kind" if isinstance(operator, str) else "degradation"
@@ -41,25 +41,23 @@ def restoring_cell(
             chosen = {"severity_encoder.kind": "none", **residual}
         case EncoderChoice.UNIVERSAL:
             chosen = UNIVERSAL
-        case EncoderChoice.MATCHED:  # trained for the very operator, noise included
+        case EncoderChoice.MATCHED:  # trained for this operator, including its noise
             same = {f"severity_encoder.{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
             chosen = {f"severity_encoder.{named}": operator, **same}
     cell = base_cell("robustness", preset, {named: operator, **chosen, **overrides})
     assert isinstance(cell, Evaluate)
     if isinstance(cell.start, EqualCost):
-        raise UserError("start.kind=equal_cost spends what a study's images cost: use it in studies, not to restore")
+        raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")
     trained = cell.severity_stage()
     if encoder is EncoderChoice.UNIVERSAL and (trained is None or trained.shipped() is None):
-        raise UserError(
-            "no universal encoder ships for this data and autoencoder: take another encoder, matched or none"
-        )
+        raise UserError("no universal encoder ships for this data and autoencoder: use encoder matched or none")
     return cell
 
 
 def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
-    """The cell for measurements with noise of this level; an encoder matched to the operator knows it too."""
+    """The cell for measurements with this noise level; a matched encoder is trained with it too."""
     overrides = {"degradation.noise_std": noise_std}
     encoder = cell.severity_encoder
-    if not isinstance(encoder, NoEncoder) and encoder.degradation == cell.degradation:
+    if isinstance(encoder, SeverityRecipe) and encoder.degradation == cell.degradation:
         overrides["severity_encoder.degradation.noise_std"] = noise_std
     return cell.replace(overrides)

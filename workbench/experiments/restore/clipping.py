@@ -1,9 +1,9 @@
-"""Noise that 8-bit files cut off at 0 and 1: what lies beyond is estimated, as from any censored measurement.
+"""Noise clipped at 0 and 1 in 8-bit files: the clipped values are estimated, as in any censored measurement.
 
-y = clip(A(x) + n, 0, 1) has the mean of A(x) nowhere near 0 and 1, and less noise than is stated. Where n is large that
-costs a restoration up to 4 dB. Neighbouring values of A(x) are much alike, so their common mean m tells what a clipped
-value was in expectation: m - sigma phi(m / sigma) / Phi(-m / sigma) at 0, and likewise at 1 (Tobin, Econometrica 26,
-1958). Mean and values are found in turn, which is the EM algorithm of a locally constant Tobit model.
+y = clip(A(x) + n, 0, 1) has a biased mean near 0 and 1, and less noise than stated. If n is large, this costs a
+restoration up to 4 dB. Neighbouring values of A(x) are similar, so their common mean m gives the expectation of a
+clipped value: m - sigma phi(m / sigma) / Phi(-m / sigma) at 0, and likewise at 1 (Tobin, Econometrica 26, 1958). Means
+and values are computed alternately, which is the EM algorithm for a locally constant Tobit model.
 """
 
 import math
@@ -17,15 +17,15 @@ from workbench.core.tensors import Measurements
 from workbench.degradations import Degradation
 
 MIN_NOISE = 0.1
-"""Clipping of less noise costs nothing that could be measured."""
+"""Clipping of noise below this level had no measurable cost."""
 MIN_SHARE = 0.05
-"""Of a picture's observed pixels at exactly 0 or 1; fewer may be black or white by themselves."""
+"""Minimum fraction of an image's observed pixels at exactly 0 or 1; fewer may really be black or white."""
 NUM_ROUNDS = 20
 RADIUS, WIDTH = 3, 1.0  # of the window for local means, in pixels
 
 
 def unclipped(degradation: Degradation, measurement: Measurement) -> tuple[Measurement, int]:
-    """The measurement with values expected beyond 0 and 1 where noise was clipped, and of how many images."""
+    """The measurement with expected values beyond 0 and 1 where noise was clipped, and the number of such images."""
     y = measurement.y
     seen = torch.ones_like(y) if measurement.observed is None else measurement.observed.expand_as(y)
     at_end = ((y == 0) | (y == 1)) & seen.bool()
@@ -39,12 +39,12 @@ def unclipped(degradation: Degradation, measurement: Measurement) -> tuple[Measu
 
 
 def beyond(y: Measurements, noise_std: Tensor, seen: Tensor) -> Measurements:
-    """y with the expectation of what was clipped in the place of 0 and 1, on what is observed."""
+    """y with the expectation of clipped values in place of 0 and 1, on the observed entries."""
     sigma = noise_std.reshape(-1, 1, 1, 1)
     low, high = (y <= 0) & seen.bool(), (y >= 1) & seen.bool()
     values = y
     for _ in range(NUM_ROUNDS):
-        mean = _local_mean(values, seen).clamp(0, 1)  # of A(x), which no noise has left
+        mean = _local_mean(values, seen).clamp(0, 1)  # of A(x), which is within [0, 1]
         values = torch.where(low, mean - sigma * _hazard(mean / sigma), y)
         values = torch.where(high, mean + sigma * _hazard((1 - mean) / sigma), values)
     return values
@@ -62,5 +62,5 @@ def _local_mean(values: Tensor, seen: Tensor) -> Tensor:
 
 
 def _hazard(t: Tensor) -> Tensor:
-    """phi(t) / Phi(-t), the mean of a standard normal above t."""
+    """phi(t) / Phi(-t), the mean of a standard normal variable conditioned to be above t."""
     return torch.exp(-t.square() / 2 - torch.special.log_ndtr(-t)) / math.sqrt(2 * math.pi)

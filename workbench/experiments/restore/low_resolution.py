@@ -1,4 +1,4 @@
-"""Pictures of fewer pixels than the model's images: what super-resolution measures, as the user has it."""
+"""Images smaller than the model's: the measurements of super-resolution as the user has them."""
 
 import torch
 
@@ -10,20 +10,20 @@ from workbench.degradations.super_resolution import MAX_FACTOR
 from workbench.experiments.restore.pictures import Measured, printable
 
 SIZE = "size"
-"""The parameter of an operator that says how large the picture is that it makes, by its own name."""
+"""The parameter of an operator that gives the size of its measurement, by its own name."""
 
 
 def makes_smaller(degradation: Degradation, image_shape: tuple[int, int, int]) -> bool:
-    """Whether the operator, or a part of it, makes pictures of fewer pixels."""
+    """Whether the operator, or a part of it, returns smaller images."""
     params = degradation.parameters(torch.ones(1), torch.zeros(1, dtype=torch.int64), 0, image_shape)
     return any(name.rpartition(".")[2] == SIZE for name in params)
 
 
 def severities(degradation: Degradation, severity: Severities, measured: Measured) -> tuple[Severities, list[str]]:
-    """The severity of each picture: where a super-resolved picture's size says another than the user, that of its size.
+    """The severity of each image: for super-resolution, the one that its size implies, if it differs from the user's.
 
     Raises:
-        UserError: for a size that no severity makes.
+        UserError: for a size that no severity gives.
     """
     if not isinstance(degradation, SuperResolution):
         return severity, []
@@ -32,7 +32,7 @@ def severities(degradation: Degradation, severity: Severities, measured: Measure
     levels, other = severity.clone(), {}
     for i, (size, stated) in enumerate(zip(measured.sizes, made, strict=True)):
         if size in (stated, whole):
-            continue  # whether an image of full size is enlarged, `check_sizes` asks
+            continue  # `check_sizes` tests whether an image of full size was upsampled
         levels[i] = (whole[0] / size[0] - 1) / (MAX_FACTOR - 1)
         other[size] = float(levels[i])
     fits = (levels >= 0) & (levels <= 1)
@@ -41,44 +41,46 @@ def severities(degradation: Degradation, severity: Severities, measured: Measure
         if size != whole and (not fits[i] or found[i] != size):
             least = (round(whole[0] / MAX_FACTOR), round(whole[1] / MAX_FACTOR))
             raise UserError(
-                f"{printable(measured.names[i])} is {_by(size)}: {degradation.kind} takes {_by(least)} "
+                f"{printable(measured.names[i])} is {_by(size)}: {degradation.kind} accepts {_by(least)} "
                 f"(severity 1) to {_by(whole)} (severity 0)"
             )
     said = ", ".join(f"{_by(size)} is severity {level:.3g}" for size, level in other.items())
     if not other:
         return levels, _doubts(severity, made, measured)
-    return levels, [f"--severity {float(severity[0]):g} is not that of the pictures, whose size tells it: {said}"]
+    return levels, [
+        f"--severity {float(severity[0]):g} contradicts the size of the images, which is used instead: {said}"
+    ]
 
 
 def check_sizes(degradation: Degradation, params: Params, measured: Measured) -> None:
-    """Refuse smaller pictures that are not as large as the operator makes them.
+    """Reject smaller images whose size differs from the operator's.
 
     Raises:
-        UserError: naming the first, and the size that is wanted.
+        UserError: with the first one, and the expected size.
     """
     observed = degradation.observed(params)
     seen = torch.ones_like(measured.y) if observed is None else observed.expand_as(measured.y)
     for name, size, mask in zip(measured.names, measured.sizes, seen.any(1), strict=True):
         rows, columns = (int(mask.any(axis).nonzero().max()) + 1 for axis in (1, 0))
         if size not in (_whole(measured), (rows, columns)):
-            raise UserError(f"{printable(name)} is {_by(size)}, and {degradation.kind} makes {columns} x {rows} of it")
+            raise UserError(f"{printable(name)} is {_by(size)}, but {degradation.kind} gives {columns} x {rows}")
 
 
 def _doubts(severity: Severities, made: list[tuple[int, int]], measured: Measured) -> list[str]:
-    """A line where pictures of full size, the low resolution in their corner, end before that of the severity does."""
+    """A message if images of full size, with the low resolution in their corner, are smaller than the severity says."""
     whole = _whole(measured)
     if any(size != whole for size in measured.sizes):
         return []
     seen = measured.y.ne(0).any(1).any(0)
     rows, columns = (int(seen.any(axis).nonzero().max()) + 1 if bool(seen.any()) else 0 for axis in (1, 0))
-    # what is left of each side
+    # the remaining size of each side
     share = max(rows / whole[0], columns / whole[1])
     if not round(whole[0] / MAX_FACTOR) <= share * whole[0] < made[0][0]:
         return []
     level = (1 / share - 1) / (MAX_FACTOR - 1)
     line = (
-        f"all pictures are 0 beyond {columns} x {rows} pixels, and --severity {float(severity[0]):g} makes "
-        f"{_by(made[0])} of them: if they were made smaller, give --severity {level:.3g}"
+        f"all images are 0 beyond {columns} x {rows} pixels, but --severity {float(severity[0]):g} gives "
+        f"{_by(made[0])}: if they were downsampled to that size, use --severity {level:.3g}"
     )
     return [line]
 
@@ -89,12 +91,12 @@ def _whole(measured: Measured) -> tuple[int, int]:
 
 
 def _by(size: tuple[int, int]) -> str:
-    """(height, width) as pictures' sizes are written, width first."""
+    """(height, width) in the notation of image sizes, width first."""
     return f"{size[1]} x {size[0]}"
 
 
 def _sizes(degradation: Degradation, severity: Severities, measured: Measured) -> list[tuple[int, int]]:
-    """(height, width) that each picture has at its severity."""
+    """(height, width) of each image at its severity."""
     shape = (measured.y.shape[1], measured.y.shape[2], measured.y.shape[3])
     made = degradation.parameters(severity, torch.arange(len(measured)), 0, shape)[SIZE]
     return [(height, width) for height, width in made.tolist()]

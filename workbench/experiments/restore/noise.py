@@ -1,4 +1,4 @@
-"""How much noise the pictures hold, by their own word."""
+"""The noise level of the images, estimated and checked."""
 
 import math
 from typing import Literal
@@ -12,18 +12,18 @@ from workbench.degradations import Degradation, GaussianNoise
 from workbench.degradations.gaussian_noise import MAX_STD
 
 MIN_DETAILS = 32
-"""From fewer there is no estimate."""
-NORMAL_MEDIAN = 0.6745  # of |n|, n ~ N(0, 1)
+"""Minimum number of values for an estimate."""
+NORMAL_MEDIAN = 0.6745  # median of |n| for standard normal n
 FACTOR = 2.0
-"""By what an estimate must differ from the level that is taken to be worth a line; it is itself right within 1.5."""
+"""Factor between the estimate and the level in use that is worth a message; the estimate itself is right within 1.5."""
 ROUNDED, ESTIMATED = 0.01, 0.3
-"""By what fraction a stated and an estimated level may differ from that of a severity."""
+"""Tolerated relative difference between a stated or estimated level and that of a severity."""
 INVISIBLE = 0.02
-"""A level of noise below which texture passes for noise."""
+"""Below this noise level, texture is mistaken for noise."""
 
 
 def read_noise_std(text: str | None) -> float | Literal["auto"] | None:
-    """The level of noise that the command line names.
+    """The noise level given on the command line.
 
     Raises:
         UserError: for anything but a number in [0, 1] or "auto".
@@ -40,13 +40,13 @@ def read_noise_std(text: str | None) -> float | Literal["auto"] | None:
 
 
 def estimate_noise(y: Measurements, observed: Tensor | None) -> float | None:
-    """Standard deviation of white noise in all pictures together; None where too little of them is observed.
+    """Standard deviation of white noise over all images together; None if too little of them is observed.
 
     Donoho's estimate (Donoho and Johnstone, Biometrika 81, 1994): the median of the finest diagonal details, here of
-    Haar's wavelet, so that only four observed neighbours are needed. Texture makes it too large, clipping too small.
+    the Haar wavelet, which only needs four observed neighbours. Texture biases it upwards, clipping downwards.
 
     Args:
-        y: (pictures, channel, height, width).
+        y: (images, channel, height, width).
         observed: 1 where y was measured, broadcastable to y; None: everywhere.
     """
     seen = torch.ones_like(y) if observed is None else observed.expand_as(y)
@@ -59,10 +59,10 @@ def estimate_noise(y: Measurements, observed: Tensor | None) -> float | None:
 
 
 def check_stated(degradation: Degradation, severity: float, noise_std: float, *, estimated: bool) -> None:
-    """Refuse a level of noise that the severity of an operator contradicts.
+    """Reject a noise level that contradicts the severity of an operator.
 
     Raises:
-        UserError: with the severity of that level.
+        UserError: with the severity for that level.
     """
     if not isinstance(degradation, GaussianNoise):
         return
@@ -72,16 +72,16 @@ def check_stated(degradation: Degradation, severity: float, noise_std: float, *,
         return
     fits = (noise_std - base) / (MAX_STD - base)
     remedy = (
-        f"give --severity {fits:.3g} without it" if 0 <= fits <= 1 else f"severity 0 to 1 is {base:g} to {MAX_STD:g}"
+        f"use --severity {fits:.3g} without it" if 0 <= fits <= 1 else f"severity 0 to 1 is {base:g} to {MAX_STD:g}"
     )
-    what = f"auto: the pictures look like noise of {noise_std:.2g}" if estimated else f"{noise_std:g}"
+    what = f"auto: the images look like noise of {noise_std:.2g}" if estimated else f"{noise_std:g}"
     raise UserError(
-        f"--noise-std {what}, and the noise of {degradation.kind} is {level:.3g} by its severity {severity:g}: {remedy}"
+        f"--noise-std {what}, but {degradation.kind} at severity {severity:g} has noise of {level:.3g}: {remedy}"
     )
 
 
 def doubt(estimate: float | None, level: Scalars) -> str | None:
-    """A line where the noise that is seen is far from the level that is taken."""
+    """A message if the estimated noise level is far from the level in use."""
     if estimate is None:
         return None
     taken = float(level.double().mean())
@@ -90,7 +90,7 @@ def doubt(estimate: float | None, level: Scalars) -> str | None:
     if max(estimate, taken) <= INVISIBLE:
         return None
     return (
-        f"the pictures themselves look like noise of {estimate:.2g}, not {taken:.2g}: "
+        f"the images look like noise of {estimate:.2g}, not {taken:.2g}: "
         f"--noise-std {max(estimate, 0.001):.2g} may restore better"
     )
 

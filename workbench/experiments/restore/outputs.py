@@ -1,4 +1,4 @@
-"""Where restored images go: nothing is overwritten unasked, written through a link, or half written."""
+"""Writing restored images: nothing is overwritten unasked, written through a link, or partially written."""
 
 import csv
 import os
@@ -20,21 +20,21 @@ from workbench.experiments.restore.pictures import Measured, parts, printable, s
 REPORT = "restored.csv"
 Format = Literal["png", "npy"]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that spreadsheets take for a formula."""
+"""First characters of a cell that spreadsheets interpret as a formula."""
 
 
 class Outputs:
-    """The files that restored images go to, checked before anything is computed.
+    """The files of the restored images, checked before anything is computed.
 
     Args:
-        folder: the output folder; it is made by `make`.
-        input_path: the folder or file that the pictures come from.
-        measured: the pictures.
+        folder: the output folder; created by `make`.
+        input_path: the folder or file of the input images.
+        measured: the input images.
         file_format: png: 8 bits; npy: float32, (height, width) or (height, width, 3).
-        overwrite: whether files that are there may be replaced.
+        overwrite: whether existing files may be overwritten.
 
     Raises:
-        UserError: for names that clash, files that are there, or inputs that would be overwritten.
+        UserError: for names that clash, existing files, or inputs that would be overwritten.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Outputs:
             self._refuse_present(measured, overwrite)
 
     def make(self) -> None:
-        """Make the folder and try to write into it.
+        """Create the folder and test that it is writable.
 
         Raises:
-            UserError: if it cannot be written.
+            UserError: if it is not writable.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,13 +63,13 @@ class Outputs:
             longest = max(map(len, map(os.fsencode, (*self.files.values(), REPORT)))) + len(PARTIAL)
             if longest > (limit := os.pathconf(self.folder, "PC_NAME_MAX")):
                 raise UserError(
-                    f"--output {self.folder} takes names of {limit} bytes, and one is of {longest}: shorten it"
+                    f"--output {self.folder} allows names of {limit} bytes, but one has {longest}: shorten it"
                 )
         except OSError as error:
             raise UserError(f"--output {self.folder} cannot be written ({error.strerror})") from None
 
     def write(self, name: str, x_hat: Tensor) -> None:
-        """A restored (channel, height, width) image on [0, 1]; grey if the picture was."""
+        """Write a restored (channel, height, width) image on [0, 1]; greyscale if the input was."""
         from PIL import Image
 
         pixels = x_hat.permute(1, 2, 0).numpy()
@@ -82,11 +82,11 @@ class Outputs:
                 with partial.open("wb") as file:
                     np.save(file, pixels.astype(np.float32))
             else:
-                # rounded as torchvision's save_image does
+                # rounded like torchvision's save_image
                 Image.fromarray((pixels * 255 + 0.5).clip(0, 255).astype(np.uint8)).save(partial, "PNG")
 
     def write_report(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A table with one row per image; a cell that a spreadsheet would take for a formula begins with '."""
+        """Write a table with one row per image; cells that a spreadsheet would interpret as a formula start with '."""
         with self._writing(REPORT) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
@@ -99,30 +99,30 @@ class Outputs:
             with whole(path) as partial:
                 yield partial
         except OSError as error:
-            what = "has no room left" if error.errno in FULL else "cannot be written"
+            what = "has no space left" if error.errno in FULL else "cannot be written"
             raise UserError(
-                f"--output {self.folder} {what} ({error.strerror}) at {printable(name)}: mend that and run the same "
+                f"--output {self.folder} {what} ({error.strerror}) at {printable(name)}: fix this and run the same "
                 "command again with --overwrite"
             ) from error
 
     def _refuse_clashes(self, measured: Measured) -> None:
         taken: dict[str, str] = {}
         for name, file in self.files.items():
-            # some file systems do not tell A from a, or one way of writing an accent from another
+            # some file systems do not distinguish A and a, or different encodings of an accent
             other = taken.setdefault(unicodedata.normalize("NFC", file).casefold(), name)
             if other != name:
                 both = f"{printable(other)} and {printable(name)}"
                 raise UserError(f"--input: {both} would both become {printable(self.files[other])}")
         if len(self.files) < len(measured.names):
-            raise UserError("--input: two pictures have the same name")
+            raise UserError("--input: two images have the same name")
 
     def _refuse_present(self, measured: Measured, overwrite: bool) -> None:
         wanted = [*self.files.values(), REPORT]
         present = [name for name in wanted if os.path.lexists(self.folder / name)]
         if present and not overwrite:
             raise UserError(
-                f"--output {self.folder} holds {some(present)} already ({len(present)} of {len(wanted)} files): "
-                "give --overwrite to replace them, or another --output"
+                f"--output {self.folder} already contains {some(present)} ({len(present)} of {len(wanted)} files): "
+                "add --overwrite to replace them, or choose another --output"
             )
         files = set(measured.files) if present else ()
         inputs = {(status.st_dev, status.st_ino) for status in map(Path.stat, files)}
@@ -130,10 +130,10 @@ class Outputs:
             path = self.folder / name
             status = path.lstat()
             if path.is_dir() and not path.is_symlink():
-                raise UserError(f"--output {path} is a folder, where an image is to be written")
+                raise UserError(f"--output {path} is a folder, but an image must be written there")
             if (status.st_dev, status.st_ino) in inputs:
-                raise UserError(f"--output {path} is an input: it would be overwritten")
-        # what an earlier run left half written; a link there would be written through
+                raise UserError(f"--output {path} is an input and would be overwritten")
+        # a partial file of an earlier run; writing would follow a link there
         for name in wanted:
             partial = self.folder / f"{name}{PARTIAL}"
             if partial.is_symlink() or partial.is_dir():
@@ -141,7 +141,7 @@ class Outputs:
 
 
 def output_name(name: str, file_format: Format) -> str:
-    """The file that a restored picture goes to: a.png for a.tif, y_3.png for y.npy:3."""
+    """The file name of a restored image: a.png for a.tif, y_3.png for y.npy:3."""
     return f"{'_'.join(part for part in parts(name) if part).translate(NO_FOLDERS)}.{file_format}"
 
 

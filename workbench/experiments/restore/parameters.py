@@ -1,4 +1,4 @@
-"""The operator's parameters that a user gives, and which picture each belongs to."""
+"""The operator's parameters from the user, matched to the images."""
 
 import hashlib
 from collections import Counter
@@ -20,29 +20,29 @@ from workbench.degradations.given import ImagesError
 from workbench.experiments.restore.pictures import Measured, printable, some, titles
 
 NAMES = "names"
-"""The array of an .npz that says which picture each parameter belongs to."""
+"""The array of an .npz that names the image of each parameter."""
 
 
 def parameters(
     degradation: Degradation, path: Path | None, severity: Severities, measured: Measured
 ) -> tuple[Params, list[str]]:
-    """The operator's parameters for each picture, and what to tell the user.
+    """The operator's parameters for each image, and messages for the user.
 
     Args:
-        path: an .npz with an array for each parameter, pictures first: as many as there are pictures, in natural order
-            of their names, or 1 for all of them. An array `names` in it says instead which picture each is for, with
-            or without suffix.
+        path: an .npz with one array per parameter, images along the first axis: as many as there are images, in natural
+            order of their names, or 1 for all of them. An optional array `names` gives the image of each, with or
+            without suffix.
 
     Raises:
-        UserError: for parameters that are missing, cannot be read or do not fit.
+        UserError: for parameters that are missing, unreadable or unsuitable.
     """
     shape = (measured.y.shape[1], measured.y.shape[2], measured.y.shape[3])
-    # the ids matter to what is drawn, and of that only the shape is of use here
+    # the ids only affect the values drawn, and only their shape is used here
     default = degradation.parameters(severity, torch.arange(len(measured)), 0, shape)
     if path is None:
         if degradation.draws_parameters:
             raise UserError(
-                f"{degradation.kind} draws its parameters at random: give yours by --params FILE.npz with "
+                f"{degradation.kind} draws its parameters at random: pass yours with --params FILE.npz, with "
                 + ", ".join(f"{name} {tuple(value.shape)}" for name, value in default.items())
             )
         return default, []
@@ -50,11 +50,11 @@ def parameters(
     names = arrays.pop(NAMES, None)
     tensors = {name: _tensor(array, f"{name} in {path}") for name, array in arrays.items()}
     if missing := [name for name in default if name not in tensors]:
-        held = f"; it holds {', '.join(map(printable, arrays))}" if arrays else ""
+        held = f"; it has {', '.join(map(printable, arrays))}" if arrays else ""
         raise UserError(f"--params {path} lacks {missing[0]}, expected {tuple(default[missing[0]].shape)}{held}")
     spare = [name for name in tensors if name not in default]
     lines = (
-        [f"{path}: {', '.join(map(printable, spare))} left out, no parameter of {degradation.kind}"] if spare else []
+        [f"{path}: {', '.join(map(printable, spare))} ignored, not a parameter of {degradation.kind}"] if spare else []
     )
     tensors = {name: tensors[name] for name in default}
     if names is None:
@@ -66,7 +66,7 @@ def parameters(
         }
     with named(measured):
         given, converted = degradation.given_parameters(paired, shape)
-    # a kernel may have a size of its own: whether it fits, the operator itself says
+    # a kernel may have any size: the operator checks it
     try:
         fits = degradation.A(measured.y, given).shape == measured.y.shape
     except (RuntimeError, ValueError, IndexError):
@@ -74,12 +74,12 @@ def parameters(
     if not fits:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in given.items())
         images = tuple(measured.y.shape)
-        raise UserError(f"{degradation.kind} cannot use the parameters in {path} on {images} images: {shapes}")
+        raise UserError(f"{degradation.kind} cannot use the parameters in {path} for {images} images: {shapes}")
     return given, [*lines, *converted]
 
 
 def distinct(ids: Ids, params: Mapping[str, Tensor]) -> Ids:
-    """The ids, but for images of one id and different parameters, which then differ.
+    """The ids, made distinct for images with the same id and different parameters.
 
     An image whose y occurs with one set of parameters keeps its id, and so its noise.
     """
@@ -97,12 +97,12 @@ def distinct(ids: Ids, params: Mapping[str, Tensor]) -> Ids:
 
 @contextmanager
 def named(measured: Measured) -> Iterator[None]:
-    """Refusals of images by their positions name the pictures instead."""
+    """Replace positions of images in errors by their names."""
     try:
         yield
     except ImagesError as error:
         who = [measured.names[i] for i in error.images]
-        raise UserError(f"{some(who)} ({len(who)} of {len(measured)} pictures): {error.reason}") from None
+        raise UserError(f"{some(who)} ({len(who)} of {len(measured)} images): {error.reason}") from None
 
 
 def _digest(params: Mapping[str, Tensor], image: int) -> str:
@@ -115,47 +115,45 @@ def _digest(params: Mapping[str, Tensor], image: int) -> str:
 
 def _tensor(array: np.ndarray, where: str) -> Tensor:
     if array.dtype.kind in "US":
-        raise UserError(f"{where} holds text, expected numbers")
+        raise UserError(f"{where} contains text, expected numbers")
     if array.ndim == 0:
-        raise UserError(f"{where} is a single number, expected an array with the pictures first")
-    # torch has no numbers of 80 or 128 bits
+        raise UserError(f"{where} is a single number, expected an array with images along the first axis")
+    # torch does not support 80 or 128 bits
     widest = {"f": np.float64, "c": np.complex128}.get(array.dtype.kind, array.dtype)
     kept = array.dtype if array.dtype.itemsize <= np.dtype(widest).itemsize else np.dtype(widest)
-    with np.errstate(over="ignore"):  # what is infinite then is refused
+    with np.errstate(over="ignore"):  # infinite values are rejected later
         return torch.from_numpy(np.ascontiguousarray(array.astype(kept.newbyteorder("="), copy=False)))
 
 
 def _for_all(value: Tensor, count: int, where: str, lines: list[str]) -> Tensor:
-    """One parameter for each of `count` pictures; 1 is for all of them."""
+    """One parameter for each of `count` images; a single one is used for all."""
     if len(value) == count:
         return value
     if len(value) == 1:
-        lines.append(f"{where}: the one that it holds is used for all {count} pictures")
+        lines.append(f"{where}: its single entry is used for all {count} images")
         return value.expand(count, *value.shape[1:])
     raise UserError(
-        f"{where} is for {len(value)} pictures, and there are {count}: give one for each, or 1 for all (its shape is "
-        f"{tuple(value.shape)}, pictures first)"
+        f"{where} has {len(value)} entries for {count} images: give one per image, or 1 for all (its shape is "
+        f"{tuple(value.shape)}, images first)"
     )
 
 
 def _places(names: np.ndarray, pictures: Sequence[str], path: Path, lines: list[str]) -> Tensor:
-    """Where in the file each picture's parameters stand, by name with or without suffix."""
+    """Positions in the file of each image's parameters, by name with or without suffix."""
     if names.ndim != 1 or names.dtype.kind not in "USiu":
-        raise UserError(
-            f"{NAMES} in {path} has shape {names.shape} of {names.dtype}, expected one text for each picture"
-        )
+        raise UserError(f"{NAMES} in {path} has shape {names.shape} of {names.dtype}, expected one string per image")
     texts = [n.decode("utf-8", "surrogateescape") if isinstance(n, bytes) else str(n) for n in names.tolist()]
     if twice := [name for name, number in Counter(texts).items() if number > 1]:
-        raise UserError(f"{NAMES} in {path} holds {some(twice)} more than once")
+        raise UserError(f"{NAMES} in {path} contains {some(twice)} more than once")
     position = {name: i for i, name in enumerate(texts)}
     places = []
     for picture in pictures:
         found = {position[key] for key in titles(picture) if key in position}
         if len(found) > 1:
-            raise UserError(f"{NAMES} in {path} holds {printable(picture)} with and without its suffix")
+            raise UserError(f"{NAMES} in {path} contains {printable(picture)} both with and without its suffix")
         places.append(found.pop() if found else -1)
     if lacking := [picture for picture, place in zip(pictures, places, strict=True) if place < 0]:
-        raise UserError(f"{NAMES} in {path} lacks {some(lacking)} ({len(lacking)} of {len(pictures)} pictures)")
+        raise UserError(f"{NAMES} in {path} lacks {some(lacking)} ({len(lacking)} of {len(pictures)} images)")
     if unused := len(texts) - len(set(places)):
-        lines.append(f"{path}: {unused} of {len(texts)} {NAMES} have no picture and are left out")
+        lines.append(f"{path}: {unused} of {len(texts)} {NAMES} match no image and are ignored")
     return torch.tensor(places)

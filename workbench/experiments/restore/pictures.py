@@ -1,4 +1,4 @@
-"""Reading the degraded pictures: of a folder, of one file, or an array of several."""
+"""Reading the degraded images from a folder, a file, or an array of several."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,21 +17,21 @@ from workbench.data.reading import ARRAYS, PICTURES, Listing, Picture, list_pict
 from workbench.data.shown import PICTURE_CHANNELS
 
 NUM_NAMED = 3
-"""Of several files that share a fault, so many are named."""
+"""Maximum number of files named in a message about several files."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The pictures as measurements, in natural order of their names.
+    """The images as measurements, in natural order of their names.
 
     Attributes:
-        names: of the pictures.
-        y: on the scale of [0, 1] images, of the model's size: a smaller picture stands in the top left corner, with
-            zeros elsewhere.
-        sizes: height and width of each picture itself; that of the model, or smaller in both.
-        grey: whether the picture itself is grey.
-        files: where they were read.
-        lines: what to tell the user.
+        names: names of the images.
+        y: on the scale of [0, 1] images, of the model's size: a smaller image is in the top left corner, with zeros
+            elsewhere.
+        sizes: original height and width of each image: that of the model, or smaller in both.
+        grey: whether the image itself is greyscale.
+        files: the files that were read.
+        lines: messages for the user.
     """
 
     names: tuple[str, ...]
@@ -46,21 +46,21 @@ class Measured:
 
 
 def read_measured(path: Path, image_shape: tuple[int, int, int], *, smaller: bool) -> Measured:
-    """The measurements in a folder, or in one file; nothing is cropped or resized, since y must stay y.
+    """Read the measurements in a folder, or in one file; nothing is cropped or resized, because y must not change.
 
     Args:
-        path: a folder of pictures (or, if it holds none, of .npy files), a picture, or an array of several.
-        image_shape: (channels, height, width) of the images that the model restores.
-        smaller: whether the operator makes pictures that are smaller than the images.
+        path: a folder of images (or, if it has none, of .npy files), an image, or an array of several.
+        image_shape: (channels, height, width) of the model's images.
+        smaller: whether the operator's measurements are smaller than the images.
 
     Raises:
-        UserError: for files that cannot be read, or pictures of another size.
+        UserError: for files that cannot be read, or images of another size.
     """
     channels, *size = image_shape
     if channels not in PICTURE_CHANNELS:
         raise UserError(
-            f"pictures have 1 or 3 channels and the model's images {channels}: restore from Python, as "
-            "workbench.degradations.GivenPhysics shows"
+            f"image files have 1 or 3 channels, but the model's images have {channels}: restore from Python, as in "
+            "workbench.degradations.GivenPhysics"
         )
     listing = _listing(path)
     per_file = [(file, read_pictures(file)) for file in listing.files]
@@ -70,9 +70,9 @@ def read_measured(path: Path, image_shape: tuple[int, int, int], *, smaller: boo
         found = list(picture.pixels.shape[:2])
         if found != size and not (smaller and _is_smaller(found, size)):
             whole = f"{size[1]} x {size[0]}"
-            takes = f", from pictures of up to {whole}" if smaller else ""
+            takes = f", from images of up to {whole}" if smaller else ""
             where = file.with_name(picture.name)
-            raise UserError(f"{where} is {found[1]} x {found[0]}, the model restores {whole}{takes}")
+            raise UserError(f"{where} is {found[1]} x {found[0]}, but the model restores {whole}{takes}")
     y = torch.stack([_placed(picture, image_shape) for picture in pictures])
     return Measured(
         names=tuple(picture.name for picture in pictures),
@@ -85,13 +85,13 @@ def read_measured(path: Path, image_shape: tuple[int, int, int], *, smaller: boo
 
 
 def parts(name: str) -> tuple[str, str]:
-    """(the file's name without suffix, what one picture of several is called in it; empty where it is the file's)."""
+    """(the file's name without suffix, the name of one image within a file of several, or "")."""
     found = re.fullmatch(r"(.*?)\.np[yz]:(.*)", name, re.DOTALL)
     return (found[1], _without_suffix(found[2])) if found else (Path(name).stem, "")
 
 
 def titles(name: str) -> tuple[str, ...]:
-    """What a picture may be called: its name, and that without suffix; in a file of several, by its own name alone."""
+    """The names that a user may use for an image: with and without suffix; in a file of several, its own name only."""
     found = re.fullmatch(r".*?\.np[yz]:(.*)", name, re.DOTALL)
     own = found[1] if found else name
     return (own, _without_suffix(own) if found else Path(name).stem)
@@ -109,36 +109,36 @@ def some(names: Sequence[str]) -> str:
 
 
 def printable(name: str) -> str:
-    """A file's name as text that any terminal or table can hold; bytes that are no UTF-8 become escapes."""
+    """A file name as printable text; bytes that are not UTF-8 are escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _listing(path: Path) -> Listing:
     if not path.is_dir():
         if not path.is_file():
-            raise UserError(f"--input {path} is not a folder, nor a file")
+            raise UserError(f"--input {path} is neither a folder nor a file")
         return Listing((path,))
     listing = list_pictures(path)
     if not listing.files:
         listing = list_pictures(path, (".npy",))
     if not listing.files:
         archives = list_pictures(path, (".npz",)).files
-        advice = f": to restore what {archives[0].name} holds, give the file itself" if archives else ""
+        advice = f": to restore the images in {archives[0].name}, pass the file itself" if archives else ""
         known = ", ".join(s.removeprefix(".") for s in (*PICTURES, *ARRAYS))
         raise UserError(f"--input {path} has no images{advice or f' ({known})'}")
     return listing
 
 
 def _is_smaller(found: list[int], size: list[int]) -> bool:
-    """Whether (height, width) is that of smaller images of the same shape, but for rounding to whole pixels."""
+    """Whether (height, width) is that of a smaller image of the same aspect ratio, up to rounding to whole pixels."""
     off = abs(found[0] * size[1] - found[1] * size[0])
     return found[0] < size[0] and found[1] < size[1] and off < max(size)
 
 
 def _placed(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:
-    """A picture as floats of this shape, in the top left corner."""
+    """An image as floats of this shape, in the top left corner."""
     channels, height, width = image_shape
-    # bytes are rounded as those of training images are, floats not clipped: noise may lead outside
+    # bytes are rounded like those of training images; floats are not clipped because noise may exceed [0, 1]
     (pixels,) = convert(picture.pixels[None], channels, clip=False)
     values = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous().float()
     if pixels.dtype == np.uint8:
@@ -152,6 +152,6 @@ def _lines(path: Path, listing: Listing, pictures: Sequence[Picture], channels: 
     if channels == 1 and coloured:
         kept = float(np.linalg.norm(LUMA))
         yield (
-            f"{len(coloured)} of {len(pictures)} pictures are in colour and the model restores grey: they become grey, "
-            f"and white noise in them {kept:.2f} times as large"
+            f"{len(coloured)} of {len(pictures)} images are in colour, but the model is greyscale: they are converted, "
+            f"which scales white noise by {kept:.2f}"
         )

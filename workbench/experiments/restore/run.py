@@ -1,4 +1,4 @@
-"""From pictures to restored pictures: everything is checked first, then computed, written and judged."""
+"""From degraded to restored images: everything is checked first, then computed, written and judged."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,16 +29,16 @@ from workbench.stages.runtime import Runtime
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks to be restored.
+    """A user's request to restore images.
 
     Attributes:
-        pictures: a folder of pictures, one picture, or an .npy or .npz of several.
-        output: the folder that they go to.
-        severity: the operator's level in [0, 1], for all pictures.
-        params: .npz with the operator's parameters; needed where the operator draws them at random (a mask, a kernel).
-        noise_std: standard deviation of the noise on [0, 1] images; auto: estimated; None: what the cell says.
-        overwrite: whether files in the output folder may be replaced.
-        file_format: of the restored images.
+        pictures: a folder of images, an image file, or an .npy or .npz of several.
+        output: the folder for the restored images.
+        severity: the operator's level in [0, 1], for all images.
+        params: .npz with the operator's parameters; required if the operator draws them at random (a mask, a kernel).
+        noise_std: standard deviation of the noise on [0, 1] images; auto: estimated; None: as in the cell.
+        overwrite: whether files in the output folder may be overwritten.
+        file_format: format of the restored images.
     """
 
     pictures: Path
@@ -51,23 +51,23 @@ class Request:
 
 
 def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
-    """Restore every picture into the output folder, with a table of severity, start, cost and residual.
+    """Restore every image into the output folder, with a table of severity, start, cost and residual.
 
     Args:
-        cell: names the networks, the operator, the start rule and the solver.
+        cell: the networks, the operator, the start rule and the solver.
 
     Returns:
-        What is known against the restored images; its line has been said.
+        The contradictions found in the restored images; its message has been printed.
 
     Raises:
-        UserError: for a severity outside [0, 1], pictures that cannot be read or are of another size, parameters that
-            are missing or do not fit, a y that contradicts them, or an output folder that cannot be written.
+        UserError: for a severity outside [0, 1], images that cannot be read or have another size, parameters that
+            are missing or unsuitable, a y that contradicts them, or an output folder that is not writable.
     """
 
     def say(line: str) -> None:
-        runtime.progress.say(line.replace("\n", "\\n"))  # a name may hold line breaks
+        runtime.progress.say(line.replace("\n", "\\n"))  # a name may contain line breaks
 
-    level = torch.full((1,), float(request.severity), dtype=torch.float64).float()  # one too large for it is infinite
+    level = torch.full((1,), float(request.severity), dtype=torch.float64).float()  # too large values become infinite
     check_severity(level)
     cell.check_operators()
     shape = cell.data.image_shape
@@ -84,7 +84,7 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     names_of: dict[int, list[str]] = {}
     for image_id, name in zip(measurement.ids.tolist(), measured.names, strict=True):
         names_of.setdefault(image_id, []).append(name)
-    # pictures of equal content and parameters are one to the solver
+    # images with equal content and parameters are the same for the solver
     ids = measurement.ids.tolist()
     first_of_each = {image_id: ids.index(image_id) for image_id in names_of}
     different = measurement.take(list(first_of_each.values())).to(runtime.device)
@@ -108,12 +108,12 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
                         )
                         done[name] = found, _row(found, restored, i, cell)
                 update(len(done), len(measured))
-    finally:  # what is restored before an end is listed too
+    finally:  # also list the images restored before an interruption
         rows = [done[name][1] for name in measured.names if name in done]
         if rows:
             outputs.write_report(rows)
         if len(rows) < len(measured):
-            say(f"{len(rows)} of {len(measured)} images are in {outputs.folder}: to restore all, add --overwrite")
+            say(f"{len(rows)} of {len(measured)} images are in {outputs.folder}; add --overwrite to restore all")
     say(f"{len(rows)} image{'' if len(rows) == 1 else 's'} and {REPORT} in {outputs.folder}")
     verdict = judge([done[name][0] for name in measured.names])
     if verdict.line is not None:
@@ -124,7 +124,7 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
 def _measurement(
     cell: Evaluate, request: Request, measured: Measured, level: Tensor, smaller: bool, say: Callable[[str], None]
 ) -> tuple[Evaluate, Measurement]:
-    """The pictures as the operator makes them, and the cell with the noise that they hold."""
+    """The images as measurements of the operator, and the cell with their noise level."""
     degradation, lines = cell.degradation, list[str]()
     levels = level.expand(len(measured)).clone()
     if request.params is None:
@@ -138,16 +138,18 @@ def _measurement(
     if made.shape != measured.y[:1].shape:
         raise UserError(
             f"{degradation.kind} measures {tuple(measured.y.shape[1:])} images as {tuple(made.shape[1:])}, which are "
-            "no pictures in a folder: restore them from Python, as workbench.degradations.GivenPhysics shows"
+            "not image files: restore from Python, as in workbench.degradations.GivenPhysics"
         )
-    # named by what was given: one picture with other parameters is another image
+    # ids depend on the input: the same image with other parameters is a different one
     ids = distinct(torch.from_numpy(content_ids(measured.y.numpy())), params)
     with named(measured):
         measurement, converted = degradation.given_measurement(measured.y, levels, ids, params)
     lines += converted
     estimate = estimate_noise(measurement.y, measurement.observed)
     cell = _with_noise(cell, request, estimate)
-    if cell.degradation != degradation:  # with another noise it is another operator, though of the same values
+    if (
+        cell.degradation != degradation
+    ):  # with another noise level it is a different operator, even with the same values
         measurement = cell.degradation.received(measurement.y, levels, ids, params, measurement.observed)
     lines.append(_noise_line(cell.degradation, request, measurement))
     if request.noise_std is None and (line := doubt(estimate, measurement.noise_std)):
@@ -155,8 +157,8 @@ def _measurement(
     measurement, num_clipped = unclipped(cell.degradation, measurement)
     if num_clipped:
         lines.append(
-            f"{num_clipped} of {len(measured)} pictures have noise clipped at 0 and 1: what lies beyond is estimated; "
-            "floats in .npy, .npz or TIFF keep it"
+            f"{num_clipped} of {len(measured)} images have noise clipped at 0 and 1: the clipped values are estimated; "
+            "float files (.npy, .npz or TIFF) preserve them"
         )
     for line in lines:
         say(line)
@@ -164,43 +166,41 @@ def _measurement(
 
 
 def _with_noise(cell: Evaluate, request: Request, estimate: float | None) -> Evaluate:
-    """The cell with the level of noise that is asked for."""
+    """The cell with the requested noise level."""
     level = request.noise_std
     if level is None:
         return cell
     if level == "auto":
         if estimate is None:
-            raise UserError(
-                "--noise-std auto: too few neighbouring pixels are observed to estimate from: give a number"
-            )
+            raise UserError("--noise-std auto: too few neighbouring pixels are observed for an estimate: give a number")
         level = float(f"{estimate:.2g}")
     check_stated(cell.degradation, request.severity, level, estimated=request.noise_std == "auto")
     if isinstance(cell.degradation, GaussianNoise):
         return cell
     cell = with_noise(cell, level)
-    cell.check_operators()  # a physics may have a noise model that says otherwise
+    cell.check_operators()  # a physics may have a contradicting noise model
     return cell
 
 
 def _noise_line(degradation: Degradation, request: Request, measurement: Measurement) -> str:
-    """What level of noise is taken, and who says so."""
+    """The noise level and its source."""
     low, high = (float(end) for end in measurement.noise_std.aminmax())
     span = f"{low:.3g}" if high - low < 1e-6 else f"{low:.3g} to {high:.3g}"
     default = Degradation.model_fields["noise_std"].default
-    stated = cast("float | None", degradation.noise_std)  # none: a physics may have a noise model
+    stated = cast("float | None", degradation.noise_std)  # None: a physics may have a noise model
     if isinstance(degradation, GaussianNoise):
-        who = "by the severity"
+        who = "from the severity"
     elif request.noise_std is not None:
-        who = "estimated from the pictures" if request.noise_std == "auto" else "as given"
+        who = "estimated from the images" if request.noise_std == "auto" else "as given"
     elif stated == default or (stated is None and abs(high - default) < 1e-6):
-        who = "assumed; give another by --noise-std (auto: estimated)"
+        who = "the default; set it with --noise-std (auto: estimate it)"
     else:
-        who = "as given" if stated is not None else "by the physics' own noise model"
+        who = "as given" if stated is not None else "from the physics' noise model"
     return f"noise of standard deviation {span} on [0, 1] images, {who}"
 
 
 def _row(found: Found, restored: Restored, i: int, cell: Evaluate) -> dict[str, Any]:
-    untrained = isinstance(cell.severity_encoder, NoEncoder)  # predicts nothing
+    untrained = isinstance(cell.severity_encoder, NoEncoder)  # has no prediction
     return {
         "image": found.name,
         "sigma_hat": "" if untrained else float(restored.var_hat[i].sqrt()),

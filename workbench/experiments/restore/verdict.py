@@ -1,4 +1,4 @@
-"""What is known against the restored images: it is said, since nobody sees it in a picture."""
+"""Checks of the restored images against the operator; reported because a picture does not show contradictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,25 +8,28 @@ from workbench.experiments.restore.pictures import some
 CONTRADICTED = 3
 """The exit status if all images contradict the operator."""
 RESIDUAL_RATIOS = 0.25, 2.5
-"""Root mean square of y - A(x_hat) over that of the noise: outside, operator or noise are not what was said. Where they
-are, 0.6 to 1.9 was seen over all operators, and down to 0.3 in 8-bit files, which cut noise off at black and white."""
+"""Range of the root mean square of y - A(x_hat), relative to that of the noise; outside, the operator or the noise is
+wrong. If they are right, 0.6 to 1.9 was observed over all operators, and down to 0.3 in 8-bit files, which clip
+noise."""
 SETTLED = 1.1
-"""A residual of so many times the noise, where it contradicted the severity encoder too, has the operator against it.
-Of honest images one in thirty was distrusted, all with a ratio below 1.04; of those of another operator nearly all."""
+"""An image contradicts the operator if its residual exceeds this multiple of the noise and the residual contradicted
+the severity encoder. With the right operator, one image in thirty was distrusted, all with a ratio below 1.04; with
+another
+operator, nearly all were."""
 MODEL_ERROR = 0.05
-"""Noise below is lost in what the model itself leaves of a picture's detail."""
+"""Noise below this level is negligible compared with the model's own error."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was found of one image.
+    """Findings for one image.
 
     Attributes:
-        name: the picture's.
-        residual: root mean square of y - A(x_hat) over what was observed.
-        noise_std: the level that the solver was told.
+        name: name of the image.
+        residual: root mean square of y - A(x_hat) over the observed entries.
+        noise_std: the noise level passed to the solver.
         distrusted: whether the residual contradicted the severity encoder.
-        diverged: whether the latent left all bounds.
+        diverged: whether the latent exceeded all bounds.
     """
 
     name: str
@@ -37,28 +40,28 @@ class Found:
 
     @property
     def ratio(self) -> float:
-        """The residual over the noise, or over the model's own error where that is larger."""
+        """The residual divided by the noise, or by the model's own error if that is larger."""
         return self.residual / max(self.noise_std, MODEL_ERROR)
 
     @property
     def is_far(self) -> bool:
-        """Whether the residual is far from the noise; one that is not finite is."""
+        """Whether the residual is far from the noise; non-finite ones are."""
         low, high = RESIDUAL_RATIOS
         return not (self.residual >= low * self.noise_std and self.ratio <= high)
 
     @property
     def contradicts_encoder(self) -> bool:
-        """Whether the residual contradicted the severity encoder, and restoring has not settled it."""
+        """Whether the residual contradicted the severity encoder and is still too large after restoring."""
         return self.distrusted and self.ratio > SETTLED
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known against the images.
+    """Contradictions found in the images.
 
     Attributes:
-        line: what to tell the user; None: nothing.
-        all_contradict: whether all contradict the operator.
+        line: message for the user; None if there are none.
+        all_contradict: whether all images contradict the operator.
     """
 
     line: str | None
@@ -66,7 +69,7 @@ class Verdict:
 
 
 def judge(images: Sequence[Found]) -> Verdict:
-    """Which images contradict the operator."""
+    """Find the images that contradict the operator."""
     diverged = [image for image in images if image.diverged]
     far = [image for image in images if image.is_far]
     unlikely = [image for image in images if image.contradicts_encoder]
@@ -78,7 +81,7 @@ def judge(images: Sequence[Found]) -> Verdict:
         ratios = sorted(image.ratio for image in far)
         reasons.append(f"{len(far)} leave a residual of {ratios[len(ratios) // 2]:.2g} times the noise")
     if unlikely:
-        reasons.append(f"in {len(unlikely)} y and operator contradict the severity encoder")
+        reasons.append(f"in {len(unlikely)} y and the operator contradict the severity encoder")
     line = (
         f"{len(against)} of {len(images)} images contradict the operator you gave ({', '.join(reasons)}): "
         f"{some(against)}; check --operator, --severity, --params and --noise-std"

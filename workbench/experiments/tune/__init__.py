@@ -1,1 +1,1 @@
-"""Tuning: Optuna over the fields that a study's `search` names, each trial an ordinary cell on validation images."""
+"""Tuning: Optuna over a study's `search` fields; each trial is an ordinary cell on validation images."""

@@ -1,4 +1,4 @@
-"""What a search found, kept as JSON beside the study's results: trials, fronts, importance, transfer."""
+"""The result of a search, stored as JSON with the study's results: trials, fronts, importance, transfer."""
 
 import json
 import re
@@ -37,16 +37,16 @@ class TrialValues:
 
 @dataclass(frozen=True)
 class Found:
-    """What the search of one task found.
+    """The result of the search of one task.
 
     Attributes:
         search: field -> Optuna's distribution as JSON.
-        trials: in the order in which they began.
-        points: the default, then the front from the cheapest on.
-        chosen: the place of the setting that is best on validation images and costs no more than the default.
-        kinds: the kinds of the members whose fields were searched, which are not.
+        trials: trials in the order in which they started.
+        points: the default, then the front in order of increasing cost.
+        chosen: index of the setting that is best on validation images and costs no more than the default.
+        kinds: the kinds of the members whose fields were searched (the kinds themselves were not).
         importance: objective -> field -> share of the variance.
-        transfer: task -> what the chosen setting is worth there, against that task's own.
+        transfer: task -> performance of the chosen setting there, compared with that task's own.
     """
 
     search: dict[str, Any]
@@ -65,13 +65,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a search of all tasks of a study found.
+    """The result of a search of all tasks of a study.
 
     Attributes:
         goal: the objective of the search, by its name in stored results.
-        num_val_images: on how many validation images a trial was judged.
-        sampler: Optuna's.
-        tasks: by name.
+        num_val_images: number of validation images per trial.
+        sampler: Optuna's sampler.
+        tasks: results by name of the task.
     """
 
     goal: Objective
@@ -81,7 +81,7 @@ class Tuning:
 
 
 def write_tuning(tuning: Tuning, folder: Path) -> Path:
-    """Write it into the study's folder."""
+    """Write the result to the study's folder."""
     with locked(folder):
         write_whole(folder / TUNING, json.dumps(asdict(tuning), indent=2))
         write_digests(folder, [TUNING])
@@ -89,7 +89,7 @@ def write_tuning(tuning: Tuning, folder: Path) -> Path:
 
 
 def read_tuning(tree: Mapping[str, Any]) -> Tuning:
-    """The same from JSON."""
+    """Read the result from JSON."""
     return TypeAdapter(Tuning).validate_python(tree)
 
 
@@ -102,12 +102,12 @@ def save_settings(
     folder: Path,
     runtime: Runtime,
 ) -> list[Path]:
-    """Write the chosen setting of every task as `STUDY_TASK.json`; the paths.
+    """Write the chosen setting of every task as `STUDY_TASK.json`; return the paths.
 
-    The kinds of solver, sampler and start that its fields belong to are part of a setting.
+    A setting includes the kinds of solver, sampler and start that its fields belong to.
 
     Args:
-        overrides, how: the user's, and the options of the search, for the provenance.
+        overrides, how: the user's overrides, and the options of the search, for the provenance.
 
     Raises:
         UserError: if the folder cannot be written to.

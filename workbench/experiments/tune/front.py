@@ -1,4 +1,4 @@
-"""The settings that no other trial beats, evaluated again on test images beside the default."""
+"""The Pareto front of the trials, evaluated on test images together with the default."""
 
 import math
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 EDGE = 0.01
-"""The share of a range, on its own scale, within which a value counts as at its edge."""
+"""Fraction of a range, on its own scale, within which a value counts as at its edge."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A setting, what it was worth on validation images, and what it is on test images.
+    """A setting, with its results on validation images and on test images.
 
     Attributes:
         trial: Optuna's number; None: the default.
@@ -32,8 +32,8 @@ class Point:
         cell: the identity of its evaluation on test images.
         validation: the objectives' means over the trial's images.
         test: the objectives over test images.
-        gain: by how much each differs from the default's, image by image.
-        at_edge: fields at an edge of their range: a wider one may hold a better setting.
+        gain: difference to the default, image by image.
+        at_edge: fields at an edge of their range: a wider range may have a better setting.
     """
 
     trial: int | None
@@ -48,11 +48,11 @@ class Point:
 def evaluate_front(
     task: TuningTask, cell: Evaluate, study: "Study", objective: Objective, num_val_images: int, runtime: Runtime
 ) -> list[Point]:
-    """The default, then the rest of the front from the cheapest on: each an evaluation on the task's test images."""
+    """The default, then the rest of the front in order of increasing cost, each evaluated on the task's test images."""
     default = on_test(cell, {})
     settings: dict[str, tuple[Evaluate, Any]] = {}
     for trial in sorted(study.best_trials, key=lambda trial: (trial.values[-1], trial.number)):
-        # whatever else a storage says of a trial
+        # ignore other states that a storage may report
         stage = on_test(cell, {path: value for path, value in trial.params.items() if path in task.search})
         if stage.identity != default.identity:
             settings.setdefault(stage.identity, (stage, trial))
@@ -70,7 +70,7 @@ def evaluate_front(
 
 
 def choose(points: Sequence[Point], objective: Objective) -> int:
-    """The place of the best setting by validation images among those that cost no more than the default, the first."""
+    """Index of the first setting that is best on validation images among those that cost no more than the default."""
 
     def rank(place: int) -> tuple[float, float]:
         quality, *cost = (points[place].validation[name] for name in objective.columns)
@@ -101,7 +101,7 @@ def _point(
 
 
 def at_edge(cell: Evaluate, path: str, distribution: "BaseDistribution", value: Any) -> bool:
-    """Whether a number lies at an end of its range, and the field could go on beyond; a choice has no ends."""
+    """Whether a number is at an end of its range that the field itself could exceed; choices have no ends."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
@@ -117,7 +117,7 @@ def at_edge(cell: Evaluate, path: str, distribution: "BaseDistribution", value: 
 
 
 def _allows(cell: Evaluate, path: str, value: float) -> bool:
-    """Whether the field takes that value: an eta of 1 is the end of all eta, and no edge of what was searched."""
+    """Whether the field accepts that value: an eta of 1 is the maximum of any eta, not only of the searched range."""
     try:
         cell.replace({path: value}).check()
     except UserError:

@@ -1,4 +1,4 @@
-"""How much of what trials differ in is due to each setting."""
+"""The share of each setting in the variance between trials."""
 
 import math
 from functools import partial
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 FEWEST_TRIALS = 10
-"""Below which nothing is said of importance."""
+"""Minimum number of trials for an estimate of importance."""
 
 
 def importance(study: "Study", objective: Objective) -> dict[str, dict[str, float]]:
     """objective -> field -> its share of the variance over the searched ranges, by fANOVA (Hutter et al., ICML 2014).
 
-    Empty where there are too few trials. Shares of an objective add up to 1.
+    Empty if there are too few trials. The shares of an objective add up to 1.
     """
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.trial import TrialState

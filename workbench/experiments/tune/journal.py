@@ -1,8 +1,8 @@
-"""Optuna's journal file, a JSON record a line, that outlives a full disk or a kill in the middle of a record.
+"""Optuna's journal file (one JSON record per line), robust to a full disk or a kill in the middle of a record.
 
-A record that was cut short stands at the end without its newline. Optuna appends the next to it, and can read neither
-that line nor what follows. Here whoever takes the journal's lock to write cuts it off first; where a version without
-this care has written on, what was cut short is blanked out, which moves no other record.
+A truncated record is at the end of the file, without a newline. Optuna would append the next record to it, and could
+read neither that line nor the following ones. Here, whoever takes the journal's lock to write removes it first. If a
+version without this fix has already appended, the truncated record is blanked out, which does not move other records.
 """
 
 import json
@@ -17,20 +17,20 @@ from workbench.core.config import UserError
 from workbench.core.files import naming
 
 BEGINNING = b'{"op_code":'
-"""Of every record."""
+"""Keys of every record."""
 LONGEST = 2**24
-"""Bytes of the first line that are looked at."""
+"""Number of bytes of the first line to look at."""
 
 
 class Lock(JournalFileSymlinkLock):
-    """The journal's own lock; whoever has it finds no record cut short at the end."""
+    """The journal's own lock; its holder finds no truncated record at the end."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path
 
     def acquire(self) -> bool:
-        """Wait for the lock, then cut off a last line without its newline."""
+        """Wait for the lock, then remove a last line without a newline."""
         acquired = super().acquire()
         try:
             cut_unfinished(self.path)
@@ -41,22 +41,22 @@ class Lock(JournalFileSymlinkLock):
 
 
 class Backend(JournalFileBackend):
-    """A journal that is mended as it is opened, and stays so.
+    """A journal that is repaired when it is opened, and stays intact.
 
     Args:
-        path: of the file, made if it is not there.
-        say: told what was cut off.
+        path: path of the file, created if it does not exist.
+        say: called with a message about what was removed.
 
     Raises:
-        UserError: if the file is no journal, to which nothing is written, or a record in its middle cannot be read.
+        UserError: if the file is not a journal (it is left unchanged), or a record in its middle cannot be read.
         OSError: if it cannot be read and written.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        # Optuna's lock is a link to the journal: relative to the lock's folder, it would lead nowhere. Of a journal
-        # that is a link itself, the lock lies beside the file, where all find it.
+        # Optuna's lock is a link to the journal: relative to the lock's folder, it would be broken. If the journal
+        # itself is a link, the lock is next to the link's target, where all processes find it.
         if path.is_symlink() and not path.exists():
-            raise UserError(f"the Optuna journal {path} is a link that leads nowhere: name another by --storage")
+            raise UserError(f"the Optuna journal {path} is a broken link: choose another with --storage")
         path = path.resolve()
         if path.exists():
             _require_journal(path)
@@ -73,16 +73,16 @@ class Backend(JournalFileBackend):
         self.path = path
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append records, all of them or an error that names the file."""
+        """Append all records, or raise an error that names the file."""
         with naming(self.path):
             super().append_logs(logs)
 
 
 def mend(path: Path) -> list[str]:
-    """Make every line a record again, under the lock; what was dropped, in words.
+    """Make every line a valid record again, under the lock; return messages about what was dropped.
 
     Raises:
-        UserError: if a record in the middle cannot be read: what follows may rest on it.
+        UserError: if a record in the middle cannot be read: later records may depend on it.
     """
     dropped = []
     with path.open("r+b") as file:
@@ -94,14 +94,14 @@ def mend(path: Path) -> list[str]:
                 if begins is not None:
                     file.seek(place)
                     file.write(b" " * begins)
-                    dropped.append(f"line {number} began with a record cut short, which is dropped")
+                    dropped.append(f"line {number} started with a truncated record, which was dropped")
                 elif number == len(lines):
                     file.truncate(place)
-                    dropped.append(f"its last record was cut short and is dropped; {number - 1} good ones go on")
+                    dropped.append(f"its last record was truncated and was dropped; {number - 1} valid records remain")
                 else:
                     raise UserError(
-                        f"line {number} of the Optuna journal {path} cannot be read, and what follows may rest on it: "
-                        "put an earlier copy in its place, or move it away (what its trials computed is cached)"
+                        f"line {number} of the Optuna journal {path} cannot be read, and later lines may depend on it: "
+                        "restore an earlier copy, or move it away (the results of its trials are cached)"
                     )
             place += len(line)
         file.flush()
@@ -110,7 +110,7 @@ def mend(path: Path) -> list[str]:
 
 
 def cut_unfinished(path: Path) -> None:
-    """Cut off a last line without its newline."""
+    """Remove a last line without a newline."""
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         if size == 0:
@@ -131,7 +131,7 @@ def is_record(line: bytes) -> bool:
 
 
 def _last_record(line: bytes) -> int | None:
-    """Where a whole record begins that was appended to one cut short; None: there is none."""
+    """Where a complete record starts that was appended to a truncated one; None if there is none."""
     if not line.endswith(b"\n"):
         return None
     begins = line.find(BEGINNING, 1)
@@ -143,7 +143,7 @@ def _last_record(line: bytes) -> int | None:
 
 
 def _require_journal(path: Path) -> None:
-    """Refuse a file that is something else. One whose only record was cut short is a journal."""
+    """Reject a file that is not a journal. A file with a single truncated record is a journal."""
     first = b""
     if path.is_file():
         with path.open("rb") as file:
@@ -151,6 +151,6 @@ def _require_journal(path: Path) -> None:
     cut_short = first.startswith(BEGINNING) or BEGINNING.startswith(first)
     if not path.is_file() or not (cut_short or is_record(first)):
         raise UserError(
-            f"{path} is no Optuna journal, and nothing was written to it: name another file by --storage "
-            "(a database is named sqlite:///FILE)"
+            f"{path} is not an Optuna journal, and nothing was written to it: choose another file with --storage "
+            "(a database is written as sqlite:///FILE)"
         )

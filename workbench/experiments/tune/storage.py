@@ -1,4 +1,4 @@
-"""Where Optuna keeps its studies: a journal file, a database, or a gRPC proxy of one."""
+"""Where Optuna stores its studies: a journal file, a database, or a gRPC proxy of one."""
 
 import warnings
 from collections.abc import Callable
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 JOURNAL = "optuna.journal"
 HEARTBEAT, GRACE = 60, 180
-"""Seconds between two signs of life of a database's worker, and those without one after which it counts as dead."""
+"""Seconds between two heartbeats of a worker with a database, and without one after which it counts as dead."""
 ANSWER = 10.0
-"""Seconds that a gRPC proxy has to answer."""
+"""Timeout of a gRPC proxy in seconds."""
 
 
 def open_storage(given: str | None, folder: Path, say: Callable[[str], None]) -> "BaseStorage":
-    """The storage that the user names: a URL of a database, `grpc://HOST:PORT`, or a journal file.
+    """Open the storage that the user names: a database URL, `grpc://HOST:PORT`, or a journal file.
 
     Args:
         given: None for the journal in the study's folder.
-        say: told what of a journal was cut short and dropped.
+        say: called with a message if a truncated record of a journal was dropped.
 
     Raises:
-        UserError: if it cannot be reached, or a file is no journal.
+        UserError: if the storage cannot be reached, or a file is not a journal.
     """
     address = address_of(given, folder)
     if "://" not in address:
@@ -37,15 +37,15 @@ def open_storage(given: str | None, folder: Path, say: Callable[[str], None]) ->
 
 
 def address_of(given: str | None, folder: Path) -> str:
-    """The storage in words that may be shown to optuna-dashboard."""
+    """The address of the storage, for display and for optuna-dashboard."""
     return given or str(folder / JOURNAL)
 
 
 def dashboard_command(given: str | None, folder: Path) -> str:
-    """How to look at it."""
+    """The command to view the storage."""
     address = address_of(given, folder)
     if address.startswith("grpc://"):
-        return "pip install optuna-dashboard; then optuna-dashboard with the storage that the proxy stands before"
+        return "pip install optuna-dashboard; then optuna-dashboard with the storage behind the proxy"
     return f"pip install optuna-dashboard; then optuna-dashboard {shown(address)}"
 
 
@@ -64,10 +64,10 @@ def _journal(path: Path, say: Callable[[str], None]) -> "BaseStorage":
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"the Optuna journal {path} cannot be opened: {reason}") from None
-    except unreadable as error:  # Optuna asserts what it makes of a record
+    except unreadable as error:  # Optuna uses assertions on records
         raise UserError(
-            f"{path} is no Optuna journal that can be read ({type(error).__name__}: {error}): put an earlier copy in "
-            "its place, or move it away (what its trials computed is cached)"
+            f"{path} is not a readable Optuna journal ({type(error).__name__}: {error}): restore an earlier copy, "
+            "or move it away (the results of its trials are cached)"
         ) from None
 
 
@@ -106,7 +106,7 @@ def _proxy(url: str) -> "BaseStorage":
 
 
 def _reason(error: BaseException, url: str) -> str:
-    """The innermost cause that has words, in its first line: SQLAlchemy's own words wrap the driver's."""
+    """The first line of the innermost cause that has a message: SQLAlchemy's message wraps the driver's."""
     said = type(error).__name__
     cause: BaseException | None = error
     while cause is not None:

@@ -1,4 +1,4 @@
-"""What a setting that was tuned for one task is worth on another."""
+"""How a setting tuned for one task performs on another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from workbench.stages.runtime import Runtime
 
 @dataclass(frozen=True)
 class Transfer:
-    """A setting on a task's test images, against the setting that was chosen for that task, image by image.
+    """A setting on a task's test images, compared with the setting chosen for that task, image by image.
 
     Attributes:
         cell: the identity of the evaluation.
-        quality: by how much it is higher.
-        cost: as a multiple; None where no cost was an objective.
+        quality: difference in quality.
+        cost: ratio of costs; None if cost is not an objective.
     """
 
     cell: str
@@ -33,9 +33,9 @@ def transfer(
     objective: Objective,
     runtime: Runtime,
 ) -> dict[str, dict[str, Transfer]]:
-    """task that a setting was tuned for -> task that it is used on -> what came of it.
+    """task that a setting was tuned for -> task that it is used on -> result.
 
-    Fields that the other task's cell does not search stay its own.
+    Fields that the other task's cell does not search keep their values.
     """
     stages = {
         (source, task.name): on_test(cell, {path: value for path, value in params.items() if path in task.search})

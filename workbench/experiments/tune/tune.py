@@ -1,8 +1,8 @@
-"""`tune`: search a study's cells on validation images, then evaluate what was found on test images.
+"""`tune`: search a study's cells on validation images, then evaluate the best settings on test images.
 
-Any number of processes may tune one study: the storage holds the trials, and a lock in the study's folder the moment in
-which one is begun, so that there are never more than were asked for. (Machines that share a database but no runs folder
-may each begin one too many.) A trial is an Evaluate stage: what was evaluated before is a cache hit.
+Any number of processes can tune one study. They share the trials through the storage, and a lock in the study's folder
+while they start a trial, so that there are never too many trials. (Machines that share a database but no runs folder
+may each start one too many.) A trial is an Evaluate stage, so repeated settings are cache hits.
 """
 
 import json
@@ -48,32 +48,32 @@ if TYPE_CHECKING:
 SamplerKind = Literal["tpe", "nsga2", "gp"]
 
 RUNGS = (4, 2, 1)
-"""A trial of one objective is judged on a quarter, a half and all of its images."""
+"""With one objective, a trial is judged on a quarter, a half and all of its images."""
 UNPRUNED = 5
-"""Trials that are finished before any is pruned."""
+"""Number of finished trials before any is pruned."""
 POPULATION = 16
-"""NSGA-II's: a search of some dozen trials needs several generations."""
+"""Population size of NSGA-II: a search of some dozen trials needs several generations."""
 STEP = 1 / 8
-"""By how much of its range a field is moved from its default in the first trials."""
+"""Fraction of its range by which a field is moved from its default in the first trials."""
 SPACE = "workbench_space"
-"""The attribute of an Optuna study that says what it is a search of."""
+"""The attribute of an Optuna study that describes its search."""
 POLL = 0.2
-"""Seconds between two looks at trials that other processes are at work on."""
+"""Seconds between two checks of trials that other processes are running."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a search is done.
+    """Options of a search.
 
     Attributes:
-        trials: how many for each task in all, those of earlier calls and other processes included.
-        val_images: validation images of a trial; None: as `images_of` says.
-        objective: what for.
+        trials: trials per task in total, including those of earlier calls and other processes.
+        val_images: validation images per trial; None: as given by `images_of`.
+        objective: what to optimize.
         sampler: Optuna's sampler.
-        cost_limit: settings of a higher mean cost, in multiples of the default's, are not on the front, at least 1;
-            infinite: there is no limit.
+        cost_limit: settings with a higher mean cost, in multiples of the default's, are not on the front; at least 1,
+            or infinite for no limit.
         storage: a URL, or a journal file; None: the journal in the study's folder.
-        take_over: the trials that other hosts' workers are at now are taken to be lost, and made again.
+        take_over: treat the running trials of workers on other hosts as lost, and rerun them.
     """
 
     trials: int = 60
@@ -86,22 +86,22 @@ class Options:
 
     @property
     def how(self) -> dict[str, Any]:
-        """What may change what is found."""
+        """The options that may change the result."""
         chosen = {"quality": self.objective.quality, "cost": self.objective.cost, "cost limit": str(self.cost_limit)}
         return {"trials": self.trials, "val images": self.val_images, "sampler": self.sampler, **chosen}
 
     def images(self, cell: Evaluate) -> int:
-        """Validation images of a trial of this cell."""
+        """Validation images per trial of this cell."""
         return images_of(cell, self.val_images)
 
 
 def tune(
     name: str, study: Study, preset: str, overrides: Mapping[str, Any], options: Options, runtime: Runtime
 ) -> Tuning:
-    """Tune every task of a study, and write what was found into its folder.
+    """Tune every task of a study, and write the result to its folder.
 
     Raises:
-        UserError: before compute is spent, for options, a search or a storage that cannot be used.
+        UserError: before any expensive computation, for options, a search or a storage that cannot be used.
     """
     import optuna
     from optuna.storages import RDBStorage
@@ -114,7 +114,7 @@ def tune(
         on_validation(cell, {}, options.images(cell)).check()
         on_test(cell, {}).check()
         options.objective.check(cell)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails, fails in our own words
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # errors are reported in our own messages
     folder = study_folder(runtime, name, preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
     storage = open_storage(options.storage, folder, runtime.progress.say)
@@ -135,7 +135,7 @@ def tune(
 
 
 def _found(searches: "Sequence[_Search]", options: Options, runtime: Runtime) -> Tuning:
-    """The fronts on test images, and what the trials and the chosen settings say."""
+    """The fronts on test images, with importance and transfer."""
     objective = options.objective
     fronts = {
         s.task.name: evaluate_front(s.task, s.cell, s.study, objective, options.images(s.cell), runtime)
@@ -167,17 +167,17 @@ def _kinds(task: TuningTask, cell: Evaluate) -> dict[str, Any]:
 
 
 def how_to_look(name: str, preset: str, overrides: Mapping[str, Any], storage: str | None, root: Path) -> str:
-    """How to open optuna-dashboard on a study's trials."""
+    """How to open optuna-dashboard for a study's trials."""
     return dashboard_command(storage, study_folder(Runtime(root), name, preset, overrides))
 
 
 def _join(
     storage: "BaseStorage", prefix: str, task: TuningTask, cell: Evaluate, options: Options, lock: FileLock
 ) -> "optuna.Study":
-    """The task's Optuna study, created by whoever comes first.
+    """The task's Optuna study, created if it does not exist.
 
     Raises:
-        UserError: if the storage has one of that name and another search space.
+        UserError: if the storage has a study of that name with another search space.
     """
     import optuna
 
@@ -195,14 +195,14 @@ def _join(
     there = study.user_attrs.get(SPACE, {})
     if differing := [key for key in own if there.get(key) != own[key]]:
         raise UserError(
-            f"the Optuna study {study_name!r} in {shown(address_of(options.storage, folder))} is of another search "
-            f"({', '.join(differing)} differ): name another storage by --storage, or delete that study"
+            f"the Optuna study {study_name!r} in {shown(address_of(options.storage, folder))} has another search "
+            f"({', '.join(differing)} differ): choose another storage with --storage, or delete that study"
         )
     return study
 
 
 def _space(task: TuningTask, cell: Evaluate, options: Options) -> dict[str, Any]:
-    """What a search is of, as JSON: trials of one study are comparable only where all of it is the same."""
+    """The definition of a search, as JSON: the trials of one study are comparable only if all of it is the same."""
     from optuna.distributions import distribution_to_json
 
     return {
@@ -215,10 +215,10 @@ def _space(task: TuningTask, cell: Evaluate, options: Options) -> dict[str, Any]
 
 
 def beginning(default: Mapping[str, Any], search: "Mapping[str, BaseDistribution]") -> list[dict[str, Any]]:
-    """The first trials: the default, then one field at a time moved from it; none where the default is not searched.
+    """The first trials: the default, then one field at a time moved from it; none if the default is not searched.
 
-    The default is the setting to be beaten, and has been chosen with care: what lies around it is worth more than what
-    a sampler that knows nothing yet draws at random.
+    The default is the setting to beat and was chosen with care, so its neighbours are more informative than the random
+    draws of a sampler without data.
     """
     if not all(_holds(distribution, default[path]) for path, distribution in search.items()):
         return []
@@ -227,7 +227,7 @@ def beginning(default: Mapping[str, Any], search: "Mapping[str, BaseDistribution
 
 
 def _around(distribution: "BaseDistribution", value: Any) -> list[Any]:
-    """The other choices; a part of the range below and above a number, on the range's own scale."""
+    """The other choices, or values below and above a number by part of the range, on the range's own scale."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
@@ -264,12 +264,12 @@ def make_sampler(kind: SamplerKind, seed: int) -> "BaseSampler":
         case "gp":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                # the same measurements and draws in every trial: no noise to be modelled
+                # the same measurements and random draws in every trial: there is no noise to model
                 return GPSampler(seed=seed, deterministic_objective=True)
 
 
 def rungs(num_images: int, num_objectives: int) -> tuple[int, ...]:
-    """Numbers of images on which a trial is judged, the last its full number; Optuna prunes one objective only."""
+    """Numbers of images on which a trial is judged, ending with all; Optuna only prunes with one objective."""
     if num_objectives > 1:
         return (num_images,)
     counts = (num_images // part for part in RUNGS)
@@ -302,7 +302,7 @@ class _Search:
     take_over: bool
 
     def run(self) -> None:
-        """Until all trials that were asked for are done, here or elsewhere."""
+        """Run until all requested trials are done, by this or other processes."""
         total, told = self.options.trials, False
         with self.runtime.progress.task(f"tune {self.task.name}") as update:
             while True:
@@ -322,7 +322,7 @@ class _Search:
                 if not told and (others := elsewhere(self.study)):
                     told = True
                     self.runtime.progress.say(f"waiting for {'; '.join(others)} (if dead: --take-over)")
-                time.sleep(POLL)  # the last ones are others'; should their workers die, they are ours
+                time.sleep(POLL)  # the last trials belong to other workers; if those die, we take over
 
     def done(self) -> "Sequence[optuna.trial.FrozenTrial]":
         """Trials that were finished or pruned."""
@@ -336,7 +336,7 @@ class _Search:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def _revive(self) -> None:
-        """See to the trials of dead workers: by the database's heartbeat, and by ourselves."""
+        """Handle the trials of dead workers, by the database's heartbeat and by our own check."""
         import warnings
 
         from optuna.exceptions import ExperimentalWarning
@@ -348,21 +348,21 @@ class _Search:
                 fail_stale_trials(self.study)
             again = recover(self.study, everywhere=self.take_over)
         if again:
-            self.runtime.progress.say(f"{self.task.name}: {again} trials of workers that died are enqueued again")
+            self.runtime.progress.say(f"{self.task.name}: {again} trials of dead workers are enqueued again")
 
     def _run_one(self) -> None:
-        """Begin a trial under the lock, and let the lock go when the trial is seen to be ours."""
+        """Start a trial under the lock; release the lock once the trial is claimed."""
         from optuna.pruners import MedianPruner
 
-        # a sampler keeps little but its random state: keyed by the trial, it draws the same again in one process, and
-        # never the same in two
+        # a sampler has little state besides its random state: keyed by the trial, it repeats its draws in one process,
+        # and never draws the same in two
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = make_sampler(self.options.sampler, seed_of(self.cell.seed, "tune", number) % 2**32)
         self.study.pruner = MedianPruner(n_startup_trials=UNPRUNED)
         self.study.optimize(self._objective(self.lock.release), n_trials=1)
 
     def _cost_limit(self) -> float:
-        """The highest mean cost of a setting on the front; the default, the first trial, is evaluated for it."""
+        """The highest mean cost of a setting on the front; evaluates the default, which is the first trial."""
         objective, limit = self.options.objective, self.options.cost_limit
         if objective.cost == "none" or math.isinf(limit):
             return math.inf

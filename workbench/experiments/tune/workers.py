@@ -1,8 +1,8 @@
-"""Which process is at work on a trial, and what becomes of the trials of those that died.
+"""Which process is running a trial, and how the trials of dead processes are recovered.
 
-A trial keeps the host and the process of its worker in its user attributes, and the next `tune` on the host sees
-whether that process lives: if not, the trial has failed, and its parameters are enqueued again. A journal has no
-heartbeat, and a database's does not begin before a trial does.
+A trial stores the host and process of its worker in its user attributes. The next `tune` on the host checks whether
+that process is alive; if not, the trial is marked as failed and its parameters are enqueued again. A journal has no
+heartbeat, and a database's does not start before the trial.
 """
 
 import os
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 HOST, PID, STARTED, AGAIN = "host", "pid", "process_started", "again_of"
-"""User attributes: the worker's machine, its process, when that started, and the trial whose parameters these were."""
+"""User attributes: the worker's host, its process, the start time of that, and the trial that is being repeated."""
 
 UNCLAIMED = 60.0
-"""Seconds within which a worker claims the trial that it has begun, far more than a sampler takes."""
+"""Seconds within which a worker claims the trial that it has started; a sampler needs far less."""
 
 
 def claim(trial: "Trial") -> None:
-    """Say that this process is at work on the trial."""
+    """Mark the trial as running in this process."""
     trial.set_user_attr(HOST, socket.gethostname())
     trial.set_user_attr(PID, os.getpid())
     trial.set_user_attr(STARTED, _started(os.getpid()))
 
 
 def recover(study: "Study", *, everywhere: bool = False) -> int:
-    """Mark the trials of dead workers as failed, and enqueue again, once, what failed; returns how many.
+    """Mark the trials of dead workers as failed, and enqueue them again, once; return their number.
 
-    A worker of this host is dead if its process is; one that has not claimed its trial, after UNCLAIMED seconds.
+    A worker of this host is dead if its process is, or if it has not claimed its trial after UNCLAIMED seconds.
 
     Args:
-        everywhere: take the workers of other hosts to be dead too.
+        everywhere: also treat the workers of other hosts as dead.
     """
     from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
     from optuna.trial import TrialState
@@ -53,7 +53,7 @@ def recover(study: "Study", *, everywhere: bool = False) -> int:
 
 
 def elsewhere(study: "Study") -> list[str]:
-    """The running trials of other hosts' workers, in words."""
+    """The running trials of workers on other hosts, in words."""
     from optuna.trial import TrialState
 
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -62,7 +62,7 @@ def elsewhere(study: "Study") -> list[str]:
 
 
 def _is_orphan(trial: "FrozenTrial", everywhere: bool) -> bool:
-    """Whether nobody is at work on a running trial."""
+    """Whether no worker is running a trial that is marked as running."""
     attributes = trial.user_attrs
     if PID not in attributes or STARTED not in attributes:
         begun = trial.datetime_start
@@ -73,12 +73,12 @@ def _is_orphan(trial: "FrozenTrial", everywhere: bool) -> bool:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since the machine did (proc(5)); None: there is none, or only a zombie.
+    """When a process started, in clock ticks since boot (proc(5)); None if it does not exist or is a zombie.
 
-    A number alone says little: containers give the same few to one process after another.
+    The process number alone is not enough: containers reuse the same few numbers.
     """
     try:
-        # the name, in parentheses, may hold spaces
+        # the name, in parentheses, may contain spaces
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
