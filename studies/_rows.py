@@ -38,13 +38,19 @@ def cells_by(frame: "DataFrame", key: "Callable[[Series], Key]") -> "dict[Key, D
     return found
 
 
-def require_axes(results: "StudyResults", axes: Collection[str], *, alone: bool = False) -> None:
+def require_axes(
+    results: "StudyResults", axes: Collection[str], *, optional: Collection[str] = (), alone: bool = False
+) -> None:
     """Refuse results that lack one of the axes that a report knows or, if `alone`, differ in another one too.
+
+    Args:
+        optional: axes that the report knows and can do without.
 
     Raises:
         UserError: saying which axes there are.
     """
-    others = [axis for axis, labels in results.axes.items() if axis not in axes and len(labels) > 1]
+    known = {*axes, *optional}
+    others = [axis for axis, labels in results.axes.items() if axis not in known and len(labels) > 1]
     if not {*axes} <= {*results.axes} or (alone and others):
         needed = ", ".join(axes) + (" and no other of several values" if alone else "")
         raise UserError(f"this report needs the axes {needed}; the results have: {', '.join(results.axes)}")
@@ -174,14 +180,18 @@ def table(
     decimals: Mapping[str, int] | int | None = None,
     caption: str = "",
 ) -> Markup:
-    """An HTML table of rows by name, each a value for each column.
+    """An HTML table of rows by name, each a value for each column; values per image (a Series) become their mean.
 
     A column that begins with a quantity's label ("SSIM gained") has that quantity's decimals, unless it is in
     `decimals`; others have 2. One number is for all columns.
     """
     import pandas as pd
 
-    frame = pd.DataFrame.from_dict(dict(rows), orient="index").rename_axis(index)
+    cells = {
+        name: {column: mean_interval(v) if isinstance(v, pd.Series) else v for column, v in row.items()}
+        for name, row in rows.items()
+    }
+    frame = pd.DataFrame.from_dict(cells, orient="index").rename_axis(index)
     if isinstance(decimals, int):
         return html_table(frame, decimals, caption)
     own = {str(name): q.decimals for q in QUANTITIES.values() for name in frame if str(name).startswith(q.label)}

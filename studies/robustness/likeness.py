@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from studies._rows import intervals, lost, over_images
+from studies._rows import lost, over_images
 from workbench.core.config import UserError
 from workbench.metrics import (
     Estimate,
@@ -23,6 +23,7 @@ from workbench.metrics import (
     average_linkage,
     frechet_matrix,
     mantel_test,
+    mean_interval,
     radial_counts,
     sampling_distance,
     spectral_matrix,
@@ -94,30 +95,24 @@ class Likeness:
     @functools.cached_property
     def loss(self) -> Matrix:
         """Mean loss, encoders x degradations; 0 for matched ones, NaN where there are no results."""
-        matrix = np.full((len(self.names), len(self.names)), math.nan)
-        np.fill_diagonal(matrix, 0)
+        matrix = np.where(np.eye(len(self.names)), 0.0, math.nan)
         for pair, values in self.lost.items():
-            matrix[self.place(pair)] = float(values.mean())
+            matrix[self.place(pair)] = values.mean()
         return matrix
 
     def by_bin(self, values: "Mapping[Pair, Series]") -> dict[Pair, list[Estimate]]:
         """Mean and interval in each bin of severity; NaN in empty bins."""
-        parts = {
-            (pair, k): series[self._bins(pair[1]) == k]
-            for pair, series in values.items()
-            for k in range(NUM_SEVERITY_BINS)
-        }
-        found = dict(zip(parts, intervals(list(parts.values())), strict=True))
-        return {pair: [found[pair, k] for k in range(NUM_SEVERITY_BINS)] for pair in values}
+        return {pair: [mean_interval(part) for part in self._in_bins(pair, of)] for pair, of in values.items()}
 
     def mean_by_bin(self, values: "Mapping[Pair, Series]") -> list[Estimate]:
         """The same over images: each image's mean over the pairs counts once."""
-        bins = range(NUM_SEVERITY_BINS)
-        return intervals([over_images([series[self._bins(d) == k] for (_, d), series in values.items()]) for k in bins])
+        parts = [self._in_bins(pair, of) for pair, of in values.items()]
+        return [mean_interval(over_images(of_bin)) for of_bin in zip(*parts, strict=True)]
 
-    def _bins(self, degradation: str) -> NDArray[np.int64]:
-        severity = self.cells[degradation, degradation]["severity"].to_numpy()
-        return (severity * NUM_SEVERITY_BINS).astype(int).clip(max=NUM_SEVERITY_BINS - 1)
+    def _in_bins(self, pair: Pair, values: "Series") -> "list[Series]":
+        severity = self.cells[pair[1], pair[1]]["severity"]
+        bins = (severity * NUM_SEVERITY_BINS).astype(int).clip(upper=NUM_SEVERITY_BINS - 1)
+        return [values[bins == k] for k in range(NUM_SEVERITY_BINS)]
 
     @functools.cached_property
     def tests(self) -> dict[str, MantelResult]:
@@ -134,35 +129,6 @@ class Likeness:
     def place(self, pair: Pair) -> tuple[int, int]:
         """A pair's row and column."""
         return self.names.index(pair[0]), self.names.index(pair[1])
-
-
-@dataclass(frozen=True)
-class TrainingChoice:
-    """Degradations to train on, by position: the worst loss that is left, where it is, and the mean over all tested."""
-
-    chosen: tuple[int, ...]
-    worst: float
-    worst_at: int
-    mean: float
-
-
-def training_choices(loss: Matrix, most: int = 3) -> list[TrainingChoice]:
-    """For k = 1 ... `most`, the k training families that minimise the worst loss over all tested ones.
-
-    `loss` is (encoders, degradations) with 0 on its diagonal; each tested degradation counts the least loss among the
-    chosen. All choices are tried, so none is better; k goes no further than n - 1. Empty where a loss is unknown.
-    """
-    n = len(loss)
-    if not np.isfinite(loss).all():
-        return []
-    found = []
-    for k in range(1, min(most, n - 1) + 1):
-        candidates = []
-        for chosen in itertools.combinations(range(n), k):
-            left = loss[list(chosen)].min(0)
-            candidates.append(TrainingChoice(chosen, float(left.max()), int(left.argmax()), float(left.mean())))
-        found.append(min(candidates, key=lambda choice: (choice.worst, choice.mean)))
-    return found
 
 
 def groups(distances: Matrix) -> list[list[int]]:
@@ -190,30 +156,28 @@ def likeness_evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
     if len(folders) < 2:
         raise UserError(f"likeness needs the statistics of at least two degradations, got: {', '.join(folders)}")
     step = NUM_BINS // NUM_SEVERITY_BINS
-    bins = [range(first, first + step) for first in range(0, NUM_BINS, step)]
-    latents, latents_by_bin, errors, encoder_errors, spectra, counts = [], [], [], [], [], np.ones(0, dtype=np.int64)
+    latents, by_bin, errors, encoder_errors, spectra, counts = [], [], [], [], [], np.ones(0, dtype=np.int64)
     for folder in folders.values():  # read one by one: the tenths' covariances are large, their sums are not
         found = read_statistics(folder)
         latents.append(found["latent"].moments())
-        latents_by_bin.append([found["latent"].moments(chosen) for chosen in bins])
+        by_bin.append([found["latent"].moments(range(k, k + step)) for k in range(0, NUM_BINS, step)])
         errors.append(found["error"].moments())
         spectra.append(found["error"].spectrum())
         counts = radial_counts(*found["error"].latent_shape[1:])
-        if "encoder_error" in found:
-            encoder_errors.append(found["encoder_error"].moments())
+        encoder_errors += [found["encoder_error"].moments()] if "encoder_error" in found else []
     if len({moments.num for moments in latents}) > 1:
         numbers = ", ".join(f"{name} {moments.num}" for name, moments in zip(folders, latents, strict=True))
         raise UserError(f"latent statistics rest on different numbers of images: {numbers}")
-    columns = list(zip(*latents_by_bin, strict=True))
+    columns = list(zip(*by_bin, strict=True))
     return {
         "names": list(folders),
         "num_images": latents[0].num,
         "latents": frechet_matrix(latents).tolist(),
         "errors": frechet_matrix(errors).tolist(),
         "spectra": spectral_matrix(spectra, counts).tolist(),
-        "sampling": [sampling_distance(moments, moments.num) for moments in latents],
+        "sampling": _sampling(latents),
         "by_severity": [frechet_matrix(column).tolist() for column in columns],
-        "sampling_by_severity": [_largest_sampling(column) for column in columns],
+        "sampling_by_severity": [max(_sampling(column)) for column in columns],
         "encoder_errors": frechet_matrix(encoder_errors).tolist() if len(encoder_errors) == len(folders) else None,
     }
 
@@ -244,5 +208,6 @@ def likeness_of(cells: "Mapping[Pair, DataFrame]", evidence: Mapping[str, Any]) 
     )
 
 
-def _largest_sampling(sets: Sequence[Moments]) -> float:
-    return max(sampling_distance(moments, moments.num) for moments in sets)
+def _sampling(sets: Sequence[Moments]) -> list[float]:
+    """How far apart two independent sets of as many images as each would lie."""
+    return [sampling_distance(moments, moments.num) for moments in sets]

@@ -82,10 +82,7 @@ def without_encoder(families: Sequence[Degradation]) -> Axes:
 
 
 def statistics(cells: Sequence[Cell]) -> dict[str, Stage]:
-    """The latent statistics of each degradation that was tested on, with the errors of its own encoder.
-
-    Empty where latents have too many elements for the images that there are: the page goes without.
-    """
+    """The latent statistics of each degradation that was tested on, with the errors of its own encoder."""
     stages: dict[str, Stage] = {}
     for cell in cells:
         evaluate = cell.stage
@@ -101,8 +98,6 @@ def statistics(cells: Sequence[Cell]) -> dict[str, Stage]:
                 severity_encoder=recipe,
                 num_images=num_images,  # as many as the encoder has seen, but enough for a covariance
             )
-            if not stage.enough():
-                return {}
             stages.setdefault(cell.labels["degradation"], stage)
     return stages
 

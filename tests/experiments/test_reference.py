@@ -279,7 +279,7 @@ def test_what_ships_is_of_the_study_as_it_stands(name: str, preset: str) -> None
     there = [cell for cell in cells if cell.identity in reference]
     assert len(there) == len(reference.index["cells"])
     assert (name, preset) in UNFINISHED or reference.differences(cells) == []
-    assert reference.supports({} if study.support is None else study.support(cells))
+    assert reference.supports(study.supporting(cells))
     for cell in there:
         rows = reference.rows(cell.stage.identity)
         assert len(rows) == cell.stage.num_images  # type: ignore[attr-defined]

@@ -85,7 +85,7 @@ def _reached() -> Iterator[tuple[str, str, list[Any], list[Any], list[Any]]]:
                 for preset, size in study.presets.items():
                     overrides = elsewhere if preset == "paper" else {}
                     cells = study.cells(preset, overrides)
-                    support = study.support(cells) if study.support is not None else {}
+                    support = study.supporting(cells)
                     tasks = study.tasks(preset, overrides) if study.search or size.search else []
                     yield (
                         name,

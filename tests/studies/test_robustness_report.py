@@ -30,7 +30,7 @@ from synthetic_robustness import (
 )
 
 from studies.robustness import sections
-from studies.robustness.likeness import groups, training_choices
+from studies.robustness.likeness import groups
 from studies.robustness.results import OWN, TRUE, UNSEEN, Remedy, Robustness, over_pairs, read
 from workbench.core.config import UserError
 from workbench.experiments.results import StudyResults
@@ -90,21 +90,22 @@ def test_seeds_are_averaged_image_by_image_and_counted_once(rows: StudyResults, 
     assert set(cell["cell"]) == set(mine[mine["seed"] == SEEDS[0]]["cell"]), "the first seed's, for its examples"
     first = full.by_seed[SEEDS[0]].frames[PAIR]["psnr"]
     assert (first - cell["psnr"]).to_numpy() == pytest.approx(SEED_STEP)
-    assert full.grid.seeds[UNSEEN, "jpeg"] == SEEDS[:1]
+    unseen = rows_of(rows, "all but jpeg", "jpeg").set_index("image_id")["psnr"].sort_index()
+    pd.testing.assert_series_equal(full.grid.frames[UNSEEN, "jpeg"]["psnr"], unseen)
 
 
 def test_an_encoder_that_saw_the_degradation_is_not_called_unseen(rows: StudyResults) -> None:
     seen = rows_of(rows, "all but jpeg", "jpeg").assign(degradation="gaussian_blur", psnr=99.0)
     grid = read(dataclasses.replace(rows, frame=pd.concat([rows.frame, seen]))).grid
     assert grid.frames[UNSEEN, "gaussian_blur"]["psnr"].max() < 99
-    assert UNSEEN not in grid.mismatched("gaussian_blur")
+    assert UNSEEN not in dict(grid.mismatched_pairs("gaussian_blur"))
 
 
 def test_other_axes_are_taken_with_one_value_and_refused_with_several(rows: StudyResults) -> None:
     two = dataclasses.replace(rows, axes={**rows.axes, "solver": ["ldps", "psld"]})
-    with pytest.raises(UserError, match=r"several values of solver \(ldps, psld\)"):
+    with pytest.raises(UserError, match=r"no other of several values.*solver"):
         read(two)
-    with pytest.raises(UserError, match="two axes"):
+    with pytest.raises(UserError, match="axes encoder, degradation"):
         read(dataclasses.replace(rows, axes={"encoder": ["a"]}))
 
 
@@ -164,15 +165,6 @@ def test_too_few_degradations_are_not_tested() -> None:
 )
 def test_groups_are_cut_at_the_largest_step(d: list[list[float]], expected: list[list[int]]) -> None:
     assert sorted(groups(np.array(d, float))) == expected
-
-
-def test_training_choices_minimise_the_worst_loss() -> None:
-    loss = np.array([[0, 1, 5, 5], [2, 0, 5, 5], [5, 5, 0, 1.5], [6, 6, 1, 0]])
-    one, two, three = training_choices(loss)
-    assert (one.worst, one.chosen) == (5, (0,))
-    assert (two.worst, two.worst_at, two.chosen) == (1, 1, (0, 3))
-    assert (three.worst, three.chosen) == (1, (0, 1, 3))
-    assert training_choices(np.array([[0, np.nan], [1, 0]])) == []
 
 
 def test_short_names_tell_degradations_apart() -> None:

@@ -206,8 +206,8 @@ class _Plan:
         study, question = load_study(name)
         cells = study.cells(preset, overrides)
         refuse_namesakes(cells)
-        support = study.support(cells) if study.support is not None else {}
         reference = find_reference(name, preset) if use_reference else None
+        support = study.supporting(cells, reference)
         shipped = frozenset(
             cell.identity
             for cell in cells

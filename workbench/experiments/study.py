@@ -28,6 +28,8 @@ from workbench.stages.runtime import Runtime
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+    from workbench.experiments.reference import Reference
+
 DEFAULT_PRESET = "desk"
 
 R = TypeVar("R", default=Any)
@@ -107,6 +109,17 @@ class Study(Generic[R]):
     main_figure: Callable[[R], Any] | None = None
     example: Callable[[R], str | None] | None = None
     finish: Callable[[Sequence["Cell"], Path, Runtime], None] | None = None
+
+    def supporting(self, cells: Sequence["Cell"], reference: "Reference | None" = None) -> Mapping[str, Stage]:
+        """What `support` gives; nothing where images are too few for one of the stages: the page goes without.
+
+        Args:
+            reference: results that ship, perhaps with what these very stages say.
+        """
+        stages = self.support(cells) if self.support is not None else {}
+        if reference is not None and reference.supports(stages):  # to ask for more may take seconds
+            return stages
+        return stages if all(stage.enough() for stage in stages.values()) else {}
 
     def read(self, results: StudyResults) -> R:
         """The study's own typed results."""

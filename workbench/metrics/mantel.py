@@ -99,9 +99,9 @@ def _permutations(n: int, exact: bool, num_random: int, seed: int) -> Iterator[N
 
 def _standardised(matrix: NDArray[np.float64], off: NDArray[np.bool_], method: str) -> NDArray[np.float64]:
     """Off-diagonal entries (or their ranks) centred and of unit norm, 0 on the diagonal; NaN for constant ones."""
-    from scipy.stats import rankdata
+    from pandas import Series
 
-    values = rankdata(matrix[off]) if method == "spearman" else matrix[off]
+    values = Series(matrix[off]).rank().to_numpy() if method == "spearman" else matrix[off]
     values = values - values.mean()
     norm = float(np.linalg.norm(values))
     largest = float(np.abs(matrix[off]).max())

@@ -5,13 +5,11 @@ is resampled for intervals is whole images.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from workbench.core.config import UserError
 from workbench.metrics.ranks import checked_tables
-from workbench.metrics.statistics import Estimate, Values, joint_interval, mean_interval
-
-Index = NDArray[np.int64]
+from workbench.metrics.statistics import Estimate, Values, interval_of_counts, mean_interval, quotient
 
 
 def ordering_accuracy(values: ArrayLike, apart: int | None = None) -> Estimate:
@@ -29,17 +27,12 @@ def ordering_accuracy(values: ArrayLike, apart: int | None = None) -> Estimate:
     right = _in_order(checked_tables(values)[0], apart)
     own = right.diagonal()
 
-    def figure(images: Index) -> Values:
-        flat = images.reshape(-1, images.shape[-1])
-        times = np.zeros((len(flat), len(right)))
-        np.add.at(times, (np.arange(len(flat))[:, None], flat), 1)
+    def figure(counts: Values) -> Values:
         # an image that was drawn twice is still no pair of different images
-        total = ((times @ right) * times).sum(1) - (times**2) @ own
-        pairs = flat.shape[1] ** 2 - (times**2).sum(1)
-        share = np.divide(total, pairs, out=np.full_like(total, np.nan), where=pairs > 0)
-        return np.asarray(share.reshape(images.shape[:-1]))
+        total = ((counts @ right) * counts).sum(1) - counts**2 @ own
+        return quotient(total, counts.sum(1) ** 2 - (counts**2).sum(1))
 
-    return joint_interval(figure, len(right))
+    return interval_of_counts(figure, len(right))
 
 
 def own_ordering_accuracy(values: ArrayLike, apart: int | None = None) -> Estimate:

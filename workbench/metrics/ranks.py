@@ -4,19 +4,19 @@ A resample is how often each image was drawn, its counts. A value's rank in it i
 own, so that cumulated counts give the ranks of all resamples at once, ties at their average rank.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from workbench.core.config import UserError
 from workbench.metrics.statistics import (
     Estimate,
     Values,
     checked_pair,
-    joint_interval,
-    joint_intervals,
-    multiplicities,
+    interval_of_counts,
+    intervals_of_counts,
     quotient,
 )
 
@@ -51,14 +51,22 @@ def spearman_within(x: ArrayLike, y: ArrayLike) -> Estimate:
     return interval_of_counts(lambda counts: _within_levels([first], second, counts)[0], len(first))
 
 
-def gain_over_trivial(
-    prediction: ArrayLike, trivial: Mapping[str, ArrayLike], truth: ArrayLike, *, within: bool = False
-) -> Estimate:
-    """By how much more a prediction's rank correlation with the truth is than that of the best trivial predictor.
+class BesideTrivial(NamedTuple):
+    """Rank correlations with the truth: a prediction's own, those of trivial predictors by name, and the gain."""
 
-    A trivial predictor counts by the size of its correlation, since whoever used it would know its sign, and a constant
-    one counts 0. Images are resampled together, and the best is chosen anew in each resample: the choice is then not
-    taken for a finding, and what luck it has is the trivial predictors'.
+    own: Estimate
+    gain: Estimate
+    trivial: dict[str, Estimate]
+
+
+def beside_trivial(
+    prediction: ArrayLike, trivial: Mapping[str, ArrayLike], truth: ArrayLike, *, within: bool = False
+) -> BesideTrivial:
+    """Spearman's correlations of a prediction and of trivial predictors with the truth, from the same resamples.
+
+    The gain is by how much the prediction's is above that of the best trivial one. A trivial predictor counts by the
+    size of its correlation, since whoever used it would know its sign, and a constant one counts 0. The best is chosen
+    anew in each resample: the choice is then not taken for a finding, and what luck it has is the trivial predictors'.
 
     Args:
         prediction, truth: one value per image, or (images, levels).
@@ -74,38 +82,20 @@ def gain_over_trivial(
     true, *numbers = checked_tables(*(table[:, None] if table.ndim == 1 else table for table in tables))
     correlations = _within_levels if within else rank_correlations
 
-    def gain(counts: Values) -> Values:
+    def figures(counts: Values) -> Values:
         own, *others = correlations(numbers, true, counts)
-        return np.asarray(own - np.max([np.abs(np.nan_to_num(other)) for other in others], axis=0))
+        gain = own - np.max([np.abs(np.nan_to_num(other)) for other in others], axis=0)
+        return np.stack([own, gain, *others])
 
-    return interval_of_counts(gain, len(true))
-
-
-def interval_of_counts(statistic: Callable[[Values], Values], num_images: int) -> Estimate:
-    """A figure of images taken together and its interval; what is resampled is whole images.
-
-    Args:
-        statistic: gives (batch,) figures of (batch, num_images) counts.
-    """
-
-    def of_numbers(images: NDArray[np.int64]) -> Values:
-        return statistic(multiplicities(np.atleast_2d(images), num_images)).reshape(images.shape[:-1])
-
-    return joint_interval(of_numbers, num_images)
+    own, gain, *others = intervals_of_counts(figures, len(true))
+    return BesideTrivial(own, gain, dict(zip(trivial, others, strict=True)))
 
 
-def intervals_of_counts(statistic: Callable[[Values], Values], num_images: int) -> list[Estimate]:
-    """`interval_of_counts` of several figures, all from the same resamples.
-
-    Args:
-        statistic: gives (k, batch) figures of (batch, num_images) counts.
-    """
-
-    def of_numbers(images: NDArray[np.int64]) -> Values:
-        found = statistic(multiplicities(np.atleast_2d(images), num_images))
-        return found.reshape(len(found), *images.shape[:-1])
-
-    return joint_intervals(of_numbers, num_images)
+def gain_over_trivial(
+    prediction: ArrayLike, trivial: Mapping[str, ArrayLike], truth: ArrayLike, *, within: bool = False
+) -> Estimate:
+    """The gain of `beside_trivial` alone."""
+    return beside_trivial(prediction, trivial, truth, within=within).gain
 
 
 def rank_correlations(columns: Sequence[Values], truth: Values, counts: Values) -> list[Values]:

@@ -1,10 +1,9 @@
 """Means and paired differences over images, with 95 % bootstrap intervals (BCa, Efron 1987)."""
 
+import functools
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +13,8 @@ from workbench.core.config import UserError
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 2000
 
-MAX_DRAWN = 2_000_000
-"""Image numbers that are drawn at once for figures of means: bounds the memory, and changes no result."""
+MAX_DRAWN = 4_000_000
+"""Image numbers that are drawn at once: bounds the memory, and changes no result."""
 
 Values = NDArray[np.float64]
 Means = dict[str, Values]
@@ -54,33 +53,28 @@ class Estimate:
         return format(self, ".2f")
 
 
+_NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
+
+
 def mean_interval(values: ArrayLike) -> Estimate:
     """The mean over images. The interval is NaN below 2 images and of zero width for constant values.
 
     Raises:
         UserError: for NaN or infinite values.
     """
-    return _estimate(_mean, [_checked(values)])
+    return mean_intervals(_checked(values)[:, None])[0]
 
 
 def mean_intervals(columns: ArrayLike) -> list[Estimate]:
-    """`mean_interval` of each column of (num_images, num_columns), at a fiftieth of the time.
-
-    To rounding; of a few images, whose resamples can equal the sample, rounding decides on which side those count.
-
-    All columns share the resamples that `mean_interval` draws for one, so that their means are one product of matrices.
+    """`mean_interval` of each column of (num_images, num_columns).
 
     Raises:
         UserError: for NaN or infinite values.
     """
     values = np.asarray(columns, dtype=np.float64)
-    num_images, num_columns = values.shape
-    if num_images == 0 or num_columns == 0:
-        return [Estimate(math.nan, math.nan, math.nan, 0)] * num_columns
-    found = figures_of_means(lambda means: means, {"columns": values}).estimates["columns"]
-    # a constant's resampled means differ by rounding alone
-    constant = (np.ptp(values, axis=0) == 0) & (num_images > 1)
-    return [replace(e, low=e.mean, high=e.mean) if same else e for e, same in zip(found, constant, strict=True)]
+    if values.size == 0:
+        return [_NOTHING] * values.shape[1]
+    return list(figures_of_means(lambda means: means, {"columns": values}).estimates["columns"])
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
@@ -99,11 +93,8 @@ def ratio_of_means(numerator: ArrayLike, denominator: ArrayLike) -> Estimate:
     Raises:
         UserError: for different lengths, NaN or infinite values.
     """
-
-    def ratio(a: Values, b: Values, axis: int) -> Values:
-        return quotient(_mean(a, axis), _mean(b, axis))
-
-    return _estimate(ratio, [*checked_pair(numerator, denominator)])
+    both = np.stack(checked_pair(numerator, denominator), axis=1)
+    return _figure_of_means(lambda means: quotient(means[:, 0], means[:, 1]), both)
 
 
 def first_crossing(x: ArrayLike, values: ArrayLike, level: float) -> Estimate:
@@ -121,8 +112,7 @@ def first_crossing(x: ArrayLike, values: ArrayLike, level: float) -> Estimate:
     if len(samples) != positions.size or positions.size < 2:
         raise UserError(f"a crossing needs values at each of 2 or more positions, got {len(samples)}")
 
-    def crossing(*rows: Values, axis: int) -> Values:
-        means = np.stack([_mean(row, axis) for row in rows], axis=-1)
+    def crossing(means: Values) -> Values:
         reached = means >= level
         after = np.maximum(reached.argmax(-1), 1)
         low, high = (np.take_along_axis(means, i[..., None], -1)[..., 0] for i in (after - 1, after))
@@ -130,7 +120,7 @@ def first_crossing(x: ArrayLike, values: ArrayLike, level: float) -> Estimate:
         at = positions[after - 1] + rise.clip(0, 1) * (positions[after] - positions[after - 1])
         return np.where(reached[..., 0], positions[0], np.where(reached.any(-1), at, positions[-1]))
 
-    return _estimate(crossing, samples)
+    return _figure_of_means(crossing, np.stack(samples, axis=1))
 
 
 def quotient(numerator: ArrayLike, denominator: ArrayLike) -> Values:
@@ -139,36 +129,22 @@ def quotient(numerator: ArrayLike, denominator: ArrayLike) -> Values:
     return np.asarray(np.divide(above, below, out=np.full(below.shape, np.nan), where=below != 0))
 
 
-def joint_interval(statistic: Callable[[NDArray[np.int64]], Values], num_images: int) -> Estimate:
+def interval_of_counts(statistic: Callable[[Values], Values], num_images: int) -> Estimate:
     """A figure of images taken together, where one value per image does not do: what is resampled is whole images.
 
     Args:
-        statistic: gives (...) figures of (..., n) image numbers, in which an image may stand more than once.
+        statistic: gives (batch,) figures of (batch, num_images) counts: how often each image stands in a sample.
     """
-
-    def figure(numbers: Values, **_: int) -> Values:
-        return statistic(numbers.astype(np.int64))
-
-    return _estimate(figure, [np.arange(num_images, dtype=np.float64)])
+    return intervals_of_counts(lambda counts: statistic(counts)[None], num_images)[0] if num_images else _NOTHING
 
 
-def joint_intervals(statistic: Callable[[NDArray[np.int64]], Values], num_images: int) -> list[Estimate]:
-    """`joint_interval` of several figures, all from the same resamples.
+def intervals_of_counts(statistic: Callable[[Values], Values], num_images: int) -> list[Estimate]:
+    """`interval_of_counts` of several figures, all from the same resamples.
 
     Args:
-        statistic: gives (k, ...) figures of (..., n) image numbers.
+        statistic: gives (k, batch) figures of (batch, num_images) counts.
     """
-    means = statistic(np.arange(num_images))
-    if num_images < 2:
-        return [Estimate(float(mean), math.nan, math.nan, num_images) for mean in means]
-
-    def figures(numbers: Values, **_: int) -> Values:
-        return statistic(numbers.astype(np.int64))
-
-    result = _bootstrap(figures, [np.arange(num_images, dtype=np.float64)])
-    low, high = result.confidence_interval
-    ends = zip(means, low, high, result.bootstrap_distribution, strict=True)
-    return [_interval(*found, num_images) for found in ends]
+    return _estimates(*_sampled(lambda counts: statistic(counts).T, num_images), num_images)
 
 
 @dataclass(frozen=True)
@@ -210,32 +186,30 @@ def figures_of_means(figures: Callable[[Means], Means], rows: Mapping[str, Array
         }
         return {name: figure.reshape(len(means), -1) for name, figure in figures(named).items()}
 
-    def stacked(numbers: Values, **_: int) -> Values:
-        """(figures, batch) of (batch, m) image numbers, or (figures,) of (m,)."""
-        means = multiplicities(np.atleast_2d(numbers).astype(np.int64), num_images) @ matrix / numbers.shape[-1]
-        result = np.concatenate(list(of_means(means).values()), axis=1).T
-        return result if numbers.ndim > 1 else result[:, 0]
+    def of_counts(counts: Values) -> Values:
+        return np.concatenate(list(of_means(counts @ matrix / counts.sum(1, keepdims=True)).values()), axis=1)
 
-    found = of_means(matrix.mean(0, keepdims=True))
-    sizes = [figure.shape[1] for figure in found.values()]
-    means = np.concatenate(list(found.values()), axis=1)[0]
-    if num_images < 2:
-        alone = [Estimate(float(mean), math.nan, math.nan, num_images) for mean in means]
-        empty = {name: np.zeros((0, size)) for name, size in zip(found, sizes, strict=True)}
-        return Resampled(_split(found, alone), empty)
-    result = _bootstrap(stacked, [np.arange(num_images, dtype=np.float64)], max(MAX_DRAWN // num_images, 1))
-    low, high = result.confidence_interval
-    draws = result.bootstrap_distribution
-    estimates = [_interval(*numbers, num_images) for numbers in zip(means, low, high, draws, strict=True)]
+    exact = of_means(matrix.mean(0, keepdims=True))
+    sampled, draws, left_out = _sampled(of_counts, num_images)
+    estimates = iter(_estimates(sampled, draws, left_out, num_images))
+    splits = np.cumsum([figure.shape[1] for figure in exact.values()])[:-1]
     return Resampled(
-        _split(found, estimates),
-        dict(zip(found, np.split(draws.T, np.cumsum(sizes)[:-1], axis=1), strict=True)),
+        {
+            # the mean of all images itself, where that of counts is rounded otherwise
+            name: tuple(replace(next(estimates), mean=float(mean)) for mean in figure[0])
+            for name, figure in exact.items()
+        },
+        dict(zip(exact, np.split(draws, splits, axis=1), strict=True)),
     )
 
 
-def _split(found: Means, estimates: Sequence[Estimate]) -> dict[str, tuple[Estimate, ...]]:
-    remaining = iter(estimates)
-    return {name: tuple(next(remaining) for _ in range(figure.shape[1])) for name, figure in found.items()}
+def _figure_of_means(figure: Callable[[Values], Values], values: Values) -> Estimate:
+    """One figure (batch,) of the means (batch, k) of (num_images, k) values."""
+    if not len(values):
+        return _NOTHING
+    return figures_of_means(lambda means: {"figure": figure(means["values"])}, {"values": values}).estimates["figure"][
+        0
+    ]
 
 
 def _common_length(arrays: Mapping[str, Values]) -> int:
@@ -255,10 +229,6 @@ def multiplicities(numbers: NDArray[np.int64], num_images: int) -> Values:
     offset = num_images * np.arange(rows)[:, None]
     counts = np.bincount((numbers + offset).ravel(), minlength=rows * num_images)
     return counts.reshape(rows, num_images).astype(np.float64)
-
-
-def _mean(values: Values, axis: int) -> Values:
-    return np.asarray(values.mean(axis=axis))
 
 
 def _checked(values: ArrayLike) -> Values:
@@ -283,49 +253,70 @@ def checked_pair(a: ArrayLike, b: ArrayLike) -> tuple[Values, Values]:
     return first, second
 
 
-def _estimate(statistic: Callable[..., Values], samples: Sequence[Values]) -> Estimate:
-    """`statistic(*samples, axis)` with its interval; resamples draw images, the same ones for every sample."""
-    num_images = samples[0].size
-    if num_images == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    mean = float(statistic(*[sample[None] for sample in samples], axis=-1)[0])
-    if num_images < 2 or math.isnan(mean):
-        return Estimate(mean, math.nan, math.nan, num_images)
-    if all(np.ptp(sample) == 0 for sample in samples):
-        return Estimate(mean, mean, mean, num_images)
-    result = _bootstrap(statistic, samples)
-    low, high = result.confidence_interval
-    return _interval(mean, low, high, result.bootstrap_distribution, num_images)
+def _sampled(statistic: Callable[[Values], Values], num_images: int) -> tuple[Values, Values, Values]:
+    """Figures of all images (k,), of each resample (resamples, k), and without each image (num_images, k).
+
+    Args:
+        statistic: gives (batch, k) figures of (batch, num_images) counts.
+    """
+    figures = statistic(np.ones((1, num_images)))
+    if num_images < 2:
+        return figures[0], figures[:0], figures[:0]
+    rows = max(MAX_DRAWN // num_images, 1)
+    without = [1 - np.eye(min(rows, num_images - k), num_images, k) for k in range(0, num_images, rows)]
+    draws, left_out = (np.concatenate([statistic(counts) for counts in some])
+                       for some in (_resamples(num_images, rows), without))  # fmt: skip
+    return figures[0], draws, left_out
 
 
-def _bootstrap(statistic: Callable[..., Values], samples: Sequence[Values], batch: int | None = None) -> Any:
-    """scipy's result, for one seed; `batch` resamples are drawn at once (None: all)."""
-    from scipy.stats import DegenerateDataWarning, bootstrap
-
-    with warnings.catch_warnings():
-        # a degenerate sample (all resamples nearly alike) has no BCa interval; `_interval` gives another
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return bootstrap(
-            samples,
-            statistic,
-            paired=len(samples) > 1,
-            vectorized=True,
-            n_resamples=NUM_RESAMPLES,
-            batch=batch,
-            confidence_level=CONFIDENCE,
-            method="BCa",
-            rng=np.random.default_rng(0),
-        )
+def _resamples(num_images: int, rows: int) -> Iterator[Values]:
+    """The counts of all resamples, (rows, num_images) at once: the same ones for every figure of so many images."""
+    if rows >= NUM_RESAMPLES:
+        yield _all_resamples(num_images, NUM_RESAMPLES)
+        return
+    rng = np.random.default_rng(0)
+    for first in range(0, NUM_RESAMPLES, rows):
+        numbers = rng.integers(num_images, size=(min(rows, NUM_RESAMPLES - first), num_images))
+        yield multiplicities(numbers, num_images)
 
 
-def _interval(mean: float, low: float, high: float, draws: Values, num_images: int) -> Estimate:
-    """BCa's interval or, where there is none, the percentiles of those draws in which the figure is defined."""
-    if math.isnan(low) or math.isnan(high):
-        # resamples in which the statistic is undefined (constant ranks) say nothing and are left out
-        defined = draws[np.isfinite(draws)]
-        if defined.size == 0 or math.isnan(mean):
-            return Estimate(float(mean), math.nan, math.nan, num_images)
-        tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(defined, [tail, 1 - tail])
-    return Estimate(float(mean), float(low), float(high), num_images)
+@functools.lru_cache(maxsize=8)
+def _all_resamples(num_images: int, num_resamples: int) -> Values:
+    numbers = np.random.default_rng(0).integers(num_images, size=(num_resamples, num_images))
+    return multiplicities(numbers, num_images)
+
+
+def _estimates(figures: Values, draws: Values, left_out: Values, num_images: int) -> list[Estimate]:
+    """Each figure with its BCa interval (Efron 1987), or the percentiles of those draws in which it is defined.
+
+    Args:
+        figures: (k,).
+        draws: (resamples, k).
+        left_out: (num_images, k), the figure without each image.
+    """
+    from scipy.special import ndtr, ndtri
+
+    if num_images < 2:
+        return [Estimate(float(figure), math.nan, math.nan, num_images) for figure in figures]
+    tails = np.array([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    ordered = np.sort(draws, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bias = ndtri(((draws < figures).mean(0) + (draws <= figures).mean(0)) / 2)
+        influence = left_out.mean(0) - left_out
+        acceleration = (influence**3).sum(0) / (6 * (influence**2).sum(0) ** 1.5)
+        shifted = bias + ndtri(tails)[:, None]
+        at = (len(draws) - 1) * ndtr(bias + shifted / (1 - acceleration * shifted))
+        below = np.nan_to_num(at).astype(int)
+        first, second = (np.take_along_axis(ordered, np.minimum(k, len(draws) - 1), 0) for k in (below, below + 1))
+        ends = first + (at - below) * (second - first)
+        # a constant's draws differ by rounding alone
+        constant = np.ptp(draws, axis=0) <= 1e-12 * np.abs(figures)
+    ends = np.where(constant, figures, ends)
+    for k in np.flatnonzero(~np.isfinite(ends).all(0)):
+        # draws in which a figure is undefined (constant ranks) say nothing and are left out
+        defined = draws[np.isfinite(draws[:, k]), k]
+        ends[:, k] = np.quantile(defined, tails) if defined.size and np.isfinite(figures[k]) else math.nan
+    return [
+        Estimate(float(figure), float(low), float(high), num_images)
+        for figure, low, high in zip(figures, *ends, strict=True)
+    ]

@@ -175,7 +175,7 @@ def _panels(
     height = header + num_rows * (plot_height + panel_header) + _FOOTER
     panel_width = (_WIDTH - gutter - right - gap * (num_columns - 1)) / num_columns
 
-    figure, canvas = _canvas(_WIDTH, height)
+    figure, canvas = _canvas(_WIDTH, height, f"Lines, {title}: {notes[0]} by {frame.x_label}")
     _text(canvas, (0, 2), title_lines, _TITLE, va="top", weight="bold")
     _legend(canvas, names, order, legend_top)
     _text(canvas, (0, notes_top), notes, _SMALL, va="top", alpha=0.75)

@@ -77,7 +77,8 @@ def heat_map(
     top = labels_bottom + 5
     height = top + cell_height * len(rows) + 1
 
-    figure, axes = _canvas(width, height)
+    told = f": rows by {row_title}, columns by {column_title}" if row_title and column_title else ""
+    figure, axes = _canvas(width, height, f"Heat map, {title}{told}")
     _text(axes, (0, 2), title_lines, _TITLE, va="top", weight="bold")
     if note:
         _text(axes, (0, note_top + 2), [note], _SMALL, va="top", alpha=0.75)
@@ -115,7 +116,7 @@ def position_maps(panels: Mapping[str, NDArray[np.float64]], *, title: str, scal
     header, gap, side, num_columns = 30.0, 16.0, 100.0, 3
     step = side + 46
     num_rows = math.ceil(len(panels) / num_columns)
-    figure, axes = _canvas(_WIDTH, header + num_rows * step)
+    figure, axes = _canvas(_WIDTH, header + num_rows * step, f"Maps, {title}")
     _text(axes, (0, 2), _title_lines(title, _WIDTH), _TITLE, va="top", weight="bold")
     for place, (name, values) in enumerate(panels.items()):
         row, column = divmod(place, num_columns)
@@ -152,7 +153,7 @@ def distributions(
     width, height = _WIDTH, header + num_rows * panel_height + footer
     panel_width = (width - gutter - 8 - gap * (num_columns - 1)) / num_columns
 
-    figure, canvas = _canvas(width, height)
+    figure, canvas = _canvas(width, height, f"Histograms, {title}")
     _text(canvas, (0, 2), [title], _TITLE, va="top", weight="bold")
     note = image_count(Estimate(math.nan, math.nan, math.nan, v.size) for v in samples)
     _text(canvas, (0, 4 + 1.3 * _TITLE), [f"{note} each"], _SMALL, va="top", alpha=0.75)
@@ -180,13 +181,17 @@ def distributions(
     return figure
 
 
-def svg(figure: "Figure", description: str) -> Markup:
-    """The figure as inline SVG in the page's text colour; `description` is for readers who cannot see it.
+def svg(figure: "Figure", description: str = "") -> Markup:
+    """The figure as inline SVG in the page's text colour.
 
     It stands in a box that scrolls where the page is narrower than the figure. Links keep their artist's label as name.
+
+    Args:
+        description: for readers who cannot see it; by default what the figure says that it is.
     """
     import matplotlib as mpl
 
+    description = description or str(figure.get_label())
     names = {
         artist.get_url(): str(artist.get_label()) for artist in figure.findobj(lambda artist: bool(artist.get_url()))
     }
@@ -226,9 +231,10 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width / _POINTS, height / _POINTS))
 
 
-def _canvas(width: float, height: float) -> "tuple[Figure, Axes]":
-    """A figure and axes whose coordinates are its pixels, from the top left corner."""
+def _canvas(width: float, height: float, label: str) -> "tuple[Figure, Axes]":
+    """A figure and axes whose coordinates are its pixels, from the top left corner; `label` says what it shows."""
     figure = _figure(width, height)
+    figure.set_label(label)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
@@ -241,7 +247,9 @@ def _rectangle(axes: "Axes", box: tuple[float, float, float, float], **style: An
 
     style = {"linewidth": 0, **style}
     left, top, width, height = box
-    axes.add_patch(Rectangle((left, top), width, height, fill="facecolor" in style, **style))
+    rectangle = Rectangle((left, top), width, height, fill="facecolor" in style, **style)
+    rectangle.set_transform(axes.transData)
+    axes.add_artist(rectangle)  # add_patch takes several times as long, to find limits that a canvas has already
 
 
 def _title_lines(title: str, width: float) -> list[str]:

@@ -102,7 +102,7 @@ def _framed(
     title_lines = _title_lines(title, width)
     top = 10 + 1.3 * _TITLE * len(title_lines) + (1.6 * _SMALL if note else 0)
     height = top + plot_height + _FOOTER
-    figure, canvas = _canvas(width, height)
+    figure, canvas = _canvas(width, height, title)
     _text(canvas, (0, 2), title_lines, _TITLE, va="top", weight="bold")
     if note:
         _text(canvas, (0, top - 6 - 1.3 * _SMALL), [note], _SMALL, va="top", alpha=0.75)

@@ -34,12 +34,12 @@ class MainFigure:
 
     Attributes:
         figure: from `workbench.reporting.figures`, `curves` or `maps`.
-        description: for readers who cannot see it.
+        description: for readers who cannot see it; by default what the figure says that it is.
         caption: a line under it: what is drawn, how to read it.
     """
 
     figure: "Figure"
-    description: str
+    description: str = ""
     caption: str = ""
 
     def html(self) -> Markup:

@@ -29,8 +29,8 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
 
     study, question = load_study(name)
     cells = study.cells(preset, overrides)
-    support = study.support(cells) if study.support is not None else {}
     reference = find_reference(name, preset)
+    support = study.supporting(cells, reference)
     table = Table(title=f"{name} ({preset})", caption=question.split("\n")[0])
     for column in (*cells[0].labels, "cell", "state"):
         table.add_column(column)
@@ -89,8 +89,8 @@ def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: R
     study, _ = load_study(name)
     study_cells = study.cells(preset, overrides)
     cells = [cell.stage for cell in study_cells]
-    support = study.support(study_cells) if study.support is not None else {}
     reference = find_reference(name, preset)
+    support = study.supporting(study_cells, reference)
     in_reference = {cell.identity for cell in study_cells if reference is not None and cell.identity in reference}
     if reference is not None and reference.supports(support):
         in_reference |= {stage.identity for stage in support.values()}

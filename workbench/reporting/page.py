@@ -10,9 +10,12 @@ from markupsafe import Markup, escape
 
 from workbench.core.config import as_override
 from workbench.core.files import write_whole
+from workbench.reporting.figures import svg
 from workbench.reporting.labels import readable
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from workbench.experiments.results import StudyResults
 
 
@@ -50,11 +53,10 @@ def answer_box(title: str, sentences: Sequence[str]) -> Section:
     return Section(title, Markup('<div class="answer">{}</div>').format(Markup().join(map(paragraph, sentences))))
 
 
-def side_by_side(figures: Sequence[Markup]) -> Markup:
+def side_by_side(figures: "Sequence[Markup | Figure]") -> Markup:
     """Figures that stand beside each other where the page is wide enough."""
-    return Markup('<div class="figures">{}</div>').format(
-        Markup().join(Markup("<div>{}</div>").format(figure) for figure in figures)
-    )
+    drawn = [figure if isinstance(figure, Markup) else svg(figure) for figure in figures]
+    return Markup('<div class="figures">{}</div>').format(Markup().join(map(Markup("<div>{}</div>").format, drawn)))
 
 
 def render(

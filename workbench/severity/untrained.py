@@ -6,17 +6,18 @@ import torch
 from pydantic import Field
 
 from workbench.autoencoders import Autoencoder
-from workbench.core.config import Config, UserError
+from workbench.core.config import UserError
 from workbench.core.tensors import Images
 from workbench.degradations import Degradation
 from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.estimator import Estimator, EstimatorRecipe
 
 UNKNOWN = 1.0
 """The variance of a latent: the error of the estimate 0, which is an upper bound for any sensible estimate."""
 
 
-class NoEncoder(Config):
-    """z_hat = E(guess): the autoencoder's own encoder on the measurement. The variance comes from the residual.
+class NoEncoder(EstimatorRecipe):
+    """z_hat = E(guess): the autoencoder's own encoder, on the measurement as it is. Its variance is the residual's.
 
     With it, a user can restore with a new operator, linear or not, before anything is trained.
     """
@@ -27,9 +28,11 @@ class NoEncoder(Config):
     )
 
     def check(self, degradation: Degradation) -> None:
-        """Raise UserError for an operator without such a guess."""
         if self.guess == "pseudo_inverse" and not degradation.linear:
             raise UserError(f"severity_encoder.guess=pseudo_inverse: {degradation.kind} is not linear; use guess=view")
+
+    def build(self, autoencoder: Autoencoder) -> Estimator:
+        return Untrained(autoencoder)
 
 
 class Untrained:

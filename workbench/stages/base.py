@@ -65,6 +65,10 @@ class Stage(Config):
         """The cost of a unit of effort, relative to the default networks on 32 px images."""
         return 1.0
 
+    def enough(self) -> bool:
+        """Whether there are images enough for it; a report does without support that lacks them."""
+        return True
+
     def check(self) -> None:
         """Raise UserError, before any expensive computation, if the stage cannot work."""
 

@@ -1,17 +1,23 @@
 """The base of all priors: a denoising network that provides the two estimates needed by solvers."""
 
+import json
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.core.config import NOT_IDENTITY, Config
+from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
+from workbench.core.config import NOT_IDENTITY
+from workbench.core.families import Member
+from workbench.core.foreign import readable
 from workbench.core.tensors import Latents, Times
 from workbench.diffusion.noise_levels import DDPMLevels, NoiseLevels
 from workbench.diffusion.prediction import Prediction, estimates, target
+
+WEIGHTS, LATENT_SHAPE = "weights.safetensors", "latent_shape.json"
 
 
 class Prior(nn.Module):
@@ -21,7 +27,7 @@ class Prior(nn.Module):
 
     Args:
         network: called with its input and times, each (batch,), it returns an object whose `sample` is like its input,
-            as diffusers' models do. Other networks override `answer`.
+            as diffusers' models do. Other networks override `answer` and, without a diffusers config, `latent_channels`.
         levels: the noise levels that it was trained on.
         prediction: the prediction type.
         notes: messages about settings that were ignored when it was read.
@@ -45,6 +51,9 @@ class Prior(nn.Module):
     def latent_channels(self) -> int:
         """Number of channels of the prior's latents."""
         return int(self.network.config.in_channels)
+
+    def check_latents(self, latent_shape: tuple[int, int, int]) -> None:
+        """Raise UserError for a height and width that the network does not accept."""
 
     def answer(self, x: Latents, time: Times) -> Latents:
         """The network's prediction for its own input."""
@@ -76,27 +85,70 @@ class Prior(nn.Module):
         return _per_image(signal).to(z), _per_image(noise).to(z)
 
 
-class PriorRecipe(Config):
+class PriorRecipe(Member):
     """How a prior is trained, or where to load it. A new kind is one file: a recipe and, if necessary, a Prior."""
 
-    kind: str
     source: str = Field(
         "auto",
         description="'auto': the shipped weights if they were trained by this recipe on these data, else train; "
-        "'train': always train; anything else: a folder with unet/ and scheduler/ in diffusers' format",
+        "'train': always train; anything else: a folder of weights (for a unet, with unet/ and scheduler/ in "
+        "diffusers' format)",
         json_schema_extra=NOT_IDENTITY,
     )
+    num_train_images: Count = Field(250_000, description="number of training latents processed")
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 6e-4
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average, which is the result")
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: autocast, faster on CPUs that support it"
+    )
+    seed: Seed = 0
 
-    parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
+    parts: ClassVar[tuple[str, ...]] = ("prior",)
     """The subfolders of a saved prior."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether `source` is a folder of weights."""
+        return self.source not in ("auto", "train")
 
     @abstractmethod
     def build(self, latent_shape: tuple[int, int, int]) -> Prior:
-        """A new prior for latents of (channel, height, width)."""
+        """A new prior for latents of (channel, height, width); random weights from torch's current generator.
 
-    @abstractmethod
+        Raises:
+            UserError: for latents that it does not accept.
+        """
+
+    def levels(self) -> NoiseLevels | None:
+        """The noise levels of a prior trained by this recipe; None if they are only known once it is built."""
+        return None
+
+    def save(self, prior: Prior, folder: Path, latent_shape: tuple[int, int, int]) -> None:
+        """Write the files that `load` reads: by default, the weights and the arguments of `build`."""
+        from safetensors.torch import save_file
+
+        inner = folder / self.parts[0]
+        inner.mkdir(exist_ok=True)
+        save_file({name: t.contiguous() for name, t in prior.state_dict().items()}, inner / WEIGHTS)
+        (inner / LATENT_SHAPE).write_text(json.dumps(latent_shape), encoding="utf-8")
+
     def load(self, folder: Path) -> Prior:
-        """Load the prior in a folder. Raises UserError if it is missing, invalid or of another kind."""
+        """Load the prior in a folder.
+
+        Raises:
+            UserError: if it is missing, invalid or of another kind.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        inner = folder / self.parts[0]
+        with readable(inner, f"the {self.kind} prior", SafetensorError, remedy="restore it or train again"):
+            channels, height, width = json.loads((inner / LATENT_SHAPE).read_text(encoding="utf-8"))
+            with torch.random.fork_rng(devices=[]):
+                prior = self.build((channels, height, width))
+            prior.load_state_dict(load_file(inner / WEIGHTS))
+        return prior.eval()
 
 
 def _per_image(values: Tensor) -> Tensor:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.optimize import minimize
 
 from workbench.core.config import UserError
 from workbench.metrics.calibration.grid import EDGES
@@ -54,6 +52,8 @@ def fit(family: Family, counts: NDArray[np.number]) -> Fit:
     Raises:
         UserError: for counts that all lie in one bin: there is no scale to fit.
     """
+    from scipy.optimize import minimize
+
     shares = np.asarray(counts, dtype=np.float64) / np.sum(counts)
     if np.count_nonzero(shares) < 2:
         raise UserError("no law can be fitted: all standardised errors lie in one bin; is var_hat far too large?")
@@ -91,6 +91,8 @@ def fit_all(counts: NDArray[np.number], num_independent: float) -> dict[Family, 
 
 
 def _standard(family: Family, df: float | None) -> "rv_continuous_frozen[Any, Any]":
+    from scipy import stats
+
     if family == "gaussian":
         return stats.norm()
     return stats.laplace() if df is None else stats.t(df)

@@ -18,6 +18,7 @@ from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
 from workbench.restoration import Restorer
 from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import AnyStart, SNRMatch
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers import LDPS, AnySolver
@@ -129,7 +130,7 @@ class Parts:
             autoencoder = stage.autoencoder.build(stage.channels)
             self.latent_shape = autoencoder.latent_shape(stage.image_shape)
             prior = stage.prior.build(self.latent_shape)
-        encoder = new_encoder(autoencoder, stage.image_shape, seed=0)
+        encoder = new_encoder(SeverityRecipe(degradation=stage.degradation), autoencoder, stage.image_shape)
         for network in (autoencoder, prior, encoder):
             place(network.eval().requires_grad_(False), device)
         ids = torch.arange(stage.batch_size)
