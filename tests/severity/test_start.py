@@ -439,7 +439,7 @@ def test_whose_variance_is_matched(variance: str, expected: list[float]) -> None
         ("residual", "forward", "needs the operator"),
         ("max", "encode", "needs the operator"),
         ("fused", "fusion", "needs in-distribution statistics.*: pass fusion= from FitFusion"),
-        ("mahalanobis", "fusion", "needs a fit"),
+        ("mahalanobis", "fusion", "needs in-distribution statistics"),
     ],
 )
 def test_what_a_rule_needs_is_said(variance: str, lacks: str, message: str) -> None:

@@ -27,7 +27,8 @@ class Prior(nn.Module):
 
     Args:
         network: called with its input and times, each (batch,), it returns an object whose `sample` is like its input,
-            as diffusers' models do. Other networks override `answer` and, without a diffusers config, `latent_channels`.
+            as diffusers' models do. Other networks override `answer` and, if they have no diffusers config,
+            `latent_channels`.
         levels: the noise levels that it was trained on.
         prediction: the prediction type.
         notes: messages about settings that were ignored when it was read.

@@ -37,8 +37,8 @@ class Fixed(StartRule):
             raise UserError(f"start.timestep must lie below T = {num_timesteps}, got {self.timestep}")
         if self.timestep < chain.time[-1]:
             raise UserError(
-                f"start.timestep = {self.timestep} lies below {int(chain.time[-1])}, the last timestep of the grid of "
-                f"{len(chain)} steps: no step would be taken; begin earlier, or raise sampler.num_steps"
+                f"start.timestep = {self.timestep} is below {int(chain.time[-1])}, the last timestep of the grid of "
+                f"{len(chain)} steps, so no step would be taken: start earlier, or increase sampler.num_steps"
             )
 
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
