@@ -556,7 +556,7 @@ def test_report_all_draws_every_page_and_an_index(cli: CommandLine, trained: Tra
     assert said.code == 0, said.err
     assert "5 of 6 cells and statistics are not computed yet" in said.out
     assert page.read_text() == "the only page"
-    assert "earlier one: 5 of 6 cells and statistics are not computed yet" in index.read_text()
+    assert "earlier report: 5 of 6 cells and statistics are not computed yet" in index.read_text()
     # without its summary nothing is known of it
     (page.parent / "summary.json").unlink()
     assert "none of the results" in cli.refuses("report", "--all", runs)

@@ -1,6 +1,6 @@
-"""What a page says of a severity encoder's calibration: figures under their headings, and verdicts in words.
+"""How reports describe a severity encoder's calibration: figures with headings, and verdicts in words.
 
-ẑ is the encoder's latent, e = ẑ - z0 its error, σ̂² the variance that it predicts, s² the true one, and z = e / σ̂.
+ẑ is the encoder's latent, e = ẑ - z0 its error, σ̂² the predicted variance, s² the true variance, and z = e / σ̂.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from workbench.metrics import Estimate
 from workbench.metrics.calibration import Calibration, holding_channel
 
 TOLERANCE = 0.1
-"""By how much s² / σ̂² may differ from 1 where a prediction is called calibrated."""
+"""Tolerance of s² / σ̂² around 1 within which a prediction is called calibrated."""
 CALIBRATED = "calibrated"
 TITLES = {
     "ratio": "s² / σ̂² (1)",
@@ -26,7 +26,7 @@ TITLES = {
     "effective_share": "effective share of elements (1)",
     "forward_share": "cov(e, ẑ) / var(e) (0 or 1)",
 }
-"""Headings of figures; in brackets what they are for the error that SNR matching assumes."""
+"""Headings of figures; brackets give the value for the error that SNR matching assumes."""
 
 
 def columns(one: Calibration, *names: str) -> dict[str, Estimate]:
@@ -45,7 +45,7 @@ def confidence(one: Calibration) -> str:
 
 
 def verdict(one: Calibration) -> dict[str, object]:
-    """What is right and wrong with an encoder's errors, in figures and in words: a row of a table."""
+    """The strengths and weaknesses of an encoder's errors, in figures and words: one row of a table."""
     law, kurtosis = next(iter(one.fits.values())), one.figures["kurtosis"]
     return {
         **columns(one, "ratio"),
@@ -60,7 +60,7 @@ def verdict(one: Calibration) -> dict[str, object]:
 
 
 def scores(one: Calibration) -> dict[str, object]:
-    """How well its predicted variance fits the size of its errors: a row of a table."""
+    """How well its predicted variance fits the size of its errors: one row of a table."""
     coverage = one.curves["coverage"]
     return {
         **columns(one, "ratio_db", "ence"),

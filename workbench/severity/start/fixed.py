@@ -34,7 +34,7 @@ class Fixed(StartRule):
             return
         num_timesteps = len(chain.all_timesteps("start.timestep"))
         if self.timestep >= num_timesteps:
-            raise UserError(f"start.timestep must lie below T = {num_timesteps}, got {self.timestep}")
+            raise UserError(f"start.timestep must be below T = {num_timesteps}, got {self.timestep}")
         if self.timestep < chain.time[-1]:
             raise UserError(
                 f"start.timestep = {self.timestep} is below {int(chain.time[-1])}, the last timestep of the grid of "
