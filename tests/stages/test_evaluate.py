@@ -451,7 +451,7 @@ def test_images_of_any_shape_are_degraded_restored_and_drawn(
     if channels != 1:
         assert "lpips" not in found
         assert (folder / LPIPS_ABSENT).read_text() == (
-            f"LPIPS compares greyscale or colour images, these have {channels} channels"
+            f"LPIPS compares greyscale or colour images, but these have {channels} channels"
         )
     sheet = contact_sheet(
         stage.data,
