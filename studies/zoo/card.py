@@ -15,6 +15,7 @@ from workbench.core import randomness
 from workbench.core.digests import write_digests
 from workbench.core.tensors import Images
 from workbench.data import ImageSplit
+from workbench.data.preparation import size_text
 from workbench.degradations import Mixture
 from workbench.diffusion import DDIM, Prior
 from workbench.experiments.results import Cell
@@ -41,7 +42,7 @@ def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
     for cell in cells:
         stage = cell.stage
         assert isinstance(stage, TrainPrior)
-        target = folder / f"{stage.data.kind}_{stage.data.size}_{stage.autoencoder.kind}"
+        target = folder / f"{stage.data.kind}_{size_text(stage.data.size)}_{stage.autoencoder.kind}"
         write_pair(stage, target, runtime)
         if isinstance(stage.autoencoder, Tiny):  # the one that `restore` uses
             write_severity_encoder(universal(stage), target / SHIPPED, runtime)

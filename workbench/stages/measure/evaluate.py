@@ -280,8 +280,10 @@ class Evaluate(LatentStage):
 
     def load_lpips(self, runtime: Runtime) -> LPIPSMetric | Absent:
         """The network of LPIPS on the runtime's device, loaded once in a process, or why it is absent."""
+        if LPIPS() not in self.metrics:
+            return Absent("LPIPS is not among the metrics")
         if not self.has_lpips:
-            return Absent("no LPIPS was asked for")
+            return Absent(f"LPIPS compares greyscale or colour images, these have {self.data.image_shape[0]} channels")
         lpips: LPIPSMetric | Absent = runtime.loaded.get(self.lpips.identity) or load_lpips(self.lpips)
         runtime.loaded[self.lpips.identity] = lpips if isinstance(lpips, Absent) else lpips.to(runtime.device)
         return lpips
@@ -363,7 +365,7 @@ class Evaluate(LatentStage):
         write_sorted(stream, folder / ROWS, by="image_id")
         stream.unlink()
         scoring.save_examples(folder / EXAMPLES)
-        if self.has_lpips and isinstance(lpips, Absent):
+        if LPIPS() in self.metrics and isinstance(lpips, Absent):
             (folder / LPIPS_ABSENT).write_text(lpips.reason)
 
 

@@ -14,6 +14,7 @@ from workbench.autoencoders import AnyAutoencoder, Tiny
 from workbench.core import randomness
 from workbench.core.bounds import BatchSize, Depth, Size
 from workbench.core.tensors import Images, Latents, Measurements
+from workbench.data.base import MAX_CHANNELS
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
 from workbench.restoration import Restorer
@@ -59,7 +60,7 @@ class MeasureCost(Stage):
     solver: AnySolver = LDPS()
     sampler: Sampler = DDIM(num_steps=500)
     image_size: Size = Field(32, description="pixels a side")
-    channels: int = Field(1, ge=1, le=3, description="1: grey, 3: colour")
+    channels: int = Field(1, ge=1, le=MAX_CHANNELS, description="1: grey, 3: colour")
     batch_size: BatchSize = Field(1, description="images at once")
     num_repeats: Depth = Field(7, description="timings of each operation")
 
