@@ -54,7 +54,7 @@ def verdict(one: Calibration) -> dict[str, object]:
         **columns(one, "bias", "kurtosis"),
         "tails": ("heavier than" if kurtosis.low > 3 else "lighter than" if kurtosis.high < 3 else "as") + " Gaussian",
         "p, if Gaussian": p_value(one.p_values["shape_ks"]),
-        "likeliest law": law.family.capitalize() if law.df is None else f"Student t, {law.df:.0f} degrees of freedom",
+        "likeliest law": law.family.capitalize() if law.df is None else f"Student t, df {law.df:.0f}",
         **columns(one, "neighbour_correlation", "channel_correlation", "effective_share", "forward_share"),
         "channel": holding_channel(one.figures["forward_share"]).replace("undecided", "not decided"),
     }
