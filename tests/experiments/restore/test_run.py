@@ -194,7 +194,9 @@ def test_bad_images_are_one_line(case: str, cli: CommandLine, trained: Trained, 
 
 
 def test_a_folder_without_images_is_one_line(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
-    assert "nowhere is neither a folder nor a file" in cli.refuses(*words(trained, tmp_path / "nowhere", tmp_path / "output"))
+    assert "nowhere is neither a folder nor a file" in cli.refuses(
+        *words(trained, tmp_path / "nowhere", tmp_path / "output")
+    )
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").touch()
     assert "empty has no images" in cli.refuses(*words(trained, tmp_path / "empty", tmp_path / "output"))
