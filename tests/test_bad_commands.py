@@ -41,7 +41,7 @@ FIELDS = {
     "--data.size=1e9": "data.size: input should be at least 8 and at most 32 (got 1000000000.0)",
     "--data.channels=true": "data.channels: input should be a number, not true or false (got True)",
     "--data=npy": "data has fields: set them with --data.NAME=VALUE (got 'npy')",
-    "--data.kind=[1]": "unknown kind [1] for data; available: fashion_mnist, cifar10, image_folder, npy",
+    "--data.kind=[1]": "unknown kind [1] for data; available: fashion_mnist, cifar10, tiny_imagenet, imagenette",
     "--data.kind.x=1": "data.kind.x: data.kind is a plain value and has no fields",
     "--data..x=1": "unknown field 'data..x'; fashion_mnist has: kind, size, channels",
     "--prior.num_timesteps=1000000000": "prior.num_timesteps: input should be at least 2 and at most 100000 (got 1000",

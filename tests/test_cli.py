@@ -149,7 +149,10 @@ WORDS = {
     ),
     "resource_alone": (("study", "robustness", "--cluster.gpus=1"), "--cluster.gpus applies to cluster jobs only: add"),
     "resource_of": (("study", "robustness", "--cluster=local", "--cluster.a.gpus=1"), "--cluster.a: there is no such"),
-    "fetch": (("data", "fetch", "nonsense"), "unknown kind 'nonsense' for data; available: fashion_mnist, cifar10"),
+    "fetch": (
+        ("data", "fetch", "nonsense"),
+        "unknown kind 'nonsense' for data; available: fashion_mnist, cifar10, tiny_imagenet",
+    ),
     "fetch_own": (("data", "fetch", "npy"), "npy reads your own files"),
     "show_kind": (("data", "show", "nonsense"), "unknown kind 'nonsense' for data"),
     "show_no_path": (("data", "show", "image_folder"), "data.path"),

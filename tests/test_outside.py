@@ -45,11 +45,62 @@ def test_a_member_enters_a_study_of_ours(outside: Outside) -> None:
     assert outside.was_imported
 
 
+def networks_of(outside: Outside) -> dict[str, str]:
+    """The stages that were made of the user's own networks, and the digests of these networks' source."""
+    made = {"train_prior": "prior", "train_severity": "severity_encoder", "fit_fusion": "severity_encoder"}
+    found = {name: value for stage, member in made.items() for name, value in outside.identities(stage, member).items()}
+    return found | outside.identities("evaluate", "prior")
+
+
+def test_a_prior_and_a_severity_encoder_of_the_users_are_trained_and_restore(outside: Outside) -> None:
+    command = ("run", "robustness", *SMOKE, *outside.network_flags)
+    assert "training prior over tiny latents" in outside.says(*command)
+    before = networks_of(outside)
+    assert len(before) == 4
+    assert len(set(before.values())) == 1
+    outside.says(*command)
+    assert networks_of(outside) == before
+
+    path = outside.folder / "mine_networks.py"
+    path.write_text(path.read_text().replace("(1.1 * view)", "(1.2 * view)"))
+    outside.says(*command)
+    after = networks_of(outside)
+    assert before.items() < after.items()
+    assert len(after) == 8
+    assert len(set(after.values())) == 2
+
+
+@pytest.mark.parametrize(("kind", "variance"), [("Brighter", "residual"), ("Known", "encoder")])
+def test_an_estimator_of_the_users_needs_no_training(kind: str, variance: str, outside: Outside) -> None:
+    encoder = (f"--severity_encoder.kind=mine_networks:{kind}", f"--start.variance={variance}")
+    outside.says("run", "robustness", *SMOKE, *outside.flags, *encoder)
+    if kind == "Known":
+        said = outside.says("run", "robustness", *SMOKE, *outside.flags, encoder[0], "--start.variance=fused", code=2)
+        assert "mine_networks:Known is not trained here, and what this start needs is fitted to encoders" in said
+
+
+def test_jobs_may_import_what_their_command_does(outside: Outside, tmp_path: Path) -> None:
+    """Each job is a process of its own, which unpickles stages that name the user's networks."""
+    command = ("study", "mine.py", *SMOKE[:2], *SMOKE[4:], *outside.network_flags, "--runs", tmp_path / "runs")
+    said = outside.says(*command, "--allow", "mine_networks", "--cluster", "local")
+    assert "train_prior: 1 submitted" in said
+    assert "train_severity: 1 submitted" in said
+    processes = {json.loads(path.read_text())["process"] for path in tmp_path.glob("runs/stages/*/*/provenance.json")}
+    assert len(processes) == len(list(tmp_path.glob("runs/stages/*/*/provenance.json")))
+
+
 def test_nothing_stored_imports_a_module(outside: Outside) -> None:
     """A settings file, the summary beside a page, cells.json: each is refused in a line, and nothing has run."""
     settings = outside.folder / "settings.json"
     settings.write_text(json.dumps({"settings": {"solver.kind": "mine_parts:Gentle"}, "provenance": {}}))
     outside.was_imported  # noqa: B018  (forget)
+    for path, name in (("prior", "Small"), ("severity_encoder", "Reads")):
+        networks = outside.folder / f"{path}.json"
+        networks.write_text(json.dumps({"settings": {f"{path}.kind": f"mine_networks:{name}"}, "provenance": {}}))
+        said = outside.says("show", "robustness", *SMOKE[:4], f"--preset-settings={networks}", code=2)
+        assert (
+            f"{path}.json names 'mine_networks:{name}', which is not imported because its module is not allowed" in said
+        )
     named = ("show", "robustness", *SMOKE[:4], f"--preset-settings={settings}")
     said = outside.says(*named, code=2)
     assert "settings.json names 'mine_parts:Gentle', which is not imported because its module is not allowed" in said

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pandas import DataFrame
 
-from studies._calibrations import CALIBRATED, confidence
 from studies._rows import ABSENT, cells_by, difference, mean_over, require_axes
 from workbench.core.config import UserError
 from workbench.experiments.results import StudyResults
@@ -20,6 +19,7 @@ from workbench.metrics import Estimate, mean_interval
 from workbench.metrics.calibration import Calibration, from_plain
 from workbench.metrics.ranks import rank_correlations
 from workbench.metrics.statistics import intervals_of_counts
+from workbench.reporting.verdicts import CALIBRATED, confidence
 
 AXES = ("autoencoder", "degradation", "start")
 MATCHED, ORACLE, FULL = "snr_match", "oracle_variance", "full"

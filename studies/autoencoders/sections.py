@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-from studies._calibrations import TOLERANCE, columns
 from studies._rows import ABSENT, means_table, table
 from studies._trivial import trivial_table
 from studies.autoencoders.results import COST, FULL, ITSELF, LOSSLESS, MATCHED, ORACLE, AutoencoderResults, ceiling_of
@@ -22,6 +21,7 @@ from workbench.reporting import (
     svg,
 )
 from workbench.reporting.calibration import reliability_figure
+from workbench.reporting.verdicts import TOLERANCE, columns
 from workbench.stages.measure.measure_cost import DECODING, ENCODING, STEP
 
 WORDS = Words(Path(__file__).with_name("templates"))

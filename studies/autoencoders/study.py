@@ -74,7 +74,7 @@ def support(cells: Sequence[Cell]) -> dict[str, Stage]:
         num_fit = min(64 if few else NUM_FIT, len(stage.data.split("val")))
         own = {"data": stage.data, "autoencoder": stage.autoencoder, "num_images": num_images}
         stages[f"{name}{SEPARATOR}{ITSELF}"] = MeasureAutoencoder(**own)
-        if not isinstance(stage.autoencoder, Pretrained):
+        if not isinstance(stage.autoencoder, Pretrained) and isinstance(stage.data.size, int):
             stages[f"{name}{SEPARATOR}{COST}"] = MeasureCost(
                 autoencoder=stage.autoencoder,
                 prior=stage.prior,

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from pandas import DataFrame, Series
 
-from studies._rows import ABSENT, difference, require_axes
+from studies._rows import ABSENT, paired, require_axes
 from workbench.core.config import UserError
 from workbench.experiments.results import StudyResults
 from workbench.metrics import Estimate, mean_interval, severity_bins, violation_rate, violation_rates
@@ -79,8 +79,13 @@ class Pair:
     num_bins: int
 
     @property
-    def is_matched(self) -> bool:
-        return self.encoder == self.degradation
+    def psnr(self) -> DataFrame:
+        """Of each image (rows) restored from each start (columns), dB.
+
+        Raises:
+            UserError: if starts are of different images.
+        """
+        return paired(self.restorations, "psnr")
 
     def ratio(self, variance: str) -> Series:
         """s² over a column of variances, one value per image."""
@@ -110,14 +115,6 @@ class Pair:
         """How often s² exceeds the bound in each bin of severity."""
         return violation_rates(self.rows["s2"], self.rows[bound_column(risk)], self.rows["severity"], self.num_bins)
 
-    def gain(self, start: Start, over: Start) -> Estimate:
-        """Mean PSNR gained by one start over another, image by image, in dB.
-
-        Raises:
-            UserError: if they are of different images.
-        """
-        return mean_interval(difference(self.restorations[start], self.restorations[over], "psnr", "two starts"))
-
 
 @dataclass(frozen=True)
 class CalibrationResults:
@@ -128,7 +125,7 @@ class CalibrationResults:
     @cached_property
     def own(self) -> dict[str, Pair]:
         """The encoders on what they were trained on, by what they are called on the page."""
-        matched = [pair for pair in self.pairs if pair.is_matched and pair.groups]
+        matched = [pair for pair in self.pairs if pair.groups]
         several = len({pair.autoencoder for pair in matched}) > 1
         return {(f"{readable(p.autoencoder)}, " if several else "") + readable(p.degradation): p for p in matched}
 
@@ -140,7 +137,7 @@ class CalibrationResults:
     @property
     def strangers(self) -> list[Pair]:
         """The encoders on other degradations."""
-        return [pair for pair in self.pairs if not pair.is_matched]
+        return [pair for pair in self.pairs if pair.encoder != pair.degradation]
 
     @property
     def variances(self) -> dict[str, str]:
@@ -166,7 +163,8 @@ class CalibrationResults:
     @cached_property
     def gaussian_gains(self) -> dict[str, Estimate]:
         """PSNR gained by a Gaussian error of the same variance over the real one, at the same start, dB."""
-        return {name: pair.gain(Start.GAUSSIAN, Start.REAL) for name, pair in self.own.items() if pair.restorations}
+        told = {name: pair.psnr for name, pair in self.own.items() if pair.restorations}
+        return {name: mean_interval(psnr[Start.GAUSSIAN] - psnr[Start.REAL]) for name, psnr in told.items()}
 
 
 def read(results: StudyResults) -> CalibrationResults:

@@ -9,17 +9,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
-from studies._calibrations import CALIBRATED, TOLERANCE, columns, confidence
 from studies._rows import ABSENT, table
 from studies._trivial import trivial_table
 from studies.calibration.results import CalibrationResults, Pair, Start
 from workbench.core.config import UserError
 from workbench.metrics import Estimate, mean_interval
-from workbench.metrics.calibration import ALL, Calibration, holding_channel
-from workbench.reporting import MainFigure, Section, Words, heat_map, number, position_maps, readable, side_by_side, svg
+from workbench.metrics.calibration import ALL
+from workbench.reporting import (
+    MainFigure,
+    Section,
+    Words,
+    heat_map,
+    number,
+    position_maps,
+    readable,
+    side_by_side,
+    svg,
+    verdicts,
+)
 from workbench.reporting.calibration import laws_figure, pit_figure, qq_figure, reliability_figure, spectrum_figure
 
 WORDS = Words(Path(__file__).with_name("templates"))
@@ -37,8 +46,8 @@ def answer(found: CalibrationResults) -> list[str]:
         most=max(gains, key=lambda name: gains[name].mean, default=None),
         not_gaussian=sum(one.p_values["shape_ks"] < SIGNIFICANT for one in found.whole.values()),
         significant=SIGNIFICANT,
-        num_right=sum(confidence(one) == CALIBRATED for one in found.whole.values()),
-        tolerance=100 * TOLERANCE,
+        num_right=sum(verdicts.confidence(one) == verdicts.CALIBRATED for one in found.whole.values()),
+        tolerance=100 * verdicts.TOLERANCE,
         kept=[promise.kept for pair in found.own.values() for promise in pair.promises.values()],
         kept_elsewhere=[pair.promises[found.risk].kept for pair in found.strangers],
     )
@@ -57,36 +66,13 @@ def verdict(found: CalibrationResults) -> Section | None:
     """Each encoder on its own degradation: the size, the shape and the structure of its errors."""
     if not found.own:
         return None
-    levels = {}
-    for name, one in found.whole.items():
-        coverage = one.curves["coverage"]
-        levels[name] = {
-            **columns(one, "ratio_db", "ence"),
-            "ENCE by chance": one.floors["ence"],
-            "coverage of 90 %": coverage.estimates[int(np.abs(coverage.x - 0.9).argmin())],
-            **columns(one, "nll", "crps"),
-        }
+    whole = found.whole.items()
     return WORDS.section(
         "verdict",
-        verdicts=table({name: verdict_on(one) for name, one in found.whole.items()}, "encoder", 3),
-        levels=table(levels, "encoder", 3),
+        verdicts=table({name: verdicts.verdict(one) for name, one in whole}, "encoder", 3),
+        scores=table({name: verdicts.scores(one) for name, one in whole}, "encoder", 3),
         trivial=trivial_table({name: pair.rows for name, pair in found.own.items()}, "matched encoder on"),
     )
-
-
-def verdict_on(one: Calibration) -> dict[str, object]:
-    """What is right and wrong with an encoder's errors, in figures and in words."""
-    law, kurtosis = next(iter(one.fits.values())), one.figures["kurtosis"]
-    return {
-        **columns(one, "ratio"),
-        "level": confidence(one),
-        **columns(one, "bias", "kurtosis"),
-        "tails": ("heavier than" if kurtosis.low > 3 else "lighter than" if kurtosis.high < 3 else "as") + " Gaussian",
-        "p, if Gaussian": one.p_values["shape_ks"],
-        "likeliest law": law.family.capitalize() if law.df is None else f"Student t, {law.df:.0f} degrees of freedom",
-        **columns(one, "neighbour_correlation", "channel_correlation", "effective_share", "forward_share"),
-        "channel": holding_channel(one.figures["forward_share"]).replace("undecided", "not decided"),
-    }
 
 
 def shape(found: CalibrationResults) -> Section | None:
@@ -132,9 +118,9 @@ def recalibration(found: CalibrationResults) -> Section | None:
         maps=side_by_side(maps),
         ence=table(ence, "encoder", 3, "ENCE (0), all severities"),
         method=names[found.recalibrated] if len(names) > 1 else "",
-        right=sum(abs(ratio - 1) <= TOLERANCE for ratio in after),
+        right=sum(abs(ratio - 1) <= verdicts.TOLERANCE for ratio in after),
         num_bins=len(after),
-        tolerance=100 * TOLERANCE,
+        tolerance=100 * verdicts.TOLERANCE,
     )
 
 
@@ -181,18 +167,18 @@ def promise(found: CalibrationResults) -> Section | None:
 def cost(found: CalibrationResults) -> Section | None:
     """What the real error costs against a Gaussian one, and what other starts gain."""
     rows = {}
+    others = (Start.CHANNEL, Start.MMSE, Start.RECALIBRATED, Start.CAUTIOUS)
     for name, gained in found.gaussian_gains.items():
-        pair = found.own[name]
-        real, white, cautious = (pair.restorations[start] for start in (Start.REAL, Start.WHITE, Start.CAUTIOUS))
-        others = (Start.CHANNEL, Start.MMSE, Start.RECALIBRATED, Start.CAUTIOUS)
+        psnr, runs = found.own[name].psnr, found.own[name].restorations
+        gains = psnr.sub(psnr[Start.WHITE], axis=0)
         rows[name] = {
-            "PSNR, true variance": mean_interval(real["psnr"]),
+            "PSNR, true variance": mean_interval(psnr[Start.REAL]),
             "gained by a Gaussian error": gained,
-            "PSNR, predicted variance": mean_interval(white["psnr"]),
-            "gained by the true variance": pair.gain(Start.REAL, Start.WHITE),
-            **{f"gained: {start}": pair.gain(start, Start.WHITE) for start in others},
-            "NFE, predicted variance": mean_interval(white["nfe"]),
-            "NFE, risk of 10 %": mean_interval(cautious["nfe"]),
+            "PSNR, predicted variance": mean_interval(psnr[Start.WHITE]),
+            "gained by the true variance": mean_interval(gains[Start.REAL]),
+            **{f"gained: {start}": mean_interval(gains[start]) for start in others},
+            "NFE, predicted variance": mean_interval(runs[Start.WHITE]["nfe"]),
+            "NFE, risk of 10 %": mean_interval(runs[Start.CAUTIOUS]["nfe"]),
         }
     caption = "PSNR, dB; gains are paired image by image"
     return WORDS.section("cost", gains=table(rows, "encoder", caption=caption)) if rows else None
@@ -218,11 +204,11 @@ def closer(
     groups = pairs[degradation].groups
     if severity not in groups:
         raise UserError(f"no severity {severity!r}; available: {', '.join(groups)}")
-    panel, title = {"": {f"severity {severity}": groups[severity]}}, f"{readable(degradation)}, severity {severity}"
-    figures = [svg(draw(panel), title) for draw in (reliability_figure, pit_figure, qq_figure, spectrum_figure)]
-    return Section(
-        title, table({readable(degradation): verdict_on(groups[severity])}, "encoder", 3) + side_by_side(figures)
-    )
+    one, title = groups[severity], f"{readable(degradation)}, severity {severity}"
+    draws = (reliability_figure, pit_figure, qq_figure, spectrum_figure)
+    figures = [svg(draw({"": {f"severity {severity}": one}}), title) for draw in draws]
+    row = table({readable(degradation): verdicts.verdict(one)}, "encoder", 3)
+    return Section(title, row + side_by_side(figures))
 
 
 def _map(matrix: Sequence[Sequence[Estimate]], rows: list[str], columns: list[str], title: str, **how: Any) -> Markup:

@@ -20,12 +20,8 @@ from workbench.reporting import readable
 TRAINED_ON, TRAINED_NOISE = "severity_encoder.degradation.kind", "severity_encoder.degradation.noise_std"
 MEMBER, LEVEL, NOISE = "degradation.member.kind", "degradation.severity", "degradation.noise_std"
 COLUMNS = {
-    TRAINED_ON: "encoder",
-    TRAINED_NOISE: "trained noise",
-    MEMBER: "degradation",
-    LEVEL: "level",
-    NOISE: "noise",
-}
+    TRAINED_ON: "encoder", TRAINED_NOISE: "trained noise", MEMBER: "degradation", LEVEL: "level", NOISE: "noise"
+}  # fmt: skip
 """The axes that the report knows, by their columns in the results."""
 UNIVERSAL = "mixture"
 Series = Mapping[str, DataFrame]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from studies._figures import lines
 from studies._rows import table
-from studies._trivial import trivial_gain, trivial_ranks, trivial_table
+from studies._trivial import trivial_ranks, trivial_table
 from studies.severity.results import Key, Series, ratio, views
 from workbench.metrics import (
     Estimate,
@@ -46,8 +46,8 @@ def answer(found: Found) -> list[str]:
         in_order=in_order,
         confidence="calibrated" if 1 / CALIBRATED <= calibration.mean <= CALIBRATED else wrong,
         calibration=calibration,
-        gain=trivial_gain(found[home]),
-        best_trivial=max(ranks, key=lambda name: abs(ranks[name].mean)),
+        gain=ranks.gain,
+        best_trivial=max(ranks.trivial, key=lambda name: abs(ranks.trivial[name].mean)),
         noise=max(noises.items(), key=lambda noise: abs(math.log(noise[1].mean)), default=None),
         other=min(others.items(), key=lambda other: other[1].mean, default=None),
     )

@@ -25,7 +25,7 @@ FORWARD, MMSE, AGAIN = "snr_match, forward", "snr_match, mmse", "other noise"
 MATCH = (FORWARD, 0.0)
 VALUES = {"official": "c", "fixed": "timestep", "oracle_variance": "offset_db"}
 """Other rules, and the axis of which they are tried at several values."""
-HINDSIGHT, OTHER_NOISE = "in hindsight", "on other noise"
+ORACLES = HINDSIGHT, OTHER_NOISE = "in hindsight", "on other noise"
 """How the best start is chosen: on the draw that is scored, or on another draw of its noise."""
 
 
@@ -45,6 +45,11 @@ class Sweep:
     @property
     def starts(self) -> list[Start]:
         return cast(list[Start], list(self.psnr))
+
+    @property
+    def names(self) -> list[str]:
+        """Of what was tried, the second draw left out."""
+        return list(dict.fromkeys(name for name, _ in self.starts if name != AGAIN))
 
     @property
     def rules(self) -> list[Start]:

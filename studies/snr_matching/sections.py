@@ -7,18 +7,7 @@ import numpy as np
 
 from studies._figures import lines
 from studies._rows import mean_over, table
-from studies.snr_matching.results import (
-    AGAIN,
-    FORWARD,
-    HINDSIGHT,
-    MATCH,
-    MMSE,
-    OTHER_NOISE,
-    TOLERATED,
-    Start,
-    Sweep,
-    of,
-)
+from studies.snr_matching.results import FORWARD, MATCH, MMSE, ORACLES, TOLERATED, Start, Sweep, of
 from workbench.metrics import mean_interval
 from workbench.reporting import MainFigure, Section, Words, readable, severity_lines, side_by_side
 
@@ -36,10 +25,9 @@ def answer(sweeps: Sweeps) -> list[str]:
         for rule in _rules(sweeps)
         if rule[0] == "official"
     ]
-    oracles = (HINDSIGHT, OTHER_NOISE)
     return WORDS.sentences(
         reach=min([reach for reach in reaches if reach.num_images], key=lambda reach: reach.mean, default=None),
-        regret={oracle: mean_over(sweep.regret(MATCH, oracle) for sweep in sweeps.values()) for oracle in oracles},
+        regret={oracle: mean_over(sweep.regret(MATCH, oracle) for sweep in sweeps.values()) for oracle in ORACLES},
         official=min([one for one in official if one[1].num_images], key=lambda one: one[1].mean, default=None),
         mmse=mean_over(sweep.gains.get((MMSE, 0.0)) for sweep in sweeps.values()),
     )
@@ -79,7 +67,7 @@ def regret_section(sweeps: Sweeps) -> Section:
             **{
                 f"{readable(name)}, {oracle}": mean_over([sweep.regret(rule, oracle)])
                 for name, sweep in sweeps.items()
-                for oracle in (HINDSIGHT, OTHER_NOISE)
+                for oracle in ORACLES
             },
             "NFE": mean_over(sweep.nfe.get(rule) for sweep in sweeps.values()),
             "SNR matching above it at its NFE": mean_over(sweep.gain_at_equal_cost(rule) for sweep in sweeps.values()),
@@ -87,10 +75,7 @@ def regret_section(sweeps: Sweeps) -> Section:
         for rule in _rules(sweeps)
     }
     # relative to the match, so that the degradations have one scale
-    costs = {
-        name: {rule: sweep.by_cost(rule) for rule in sweep.psnr.columns.unique(0) if rule != AGAIN}
-        for name, sweep in sweeps.items()
-    }
+    costs = {name: {rule: sweep.by_cost(rule) for rule in sweep.names} for name, sweep in sweeps.items()}
     y_label = "PSNR above the forward match, dB"
     cost = lines(costs, "PSNR for its cost", "mean NFE", y_label, log_x=True, zero=True)
     figures = side_by_side([_regret_by_severity(sweeps).html(), cost.html()])
@@ -107,12 +92,12 @@ def _named(rule: Start) -> str:
 
 
 def _regret_by_severity(sweeps: Sweeps) -> MainFigure:
-    """On other noise where there is a second draw."""
     edges = np.linspace(0, 1, NUM_BINS + 1).tolist()
     panels = {}
     for name, sweep in sweeps.items():
         bins = np.clip(np.digitize(sweep.severity, edges) - 1, 0, NUM_BINS - 1)
-        lost = sweep.psnr.rsub(sweep.best.get(OTHER_NOISE, sweep.best[HINDSIGHT]), axis=0)
+        *_, best = sweep.best.values()  # on other noise where there is a second draw
+        lost = sweep.psnr.rsub(best, axis=0)
         panels[name] = {
             _named(rule): [mean_interval(lost[rule].to_numpy()[bins == i]) for i in range(NUM_BINS)]
             for rule in sweep.rules

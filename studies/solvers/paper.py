@@ -80,37 +80,27 @@ SETTINGS: Mapping[Degradation, Mapping[Solver, float]] = {
 """The c of the authors' start rule, by degradation and solver."""
 
 
-def cells_of(degradation: Degradation, solver: Solver, c: float) -> list[Axes]:
-    """One solver as published, from pure noise, c, SNR matching and fixed timesteps.
+def preset() -> Preset:
+    """Every pair with its published settings, from pure noise, c, SNR matching and fixed timesteps; and decoded alone.
 
     All 1000 steps of DDPM; for ReSample 500 steps of latent diffusion's DDIM with eta = 1, which ends at timestep 0.
     """
-    is_resample = isinstance(solver, ReSample)
-    common = matched(
-        degradation,
-        solver=(solver,),
-        tuned=(None,),
-        sampler__num_steps=(500 if is_resample else 1000,),
-        sampler__eta=(1.0,),
-        sampler__clean_end=(not is_resample,),
-    )
-    return [
-        # by `start.kind`, which the study's own axes name too: theirs lie under a preset's first grid
-        {**common, "start.kind": ("full",)},
-        {**common, "start": (Official(c=c), SNRMatch(variance="encoder"))},
-        {**common, "start.kind": ("fixed",), "start.timestep": (200, 400)},
-    ]
-
-
-def preset() -> Preset:
-    """Every pair with its published settings, and the decoded estimate."""
-    first, *others = [
-        axes
-        for degradation, solvers in SETTINGS.items()
-        for solver, c in solvers.items()
-        for axes in cells_of(degradation, solver, c)
-    ]
-    decoded = [matched(d, solver=(DecodeOnly(),), tuned=(None,), sampler__num_steps=(1000,)) for d in SETTINGS]
+    grids: list[Axes] = []
+    for degradation, solvers in SETTINGS.items():
+        for solver, c in solvers.items():
+            num_steps, clean_end = (500, False) if isinstance(solver, ReSample) else (1000, True)
+            common = {
+                **matched(degradation, solver=(solver,), tuned=(None,), sampler__num_steps=(num_steps,)),
+                "sampler.eta": (1.0,),
+                "sampler.clean_end": (clean_end,),
+            }
+            grids += [
+                # by `start.kind`, which the study's own axes name too: theirs lie under a preset's first grid
+                {**common, "start.kind": ("full",)},
+                {**common, "start": (Official(c=c), SNRMatch(variance="encoder"))},
+                {**common, "start.kind": ("fixed",), "start.timestep": (200, 400)},
+            ]
+    grids += [matched(d, solver=(DecodeOnly(),), tuned=(None,), sampler__num_steps=(1000,)) for d in SETTINGS]
     overrides: dict[str, Any] = {
         "data": ImageFolder(path=FACES, size=256, channels=3),
         "autoencoder": VQ(source=f"{MODEL}/vqvae"),
@@ -125,4 +115,4 @@ def preset() -> Preset:
             weight_image=4 * AUTHORS_BATCH * AUTHORS_IMAGE_WEIGHT,
         ),
     }
-    return Preset(overrides=overrides, axes=first, grids=[*others, *decoded])
+    return Preset(overrides=overrides, axes=grids[0], grids=grids[1:])

@@ -51,7 +51,6 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The start and its grid in words."""
         if self.solver == DECODED:
             return "decoded, no diffusion"
         start = f"control: {readable(self.control)}" if self.control else self.kind
@@ -59,7 +58,6 @@ class Run:
 
     @property
     def cell(self) -> str:
-        """Its identity."""
         return str(self.rows["cell"].iloc[0])
 
     @property
@@ -69,7 +67,6 @@ class Run:
 
     @cached_property
     def nfe(self) -> float:
-        """Mean network evaluations of an image."""
         return float(self.rows["nfe"].mean())
 
     @cached_property
@@ -179,7 +176,6 @@ class Pair:
 
     @cached_property
     def fixed(self) -> Fixed | None:
-        """What one timestep for all images does."""
         fixed = best(self.of(FIXED))
         if fixed is None or self.claim is None:
             return None
@@ -189,7 +185,6 @@ class Pair:
 
     @cached_property
     def decoded_over_noise(self) -> Contest | None:
-        """What the decoded estimate alone does."""
         return Contest(self.decoded, self.claim.over) if self.decoded and self.claim else None
 
     @cached_property

@@ -5,14 +5,20 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from jinja2 import StrictUndefined, Template
+from safetensors.torch import load_file, save_file
 
-from workbench.autoencoders import DescentRecipe, Tiny
+from workbench.autoencoders import Autoencoder, DescentRecipe, Tiny
 from workbench.core import randomness
 from workbench.core.digests import write_digests
+from workbench.core.tensors import Images
+from workbench.data import ImageSplit
+from workbench.data.preparation import size_text
 from workbench.degradations import Mixture
+from workbench.diffusion import DDIM, Prior
+from workbench.experiments.results import Cell
 from workbench.metrics import mean_interval, psnr, spearman, ssim_columns
 from workbench.reporting import QUANTITIES
 from workbench.severity.estimate import error_variance
@@ -24,13 +30,6 @@ from workbench.stages.train.train_prior import TrainPrior
 from workbench.stages.train.train_severity import SHIPPED, WEIGHTS, TrainSeverity
 from workbench.weights import zoo
 
-if TYPE_CHECKING:
-    from workbench.autoencoders import Autoencoder
-    from workbench.core.tensors import Images
-    from workbench.data import ImageSplit
-    from workbench.diffusion import Prior
-    from workbench.experiments.results import Cell
-
 NUM_TEST_IMAGES = 1000
 NUM_ENCODER_IMAGES = 100_000
 NUM_SAMPLES = 64
@@ -38,12 +37,12 @@ NUM_PAIRS = 16
 NUM_STEPS = 200
 
 
-def export(cells: "Sequence[Cell]", folder: Path, runtime: Runtime) -> None:
+def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
     """Write each cell's pair to a folder of its own below `folder`, in the zoo's layout."""
     for cell in cells:
         stage = cell.stage
         assert isinstance(stage, TrainPrior)
-        target = folder / f"{stage.data.kind}_{stage.data.size}_{stage.autoencoder.kind}"
+        target = folder / f"{stage.data.kind}_{size_text(stage.data.size)}_{stage.autoencoder.kind}"
         write_pair(stage, target, runtime)
         if isinstance(stage.autoencoder, Tiny):  # the one that `restore` uses
             write_severity_encoder(universal(stage), target / SHIPPED, runtime)
@@ -63,29 +62,26 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
     """Weights in diffusers' folder format, recipe.json, README.md, samples.png and reconstructions.png."""
     from torchvision.utils import save_image
 
-    autoencoder_folder = stage.autoencoder_stage().ensure(runtime)
-    prior_folder = stage.ensure(runtime)
+    folders = [stage.autoencoder_stage().ensure(runtime), stage.ensure(runtime)]
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(autoencoder_folder / "autoencoder", target / "autoencoder")
-    for part in ("unet", "scheduler"):
-        shutil.copytree(prior_folder / part, target / part)
+    for folder, part in zip((folders[0], folders[1], folders[1]), ("autoencoder", "unet", "scheduler"), strict=True):
+        shutil.copytree(folder / part, target / part)
     (target / zoo.RECIPE).write_text(json.dumps(stage.recipe(), indent=2))
 
-    autoencoder, prior = stage.autoencoder_stage().load(runtime), stage.load(runtime)
-    test = _test_images(stage)
-    x = test.batch(slice(None)).to(runtime.device)
+    autoencoder = stage.autoencoder_stage().load(runtime)
+    x = _test_images(stage).batch(slice(None)).to(runtime.device)
     z = torch.cat([autoencoder.encode(part) for part in x.split(250)])
     x_hat = torch.cat([autoencoder.decode(part) for part in z.split(250)]).clamp(0, 1)
     pairs = torch.stack([x[:NUM_PAIRS], x_hat[:NUM_PAIRS]], 1).flatten(0, 1)
     save_image(pairs, target / "reconstructions.png", nrow=8)
-    save_image(sample(prior, autoencoder, stage, runtime), target / "samples.png", nrow=8)
+    save_image(sample(stage.load(runtime), autoencoder, stage, runtime), target / "samples.png", nrow=8)
 
     similarities = ssim_columns(x_hat, x)
     ssim = "ssim_valid" if "ssim_valid" in similarities else "ssim"
-    minutes = [read_provenance(path).get("wall_seconds", 0.0) / 60 for path in (autoencoder_folder, prior_folder)]
+    minutes = [f"{read_provenance(path).get('wall_seconds', 0.0) / 60:.0f}" for path in folders]
     made = "fitted without descent"
     if isinstance(own := stage.autoencoder, DescentRecipe):
-        made = f"{own.num_train_images} training images seen, seed {own.seed}, {minutes[0]:.0f} minutes"
+        made = f"{own.num_train_images} training images seen, seed {own.seed}, {minutes[0]} minutes"
     write_card(
         target,
         "card",
@@ -97,15 +93,13 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
         mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
         std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
         made=made,
-        prior_minutes=f"{minutes[1]:.0f}",
+        prior_minutes=minutes[1],
         num_steps=NUM_STEPS,
     )
 
 
 def write_card(target: Path, name: str, **values: object) -> None:
     """README.md from the template of a model card."""
-    from jinja2 import StrictUndefined, Template
-
     text = (Path(__file__).with_name("templates") / f"{name}.md.jinja").read_text()
     template = Template(text, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     (target / "README.md").write_text(template.render(values))
@@ -114,18 +108,14 @@ def write_card(target: Path, name: str, **values: object) -> None:
 @torch.no_grad()
 def write_severity_encoder(stage: TrainSeverity, target: Path, runtime: Runtime) -> None:
     """Weights in half precision, recipe.json and README.md of a severity encoder, to stand beside its autoencoder."""
-    from safetensors.torch import load_file, save_file
-
     weights = load_file(stage.ensure(runtime) / WEIGHTS)
     target.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.half() for name, tensor in weights.items()}, target / WEIGHTS)
     (target / zoo.RECIPE).write_text(json.dumps(stage.recipe(), indent=2))
-    given = stage.replace({"severity_encoder.source": str(target)})
-    encoder, autoencoder = given.load(runtime), stage.autoencoder_stage().load(runtime)
-    recipe, test = stage.severity_encoder, _test_images(stage)
-    families = recipe.degradation.members if isinstance(recipe.degradation, Mixture) else (recipe.degradation,)
+    encoder = stage.replace({"severity_encoder.source": str(target)}).load(runtime)
+    autoencoder, recipe, test = stage.autoencoder_stage().load(runtime), stage.severity_encoder, _test_images(stage)
     rows = []
-    for family in families:
+    for family in recipe.degradation.members if isinstance(recipe.degradation, Mixture) else (recipe.degradation,):
         found = [
             torch.stack([error_variance(estimate.z_hat, z0), estimate.per_image()])
             for _, estimate, z0 in estimates(autoencoder, encoder, family, test, recipe.seed, runtime.device)
@@ -136,16 +126,13 @@ def write_severity_encoder(stage: TrainSeverity, target: Path, runtime: Runtime)
     write_card(target, "encoder_card", recipe=recipe, num_test=len(test), rows=rows)
 
 
-def _test_images(stage: "TrainPrior | TrainSeverity") -> "ImageSplit":
+def _test_images(stage: TrainPrior | TrainSeverity) -> ImageSplit:
     test = stage.data.split("test")
     return test.first(min(NUM_TEST_IMAGES, len(test)))
 
 
-@torch.no_grad()
-def sample(prior: "Prior", autoencoder: "Autoencoder", stage: TrainPrior, runtime: Runtime) -> "Images":
+def sample(prior: Prior, autoencoder: Autoencoder, stage: TrainPrior, runtime: Runtime) -> Images:
     """Unconditional samples by deterministic DDIM."""
-    from workbench.diffusion import DDIM
-
     sampler = DDIM(num_steps=min(NUM_STEPS, stage.prior.num_timesteps))
     shape = autoencoder.latent_shape(stage.data.image_shape)
     z = torch.randn(NUM_SAMPLES, *shape, generator=randomness.generator("zoo", "samples")).to(runtime.device)

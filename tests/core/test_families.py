@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import torch
 from users_folder import PROJECT, Outside
 
 from workbench.autoencoders import Tiny
 from workbench.core import families
 from workbench.core.config import UserError, members, overrides_between
 from workbench.degradations import GaussianBlur
+from workbench.severity.recipe import SeverityRecipe
 from workbench.solvers import LDPS, AnySolver
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.testing import check_chain, linear_gaussian, with_exact_likelihood
@@ -96,17 +98,46 @@ def test_the_source_is_in_the_identity(outside: Outside) -> None:
     assert cell(outside).identity != before.identity
 
 
-def test_the_readmes_example_is_a_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (PROJECT / "workbench" / "README.md").read_text()
-    (example,) = re.findall(r"```python\n(# mine\.py\n.*?)```", readme, re.S)
-    (tmp_path / "mine.py").write_text(example)
+@pytest.fixture
+def readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """The modules that the README has as examples, in a folder where Python finds them."""
+    text = (PROJECT / "workbench" / "README.md").read_text()
+    examples = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", text, re.S))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(families, "_allowed", {"mine"})
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.setattr(families, "_allowed", set(examples))
+    for name, example in examples.items():
+        (tmp_path / f"{name}.py").write_text(example)
+        monkeypatch.delitem(sys.modules, name, raising=False)
     importlib.invalidate_caches()
+    yield set(examples)
+    for name in examples:
+        sys.modules.pop(name, None)
+
+
+def test_the_readmes_solver_is_a_member(readme: set[str]) -> None:
+    assert readme == {"mine", "networks"}
     solver = Evaluate().replace({"solver.kind": "mine:Gentle", "solver.weight": 0.25}).solver
     check_chain(with_exact_likelihood(solver, problem := linear_gaussian()), problem, problem.posterior)
-    sys.modules.pop("mine")
+
+
+@pytest.mark.usefixtures("readme")
+def test_the_readmes_networks_are_members(tmp_path: Path) -> None:
+    kinds = {"prior.kind": "networks:Small", "severity_encoder.kind": "networks:Reads"}
+    found = Evaluate().replace({**kinds, "severity_encoder.degradation.kind": "jpeg"})
+    prior = found.prior.build((8, 4, 4))
+    z, time = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([10, 90])
+    loss, _ = prior.training_loss(z, torch.Generator().manual_seed(0))
+    loss.backward()
+    assert all(p.grad is not None for p in prior.parameters())
+    found.prior.save(prior, tmp_path, (8, 4, 4))
+    torch.testing.assert_close(found.prior.load(tmp_path).predict(z, time), prior.predict(z, time))
+    with pytest.raises(UserError, match="cannot read the networks:Small prior"):
+        found.prior.load(tmp_path / "elsewhere")
+    assert isinstance(found.severity_encoder, SeverityRecipe)
+    encoder = found.severity_encoder.build(Tiny().build(1).requires_grad_(False))
+    estimate = encoder.estimate(torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)))
+    assert estimate.per_image().shape == (2,)
+    assert all(p.requires_grad for p in encoder.parameters())
 
 
 def test_ours_have_no_source_in_their_identity() -> None:
@@ -136,6 +167,8 @@ def test_a_kind_of_its_own_closes_a_class() -> None:
     [
         {"solver": {"kind": "mine_parts:Gentle"}},
         {"degradation": {"kind": "compose", "parts": [{"kind": "mine_parts:Darker"}]}},
+        {"prior": {"kind": "mine_parts:Small"}},
+        {"severity_encoder": {"kind": "mine_parts:Reads"}},
     ],
 )
 def test_stored_text_imports_nothing(tree: dict[str, Any], outside: Outside) -> None:

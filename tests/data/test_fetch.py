@@ -14,7 +14,7 @@ def test_fetch_by_name(tmp_path, monkeypatch):
 
 
 def test_names_that_cannot_be_fetched():
-    with pytest.raises(UserError, match="available: fashion_mnist, cifar10"):
+    with pytest.raises(UserError, match="available: fashion_mnist, cifar10, tiny_imagenet, imagenette, eurosat"):
         fetch("imagenet")
     for kind in ("image_folder", "npy"):
         with pytest.raises(UserError, match=r"own files.*data\.path"):

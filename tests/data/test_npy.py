@@ -199,3 +199,51 @@ def test_the_cases_of_users(shared, said):
     store = Npy(path=shared / "cases" / "binary_uint8_0_1.npy", channels=1).load_arrays()[0]
     assert set(np.unique(store)) == {0, 255}
     assert Npy(path=shared / "cases" / "one_ulp_above_1.npy", channels=1).load_arrays()[0].max() == 1
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_images_of_any_number_of_channels(source, channels, said):
+    images = np.random.default_rng(0).random((30, 20, 24, channels), dtype=np.float32)
+    mapped = source(images, size=[20, 24], channels=channels)
+    assert mapped.image_shape == (channels, 20, 24)
+    assert isinstance(mapped.split("train").store, np.memmap)
+    turned = source(np.moveaxis(images, -1, 1), size=(20, 24), channels=channels).load_arrays()[0]
+    np.testing.assert_array_equal(turned, images)
+    assert "read as N x C x H x W" in said()
+    cropped = source(images, size=10, channels=channels).load_arrays()[0]
+    assert cropped.shape == (30, 10, 10, channels)
+    with pytest.raises(UserError, match=r"expected .* with C 1 or 3; for images of another number .* data\.channels"):
+        source(images, channels=3).load_arrays()
+    with pytest.raises(UserError, match=r"images of 1 channels cannot be converted to 4: set data\.channels=1"):
+        source(images[..., 0], channels=4).load_arrays()
+
+
+def test_images_that_are_not_square(source, pictures):
+    wide = source(pictures, size=[12, 20]).load_arrays()[0]
+    np.testing.assert_array_equal(wide, pictures[:, 4:16])
+    tall = source(pictures, size=[20, 10]).load_arrays()[0]
+    np.testing.assert_array_equal(tall, pictures[:, :, 5:15])
+    assert source(pictures, size=[16, 8]).load_arrays()[0].shape == (len(pictures), 16, 8, 3)
+    with pytest.raises(UserError, match=r"has 20 x 20 images, smaller than size 16 x 24: lower data\.size"):
+        source(pictures, size=[16, 24]).load_arrays()
+
+
+def test_a_size_is_one_number_or_two(source, pictures):
+    square = source(pictures, size=[20, 20])
+    assert square.size == 20
+    assert square.identity == source(pictures, size=20).identity
+    assert source(pictures, size=[12, 20]).canonical()["size"] == [12, 20]
+    for size, message in (
+        (4, "size: input should be at least 8 and at most 8192 (got 4)"),
+        ([4, 20], "size.0: input should be at least 8 and at most 8192 (got 4)"),
+        ([20], "size.1: field required (got [20])"),
+        ("wide", "size: input should be a valid integer, unable to parse string as an integer (got 'wide')"),
+    ):
+        with pytest.raises(UserError) as refusal:
+            square.replace(size=size)
+        assert str(refusal.value) == message
+
+
+def test_complex_values_are_two_channels(source):
+    with pytest.raises(UserError, match=r"complex64: save real and imaginary part as two channels"):
+        source(np.ones((30, 20, 20), np.complex64)).load_arrays()

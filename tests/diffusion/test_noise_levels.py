@@ -55,9 +55,9 @@ def test_every_chain_descends_without_repetition(num_timesteps: int) -> None:
     assert some.chain(num_timesteps, SHAPE).time.tolist() == list(reversed(range(num_timesteps)))
 
 
-@pytest.mark.parametrize("num_steps", [0, -1, 1001])
-def test_chains_that_cannot_be(num_steps: int) -> None:
-    with pytest.raises(UserError, match=rf"num_steps must be 1 \.\.\. 1000, got {num_steps}"):
+@pytest.mark.parametrize(("num_steps", "bound"), [(0, "least 1"), (-1, "least 1"), (1001, "most T = 1000")])
+def test_chains_that_cannot_be(num_steps: int, bound: str) -> None:
+    with pytest.raises(UserError, match=rf"sampler\.num_steps must be at {bound}, got {num_steps}"):
         levels().chain(num_steps, SHAPE)
 
 

@@ -42,6 +42,14 @@ def test_the_fit_finds_bias_and_spread(fusion: Fusion) -> None:
     assert fusion.spread == pytest.approx(SPREAD, rel=0.1)
 
 
+def test_features_that_are_all_alike_raise_nothing() -> None:
+    """As of an encoder that gives none."""
+    s2, alike = true_variances(), torch.zeros(NUM_IMAGES, 1)
+    fitted = Fusion.fit(s2, residuals(s2), alike, (s2 / 4, s2, alike))
+    torch.testing.assert_close(fitted.by_distance(s2, alike), s2.clamp(max=MAX_VARIANCE))
+    assert fitted.log_ratio == pytest.approx(math.log(BIAS), abs=0.03)
+
+
 def test_a_good_encoder_is_left_alone(fusion: Fusion) -> None:
     s2 = true_variances()
     variance, distrusted = fusion.fused(s2, residuals(s2, seed=6))

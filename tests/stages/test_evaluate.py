@@ -10,11 +10,13 @@ from small_study import NUM_IMAGES, tiny_cell, write_images
 
 from workbench.autoencoders import Autoencoder
 from workbench.core.config import UserError
+from workbench.data.contact_sheet import contact_sheet
+from workbench.data.shown import shown
 from workbench.degradations import JPEG, Degradation, GaussianBlur
 from workbench.metrics import psnr, ssim, ssim_valid
 from workbench.severity.start import SNRMatch
 from workbench.stages.measure.evaluate import Evaluate
-from workbench.stages.rows import EXAMPLES, ROWS
+from workbench.stages.rows import EXAMPLES, LPIPS_ABSENT, ROWS
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_severity import TrainSeverity
 
@@ -424,3 +426,39 @@ def test_controls_of_a_start_cost_what_it_costs_on_the_same_measurements(
 def test_a_control_of_another_encoder_choice_is_checked(cell: Evaluate) -> None:
     with pytest.raises(UserError, match="the split has"):
         cell.replace({"start": {"kind": "equal_cost", "control": "known_severity", "num_val_images": 10_000}}).check()
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 16), (5, 16, 16), (1, 16, 24)], ids=["complex", "multispectral", "wide"])
+def test_images_of_any_shape_are_degraded_restored_and_drawn(
+    shape: tuple[int, int, int], tmp_path: Path, runtime: Runtime
+) -> None:
+    channels, height, width = shape
+    grey = np.load(write_images(tmp_path / "grey.npy")).astype(np.float32) / 255
+    wide = np.concatenate([grey, grey[:, :, : width - 16]], axis=2)
+    # the other channels are the same shapes in other lights
+    images = np.stack([wide ** (1 + channel / 2) for channel in range(channels)], axis=-1)
+    np.save(tmp_path / "images.npy", images)
+    fields = {"data.size": [height, width], "data.channels": channels, "num_images": 4}
+    stage = tiny_cell(tmp_path / "images.npy", **fields)
+    stage.check()
+    assert stage.relative_cost() > 0
+    folder = stage.ensure(runtime)
+    found = pd.read_parquet(folder / ROWS)
+    assert COLUMNS <= set(found.columns) <= COLUMNS | {"lpips"}
+    assert np.isfinite(found.select_dtypes("number").to_numpy()).all()
+    kept = load_file(folder / EXAMPLES)["restored"]
+    assert kept.shape == (4, *shape)
+    picture = shown(kept[0].permute(1, 2, 0).numpy() / 255)
+    assert picture.shape == (height, width, 1)
+    if channels != 1:
+        assert "lpips" not in found
+        assert (folder / LPIPS_ABSENT).read_text() == (
+            f"LPIPS compares greyscale or colour images, these have {channels} channels"
+        )
+    sheet = contact_sheet(
+        stage.data,
+        lambda x, severity, ids: stage.degradation.measure(x, severity, ids, 0).encoder_input(),
+        tmp_path / "sheet.png",
+        num_images=2,
+    )
+    assert sheet.stat().st_size > 1000

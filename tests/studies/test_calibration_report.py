@@ -5,13 +5,11 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import latent_errors
 import numpy as np
 import pandas as pd
 import pytest
-from latent_errors import SHAPE
 
 from studies.calibration import sections
 from studies.calibration.results import Start, evidence_name, read
@@ -21,7 +19,7 @@ from workbench.core.config import UserError
 from workbench.data import FashionMNIST
 from workbench.degradations import GaussianBlur
 from workbench.experiments.results import Cell, StudyResults
-from workbench.metrics import Estimate, severity_bins
+from workbench.metrics import severity_bins
 from workbench.metrics.calibration import ALL, FILE, Calibration, as_json
 from workbench.stages.measure.measure_calibration import MeasureCalibration
 
@@ -32,16 +30,9 @@ WORSE = 4.0
 """By what factor an encoder that meets another degradation underestimates its error's variance."""
 
 
-def calibration_of(noise: Any, channel: Any = latent_errors.mmse, factor: float = 1.0) -> Calibration:
-    """Of errors of this law, `factor` times larger in variance than predicted."""
-    variance = latent_errors.levels(60, seed=0)
-    drawn = noise(np.random.default_rng(0), (60, *SHAPE))
-    return latent_errors.summarise(latent_errors.collected(*channel(drawn, variance, 0), variance / factor))
-
-
 @pytest.fixture(scope="module")
 def laplace() -> Calibration:
-    return calibration_of(latent_errors.laplace)
+    return latent_errors.calibration_of(latent_errors.laplace, channel=latent_errors.mmse, num=60)
 
 
 @pytest.fixture(scope="module")
@@ -95,21 +86,6 @@ def results(laplace: Calibration) -> StudyResults:
     axes = {"encoder": [*names], "degradation": [*names], "autoencoder": ["tiny"]}
     frame = pd.concat(frames, ignore_index=True)
     return StudyResults("calibration", "desk", "?", "", axes, frame, {}, {}, [], found)
-
-
-def test_a_verdict_names_what_is_wrong(laplace: Calibration) -> None:
-    def verdict(one: Calibration) -> set[object]:
-        return set(sections.verdict_on(one).values())
-
-    assert verdict(laplace) >= {"calibrated", "heavier than Gaussian", "Laplace", "mmse"}
-    gaussian = verdict(calibration_of(latent_errors.gaussian, latent_errors.forward))
-    assert gaussian >= {"calibrated", "as Gaussian", "Gaussian", "forward"}
-    assert "over-confident" in verdict(calibration_of(latent_errors.gaussian, factor=2.0))
-    assert "under-confident" in verdict(calibration_of(latent_errors.gaussian, factor=0.5))
-    wide = dataclasses.replace(laplace, figures=laplace.figures | {"ratio": Estimate(1.0, 0.85, 1.15, 60)})
-    assert "not decided" in verdict(wide)
-    uniform = calibration_of(lambda rng, size: rng.uniform(-(3**0.5), 3**0.5, size))
-    assert "lighter than Gaussian" in verdict(uniform)
 
 
 def test_the_answer_has_the_figures(results: StudyResults) -> None:

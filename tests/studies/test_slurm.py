@@ -21,6 +21,7 @@ from study_process import (
     stages,
     wait_until,
 )
+from users_folder import Outside
 
 ON_SLURM = {"cluster": "slurm", "cluster.cpus": 1, "cluster.minutes": 20, "cluster.evaluate.minutes": 10}
 
@@ -79,3 +80,16 @@ def test_a_study_on_slurm_survives_the_loss_of_a_job(images: Path, tmp_path: Pat
     processes = {record["process"] for record in records(there)}
     assert len(processes) == len(records(there)), "each stage was a job of its own"
     assert os.getpid() not in processes
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_slurms_jobs_may_import_what_their_command_does(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    outside = Outside.make(tmp_path / "mine")
+    where = ("--preset", "smoke", "--runs", "runs", "--cluster", "slurm", "--cluster.cpus=1")
+    said = outside.says("study", "mine.py", *where, *outside.network_flags, "--allow", "mine_networks")
+    assert "train_prior: 1 submitted" in said
+    made = records(outside.folder / "runs")
+    assert {"train_prior", "train_severity"} < {record["canonical"]["stage"] for record in made}
+    assert len({record["process"] for record in made}) == len(made), "each stage was a job of its own"

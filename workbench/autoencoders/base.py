@@ -101,7 +101,8 @@ class Autoencoder(nn.Module):
     def encoder_copy(self) -> "EncoderTrunk":
         """A trainable copy of the encoder for a severity encoder to start from."""
         features, projection = self._encoder_parts()
-        return EncoderTrunk(copy.deepcopy(features), copy.deepcopy(projection), self.scale, self.shift)
+        trunk = EncoderTrunk(copy.deepcopy(features), copy.deepcopy(projection), self.scale, self.shift)
+        return trunk.requires_grad_(True)
 
     def normalise(self, scale: float, shift: float) -> None:
         """Set what maps raw latents to zero mean and unit variance."""

@@ -102,7 +102,9 @@ def restore(
 
 
 @data_app.command("fetch")
-def data_fetch(kind: Annotated[str, typer.Argument(help="fashion_mnist or cifar10")]) -> None:
+def data_fetch(
+    kind: Annotated[str, typer.Argument(help="fashion_mnist, cifar10, tiny_imagenet, imagenette or eurosat")],
+) -> None:
     """Obtain a data set unless it is already present."""
     from workbench.data.fetch import fetch
 
@@ -112,7 +114,7 @@ def data_fetch(kind: Annotated[str, typer.Argument(help="fashion_mnist or cifar1
 @data_app.command("show", context_settings=OVERRIDES)
 def data_show(
     context: typer.Context,
-    kind: Annotated[str, typer.Argument(help="fashion_mnist, cifar10, image_folder or npy")],
+    kind: Annotated[str, typer.Argument(help="tiny_imagenet, image_folder, npy ...")],
     degradation: Annotated[str, typer.Option(help="the degradation to show at five severities")] = "gaussian_blur",
     output: Annotated[Path, typer.Option(help="the PNG file to write", callback=home)] = Path("contact_sheet.png"),
     seed: Annotated[int, typer.Option("--seed", help="seed of operators and noise")] = 0,

@@ -359,6 +359,8 @@ def _explained(cls: type[Config], tree: dict[str, Any], error: ValidationError) 
         # pydantic includes a union's tag in the location; the user's path does not
         if isinstance(node, dict) and node.get("kind") == part and part not in node:
             continue
+        if isinstance(part, str) and node is not None and not isinstance(node, Mapping):  # a tag of plain values
+            continue
         path.append(part)
         if isinstance(node, Mapping):
             node = node.get(part)

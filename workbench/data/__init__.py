@@ -7,10 +7,29 @@ from pydantic import Field
 from workbench.core.families import Open
 from workbench.data.base import ImageSource, ImageSplit, Split
 from workbench.data.cifar10 import CIFAR10
+from workbench.data.eurosat import EuroSAT
 from workbench.data.fashion_mnist import FashionMNIST
 from workbench.data.image_folder import ImageFolder
+from workbench.data.imagenette import Imagenette
 from workbench.data.npy import Npy
+from workbench.data.tiny_imagenet import TinyImageNet
 
-Source = Annotated[FashionMNIST | CIFAR10 | ImageFolder | Npy, Field(discriminator="kind"), Open(ImageSource)]
+Source = Annotated[
+    FashionMNIST | CIFAR10 | TinyImageNet | Imagenette | EuroSAT | ImageFolder | Npy,
+    Field(discriminator="kind"),
+    Open(ImageSource),
+]
 
-__all__ = ["CIFAR10", "FashionMNIST", "ImageFolder", "ImageSource", "ImageSplit", "Npy", "Source", "Split"]
+__all__ = [
+    "CIFAR10",
+    "EuroSAT",
+    "FashionMNIST",
+    "ImageFolder",
+    "ImageSource",
+    "ImageSplit",
+    "Imagenette",
+    "Npy",
+    "Source",
+    "Split",
+    "TinyImageNet",
+]

@@ -82,15 +82,18 @@ def pictures_in(path: Path, white: float | None = None) -> list[Picture]:
     return _pictures(arrays["y"], path, "", names, white)
 
 
-def as_batch(stored: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(an array of several images as (N, H, W, C), with C 1 or 3; what was transposed).
+def as_batch(stored: np.ndarray, where: str, channels: int | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(an array of several images as (N, H, W, C); what was transposed).
 
-    N x C x H x W, torch's layout, is the only interpretation if C is 1 or 3 and W is not.
+    N x C x H x W, torch's layout, is the only interpretation if C is a number of channels and W is not.
+
+    Args:
+        channels: what C may be; of 1, 3 or None: 1 or 3.
 
     Raises:
         UserError: for any other shape; for another known layout, the message says how to transpose.
     """
-    shape = stored.shape
+    shape, known = stored.shape, (channels,) if channels not in (None, 1, 3) else (1, 3)
     if stored.ndim == 3 and _images_last(stored):
         raise UserError(
             f"{where} has shape {shape}, which looks like H x W x N: transpose it with numpy.moveaxis(images, -1, 0), "
@@ -98,17 +101,19 @@ def as_batch(stored: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...
         )
     if stored.ndim == 3:
         return stored[..., None], ()
-    if stored.ndim == 4 and shape[-1] in (1, 3):
+    if stored.ndim == 4 and shape[-1] in known:
         return stored, ()
-    if stored.ndim == 4 and shape[1] in (1, 3):
+    if stored.ndim == 4 and shape[1] in known:
         return stored.transpose(0, 2, 3, 1), (f"shape {shape} read as N x C x H x W",)
     for order, axes in OTHER_ORDERS.items():
-        if stored.ndim == 4 and shape[axes[3]] in (1, 3) and shape[-1] > 4:
+        if stored.ndim == 4 and shape[axes[3]] in known and shape[-1] > 4:
             raise UserError(
                 f"{where} has shape {shape}, which looks like {order}: transpose it with "
                 f"numpy.transpose(images, {axes})"
             )
-    raise UserError(f"{where} has shape {shape}, expected N x H x W or N x H x W x C with C 1 or 3")
+    expected = f"N x H x W or N x H x W x C with C {' or '.join(map(str, known))}"
+    remedy = "" if channels is None else "; for images of another number of channels set data.channels"
+    raise UserError(f"{where} has shape {shape}, expected {expected}{remedy}")
 
 
 def _images_last(stored: np.ndarray) -> bool:

@@ -6,19 +6,27 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 from torch import Tensor
 
 from workbench.core.bounds import MAX_SIZE
-from workbench.core.config import UserError, digest
+from workbench.core.config import UserError, digest, plain
 from workbench.core.families import Member
 from workbench.core.tensors import Ids, Images
 
 Split = Literal["train", "val", "test"]
+_Side = Annotated[int, Field(ge=8, le=MAX_SIZE)]
+ImageSize = Annotated[
+    Annotated[_Side, Tag("side")] | Annotated[tuple[_Side, _Side], Tag("sides")],
+    Discriminator(lambda size: "sides" if isinstance(size, list | tuple) else "side"),
+    AfterValidator(lambda size: size[0] if isinstance(size, tuple) and size[0] == size[1] else size),
+]
+"""Pixels a side of square images, or (height, width) of others."""
+MAX_CHANNELS = 1024
 
 MIN_IMAGES = 20
 """Minimum number of distinct images for a train, a val and a test part."""
@@ -85,8 +93,16 @@ class ImageSource(Member):
     Duplicates are kept once, and images in test are removed from train and val.
     """
 
-    size: int = Field(32, ge=8, le=MAX_SIZE, description="height and width of the prepared images in pixels")
-    channels: Literal[1, 3] = Field(3, description="1: greyscale, 3: colour; images are converted")
+    size: ImageSize = Field(
+        32, description="pixels a side that images are resized to, or [height, width] of images that are not square"
+    )
+    channels: int = Field(
+        3,
+        ge=1,
+        le=MAX_CHANNELS,
+        description="1: greyscale, 3: colour, which are converted into each other; or as many as the images have (2 of "
+        "complex images)",
+    )
 
     @abstractmethod
     def is_present(self) -> bool:
@@ -111,7 +127,7 @@ class ImageSource(Member):
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Train and official test images (None if there is no official test split), fetched if necessary.
 
-        Each is (N, size, size, channels), uint8 or float32 on [0, 1].
+        Each is (N, height, width, channels), uint8 or float32 on [0, 1].
 
         Raises:
             UserError: if the images are missing, unreadable or unsuitable.
@@ -133,11 +149,12 @@ class ImageSource(Member):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(channel, height, width)."""
-        return (self.channels, self.size, self.size)
+        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        return (self.channels, height, width)
 
     def canonical(self) -> dict[str, Any]:
         """Only the content counts, not its location: the fingerprint replaces the path."""
-        return {"kind": self.kind, "size": self.size, "channels": self.channels, "fingerprint": self.fingerprint}
+        return {"kind": self.kind, "size": plain(self.size), "channels": self.channels, "fingerprint": self.fingerprint}
 
 
 @functools.cache

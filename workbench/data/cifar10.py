@@ -21,6 +21,7 @@ class CIFAR10(ImageSource):
 
     kind: Literal["cifar10"] = "cifar10"
     size: int = Field(32, ge=8, le=32, description="height and width in pixels: 32 as published, or less (resized)")
+    channels: Literal[1, 3] = Field(3, description="3: colour, as published; 1: converted to greyscale")
 
     def is_present(self) -> bool:
         from torchvision import datasets

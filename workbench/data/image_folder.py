@@ -12,7 +12,7 @@ from workbench.core.places import at_home
 from workbench.data.base import ImageSource
 from workbench.data.image_file import read_stored
 from workbench.data.picture import NEARLY_BLACK, OTHERWISE, WHITE, on_unit_scale, refuse_outside, white_of
-from workbench.data.preparation import prepare
+from workbench.data.preparation import is_smaller, prepare, size_text
 from workbench.data.reading import PICTURES, list_pictures, say
 
 SUFFIXES = PICTURES
@@ -23,14 +23,15 @@ TRAIN, VAL, TEST = ("train", "training"), ("val", "valid", "validation"), ("test
 class ImageFolder(ImageSource):
     """Image files of any size in a folder and its subfolders, in any format that Pillow or tifffile reads.
 
-    Images are centre-cropped to a square and resized with antialiasing; transparency is blended with white. Subfolders
-    `train` and `test`, if present, are the official splits, and other files are not read; without `test`, `val` is the
-    official test split. Prepared images are kept in memory: N x size x size x channels bytes, and four times as many if
-    a file has more than 8 bits per channel.
+    Images are centre-cropped to the shape of `size` and resized with antialiasing; transparency is blended with white.
+    Subfolders `train` and `test`, if present, are the official splits, and other files are not read; without `test`,
+    `val` is the official test split. Prepared images are kept in memory: N x height x width x channels bytes, and four
+    times as many if a file has more than 8 bits per channel.
     """
 
     kind: Literal["image_folder"] = "image_folder"
     path: Path = Field(description="the folder", json_schema_extra=NOT_IDENTITY)
+    channels: Literal[1, 3] = Field(3, description="1: greyscale, 3: colour; images are converted. For others: npy")
     white: float | None = Field(
         None,
         gt=0,
@@ -73,7 +74,8 @@ class ImageFolder(ImageSource):
         Args:
             black_and_white: bytes are 0 and 1, as a first pass found.
         """
-        images = np.empty((len(files), self.size, self.size, self.channels), np.uint8)
+        channels, height, width = self.image_shape
+        images = np.empty((len(files), height, width, channels), np.uint8)
         notes: list[str] = []
         peaks: dict[np.dtype, float] = dict.fromkeys(WHITE, 0.0)
         deep = []
@@ -81,10 +83,10 @@ class ImageFolder(ImageSource):
         for row, file in enumerate(files):
             stored, more, stated = read_stored(file)
             notes += more
-            if min(stored.shape[:2]) < self.size:
-                height, width = stored.shape[:2]
+            if is_smaller(stored.shape[0], stored.shape[1], self.size):
                 raise UserError(
-                    f"{file} is {height} x {width} pixels, smaller than size {self.size}: remove it or lower data.size"
+                    f"{file} is {stored.shape[0]} x {stored.shape[1]} pixels, smaller than size "
+                    f"{size_text(self.size)}: remove it or lower data.size"
                 )
             white = self.white or stated
             if white is None and stored.dtype in WHITE:

@@ -12,7 +12,7 @@ from workbench.core.places import at_home
 from workbench.data.arrays import as_batch, open_array
 from workbench.data.base import ImageSource
 from workbench.data.picture import OTHERWISE, on_unit_scale, refuse_outside, unfit, white_of
-from workbench.data.preparation import prepare
+from workbench.data.preparation import is_smaller, prepare, size_text
 from workbench.data.reading import say
 
 CHUNK = 1024
@@ -20,7 +20,7 @@ CHUNK = 1024
 
 
 class Npy(ImageSource):
-    """An .npy file, or an .npz of one array: N x H x W, N x H x W x C or N x C x H x W (C is 1 or 3).
+    """An .npy file, or an .npz of one array: N x H x W, N x H x W x C or N x C x H x W (C is 1, 3 or `channels`).
 
     Values are uint8, uint16, bool, or floats on [0, 1]. uint8 and float32 images that already have the requested size
     and channels stay memory-mapped; larger images are centre-cropped and resized with antialiasing.
@@ -59,12 +59,13 @@ class Npy(ImageSource):
             refuse_outside(low / white, high / white, str(self.path), white)
         told = "; ".join(("", *turned, *(f"{note}{OTHERWISE}" for note in notes)))
         say(f"read {len(images):,} images from {self.path}, left out 0{told}")
-        fits = images.shape[1:] == (self.size, self.size, self.channels)
+        channels, height, width = self.image_shape
+        fits = images.shape[1:] == (height, width, channels)
         is_plain = images.dtype == np.uint8 and white == 255
         if fits and (is_plain or (images.dtype == np.float32 and white == 1 and low >= 0 and high <= 1)):
             return images, None
         dtype = on_unit_scale(images[:0], white).dtype
-        prepared = np.empty((len(images), self.size, self.size, self.channels), dtype)
+        prepared = np.empty((len(images), height, width, channels), dtype)
         for rows, chunk in _chunks(images):
             pixels = on_unit_scale(chunk, white)
             prepared[rows] = prepare(pixels if dtype == np.uint8 else pixels.clip(0, 1), self.size, self.channels)
@@ -73,13 +74,13 @@ class Npy(ImageSource):
     def _open(self) -> tuple[np.ndarray, tuple[str, ...]]:
         """(the file as (N, H, W, C), mapped read-only if possible, shape and dtype checked; what was transposed)."""
         self.fetch()
-        images, turned = as_batch(open_array(self.path), str(self.path))
+        images, turned = as_batch(open_array(self.path), str(self.path), self.channels)
         if not (images.dtype.newbyteorder("=") in (np.uint8, np.uint16, np.bool_) or images.dtype.kind == "f"):
             raise UserError(f"{self.path} {unfit(images.dtype)}")
-        if min(images.shape[1:3]) < self.size:
-            height, width = images.shape[1:3]
+        height, width = images.shape[1:3]
+        if is_smaller(height, width, self.size):
             raise UserError(
-                f"{self.path} has {height} x {width} images, smaller than size {self.size}: lower data.size"
+                f"{self.path} has {height} x {width} images, smaller than size {size_text(self.size)}: lower data.size"
             )
         return images, turned
 

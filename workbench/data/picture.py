@@ -147,6 +147,11 @@ def unfit(dtype: np.dtype) -> str:
     """What is wrong with values of a dtype that images do not have, as the end of a message after a file's name."""
     if dtype.hasobject:
         return "contains Python objects, which are not loaded: save plain numbers"
+    if dtype.kind == "c":
+        return (
+            f"has dtype {dtype}: save real and imaginary part as two channels on [0, 1], N x H x W x 2, and set "
+            "data.channels=2"
+        )
     if dtype.kind == "i":
         return f"has dtype {dtype}, whose white is unknown: save uint8 (white 255), uint16 (65535) or floats on [0, 1]"
     return f"has dtype {dtype}: save uint8 (white 255), uint16 (65535) or floats on [0, 1]"

@@ -21,7 +21,14 @@ from workbench.metrics.mantel import MantelResult, mantel_test
 from workbench.metrics.members import LPIPS, PSNR, SSIM, Residual
 from workbench.metrics.ordering import ordering_accuracy, own_ordering_accuracy
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
-from workbench.metrics.ranks import gain_over_trivial, spearman, spearman_across, spearman_within
+from workbench.metrics.ranks import (
+    BesideTrivial,
+    beside_trivial,
+    gain_over_trivial,
+    spearman,
+    spearman_across,
+    spearman_within,
+)
 from workbench.metrics.reconstruction import psnr, ssim, ssim_columns, ssim_valid
 from workbench.metrics.scaling import Map, average_linkage, classical_map
 from workbench.metrics.statistics import (
@@ -41,6 +48,7 @@ __all__ = [
     "SSIM",
     "Absent",
     "AnyMetric",
+    "BesideTrivial",
     "Comparison",
     "Estimate",
     "LPIPSConfig",
@@ -51,6 +59,7 @@ __all__ = [
     "Moments",
     "Residual",
     "average_linkage",
+    "beside_trivial",
     "classical_map",
     "first_crossing",
     "frechet_distance",

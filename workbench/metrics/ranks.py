@@ -5,12 +5,20 @@ own, so that cumulated counts give the ranks of all resamples at once, ties at t
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from workbench.core.config import UserError
-from workbench.metrics.statistics import Estimate, Values, checked_pair, interval_of_counts, quotient
+from workbench.metrics.statistics import (
+    Estimate,
+    Values,
+    checked_pair,
+    interval_of_counts,
+    intervals_of_counts,
+    quotient,
+)
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
@@ -43,14 +51,22 @@ def spearman_within(x: ArrayLike, y: ArrayLike) -> Estimate:
     return interval_of_counts(lambda counts: _within_levels([first], second, counts)[0], len(first))
 
 
-def gain_over_trivial(
-    prediction: ArrayLike, trivial: Mapping[str, ArrayLike], truth: ArrayLike, *, within: bool = False
-) -> Estimate:
-    """By how much more a prediction's rank correlation with the truth is than that of the best trivial predictor.
+class BesideTrivial(NamedTuple):
+    """Rank correlations with the truth: a prediction's own, those of trivial predictors by name, and the gain."""
 
-    A trivial predictor counts by the size of its correlation, since whoever used it would know its sign, and a constant
-    one counts 0. Images are resampled together, and the best is chosen anew in each resample: the choice is then not
-    taken for a finding, and what luck it has is the trivial predictors'.
+    own: Estimate
+    gain: Estimate
+    trivial: dict[str, Estimate]
+
+
+def beside_trivial(
+    prediction: ArrayLike, trivial: Mapping[str, ArrayLike], truth: ArrayLike, *, within: bool = False
+) -> BesideTrivial:
+    """Spearman's correlations of a prediction and of trivial predictors with the truth, from the same resamples.
+
+    The gain is by how much the prediction's is above that of the best trivial one. A trivial predictor counts by the
+    size of its correlation, since whoever used it would know its sign, and a constant one counts 0. The best is chosen
+    anew in each resample: the choice is then not taken for a finding, and what luck it has is the trivial predictors'.
 
     Args:
         prediction, truth: one value per image, or (images, levels).
@@ -66,11 +82,20 @@ def gain_over_trivial(
     true, *numbers = checked_tables(*(table[:, None] if table.ndim == 1 else table for table in tables))
     correlations = _within_levels if within else rank_correlations
 
-    def gain(counts: Values) -> Values:
+    def figures(counts: Values) -> Values:
         own, *others = correlations(numbers, true, counts)
-        return np.asarray(own - np.max([np.abs(np.nan_to_num(other)) for other in others], axis=0))
+        gain = own - np.max([np.abs(np.nan_to_num(other)) for other in others], axis=0)
+        return np.stack([own, gain, *others])
 
-    return interval_of_counts(gain, len(true))
+    own, gain, *others = intervals_of_counts(figures, len(true))
+    return BesideTrivial(own, gain, dict(zip(trivial, others, strict=True)))
+
+
+def gain_over_trivial(
+    prediction: ArrayLike, trivial: Mapping[str, ArrayLike], truth: ArrayLike, *, within: bool = False
+) -> Estimate:
+    """The gain of `beside_trivial` alone."""
+    return beside_trivial(prediction, trivial, truth, within=within).gain
 
 
 def rank_correlations(columns: Sequence[Values], truth: Values, counts: Values) -> list[Values]:

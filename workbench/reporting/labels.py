@@ -72,6 +72,9 @@ LABELS: dict[str, str] = {
     "oracle_variance": "true variance",
     "snr_match": "SNR matching",
     "cifar10": "CIFAR-10",
+    "tiny_imagenet": "Tiny ImageNet",
+    "imagenette": "Imagenette",
+    "eurosat": "EuroSAT",
     "fashion_mnist": "Fashion-MNIST",
 }
 """Kind -> what readers call it; of kinds that are not here, underscores become spaces."""

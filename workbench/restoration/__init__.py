@@ -2,6 +2,6 @@
 
 from workbench.restoration.engine import Batch, Engine
 from workbench.restoration.record import Record, Restored
-from workbench.restoration.restorer import Estimator, Restorer
+from workbench.restoration.restorer import Restorer
 
-__all__ = ["Batch", "Engine", "Estimator", "Record", "Restored", "Restorer"]
+__all__ = ["Batch", "Engine", "Record", "Restored", "Restorer"]

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from workbench.diffusion import DDIM, Prior
 from workbench.restoration.engine import Batch, Engine, time_on
 from workbench.restoration.record import Record, Restored
 from workbench.severity.calibration import Fusion, Recalibration
-from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.estimator import Estimator
 from workbench.severity.start import ChoosesStart
 from workbench.severity.start.base import all_from
 from workbench.severity.variance import Evidence, Need
@@ -25,14 +25,6 @@ from workbench.solvers.base import Networks, Precision, Solver
 
 GROUPS = 4
 """Finished images are decoded and evaluated in groups of this fraction of the slots."""
-
-
-class Estimator(Protocol):
-    """Estimates the clean latent, and the variance of the estimate's error, from the image-domain view of y."""
-
-    def estimate(self, view: Images) -> SeverityEstimate:
-        """Estimate (z_hat, var_hat) of each image."""
-        ...
 
 
 @dataclass

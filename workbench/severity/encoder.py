@@ -1,6 +1,7 @@
 """The severity encoder (arXiv 2309.06642, section 3.2): y -> z_hat and the variance of its error."""
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,21 @@ INITIAL_VARIANCE = 0.1
 """What an untrained head answers: the order of the latent error of a moderately degraded image."""
 
 
-class SeverityEncoder(nn.Module):
+class SeverityNetwork(nn.Module):
+    """What every severity encoder that is trained here can do."""
+
+    @abstractmethod
+    def forward(self, view: Images) -> tuple[Tensor, Tensor]:
+        """(z_hat, log var_hat), the latter (batch, 1, 1, 1), of a measurement's image-domain view."""
+
+    @torch.no_grad()
+    def estimate(self, view: Images) -> SeverityEstimate:
+        """The estimate for each image of the view."""
+        z_hat, log_var = self(view)
+        return SeverityEstimate(z_hat, log_var.exp())
+
+
+class SeverityEncoder(SeverityNetwork):
     """The autoencoder's own encoder, trained further on degraded images, with a scalar head on its last features.
 
     The head answers log var_hat, so var_hat is positive and errors are relative at every severity.
@@ -25,17 +40,14 @@ class SeverityEncoder(nn.Module):
     def __init__(self, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.trunk = autoencoder.encoder_copy()
-        self.trunk.requires_grad_(True)
         self.head = VarianceHead()
 
     def forward(self, view: Images) -> tuple[Tensor, Tensor]:
-        """(z_hat, log var_hat), the latter (batch, 1, 1, 1), of a measurement's image-domain view."""
         features, z_hat = self.trunk(view)
         return z_hat, self.head(features)
 
     @torch.no_grad()
     def estimate(self, view: Images) -> SeverityEstimate:
-        """The estimate for each image of the view."""
         features, z_hat = self.trunk(view)
         summary = self.head.summary(features)
         return SeverityEstimate(z_hat, self.head.log_variance(summary).exp(), summary)

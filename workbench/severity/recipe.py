@@ -4,15 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from workbench.autoencoders import Autoencoder
 from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
-from workbench.core.config import NOT_IDENTITY, Config
+from workbench.core.config import NOT_IDENTITY
+from workbench.core.families import Open
 from workbench.degradations import AnyDegradation
+from workbench.severity.encoder import SeverityEncoder, SeverityNetwork
+from workbench.severity.estimator import EstimatorRecipe
 from workbench.severity.loss import SeverityLoss
 from workbench.severity.untrained import NoEncoder
 
 
-class SeverityRecipe(Config):
-    """What a severity encoder is trained on, and how."""
+class SeverityRecipe(EstimatorRecipe):
+    """What a severity encoder is, what it is trained on, and how."""
 
     kind: Literal["encoder"] = "encoder"
     degradation: AnyDegradation = Field(description="what its training images suffer; severities are uniform on [0, 1]")
@@ -28,5 +32,12 @@ class SeverityRecipe(Config):
         json_schema_extra=NOT_IDENTITY,
     )
 
+    def build(self, autoencoder: Autoencoder) -> SeverityNetwork:
+        """The network before it is trained; random weights come from torch's current generator."""
+        return SeverityEncoder(autoencoder)
 
-AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind")]
+
+TrainedSeverity = Annotated[SeverityRecipe, Open(SeverityRecipe)]
+"""Severity encoders that are trained here."""
+AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind"), Open(EstimatorRecipe)]
+"""Those, and what needs no training."""

@@ -6,16 +6,17 @@ import torch
 from pydantic import Field
 
 from workbench.autoencoders import Autoencoder
-from workbench.core.config import Config, UserError
+from workbench.core.config import UserError
 from workbench.core.tensors import Images
 from workbench.degradations import Degradation
 from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.estimator import Estimator, EstimatorRecipe
 
 UNKNOWN = 1.0
 """The variance of a latent: an estimate of which nothing is known is worth no more than 0."""
 
 
-class NoEncoder(Config):
+class NoEncoder(EstimatorRecipe):
     """z_hat = E(guess): the autoencoder's own encoder, on the measurement as it is. Its variance is the residual's.
 
     A user with a new operator, linear or not, can restore with it before anything is trained.
@@ -27,9 +28,11 @@ class NoEncoder(Config):
     )
 
     def check(self, degradation: Degradation) -> None:
-        """Refuse an operator that has no such guess. Raises UserError."""
         if self.guess == "pseudo_inverse" and not degradation.linear:
             raise UserError(f"severity_encoder.guess=pseudo_inverse: {degradation.kind} is not linear; use guess=view")
+
+    def build(self, autoencoder: Autoencoder) -> Estimator:
+        return Untrained(autoencoder)
 
 
 class Untrained:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from workbench.autoencoders import AnyAutoencoder, Pretrained, Tiny
-from workbench.diffusion import AnyPrior, UNetRecipe
+from workbench.diffusion import PriorRecipe, UNetRecipe
 
 Shape = tuple[int, int, int]
 """(channel, height, width)."""
@@ -56,16 +56,15 @@ def coder_flops(recipe: AnyAutoencoder, given: Path | None, image_shape: Shape) 
 
 
 @functools.lru_cache(maxsize=256)
-def prior_flops(recipe: AnyPrior, given: Path | None, latent_shape: Shape) -> float:
+def prior_flops(recipe: PriorRecipe, given: Path | None, latent_shape: Shape) -> float:
     """FLOPs of one evaluation of the prior on one latent."""
     if given is not None:
-        return _by_files(given / "unet", latent_shape)
+        return sum(_by_files(given / part, latent_shape) for part in recipe.parts)
 
     def calls(shape: Shape) -> tuple[Any, ...]:
-        unet: Any = recipe.network(shape)
-        unet.eval()
-        z, timestep = torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64)
-        return (lambda: unet(z, timestep),)
+        prior = recipe.build(shape).eval()
+        z, time = torch.zeros(1, *shape), torch.zeros(1)
+        return (lambda: prior.answer(z, time),)
 
     return _counted(calls, latent_shape)
 

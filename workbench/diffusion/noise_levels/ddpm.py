@@ -59,7 +59,9 @@ def spaced_timesteps(num_timesteps: int, num_steps: int) -> Tensor:
     Raises:
         UserError: unless 1 <= num_steps <= T.
     """
-    if not 1 <= num_steps <= num_timesteps:
-        raise UserError(f"num_steps must be 1 ... {num_timesteps}, got {num_steps}")
+    if num_steps > num_timesteps:
+        raise UserError(f"sampler.num_steps must be at most T = {num_timesteps}, got {num_steps}")
+    if num_steps < 1:
+        raise UserError(f"sampler.num_steps must be at least 1, got {num_steps}")
     steps = torch.arange(num_steps, dtype=torch.float64)
     return (num_timesteps * (1 - steps / num_steps)).round().long() - 1

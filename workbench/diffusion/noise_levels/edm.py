@@ -48,7 +48,7 @@ class EDMLevels(NoiseLevels):
 
     def times(self, num_steps: int, latent_shape: tuple[int, int, int]) -> Tensor:
         if num_steps < 1:
-            raise UserError(f"num_steps must be at least 1, got {num_steps}")
+            raise UserError(f"sampler.num_steps must be at least 1, got {num_steps}")
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         root = torch.linspace(high, low, num_steps, dtype=torch.float64)
         return self.rho * root.log() / 4

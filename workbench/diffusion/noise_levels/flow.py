@@ -86,6 +86,6 @@ class FlowLevels(NoiseLevels):
 
     def times(self, num_steps: int, latent_shape: tuple[int, int, int]) -> Tensor:
         if num_steps < 1:
-            raise UserError(f"num_steps must be at least 1, got {num_steps}")
+            raise UserError(f"sampler.num_steps must be at least 1, got {num_steps}")
         sigma = 1 - torch.arange(num_steps, dtype=torch.float64) / num_steps
         return self.num_timesteps * self.shift(sigma, latent_shape)

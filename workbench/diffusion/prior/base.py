@@ -1,17 +1,23 @@
 """What every prior is: a denoising network behind the two estimates that solvers ask for."""
 
+import json
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.core.config import NOT_IDENTITY, Config
+from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
+from workbench.core.config import NOT_IDENTITY
+from workbench.core.families import Member
+from workbench.core.foreign import readable
 from workbench.core.tensors import Latents, Times
 from workbench.diffusion.noise_levels import DDPMLevels, NoiseLevels
 from workbench.diffusion.prediction import Prediction, estimates, target
+
+WEIGHTS, LATENT_SHAPE = "weights.safetensors", "latent_shape.json"
 
 
 class Prior(nn.Module):
@@ -21,7 +27,8 @@ class Prior(nn.Module):
 
     Args:
         network: called with its input and times, each (batch,), it answers something whose `sample` is like its input;
-            diffusers' models do. Others override `answer`.
+            diffusers' models do. Others override `answer` and, unless they have a config of diffusers' make,
+            `latent_channels`.
         levels: the noise levels that it was trained on.
         prediction: what it answers.
         notes: lines on what was left out when it was read.
@@ -45,6 +52,9 @@ class Prior(nn.Module):
     def latent_channels(self) -> int:
         """Channels of the latents that the prior knows."""
         return int(self.network.config.in_channels)
+
+    def check_latents(self, latent_shape: tuple[int, int, int]) -> None:
+        """Refuse a height and width that the network cannot take. Raises UserError."""
 
     def answer(self, x: Latents, time: Times) -> Latents:
         """The network's answer to its own input."""
@@ -76,27 +86,68 @@ class Prior(nn.Module):
         return _per_image(signal).to(z), _per_image(noise).to(z)
 
 
-class PriorRecipe(Config):
+class PriorRecipe(Member):
     """How a prior is made, or where it is found. A new kind is one file: a recipe, and a Prior if it is none yet."""
 
-    kind: str
     source: str = Field(
         "auto",
         description="'auto': the shipped weights if they were made by this very recipe on these data, else train; "
-        "'train': always train; anything else: a folder with unet/ and scheduler/ in diffusers' format",
+        "'train': always train; anything else: a folder of weights, of a unet with unet/ and scheduler/ in diffusers' "
+        "format",
         json_schema_extra=NOT_IDENTITY,
     )
+    num_train_images: Count = Field(250_000, description="training latents seen")
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 6e-4
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="of the weights' moving average, which is kept")
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
+    seed: Seed = 0
 
-    parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
+    parts: ClassVar[tuple[str, ...]] = ("prior",)
     """The folders that a saved prior consists of."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether `source` is a folder of weights."""
+        return self.source not in ("auto", "train")
 
     @abstractmethod
     def build(self, latent_shape: tuple[int, int, int]) -> Prior:
-        """A new prior for latents of (channel, height, width)."""
+        """A new prior for latents of (channel, height, width); random weights from torch's current generator.
 
-    @abstractmethod
+        Raises:
+            UserError: for latents that it cannot take.
+        """
+
+    def levels(self) -> NoiseLevels | None:
+        """The noise levels of a prior that is trained by this recipe; None: they are known only once it is built."""
+        return None
+
+    def save(self, prior: Prior, folder: Path, latent_shape: tuple[int, int, int]) -> None:
+        """Write what `load` reads: here, the weights and what `build` needs."""
+        from safetensors.torch import save_file
+
+        inner = folder / self.parts[0]
+        inner.mkdir(exist_ok=True)
+        save_file({name: t.contiguous() for name, t in prior.state_dict().items()}, inner / WEIGHTS)
+        (inner / LATENT_SHAPE).write_text(json.dumps(latent_shape), encoding="utf-8")
+
     def load(self, folder: Path) -> Prior:
-        """The prior in a folder. Raises UserError where it is missing, unsound or of a kind that this one is not."""
+        """The prior in a folder.
+
+        Raises:
+            UserError: where it is missing, unsound or of a kind that this one is not.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        inner = folder / self.parts[0]
+        with readable(inner, f"the {self.kind} prior", SafetensorError, remedy="restore it or train anew"):
+            channels, height, width = json.loads((inner / LATENT_SHAPE).read_text(encoding="utf-8"))
+            with torch.random.fork_rng(devices=[]):
+                prior = self.build((channels, height, width))
+            prior.load_state_dict(load_file(inner / WEIGHTS))
+        return prior.eval()
 
 
 def _per_image(values: Tensor) -> Tensor:

@@ -1,13 +1,15 @@
 """An unconditional diffusers UNet2DModel as a prior: trained here, or read from a folder in diffusers' format."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import torch
 from pydantic import Field, model_validator
 
-from workbench.core.bounds import BatchSize, BlockWidths, Count, Depth, LearningRate, Seed
+from workbench.core.bounds import BlockWidths, Depth
 from workbench.core.config import UserError
 from workbench.diffusion.latent_std import LatentStd
+from workbench.diffusion.noise_levels import DDPMLevels
 from workbench.diffusion.prior.base import Prior, PriorRecipe
 from workbench.diffusion.scheduler_folder import levels_of, read_scheduler
 from workbench.weights.diffusers_folder import load_strictly, save_half
@@ -33,6 +35,15 @@ class UNetPrior(Prior):
         super().__init__(unet, *levels_of(scheduler, std), notes)
         self.scheduler = scheduler
 
+    def check_latents(self, latent_shape: tuple[int, int, int]) -> None:
+        _, height, width = latent_shape
+        factor = 2 ** (len(self.network.config.block_out_channels) - 1)
+        if height % factor or width % factor:
+            raise UserError(
+                f"the prior takes latents divisible by {factor}, these are {height} x {width}; "
+                "change data.size or the number of prior.block_out_channels"
+            )
+
     def save(self, folder: Path) -> None:
         """Write `unet/` (fp16 safetensors) and `scheduler/` in diffusers' folder format."""
         save_half(self.network, folder / "unet")
@@ -51,25 +62,56 @@ class UNetRecipe(PriorRecipe):
     prediction_type: Literal["epsilon", "sample", "v_prediction"] = Field(
         "v_prediction", description="what the network answers"
     )
-    num_train_images: Count = Field(250_000, description="training latents seen")
-    batch_size: BatchSize = 64
-    learning_rate: LearningRate = 6e-4
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="of the weights' moving average, which is kept")
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
-    seed: Seed = 0
+
+    parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
 
     @model_validator(mode="after")
     def _betas_grow(self) -> "UNetRecipe":
         if self.beta_end <= self.beta_start:
             raise ValueError("beta_end must be above beta_start")
+        if not self.is_given:
+            try:
+                self.levels()
+            except ValueError:
+                raise ValueError(
+                    f"these betas leave no signal long before timestep {self.num_timesteps - 1}: lower beta_end or "
+                    "num_timesteps"
+                ) from None
         return self
 
     def canonical(self) -> dict[str, Any]:
-        """Without `kind`: priors were of one kind when the first results were identified."""
-        return {name: value for name, value in super().canonical().items() if name != "kind"}
+        """Without `kind`, but for what is derived from it: when the first results were identified, all were UNets."""
+        return {name: value for name, value in super().canonical().items() if (name, value) != ("kind", "unet")}
 
-    def network(self, latent_shape: tuple[int, int, int]) -> "UNet2DModel":
-        """A new network for latents of (channel, height, width); random weights from torch's current generator."""
+    def levels(self) -> DDPMLevels:
+        """As `build` has them of diffusers' scheduler, which takes seconds to import."""
+        root = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_timesteps, dtype=torch.float32)
+        return DDPMLevels((1 - root**2).cumprod(0))
+
+    def build(self, latent_shape: tuple[int, int, int]) -> UNetPrior:
+        """A new prior for latents of (channel, height, width)."""
+        from diffusers import DDPMScheduler
+
+        network = self._network(latent_shape)
+        with torch.device("cpu"):  # also where the network is built without memory, to count what it costs
+            scheduler = DDPMScheduler(
+                num_train_timesteps=self.num_timesteps,
+                beta_start=self.beta_start,
+                beta_end=self.beta_end,
+                beta_schedule="scaled_linear",
+                prediction_type=self.prediction_type,
+                clip_sample=False,
+            )
+            return UNetPrior(network, scheduler)
+
+    def save(self, prior: Prior, folder: Path, latent_shape: tuple[int, int, int]) -> None:
+        assert isinstance(prior, UNetPrior)
+        prior.save(folder)
+
+    def load(self, folder: Path) -> UNetPrior:
+        return load_prior(folder)
+
+    def _network(self, latent_shape: tuple[int, int, int]) -> "UNet2DModel":
         from diffusers import UNet2DModel
 
         levels = len(self.block_out_channels)
@@ -83,23 +125,6 @@ class UNetRecipe(PriorRecipe):
             up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
             norm_num_groups=16,
         )
-
-    def build(self, latent_shape: tuple[int, int, int]) -> UNetPrior:
-        """A new prior for latents of (channel, height, width)."""
-        from diffusers import DDPMScheduler
-
-        scheduler = DDPMScheduler(
-            num_train_timesteps=self.num_timesteps,
-            beta_start=self.beta_start,
-            beta_end=self.beta_end,
-            beta_schedule="scaled_linear",
-            prediction_type=self.prediction_type,
-            clip_sample=False,
-        )
-        return UNetPrior(self.network(latent_shape), scheduler)
-
-    def load(self, folder: Path) -> UNetPrior:
-        return load_prior(folder)
 
 
 def load_prior(folder: Path) -> UNetPrior:

@@ -7,8 +7,8 @@ from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.degradations import Degradation
 from workbench.experiments.study import base_cell
+from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import EqualCost
-from workbench.severity.untrained import NoEncoder
 from workbench.stages.measure.evaluate import Evaluate
 
 UNIVERSAL: Mapping[str, Any] = {
@@ -58,6 +58,6 @@ def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
     """The cell for measurements with this noise level; a matched encoder is trained with it too."""
     overrides = {"degradation.noise_std": noise_std}
     encoder = cell.severity_encoder
-    if not isinstance(encoder, NoEncoder) and encoder.degradation == cell.degradation:
+    if isinstance(encoder, SeverityRecipe) and encoder.degradation == cell.degradation:
         overrides["severity_encoder.degradation.noise_std"] = noise_std
     return cell.replace(overrides)

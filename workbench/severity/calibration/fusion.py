@@ -115,7 +115,7 @@ class Fusion:
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and inverse covariance, the latter shrunk towards its diagonal so that it exists."""
-    covariance = features.T.cov()
+    covariance = torch.atleast_2d(features.T.cov())  # of one feature it has no dimension
     shrunk = 0.9 * covariance + 0.1 * covariance.diagonal().diag()
     floor = 1e-6 * covariance.diagonal().mean().clamp(min=1e-12)
     return features.mean(0), torch.linalg.inv(

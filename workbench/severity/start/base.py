@@ -62,6 +62,9 @@ class StartRule(Member):
     def needs(self) -> Need:
         return Need.NOTHING
 
+    def check(self, chain: Chain) -> None:
+        """Refuse, before compute is spent, a chain in which there is no such start. Raises UserError."""
+
     @abstractmethod
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start: ...
 

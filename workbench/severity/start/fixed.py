@@ -4,7 +4,6 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from workbench.core.config import ADDED_LATER, UserError
 from workbench.core.tensors import Latents
@@ -29,26 +28,23 @@ class Fixed(StartRule):
         json_schema_extra=ADDED_LATER,
     )
 
-    def check(self, num_timesteps: int, timesteps: Tensor) -> None:
-        """Refuse, before compute is spent, a timestep that the prior has not or one below which the chain has no step.
-
-        Args:
-            timesteps: those of the chain, descending.
-        """
+    def check(self, chain: Chain) -> None:
         if self.log_snr is not None:
+            self._first_at_or_above(self.log_snr, chain)
             return
+        num_timesteps = len(chain.all_timesteps("start.timestep"))
         if self.timestep >= num_timesteps:
             raise UserError(f"start.timestep must lie below T = {num_timesteps}, got {self.timestep}")
-        if self.timestep < timesteps[-1]:
+        if self.timestep < chain.time[-1]:
             raise UserError(
-                f"start.timestep = {self.timestep} lies below {int(timesteps[-1])}, the last timestep of the grid of "
-                f"{len(timesteps)} steps: no step would be taken; begin earlier, or raise sampler.num_steps"
+                f"start.timestep = {self.timestep} lies below {int(chain.time[-1])}, the last timestep of the grid of "
+                f"{len(chain)} steps: no step would be taken; begin earlier, or raise sampler.num_steps"
             )
 
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
         batch = len(noise)
+        self.check(chain)
         if self.log_snr is None:
-            self.check(len(chain.all_timesteps("start.timestep")), chain.time)
             position = first_at_or_below(chain, torch.full((batch,), self.timestep))
         else:
             position = torch.full((batch,), self._first_at_or_above(self.log_snr, chain))

@@ -37,6 +37,9 @@ class Official(StartRule):
         """argmin over timesteps of |SNR_t - 1 / v|, (batch,) int64, given alpha_bar of all T."""
         return (snr(alpha_bar)[None] - 1 / var.double().cpu()[:, None]).abs().argmin(1)
 
+    def check(self, chain: Chain) -> None:
+        chain.all_timesteps("start official")
+
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
         var = own_variance(evidence.estimate)
         position = first_at_or_below(chain, self.index(var, chain.all_timesteps("start official")) - 1)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from workbench.core.bounds import Count, Seed
 from workbench.data import ImageSplit
-from workbench.severity.recipe import SeverityRecipe
+from workbench.severity.recipe import TrainedSeverity
 from workbench.stages.base import Stage
 from workbench.stages.latent_stage import LatentStage
 from workbench.stages.train.train_severity import TrainSeverity
@@ -17,7 +17,7 @@ class FitEncoder(LatentStage):
 
     artifact_type: ClassVar[str] = "model"
 
-    severity_encoder: SeverityRecipe
+    severity_encoder: TrainedSeverity
     num_images: Count = Field(description="validation images from the beginning of the split, or all")
     seed: Seed = Field(0, description="keys severities, operators and noise")
 

@@ -85,8 +85,9 @@ class FitFusion(FitEncoder):
             residual = torch.full_like(own, torch.nan)
             if residuals:
                 residual = residual_variance(estimate.z_hat, measurement, forward, encode, own, seed=self.seed)
-            assert estimate.features is not None
-            row = (own, residual, estimate.features, error_variance(estimate.z_hat, z0))
+            # without features all are alike, so that nothing is made of their distance
+            features = own.new_zeros(len(own), 1) if estimate.features is None else estimate.features
+            row = (own, residual, features, error_variance(estimate.z_hat, z0))
             found.append(tuple(tensor.cpu() for tensor in row))
         own, residual, features, s2 = (torch.cat(column) for column in zip(*found, strict=True))
         return own, residual, features, s2

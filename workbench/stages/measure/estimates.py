@@ -9,8 +9,8 @@ from workbench.core.measurement import Measurement
 from workbench.core.tensors import Ids, Latents
 from workbench.data import ImageSplit
 from workbench.degradations import Degradation
-from workbench.severity.encoder import SeverityEncoder
 from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.estimator import Estimator
 
 BATCH_SIZE = 128
 
@@ -18,7 +18,7 @@ BATCH_SIZE = 128
 @torch.no_grad()
 def estimates(
     autoencoder: Autoencoder,
-    encoder: SeverityEncoder,
+    encoder: Estimator,
     degradation: Degradation,
     images: ImageSplit,
     seed: int,

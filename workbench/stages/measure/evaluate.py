@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
-from workbench.autoencoders import AnyAutoencoder, Tiny
+from workbench.autoencoders import AnyAutoencoder, Autoencoder, Tiny
 from workbench.core.bounds import Count, Seed
 from workbench.core.config import ADDED_LATER, NOT_IDENTITY, UserError, digest
 from workbench.core.files import PARTIAL
@@ -17,8 +17,7 @@ from workbench.core.randomness import seed_of
 from workbench.core.tensors import Images, Latents
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
 from workbench.degradations import AnyDegradation, GaussianBlur
-from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
-from workbench.diffusion.noise_levels import spaced_timesteps
+from workbench.diffusion import DDIM, AnyPrior, NoiseLevels, Sampler, UNetRecipe
 from workbench.metrics import (
     LPIPS,
     PSNR,
@@ -35,13 +34,13 @@ from workbench.metrics.perceptual import LPIPS_CHANNELS
 from workbench.restoration import Restored, Restorer
 from workbench.severity.calibration import check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.severity.estimator import Estimator
 from workbench.severity.recipe import AnySeverity, SeverityRecipe
 from workbench.severity.start import (
     AnyStart,
     Budget,
     Costs,
     EqualCost,
-    Fixed,
     Full,
     Matched,
     OracleVariance,
@@ -51,7 +50,7 @@ from workbench.severity.start import (
     asked_of_encoder,
     spend,
 )
-from workbench.severity.untrained import NoEncoder, Untrained
+from workbench.severity.untrained import NoEncoder
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Stage
@@ -80,6 +79,8 @@ USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
 """The part of the timesteps that a matched start usually leaves, and the steps of the default sampler."""
 GRADIENT = 3.0
 """What an evaluation with its gradient costs, in evaluations."""
+ANY_LATENT = (1, 8, 8)
+"""Some latents' shape: there are as many noise levels whatever it is."""
 RESIDUAL_GROWTH = 2.0
 """By what factor guidance, which is there to lower it, may raise the residual before it is said to have diverged."""
 
@@ -139,21 +140,30 @@ class Evaluate(LatentStage):
     @model_validator(mode="after")
     def _compatible(self) -> "Evaluate":
         self.solver.check(self.degradation)
-        if isinstance(self.severity_encoder, NoEncoder):
-            self.severity_encoder.check(self.degradation)
-            if Need.VAR_HAT in self.start.needs:
-                raise ValueError(
-                    "without a severity encoder there is no variance of its own to start from: "
-                    "set start.variance=residual, or another start"
-                )
-        if self.sampler.num_steps > self.prior.num_timesteps:
+        self.severity_encoder.check(self.degradation)
+        if isinstance(self.severity_encoder, NoEncoder) and Need.VAR_HAT in self.start.needs:
             raise ValueError(
-                f"sampler.num_steps must be at most T = {self.prior.num_timesteps}, got {self.sampler.num_steps}"
+                "without a severity encoder there is no variance of its own to start from: "
+                "set start.variance=residual, or another start"
             )
-        if isinstance(self.start, Fixed):
-            num_timesteps = self.prior.num_timesteps
-            self.start.check(num_timesteps, spaced_timesteps(num_timesteps, self.sampler.num_steps))
+        if self._trained is None and self.start.needs & (Need.FUSION | Need.RECALIBRATION):
+            raise ValueError(
+                f"{self.severity_encoder.kind} is not trained here, and what this start needs is fitted to encoders "
+                "that are: set start.variance=encoder or residual, without recalibration, risk or noise=channel"
+            )
+        planned = None if self.prior.is_given else self.prior.levels()
+        if planned is not None:
+            self._check_chain(planned, ANY_LATENT)
         return self
+
+    def _check_chain(self, levels: NoiseLevels, latent_shape: tuple[int, int, int]) -> None:
+        """Refuse a sampler or a start that these noise levels have not. Raises UserError."""
+        self.start.check(self.sampler.chain(levels, latent_shape))
+
+    @property
+    def _trained(self) -> SeverityRecipe | None:
+        """The severity encoder, if one is trained here."""
+        return self.severity_encoder if isinstance(self.severity_encoder, SeverityRecipe) else None
 
     def effort(self) -> float:
         return self.num_images
@@ -175,9 +185,10 @@ class Evaluate(LatentStage):
 
     @property
     def label(self) -> str:
-        encoder = " without encoder"
-        if isinstance(self.severity_encoder, SeverityRecipe):
-            known = self.severity_encoder.degradation
+        kind = self.severity_encoder.kind
+        encoder = " without encoder" if isinstance(self.severity_encoder, NoEncoder) else f" by {kind}"
+        if (recipe := self._trained) is not None:
+            known = recipe.degradation
             encoder = "" if known == self.degradation else f" by {known.kind} encoder"
         return f"{self.degradation.kind}{encoder}, {self.autoencoder.label}, {self.start.kind}, {self.solver.kind}"
 
@@ -187,26 +198,26 @@ class Evaluate(LatentStage):
 
     def severity_stage(self) -> TrainSeverity | None:
         """The stage that gives the severity encoder, if there is one."""
-        if isinstance(self.severity_encoder, NoEncoder):
+        if (recipe := self._trained) is None:
             return None
-        return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
+        return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
 
     def fusion_stage(self) -> FitFusion | None:
         """The stage that fits what is usual for the severity encoder, where the start rule needs it."""
-        if Need.FUSION not in self.start.needs or isinstance(self.severity_encoder, NoEncoder):
+        if Need.FUSION not in self.start.needs or (recipe := self._trained) is None:
             return None
-        return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
+        return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
 
     def recalibration_stage(self) -> FitRecalibration | None:
         """The stage that recalibrates the severity encoder, where the start rule needs it."""
-        if Need.RECALIBRATION not in self.start.needs or isinstance(self.severity_encoder, NoEncoder):
+        if Need.RECALIBRATION not in self.start.needs or (recipe := self._trained) is None:
             return None
         if not isinstance(self.start, SNRMatch):
             return None
         return FitRecalibration(
             data=self.data,
             autoencoder=self.autoencoder,
-            severity_encoder=self.severity_encoder,
+            severity_encoder=recipe,
             recalibration=self.start.recalibration,
         )
 
@@ -236,7 +247,7 @@ class Evaluate(LatentStage):
         self.data.split(self.split).first(self.num_images)
         for matched in self.matched_stages():
             matched.data.split(matched.split).first(matched.num_images)
-        self.prior_stage().check()
+        self._check_chain(self.prior_stage().levels(), self.autoencoder_stage().latent_shape())
         if (trained := self.severity_stage()) is not None:
             trained.check()
         self.check_recalibration()
@@ -253,8 +264,8 @@ class Evaluate(LatentStage):
 
     def check_operators(self) -> None:
         """Refuse operators that cannot measure the images, or be differentiated where the solver needs it."""
-        if not isinstance(self.severity_encoder, NoEncoder):
-            self.severity_encoder.degradation.check(self.data.image_shape, gradient=False)
+        if (recipe := self._trained) is not None:
+            recipe.degradation.check(self.data.image_shape, gradient=False)
         self.degradation.check(self.data.image_shape, gradient=self.solver.guided)
 
     def outdated(self, folder: Path) -> str | None:
@@ -269,8 +280,10 @@ class Evaluate(LatentStage):
 
     def load_lpips(self, runtime: Runtime) -> LPIPSMetric | Absent:
         """The network of LPIPS on the runtime's device, loaded once in a process, or why it is absent."""
+        if LPIPS() not in self.metrics:
+            return Absent("LPIPS is not among the metrics")
         if not self.has_lpips:
-            return Absent("no LPIPS was asked for")
+            return Absent(f"LPIPS compares greyscale or colour images, these have {self.data.image_shape[0]} channels")
         lpips: LPIPSMetric | Absent = runtime.loaded.get(self.lpips.identity) or load_lpips(self.lpips)
         runtime.loaded[self.lpips.identity] = lpips if isinstance(lpips, Absent) else lpips.to(runtime.device)
         return lpips
@@ -311,7 +324,7 @@ class Evaluate(LatentStage):
         return Restorer(
             autoencoder=autoencoder,
             prior=self.prior_stage().load(runtime),
-            estimator=Untrained(autoencoder) if trained is None else trained.load(runtime),
+            estimator=self._untrained(autoencoder, runtime) if trained is None else trained.load(runtime),
             degradation=self.degradation,
             start=self.start,
             solver=self.solver,
@@ -326,10 +339,17 @@ class Evaluate(LatentStage):
             counted=runtime.loaded.setdefault(f"FLOPs {self._architecture()}", {}),
         )
 
+    def _untrained(self, autoencoder: Autoencoder, runtime: Runtime) -> Estimator:
+        estimator = self.severity_encoder.build(autoencoder)
+        if isinstance(estimator, torch.nn.Module):
+            runtime.place(estimator.eval().requires_grad_(False))
+        return estimator
+
     def _architecture(self) -> str:
-        """Names the networks by all that their FLOPs depend on: severity encoders are built like the autoencoder's."""
-        networks = [self.autoencoder_stage().identity, self.prior_stage().identity, self.severity_encoder.kind]
-        return " ".join(networks)
+        """Names the networks by all that their FLOPs depend on: ours of one kind are built like the autoencoder's."""
+        encoder = self.severity_encoder
+        estimator = encoder.identity if ":" in encoder.kind else encoder.kind
+        return " ".join([self.autoencoder_stage().identity, self.prior_stage().identity, estimator])
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         restorer = self.restorer(runtime)
@@ -345,7 +365,7 @@ class Evaluate(LatentStage):
         write_sorted(stream, folder / ROWS, by="image_id")
         stream.unlink()
         scoring.save_examples(folder / EXAMPLES)
-        if self.has_lpips and isinstance(lpips, Absent):
+        if LPIPS() in self.metrics and isinstance(lpips, Absent):
             (folder / LPIPS_ABSENT).write_text(lpips.reason)
 
 

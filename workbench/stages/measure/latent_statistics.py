@@ -15,7 +15,7 @@ from workbench.core.config import UserError
 from workbench.data import ImageSplit
 from workbench.degradations import AnyDegradation
 from workbench.metrics import Moments, radial_spectrum
-from workbench.severity.recipe import SeverityRecipe
+from workbench.severity.recipe import TrainedSeverity
 from workbench.stages.base import Stage
 from workbench.stages.latent_stage import LatentStage
 from workbench.stages.measure.estimates import degrade
@@ -68,7 +68,7 @@ class LatentStatistics(LatentStage):
     seconds_per_effort: ClassVar[float] = 0.0015
 
     degradation: AnyDegradation = Field(description="what the images suffer; severities are uniform on [0, 1]")
-    severity_encoder: SeverityRecipe | None = Field(None, description="also keep the errors of this encoder's z_hat")
+    severity_encoder: TrainedSeverity | None = Field(None, description="also keep the errors of this encoder's z_hat")
     split: Literal["train", "val"] = Field("train", description="whose images; a severity encoder has seen train")
     num_images: int = Field(
         20_000, ge=2, le=MAX_COUNT, description="from the beginning of the split; a study needs 5,000 or more"

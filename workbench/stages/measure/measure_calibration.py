@@ -19,7 +19,7 @@ from workbench.metrics import calibration, severity_bins
 from workbench.metrics.calibration import Rows
 from workbench.severity.calibration import AnyRecalibration, Factor, Isotonic, Recalibration, check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
-from workbench.severity.recipe import SeverityRecipe
+from workbench.severity.recipe import SeverityRecipe, TrainedSeverity
 from workbench.severity.start import OracleVariance, SNRMatch
 from workbench.severity.variance import Evidence
 from workbench.stages.base import Stage
@@ -62,7 +62,7 @@ class MeasureCalibration(LatentStage):
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
     prior: AnyPrior = Field(UNetRecipe(), description="whose noise levels say where to start")
-    severity_encoder: SeverityRecipe = SeverityRecipe(degradation=GaussianBlur())
+    severity_encoder: TrainedSeverity = SeverityRecipe(degradation=GaussianBlur())
     degradation: AnyDegradation = Field(GaussianBlur(), description="what the images suffer")
     sampler: Sampler = DDIM(num_steps=500)
     recalibrations: tuple[AnyRecalibration, ...] = Field(

@@ -14,10 +14,12 @@ from workbench.autoencoders import AnyAutoencoder, Tiny
 from workbench.core import randomness
 from workbench.core.bounds import BatchSize, Depth, Size
 from workbench.core.tensors import Images, Latents, Measurements
+from workbench.data.base import MAX_CHANNELS
 from workbench.degradations import AnyDegradation, GaussianBlur
 from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
 from workbench.restoration import Restorer
 from workbench.severity.estimate import SeverityEstimate
+from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import AnyStart, SNRMatch
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers import LDPS, AnySolver
@@ -58,7 +60,7 @@ class MeasureCost(Stage):
     solver: AnySolver = LDPS()
     sampler: Sampler = DDIM(num_steps=500)
     image_size: Size = Field(32, description="pixels a side")
-    channels: int = Field(1, ge=1, le=3, description="1: grey, 3: colour")
+    channels: int = Field(1, ge=1, le=MAX_CHANNELS, description="1: grey, 3: colour")
     batch_size: BatchSize = Field(1, description="images at once")
     num_repeats: Depth = Field(7, description="timings of each operation")
 
@@ -129,7 +131,7 @@ class Parts:
             autoencoder = stage.autoencoder.build(stage.channels)
             self.latent_shape = autoencoder.latent_shape(stage.image_shape)
             prior = stage.prior.build(self.latent_shape)
-        encoder = new_encoder(autoencoder, stage.image_shape, seed=0)
+        encoder = new_encoder(SeverityRecipe(degradation=stage.degradation), autoencoder, stage.image_shape)
         for network in (autoencoder, prior, encoder):
             place(network.eval().requires_grad_(False), device)
         ids = torch.arange(stage.batch_size)

@@ -17,6 +17,7 @@ from workbench.metrics import Absent, LPIPSConfig, load_lpips
 from workbench.stages.base import Stage
 from workbench.stages.flops import DEFAULT_SHAPE, image_cost, values
 from workbench.stages.runtime import Runtime
+from workbench.stages.train.descend import descend
 
 STEPS_PER_EPOCH = 100
 NUM_VALIDATION_IMAGES = 512
@@ -116,10 +117,7 @@ class TrainAutoencoder(Stage):
         self.autoencoder.save(autoencoder, folder / "autoencoder")
 
     def _descend(self, recipe: DescentRecipe, folder: Path, runtime: Runtime) -> Autoencoder:
-        from workbench.data.module import StepDataModule
         from workbench.metrics import psnr
-        from workbench.training.fit import fit
-        from workbench.training.modules import TrainingModule
 
         train = self.data.split("train")
         val_x = self.data.split("val").batch(slice(0, NUM_VALIDATION_IMAGES)).to(runtime.device)
@@ -138,26 +136,19 @@ class TrainAutoencoder(Stage):
         def validate() -> dict[str, float]:
             return {"val/psnr": float(psnr(autoencoder.decode(autoencoder.encode(val_x)), val_x).mean())}
 
-        num_steps = -(-recipe.num_train_images // recipe.batch_size)
-        module = TrainingModule(
+        descend(
             autoencoder,
             lambda batch, generator: autoencoder.training_loss(batch["x"], generator),
-            num_steps,
-            recipe.learning_rate,
-            recipe.seed,
+            make_batch,
+            recipe,
+            folder,
+            runtime,
+            num_images=len(train),
+            label=self.label,
+            note=lambda row: f"val {row['val/psnr']:.2f} dB",
+            steps_per_epoch=STEPS_PER_EPOCH,
+            validate=validate,
         )
-        data = StepDataModule(len(train), recipe.batch_size, num_steps, STEPS_PER_EPOCH, recipe.seed, make_batch)
-        with runtime.progress.task(f"training {self.label}") as update:
-            fit(
-                module,
-                data,
-                folder,
-                label=self.label,
-                precision=recipe.precision,
-                device=runtime.device,
-                validate=validate,
-                progress=lambda done, total, row: update(done, total, f"val {row['val/psnr']:.2f} dB"),
-            )
         return autoencoder
 
 

@@ -1,6 +1,7 @@
 """Train a latent diffusion prior on cached latents."""
 
 import functools
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,11 +10,12 @@ import torch
 from workbench.core.config import UserError
 from workbench.core.places import at_home
 from workbench.core.tensors import Ids
-from workbench.diffusion import AnyPrior, Prior, UNetPrior
+from workbench.diffusion import AnyPrior, NoiseLevels, Prior, PriorRecipe
 from workbench.stages.base import Stage
 from workbench.stages.flops import default_prior_flops, prior_flops
 from workbench.stages.latent_stage import LatentStage
 from workbench.stages.runtime import Runtime
+from workbench.stages.train.descend import descend
 from workbench.stages.train.encode_latents import EncodeLatents
 
 STEPS_PER_EPOCH = 100
@@ -41,10 +43,10 @@ class TrainPrior(LatentStage):
         Raises:
             UserError: for latents that the network cannot take.
         """
-        given = None if self.prior.source in ("auto", "train") else Path(self.prior.source)
+        given = Path(self.prior.source) if self.prior.is_given else None
         shape = self.autoencoder_stage().planned_latent_shape()
         if given is None:
-            _check_latents(self.prior, None, shape)
+            _levels(self.prior, None, shape)
         return prior_flops(self.prior, given, shape)
 
     @property
@@ -66,7 +68,7 @@ class TrainPrior(LatentStage):
     def shipped(self) -> Path | None:
         from workbench.weights import zoo
 
-        if self.prior.source not in ("auto", "train"):
+        if self.prior.is_given:
             return at_home(self.prior.source)
         # a prior knows the latents of one autoencoder only: the two must come from one zoo folder
         if self.prior.source == "train" or self.autoencoder_stage().shipped() is None:
@@ -79,7 +81,11 @@ class TrainPrior(LatentStage):
 
     def check(self) -> None:
         """Refuse given weights that are unsound, and images or latents that the networks cannot take."""
-        _check_latents(self.prior, self.shipped(), self.autoencoder_stage().latent_shape())
+        self.levels()
+
+    def levels(self) -> NoiseLevels:
+        """The prior's noise levels, known before anything is trained. Raises UserError as `check` does."""
+        return _levels(self.prior, self.shipped(), self.autoencoder_stage().latent_shape())
 
     def load(self, runtime: Runtime) -> Prior:
         """The trained prior, frozen, on the runtime's device.
@@ -87,71 +93,68 @@ class TrainPrior(LatentStage):
         Raises:
             UserError: if its folder is unsound or it is for latents of another shape.
         """
-        if self.identity in runtime.loaded:
-            loaded: Prior = runtime.loaded[self.identity]
+        key = f"{self.identity} {self.prior.kind}"
+        if key in runtime.loaded:
+            loaded: Prior = runtime.loaded[key]
             return loaded
         folder = self.ensure(runtime)
         prior = self.prior.load(folder)
         for note in prior.notes:
             runtime.progress.say(note)
         _require_channels(prior, folder, self.autoencoder_stage().load(runtime).latent_channels)
-        runtime.loaded[self.identity] = runtime.place(prior.requires_grad_(False))
+        runtime.loaded[key] = runtime.place(prior.requires_grad_(False))
         return prior
 
     def work(self, folder: Path, runtime: Runtime) -> None:
-        from workbench.data.module import StepDataModule
-        from workbench.training.fit import fit
-        from workbench.training.modules import TrainingModule
-
-        recipe = self.prior
+        recipe: PriorRecipe = self.prior
         z0 = self.latents_stage().load(runtime)
+        latent_shape = (z0.shape[1], z0.shape[2], z0.shape[3])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            prior = recipe.build((z0.shape[1], z0.shape[2], z0.shape[3]))
+            prior = recipe.build(latent_shape)
 
         def make_batch(index: Ids, _: int) -> dict[str, Any]:
             return {"z0": z0[index]}
 
-        num_steps = -(-recipe.num_train_images // recipe.batch_size)
-        module = TrainingModule(
+        trained = descend(
             prior,
             lambda batch, generator: prior.training_loss(batch["z0"], generator),
-            num_steps,
-            recipe.learning_rate,
-            recipe.seed,
-            recipe.ema_decay,
+            make_batch,
+            recipe,
+            folder,
+            runtime,
+            num_images=len(z0),
+            label=self.label,
+            note=lambda row: f"loss {row['train/loss']:.3f}",
+            steps_per_epoch=STEPS_PER_EPOCH,
+            ema_decay=recipe.ema_decay,
         )
-        data = StepDataModule(len(z0), recipe.batch_size, num_steps, STEPS_PER_EPOCH, recipe.seed, make_batch)
-        with runtime.progress.task(f"training {self.label}") as update:
-            fit(
-                module,
-                data,
-                folder,
-                label=self.label,
-                precision=recipe.precision,
-                device=runtime.device,
-                progress=lambda done, total, row: update(done, total, f"loss {row['train/loss']:.3f}"),
-            )
-        trained = module.trained
-        assert isinstance(trained, UNetPrior)
-        trained.cpu().save(folder)
+        assert isinstance(trained, Prior)
+        recipe.save(trained.cpu(), folder, latent_shape)
 
 
 @functools.lru_cache(maxsize=16)
-def _check_latents(recipe: AnyPrior, given: Path | None, latent_shape: tuple[int, int, int]) -> None:
-    """Refuse latents that given weights, or those to be trained, cannot take; asked once a process."""
-    channels, height, width = latent_shape
-    levels = len(recipe.block_out_channels)
+def _levels(recipe: PriorRecipe, given: Path | None, latent_shape: tuple[int, int, int]) -> NoiseLevels:
+    """The noise levels of given weights, or of those to be trained; asked once a process.
+
+    Raises:
+        UserError: for weights that are unsound, or latents that the network cannot take.
+    """
     if given is not None:
         prior = recipe.load(given)
-        _require_channels(prior, given, channels)
-        levels = len(prior.network.config.block_out_channels)
-    factor = 2 ** (levels - 1)
-    if height % factor or width % factor:
-        raise UserError(
-            f"the prior takes latents divisible by {factor}, these are {height} x {width}; "
-            "change data.size or the number of prior.block_out_channels"
-        )
+        _require_channels(prior, given, latent_shape[0])
+    else:
+        prior = _untrained(recipe, latent_shape)
+    prior.check_latents(latent_shape)
+    return prior.levels
+
+
+def _untrained(recipe: PriorRecipe, latent_shape: tuple[int, int, int]) -> Prior:
+    with torch.random.fork_rng(devices=[]):
+        # noise levels need no weights; what cannot be made without memory is made with it, where real faults show again
+        with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
+            return recipe.build(latent_shape)
+        return recipe.build(latent_shape)
 
 
 def _require_channels(prior: Prior, folder: Path, channels: int) -> None:

@@ -10,13 +10,14 @@ from workbench.core.config import UserError
 from workbench.core.places import at_home
 from workbench.core.tensors import Ids
 from workbench.metrics import calibration
-from workbench.severity.encoder import SeverityEncoder
+from workbench.severity.encoder import SeverityNetwork
 from workbench.severity.estimate import error_variance
-from workbench.severity.recipe import SeverityRecipe
+from workbench.severity.recipe import SeverityRecipe, TrainedSeverity
 from workbench.stages.base import Stage
 from workbench.stages.latent_stage import LatentStage
 from workbench.stages.measure.estimates import degrade, estimates
 from workbench.stages.runtime import Runtime
+from workbench.stages.train.descend import descend
 from workbench.stages.train.encode_latents import EncodeLatents
 from workbench.weights import zoo
 
@@ -36,7 +37,7 @@ class TrainSeverity(LatentStage):
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0022
 
-    severity_encoder: SeverityRecipe
+    severity_encoder: TrainedSeverity
 
     def effort(self) -> float:
         return self.severity_encoder.num_train_images
@@ -80,7 +81,7 @@ class TrainSeverity(LatentStage):
             reason = str(error).splitlines()[0]
             raise UserError(f"{folder} holds no severity encoder ({WEIGHTS}: {reason})") from None
 
-    def load(self, runtime: Runtime) -> SeverityEncoder:
+    def load(self, runtime: Runtime) -> SeverityNetwork:
         """The trained encoder, frozen, on the runtime's device.
 
         Raises:
@@ -90,7 +91,7 @@ class TrainSeverity(LatentStage):
         from safetensors.torch import load_file
 
         folder = self.ensure(runtime)
-        encoder = new_encoder(self.autoencoder_stage().load(runtime), self.data.image_shape, self.severity_encoder.seed)
+        encoder = new_encoder(self.severity_encoder, self.autoencoder_stage().load(runtime), self.data.image_shape)
         try:
             encoder.load_state_dict(load_file(folder / WEIGHTS))
         except (OSError, SafetensorError, RuntimeError) as error:
@@ -101,15 +102,11 @@ class TrainSeverity(LatentStage):
     def work(self, folder: Path, runtime: Runtime) -> None:
         from safetensors.torch import save_file
 
-        from workbench.data.module import StepDataModule
-        from workbench.training.fit import fit
-        from workbench.training.modules import TrainingModule
-
         recipe = self.severity_encoder
         autoencoder = self.autoencoder_stage().load(runtime)
         z0 = self.latents_stage().load(runtime)
         train = self.latents_stage().images()
-        encoder = runtime.place(new_encoder(autoencoder, self.data.image_shape, recipe.seed))
+        encoder = runtime.place(new_encoder(recipe, autoencoder, self.data.image_shape))
 
         def make_batch(index: Ids, step: int) -> dict[str, Any]:
             # another severity, kernel and noise each time an image comes round
@@ -120,29 +117,26 @@ class TrainSeverity(LatentStage):
             z_hat, log_var = encoder(batch["view"])
             return recipe.loss(z_hat.float(), log_var.float(), batch["z0"], batch["x"], autoencoder)
 
-        num_steps = -(-recipe.num_train_images // recipe.batch_size)
-        module = TrainingModule(encoder, loss, num_steps, recipe.learning_rate, recipe.seed)
-        data = StepDataModule(len(train), recipe.batch_size, num_steps, STEPS_PER_EPOCH, recipe.seed, make_batch)
-        with runtime.progress.task(f"training {self.label}") as update:
-            fit(
-                module,
-                data,
-                folder,
-                label=self.label,
-                precision=recipe.precision,
-                device=runtime.device,
-                validate=Validation(self, autoencoder, encoder, runtime),
-                progress=lambda done, total, row: update(
-                    done, total, f"val rank {row['val/spearman_s2']:.2f}, s2/var_hat {row['val/s2_over_var_hat']:.2f}"
-                ),
-            )
+        descend(
+            encoder,
+            loss,
+            make_batch,
+            recipe,
+            folder,
+            runtime,
+            num_images=len(train),
+            label=self.label,
+            note=lambda row: f"val rank {row['val/spearman_s2']:.2f}, s2/var_hat {row['val/s2_over_var_hat']:.2f}",
+            steps_per_epoch=STEPS_PER_EPOCH,
+            validate=Validation(self, autoencoder, encoder, runtime),
+        )
         calibrated = self._calibration(autoencoder, encoder.eval(), runtime)
         if calibrated is not None:
             (folder / calibration.FILE).write_text(calibration.as_json({calibration.ALL: calibrated}))
         save_file({name: t.contiguous() for name, t in encoder.cpu().state_dict().items()}, folder / WEIGHTS)
 
     def _calibration(
-        self, autoencoder: Autoencoder, encoder: SeverityEncoder, runtime: Runtime
+        self, autoencoder: Autoencoder, encoder: SeverityNetwork, runtime: Runtime
     ) -> calibration.Calibration | None:
         """How the finished encoder is calibrated on validation images; None where that cannot be said."""
         images, recipe = self.data.split("val"), self.severity_encoder
@@ -160,7 +154,7 @@ class Validation:
     """How well an encoder ranks and calibrates its own error on fixed validation measurements."""
 
     def __init__(
-        self, stage: TrainSeverity, autoencoder: Autoencoder, encoder: SeverityEncoder, runtime: Runtime
+        self, stage: TrainSeverity, autoencoder: Autoencoder, encoder: SeverityNetwork, runtime: Runtime
     ) -> None:
         images = stage.data.split("val")
         index = torch.arange(min(NUM_VALIDATION_IMAGES, len(images)))
@@ -183,10 +177,10 @@ class Validation:
         }
 
 
-def new_encoder(autoencoder: Autoencoder, image_shape: tuple[int, int, int], seed: int) -> SeverityEncoder:
+def new_encoder(recipe: SeverityRecipe, autoencoder: Autoencoder, image_shape: tuple[int, int, int]) -> SeverityNetwork:
     """An untrained severity encoder with every layer in its final shape."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = SeverityEncoder(autoencoder).cpu()
+        torch.manual_seed(recipe.seed)
+        encoder = recipe.build(autoencoder).cpu()
         encoder(torch.zeros(2, *image_shape))  # gives the lazy head its width
     return encoder
