@@ -16,7 +16,7 @@ from workbench.experiments.catalogue import folder_name
 from workbench.experiments.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.experiments.results import TUNING, Cell, StudyResults
 from workbench.experiments.study import Study, command_of, load_study, refuse_namesakes, value_at
-from workbench.stages.base import Stage, ensure_all
+from workbench.stages.base import Stage, ensure_all, remembered_identities
 from workbench.stages.provenance import provenance, read_provenance
 from workbench.stages.runtime import Runtime
 
@@ -202,6 +202,7 @@ class _Plan:
     evidence_shipped: bool
 
     @classmethod
+    @remembered_identities()
     def of(cls, name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, use_reference: bool) -> "_Plan":
         study, question = load_study(name)
         cells = study.cells(preset, overrides)
