@@ -4,6 +4,7 @@ e = ẑ - z0 is the error of the encoder's latent, σ̂² (`var_hat`) the varian
 and z = e / σ̂.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,9 +84,8 @@ def shape(found: CalibrationResults) -> Section | None:
         name: {f"severity {group}": one for group, one in pair.groups.items() if group != ALL}
         for name, pair in found.own.items()
     }
-    variances = {name: one.curves["channel_variance"].estimates for name, one in found.whole.items()}
-    most = max(map(len, variances.values()))
-    channels = [[*line, *[ABSENT] * (most - len(line))] for line in variances.values()]
+    variances = [one.curves["channel_variance"].estimates for one in found.whole.values()]
+    channels = [*zip(*itertools.zip_longest(*variances, fillvalue=ABSENT), strict=True)]
     by_place = {name: one.curves["position_variance"].mean for name, one in found.whole.items()}
     squares = {name: mean.reshape(math.isqrt(mean.size), -1) for name, mean in by_place.items()}  # as images are
     in_channels, at_places = "Variance of z in each latent channel", "Variance of z at each position of the latent"
@@ -94,7 +94,7 @@ def shape(found: CalibrationResults) -> Section | None:
         svg(laws_figure(found.whole), "QQ plot with a Gaussian, a Student t and a Laplace fitted, all severities"),
         svg(pit_figure(bins), "PIT histogram by severity"),
         svg(spectrum_figure(bins), "Spectrum by severity"),
-        _map(channels, [*variances], [*map(str, range(most))], in_channels, scale="ratio", span=2.0),
+        _map(channels, [*found.whole], [*map(str, range(len(channels[0])))], in_channels, scale="ratio", span=2.0),
         svg(position_maps(squares, title=at_places, scale="ratio", span=2.0), at_places),
     ]
     return WORDS.section("shape", folded=True, figures=side_by_side(figures))

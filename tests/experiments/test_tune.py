@@ -537,7 +537,10 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, A
         ("/proc/optuna.journal", "the Optuna journal /proc/optuna.journal cannot be opened: "),
     ],
 )
-def test_a_storage_that_cannot_be_reached_is_named_and_why(tmp_path: Path, storage: str, message: str) -> None:
+def test_a_storage_that_cannot_be_reached_is_named_and_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str, message: str
+) -> None:
+    monkeypatch.setattr("workbench.experiments.tune.storage.ANSWER", 1)  # seconds, of a server that is not there
     with pytest.raises(UserError, match=message) as error:
         tuned(tmp_path, storage=storage)
     assert "\n" not in str(error.value)

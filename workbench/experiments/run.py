@@ -16,7 +16,7 @@ from workbench.experiments.catalogue import folder_name
 from workbench.experiments.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.experiments.results import TUNING, Cell, StudyResults
 from workbench.experiments.study import Study, command_of, load_study, refuse_namesakes, value_at
-from workbench.stages.base import Stage, ensure_all
+from workbench.stages.base import Stage, ensure_all, remembered_identities
 from workbench.stages.provenance import provenance, read_provenance
 from workbench.stages.runtime import Runtime
 
@@ -202,6 +202,7 @@ class _Plan:
     evidence_shipped: bool
 
     @classmethod
+    @remembered_identities()
     def of(cls, name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime, use_reference: bool) -> "_Plan":
         study, question = load_study(name)
         cells = study.cells(preset, overrides)
@@ -258,7 +259,7 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
             made.append(read_provenance(folder))
             if (absent := folder / LPIPS_ABSENT).is_file():
                 notes.add(absent.read_text())
-        frames.append(rows.assign(cell=identity, **cell.labels))
+        frames.append(rows)
         if "measurement_set" in rows:
             measured.setdefault(digest(value_at(cell.stage, "degradation")), set()).update(rows["measurement_set"])
         examples[identity] = _on_unit_range(pictures)
@@ -267,7 +268,10 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
         notes.update(plan.reference.index["notes"])
     if any(len(sets) > 1 for sets in measured.values()):
         raise UserError("cells of one degradation were measured on different images or noise: they cannot be compared")
-    frame = pd.concat(frames, ignore_index=True)
+    lengths = [len(rows) for rows in frames]
+    labels = pd.DataFrame([{"cell": cell.identity, **cell.labels} for cell in cells])
+    labels = labels.loc[labels.index.repeat(lengths)].reset_index(drop=True)
+    frame = pd.concat(frames, ignore_index=True).assign(**{str(name): labels[name] for name in labels})
     axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
     command = command_of(plan.name, plan.preset, plan.overrides)
     return StudyResults(

@@ -22,7 +22,7 @@ from workbench.core.config import Config, UnknownFieldError, UserError, as_overr
 from workbench.core.families import allow, attempt, flags
 from workbench.experiments.catalogue import import_folder, is_path, is_users, module_of, study_names
 from workbench.experiments.results import Cell, StudyResults
-from workbench.stages.base import Stage
+from workbench.stages.base import Stage, remembered_identities
 from workbench.stages.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ class Study(Generic[R]):
             raise UserError(f"unknown preset {name!r}; available: {', '.join(self.presets)}")
         return self.presets[name]
 
+    @remembered_identities()
     def cells(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list["Cell"]:
         """The cells of a preset, with the user's overrides on each; duplicates are merged.
 

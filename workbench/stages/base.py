@@ -8,7 +8,9 @@ import json
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,6 +35,22 @@ from workbench.stages.runtime import Runtime
 from workbench.tracking.inside import is_recordable
 from workbench.tracking.record import Record
 from workbench.weights.zoo import weight_files, weights_digest
+
+_identities: ContextVar[dict["Stage", str] | None] = ContextVar("identities", default=None)
+
+
+@contextmanager
+def remembered_identities() -> Iterator[None]:
+    """Compute the identity of equal stages once.
+
+    The cells of a study share most of their upstream stages, and an identity looks for each of them among the weights
+    that ship. Outside the block nothing is remembered: those weights may change.
+    """
+    token = _identities.set({} if (known := _identities.get()) is None else known)
+    try:
+        yield
+    finally:
+        _identities.reset(token)
 
 
 class Stage(Config):
@@ -79,6 +97,15 @@ class Stage(Config):
     def shipped_parts(self, folder: Path) -> tuple[Path, ...]:
         """The folders below a shipped one that this stage reads: another part's weights are not its identity."""
         return (folder,)
+
+    @property
+    def identity(self) -> str:
+        known = _identities.get()
+        if known is None:
+            return super().identity
+        if self not in known:
+            known[self] = super().identity
+        return known[self]
 
     @property
     def label(self) -> str:

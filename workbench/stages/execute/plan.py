@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from workbench.core.progress import Silent
-from workbench.stages.base import Stage
+from workbench.stages.base import Stage, remembered_identities
 from workbench.stages.runtime import Runtime
 from workbench.tracking.tracker import Collector, Tracker
 
@@ -22,6 +22,7 @@ class Plan:
         missing: the stages by their folders; with `runtime.rerun`, those that are to be looked at again too.
     """
 
+    @remembered_identities()
     def __init__(self, stages: Sequence[Stage], runtime: Runtime) -> None:
         self._wanted = [stage.folder(runtime) for stage in stages]
         self.missing: dict[Path, Stage] = {}
