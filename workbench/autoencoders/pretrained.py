@@ -85,10 +85,11 @@ class Pretrained(AutoencoderRecipe):
         "", description="where the autoencoder lies inside, e.g. vae", json_schema_extra=NOT_IDENTITY
     )
     revision: str | None = Field(None, description="branch, tag or commit on the hub", json_schema_extra=NOT_IDENTITY)
-    scaling: Literal["data", "config"] = Field(
+    scaling: Literal["data", "config", "measured"] = Field(
         "data",
         description="data: latents of zero mean and unit variance over the training images; config: as the model's own "
-        "config scales them, which a pretrained prior expects",
+        "config scales them, which a pretrained prior expects; measured: these divided by their standard deviation on "
+        "the training images, which a pretrained prior is told",
     )
 
     @property
@@ -96,7 +97,7 @@ class Pretrained(AutoencoderRecipe):
         """Where it lies, by the last two parts, and what of it is not as usual."""
         local = at_home(self.source)
         where = [*(local.resolve() if local.is_dir() else local).parts[-2:], *Path(self.subfolder).parts]
-        scaling = ["config scaling"] if self.scaling == "config" else []
+        scaling = [] if self.scaling == "data" else [f"{self.scaling} scaling"]
         return " ".join(
             ["pretrained", *(part for part in where if part != "/"), *filter(None, [self.revision]), *scaling]
         )
