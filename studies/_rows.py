@@ -116,6 +116,8 @@ def over_images(cells: "Sequence[Series]") -> "Series":
 
     if not cells:
         return pd.Series(dtype=float)
+    if all(cell.index.equals(cells[0].index) for cell in cells):  # a hundred times as fast
+        return pd.Series(np.mean(cells, axis=0), cells[0].index)
     means: Series = pd.concat(cells).groupby(level=0).mean()
     return means
 
@@ -174,6 +176,15 @@ def means_table(
     return html_table(pd.DataFrame({**found, **(more or {})}, index=pd.Index(cells, name=index)), decimals, caption)
 
 
+def estimated(rows: Mapping[Key, Mapping[str, object]]) -> dict[Key, dict[str, object]]:
+    """Rows of a table in which values per image (a Series) are their mean with its interval."""
+    import pandas as pd
+
+    found = {(name, column): v for name, row in rows.items() for column, v in row.items() if isinstance(v, pd.Series)}
+    estimates = dict(zip(found, intervals(list(found.values())), strict=True))
+    return {name: {column: estimates.get((name, column), v) for column, v in row.items()} for name, row in rows.items()}
+
+
 def table(
     rows: Mapping[str, Mapping[str, object]],
     index: str,
@@ -187,11 +198,7 @@ def table(
     """
     import pandas as pd
 
-    cells = {
-        name: {column: mean_interval(v) if isinstance(v, pd.Series) else v for column, v in row.items()}
-        for name, row in rows.items()
-    }
-    frame = pd.DataFrame.from_dict(cells, orient="index").rename_axis(index)
+    frame = pd.DataFrame.from_dict(estimated(rows), orient="index").rename_axis(index)
     if isinstance(decimals, int):
         return html_table(frame, decimals, caption)
     own = {str(name): q.decimals for q in QUANTITIES.values() for name in frame if str(name).startswith(q.label)}

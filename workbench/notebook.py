@@ -88,10 +88,11 @@ class OpenStudy:
     def answer(self, results: StudyResults) -> "Section":
         """The study's answer, as in its report."""
         from workbench.reporting import answer_box
+        from workbench.reporting.words import only_seen
 
         read, answer = self.definition.read, self.definition.answer
         said = answer(read(results)) if answer is not None else []
-        return answer_box(f"{results.name} ({results.preset})", said)
+        return answer_box(f"{results.name} ({results.preset})", only_seen(said) if results.too_small else said)
 
     @property
     def sections(self) -> list[str]:

@@ -4,6 +4,7 @@ e = ẑ - z0 is the error of the encoder's latent, σ̂² (`var_hat`) the varian
 and z = e / σ̂.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,13 +41,14 @@ def answer(found: CalibrationResults) -> list[str]:
     """Shape, level, promises, other degradations, cost."""
     if not found.own:
         return ["These results hold no encoder on the degradation that it was trained on: they cannot say."]
-    gains = found.gaussian_gains
+    gains, levels = found.gaussian_gains, [verdicts.confidence(one) for one in found.whole.values()]
     return WORDS.sentences(
         found=found,
         most=max(gains, key=lambda name: gains[name].mean, default=None),
         not_gaussian=sum(one.p_values["shape_ks"] < SIGNIFICANT for one in found.whole.values()),
         significant=SIGNIFICANT,
-        num_right=sum(verdicts.confidence(one) == verdicts.CALIBRATED for one in found.whole.values()),
+        num_right=levels.count(verdicts.CALIBRATED),
+        num_over=levels.count(verdicts.OVER_CONFIDENT),
         tolerance=100 * verdicts.TOLERANCE,
         kept=[promise.kept for pair in found.own.values() for promise in pair.promises.values()],
         kept_elsewhere=[pair.promises[found.risk].kept for pair in found.strangers],
@@ -83,9 +85,8 @@ def shape(found: CalibrationResults) -> Section | None:
         name: {f"severity {group}": one for group, one in pair.groups.items() if group != ALL}
         for name, pair in found.own.items()
     }
-    variances = {name: one.curves["channel_variance"].estimates for name, one in found.whole.items()}
-    most = max(map(len, variances.values()))
-    channels = [[*line, *[ABSENT] * (most - len(line))] for line in variances.values()]
+    variances = [one.curves["channel_variance"].estimates for one in found.whole.values()]
+    channels = [*zip(*itertools.zip_longest(*variances, fillvalue=ABSENT), strict=True)]
     by_place = {name: one.curves["position_variance"].mean for name, one in found.whole.items()}
     squares = {name: mean.reshape(math.isqrt(mean.size), -1) for name, mean in by_place.items()}  # as images are
     in_channels, at_places = "Variance of z in each latent channel", "Variance of z at each position of the latent"
@@ -94,7 +95,7 @@ def shape(found: CalibrationResults) -> Section | None:
         svg(laws_figure(found.whole), "QQ plot with a Gaussian, a Student t and a Laplace fitted, all severities"),
         svg(pit_figure(bins), "PIT histogram by severity"),
         svg(spectrum_figure(bins), "Spectrum by severity"),
-        _map(channels, [*variances], [*map(str, range(most))], in_channels, scale="ratio", span=2.0),
+        _map(channels, [*found.whole], [*map(str, range(len(channels[0])))], in_channels, scale="ratio", span=2.0),
         svg(position_maps(squares, title=at_places, scale="ratio", span=2.0), at_places),
     ]
     return WORDS.section("shape", folded=True, figures=side_by_side(figures))

@@ -14,7 +14,7 @@ import numpy as np
 
 from studies._equal_cost import LABELS as CONTROLS
 from studies._equal_cost import Comparison
-from studies._rows import ABSENT, has_column, lost, mean_over, over_images, require_axes
+from studies._rows import ABSENT, estimated, has_column, lost, mean_over, over_images, require_axes
 from studies.robustness.likeness import EVIDENCE, Likeness, Pair, likeness_of
 from workbench.metrics import Estimate, mean_interval, ratio_of_means
 from workbench.reporting import QUANTITIES, readable
@@ -87,12 +87,9 @@ class Grid:
 
     def matrix(self, values: "Callable[[Pair], Series | Estimate | None]") -> list[list[Estimate]]:
         """Of each (encoder, degradation) that has results an estimate, or the mean of values per image."""
-
-        def estimate(pair: Pair) -> Estimate:
-            found = values(pair) if pair in self.frames else None
-            return ABSENT if found is None else found if isinstance(found, Estimate) else mean_interval(found)
-
-        return [[estimate((e, d)) for d in self.degradations] for e in self.encoders]
+        found = estimated({pair: {"": values(pair)} for pair in self.pairs_of()})
+        cells = {pair: row[""] for pair, row in found.items() if isinstance(row[""], Estimate)}
+        return [[cells.get((e, d), ABSENT) for d in self.degradations] for e in self.encoders]
 
     def column(self, column: str, scale: float = 1.0) -> list[list[Estimate]]:
         """The mean of a column, encoders x degradations."""
@@ -285,9 +282,8 @@ def _by_image(rows: "DataFrame") -> "DataFrame":
     """One row per image: means over the seeds, and the first seed's of what is no number."""
     if rows["image_id"].is_unique:
         return rows.set_index("image_id").sort_index()
-    groups = rows.groupby("image_id")
-    means = groups.mean(numeric_only=True)
-    first: DataFrame = groups.first()
+    means = rows.groupby("image_id").mean(numeric_only=True)
+    first = rows.drop_duplicates("image_id").set_index("image_id").sort_index()
     return first.assign(**{str(column): means[column] for column in means})
 
 

@@ -1,12 +1,17 @@
 """What a study's readers and W&B are given."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from synthetic_robustness import make_results
 
+from workbench.experiments.study import load_study
 from workbench.reporting import QUANTITIES, terminal_table, with_one_ssim
-from workbench.reporting.publish import _comparable, _means
+from workbench.reporting.publish import _comparable, _means, draw
+from workbench.reporting.words import only_seen
 
 OLD = pd.DataFrame({"cell": ["a", "a"], "ssim": [0.8, 0.9]})
 NEW = pd.DataFrame({"cell": ["b", "b"], "ssim": [0.8, 0.9], "ssim_valid": [0.7, 0.8]})
@@ -51,3 +56,15 @@ def test_the_recorded_table_and_the_terminal_name_it_too(newer: bool, name: str)
     )
     titles = [str(column.header) for column in terminal_table(shown).columns]
     assert [title for title in titles if "SSIM" in title] == ["SSIM" if newer else "SSIM (reflected borders)"]
+
+
+def test_a_smoke_run_says_what_was_seen_and_concludes_nothing(tmp_path: Path) -> None:
+    study, _ = load_study("robustness")
+    results = replace(make_results(8), preset="smoke")
+    page, said = draw(study, results, tmp_path)
+    assert "No answer, but" in page.read_text()
+    assert said[0].startswith("On a degradation that it was not trained on, a severity encoder costs")
+    assert not any(sentence.startswith(("No", "Yes", "It is over-confident")) for sentence in said)
+    assert only_seen(["Where 2 of 3 fail: it costs 2 dB.", "It cannot be told: no figures."])[0].startswith("Where 2")
+    _, full = draw(study, replace(results, preset="desk"), tmp_path)
+    assert full[0].startswith("No: on a degradation")

@@ -83,10 +83,11 @@ class Pretrained(AutoencoderRecipe):
     )
     subfolder: str = Field("", description="subfolder of the autoencoder, e.g. vae", json_schema_extra=NOT_IDENTITY)
     revision: str | None = Field(None, description="branch, tag or commit on the Hub", json_schema_extra=NOT_IDENTITY)
-    scaling: Literal["data", "config"] = Field(
+    scaling: Literal["data", "config", "measured"] = Field(
         "data",
         description="data: latents of zero mean and unit variance over the training images; config: scaled by the "
-        "model's own config, as a pretrained prior expects",
+        "model's own config, as a pretrained prior expects; measured: as config, divided by their standard deviation on "
+        "the training images, which is passed to a pretrained prior",
     )
 
     @property
@@ -94,7 +95,7 @@ class Pretrained(AutoencoderRecipe):
         """The last two parts of its location, and its non-default settings."""
         local = at_home(self.source)
         where = [*(local.resolve() if local.is_dir() else local).parts[-2:], *Path(self.subfolder).parts]
-        scaling = ["config scaling"] if self.scaling == "config" else []
+        scaling = [] if self.scaling == "data" else [f"{self.scaling} scaling"]
         return " ".join(
             ["pretrained", *(part for part in where if part != "/"), *filter(None, [self.revision]), *scaling]
         )

@@ -1,6 +1,5 @@
 """Studies and their cells: run, inspect, report, ship."""
 
-import gc
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -140,7 +139,6 @@ def report(
             report_all(runtime)
             return
         definition, results, folder = gather_cached(name, preset, overrides, runtime, use_reference=reference)
-        gc.freeze()  # else libraries' objects are searched for garbage again and again while figures are drawn
         publish(definition, results, folder, runtime)
 
 

@@ -259,7 +259,7 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
             made.append(read_provenance(folder))
             if (absent := folder / LPIPS_ABSENT).is_file():
                 notes.add(absent.read_text())
-        frames.append(rows.assign(cell=identity, **cell.labels))
+        frames.append(rows)
         if "measurement_set" in rows:
             measured.setdefault(digest(value_at(cell.stage, "degradation")), set()).update(rows["measurement_set"])
         examples[identity] = _on_unit_range(pictures)
@@ -268,7 +268,10 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
         notes.update(plan.reference.index["notes"])
     if any(len(sets) > 1 for sets in measured.values()):
         raise UserError("cells of one degradation were measured on different images or noise: they cannot be compared")
-    frame = pd.concat(frames, ignore_index=True)
+    lengths = [len(rows) for rows in frames]
+    labels = pd.DataFrame([{"cell": cell.identity, **cell.labels} for cell in cells])
+    labels = labels.loc[labels.index.repeat(lengths)].reset_index(drop=True)
+    frame = pd.concat(frames, ignore_index=True).assign(**{str(name): labels[name] for name in labels})
     axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
     command = command_of(plan.name, plan.preset, plan.overrides)
     return StudyResults(

@@ -5,6 +5,7 @@ Figures are laid out in pixels of the page and shown at their own width or wider
 text has 10 pixels; figures that do not fit a phone scroll in a box.
 """
 
+import functools
 import io
 import math
 import re
@@ -25,6 +26,7 @@ from workbench.reporting.labels import readable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
 
 Scale = Literal["sequential", "diverging", "ratio"]
 Red = Literal["high", "low"]
@@ -98,8 +100,8 @@ def heat_map(
             box = (left + 0.75, middle - cell_height / 2 + 0.75, cell_width - 1.5, cell_height - 1.5)
             _rectangle(axes, box, facecolor=colours[i, j])
             centre = left + cell_width / 2
-            axes.text(centre, middle - (7 if small else 0), large, color=ink, size=_FIGURE, ha="center", va="center")
-            axes.text(centre, middle + 10, small, color=ink, size=_SMALL, ha="center", va="center")
+            _text(axes, (centre, middle - (7 if small else 0)), [large], _FIGURE, "center", color=ink, ha="center")
+            _text(axes, (centre, middle + 10), [small], _SMALL, "center", color=ink, ha="center")
             if (i, j) in outlined:
                 _rectangle(axes, (box[0] + 2, box[1] + 2, box[2] - 4, box[3] - 4), edgecolor=ink, linewidth=1.4)
             if links and (i, j) in links:
@@ -192,9 +194,8 @@ def svg(figure: "Figure", description: str = "") -> Markup:
     import matplotlib as mpl
 
     description = description or str(figure.get_label())
-    names = {
-        artist.get_url(): str(artist.get_label()) for artist in figure.findobj(lambda artist: bool(artist.get_url()))
-    }
+    drawn = [artist for axes in figure.axes for artist in axes.get_children() if artist.get_url()]
+    names = {artist.get_url(): str(artist.get_label()) for artist in drawn}
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -265,6 +266,7 @@ def _text(
     lines: Sequence[str],
     size: float,
     va: Literal["top", "center", "bottom"],
+    weight: str = "normal",
     **style: Any,
 ) -> None:
     """Lines of text, one element each, which also aligns them in browsers with another font than matplotlib's."""
@@ -272,7 +274,15 @@ def _text(
     step = 1.2 * size
     above = {"top": 0.0, "center": (len(lines) - 1) / 2, "bottom": len(lines) - 1.0}[va]
     for index, line in enumerate(lines):
-        axes.text(x, y + (index - above) * step, line, va=va, **{"size": size, "color": _INK, **style})
+        axes.text(x, y + (index - above) * step, line, va=va, **{"font": _font(size, weight), "color": _INK, **style})
+
+
+@functools.cache
+def _font(size: float, weight: str) -> "FontProperties":
+    # made once: each reads half of matplotlib's settings
+    from matplotlib.font_manager import FontProperties
+
+    return FontProperties(size=size, weight=weight)
 
 
 def _wrapped(label: str, width: int) -> list[str]:

@@ -16,6 +16,7 @@ from workbench.reporting.labels import with_one_ssim
 from workbench.reporting.opening import picture_strip
 from workbench.reporting.page import render
 from workbench.reporting.tables import terminal_table
+from workbench.reporting.words import only_seen
 from workbench.tracking.record import Record, Table
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, S
     results = _comparable(results)
     found = study.read(results)  # once, for all figures and sentences
     answer = study.answer(found) if study.answer is not None else []
+    answer = only_seen(answer) if results.too_small else answer
     sections = [drawn for section in study.report if (drawn := section(found)) is not None]
     figure = study.main_figure(found) if study.main_figure is not None else None
     pictures = picture_strip(results, study.example(found) if study.example is not None else None)

@@ -7,10 +7,11 @@ import numpy as np
 
 from workbench.metrics import Estimate
 from workbench.metrics.calibration import Calibration, holding_channel
+from workbench.reporting.formats import p_value
 
 TOLERANCE = 0.1
 """Tolerance of s² / σ̂² around 1 within which a prediction is called calibrated."""
-CALIBRATED = "calibrated"
+CALIBRATED, OVER_CONFIDENT = "calibrated", "over-confident"
 TITLES = {
     "ratio": "s² / σ̂² (1)",
     "ratio_db": "SNR wrong by, dB (0)",
@@ -38,7 +39,7 @@ def confidence(one: Calibration) -> str:
     """Whether the predicted variance is calibrated within the tolerance, over-confident or under-confident."""
     ratio = one.figures["ratio"]
     if ratio.low > 1 + TOLERANCE:
-        return "over-confident"
+        return OVER_CONFIDENT
     if ratio.high < 1 - TOLERANCE:
         return "under-confident"
     return CALIBRATED if ratio.within(1 - TOLERANCE, 1 + TOLERANCE) else "not decided"
@@ -52,8 +53,8 @@ def verdict(one: Calibration) -> dict[str, object]:
         "level": confidence(one),
         **columns(one, "bias", "kurtosis"),
         "tails": ("heavier than" if kurtosis.low > 3 else "lighter than" if kurtosis.high < 3 else "as") + " Gaussian",
-        "p, if Gaussian": one.p_values["shape_ks"],
-        "likeliest law": law.family.capitalize() if law.df is None else f"Student t, {law.df:.0f} degrees of freedom",
+        "p, if Gaussian": p_value(one.p_values["shape_ks"]),
+        "likeliest law": law.family.capitalize() if law.df is None else f"Student t, df {law.df:.0f}",
         **columns(one, "neighbour_correlation", "channel_correlation", "effective_share", "forward_share"),
         "channel": holding_channel(one.figures["forward_share"]).replace("undecided", "not decided"),
     }

@@ -21,6 +21,8 @@ from workbench.reporting.labels import capital, readable
 from workbench.reporting.page import Section, paragraphs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jinja2 import Environment
 
     from workbench.metrics import Estimate
@@ -63,6 +65,11 @@ class Words:
         )
         environment.filters |= FILTERS
         return environment
+
+
+def only_seen(sentences: "Sequence[str]") -> list[str]:
+    """An answer for results that are too small to conclude from: "No: it loses 2 dB" becomes "It loses 2 dB"."""
+    return [capital(re.sub(r"^[^:\d]+: (?=.*\d)", "", sentence)) for sentence in sentences]
 
 
 def _decibels(value: "Estimate", decimals: int = 2) -> str:

@@ -4,9 +4,10 @@ Everything outside the prior uses variance-preserving coordinates of unit-varian
 z = sqrt(a) z0 + sqrt(1 - a) eps, with a = alpha_bar. Solvers and start rules only see noise levels through a chain.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -80,6 +81,12 @@ class NoiseLevels(ABC):
         if not 0 < std < float("inf"):
             raise ValueError(f"the latents' standard deviation must be positive, got {std}")
         self.std = std
+
+    def for_latents(self, std: float) -> Self:
+        """The same levels of a network whose clean latents have this standard deviation."""
+        levels = copy.copy(self)
+        levels.std = std
+        return levels
 
     @abstractmethod
     def own_alpha_bar_at(self, time: Times) -> Scalars:

@@ -1,6 +1,7 @@
 """EDM's noise levels and preconditioning (arXiv 2206.00364, table 1)."""
 
 import math
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -37,6 +38,9 @@ class EDMLevels(NoiseLevels):
         if not 0 < sigma_min < sigma_max < math.inf or not sigma_data > 0 or not rho > 0:
             raise ValueError("EDM's noise levels need 0 < sigma_min < sigma_max, sigma_data > 0 and rho > 0")
         self.sigma_min, self.sigma_max, self.sigma_data, self.rho = sigma_min, sigma_max, sigma_data, rho
+
+    def for_latents(self, std: float) -> Self:
+        return super().for_latents(std / self.sigma_data)
 
     @property
     def cleanest(self) -> float:

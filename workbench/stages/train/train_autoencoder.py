@@ -11,8 +11,9 @@ from workbench.autoencoders import AnyAutoencoder, Autoencoder, DescentRecipe, P
 from workbench.autoencoders.vqgan import Distance, VQGANAutoencoder
 from workbench.core.config import UserError
 from workbench.core.places import at_home
-from workbench.core.tensors import Ids
-from workbench.data import Source
+from workbench.core.tensors import Ids, Latents
+from workbench.data import ImageSplit, Source
+from workbench.diffusion.latent_std import LatentStd
 from workbench.metrics import Absent, LPIPSConfig, load_lpips
 from workbench.stages.base import Stage
 from workbench.stages.flops import DEFAULT_SHAPE, image_cost, values
@@ -21,6 +22,7 @@ from workbench.stages.train.descend import descend
 
 STEPS_PER_EPOCH = 100
 NUM_VALIDATION_IMAGES = 512
+NUM_NORMALISING = 2048
 
 
 class TrainAutoencoder(Stage):
@@ -114,7 +116,24 @@ class TrainAutoencoder(Stage):
         autoencoder = autoencoder.cpu().eval()
         if self.autoencoder.normalises:
             normalise(autoencoder, train)
+        if self._measures_std:
+            spread = _divide_by_std(autoencoder, train)
+            spread.save(folder)
+            width = f"latents of the {self.label} have standard deviation {spread.std:.3g}"
+            runtime.progress.say("; ".join((width, *spread.notes())))
         self.autoencoder.save(autoencoder, folder / "autoencoder")
+
+    @property
+    def _measures_std(self) -> bool:
+        return isinstance(self.autoencoder, Pretrained) and self.autoencoder.scaling == "measured"
+
+    def latent_std(self, runtime: Runtime) -> LatentStd | None:
+        """How wide latents were before they were divided by it, as a pretrained prior knows them; None: not measured.
+
+        Raises:
+            UserError: if the record is unsound.
+        """
+        return LatentStd.read(self.ensure(runtime)) if self._measures_std else None
 
     def _descend(self, recipe: DescentRecipe, folder: Path, runtime: Runtime) -> Autoencoder:
         from workbench.metrics import psnr
@@ -180,10 +199,21 @@ def _perceptual_distance(device: str) -> Distance:
     return lpips.to(device).distance
 
 
+def _divide_by_std(autoencoder: Autoencoder, train: ImageSplit) -> LatentStd:
+    """Bring latents, scaled as they are, to unit variance over the first training images; how wide they were."""
+    spread = LatentStd.measured(_first_latents(autoencoder, train, NUM_NORMALISING))
+    autoencoder.normalise(autoencoder.scale / spread.std, autoencoder.shift)
+    return spread
+
+
 @torch.no_grad()
-def normalise(autoencoder: Autoencoder, train: Any, num_images: int = 2048) -> None:
+def _first_latents(autoencoder: Autoencoder, train: ImageSplit, num_images: int) -> Latents:
+    index = slice(0, min(num_images, len(train)))
+    return torch.cat([autoencoder.encode(x) for x in train.batch(index).split(256)])
+
+
+def normalise(autoencoder: Autoencoder, train: ImageSplit, num_images: int = NUM_NORMALISING) -> None:
     """Set scale and shift so that the latents of the first training images have zero mean and unit variance."""
     autoencoder.normalise(1.0, 0.0)
-    index = slice(0, min(num_images, len(train)))
-    z = torch.cat([autoencoder.encode(x) for x in train.batch(index).split(256)])
+    z = _first_latents(autoencoder, train, num_images)
     autoencoder.normalise(float(1 / z.std()), float(z.mean()))

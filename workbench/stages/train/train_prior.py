@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from workbench.autoencoders import Pretrained
 from workbench.core.config import UserError
 from workbench.core.places import at_home
 from workbench.core.tensors import Ids
@@ -93,12 +94,22 @@ class TrainPrior(LatentStage):
         Raises:
             UserError: if its folder is invalid, or it is for latents of another shape.
         """
-        key = f"{self.identity} {self.prior.kind}"
+        # given weights are told how wide the autoencoder's latents are
+        key = f"{self.identity} {self.prior.kind} {self.autoencoder_stage().identity}"
         if key in runtime.loaded:
             loaded: Prior = runtime.loaded[key]
             return loaded
         folder = self.ensure(runtime)
         prior = self.prior.load(folder)
+        if self.prior.is_given and (spread := self.autoencoder_stage().latent_std(runtime)) is not None:
+            prior.levels = prior.levels.for_latents(spread.std)
+        elif (
+            isinstance(self.autoencoder, Pretrained) and self.autoencoder.scaling == "config" and prior.levels.std != 1
+        ):
+            raise UserError(
+                f"{folder} records that latents have standard deviation {prior.levels.std:.3g}, and "
+                "autoencoder.scaling=config does not bring them to 1: set autoencoder.scaling=measured"
+            )
         for note in prior.notes:
             runtime.progress.say(note)
         _require_channels(prior, folder, self.autoencoder_stage().load(runtime).latent_channels)
