@@ -3,11 +3,10 @@
 Elements of one image are correlated, so p-values of pooled elements are meaningless. Here, whole images are resampled:
 - An interval is the BCa interval over resampled images (for `effective_elements`: the jackknife's).
 - A distance is the norm of a vector D that is 0 for a calibrated prediction; sampling noise keeps it above 0. With D*
-  of a resample, |D* - D| is distributed like |D - true D|, whatever the dependence within images (with a fitted Gaussian
-  too: Babu & Rao 2004, "Goodness-of-fit tests when parameters are estimated"). Its mean is the distance's floor, the
-      value for
-  a calibrated prediction; how often it reaches the distance is the p-value; and its 95 % quantile to either side is
-  the interval of the true distance, which by the triangle inequality has at least that coverage.
+  of a resample, |D* - D| is distributed like |D - true D|, whatever the dependence within images (even with a fitted
+  Gaussian: Babu & Rao 2004, "Goodness-of-fit tests when parameters are estimated"). Its mean is the distance's floor,
+  the value for a calibrated prediction; how often it reaches the distance is the p-value; and its 95 % quantile to
+  either side is the interval of the true distance, which by the triangle inequality has at least that coverage.
 """
 
 import math
