@@ -9,12 +9,16 @@ from safetensors.torch import load_file
 from small_study import source, write_images
 
 from workbench.autoencoders import PCA, VQGAN, Pretrained, Tiny
+from workbench.core import randomness
 from workbench.core.config import UserError
 from workbench.data import Npy
+from workbench.diffusion import UNetRecipe
+from workbench.diffusion.latent_std import LatentStd
 from workbench.stages.runtime import Runtime
 from workbench.stages.train import train_autoencoder
 from workbench.stages.train.encode_latents import EncodeLatents
 from workbench.stages.train.train_autoencoder import TrainAutoencoder
+from workbench.stages.train.train_prior import TrainPrior
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,48 @@ def test_given_weights_are_only_scaled(scaling: Any, data: Npy, runtime: Runtime
         assert (autoencoder.scale, autoencoder.shift) == (own.scale, own.shift)
 
 
+@pytest.mark.usefixtures("no_training")
+def test_a_given_prior_is_told_how_wide_the_latents_are(
+    data: Npy, runtime: Runtime, theirs: Path, tmp_path: Path
+) -> None:
+    wide = Tiny().load(theirs)
+    wide.normalise(2.5, 0.0)
+    wide.save(theirs)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        own = UNetRecipe(block_out_channels=(16, 16)).build((4, 8, 8))
+    own.save(tmp_path / "prior")
+    as_config, measured = (Pretrained(source=str(theirs), scaling=scaling) for scaling in ("config", "measured"))
+    x = data.split("train").batch(slice(None))
+    u, z0 = (stage_of(data, recipe).load(runtime).encode(x) for recipe in (as_config, measured))
+    std = float(u.std())
+    assert std != pytest.approx(1, rel=0.1)
+    torch.testing.assert_close(z0, u / std, rtol=1e-4, atol=1e-4)
+    recorded = LatentStd.read(stage_of(data, measured).ensure(runtime))
+    assert recorded.std == pytest.approx(std, rel=1e-4)
+    assert len(recorded.by_channel) == 4
+
+    given = UNetRecipe(source=str(tmp_path / "prior"))
+    plain, told = (
+        TrainPrior(data=data, autoencoder=recipe, prior=given).load(runtime) for recipe in (as_config, measured)
+    )
+    assert (plain.levels.std, told.levels.std) == (1, recorded.std)
+    # the network sees the very same input, and its answer is the same latent in other units
+    time, eps = torch.tensor([300]), randomness.normal(torch.arange(1), ("eps",), (4, 8, 8))
+    a = told.levels.alpha_bar_at(time).float()
+    z = a.sqrt() * u[:1] / recorded.std + (1 - a).sqrt() * eps
+    x_network = told.levels.scale_at(time).float() * z
+    u_hat, eps_plain = plain.predict(x_network, time)
+    z0_hat, eps_told = told.predict(z, time)
+    torch.testing.assert_close(z0_hat * recorded.std, u_hat, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(eps_told, eps_plain, rtol=1e-4, atol=1e-4)
+    recorded.save(tmp_path / "prior")
+    with pytest.raises(UserError, match=r"does not bring them to 1: set autoencoder\.scaling=measured"):
+        TrainPrior(data=data, autoencoder=as_config, prior=given).load(Runtime(runtime.root))
+    trained = TrainPrior(data=data, autoencoder=measured, prior=UNetRecipe(source="train"))
+    assert trained.levels().std == 1, "latents have unit variance"
+
+
 def test_other_weights_are_another_stage(data: Npy, theirs: Path, tmp_path: Path) -> None:
     Tiny(latent_channels=4, width=8, num_stages=2, num_blocks=1).build(3).save(tmp_path / "others")
     one, other = (stage_of(data, Pretrained(source=str(path))) for path in (theirs, tmp_path / "others"))
@@ -88,7 +134,7 @@ def test_other_weights_are_another_stage(data: Npy, theirs: Path, tmp_path: Path
 def test_a_folder_of_an_unknown_class_is_refused_before_anything_is_done(data: Npy, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderDC"}')
-    with pytest.raises(UserError, match="holds a AutoencoderDC, for which there is no adapter"):
+    with pytest.raises(UserError, match="contains a AutoencoderDC, for which there is no adapter"):
         stage_of(data, Pretrained(source=str(tmp_path))).check()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from workbench.core.bounds import MAX_COUNT
 from workbench.core.config import UserError, require_range
 from workbench.experiments.study import TuningTask
-from workbench.metrics import Absent, load_lpips
+from workbench.metrics import LPIPS, PSNR, Absent, Metric, load_lpips
 from workbench.metrics.worst import with_worst
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.rows import ROWS
@@ -20,6 +20,8 @@ Quality = Literal["psnr", "lpips"]
 Cost = Literal["nfe", "flops", "none"]
 Direction = Literal["maximize", "minimize"]
 
+METRICS: tuple[type[Metric], ...] = (PSNR, LPIPS)
+"""Those that can be tuned for."""
 VAL_IMAGES = 64
 """Validation images per trial, unless the cell has fewer test images."""
 MAX_TRIALS = 1_000_000
@@ -41,8 +43,9 @@ class Objective:
 
     @property
     def directions(self) -> list[Direction]:
-        """Optuna's directions, one per objective."""
-        return ["maximize" if name == "psnr" else "minimize" for name in self.columns]
+        """Optuna's directions, one per objective: as the metrics declare them; costs are minimised."""
+        better = {name: way for metric in METRICS for name, way in metric.columns.items()}
+        return ["maximize" if better.get(name) == "higher" else "minimize" for name in self.columns]
 
     def check(self, cell: Evaluate) -> None:
         """Reject a metric that would be missing in the rows.

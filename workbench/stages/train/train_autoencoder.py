@@ -11,8 +11,9 @@ from workbench.autoencoders import AnyAutoencoder, Autoencoder, DescentRecipe, P
 from workbench.autoencoders.vqgan import Distance, VQGANAutoencoder
 from workbench.core.config import UserError
 from workbench.core.places import at_home
-from workbench.core.tensors import Ids
-from workbench.data import Source
+from workbench.core.tensors import Ids, Latents
+from workbench.data import ImageSplit, Source
+from workbench.diffusion.latent_std import LatentStd
 from workbench.metrics import Absent, LPIPSConfig, load_lpips
 from workbench.stages.base import Stage
 from workbench.stages.flops import DEFAULT_SHAPE, image_cost, values
@@ -21,6 +22,7 @@ from workbench.stages.train.descend import descend
 
 STEPS_PER_EPOCH = 100
 NUM_VALIDATION_IMAGES = 512
+NUM_NORMALISING = 2048
 
 
 class TrainAutoencoder(Stage):
@@ -43,11 +45,11 @@ class TrainAutoencoder(Stage):
         return values(self.data.image_shape) / values(DEFAULT_SHAPE)
 
     def image_cost(self) -> float:
-        """What an image costs that is measured, encoded and decoded, as a multiple of what a default one does."""
+        """The cost of measuring, encoding and decoding an image, relative to a default image."""
         return image_cost(self.autoencoder, self.shipped_weights(), self.data.image_shape)
 
     def shipped_weights(self) -> Path | None:
-        """The folder of given weights, whose architecture is their own."""
+        """The folder of given weights, which may have another architecture."""
         given = getattr(self.autoencoder, "source", "auto") not in ("auto", "train")
         return self.shipped() if given else None
 
@@ -56,13 +58,13 @@ class TrainAutoencoder(Stage):
         return f"autoencoder {self.autoencoder.label}"
 
     def recipe(self) -> dict[str, Any]:
-        """What the zoo records of how the autoencoder was made."""
+        """The zoo's record of how the autoencoder was trained."""
         return {"data": self.data.canonical(), "autoencoder": self.autoencoder.canonical()}
 
     def shipped(self) -> Path | None:
         from workbench.weights import zoo
 
-        # whose folder has the weights, but not the scale and shift that are made of these data
+        # whose folder has the weights, but not the scale and shift computed from these data
         if isinstance(self.autoencoder, Pretrained):
             return None
         match self.autoencoder.source:
@@ -77,26 +79,26 @@ class TrainAutoencoder(Stage):
         return (folder / "autoencoder" if (folder / "autoencoder").is_dir() else folder,)
 
     def check(self) -> None:
-        """Refuse given weights that are unsound, and images that the autoencoder cannot take."""
+        """Reject invalid given weights, and images that the autoencoder does not accept."""
         self.latent_shape()
 
     def latent_shape(self) -> tuple[int, int, int]:
-        """(channel, height, width) of the latents, known before anything is trained.
+        """(channel, height, width) of the latents, known before training.
 
         Raises:
-            UserError: for given weights that are unsound, or images that the autoencoder cannot take.
+            UserError: for invalid given weights, or images that the autoencoder does not accept.
         """
         return _latent_shape(self.autoencoder, self.shipped(), self.data.image_shape)
 
     def planned_latent_shape(self) -> tuple[int, int, int]:
-        """The same, without a look at the images and at what ships. Raises UserError likewise."""
+        """The same, without reading the images and shipped weights. Raises UserError likewise."""
         return _latent_shape(self.autoencoder, self.shipped_weights(), self.data.image_shape)
 
     def load(self, runtime: Runtime) -> Autoencoder:
-        """The trained autoencoder, frozen, on the runtime's device.
+        """Load the trained autoencoder, frozen, on the runtime's device.
 
         Raises:
-            UserError: if its folder is unsound, or it cannot take the source's images.
+            UserError: if its folder is invalid, or it does not accept the source's images.
         """
         if self.identity not in runtime.loaded:
             autoencoder = _read(self.autoencoder, self.ensure(runtime))
@@ -114,7 +116,24 @@ class TrainAutoencoder(Stage):
         autoencoder = autoencoder.cpu().eval()
         if self.autoencoder.normalises:
             normalise(autoencoder, train)
+        if self._measures_std:
+            spread = _divide_by_std(autoencoder, train)
+            spread.save(folder)
+            width = f"latents of the {self.label} have standard deviation {spread.std:.3g}"
+            runtime.progress.say("; ".join((width, *spread.notes())))
         self.autoencoder.save(autoencoder, folder / "autoencoder")
+
+    @property
+    def _measures_std(self) -> bool:
+        return isinstance(self.autoencoder, Pretrained) and self.autoencoder.scaling == "measured"
+
+    def latent_std(self, runtime: Runtime) -> LatentStd | None:
+        """How wide latents were before they were divided by it, as a pretrained prior knows them; None: not measured.
+
+        Raises:
+            UserError: if the record is unsound.
+        """
+        return LatentStd.read(self.ensure(runtime)) if self._measures_std else None
 
     def _descend(self, recipe: DescentRecipe, folder: Path, runtime: Runtime) -> Autoencoder:
         from workbench.metrics import psnr
@@ -156,19 +175,19 @@ class TrainAutoencoder(Stage):
 def _latent_shape(
     recipe: AnyAutoencoder, given: Path | None, image_shape: tuple[int, int, int]
 ) -> tuple[int, int, int]:
-    """The latent shape of given weights, or of those to be trained; asked once a process, as many cells share one."""
+    """The latent shape of given weights, or of those to be trained; computed once per process."""
     if given is not None:
         return _read(recipe, given).latent_shape(image_shape)
     with torch.random.fork_rng(devices=[]):
         if not isinstance(recipe, Pretrained):
-            # shapes need no memory; layers without a meta kernel are built below, where real faults show again
+            # shapes need no memory; layers without a meta kernel are built below, where real errors occur again
             with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
                 return recipe.build(image_shape[0]).latent_shape(image_shape)
         return recipe.build(image_shape[0]).latent_shape(image_shape)
 
 
 def _read(recipe: AnyAutoencoder, folder: Path) -> Autoencoder:
-    """The autoencoder in a stage's or zoo folder, or in a plain diffusers folder."""
+    """Load the autoencoder in a stage's or zoo folder, or in a plain diffusers folder."""
     inner = folder / "autoencoder"
     return recipe.load(inner if inner.is_dir() else folder)
 
@@ -180,10 +199,21 @@ def _perceptual_distance(device: str) -> Distance:
     return lpips.to(device).distance
 
 
+def _divide_by_std(autoencoder: Autoencoder, train: ImageSplit) -> LatentStd:
+    """Bring latents, scaled as they are, to unit variance over the first training images; how wide they were."""
+    spread = LatentStd.measured(_first_latents(autoencoder, train, NUM_NORMALISING))
+    autoencoder.normalise(autoencoder.scale / spread.std, autoencoder.shift)
+    return spread
+
+
 @torch.no_grad()
-def normalise(autoencoder: Autoencoder, train: Any, num_images: int = 2048) -> None:
+def _first_latents(autoencoder: Autoencoder, train: ImageSplit, num_images: int) -> Latents:
+    index = slice(0, min(num_images, len(train)))
+    return torch.cat([autoencoder.encode(x) for x in train.batch(index).split(256)])
+
+
+def normalise(autoencoder: Autoencoder, train: ImageSplit, num_images: int = NUM_NORMALISING) -> None:
     """Set scale and shift so that the latents of the first training images have zero mean and unit variance."""
     autoencoder.normalise(1.0, 0.0)
-    index = slice(0, min(num_images, len(train)))
-    z = torch.cat([autoencoder.encode(x) for x in train.batch(index).split(256)])
+    z = _first_latents(autoencoder, train, num_images)
     autoencoder.normalise(float(1 / z.std()), float(z.mean()))
