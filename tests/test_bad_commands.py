@@ -256,5 +256,5 @@ def test_a_runs_folder_that_is_read_only_is_shown(cli: CommandLine) -> None:
             said = cli("show", *ROBUSTNESS, "--runs", folder)
             line = cli.refuses("report", *ROBUSTNESS, "--runs", folder)
         assert (said.code, "stages are left" in said.out) == (0, True), said.err
-        assert line == f"the runs folder {folder} is not writable (Permission denied); name another by --runs"
+        assert line == f"the runs folder {folder} is not writable (Permission denied): choose another with --runs"
         assert not list(folder.iterdir())

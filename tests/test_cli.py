@@ -122,7 +122,7 @@ WORDS = {
     "nan": (("run", "robustness", "--start.offset_db=NaN"), "start.offset_db"),
     "null": (("run", "robustness", "--solver=null"), "solver"),
     "too_many_steps": (("run", "robustness", "--sampler.num_steps=1001"), "sampler.num_steps must be at most"),
-    "start": (("run", "robustness", "--start.kind=fixed", "--start.timestep=1000"), "start.timestep must lie below T"),
+    "start": (("run", "robustness", "--start.kind=fixed", "--start.timestep=1000"), "start.timestep must be below T"),
     "infinite": (("run", "robustness", "--severity_encoder.learning_rate=Infinity"), "severity_encoder.learning_rate"),
     "kl_channels": (
         ("run", "robustness", "--autoencoder.kind=kl", "--autoencoder.block_out_channels=[24]"),
@@ -252,8 +252,8 @@ def test_bad_data_is_one_line(case: str, cli: CommandLine, trained: Trained, tmp
 
 SHAPES = {
     "too_many_images": (("--num_images=21",), "asked for 21 test images, but the split has 20"),
-    "size_of_autoencoder": (("--data.size=14",), "the autoencoder takes sizes divisible by 4, these are 14 x 14"),
-    "size_of_prior": (("--data.size=12",), "the prior takes latents divisible by 2, these are 3 x 3"),
+    "size_of_autoencoder": (("--data.size=14",), "the autoencoder needs sizes divisible by 4, but these are 14 x 14"),
+    "size_of_prior": (("--data.size=12",), "the prior needs latents divisible by 2, but these are 3 x 3"),
 }
 
 
@@ -361,15 +361,15 @@ def test_prior_with_a_scheduler_of_another_kind(cli: CommandLine, trained: Train
     progress.say = said.append  # type: ignore[method-assign]
     cell = Evaluate().replace(parse_overrides(flags[:-1]))
     cell.prior_stage().load(Runtime(trained.runs, progress=progress))
-    assert sum('DDIMScheduler\'s own sampling (timestep_spacing="trailing") is not taken over' in s for s in said) == 1
+    assert sum('DDIMScheduler\'s own sampling (timestep_spacing="trailing") is ignored' in s for s in said) == 1
 
 
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (("--autoencoder.latent_channels=4",), "is for 2-channel latents, the autoencoder's have 4"),
-        (("--data.channels=3",), "the autoencoder takes 1-channel images, these have 3"),
+        (("--autoencoder.latent_channels=4",), "is for 2-channel latents, but the autoencoder's have 4"),
+        (("--data.channels=3",), "the autoencoder needs 1-channel images, but these have 3"),
     ],
 )
 def test_given_weights_that_do_not_fit_are_one_line(
@@ -439,7 +439,7 @@ def test_a_cluster_where_there_is_none_is_one_line(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     line = cli.refuses("study", "robustness", "--preset=smoke", *trained.flags, "--cluster=slurm")
-    assert line == "there is no SLURM here (no sbatch on the PATH): run it here, with --jobs N"
+    assert line == "there is no SLURM here (no sbatch on the PATH): run locally with --jobs N"
 
 
 def test_several_processes_find_what_one_does(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
@@ -556,7 +556,7 @@ def test_report_all_draws_every_page_and_an_index(cli: CommandLine, trained: Tra
     assert said.code == 0, said.err
     assert "5 of 6 cells and statistics are not computed yet" in said.out
     assert page.read_text() == "the only page"
-    assert "earlier one: 5 of 6 cells and statistics are not computed yet" in index.read_text()
+    assert "earlier report: 5 of 6 cells and statistics are not computed yet" in index.read_text()
     # without its summary nothing is known of it
     (page.parent / "summary.json").unlink()
     assert "none of the results" in cli.refuses("report", "--all", runs)

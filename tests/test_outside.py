@@ -106,7 +106,7 @@ def test_nothing_stored_imports_a_module(outside: Outside) -> None:
     assert "settings.json names 'mine_parts:Gentle', which is not imported because its module is not allowed" in said
     assert "add --allow mine_parts" in said
     said = outside.says("report", "--all", "--runs", "runs")
-    assert "it is of a study of yours" in said
+    assert "it belongs to your own study" in said
     assert not outside.was_imported
     assert "robustness" in outside.says(*named, "--allow", "mine_parts")
     assert outside.was_imported

@@ -105,7 +105,10 @@ def test_what_the_other_user_may_not_touch_is_a_line(shared: Path) -> None:
     assert as_user(ONE, 0o022, runs).returncode == 0
     done = as_user(OTHER, 0o022, runs)
     assert done.returncode == 2
-    assert done.stdout == f"error: the runs folder {runs} is not writable (Permission denied); name another by --runs\n"
+    assert (
+        done.stdout
+        == f"error: the runs folder {runs} is not writable (Permission denied): choose another with --runs\n"
+    )
     # a lock that is its owner's alone, in a folder that is the group's
     for folder in (path for path in (runs, *runs.rglob("*")) if path.is_dir()):
         folder.chmod(0o2775)

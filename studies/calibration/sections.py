@@ -41,13 +41,14 @@ def answer(found: CalibrationResults) -> list[str]:
     """Shape, level, promises, other degradations, cost."""
     if not found.own:
         return ["These results hold no encoder on the degradation that it was trained on: they cannot say."]
-    gains = found.gaussian_gains
+    gains, levels = found.gaussian_gains, [verdicts.confidence(one) for one in found.whole.values()]
     return WORDS.sentences(
         found=found,
         most=max(gains, key=lambda name: gains[name].mean, default=None),
         not_gaussian=sum(one.p_values["shape_ks"] < SIGNIFICANT for one in found.whole.values()),
         significant=SIGNIFICANT,
-        num_right=sum(verdicts.confidence(one) == verdicts.CALIBRATED for one in found.whole.values()),
+        num_right=levels.count(verdicts.CALIBRATED),
+        num_over=levels.count(verdicts.OVER_CONFIDENT),
         tolerance=100 * verdicts.TOLERANCE,
         kept=[promise.kept for pair in found.own.values() for promise in pair.promises.values()],
         kept_elsewhere=[pair.promises[found.risk].kept for pair in found.strangers],

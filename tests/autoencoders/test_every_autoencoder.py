@@ -65,11 +65,11 @@ def test_shapes(recipe: AutoencoderRecipe, channels: int) -> None:
 @every
 def test_images_that_do_not_fit_are_refused(recipe: AutoencoderRecipe) -> None:
     autoencoder = build(recipe)
-    with pytest.raises(UserError, match=f"divisible by {autoencoder.downscale}, these are 17 x 16"):
+    with pytest.raises(UserError, match=f"divisible by {autoencoder.downscale}, but these are 17 x 16"):
         autoencoder.latent_shape((1, 17, 16))
     with pytest.raises(UserError, match=f"divisible by {autoencoder.downscale}"):
         autoencoder.encode(torch.zeros(1, 1, 16, 15))
-    with pytest.raises(UserError, match="takes 1-channel images, these have 3"):
+    with pytest.raises(UserError, match="needs 1-channel images, but these have 3"):
         autoencoder.encode(torch.zeros(1, 3, 16, 16))
 
 

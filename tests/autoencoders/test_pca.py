@@ -93,7 +93,7 @@ def test_fitting_draws_nothing_from_the_global_generator_that_matters() -> None:
 
 def test_images_without_enough_directions_are_refused() -> None:
     column = torch.linspace(0, 1, 8).reshape(-1, 1, 1, 1)
-    with pytest.raises(UserError, match=r"vary in 1 directions only; set autoencoder\.latent_channels to at most 1"):
+    with pytest.raises(UserError, match=r"vary in 1 directions only: set autoencoder\.latent_channels to at most 1"):
         fitted(column.expand(8, 1, 8, 8).contiguous())
 
 

@@ -78,7 +78,7 @@ def test_grey_images_are_repeated_and_colours_averaged(recipe: AutoencoderRecipe
 
 def test_colour_images_need_a_colour_model(tmp_path: Path) -> None:
     saved(RECIPES[0], tmp_path, channels=1)
-    with pytest.raises(UserError, match="takes 1-channel images, these have 3"):
+    with pytest.raises(UserError, match="needs 1-channel images, but these have 3"):
         Pretrained(source=str(tmp_path)).build(3).latent_shape((3, SIZE, SIZE))
 
 
@@ -220,7 +220,7 @@ def test_taef2_is_loaded_strictly(shared: Path, tmp_path: Path) -> None:
     path = folder / "taef2_decoder.pth"
     state = torch.load(path, weights_only=True)
     torch.save({name: tensor for name, tensor in state.items() if name != "19.bias"}, path)
-    with pytest.raises(UserError, match=r"taef2_decoder\.pth does not hold TAEF2's weights.*19\.bias"):
+    with pytest.raises(UserError, match=r"taef2_decoder\.pth does not have TAEF2's weights.*19\.bias"):
         recipe.build(3)
     path.write_bytes(b"no tensors")
     with pytest.raises(UserError, match=r"taef2_decoder\.pth is not a readable state dict"):

@@ -218,7 +218,7 @@ def test_the_doctor_looks_at_every_file(mine: Path, cli: CommandLine, monkeypatc
     said = cli("doctor", "--verify", "--runs", runs)
     assert said.code == 2
     mend = f"1 files that ship are damaged: restore from version control (git checkout -- {picture})"
-    again = f"{stage}: provenance.json cannot be read (--rerun computes it again)"
+    again = f"{stage}: provenance.json cannot be read (--rerun recomputes it)"
     assert said.err == f"error: {mend}; {again}\n"
     assert "evaluate: 0 of 1 as they were computed" in said.out
     assert f"desk: no {DIGESTS}, nothing to check" in said.out

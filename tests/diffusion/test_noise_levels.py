@@ -82,7 +82,7 @@ def test_rows_have_timesteps_as_whole_numbers_and_other_times_as_they_are() -> N
 
 
 def test_a_chain_without_timesteps_says_so() -> None:
-    with pytest.raises(UserError, match="start official is defined on a DDPM prior's timesteps"):
+    with pytest.raises(UserError, match="start official needs a DDPM prior's timesteps"):
         Chain(torch.tensor([0.5]).double(), torch.tensor([0.1, 1.0]).double()).all_timesteps("start official")
 
 

@@ -87,4 +87,4 @@ def test_weights_that_do_not_ship_are_refused_before_anything_runs(
     cli: CommandLine, images: Path, no_training: None
 ) -> None:
     flags = ("--data.kind=npy", f"--data.path={images}", "--data.size=16", "--data.channels=1")
-    assert "bench times weights that ship" in cli.refuses("bench", *flags)
+    assert "bench needs shipped weights" in cli.refuses("bench", *flags)

@@ -251,7 +251,7 @@ def test_results_of_missing_cells_are_refused_and_nothing_is_computed(named: Stu
 def test_results_of_a_damaged_cell_are_refused(named: Study, runtime: Runtime) -> None:
     rows = named.cells("desk")[0].stage.folder(runtime) / ROWS
     rows.write_bytes(rows.read_bytes()[:-100])
-    with pytest.raises(UserError, match=f"{ROWS} was changed or cut"):
+    with pytest.raises(UserError, match=f"{ROWS} was changed or truncated"):
         gather_cached("small", "desk", {}, runtime)
 
 

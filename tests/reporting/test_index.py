@@ -68,5 +68,5 @@ def test_a_command_that_cannot_be_read_is_one_line(command: str, tmp_path: Path)
 def test_a_summary_that_cannot_be_read_is_none(content: bytes, tmp_path: Path) -> None:
     folder: Any = results_folder(tmp_path, "")
     (folder / "report" / SUMMARY).write_bytes(content)
-    with pytest.raises(UserError, match="its overrides are not known"):
+    with pytest.raises(UserError, match="its overrides are unknown"):
         recipe_of(folder)

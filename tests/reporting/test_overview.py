@@ -47,4 +47,4 @@ def test_doctor_names_work_that_was_never_finished(runtime: Runtime, capsys: pyt
     print_doctor(runtime.root)
     said = " ".join(capsys.readouterr().out.split())
     assert "stages: 1, 2.5 MB" in said
-    assert "go on from there" in said
+    assert "run the same commands again to resume them" in said

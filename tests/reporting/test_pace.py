@@ -140,7 +140,7 @@ def test_costs_grow_with_images_channels_and_networks() -> None:
 def test_latents_that_the_prior_cannot_take_have_no_cost(runtime: Runtime) -> None:
     """Of 28 px images they are 7 x 7: `show` ended in torch's own error."""
     for stage in (TrainPrior, Evaluate):
-        with pytest.raises(UserError, match="the prior takes latents divisible by 2, these are 7 x 7"):
+        with pytest.raises(UserError, match="the prior needs latents divisible by 2, but these are 7 x 7"):
             cost(stage, 28)
     too_odd = Evaluate().replace({"data": {"kind": "npy", "path": "images.npy", "size": 28}})
     assert Pace(runtime).seconds(too_odd) == too_odd.effort() * too_odd.seconds_per_effort

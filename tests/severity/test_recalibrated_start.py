@@ -125,7 +125,7 @@ def test_what_was_never_fitted_is_asked_for(fields: dict[str, object], asked: st
     rule = SNRMatch().replace(fields)
     assert Need.RECALIBRATION in rule.needs
     with pytest.raises(
-        UserError, match=rf"start\.{asked} needs a fit .*: pass recalibration= made by FitRecalibration.* load_restorer"
+        UserError, match=rf"start\.{asked} needs a fit .*: pass recalibration= from FitRecalibration.* load_restorer"
     ):
         small(fit=None).start(rule)
 

@@ -132,7 +132,7 @@ def test_fixed_refuses_a_timestep_that_the_schedule_has_not() -> None:
 
 @pytest.mark.parametrize(("timestep", "num_steps", "last"), [(98, 10, 99), (0, 500, 1), (200, 1, 999)])
 def test_fixed_refuses_a_timestep_below_which_the_grid_has_no_step(timestep: int, num_steps: int, last: int) -> None:
-    message = f"start.timestep = {timestep} lies below {last}, the last timestep of the grid of {num_steps} steps"
+    message = f"start.timestep = {timestep} is below {last}, the last timestep of the grid of {num_steps} steps"
     with pytest.raises(UserError, match=message):
         case([0.1], num_steps).start(Fixed(timestep=timestep))
 
@@ -438,8 +438,8 @@ def test_whose_variance_is_matched(variance: str, expected: list[float]) -> None
     [
         ("residual", "forward", "needs the operator"),
         ("max", "encode", "needs the operator"),
-        ("fused", "fusion", "needs a fit.*: pass fusion= made by FitFusion"),
-        ("mahalanobis", "fusion", "needs a fit"),
+        ("fused", "fusion", "needs in-distribution statistics.*: pass fusion= from FitFusion"),
+        ("mahalanobis", "fusion", "needs in-distribution statistics"),
     ],
 )
 def test_what_a_rule_needs_is_said(variance: str, lacks: str, message: str) -> None:

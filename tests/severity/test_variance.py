@@ -106,7 +106,7 @@ def test_a_variance_per_channel_or_element_is_never_averaged_to_be_matched(
     if Need.VAR_HAT not in source.needs:
         assert source(evidence).value.shape == (2,)
         return
-    with pytest.raises(UserError, match="needs one number per image: take an encoder that predicts one, or set"):
+    with pytest.raises(UserError, match="needs one number per image: use an encoder that predicts one, or set"):
         source(evidence)
 
 
@@ -116,5 +116,7 @@ def test_its_mean_is_asked_for_by_name() -> None:
 
 
 def test_what_is_no_multiple_of_var_hat_is_not_recalibrated() -> None:
-    with pytest.raises(ValueError, match="risk is about the severity encoder's variance, and residual is no multiple"):
+    with pytest.raises(
+        ValueError, match="risk applies to the severity encoder's variance, but residual does not scale it"
+    ):
         AtRisk(of=Residual(), risk=0.1)

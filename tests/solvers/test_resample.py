@@ -261,7 +261,7 @@ def test_resampling_without_noise_of_its_own_is_refused() -> None:
 
 
 def test_stages_out_of_order_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"latent_log_snr \(-2\) must not lie below image_log_snr \(-1\)"):
+    with pytest.raises(ValueError, match=r"latent_log_snr \(-2\) must not be below image_log_snr \(-1\)"):
         ReSample(image_log_snr=-1, latent_log_snr=-2)
 
 
@@ -278,6 +278,6 @@ def test_stages_are_where_the_parts_of_t_had_them(part: float) -> None:
 
 def test_other_parts_of_t_are_refused() -> None:
     with pytest.raises(
-        UserError, match=r"image_below = 0\.5, as results stored it, is now a log-SNR: give image_log_snr"
+        UserError, match=r"image_below = 0\.5, as in older results, is now a log-SNR: set image_log_snr"
     ):
         ReSample.parse({"kind": "resample", "image_below": 0.5})

@@ -516,7 +516,7 @@ def test_every_flipped_bit_of_an_artifact_is_noticed(runtime: Runtime) -> None:
             flipped[bit // 8] ^= 1 << bit % 8
             (folder / name).write_bytes(flipped)
             cache._checked.clear()
-            assert damage(folder) == f"{name} was changed or cut"
+            assert damage(folder) == f"{name} was changed or truncated"
         (folder / name).write_bytes(content)
     assert damage(folder) is None
 

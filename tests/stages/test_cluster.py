@@ -59,7 +59,7 @@ def test_unknown_resources_and_bad_values_are_refused(given: dict[str, Any], mes
 
 def test_resources_of_stages_that_there_are_not_are_refused_before_anything_is_submitted(runtime: Runtime) -> None:
     cluster = Cluster("local", given={"cluster.train.minutes": 1, "cluster.piece.minutes": 1})
-    with pytest.raises(UserError, match=r"--cluster\.train: there is no such stage, but kinded, piece$"):
+    with pytest.raises(UserError, match=r"--cluster\.train: unknown stage; available: kinded, piece$"):
         ensure_on_cluster([Kinded(above=(Piece(),))], runtime, cluster=cluster)
     assert not (runtime.root / "cluster").exists()
 
@@ -84,7 +84,7 @@ def test_jobs_make_the_stages_and_where_one_fails_the_others_go_on(
     message, (log, other) = str(caught.value), [line for line in heard.lines if "failed" in line]
     assert message.startswith("piece 2: piece 2 is refused (job ")
     assert message.endswith(") (1 more failed, see above); run the same command again to resume")
-    assert "piece 5: its time ran out: give it more by --cluster.minutes (job " in other
+    assert "piece 5: it ran out of time: increase --cluster.minutes (job " in other
     path = Path(log.rpartition("log ")[2].removesuffix(")"))
     assert path.parent.parent == runtime.root / "cluster"
     assert path.parent.stat().st_mode & 0o777 == 0o700, "what lies there is unpickled"
@@ -153,7 +153,7 @@ def test_a_job_that_slurm_ends_is_named_with_its_state_and_log(
     (folder,) = (runtime.root / "cluster").iterdir()
     log = folder / "7_0_0_log.out"
     assert str(caught.value) == (
-        f"piece 0: it left no result, its state is {state} (job 7_0, log {log}) (1 more failed, see above); "
+        f"piece 0: it left no result; its state is {state} (job 7_0, log {log}) (1 more failed, see above); "
         "run the same command again to resume"
     )
     assert "piece: 2 submitted (7_0 to 7_1), logs in" in heard.lines[0]
@@ -173,5 +173,5 @@ def test_jobs_are_cancelled_when_the_command_is_stopped(slurm: Path, runtime: Ru
 
 def test_jobs_that_slurm_does_not_take_are_one_line(slurm: Path, runtime: Runtime) -> None:
     (slurm / "sbatch").write_text("#!/bin/sh\necho sbatch: error: invalid partition >&2\nexit 1\n")
-    with pytest.raises(UserError, match=r"^SLURM takes no piece jobs: .*sbatch: error: invalid partition$"):
+    with pytest.raises(UserError, match=r"^SLURM rejects piece jobs: .*sbatch: error: invalid partition$"):
         ensure_on_cluster([Piece()], runtime, cluster=Cluster("slurm"))

@@ -357,9 +357,9 @@ def test_without_an_encoder_there_is_no_variance_of_its_own(cell: Evaluate) -> N
 
 def test_given_encoder_weights_are_looked_at_first(cell: Evaluate, tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"no weights")
-    with pytest.raises(UserError, match="holds no severity encoder"):
+    with pytest.raises(UserError, match="has no severity encoder"):
         cell.replace({"severity_encoder.source": str(tmp_path)}).check()
-    with pytest.raises(UserError, match="holds no"):
+    with pytest.raises(UserError, match="has no severity encoder"):
         cell.replace({"severity_encoder.source": str(tmp_path / "missing")}).check()
 
 
@@ -408,7 +408,7 @@ def test_a_residual_that_grows_is_flagged_where_guidance_began_at_z_hat(
 
 
 def test_psld_refuses_an_operator_that_is_not_linear(cell: Evaluate) -> None:
-    with pytest.raises(UserError, match="solver psld needs a linear operator, jpeg is not; use ldps"):
+    with pytest.raises(UserError, match="solver psld needs a linear operator, but jpeg is not linear: use ldps"):
         cell.replace({"solver.kind": "psld", "degradation.kind": "jpeg"})
 
 
@@ -419,9 +419,7 @@ def test_a_grid_without_steps_is_refused(num_steps: int, cell: Evaluate) -> None
 
 
 def test_a_start_below_which_the_grid_has_no_step_is_refused(cell: Evaluate) -> None:
-    with pytest.raises(
-        UserError, match=r"start\.timestep = 0 lies below 49, the last timestep of the grid of 20 steps"
-    ):
+    with pytest.raises(UserError, match=r"start\.timestep = 0 is below 49, the last timestep of the grid of 20 steps"):
         cell.replace({"start.kind": "fixed", "start.timestep": 0})
     assert cell.replace({"start.kind": "fixed", "start.timestep": 49}).start.kind == "fixed"
 
@@ -474,7 +472,7 @@ def test_images_of_any_shape_are_degraded_restored_and_drawn(
     if channels != 1:
         assert "lpips" not in found
         assert (folder / LPIPS_ABSENT).read_text() == (
-            f"LPIPS compares greyscale or colour images, these have {channels} channels"
+            f"LPIPS compares greyscale or colour images, but these have {channels} channels"
         )
     sheet = contact_sheet(
         stage.data,

@@ -181,7 +181,7 @@ def test_what_can_change_the_choice_is_identity(change: dict[str, Any], cell: Ev
     [
         ({"tuned": "solver.strength"}, r"no solver\.strength to tune"),
         ({"tuned": "solver.kind"}, "positive number, got 'ldps'"),
-        ({"solver.kind": "decode_only"}, r"no solver\.guidance_scale to tune with solver decode_only"),
+        ({"solver.kind": "decode_only"}, r"solver decode_only has no solver\.guidance_scale to tune"),
         ({"solver.guidance_scale": 0}, "positive number, got 0"),
         ({"split": "val"}, "reported on test"),
         ({"num_values": 4}, "must be odd, got 4"),

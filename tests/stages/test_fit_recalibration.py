@@ -100,14 +100,14 @@ def test_without_an_encoder_what_is_fitted_to_one_is_refused(
     cell: Evaluate, variance: str, start: dict[str, object], asked: str
 ) -> None:
     none = {"severity_encoder.kind": "none", "start.recalibration.kind": "none", "start.variance": variance}
-    words = f"start: {asked} needs a severity encoder, and there is none: restore with --encoder matched or universal"
+    words = f"start: {asked} needs a severity encoder, but there is none: restore with --encoder matched or universal"
     with pytest.raises(UserError, match=f"^{words}"):
         cell.replace(none | start)
 
 
 @pytest.mark.parametrize("rule", [SNRMatch(risk=0.1), SNRMatch(recalibration=Factor()), SNRMatch(noise="channel")])
 def test_a_rule_made_beforehand_is_refused_in_the_same_words(rule: SNRMatch) -> None:
-    with pytest.raises(ValidationError, match="needs a severity encoder, and there is none"):
+    with pytest.raises(ValidationError, match="needs a severity encoder, but there is none"):
         Evaluate(severity_encoder=NoEncoder(), start=rule)
 
 
@@ -127,5 +127,5 @@ def test_a_risk_beyond_the_validation_images_is_refused_before_anything_runs(cel
 def test_too_few_validation_images_are_refused(cell: Evaluate, tmp_path: Path) -> None:
     path = write_images(tmp_path / "few.npy", num_images=60)
     few = cell.replace({"data": Npy(path=path, size=16, channels=1), "num_images": 1})
-    with pytest.raises(UserError, match="recalibration needs 15 validation images or more, the data has"):
+    with pytest.raises(UserError, match="recalibration needs 15 validation images or more, but the data has"):
         few.check()

@@ -134,7 +134,7 @@ def test_other_weights_are_another_stage(data: Npy, theirs: Path, tmp_path: Path
 def test_a_folder_of_an_unknown_class_is_refused_before_anything_is_done(data: Npy, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderDC"}')
-    with pytest.raises(UserError, match="holds a AutoencoderDC, for which there is no adapter"):
+    with pytest.raises(UserError, match="contains a AutoencoderDC, for which there is no adapter"):
         stage_of(data, Pretrained(source=str(tmp_path))).check()
 
 

@@ -97,7 +97,7 @@ def test_one_level_fills_one_bin(cell: MeasureCalibration, runtime: Runtime) -> 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"num_images": 39}, "num_images=39 is too few for num_severity_bins=2: 20 images a bin need 40"),
+        ({"num_images": 39}, "num_images=39 is too few for num_severity_bins=2: 20 images per bin need 40"),
         ({"num_images": 10_000}, "asked for 10000 test images, but the split has"),
         ({"risks": (0.01,)}, "risk=0.01 needs 99 validation images"),
     ],

@@ -87,7 +87,7 @@ def fail() -> object:
 
 
 def test_a_process_killed_for_memory_is_one_line() -> None:
-    with pytest.raises(UserError, match="too little for this size"):
+    with pytest.raises(UserError, match="not enough memory for this size"):
         peak_memory(fail, "cpu", ())  # type: ignore[arg-type]
 
 

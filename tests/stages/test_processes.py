@@ -69,11 +69,11 @@ def test_where_one_fails_the_others_go_on_and_its_error_is_raised_in_the_end(
     assert LAST.is_cached(runtime)
     assert not below.is_cached(runtime)
     assert "begin working: piece 6" not in heard.lines
-    assert "failed, the others go on: piece 5" in heard.lines
+    assert "failed, the others continue: piece 5" in heard.lines
 
 
 def test_a_process_that_is_killed_is_one_line(runtime: Runtime) -> None:
-    with pytest.raises(UserError, match=r"killed, perhaps for want of memory: .* fewer --jobs"):
+    with pytest.raises(UserError, match=r"killed, perhaps because memory ran out: .* fewer --jobs"):
         ensure([Piece(action="die")], runtime)
 
 

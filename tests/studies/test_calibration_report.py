@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import latent_errors
 import numpy as np
@@ -102,6 +103,19 @@ def test_the_answer_has_the_figures(results: StudyResults) -> None:
     assert promise.endswith("breaks its promised risk in 2 of 6 cases.")
     assert strangers.endswith("breaks a promised 10 % in 2 of 2 cases.")
     assert "PSNR changes by 0.25 dB" in cost
+
+
+def test_over_confident_encoders_are_counted(results: StudyResults) -> None:
+    def doubled(laws: Any) -> Any:
+        return {**laws, "figures": {**laws["figures"], "ratio": [2.0, 1.9, 2.1]}}
+
+    found = {
+        name: {**one, "calibration": {group: doubled(laws) for group, laws in one["calibration"].items()}}
+        for name, one in results.evidence.items()
+    }
+    assert sections.answer(read(dataclasses.replace(results, evidence=found)))[1].endswith(
+        "for 0 of 2 encoders; over-confident: 2."
+    )
 
 
 def test_recalibration_is_told_of_the_last_one_that_there_is(results: StudyResults) -> None:

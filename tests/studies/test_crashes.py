@@ -214,12 +214,12 @@ def test_a_disk_that_is_read_only_is_one_line(disk: Disk, cli: CommandLine, trai
     disk.remount("ro")
     for verb in ("study", "run"):
         line = cli.refuses(verb, "robustness", "--preset", "smoke", "--runs", own.runs, *own.flags)
-        assert line == f"the runs folder {own.runs} is not writable (Read-only file system); name another by --runs"
+        assert line == f"the runs folder {own.runs} is not writable (Read-only file system): choose another with --runs"
 
 
 def test_a_read_only_runs_folder_is_one_line(cli: CommandLine, read_only: Path) -> None:
     line = cli.refuses("study", "robustness", "--preset", "smoke", "--runs", read_only)
-    assert line == f"the runs folder {read_only} is not writable (Permission denied); name another by --runs"
+    assert line == f"the runs folder {read_only} is not writable (Permission denied): choose another with --runs"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

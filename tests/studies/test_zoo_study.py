@@ -161,7 +161,7 @@ def test_the_severity_encoder_ships_with_its_autoencoder(
     assert "96 training images seen" in text
     assert text.count("\n| ") == 1 + 6
     other = folder_of(KL(), exported) / "autoencoder"
-    with pytest.raises(UserError, match="holds no severity encoder for this autoencoder"):
+    with pytest.raises(UserError, match="has no severity encoder for this autoencoder"):
         mine.replace({"severity_encoder.source": str(other)}).load(Runtime(tmp_path))
 
 

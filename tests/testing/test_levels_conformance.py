@@ -42,8 +42,12 @@ KINDS: dict[str, Any] = {
 PURE_NOISE = ("zero SNR", "flow", "flow, shifted")
 """Whose noisiest level has no signal at all."""
 REFUSED = [
-    *((kind, "epsilon", "says nothing") for kind in PURE_NOISE),
-    *((kind, p, "keep their variance") for kind in ("flow", "flow, shifted") for p in ("v_prediction", "edm")),
+    *((kind, "epsilon", "has no information at pure noise") for kind in PURE_NOISE),
+    *(
+        (kind, p, "needs variance-preserving inputs")
+        for kind in ("flow", "flow, shifted")
+        for p in ("v_prediction", "edm")
+    ),
 ]
 PAIRS = [(k, p) for k in KINDS for p in get_args(Prediction) if (k, p) not in {(k, p) for k, p, _ in REFUSED}]
 STDS = [0.5, 1.0, 2.0]
@@ -158,7 +162,7 @@ def test_every_start_rule_runs_or_says_what_it_needs(kind: str, std: float) -> N
     position = int(begun.position[0])
     assert log_snr[position] >= -1 > log_snr[position - 1]
     for rule in ("fixed", "official"):
-        with pytest.raises(UserError, match="is defined on a DDPM prior's timesteps"):
+        with pytest.raises(UserError, match="needs a DDPM prior's timesteps"):
             here.start(TypeAdapter(AnyStart).validate_python({"kind": rule}))
         rules.remove(rule)
     assert rules == {"equal_cost"}, "a control, of which each is one of these"
@@ -175,7 +179,7 @@ def test_a_matched_start_has_the_snr_of_its_level_whatever_the_levels(kind: str)
 
 
 def test_a_log_snr_beyond_the_chain_is_refused() -> None:
-    with pytest.raises(UserError, match=r"start.log_snr = 99 lies above the cleanest level"):
+    with pytest.raises(UserError, match=r"start.log_snr = 99 is above the cleanest level"):
         case(problem(FlowLevels())).start(Fixed(log_snr=99))
 
 

@@ -75,7 +75,7 @@ def test_a_mark_deletes_nothing_but_an_offline_run_of_its_own(
     run = run.replace("{outside}", str(secret.parent)).replace("{id}", record.run_id)
     (runs / "wandb" / "offline-run-20260101_000000-000000000000x").mkdir(parents=True)
     before = sorted(path for path in runs.rglob("*") if path.is_dir())
-    assert "is no offline run of" in refusal(runs, mark=run)
+    assert "is not an offline run of" in refusal(runs, mark=run)
     assert secret.read_text() == "my own"
     assert sorted(path for path in runs.rglob("*") if path.is_dir()) == before
 
@@ -133,7 +133,7 @@ def test_an_offline_run_that_would_upload_a_file_from_outside(runs: Path, record
     (log,) = run.glob("*.wandb")
     sound = log.read_bytes()
     log.write_bytes(b"something else")
-    with pytest.raises(OutsideError, match=r"is no log of W&B's"):
+    with pytest.raises(OutsideError, match=r"is not a W&B log"):
         refuse_foreign_files(run, runs)
     log.write_bytes(sound)
     (run / "files" / "link").symlink_to(secret)

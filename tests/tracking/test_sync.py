@@ -105,7 +105,7 @@ def test_a_key_that_is_rejected_is_one_line_and_costs_nothing(
         point_to(server.address)
         said = cli("sync", "--runs", tmp_path)
     assert said.code == 1
-    assert said.err.startswith("error: W&B does not take the key (")
+    assert said.err.startswith("error: W&B rejects the key (")
     assert said.err.count("\n") == 1
     assert len(offline_runs(tmp_path)) == 2
     assert all(not mark.uploaded for mark in map(Records(tmp_path).mark_of, read_all(tmp_path)) if mark is not None)
@@ -126,7 +126,7 @@ def test_a_study_says_that_the_key_is_rejected_and_goes_on(
         finally:
             end(tracker.process)
     assert len(lines) == 3
-    assert lines[2].startswith("W&B: W&B does not take the key (")
+    assert lines[2].startswith("W&B: W&B rejects the key (")
     assert lines[2].endswith(f"upload later: python -m workbench sync --runs {tmp_path}")
 
 
@@ -164,7 +164,7 @@ def test_a_key_that_cannot_be_one(
 
 def test_nothing_to_upload(tmp_path: Path, cli: "CommandLine") -> None:
     said = cli("sync", "--runs", tmp_path)
-    assert (said.code, said.out) == (0, f"nothing to upload: no study has left records for W&B in {tmp_path}\n")
+    assert (said.code, said.out) == (0, f"nothing to upload: there are no records for W&B in {tmp_path}\n")
 
 
 def test_another_process_is_at_it(
@@ -186,7 +186,7 @@ def test_an_upload_that_takes_too_long_is_left(
     monkeypatch.setattr(upload_module, "UPLOAD_SECONDS", 0.01)
     with wandb_server() as server:
         point_to(server.address)
-        with pytest.raises(upload_module.UploadError, match="did not take 2 runs"):
+        with pytest.raises(upload_module.UploadError, match="the upload of 2 runs to W&B took longer"):
             publish(tmp_path, lines.append, online=True)
 
 

@@ -1,4 +1,4 @@
-"""What every autoencoder is: images on [0, 1] to latents of unit variance and back."""
+"""The base of all autoencoders: images on [0, 1] to latents of unit variance and back."""
 
 import copy
 from abc import abstractmethod
@@ -17,11 +17,11 @@ from workbench.weights.diffusers_folder import load_strictly, save_half
 
 
 class Autoencoder(nn.Module):
-    """An adapter over a diffusers autoencoder.
+    """An adapter for a diffusers autoencoder.
 
-    Images outside are on [0, 1] and the model's own range is [-1, 1]; the mapping happens here and nowhere else.
-    Latents outside are scaled and shifted to zero mean and unit variance over the training images, by the
-    `scaling_factor` and `shift_factor` that diffusers keeps in the model's config.
+    The interface has images on [0, 1], while the model uses [-1, 1]; the conversion is only done here. Latents are
+    scaled and shifted to zero mean and unit variance over the training images, with the `scaling_factor` and
+    `shift_factor` that diffusers stores in the model's config.
 
     Args:
         model: the diffusers model.
@@ -37,34 +37,34 @@ class Autoencoder(nn.Module):
 
     @abstractmethod
     def _decode(self, latents: Tensor) -> Tensor:
-        """Images on [-1, 1] of raw latents."""
+        """Images on [-1, 1] from raw latents."""
 
     @abstractmethod
     def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
-        """The encoder in two: images on [-1, 1] to features, and features to raw latents."""
+        """The encoder in two parts: images on [-1, 1] to features, and features to raw latents."""
 
     @abstractmethod
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The family's own training loss on images x, and its parts for the curves."""
+        """The family's own training loss on images x, and its parts for the training curves."""
 
     @property
     def scale(self) -> float:
-        """What raw, centred latents are multiplied by."""
+        """The factor for raw, centred latents."""
         return float(self.model.config.scaling_factor)
 
     @property
     def shift(self) -> float:
-        """What is subtracted from raw latents before scaling."""
+        """The value subtracted from raw latents before scaling."""
         return float(self.model.config.get("shift_factor") or 0.0)
 
     @property
     def image_channels(self) -> int:
-        """Of the images: 1 if grey, 3 if in colour, 2 if complex."""
+        """Channels of the images: 1 for greyscale, 3 for colour, 2 for complex."""
         return int(self.model.config.in_channels)
 
     @property
     def downscale(self) -> int:
-        """The factor by which latents are smaller than images, a side."""
+        """The factor per side by which latents are smaller than images."""
         return int(2 ** (len(self.model.config.block_out_channels) - 1))
 
     @property
@@ -73,39 +73,41 @@ class Autoencoder(nn.Module):
         return int(self.model.config.latent_channels)
 
     def encode(self, x: Images) -> Latents:
-        """The scaled latent of images on [0, 1]; deterministic (KL: the mode; VQ: before quantisation).
+        """The scaled latents of images on [0, 1]; deterministic (KL: the mode; VQ: before quantisation).
 
         Raises:
-            UserError: for images of a size or number of channels that the autoencoder cannot take.
+            UserError: for images of a size or number of channels that the autoencoder does not support.
         """
         self.latent_shape((x.shape[1], x.shape[2], x.shape[3]))
         return (self._encode(2 * x - 1) - self.shift) * self.scale
 
     def decode(self, z: Latents) -> Images:
-        """Images on about [0, 1] (not clipped, so that gradients pass) of scaled latents."""
+        """Images on about [0, 1] (not clipped, so that gradients pass) from scaled latents."""
         return (self._decode(z / self.scale + self.shift) + 1) / 2
 
     def latent_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """(channel, height, width) of the latent of a (channel, height, width) image.
 
         Raises:
-            UserError: for a size or number of channels that the autoencoder cannot take.
+            UserError: for a size or number of channels that the autoencoder does not support.
         """
         channels, height, width = image_shape
         if channels != self.image_channels:
-            raise UserError(f"the autoencoder takes {self.image_channels}-channel images, these have {channels}")
+            raise UserError(f"the autoencoder needs {self.image_channels}-channel images, but these have {channels}")
         if height % self.downscale or width % self.downscale:
-            raise UserError(f"the autoencoder takes sizes divisible by {self.downscale}, these are {height} x {width}")
+            raise UserError(
+                f"the autoencoder needs sizes divisible by {self.downscale}, but these are {height} x {width}"
+            )
         return self.latent_channels, height // self.downscale, width // self.downscale
 
     def encoder_copy(self) -> "EncoderTrunk":
-        """A trainable copy of the encoder for a severity encoder to start from."""
+        """A trainable copy of the encoder, to initialize a severity encoder."""
         features, projection = self._encoder_parts()
         trunk = EncoderTrunk(copy.deepcopy(features), copy.deepcopy(projection), self.scale, self.shift)
         return trunk.requires_grad_(True)
 
     def normalise(self, scale: float, shift: float) -> None:
-        """Set what maps raw latents to zero mean and unit variance."""
+        """Set scale and shift so that latents have zero mean and unit variance."""
         self.model.register_to_config(scaling_factor=scale, shift_factor=shift)
 
     def save(self, folder: Path) -> None:
@@ -114,7 +116,7 @@ class Autoencoder(nn.Module):
 
 
 class EncoderTrunk(nn.Module):
-    """An encoder that also shows its last features: images on [0, 1] to (features, scaled latent)."""
+    """An encoder that also returns its last features: images on [0, 1] to (features, scaled latent)."""
 
     def __init__(self, features: nn.Module, projection: nn.Module, scale: float, shift: float) -> None:
         super().__init__()
@@ -127,7 +129,7 @@ class EncoderTrunk(nn.Module):
 
 
 class ImageBatches(Protocol):
-    """Of an image split, what fitting needs: its length, and the images at some indices."""
+    """The part of an image split that fitting needs: its length, and the images at some indices."""
 
     def __len__(self) -> int: ...
 
@@ -137,58 +139,58 @@ class ImageBatches(Protocol):
 
 
 class AutoencoderRecipe(Member):
-    """What an autoencoder is, and how it is made."""
+    """The architecture of an autoencoder, and how it is trained."""
 
     @property
     def label(self) -> str:
-        """What tables and progress call it."""
+        """Its name in tables and progress messages."""
         return self.kind
 
     @abstractmethod
     def build(self, image_channels: int) -> Autoencoder:
-        """The autoencoder as it is before anything is learnt: random weights come from torch's current generator.
+        """The untrained autoencoder; random weights come from torch's current generator.
 
         Args:
-            image_channels: of the images: 1 if grey, 3 if in colour, 2 if complex.
+            image_channels: channels of the images: 1 for greyscale, 3 for colour, 2 for complex.
         """
 
     @abstractmethod
     def effort(self) -> float:
-        """How much work it is to make, in images that the default recipe is trained on."""
+        """Amount of work to train it, in training images of the default recipe."""
 
     def fit(self, image_channels: int, train: ImageBatches) -> Autoencoder | None:
-        """The autoencoder of a family that needs no descent; None: it is trained on its adapter's `training_loss`.
+        """The autoencoder of a family in closed form; None: it is trained on its adapter's `training_loss`.
 
         Args:
-            image_channels: of the images: 1 if grey, 3 if in colour, 2 if complex.
+            image_channels: channels of the images: 1 for greyscale, 3 for colour, 2 for complex.
             train: the training images.
         """
         return None
 
     @property
     def normalises(self) -> bool:
-        """Whether latents are brought to zero mean and unit variance over the training images."""
+        """Whether latents are normalised to zero mean and unit variance over the training images."""
         return True
 
     def save(self, autoencoder: Autoencoder, folder: Path) -> None:
-        """Write what `load` reads."""
+        """Write the files that `load` reads."""
         autoencoder.save(folder)
 
     @abstractmethod
     def load(self, folder: Path) -> Autoencoder:
-        """Read what `save` wrote.
+        """Read the files that `save` wrote.
 
         Raises:
-            UserError: if the folder does not hold sound weights of this family.
+            UserError: if the folder does not have valid weights of this family.
         """
 
 
 class ArchitectureRecipe(AutoencoderRecipe):
-    """An architecture whose weights are made here, or given as a folder."""
+    """An architecture whose weights are trained here, or given as a folder."""
 
     source: str = Field(
         "auto",
-        description="'auto': the shipped weights if they were made by this very recipe on these data, else train; "
+        description="'auto': the shipped weights if they were trained by this recipe on these data, else train; "
         "'train': always train; anything else: a diffusers folder to load",
         json_schema_extra=NOT_IDENTITY,
     )
@@ -201,16 +203,18 @@ class ArchitectureRecipe(AutoencoderRecipe):
     @classmethod
     @abstractmethod
     def model_class(cls) -> Any:
-        """The class behind the family, diffusers' or one that keeps to diffusers' folder format."""
+        """The model class of the family, from diffusers or in diffusers' folder format."""
 
 
 class DescentRecipe(ArchitectureRecipe):
-    """An architecture that is trained by descent on its `training_loss`."""
+    """An architecture that is trained by gradient descent on its `training_loss`."""
 
-    num_train_images: Count = Field(400_000, description="training images seen")
+    num_train_images: Count = Field(400_000, description="number of training images processed")
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 1.5e-3
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: autocast, faster on CPUs that support it"
+    )
     seed: Seed = 0
 
     def effort(self) -> float:
@@ -218,9 +222,9 @@ class DescentRecipe(ArchitectureRecipe):
 
 
 def moment_penalty(raw: Tensor) -> Tensor:
-    """How far each latent channel is from zero mean and unit variance over the batch.
+    """Deviation of each latent channel from zero mean and unit variance over the batch.
 
-    One scaling factor cannot bring channels of different variance to one; SNR matching assumes that it does.
+    A single scaling factor cannot normalise channels of different variance, but SNR matching assumes that it does.
     """
     mean = raw.mean((0, 2, 3))
     variance = raw.var((0, 2, 3))

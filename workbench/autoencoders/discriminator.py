@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 
 class PatchDiscriminator(nn.Module):
-    """Images to a map of scores, each for a patch of 22 pixels a side: high where it looks like data.
+    """Images to a map of scores, each for a patch of 22 pixels per side: high where it looks like data.
 
-    Group norms stand where Isola et al. have batch norms: an image's score then does not depend on its neighbours.
+    Group norms replace the batch norms of Isola et al.: an image's score then does not depend on other images.
 
     Args:
-        in_channels: of the images.
+        in_channels: channels of the images.
         width: channels of the first layer.
     """
 
@@ -32,7 +32,7 @@ class PatchDiscriminator(nn.Module):
         return scores
 
     def judge(self, x: Tensor) -> Tensor:
-        """The scores, with gradients for `x` alone: an autoencoder's loss must not teach its discriminator."""
+        """The scores, with gradients for `x` only: an autoencoder's loss must not train its discriminator."""
         frozen = {name: parameter.detach() for name, parameter in self.named_parameters()}
         scores: Tensor = torch.func.functional_call(self, frozen, (x,))
         return scores

@@ -1,4 +1,4 @@
-"""A normalising flow (Kingma and Dhariwal, arXiv 1807.03039): an invertible autoencoder, so nothing is lost."""
+"""A normalising flow (Kingma and Dhariwal, arXiv 1807.03039): an invertible, lossless autoencoder."""
 
 import math
 from typing import Any, ClassVar, Literal
@@ -13,13 +13,13 @@ from workbench.core.bounds import Depth, Width
 from workbench.core.tensors import Images
 
 GREY_LEVEL = 2 / 255
-"""The distance of two grey levels of 8 bits, on [-1, 1]."""
+"""The distance between two 8-bit grey levels, on [-1, 1]."""
 DEQUANTISATION = 44.0
 """Grey levels: uniform noise of standard deviation 0.05 on images on [0, 1], as in measurements by default."""
 
 
 class _Encode(nn.Module):
-    """A flow's way from images to latents as a module."""
+    """A flow's direction from images to latents as a module."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -31,12 +31,12 @@ class _Encode(nn.Module):
 
 
 class FlowAutoencoder(Autoencoder):
-    """A Glow with latents of as many numbers as the image has; decoding is the exact inverse of encoding.
+    """A Glow whose latents have as many values as the image; decoding is the exact inverse of encoding.
 
     Args:
         model: the flow.
-        dequantisation: width of the uniform noise on training images, in grey levels. A flow spreads whatever its
-            images hold to unit variance: the less noise, the more it magnifies what is nearly constant.
+        dequantisation: width of the uniform noise on training images, in grey levels. A flow scales everything in its
+            images to unit variance: the less noise, the more it amplifies nearly constant directions.
     """
 
     def __init__(self, model: Any, dequantisation: float = DEQUANTISATION) -> None:
@@ -60,14 +60,14 @@ class FlowAutoencoder(Autoencoder):
         return images
 
     def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
-        # an invertible map has no features to read, and cannot learn to answer less than it is shown
+        # an invertible map has no features to read, and cannot learn to discard information
         beside = SideFeatures(_Encode(self.model), self.image_channels, self.downscale)
         return beside, latents_alone(self.latent_channels)
 
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Bits per dimension: the negative log-likelihood of images with dequantisation noise, in grey levels.
 
-        It bounds that of 8-bit images where the noise is one level wide, and compares only at one width.
+        It bounds that of 8-bit images if the noise is one level wide, and is only comparable at equal width.
         """
         noise = torch.rand(x.shape, generator=generator).to(x) - 0.5
         z, log_det = self.model.transform(2 * x - 1 + self.dequantisation * GREY_LEVEL * noise)
@@ -81,9 +81,11 @@ class Flow(DescentRecipe):
     """A normalising flow: invertible, trained by maximum likelihood; its reconstructions are exact."""
 
     kind: Literal["flow"] = "flow"
-    num_levels: int = Field(2, ge=1, le=6, description="halvings of the resolution; latents have 4^num_levels channels")
+    num_levels: int = Field(
+        2, ge=1, le=6, description="number of halvings of the resolution; latents have 4^num_levels channels"
+    )
     num_steps: Depth = Field(8, description="steps of flow at each level")
-    width: Width = Field(64, description="channels in the networks of the couplings")
+    width: Width = Field(64, description="channels in the coupling networks")
     dequantisation: float = Field(
         DEQUANTISATION,
         gt=0,

@@ -1,4 +1,4 @@
-"""Models of ours that are saved and loaded as diffusers' own are: a folder with config.json and safetensors."""
+"""Our own models, saved and loaded like diffusers' models: a folder with config.json and safetensors."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from diffusers.models.modeling_utils import ModelMixin
 
 # diffusers builds all of its models from this pair, although the two disagree on the type of a class attribute
 class FolderModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """A network whose constructor's arguments are kept in its config.json.
+    """A network whose constructor arguments are stored in its config.json.
 
     Args:
-        config: every argument of the subclass's constructor, `scaling_factor` and `shift_factor` among them.
+        config: all arguments of the subclass's constructor, including `scaling_factor` and `shift_factor`.
     """
 
     def __init__(self, **config: Any) -> None:

@@ -1,4 +1,4 @@
-"""A multi-scale Glow (Kingma and Dhariwal, arXiv 1807.03039) of normflows' layers, in diffusers' folder format."""
+"""A multi-scale Glow (Kingma and Dhariwal, arXiv 1807.03039) with normflows' layers, in diffusers' folder format."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -12,16 +12,16 @@ from workbench.autoencoders.folder_model import FolderModel
 
 
 class Glow(FolderModel):
-    """Images to as many latent numbers, invertibly, with the log-determinant of the Jacobian.
+    """Images to latents of the same number of values, invertibly, with the log-determinant of the Jacobian.
 
-    A new one has scales of one, and couplings that look at nothing yet. (Glow sets its scales by the first batch
-    instead, which would make a network's weights depend on what it is shown first.)
+    A new one has scales of one and identity couplings. (Glow initializes its scales by the first batch instead, which
+    would make the weights depend on that batch.)
 
     Args:
-        in_channels: of the images.
-        num_levels: halvings of the resolution; latents have in_channels * 4^num_levels channels.
+        in_channels: channels of the images.
+        num_levels: number of halvings of the resolution; latents have in_channels * 4^num_levels channels.
         num_steps: steps of flow at each level.
-        width: channels in the networks of the couplings.
+        width: channels in the coupling networks.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class Glow(FolderModel):
         return AutoencoderTinyOutput(latents=self.transform(x)[0])
 
     def decode(self, latents: Tensor) -> DecoderOutput:
-        """The images that have these latents."""
+        """The images with these latents."""
         return DecoderOutput(sample=self.level.inverse(latents))
 
 
 class Level(nn.Module):
-    """One resolution of a flow and, inside, those below it.
+    """One resolution of a flow, with the lower resolutions inside.
 
-    Blocks of 2 x 2 pixels become channels, and steps of flow follow. Then half of the channels leave the flow (Dinh et
-    al., arXiv 1605.08803, section 3.6); folded to the lowest resolution, they are channels of the latent too.
+    Blocks of 2 x 2 pixels become channels, followed by steps of flow. Then half of the channels leave the flow (Dinh et
+    al., arXiv 1605.08803, section 3.6); reshaped to the lowest resolution, they are channels of the latent too.
     """
 
     def __init__(self, in_channels: int, num_levels: int, num_steps: int, width: int) -> None:
@@ -75,7 +75,7 @@ class Level(nn.Module):
         x, log_det = F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
         for flow in self.steps:
             assert isinstance(flow, Flow)
-            x, change = flow.inverse(x)  # to normflows, from data to latents is backward
+            x, change = flow.inverse(x)  # in normflows, data to latents is the inverse direction
             log_det = log_det + change
         if self.below is None:
             return x, log_det
@@ -95,7 +95,7 @@ class Level(nn.Module):
 
 
 def _step(channels: int, width: int) -> tuple[Flow, Flow, Flow]:
-    """A step of flow: scale and shift of each channel, an invertible mixing of channels, an affine coupling."""
+    """A step of flow: scale and shift of each channel, invertible channel mixing, affine coupling."""
     halves = channels // 2
     network = ConvNet2d((halves, width, width, 2 * halves), (3, 1, 3))
     return (

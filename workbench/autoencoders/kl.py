@@ -13,7 +13,7 @@ from workbench.core.tensors import Images
 
 
 class _Mode(nn.Module):
-    """The mean half of the moments that AutoencoderKL's encoder gives."""
+    """The mean half of the moments from AutoencoderKL's encoder."""
 
     def forward(self, moments: Tensor) -> Tensor:
         return moments.chunk(2, dim=1)[0]

@@ -12,12 +12,13 @@ from workbench.autoencoders.folder_model import FolderModel
 class PatchBasis(FolderModel):
     """z_k = u_k . (patch - mean) / std_k, and back: patch = mean + sum_k z_k std_k u_k.
 
-    Both ways are convolutions with a stride of one patch, whose filters are the orthonormal u_k. New ones are random.
+    Both directions are convolutions with a stride of one patch, whose filters are the orthonormal u_k. New ones are
+    random.
 
     Args:
-        in_channels: of the images.
-        latent_channels: how many u_k there are; at most the numbers in a patch.
-        patch_size: pixels a side.
+        in_channels: channels of the images.
+        latent_channels: number of u_k; at most the number of values in a patch.
+        patch_size: pixels per side.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Principal components of patches (Pearson 1901): the best linear autoencoder, in closed form; the floor of the family.
+"""Principal components of patches (Pearson 1901): the best linear autoencoder, in closed form; a baseline.
 
 Components are those of patches, not of whole images: a convolution with a stride of one patch is the linear counterpart
-of a convolutional autoencoder. Its latents are maps of the same shape, so the same prior and the same severity encoder
-stand on it, and it takes images of any size.
+of a convolutional autoencoder. Its latents are maps of the same shape, so the same prior and severity encoder can use
+them, and it accepts images of any size.
 """
 
 from collections.abc import Iterable
@@ -21,13 +21,13 @@ from workbench.core.tensors import Images
 
 BATCH_SIZE = 500
 NUM_IMAGES_PER_EFFORT = 100
-"""Images that are fitted in the time in which descent takes one."""
+"""Number of images that are fitted in the time of one training image."""
 SMALLEST_VARIANCE = 1e-10
-"""Of a component, relative to the largest: less is the rounding of a direction in which patches do not differ."""
+"""Variance of a component relative to the largest; less is rounding in a direction without variation."""
 
 
 class _Encode(nn.Module):
-    """The encoding of a model as a module."""
+    """A model's encoding as a module."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -42,7 +42,8 @@ class PCAAutoencoder(Autoencoder):
     """The leading principal components of patches, each scaled to unit variance.
 
     The components' variances differ by orders of magnitude. The other families train their channels towards unit
-    variance, which SNR matching assumes; here it is had by dividing, which costs nothing, since decoding multiplies.
+    variance, which SNR matching assumes; here, components are divided by their standard deviation, which decoding
+    reverses.
     """
 
     @property
@@ -58,19 +59,19 @@ class PCAAutoencoder(Autoencoder):
         return images
 
     def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
-        # a linear map alone could not learn to undo a degradation
+        # a linear map alone could not learn to invert a degradation
         return SideFeatures(_Encode(self.model), self.image_channels, self.downscale), latents_alone(
             self.latent_channels
         )
 
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The squared error that the principal components minimise."""
+        """The squared error, which the principal components minimise."""
         mse = F.mse_loss(self.decode(self.encode(x)), x)
         return mse, {"mse": mse}
 
     @torch.no_grad()
     def fit(self, images: Iterable[Images]) -> None:
-        """Take the mean patch, and the leading eigenvectors and eigenvalues of the patches' covariance.
+        """Compute the mean patch, and the leading eigenvectors and eigenvalues of the patches' covariance.
 
         Raises:
             UserError: if the patches vary in fewer directions than there are components.
@@ -85,7 +86,7 @@ class PCAAutoencoder(Autoencoder):
         rank = int((variances > SMALLEST_VARIANCE * variances[0]).sum())
         if rank < self.latent_channels:
             raise UserError(
-                f"the patches of the training images vary in {rank} directions only; "
+                f"the patches of the training images vary in {rank} directions only: "
                 f"set autoencoder.latent_channels to at most {rank}"
             )
         kept = slice(0, self.latent_channels)
@@ -95,13 +96,13 @@ class PCAAutoencoder(Autoencoder):
 
 
 class PCA(ArchitectureRecipe):
-    """Principal components of patches: linear, in closed form, no training; the floor."""
+    """Principal components of patches: linear, in closed form, without training; a baseline."""
 
     kind: Literal["pca"] = "pca"
-    latent_channels: Width = Field(8, description="components of each patch")
+    latent_channels: Width = Field(8, description="number of components per patch")
     # a power of two, so that a prior's and a severity encoder's strides of two meet the latents
-    patch_size: Literal[2, 4, 8, 16] = Field(4, description="pixels a side; latents are so much smaller a side")
-    num_train_images: Count = Field(60_000, description="training images whose patches are taken; at most all")
+    patch_size: Literal[2, 4, 8, 16] = Field(4, description="pixels per side; latents are smaller by this factor")
+    num_train_images: Count = Field(60_000, description="number of training images whose patches are used; at most all")
 
     adapter: ClassVar[type[Autoencoder]] = PCAAutoencoder
 

@@ -1,4 +1,4 @@
-"""An autoencoder that others trained: a diffusers folder, a model on the Hugging Face hub, or TAEF2's state dicts."""
+"""An autoencoder trained elsewhere: a diffusers folder, a model on the Hugging Face Hub, or TAEF2's state dicts."""
 
 import json
 from functools import lru_cache
@@ -22,15 +22,15 @@ from workbench.weights.diffusers_folder import class_name
 NORMALISATION = "normalisation.json"
 TAEF2_FILES = ("taef2_encoder.pth", "taef2_decoder.pth")
 FAMILIES: dict[str, AutoencoderRecipe] = {"AutoencoderKL": KL(), "AutoencoderTiny": Tiny(), "VQModel": VQ()}
-"""Whose adapter stands over which diffusers class."""
+"""The adapter for each diffusers class."""
 EFFORT = 10.0
-"""It takes as long to encode the images that give scale and shift as to train on so many."""
+"""Encoding the images for scale and shift takes as long as training on this many images."""
 
 
 class GreyAutoencoder(Autoencoder):
-    """A colour autoencoder for grey images: their channel is repeated, and the decoded channels are averaged.
+    """A colour autoencoder for greyscale images: the channel is repeated, and the decoded channels are averaged.
 
-    Decoding then has all gradients of the colour model, and its error in colour averages out.
+    Decoding has all gradients of the colour model, and its colour errors average out.
     """
 
     def __init__(self, colour: Autoencoder) -> None:
@@ -64,37 +64,35 @@ class GreyAutoencoder(Autoencoder):
 
 
 class _Repeat(nn.Module):
-    """One channel three times."""
+    """Repeats one channel three times."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.expand(-1, 3, -1, -1)
 
 
 class Pretrained(AutoencoderRecipe):
-    """Weights that others trained: a diffusers folder, a model on the hub, or a folder of TAEF2's state dicts.
+    """Weights trained elsewhere: a diffusers folder, a model on the Hub, or a folder of TAEF2's state dicts.
 
-    They are never trained here, nor copied: what a stage keeps is the scale and shift of their latents.
+    They are never trained or copied here: a stage only stores the scale and shift of their latents.
     """
 
     kind: Literal["pretrained"] = "pretrained"
     source: str = Field(
-        description="a folder in diffusers' format, a folder of TAEF2's state dicts, or a hub id (owner/name)",
+        description="a folder in diffusers' format, a folder of TAEF2's state dicts, or a Hub id (owner/name)",
         json_schema_extra=NOT_IDENTITY,
     )
-    subfolder: str = Field(
-        "", description="where the autoencoder lies inside, e.g. vae", json_schema_extra=NOT_IDENTITY
-    )
-    revision: str | None = Field(None, description="branch, tag or commit on the hub", json_schema_extra=NOT_IDENTITY)
+    subfolder: str = Field("", description="subfolder of the autoencoder, e.g. vae", json_schema_extra=NOT_IDENTITY)
+    revision: str | None = Field(None, description="branch, tag or commit on the Hub", json_schema_extra=NOT_IDENTITY)
     scaling: Literal["data", "config", "measured"] = Field(
         "data",
-        description="data: latents of zero mean and unit variance over the training images; config: as the model's own "
-        "config scales them, which a pretrained prior expects; measured: these divided by their standard deviation on "
-        "the training images, which a pretrained prior is told",
+        description="data: latents of zero mean and unit variance over the training images; config: scaled by the "
+        "model's own config, as a pretrained prior expects; measured: as config, divided by their standard deviation on "
+        "the training images, which is passed to a pretrained prior",
     )
 
     @property
     def label(self) -> str:
-        """Where it lies, by the last two parts, and what of it is not as usual."""
+        """The last two parts of its location, and its non-default settings."""
         local = at_home(self.source)
         where = [*(local.resolve() if local.is_dir() else local).parts[-2:], *Path(self.subfolder).parts]
         scaling = [] if self.scaling == "data" else [f"{self.scaling} scaling"]
@@ -103,24 +101,24 @@ class Pretrained(AutoencoderRecipe):
         )
 
     def canonical(self) -> dict[str, Any]:
-        """Not where the weights come from, but what they are."""
+        """The contents of the weights instead of their location."""
         return {**super().canonical(), "weights": _digest(self.folder())}
 
     def folder(self) -> Path:
-        """The folder of the weights; those of the hub are downloaded, once.
+        """The folder of the weights; those on the Hub are downloaded once.
 
         Raises:
-            UserError: if there is no such folder, and no such model on the hub.
+            UserError: if there is neither such a folder nor such a model on the Hub.
         """
         local = at_home(self.source)
         root = local if local.is_dir() else _download(self.source, self.subfolder, self.revision)
         return root / self.subfolder if self.subfolder else root
 
     def build(self, image_channels: int) -> Autoencoder:
-        """The autoencoder with its own weights; a colour one is adapted to grey images.
+        """The autoencoder with its own weights; a colour model is adapted to greyscale images.
 
         Raises:
-            UserError: for missing or unsound weights, or a class that has no adapter here.
+            UserError: for missing or invalid weights, or a class without an adapter.
         """
         autoencoder = _read(self.folder())
         if image_channels == 1 and autoencoder.image_channels == 3:
@@ -155,7 +153,7 @@ class Pretrained(AutoencoderRecipe):
 
 
 def _read(folder: Path) -> Autoencoder:
-    """The autoencoder in a folder, of whatever known class it is."""
+    """Load the autoencoder in a folder, of any known class."""
     if _is_taef2(folder):
         from workbench.autoencoders.taef2 import load_taef2
 
@@ -164,7 +162,7 @@ def _read(folder: Path) -> Autoencoder:
     if name not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise UserError(
-            f"{folder} holds a {name}, for which there is no adapter; available: {known}, TAEF2's state dicts"
+            f"{folder} contains a {name}, for which there is no adapter; available: {known}, TAEF2's state dicts"
         )
     return FAMILIES[name].load(folder)
 
@@ -175,7 +173,7 @@ def _is_taef2(folder: Path) -> bool:
 
 @lru_cache(maxsize=16)
 def _digest(folder: Path) -> str:
-    """12 hex digits over the weights; computed once a process.
+    """12 hex digits of a hash over the weights; computed once per process.
 
     Raises:
         UserError: if there are none.
@@ -191,17 +189,17 @@ def _digest(folder: Path) -> str:
 
 @lru_cache(maxsize=16)
 def _download(name: str, subfolder: str, revision: str | None) -> Path:
-    """The local copy of a hub model's configs and safetensors; asked of the hub once a process.
+    """The local copy of a Hub model's configs and safetensors; the Hub is queried once per process.
 
     Raises:
-        UserError: if it cannot be had.
+        UserError: if it cannot be downloaded.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import RevisionResolutionError
 
     inside = f"{subfolder}/" if subfolder else ""
     wanted = [f"{inside}*.json", f"{inside}*.safetensors"]
-    # a star stands for slashes too: without a subfolder, a whole latent diffusion model would come
+    # a star also matches slashes: without a subfolder, a whole latent diffusion model would be downloaded
     unwanted = None if subfolder else ["*/*"]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=unwanted))

@@ -1,4 +1,4 @@
-"""A severity encoder's trunk for autoencoders whose own encoder has no features to read, or no capacity to learn."""
+"""A severity encoder's trunk for autoencoders whose encoder has no features to read, or no capacity to learn."""
 
 import math
 
@@ -9,12 +9,12 @@ WIDTH = 32
 
 
 class SideFeatures(nn.Module):
-    """Raw latents by a given encoder, then, as further channels, the features of a new convolutional network.
+    """Raw latents from a given encoder, with the features of a new convolutional network as further channels.
 
     Args:
         encoder: images on [-1, 1] to raw latents.
-        image_channels: of the images.
-        downscale: the factor, a power of two, by which latents are smaller than images, a side.
+        image_channels: channels of the images.
+        downscale: the factor per side, a power of two, by which latents are smaller than images.
     """
 
     def __init__(self, encoder: nn.Module, image_channels: int, downscale: int) -> None:
@@ -34,7 +34,7 @@ def _same_size() -> tuple[nn.Module, nn.Module]:
 
 
 def latents_alone(latent_channels: int) -> nn.Conv2d:
-    """A projection that begins by passing on the raw latents of `SideFeatures`, and learns to correct them."""
+    """A projection that initially returns the raw latents of `SideFeatures`, and learns to correct them."""
     projection = nn.Conv2d(latent_channels + WIDTH, latent_channels, 3, padding=1)
     nn.init.dirac_(projection.weight)
     assert projection.bias is not None

@@ -1,8 +1,8 @@
-"""TAEF2, a tiny autoencoder of FLUX.2's latents (madebyollin, github.com/madebyollin/taesd), from its two state dicts.
+"""TAEF2, a tiny autoencoder for FLUX.2's latents (madebyollin, github.com/madebyollin/taesd), from its two state dicts.
 
-diffusers' AutoencoderTiny is its ancestor TAESD, and lacks the pooled blocks at the lowest resolution. The architecture
-here is read off the names and shapes of the published tensors; the number of groups, which they do not show, is the one
-that reconstructs photographs.
+diffusers' AutoencoderTiny is its predecessor TAESD, without the pooled blocks at the lowest resolution. The
+architecture is inferred from the names and shapes of the published tensors; the number of groups, which these do not
+determine, is the one that reconstructs photographs.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from workbench.weights.diffusers_folder import read_state_dict
 
 WIDTH, LATENT_CHANNELS, NUM_GROUPS = 64, 32, 4
 LATENT_BOUND = 3.0
-"""The decoder squeezes latents smoothly into +- this."""
+"""The decoder smoothly limits latents to +- this value."""
 
 
 class TAEF2(FolderModel):
@@ -69,7 +69,7 @@ class TAEF2(FolderModel):
 
 
 class _Layers(nn.Module):
-    """Layers under the name that AutoencoderTiny has for them, so that its adapter finds them."""
+    """Layers under the name used by AutoencoderTiny, so that its adapter finds them."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class _Layers(nn.Module):
 
 
 class _PooledBlock(AutoencoderTinyBlock):
-    """A block whose input first gains a mixing of channels that is normalised over the whole image."""
+    """A block whose input is first combined with a channel mixing that is normalised over the whole image."""
 
     def __init__(self) -> None:
         super().__init__(WIDTH, WIDTH, "relu")
@@ -93,7 +93,7 @@ class _PooledBlock(AutoencoderTinyBlock):
 
 
 class _Squeeze(nn.Module):
-    """Latents, smoothly bounded."""
+    """Smoothly bounded latents."""
 
     def forward(self, latents: Tensor) -> Tensor:
         return LATENT_BOUND * torch.tanh(latents / LATENT_BOUND)
@@ -127,7 +127,7 @@ def load_taef2(encoder: Path, decoder: Path) -> TAEF2:
     """TAEF2 in float32 from its two state dicts.
 
     Raises:
-        UserError: if a file is missing, damaged, or holds other tensors.
+        UserError: if a file is missing, damaged, or has other tensors.
     """
     model = TAEF2()
     for part, path in ((model.encoder, encoder), (model.decoder, decoder)):
@@ -135,5 +135,5 @@ def load_taef2(encoder: Path, decoder: Path) -> TAEF2:
             part.layers.load_state_dict(read_state_dict(path), strict=True)
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:200]
-            raise UserError(f"{path} does not hold TAEF2's weights: {detail}") from None
+            raise UserError(f"{path} does not have TAEF2's weights: {detail}") from None
     return model.eval()

@@ -20,7 +20,7 @@ class _ToUnitRange(nn.Module):
 
 
 class TinyAutoencoder(Autoencoder):
-    """AutoencoderTiny, trained by squared error with a little noise on the latent."""
+    """AutoencoderTiny, trained with squared error and a little noise on the latent."""
 
     def __init__(self, model: Any, latent_noise: float = 0.0, moment_weight: float = 0.0) -> None:
         super().__init__(model)
@@ -48,13 +48,17 @@ class TinyAutoencoder(Autoencoder):
 
 
 class Tiny(DescentRecipe):
-    """AutoencoderTiny: no attention, the fastest; the default."""
+    """AutoencoderTiny: without attention, the fastest; the default."""
 
     kind: Literal["tiny"] = "tiny"
     latent_channels: Width = Field(8, description="channels of the latent")
     width: int = Field(32, ge=8, le=MAX_SIZE, description="channels of every hidden layer")
-    num_stages: int = Field(3, ge=1, le=6, description="resolutions; latents are 2^(num_stages - 1) smaller a side")
-    num_blocks: Depth = Field(3, description="residual blocks at the lowest resolution, fewer above, none at the top")
+    num_stages: int = Field(
+        3, ge=1, le=6, description="number of resolutions; latents are smaller by 2^(num_stages - 1) per side"
+    )
+    num_blocks: Depth = Field(
+        3, description="residual blocks at the lowest resolution, fewer at higher ones, none at the highest"
+    )
     latent_noise: float = Field(0.03, ge=0, le=100, description="std of noise on the latent in training; smooths D")
     moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")
 
@@ -67,7 +71,7 @@ class Tiny(DescentRecipe):
         return AutoencoderTiny
 
     def build(self, image_channels: int) -> TinyAutoencoder:
-        # most compute is where pixels are many, most capacity where they are few
+        # most compute is at high resolutions, most capacity at low ones
         blocks = [max(0, self.num_blocks - level) for level in range(self.num_stages)][::-1]
         blocks[0] = 0
         model = self.model_class()(

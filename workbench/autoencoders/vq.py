@@ -16,7 +16,7 @@ from workbench.core.tensors import Images
 class VQAutoencoder(Autoencoder):
     """VQModel; a latent is taken before quantisation, and decoding quantises it.
 
-    The quantiser passes gradients straight through, so guidance works on it.
+    The quantiser uses straight-through gradients, so guidance works.
     """
 
     def __init__(self, model: Any, moment_weight: float = 0.0) -> None:
@@ -48,7 +48,7 @@ class VQAutoencoder(Autoencoder):
         return loss, parts
 
     def reconstruct(self, x: Images) -> tuple[Images, Tensor, dict[str, Tensor]]:
-        """The reconstruction of images, what training pays for it, and the parts of that."""
+        """The reconstruction of images, its training loss, and the parts of that."""
         raw = self._encode(2 * x - 1)
         decoded = self.model.decode(raw)
         x_hat = (decoded.sample + 1) / 2
@@ -60,18 +60,18 @@ class VQAutoencoder(Autoencoder):
 
 
 class VQRecipe(DescentRecipe):
-    """The architecture that quantised autoencoders share."""
+    """The architecture shared by quantised autoencoders."""
 
     latent_channels: Width = Field(8, description="channels of the latent")
     block_out_channels: BlockWidths = Field((32, 32, 64), description="channels at each resolution, multiples of 16")
     layers_per_block: Depth = 1
-    num_codes: int = Field(1024, ge=2, le=2**20, description="vectors in the codebook")
+    num_codes: int = Field(1024, ge=2, le=2**20, description="number of vectors in the codebook")
     codebook_std: float = Field(
         0.0,
         ge=0,
         le=1000,
-        description="standard deviation of the elements of new codes; 1: that of the latents that the moment penalty "
-        "asks for, so that most codes are used; 0: diffusers' own, within 1/num_codes",
+        description="standard deviation of the elements of new codes; 1: that of the latents under the moment penalty, "
+        "so that most codes are used; 0: diffusers' own initialisation, within 1/num_codes",
         json_schema_extra=ADDED_LATER,
     )
     moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")

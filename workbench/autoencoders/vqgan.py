@@ -18,16 +18,17 @@ Distance = Callable[[Images, Images], Tensor]
 
 
 class VQGANAutoencoder(VQAutoencoder):
-    """VQModel with a discriminator beside it while it is trained.
+    """VQModel with a discriminator during training.
 
     Both learn in one step of one optimiser, by simultaneous gradient descent (Mescheder et al., arXiv 1801.04406): each
-    one's loss gives gradients to its own weights alone, so the sum of the two losses trains both.
+    loss only has gradients for its own weights, so the sum of the two losses trains both.
 
     Args:
         model: the diffusers model.
-        discriminator: judges reconstructions in training; needed for nothing else.
-        adversarial_weight: of the discriminator's gradient in the last layer, relative to that of the squared error.
-        perceptual_weight: of the perceptual distance.
+        discriminator: scores reconstructions in training; not needed otherwise.
+        adversarial_weight: weight of the discriminator's gradient in the last layer, relative to that of the squared
+            error.
+        perceptual_weight: weight of the perceptual distance.
     """
 
     def __init__(
@@ -42,13 +43,13 @@ class VQGANAutoencoder(VQAutoencoder):
         self.discriminator = discriminator
         self.adversarial_weight, self.perceptual_weight = adversarial_weight, perceptual_weight
         self.distance: Distance | None = None
-        """The perceptual distance; whoever trains with a weight on it must set it."""
+        """The perceptual distance; must be set to train with a weight on it."""
 
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The autoencoder's loss and the discriminator's.
 
         Raises:
-            ValueError: without a discriminator, or without the distance that has a weight.
+            ValueError: without a discriminator, or without the weighted distance.
         """
         if self.discriminator is None or (self.perceptual_weight > 0 and self.distance is None):
             raise ValueError("training needs a discriminator and, if perceptual_weight is above 0, a distance")
@@ -70,7 +71,7 @@ class VQGANAutoencoder(VQAutoencoder):
 
 
 class VQGAN(VQRecipe):
-    """VQModel trained against a patch discriminator: sharper, and less exact."""
+    """VQModel trained against a patch discriminator: sharper, but less accurate."""
 
     kind: Literal["vqgan"] = "vqgan"
     adversarial_weight: float = Field(
@@ -79,7 +80,9 @@ class VQGAN(VQRecipe):
         le=1e6,
         description="size of the discriminator's gradient in the last layer, relative to the other losses'",
     )
-    perceptual_weight: Weight = Field(0.0, description="weight of LPIPS, whose weights must be there; 0: without")
+    perceptual_weight: Weight = Field(
+        0.0, description="weight of LPIPS, which needs its pretrained weights; 0: without"
+    )
 
     adapter: ClassVar[type[Autoencoder]] = VQGANAutoencoder
 

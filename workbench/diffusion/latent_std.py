@@ -1,4 +1,4 @@
-"""How wide a pretrained model's latents are: measured on latents of images or on samples of its prior, and recorded."""
+"""The standard deviation of a pretrained model's latents, measured on images or on samples of its prior, and stored."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from workbench.core.tensors import Latents
 
 FILE = "latent_std.json"
 DEPARTURE = 1.25
-"""The factor by which a channel's standard deviation may differ from that of all before it is reported."""
+"""The factor by which a channel's standard deviation may differ from the overall one before it is reported."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class LatentStd:
 
     @classmethod
     def measured(cls, latents: Latents) -> Self:
-        """Of these latents: those of images, scaled as the network takes them, or samples of the prior."""
+        """Measured on these latents: of images, scaled as for the network, or samples of the prior."""
         channels = latents.double().transpose(0, 1).flatten(1)
         return cls(float(channels.std()), tuple(channels.std(1).tolist()))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What is recorded in a model's folder; unit variance where nothing is.
+        """Read the record in a model's folder; unit variance if there is none.
 
         Raises:
-            UserError: if the record is unsound.
+            UserError: if the record is invalid.
         """
         path = folder / FILE
         if not path.is_file():
@@ -47,13 +47,15 @@ class LatentStd:
         return found
 
     def save(self, folder: Path) -> None:
-        """Record it beside the model."""
+        """Store it in the model's folder."""
         (folder / FILE).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     def notes(self) -> tuple[str, ...]:
-        """A line on channels that depart from the rest: one number brings them to unit variance on average only."""
+        """A message about channels that differ from the rest: one factor gives unit variance only on average."""
         odd = [s for s in self.by_channel if not 1 / DEPARTURE <= s / self.std <= DEPARTURE]
         if not odd:
             return ()
         listed = ", ".join(f"{s / self.std:.2g}" for s in self.by_channel)
-        return (f"latent channels have {listed} times the standard deviation of all: start rules take them for alike",)
+        return (
+            f"latent channels have {listed} times the overall standard deviation, but start rules assume equal ones",
+        )

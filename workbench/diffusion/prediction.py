@@ -1,7 +1,7 @@
-"""What a denoising network is trained to answer, and the two estimates that follow from it.
+"""The prediction types of a denoising network, and the two estimates that follow from a prediction.
 
-The network's input is x = signal u + noise eps. Its answer is linear in u and eps, and so is x: two equations for two
-unknowns, solved here in the form that divides least.
+The network's input is x = signal u + noise eps. Its prediction is linear in u and eps, and so is x: two equations for
+two unknowns, solved here in the form with the fewest divisions.
 """
 
 from typing import Literal
@@ -14,7 +14,7 @@ eps - u (arXiv 2209.03003); EDM's F, which is -v (`EDMLevels`)."""
 
 
 def target(prediction: Prediction, u: Tensor, eps: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
-    """What a perfect network answers; signal and noise broadcast to u and eps."""
+    """The output of a perfect network; signal and noise broadcast to u and eps."""
     match prediction:
         case "epsilon":
             return eps
@@ -31,7 +31,7 @@ def target(prediction: Prediction, u: Tensor, eps: Tensor, signal: Tensor, noise
 def estimates(
     prediction: Prediction, answer: Tensor, x: Tensor, signal: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The posterior means of (u, eps) that the answer to x says."""
+    """The posterior means of (u, eps) that follow from the prediction for x."""
     match prediction:
         case "epsilon":
             return (x - noise * answer) / signal, answer

@@ -1,4 +1,4 @@
-"""The reverse step that all solvers share: DDPM and DDIM on a chain of noise levels."""
+"""The reverse step shared by all solvers: DDPM and DDIM on a chain of noise levels."""
 
 from typing import Annotated, Literal
 
@@ -15,32 +15,34 @@ class DDIM(Member):
     """DDIM (arXiv 2010.02502, eq. 12 and 16): eta 0 is deterministic, eta 1 is DDPM's posterior variance."""
 
     kind: Literal["ddim"] = "ddim"
-    num_steps: int = Field(1000, ge=1, le=100_000, description="of the chain, from pure noise to the clean end")
-    eta: float = Field(0.0, ge=0, le=1, description="share of DDPM's noise that a step injects")
+    num_steps: int = Field(
+        1000, ge=1, le=100_000, description="number of steps of the chain, from pure noise to the clean end"
+    )
+    eta: float = Field(0.0, ge=0, le=1, description="fraction of DDPM's noise that a step adds")
     clean_end: bool = Field(
         True,
-        description="end without noise, or at the level of timestep 0, as latent diffusion's own DDIM does (diffusers' "
+        description="end without noise, or at the level of timestep 0, like latent diffusion's own DDIM (diffusers' "
         "set_alpha_to_one=False)",
         json_schema_extra=ADDED_LATER,
     )
 
     def chain(self, levels: NoiseLevels, latent_shape: tuple[int, ...]) -> Chain:
-        """The noise levels that a chain visits for latents of (channel, height, width)."""
+        """The noise levels of a chain for latents of (channel, height, width)."""
         channels, height, width = latent_shape
         return levels.chain(self.num_steps, (channels, height, width), self.clean_end)
 
     def step(
         self, z0_hat: Latents, eps: Latents, alpha_bar: Scalars, alpha_bar_next: Scalars, noise: Latents
     ) -> Latents:
-        """From noise level alpha_bar to the next lower one, per image.
+        """One step from noise level alpha_bar to the next lower one, per image.
 
         z_next = sqrt(a') z0_hat + sqrt(1 - a' - sigma^2) eps + sigma noise, with
         sigma = eta sqrt((1 - a') / (1 - a)) sqrt(1 - a / a').
 
         Args:
-            z0_hat, eps: the prior's estimates at the present level.
-            alpha_bar, alpha_bar_next: a and a', (batch,); a' = 1 is the clean end, where the step gives z0_hat.
-            noise: standard normal, used where eta > 0.
+            z0_hat, eps: the prior's estimates at the current level.
+            alpha_bar, alpha_bar_next: a and a', (batch,); a' = 1 is the clean end, where the step returns z0_hat.
+            noise: standard normal, used if eta > 0.
         """
         a, a_next = (level.double().reshape(-1, 1, 1, 1) for level in (alpha_bar, alpha_bar_next))
         sigma = self.eta * ((1 - a_next) / (1 - a)).sqrt() * (1 - a / a_next).clamp(min=0).sqrt()

@@ -1,7 +1,7 @@
-"""A diffusers scheduler's folder, read for what the network was trained on: noise levels and what it predicts.
+"""Reading a diffusers scheduler's folder: the noise levels and the prediction type of the network's training.
 
-How a scheduler samples is not taken over, since solvers have a grid and a reverse step of their own. What would change
-the meaning of the network's answers, or of the chain, is refused.
+The scheduler's sampling is ignored, because solvers have their own grid and reverse step. Settings that would change
+the meaning of the network's predictions, or of the chain, are rejected.
 """
 
 import inspect
@@ -34,7 +34,7 @@ KNOWN = (
     "UniPCMultistepScheduler",
     "SASolverScheduler",
 )
-"""Those that sample from a network trained as DDPM's: the same betas, timesteps and predictions."""
+"""Schedulers that sample from a network trained like DDPM's: the same betas, timesteps and predictions."""
 FLOW = ("FlowMatchEulerDiscreteScheduler",)
 EDM = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -47,7 +47,7 @@ TRAINED_WITH = (
     "trained_betas",
     "prediction_type",
 )
-"""What is taken over."""
+"""The settings that are used."""
 
 TRAINED_FLOW = (
     "num_train_timesteps",
@@ -69,16 +69,16 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "use_flow_sigmas": (TRUE, "is for a network trained by flow matching"),
     "variance_type": (("learned", "learned_range"), "is for a network that also predicts variances"),
     "invert_sigmas": (TRUE, "counts noise levels from latents to noise"),
-    "timestep_type": (("continuous",), "is for a network that takes noise levels in the place of timesteps"),
+    "timestep_type": (("continuous",), "is for a network that takes noise levels instead of timesteps"),
 }
-"""Values that are not supported, and what they do."""
+"""Values that are not supported, and their meaning."""
 
 UNUSED = ("clip_sample_range", "sample_max_value", "dynamic_thresholding_ratio")
-"""Of no effect without what is refused."""
+"""Settings without effect unless rejected ones are set."""
 
 
 def read_scheduler(folder: Path) -> tuple[Any, tuple[str, ...]]:
-    """The schedule and parameterisation of a scheduler's folder as a DDPMScheduler, and a line on what is left out.
+    """A scheduler's folder as a DDPMScheduler, with messages about ignored settings.
 
     Raises:
         UserError: for a folder without a config, a class or a setting that the prior cannot represent.
@@ -89,13 +89,10 @@ def read_scheduler(folder: Path) -> tuple[Any, tuple[str, ...]]:
     config = _read(path)
     name = config.get("_class_name")
     if name is None:
-        raise UserError(
-            f"{path} does not say of which class the scheduler is: write its _class_name there, for example "
-            f'"{KNOWN[0]}"'
-        )
+        raise UserError(f'{path} does not name the scheduler\'s class: add its _class_name, for example "{KNOWN[0]}"')
     if name not in (*KNOWN, *FLOW, *EDM):
         raise UserError(
-            f"{path} is for a {str(name)[:80]}, and a prior here is a network trained as DDPM's, EDM's or by rectified "
+            f"{path} is for a {str(name)[:80]}, but a prior must be trained like DDPM or EDM, or by rectified "
             f"flow: not supported; available: {', '.join((*KNOWN, *FLOW, *EDM))}"
         )
     defaults = _defaults(getattr(diffusers, name))
@@ -116,19 +113,19 @@ def read_scheduler(folder: Path) -> tuple[Any, tuple[str, ...]]:
         raise UserError(
             f"{path}: {name}'s beta_schedule {settings['beta_schedule']!r} is unknown to DDPMScheduler"
         ) from None
-    except (ValueError, TypeError, RuntimeError, OverflowError) as error:  # for betas of another type, or out of bounds
-        raise UserError(f"{path} is unsound: {str(error).splitlines()[0] if str(error) else error!r}") from error
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:  # for betas of another type or out of bounds
+        raise UserError(f"{path} is invalid: {str(error).splitlines()[0] if str(error) else error!r}") from error
     return scheduler, _notes(path, name, config, defaults)
 
 
 def levels_of(scheduler: Any, std: float = 1.0) -> tuple[NoiseLevels, Prediction]:
-    """The noise levels that a diffusers scheduler's network was trained on, and what it answers.
+    """The noise levels and prediction type of a diffusers scheduler's network.
 
     Args:
-        std: of the latents that the network knows.
+        std: standard deviation of the network's latents.
 
     Raises:
-        ValueError: for a prediction that there is not, or noise levels that are none.
+        ValueError: for an unknown prediction type, or invalid noise levels.
     """
     config, name = scheduler.config, type(scheduler).__name__
     if name in FLOW:
@@ -152,7 +149,7 @@ def _shift(config: Any) -> Shift:
 
 
 def _built(name: str, settings: dict[str, Any]) -> Any:
-    """A scheduler that says no more than what the network was trained on: DDPM's, flow's or EDM's."""
+    """A scheduler with only the settings of the network's training: DDPM, flow or EDM."""
     import diffusers
 
     if name in KNOWN:
@@ -166,34 +163,34 @@ def _built(name: str, settings: dict[str, Any]) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"{path.parent} holds no {path.name}")
+        raise UserError(f"{path.parent} has no {path.name}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path} holds no settings, but a {type(config).__name__}")
+        raise UserError(f"{path} must be a JSON object, not a {type(config).__name__}")
     return config
 
 
 def _defaults(scheduler_class: Any) -> dict[str, Any]:
-    """A scheduler's settings and what they are where its config is silent."""
+    """A scheduler's settings with their defaults."""
     parameters = inspect.signature(scheduler_class.__init__).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def _check(path: Path, settings: dict[str, Any]) -> None:
-    """Refuse what diffusers would fail on in words of its own, or by the size of it."""
+    """Reject settings on which diffusers would fail with its own messages, or exhaust the memory."""
     number = settings["num_train_timesteps"]
     if not isinstance(number, int) or isinstance(number, bool) or not 2 <= number <= MAX_TIMESTEPS:
-        raise UserError(f"{path}: num_train_timesteps must be a whole number from 2 to {MAX_TIMESTEPS}, got {number!r}")
+        raise UserError(f"{path}: num_train_timesteps must be an integer from 2 to {MAX_TIMESTEPS}, got {number!r}")
     betas = settings.get("trained_betas")
     if betas is not None and not (isinstance(betas, list) and len(betas) == number):
         raise UserError(f"{path}: trained_betas must be null or one number for each of the {number} timesteps")
 
 
 def _notes(path: Path, name: str, config: dict[str, Any], defaults: dict[str, Any]) -> tuple[str, ...]:
-    """A line on how the scheduler samples, where that is not as a DDPMScheduler as it comes, and one on odd fields."""
+    """A message about the scheduler's sampling if it differs from a default DDPMScheduler, and one about odd fields."""
     notes = []
     left = [f for f in defaults if f in config and f not in (*TAKEN, *REFUSED, *UNUSED)]
     changed = [f"{f}={json.dumps(config[f])}" for f in left if config[f] != defaults[f]]
@@ -202,10 +199,10 @@ def _notes(path: Path, name: str, config: dict[str, Any], defaults: dict[str, An
     if changed or not name.startswith("DDPM"):
         own = f" ({', '.join(changed)})" if changed else ""
         notes.append(
-            f"{path}: {name}'s own sampling{own} is not taken over: the grid of timesteps and the reverse step are the "
-            "workbench's own, sampler.num_steps and sampler.eta"
+            f"{path}: {name}'s own sampling{own} is ignored: the workbench has its own grid of timesteps and reverse "
+            "step, see sampler.num_steps and sampler.eta"
         )
     odd = [field for field in config if field not in defaults and not field.startswith("_")]
     if odd:
-        notes.append(f"{path}: {name} has no {', '.join(odd)}: left out")
+        notes.append(f"{path}: {name} has no {', '.join(odd)}: ignored")
     return tuple(notes)

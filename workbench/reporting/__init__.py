@@ -1,4 +1,4 @@
-"""Reports of a study: tables, figures and one self-contained page."""
+"""Reports of studies: tables, figures and a self-contained HTML page."""
 
 from workbench.reporting.curves import Line, curves, severity_lines
 from workbench.reporting.figures import distributions, heat_map, png, position_maps, svg

@@ -12,22 +12,22 @@ from workbench.stages.provenance import provenance
 from workbench.stages.runtime import Runtime
 
 NUM_SLOTS = 64
-"""Of the runs that show how time grows with the images, and of the parts."""
+"""Slots of the runs that measure scaling with the number of images, and of the parts."""
 DECIMALS = {"change, dB": 4, "GFLOP": 4, "ms": 3, "times": 1, "NFE/s": 0, "NFE": 1}
 
 
 def print_bench(cell: Evaluate, runtime: Runtime) -> None:
-    """Measure and print: batch sizes, what full batches cost beside bare steps, growth with the images, and the parts.
+    """Measure and print: batch sizes, overhead over full steps, scaling with the number of images, and the parts.
 
     Raises:
-        UserError: without weights that ship, or without the data.
+        UserError: without shipped weights, or without the data.
     """
     stages = (cell.autoencoder_stage(), cell.prior_stage(), cell.severity_stage())
     lacking = [stage.label for stage in stages if stage is not None and stage.shipped() is None]
     if lacking:
-        raise UserError(f"bench times weights that ship (data/zoo), and none do for: {', '.join(lacking)}")
+        raise UserError(f"bench needs shipped weights (data/zoo), but there are none for: {', '.join(lacking)}")
     if not cell.solver.diffuses:
-        raise UserError(f"solver {cell.solver.kind} takes no steps that could be timed: choose another")
+        raise UserError(f"solver {cell.solver.kind} takes no steps that could be timed: use another")
     cell.check()
     say, show = runtime.progress.say, runtime.progress.show
     with runtime.progress.task("timing") as update:
@@ -36,7 +36,7 @@ def print_bench(cell: Evaluate, runtime: Runtime) -> None:
         steps = len(slots) + 2
         batches: list[Timed] = []
         for num_slots in slots:
-            update(len(batches), steps, f"{num_slots} at once")
+            update(len(batches), steps, f"batch size {num_slots}")
             batches.append(bench.restore(num_slots))
         few = max(cell.num_images // 2, 1)
         update(steps - 2, steps, f"{few} images")
@@ -50,13 +50,13 @@ def print_bench(cell: Evaluate, runtime: Runtime) -> None:
         f"{made['device']}, {made['threads']} threads, torch {made['versions']['torch']}, {cell.precision}: "
         f"{cell.label}, {len(bench.x)} images"
     )
-    show(rich_table(batch_table(batches), "Images at once", DECIMALS))
-    show(rich_table(growth_table(short, long), f"More images, {NUM_SLOTS} at once", DECIMALS))
-    show(rich_table(part_table(parts), f"Where the time goes, {full.num_slots} at once", DECIMALS))
+    show(rich_table(batch_table(batches), "Batch size", DECIMALS))
+    show(rich_table(growth_table(short, long), f"More images, batch size {NUM_SLOTS}", DECIMALS))
+    show(rich_table(part_table(parts), f"Where the time goes, batch size {full.num_slots}", DECIMALS))
 
 
 def batch_table(batches: Sequence[Timed]) -> pd.DataFrame:
-    """A row for each number of images at once; speed and PSNR beside the first, wall time beside bare, full steps."""
+    """One row per batch size; speed and PSNR relative to the first, wall time relative to full steps."""
     first = batches[0]
     columns = {
         "images/s": [timed.images_per_second for timed in batches],
@@ -71,7 +71,7 @@ def batch_table(batches: Sequence[Timed]) -> pd.DataFrame:
 
 
 def growth_table(short: Timed, long: Timed) -> pd.DataFrame:
-    """The rate with few and with many images; the many are the few under other ids, so one costs the same in both."""
+    """The rate with few and with many images; the many are copies of the few with other ids."""
     both = (short, long)
     columns = {
         "images/s": [timed.images_per_second for timed in both],
@@ -82,7 +82,7 @@ def growth_table(short: Timed, long: Timed) -> pd.DataFrame:
 
 
 def part_table(parts: Mapping[str, Part]) -> pd.DataFrame:
-    """Time and compute of each part of a restoration, and its share of the whole one's time."""
+    """Time and compute of each part of a restoration, and its share of the total time."""
     whole = parts["whole restoration"].milliseconds
     columns = {
         "times": [part.times for part in parts.values()],

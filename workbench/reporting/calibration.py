@@ -1,6 +1,6 @@
-"""Figures of a calibration: reliability diagram, PIT, QQ, fitted laws and spectrum, one line per group of images.
+"""Figures of a calibration: reliability diagram, PIT, QQ, fitted distributions and spectrum, a line per image group.
 
-Each takes panels: a panel's title -> its calibrations by the name of their line.
+Each takes panels: title of the panel -> its calibrations by name of the line.
 """
 
 import math
@@ -21,11 +21,11 @@ Groups = Mapping[str, Mapping[str, Calibration]]
 
 LAWS: tuple[Family, ...] = ("gaussian", "student_t", "laplace")
 IDEAL = "calibrated"
-"""The name of the line on which all points of a calibrated prediction lie."""
+"""Name of the line of a calibrated prediction."""
 
 
 def reliability_figure(panels: Groups) -> "Figure":
-    """The error of each bin by var_hat over the predicted one, both as standard deviations."""
+    """The true error of each bin by var_hat over the predicted one, both as standard deviations."""
     lines = {
         panel: {name: _curve(one, "reliability") for name, one in groups.items()} for panel, groups in panels.items()
     }
@@ -68,7 +68,7 @@ def qq_figure(panels: Groups) -> "Figure":
 
 
 def laws_figure(calibrations: Mapping[str, Calibration]) -> "Figure":
-    """Quantiles of z, and of each law fitted to it, over those of N(0, 1): a QQ plot against all laws at once."""
+    """Quantiles of z, and of each distribution fitted to it, over those of N(0, 1): a QQ plot for all distributions."""
     panels: dict[str, dict[str, Line]] = {}
     for panel, found in calibrations.items():
         curve = found.curves["qq"]
@@ -77,18 +77,18 @@ def laws_figure(calibrations: Mapping[str, Calibration]) -> "Figure":
         panels[panel] = {"measured": Line(x.tolist(), curve.estimates), **laws}
     return curves(
         panels,
-        title="Quantiles of the standardised errors and of the laws fitted to them",
+        title="Quantiles of the standardised errors and of the distributions fitted to them",
         x_label="Gaussian quantile",
         y_label="quantile of z, true over predicted error",
     )
 
 
 def spectrum_figure(panels: Groups) -> "Figure":
-    """The power of z at each spatial frequency in units of its mean: 1 everywhere for a white error."""
+    """The power of z at each spatial frequency, divided by its mean: 1 everywhere for a white error."""
     return curves(
         {panel: {name: _curve(one, "spectrum") for name, one in groups.items()} for panel, groups in panels.items()},
         title="Power of the errors by spatial frequency",
-        x_label="cycles a latent pixel",
+        x_label="cycles per latent pixel",
         y_label="power, in units of the mean",
         y_marks={"white": 1.0},
     )

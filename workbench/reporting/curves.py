@@ -1,6 +1,6 @@
 """Figures of lines with an interval at each point: over any number, or over bins of severity.
 
-Laid out like those of `figures`: in pixels of the page, in its text colour, no text below 10 pixels.
+The layout is that of `figures`: in pixels of the page, in its text colour, no text below 10 pixels.
 """
 
 import math
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
-# after Okabe & Ito (2008), told apart by colour-blind readers and seen on white and on black; markers say it again
+# after Okabe & Ito (2008), distinguishable for colour-blind readers on white and on black; markers repeat it
 _COLOURS = ("#3b82c4", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#999999")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _FOOTER = 36.0
@@ -31,10 +31,10 @@ _DASHED = (0, (4, 3))
 
 @dataclass(frozen=True)
 class Line:
-    """Points that are joined in their order; a point without a figure (NaN) interrupts the line.
+    """Points joined in order; a point without a figure (NaN) interrupts the line.
 
     Raises:
-        UserError: when there are not as many estimates as positions.
+        UserError: if the numbers of estimates and positions differ.
     """
 
     x: Sequence[float]
@@ -61,14 +61,14 @@ def curves(
     y_marks: Mapping[str, float] | None = None,
     order: Sequence[str] = (),
 ) -> "Figure":
-    """Lines over a number, an interval at each point; several panels stand two in a row, on common axes.
+    """Lines over a number, with an interval at each point; several panels are two per row, on common axes.
 
-    `order` fixes the colour and the marker of each name, so that they can be the same in several figures. `zero` draws
-    y = 0. Marks are dashed lines through every panel, vertical at x or horizontal at y, named by their label; an empty
-    label stands for none.
+    `order` fixes the colour and the marker of each name, so that several figures can share them. `zero` draws y = 0.
+    Marks are dashed lines through every panel, vertical at x or horizontal at y, named by their label; an empty label
+    means no name.
 
     Raises:
-        UserError: when `log_x` meets a position that is not positive.
+        UserError: if `log_x` is used with a position that is not positive.
     """
     x_marks, y_marks = x_marks or {}, y_marks or {}
     estimates = _estimates(panels)
@@ -77,7 +77,7 @@ def curves(
         raise UserError(f"curves {title!r}: a logarithmic axis needs positive positions, got {min(positions):g}")
     scale = np.log if log_x else np.asarray
     low, high = _limits(scale(positions).tolist())
-    # positions at the ends would stand on the frame
+    # positions at the ends would be on the frame
     limits = (math.exp(low), math.exp(high)) if log_x else (low, high)
     frame = _Frame(limits, _limits([*_ends(estimates), *y_marks.values(), *([0.0] if zero else [])]), x_label)
     counts = image_count(estimates)
@@ -94,17 +94,17 @@ def curves(
             if text.get_window_extent().x1 > axes.get_window_extent().x1:  # no room on the right
                 text.set(ha="right", position=(-text.xyann[0], text.xyann[1]))
             while text.get_window_extent().count_overlaps(placed):
-                text.xyann = (text.xyann[0], text.xyann[1] - 1.2 * _SMALL)  # below those that it would be printed over
+                text.xyann = (text.xyann[0], text.xyann[1] - 1.2 * _SMALL)  # below those that it would overlap
             placed.append(text.get_window_extent())
             lowest = min(lowest, text.xyann[1] + 2)
         for name, y in y_marks.items():
             axes.axhline(y, color=_INK, alpha=0.7, linewidth=0.9, linestyle=_DASHED)
-            # on the side where the panel has room
+            # on the side with more room
             _mark(axes, readable(name), (0, y), ("axes fraction", "data"), above=2 * y < sum(frame.y_limits))
     low, high = frame.y_limits
     height = drawn[0].get_window_extent().height * 72 / figure.dpi if drawn else 1.0
     stepped = min(-lowest, height / 2)
-    for axes in drawn:  # room for names that stepped down
+    for axes in drawn:  # room for names that were moved down
         axes.set_ylim(low, high + stepped / (height - stepped) * (high - low))
     return figure
 
@@ -118,14 +118,14 @@ def severity_lines(
     order: Sequence[str] = (),
     threshold: float | None = None,
 ) -> "Figure":
-    """Lines over bins of severity, an interval at each point; several panels stand two in a row, on common axes.
+    """Lines over bins of severity, with an interval at each point; several panels are two per row, on common axes.
 
-    `panels` maps a panel's title to its lines, each a name and an estimate for each bin between `edges`. `order` is as
+    `panels` maps a panel's title to its lines, each with a name and an estimate per bin between `edges`. `order` is as
     in `curves`. `threshold` is drawn as a dashed line.
     """
     estimates = [estimate for lines in panels.values() for line in lines.values() for estimate in line]
     middles = (np.array(edges[1:]) + edges[:-1]) / 2
-    # neighbours step aside, so that their intervals can be told apart
+    # neighbours are offset, so that their intervals can be distinguished
     aside = 0.0 if all(math.isnan(estimate.low) for estimate in estimates) else 0.5 * float(np.diff(edges).min())
     placed = {
         panel: {
@@ -138,7 +138,7 @@ def severity_lines(
     frame = _Frame((edges[0], edges[-1]), _limits([*_ends(estimates), 0.0, *dashed]), "severity")
     counts = image_count(estimates)
     figure, drawn = _panels(placed, frame, title, [y_label, *([f"{counts} a bin"] if counts else [])], order)
-    # the labels of the ends of two panels would meet
+    # the labels at the ends of two panels would touch
     inner = range(1, len(middles)) if len(panels) > 1 else range(len(edges))
     for axes in drawn:
         axes.set_xticks(edges, [f"{edge:.2g}" if i in inner else "" for i, edge in enumerate(edges)])
@@ -150,7 +150,7 @@ def severity_lines(
 
 @dataclass(frozen=True)
 class _Frame:
-    """What all panels have in common: their limits, and what x is."""
+    """The common properties of all panels: their limits, and x."""
 
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]
@@ -200,7 +200,7 @@ def _panels(
 
 
 def _plain(axes: "Axes") -> None:
-    """No frame and no ticks, a faint grid."""
+    """Remove frame and ticks, and draw a faint grid."""
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=_INK, length=0, labelsize=_SMALL, pad=3)
     axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
@@ -222,7 +222,7 @@ def _line(axes: "Axes", line: Line, style: int, *, thin: bool) -> None:
 
 
 def _legend(canvas: "Axes", names: Sequence[str], order: Sequence[str], top: float) -> None:
-    """Names in two columns, each behind a piece of its line."""
+    """Names in two columns, each after a piece of its line."""
     for i, name in enumerate(names):
         style, left, middle = order.index(name), 0.5 * _WIDTH * (i % 2), top + 1.4 * _SMALL * (i // 2 + 0.5)
         canvas.plot(
@@ -238,10 +238,10 @@ def _legend(canvas: "Axes", names: Sequence[str], order: Sequence[str], top: flo
 
 
 def _number_ticks(axes: "Axes", log_x: bool, *, few: bool) -> None:
-    """Plain numbers at round positions: on a logarithmic axis 1, 2, 5, 10 ..., where a few decades leave room."""
+    """Plain numbers at round positions; on a logarithmic axis 1, 2, 5, 10 ... if there is room for a few decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    # without the labels at the ends, which would run into the next panel's
+    # without the labels at the ends, which would overlap those of the next panel
     most, prune = (4, "both") if few else (8, None)
     if log_x:
         limits = axes.get_xlim()
@@ -259,7 +259,7 @@ def _number_ticks(axes: "Axes", log_x: bool, *, few: bool) -> None:
 def _mark(
     axes: "Axes", label: str, at: tuple[float, float], coordinates: tuple[str, str], *, above: bool
 ) -> "Annotation":
-    """The name of a mark, right of where it enters the panel and above or below it."""
+    """The name of a mark, to the right of its start and above or below it."""
     return axes.annotate(
         label,
         at,
@@ -278,12 +278,12 @@ def _estimates(panels: Panels) -> list[Estimate]:
 
 
 def _ends(estimates: Iterable[Estimate]) -> list[float]:
-    """Means and ends of intervals, those that are defined."""
+    """The defined means and ends of intervals."""
     return [end for e in estimates for end in (e.mean, e.low, e.high) if not math.isnan(end)]
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Limits that hold all values, with a margin."""
+    """Limits that contain all values, with a margin."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     margin = 0.05 * (high - low) or 1.0
     return low - margin, high + margin
@@ -294,5 +294,5 @@ def _colour(place: int) -> str:
 
 
 def _marker(place: int) -> str:
-    # after one round of colours each gets another marker
+    # after one round of colours, use another marker
     return _MARKERS[(place + place // len(_MARKERS)) % len(_MARKERS)]

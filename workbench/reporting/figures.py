@@ -1,8 +1,8 @@
-"""Figures for pages: matplotlib as inline SVG.
+"""Figures for reports: matplotlib as inline SVG.
 
-Text outside coloured cells takes the page's own text colour, so that one figure serves light and dark pages. Figures
-are laid out in pixels of the page and shown at their own width or wider, never narrower, so that their smallest text
-has 10 pixels; what does not fit a phone scrolls in a box of its own.
+Text outside coloured cells has the page's own text colour, so that the same figure works on light and dark pages.
+Figures are laid out in pixels of the page and shown at their own width or wider, never narrower, so that their smallest
+text has 10 pixels; figures that do not fit a phone scroll in a box.
 """
 
 import functools
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 Scale = Literal["sequential", "diverging", "ratio"]
 Red = Literal["high", "low"]
 
-# drawn in place of the page's text colour; svg() puts currentColor there
+# placeholder for the page's text colour; svg() replaces it by currentColor
 _INK = "#0a0b0c"
 _POINTS = 72.0
 _WIDTH = 360.0
 _SMALL, _LABEL, _FIGURE, _TITLE = 10.0, 10.5, 13.0, 13.0
-"""Sizes of text, pixels."""
+"""Text sizes in pixels."""
 
 
 def heat_map(
@@ -54,11 +54,11 @@ def heat_map(
     outlined: Collection[tuple[int, int]] = (),
     links: Mapping[tuple[int, int], str] | None = None,
 ) -> "Figure":
-    """A matrix with each cell's figure and interval written in it, and the number of images under the title.
+    """A matrix with each cell's figure and interval written in it, and the number of images below the title.
 
-    `scale`: "sequential" (dark is low), "diverging" (about 0) or "ratio" (about 1, on a log scale). The last two go
-    from blue to red, and `red` says which end is the bad one; `span` is where they saturate, by default at the largest
-    value. `outlined` cells (row, column) get a frame; those in `links` lead to the address given there.
+    `scale`: "sequential" (dark is low), "diverging" (around 0) or "ratio" (around 1, on a log scale). The last two go
+    from blue to red, and `red` is the undesirable end; `span` is where they saturate, by default at the largest value.
+    `outlined` cells (row, column) get a frame; those in `links` link to the given address.
 
     Raises:
         UserError: when `matrix` is not rows x columns.
@@ -111,9 +111,9 @@ def heat_map(
 
 
 def position_maps(panels: Mapping[str, NDArray[np.float64]], *, title: str, scale: Scale, span: float) -> "Figure":
-    """A small picture of each panel's values (height, width), three in a row, in the colours of `heat_map`.
+    """A small image of each panel's values (height, width), three per row, in the colours of `heat_map`.
 
-    Under each stand its least and its largest value. `span` is where the colours of all saturate.
+    The minimum and the maximum are below each. `span` is where the colours of all saturate.
     """
     header, gap, side, num_columns = 30.0, 16.0, 100.0, 3
     step = side + 46
@@ -137,9 +137,9 @@ def position_maps(panels: Mapping[str, NDArray[np.float64]], *, title: str, scal
 def distributions(
     panels: Mapping[str, Mapping[str, ArrayLike]], *, title: str, unit: str, num_bins: int = 24
 ) -> "Figure":
-    """Histograms of every panel's groups under each other, on one axis; a tick marks each mean.
+    """Histograms of every panel's groups below each other, on a common axis; a tick marks each mean.
 
-    `panels` maps a panel's title to its groups, each a name and the values of its images.
+    `panels` maps a panel's title to its groups, each with a name and the values of its images.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -171,7 +171,7 @@ def distributions(
                 middle = height - bottom - (len(names) - position - 0.6) * row_height
                 _text(canvas, (gutter - 5, middle), _wrapped(name, 11), _SMALL, va="center", ha="right")
         axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.05, len(names)), yticks=())
-        # without those at the ends, which would run into the next panel's
+        # without the labels at the ends, which would overlap those of the next panel
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, prune="both"))
         last_in_column = index + num_columns >= len(panels)
         axes.tick_params(colors=_INK, length=0, labelsize=_SMALL, labelbottom=last_in_column)
@@ -186,10 +186,10 @@ def distributions(
 def svg(figure: "Figure", description: str = "") -> Markup:
     """The figure as inline SVG in the page's text colour.
 
-    It stands in a box that scrolls where the page is narrower than the figure. Links keep their artist's label as name.
+    It is in a box that scrolls if the page is narrower than the figure. Links are named by their artist's label.
 
     Args:
-        description: for readers who cannot see it; by default what the figure says that it is.
+        description: alternative text for readers who cannot see it; by default the figure's own.
     """
     import matplotlib as mpl
 
@@ -202,7 +202,7 @@ def svg(figure: "Figure", description: str = "") -> Markup:
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
-    # a style element here would hold for the whole page, and the ids of groups would be there once a figure
+    # a style element would apply to the whole page, and group ids would be repeated in every figure
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", "sans-serif", text)
@@ -213,14 +213,14 @@ def svg(figure: "Figure", description: str = "") -> Markup:
     )
     width = figure.get_figwidth() * _POINTS
     text = re.sub(r'(<svg[^>]*?) width="[\d.]+pt" height="[\d.]+pt"', r"\1", text, count=1)
-    # an image has no parts, so links would be lost on readers who listen
+    # role "img" has no parts, so screen readers would lose the links
     role = "group" if names else "img"
     text = text.replace("<svg", f'<svg class="figure" role="{role}" aria-label="{escape(description)}"', 1)
     return Markup(f'<div class="plot" style="--w:{width:.0f}">{text}</div>')
 
 
 def png(figure: "Figure", dots_per_inch: int = 200) -> bytes:
-    """The figure as a PNG file on white, for places that show no SVG."""
+    """The figure as a PNG file on white, for places that cannot show SVG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dots_per_inch, facecolor="white")
     return buffer.getvalue()
@@ -233,7 +233,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _canvas(width: float, height: float, label: str) -> "tuple[Figure, Axes]":
-    """A figure and axes whose coordinates are its pixels, from the top left corner; `label` says what it shows."""
+    """A figure and axes with pixel coordinates from the top left corner; `label` describes the content."""
     figure = _figure(width, height)
     figure.set_label(label)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -243,18 +243,20 @@ def _canvas(width: float, height: float, label: str) -> "tuple[Figure, Axes]":
 
 
 def _rectangle(axes: "Axes", box: tuple[float, float, float, float], **style: Any) -> None:
-    """A rectangle at (left, top, width, height), filled where `style` has a facecolor."""
+    """A rectangle at (left, top, width, height), filled if `style` has a facecolor."""
     from matplotlib.patches import Rectangle
 
     style = {"linewidth": 0, **style}
     left, top, width, height = box
     rectangle = Rectangle((left, top), width, height, fill="facecolor" in style, **style)
     rectangle.set_transform(axes.transData)
-    axes.add_artist(rectangle)  # add_patch takes several times as long, to find limits that a canvas has already
+    axes.add_artist(
+        rectangle
+    )  # add_patch is several times slower, because it computes limits that a canvas already has
 
 
 def _title_lines(title: str, width: float) -> list[str]:
-    """A title in lines of at most `width` pixels, by what bold letters take in the page's font, which is not known."""
+    """A title in lines of at most `width` pixels, estimated for bold letters because the page's font is unknown."""
     return textwrap.wrap(title, int(width / (0.62 * _TITLE)))
 
 
@@ -267,7 +269,7 @@ def _text(
     weight: str = "normal",
     **style: Any,
 ) -> None:
-    """Lines of text, each an element of its own, which aligns them in a browser too, whose font is not matplotlib's."""
+    """Lines of text, one element each, which also aligns them in browsers with another font than matplotlib's."""
     x, y = at
     step = 1.2 * size
     above = {"top": 0.0, "center": (len(lines) - 1) / 2, "bottom": len(lines) - 1.0}[va]
@@ -288,20 +290,20 @@ def _wrapped(label: str, width: int) -> list[str]:
 
 
 def _cell_text(cell: Estimate, decimals: int) -> tuple[str, str]:
-    """A cell's figure and its interval, the latter empty where there is none or it has no width."""
+    """A cell's figure and its interval; the latter is empty if there is none or it has no width."""
     undefined = math.isnan(cell.low) or math.isnan(cell.high)
     interval = f"{number(cell.low, decimals)} to {number(cell.high, decimals)}"
     return number(cell.mean, decimals), "" if undefined or cell.low == cell.high else interval
 
 
 def _named(cell: Estimate, decimals: int) -> str:
-    """A cell's figure, interval and number of images, for who points at it or listens."""
+    """A cell's figure, interval and number of images, for tooltips and screen readers."""
     figure, interval = _cell_text(cell, decimals)
     return f"{figure}{f' [{interval}]' if interval else ''}, n = {cell.num_images}"
 
 
 def _colours(values: NDArray[np.float64], scale: Scale, span: float | None, red: Red) -> NDArray[np.float64]:
-    """(rows, columns, 4) colours; grey where there is no value."""
+    """(rows, columns, 4) colours; grey if there is no value."""
     import matplotlib as mpl
 
     if scale == "ratio":
@@ -313,7 +315,7 @@ def _colours(values: NDArray[np.float64], scale: Scale, span: float | None, red:
     else:
         high = span or (float(np.abs(known).max()) if known.size else 1.0)
         low = -high
-    # the ends of these maps are so dark that neighbouring cells look alike; most of the range reads better
+    # the ends of these maps are so dark that neighbouring cells look alike, so they are cut off
     trim = 0.04 if scale == "sequential" else 0.1
     position = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
     name = "viridis" if scale == "sequential" else "RdBu_r" if red == "high" else "RdBu"

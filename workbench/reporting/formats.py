@@ -1,4 +1,4 @@
-"""Numbers, intervals, counts and lists as they stand in sentences, figures and tables."""
+"""Formatting of numbers, intervals, counts and lists in sentences, figures and tables."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,29 +14,29 @@ def number(value: float, decimals: int) -> str:
 
 
 def spoken(estimate: Estimate, decimals: int, unit: str = "") -> str:
-    """An estimate in a sentence: "2.50 [2.31, 2.70]", the unit, if given, behind the mean."""
+    """An estimate in a sentence: "2.50 [2.31, 2.70]"; the unit, if given, follows the mean."""
     interval = f" [{number(estimate.low, decimals)}, {number(estimate.high, decimals)}]"
     return number(estimate.mean, decimals) + unit + ("" if math.isnan(estimate.low) else interval)
 
 
 def signed(estimate: Estimate, decimals: int, unit: str = "") -> str:
-    """A gain or a loss in a sentence: "+0.31 [0.21, 0.41]"; the sign stands with the mean."""
+    """A gain or a loss in a sentence: "+0.31 [0.21, 0.41]", with the sign at the mean."""
     plus = "+" if round(estimate.mean, decimals) > 0 else ""
     return plus + spoken(estimate, decimals, unit)
 
 
 def p_value(p: float) -> str:
-    """A p-value in a sentence, to as many decimals as it needs to differ from 0."""
+    """A p-value in a sentence, with as many decimals as it needs to differ from 0."""
     return number(p, 4 if p < 0.01 else 3)
 
 
 def percent(part: Estimate, decimals: int = 0) -> str:
-    """A part of 1 in a sentence: "91 % [89, 92]"."""
+    """A fraction in a sentence: "91 % [89, 92]"."""
     return spoken(part.scaled(100), decimals, " %")
 
 
 def ranged(values: Sequence[float], decimals: int) -> str:
-    """The least and the largest of figures: "0.98 to 1.03"; one, where they read alike."""
+    """The minimum and the maximum: "0.98 to 1.03"; one number if they round to the same."""
     low, high = number(min(values), decimals), number(max(values), decimals)
     return low if low == high else f"{low} to {high}"
 
@@ -47,7 +47,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def image_count(estimates: Iterable[Estimate]) -> str:
-    """How many images estimates are over: "n = 128 images", "n = 96 to 128 images"; empty where there are none."""
+    """The number of images of estimates: "n = 128 images", "n = 96 to 128 images"; empty if there are none."""
     counts = {estimate.num_images for estimate in estimates if estimate.num_images}
     if not counts:
         return ""

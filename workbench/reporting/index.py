@@ -1,4 +1,4 @@
-"""An index over the pages of all studies: what each asked and found."""
+"""An index of the reports of all studies, with their questions and answers."""
 
 import os
 import shlex
@@ -22,7 +22,7 @@ SUMMARY = "summary.json"
 
 
 class Summary(Config):
-    """What an index says of a page; it lies beside the page as JSON."""
+    """The index entry of a report, stored with it as JSON."""
 
     name: str
     preset: str
@@ -41,7 +41,7 @@ class _Entry:
 
 
 def write_summary(results: "StudyResults", answer: Sequence[str], folder: Path) -> None:
-    """Write what an index says of `results` to `folder`, where their page is."""
+    """Write the index entry of `results` to `folder`, next to their report."""
     summary = Summary(
         name=results.name,
         preset=results.preset,
@@ -55,7 +55,7 @@ def write_summary(results: "StudyResults", answer: Sequence[str], folder: Path) 
 
 
 def read_summary(folder: Path) -> Summary | None:
-    """The summary beside a study's page; None where there is none or it cannot be read."""
+    """The summary next to a study's report; None if it is missing or cannot be read."""
     try:
         return Summary.model_validate_json((folder / "report" / SUMMARY).read_bytes())
     except (OSError, ValueError):
@@ -63,10 +63,10 @@ def read_summary(folder: Path) -> Summary | None:
 
 
 def recipe_of(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The preset and the overrides of the study whose results lie in `folder`.
+    """The preset and the overrides of the study whose results are in `folder`.
 
     Raises:
-        UserError: where they were never written down, or name what is in a module that is not allowed.
+        UserError: if they were not recorded, or name an object in a module that is not allowed.
     """
     summary = read_summary(folder)
     if summary is not None:
@@ -75,26 +75,26 @@ def recipe_of(folder: Path) -> tuple[str, dict[str, Any]]:
             overrides = parse_overrides(shlex.split(summary.command)[7:])
         except (ValueError, RecursionError):
             raise UserError(f"the command in report/{SUMMARY} cannot be read: run `study` again") from None
-        overrides.pop("allow", None)  # what a stored command allows, it allows itself alone
+        overrides.pop("allow", None)  # modules that a stored command allows are not allowed here
         refuse_unnamed(overrides, "its command")
         return summary.preset, overrides
     if "-" in folder.name:
-        raise UserError("its overrides are not known: run `study` again with them, which computes nothing twice")
+        raise UserError("its overrides are unknown: run `study` again with them (cached results are reused)")
     return folder.name, {}
 
 
 def write_index(studies: Path, folders: Sequence[Path], kept: Mapping[Path, str]) -> Path:
-    """Write `studies`/index.html over the pages in `folders`; `kept` says why a page was not drawn again.
+    """Write `studies`/index.html over the reports in `folders`; `kept` says why a report was not redrawn.
 
     Raises:
-        UserError: if none of them has a page.
+        UserError: if none of them has a report.
     """
     entries = []
     for folder in folders:
         summary, page = read_summary(folder), folder / "report" / "index.html"
         if summary is not None and page.is_file():
-            note = f"This page is an earlier one: {kept[folder]}" if folder in kept else ""
+            note = f"This is an earlier report: {kept[folder]}" if folder in kept else ""
             entries.append(_Entry(summary, Path(os.path.relpath(page, studies)).as_posix(), note))
     if not entries:
-        raise UserError(f"none of the results in {studies} has a page: run `python -m workbench study NAME` again")
+        raise UserError(f"none of the results in {studies} has a report: run `python -m workbench study NAME` again")
     return write_html("index.html.jinja", studies / "index.html", entries=entries)

@@ -1,7 +1,7 @@
-"""The one table of what things are called, on pages, in figures, tables and the terminal.
+"""Names for readers of everything in reports, figures, tables and the terminal, in one place.
 
-`QUANTITIES` are the columns of a study's results: label, unit and how many decimals are worth reading. `LABELS` are the
-names of kinds (degradations, encoders, autoencoders, solvers, start rules) as readers know them.
+`QUANTITIES` are the columns of a study's results: label, unit and number of meaningful decimals. `LABELS` are the names
+of kinds (degradations, encoders, autoencoders, solvers, start rules).
 """
 
 import re
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quantity:
-    """How a column is shown: `scale` brings values into `unit`; `better` is +1 where more is better, -1 where less."""
+    """How a column is displayed: `scale` converts to `unit`; `better` is +1 if more is better, -1 if less is."""
 
     label: str
     unit: str = ""
@@ -24,7 +24,7 @@ class Quantity:
 
     @property
     def title(self) -> str:
-        """The label with its unit, as a table's heading."""
+        """The label with its unit, as a table heading."""
         return f"{self.label}, {self.unit}" if self.unit else self.label
 
 
@@ -52,7 +52,7 @@ LABELS: dict[str, str] = {
     "motion_blur_crf": "motion blur + CRF",
     "random_inpainting": "random inpainting",
     "super_resolution": "super-resolution",
-    "mixture": "universal",  # what a severity encoder trained on a mixture of degradations is called everywhere
+    "mixture": "universal",  # the name of a severity encoder trained on a mixture of degradations
     "kl": "KL",
     "pca": "PCA",
     "tiny": "tiny",
@@ -77,14 +77,14 @@ LABELS: dict[str, str] = {
     "eurosat": "EuroSAT",
     "fashion_mnist": "Fashion-MNIST",
 }
-"""Kind -> what readers call it; of kinds that are not here, underscores become spaces."""
+"""Kind -> name for readers; for other kinds, underscores become spaces."""
 
 
 def with_one_ssim(frame: "DataFrame") -> "DataFrame":
     """The rows with the one SSIM by which all of them can be compared.
 
-    `ssim_valid`, that of windows within the image, where every row with an SSIM has it. Rows that were made before it
-    was measured, such as those of shipped references, have `ssim` alone, with reflected borders: then that one of all.
+    `ssim_valid`, computed on windows within the image, if every row with an SSIM has it. Older rows, such as those of
+    shipped references, only have `ssim`, with reflected borders; then that one is used for all.
     """
     if "ssim_valid" not in frame:
         return frame
@@ -93,13 +93,13 @@ def with_one_ssim(frame: "DataFrame") -> "DataFrame":
 
 
 def readable(label: str) -> str:
-    """A config's label as readers know it: "all but motion_blur_crf" becomes "all but motion blur + CRF".
+    """A config's label for readers: "all but motion_blur_crf" becomes "all but motion blur + CRF".
 
-    Kinds within a longer label are replaced one by one. What is readable already stays as it is.
+    Kinds within a longer label are replaced one by one. Readable labels are left unchanged.
     """
     return re.sub(r"\w+", lambda word: LABELS.get(word[0], word[0]), label).replace("_", " ")
 
 
 def capital(text: str) -> str:
-    """Text that begins a line: its first letter is a capital, and acronyms stay as they are."""
+    """Text at the start of a line: its first letter is a capital, and acronyms stay as they are."""
     return text[:1].upper() + text[1:]

@@ -1,6 +1,6 @@
-"""Figures of how things lie to each other: a dendrogram, a map, a labelled scatter plot.
+"""Figures of distances and relations: a dendrogram, a map, a labelled scatter plot.
 
-Laid out like those of `figures`: in pixels of the page, in its text colour, no text below 10 pixels.
+The layout is that of `figures`: in pixels of the page, in its text colour, no text below 10 pixels.
 """
 
 import math
@@ -50,7 +50,7 @@ def dendrogram(distances: NDArray[np.floating], names: Sequence[str], *, title: 
     figure, canvas, axes, top = _framed(title, "", row * len(names), gutter)
     for ends, heights in zip(tree["icoord"], tree["dcoord"], strict=True):
         axes.plot(heights, ends, color=_BLUE, linewidth=1.8, solid_capstyle="round", solid_joinstyle="round")
-    # scipy puts leaf i at 10 i + 5; the first stands on top
+    # scipy puts leaf i at 10 i + 5; the first is on top
     axes.set(ylim=(10 * len(names), 0), xlim=(0, float(np.max(tree["dcoord"])) * 1.05 or 1), yticks=())
     for place, leaf in enumerate(tree["leaves"] or []):
         at = (gutter - 5, top + (place + 0.5) * row)
@@ -61,10 +61,10 @@ def dendrogram(distances: NDArray[np.floating], names: Sequence[str], *, title: 
 
 
 def point_map(points: NDArray[np.float64], names: Sequence[str], *, title: str, unit: str) -> "Figure":
-    """Named points in a plane, (n, 2), with one scale on both axes."""
+    """Named points in a plane, (n, 2), with the same scale on both axes."""
     figure, _, axes, _ = _framed(title, "", 250.0, 32.0)
     low, high = points.min(0), points.max(0)
-    # one scale: the plot is as many units high as its shape allows
+    # equal scales: the height in units follows from the aspect ratio
     extent = _extent(axes)
     units = max(*((high - low) * 1.5 / extent), 1e-9)
     (left, bottom), (right, top) = (low + high - extent * units) / 2, (low + high + extent * units) / 2
@@ -119,9 +119,9 @@ def _extent(axes: "Axes") -> NDArray[np.float64]:
 
 
 def _label_points(axes: "Axes", points: NDArray[np.float64], labels: Sequence[str], size: float) -> None:
-    """Write each label beside its point where it covers least of what is there already, inside the axes.
+    """Place each label next to its point where it overlaps least with other elements, inside the axes.
 
-    Greedy, in the points' order from the top: labels of dense spots are led back to their points by thin lines.
+    Greedy, from the top point down; labels in dense regions are connected to their points by thin lines.
     """
     extent = _extent(axes)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
@@ -132,7 +132,7 @@ def _label_points(axes: "Axes", points: NDArray[np.float64], labels: Sequence[st
         best = min(_places(at[i], text), key=lambda box: _cost(box, at[i], taken, extent))
         taken.append(best)
         offset = (np.array(best[:2]) + np.array(best[2:])) / 2 - at[i]
-        # how far the label's nearest edge is from its point
+        # distance of the label's nearest edge from its point
         away = math.hypot(*np.maximum(np.abs(offset) - text / 2, 0))
         line = {"arrowstyle": "-", "color": _INK, "alpha": 0.4, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
@@ -149,7 +149,7 @@ def _label_points(axes: "Axes", points: NDArray[np.float64], labels: Sequence[st
 
 
 def _width(text: str, size: float) -> float:
-    """At most how wide a text is in the page's font, which is not known here; capitals and arrows are wide."""
+    """Upper bound of the width of a text in the page's font, which is unknown here; capitals and arrows are wide."""
     return size * sum(0.6 if character.islower() else 0.82 for character in text)
 
 
@@ -168,7 +168,7 @@ def _places(position: NDArray[np.float64], text: NDArray[np.float64]) -> list[_B
 
 
 def _cost(box: _Box, position: NDArray[np.float64], taken: Sequence[_Box], extent: NDArray[np.float64]) -> float:
-    """Area covered, area outside (which counts more), and a little for distance."""
+    """Overlap, area outside the axes (with more weight), and a little for distance."""
     area = (box[2] - box[0]) * (box[3] - box[1])
     outside = area - _overlap(box, (0.0, 0.0, float(extent[0]), float(extent[1])))
     away = math.hypot((box[0] + box[2]) / 2 - position[0], (box[1] + box[3]) / 2 - position[1])

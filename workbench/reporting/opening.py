@@ -1,4 +1,4 @@
-"""How a page opens: a strip of pictures, one main figure, and the answer."""
+"""The opening of a report: a strip of images, one main figure, and the answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ STAGES = {
     "restored": ("restored", "psnr"),
     "clean": ("truth", ""),
 }
-"""Arrays of a cell's examples, in the order in which they are shown: what readers call them, and the column of PSNR."""
+"""Arrays of a cell's examples in display order: the name for readers, and the column of PSNR."""
 NUM_IMAGES = 3
 
 
 @dataclass(frozen=True)
 class MainFigure:
-    """The one figure that a reader sees first; W&B shows it as a picture.
+    """The first figure of a report; also logged to W&B as an image.
 
     Attributes:
         figure: from `workbench.reporting.figures`, `curves` or `maps`.
-        description: for readers who cannot see it; by default what the figure says that it is.
-        caption: a line under it: what is drawn, how to read it.
+        description: alternative text for readers who cannot see it; by default the figure's own.
+        caption: a line below it: what is shown, and how to read it.
     """
 
     figure: "Figure"
@@ -43,20 +43,20 @@ class MainFigure:
     caption: str = ""
 
     def html(self) -> Markup:
-        """For the page."""
+        """HTML for the report."""
         caption = Markup('<p class="note">{}</p>').format(self.caption) if self.caption else Markup()
         return svg(self.figure, self.description) + caption
 
     def png(self) -> bytes:
-        """For where no page can be shown."""
+        """PNG for places that cannot show HTML."""
         return png(self.figure)
 
 
 def picture_strip(results: "StudyResults", cell: str | None = None, num_images: int = NUM_IMAGES) -> Markup:
-    """Images of one cell from degraded to truth: of those whose pictures are kept the lowest to the highest severity.
+    """Images of one cell from degraded to clean, from the lowest to the highest severity among stored images.
 
     Args:
-        cell: its identity; by default the first that keeps pictures. Empty where none does.
+        cell: identity of the cell; by default the first with stored images. Empty if there is none.
     """
     kept = [cell] if cell is not None else list(dict.fromkeys(map(str, results.frame["cell"])))
     chosen = next((name for name in kept if _is_shown(results.examples.get(name, {}))), None)
@@ -77,7 +77,7 @@ def picture_strip(results: "StudyResults", cell: str | None = None, num_images: 
 
 
 def _is_shown(pictures: "Mapping[str, np.ndarray]") -> bool:
-    """Whether a cell keeps what a strip shows, as grey or colour images."""
+    """Whether a cell has the images of a strip, in greyscale or colour."""
     needed = [pictures.get(name) for name in ("degraded", "restored", "clean", "image_id")]
     if any(array is None or not len(array) for array in needed):
         return False

@@ -1,4 +1,4 @@
-"""What is there and what is left: a study's cells, and what the workbench finds on this machine."""
+"""A study's cells with what is cached, and the state of the workbench on this machine."""
 
 import math
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> None:
-    """A table of the study's cells with what is cached, and an estimate of what is left."""
+    """Print a table of the study's cells with what is cached, and an estimate of the remaining time."""
     from rich.table import Table
     from rich.text import Text
 
@@ -57,7 +57,7 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
 
 
 def _duration(seconds: float) -> str:
-    """In the unit of which there are neither many nor less than two: "24 min"."""
+    """A duration in a suitable unit: "24 min"."""
     for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.0f} {unit}"
@@ -65,21 +65,22 @@ def _duration(seconds: float) -> str:
 
 
 def _counted(names: Iterable[str]) -> str:
-    """Each name once, with how often it comes where that is more than once: "train_prior, 3 evaluate"."""
+    """Each name once, with its count if it is above one: "train_prior, 3 evaluate"."""
     return ", ".join(name if count == 1 else f"{count} {name}" for name, count in Counter(names).items())
 
 
 def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> "pd.DataFrame":
-    """One row per stage that the study's cells and statistics rest on, each after those that it needs.
+    """One row per stage behind the study's cells and statistics, each after its dependencies.
 
-    Columns: `stage`, its kind; `label`; `identity`; `state`; `folder`, where its artifact is or will be; `seconds`,
-    what it took here, or is estimated to take where it is needed, else NaN. States:
+    Columns: `stage`, its kind; `label`; `identity`; `state`; `folder` of its artifact, which may not exist yet;
+        `seconds`,
+    the time taken here, or the estimate if it is needed, else NaN. States:
 
-    - "cached": made here
+    - "cached": computed here
     - "ships": weights of the zoo or given ones
-    - "in the reference": its results ship
-    - "needed": `study` would make it
-    - "not needed": all that rests on it is there
+    - "in the reference": its results are reference results
+    - "needed": `study` would compute it
+    - "not needed": everything that depends on it exists
     """
     import pandas as pd
 
@@ -116,14 +117,14 @@ def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: R
 
 
 def _upward(stage: Stage) -> Iterator[Stage]:
-    """A stage after all that it rests on; what ships rests on nothing."""
+    """A stage after its dependencies; shipped stages have none."""
     for needed in stage.upstream() if stage.shipped() is None else ():
         yield from _upward(needed)
     yield stage
 
 
 def print_doctor(runs: Path) -> None:
-    """Versions, device, threads, data and weights found, W&B mode."""
+    """Print versions, device, threads, data and weights found, and the W&B mode."""
     import importlib.metadata
 
     import torch
@@ -161,7 +162,7 @@ def print_doctor(runs: Path) -> None:
     table.add_row("W&B", wandb_mode())
     try:
         if not runs.exists():
-            table.add_row("runs", f"{runs.resolve()}, made by the first command that writes to it")
+            table.add_row("runs", f"{runs.resolve()}, created by the first command that writes to it")
         else:
             Runtime(runs).require_writable()
             table.add_row("runs", f"{runs.resolve()}, writable")
@@ -169,8 +170,8 @@ def print_doctor(runs: Path) -> None:
             size = sum(file.stat().st_size for folder in begun for file in folder.rglob("*") if file.is_file())
             table.add_row(
                 "unfinished",
-                f"stages: {len(begun)}, {size / 1e6:.1f} MB; the commands that began them go on from there; "
-                f"if you want none of them, delete {runs}/stages/*/*{PARTIAL}",
+                f"stages: {len(begun)}, {size / 1e6:.1f} MB; run the same commands again to resume them, "
+                f"or delete {runs}/stages/*/*{PARTIAL} to discard them",
             )
     except UserError as error:
         table.add_row("runs", str(error))
@@ -178,7 +179,7 @@ def print_doctor(runs: Path) -> None:
 
 
 def _bf16_in_hardware() -> bool:
-    """Whether the CPU multiplies bf16 itself; emulation is many times slower than float32."""
+    """Whether the CPU supports bf16 in hardware; emulation is many times slower than float32."""
     flags = Path("/proc/cpuinfo")
     text = flags.read_text() if flags.is_file() else ""
     return "avx512_bf16" in text or "amx_bf16" in text

@@ -1,4 +1,4 @@
-"""How long the stages that are left will take, from those that were finished here."""
+"""Estimates of the remaining time of stages, from finished stages on this machine."""
 
 import functools
 import json
@@ -11,18 +11,18 @@ from workbench.stages.provenance import PROVENANCE
 from workbench.stages.runtime import Runtime
 
 LONG = 30.0
-"""Seconds at the nominal rate from which a run tells of longer ones: in less, starting up takes most of the time."""
+"""Seconds, at the nominal rate, above which a run is informative for longer ones: start-up dominates shorter runs."""
 MUCH_SHORTER = 10
-"""A run of a smaller part of the work than one in so many tells nothing of it, unless it was long."""
+"""A run of a smaller fraction of the work is not informative for a stage, unless it was long."""
 ALIKE = 4.0
-"""Networks and images whose costs differ by no more than this factor are taken before others."""
+"""Networks and images whose costs differ by at most this factor take precedence."""
 
 
 @dataclass(frozen=True)
 class _Run:
     """A finished stage: its wall time, its work (effort times relative cost), and its relative cost.
 
-    One that was made by a part of the threads was made beside others: of its time, its share counts.
+    If it ran with a part of the threads, next to others, only that share of its time counts.
     """
 
     seconds: float
@@ -31,10 +31,10 @@ class _Run:
 
 
 class Pace:
-    """Estimates on this machine.
+    """Estimates for this machine.
 
     Args:
-        runtime: whose runs folder holds what was finished.
+        runtime: its runs folder has the finished stages.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -42,15 +42,15 @@ class Pace:
         self._runs = functools.cache(self._read)
 
     def seconds(self, stage: Stage) -> float:
-        """How long a stage will take: at the rate of finished ones of its kind here that were long enough or alike.
+        """Estimated seconds of a stage, from finished ones of its kind that were long enough or similar.
 
-        Where there are none, at its nominal rate.
+        If there are none, its nominal rate is used.
         """
         cost = _cost(stage)
         work, nominal = stage.effort() * cost, stage.seconds_per_effort
         runs = [r for r in self._runs(stage.name) if r.work * nominal >= LONG or r.work * MUCH_SHORTER >= work]
         runs = [r for r in runs if 1 / ALIKE <= r.cost / cost <= ALIKE] or runs
-        # of the totals: what is long counts for more
+        # the ratio of totals: long runs have more weight
         rate = sum(r.seconds for r in runs) / sum(r.work for r in runs) if runs else nominal
         return rate * work
 
@@ -60,7 +60,7 @@ class Pace:
 
 
 def _run(path: Path) -> _Run | None:
-    """None: it was not made in one go, or cannot be read, which is said where it is used."""
+    """None if the stage was not computed in one go, or cannot be read (reported where it is used)."""
     try:
         record = json.loads(path.read_text())
         cost = float(record.get("relative_cost", 1.0))
@@ -72,7 +72,7 @@ def _run(path: Path) -> _Run | None:
 
 
 def _share(device: object, threads: object) -> float:
-    """The part of this machine's threads that made a stage; 1 where that is not known, or a GPU made it."""
+    """The fraction of this machine's threads that computed a stage; 1 if unknown, or on a GPU."""
     import torch
 
     if not isinstance(threads, int) or not str(device).startswith("CPU"):
@@ -83,5 +83,5 @@ def _share(device: object, threads: object) -> float:
 def _cost(stage: Stage) -> float:
     try:
         return stage.relative_cost()
-    except UserError:  # it says why when it is to be made
+    except UserError:  # reported when the stage runs
         return 1.0

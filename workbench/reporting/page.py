@@ -1,4 +1,4 @@
-"""A study's page: one HTML file that needs nothing but itself."""
+"""A study's report: one self-contained HTML file."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page. `html` is put in as it is: whoever makes it escapes what is not his own.
+    """A part of a page. `html` is inserted unescaped: its author must escape foreign text.
 
-    A `folded` one is closed until a reader opens it or follows a link into it; print shows it whole.
+    A `folded` section is closed until a reader opens it or follows a link into it; it prints in full.
     """
 
     title: str
@@ -36,7 +36,7 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
     def _repr_html_(self) -> str:
-        """What a notebook shows of it: the same, in the notebook's own colours."""
+        """The section in a notebook, in the notebook's own colours."""
         style = "\n".join(Path(__file__).with_name(name).read_text() for name in ("notebook.css", "parts.css"))
         html = '<div class="workbench"><style>.workbench {{\n{}\n}}</style>{}{}</div>'
         heading = Markup("<h3>{}</h3>").format(self.title) if self.title else Markup()
@@ -49,12 +49,12 @@ def paragraph(text: str) -> Markup:
 
 
 def answer_box(title: str, sentences: Sequence[str]) -> Section:
-    """An answer as a section of its own, set off as at the top of a page."""
+    """An answer as a separate section, set off as at the top of a page."""
     return Section(title, Markup('<div class="answer">{}</div>').format(Markup().join(map(paragraph, sentences))))
 
 
 def side_by_side(figures: "Sequence[Markup | Figure]") -> Markup:
-    """Figures that stand beside each other where the page is wide enough."""
+    """Figures next to each other if the page is wide enough."""
     drawn = [figure if isinstance(figure, Markup) else svg(figure) for figure in figures]
     return Markup('<div class="figures">{}</div>').format(Markup().join(map(Markup("<div>{}</div>").format, drawn)))
 
@@ -70,9 +70,9 @@ def render(
 ) -> Path:
     """Write the page of `results` to `path` and return it.
 
-    It holds, in this order: the question (first paragraph of the study's docstring), a strip of pictures, the main
-    figure beside the answer (one sentence each), what was expected (the docstring's rest, folded), notes on what is
-    absent, the contents, the sections, and how it was made: command, settings and provenance.
+    The page has, in this order: the question (first paragraph of the study's docstring), a strip of images, the main
+    figure next to the answer (one sentence each), what was expected (the rest of the docstring, folded), notes on
+    missing results, the contents, the sections, and how it was made: command, settings and provenance.
     """
     question, *background = paragraphs(results.question)
     provenance = dict(results.provenance)
@@ -96,7 +96,7 @@ def render(
 
 
 def write_html(template: str, path: Path, **values: Any) -> Path:
-    """Fill in a template of this folder and write it whole or not at all."""
+    """Fill in a template of this folder and write it, completely or not at all."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -119,7 +119,7 @@ def paragraphs(text: str) -> list[str]:
 
 
 def _with_command(text: str) -> Markup:
-    """A paragraph of a docstring; the command at its end, if there is one, is not broken over lines."""
+    """A paragraph of a docstring; a command at its end is not broken over lines."""
     found = re.fullmatch(r"(.*)(python -m workbench [\w .=-]+)", text, re.DOTALL)
     return Markup("{}<code>{}</code>").format(*found.groups()) if found else escape(text)
 
@@ -134,7 +134,7 @@ def _settings(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _listing(tree: Mapping[str, Any]) -> Markup:
-    """A nested mapping as definition lists, inner mappings folded away."""
+    """A nested mapping as definition lists, with inner mappings folded."""
     items, folded = [], []
     for name, value in tree.items():
         label = readable(str(name))
@@ -143,7 +143,7 @@ def _listing(tree: Mapping[str, Any]) -> Markup:
             folded.append(Markup("<details><summary>{}</summary>{}</details>").format(label, inner))
         else:
             items.append(Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(label, _text(value)))
-    # a definition list holds nothing but its items, so what is folded follows it
+    # a definition list may only contain its items, so folded parts follow it
     listed = Markup('<dl class="provenance">{}</dl>').format(Markup().join(items)) if items else Markup()
     return listed + Markup().join(folded)
 

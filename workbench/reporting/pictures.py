@@ -1,4 +1,4 @@
-"""Images on a page: data URIs, cards of pictures that belong together, and galleries that compare them row by row."""
+"""Images on a page: data URIs, cards of related images, and galleries that compare them row by row."""
 
 import base64
 import io
@@ -13,14 +13,14 @@ from workbench.core.config import UserError
 from workbench.data.shown import shown
 
 SMALL = 128
-"""Images up to this many pixels a side are stored exactly and shown with their pixels; larger ones as WebP."""
+"""Images up to this many pixels per side are stored exactly and shown with visible pixels; larger ones as WebP."""
 
 WEBP_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An (H, W, C) image on [0, 1] and the lines under it."""
+    """An (H, W, C) image on [0, 1] with the lines below it."""
 
     image: NDArray[np.floating]
     lines: tuple[str, ...]
@@ -28,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Card:
-    """Pictures that belong together, laid out `columns` to a row, and the lines under them all."""
+    """Related images, in rows of `columns`, with common lines below."""
 
     pictures: Sequence[Picture]
     columns: int = 3
@@ -37,7 +37,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Strip:
-    """A row of a gallery: a heading, a note under it and cards beside it. `anchor` is the id that links lead to."""
+    """A row of a gallery: a heading with a note below, next to cards. `anchor` is the id for links."""
 
     heading: str
     cards: Sequence[Card]
@@ -46,9 +46,9 @@ class Strip:
 
 
 def data_uri(image: NDArray[np.floating]) -> str:
-    """An (H, W, C) image on [0, 1] as a data URI; values outside are clipped. Channels as `shown` has them.
+    """An (H, W, C) image on [0, 1] as a data URI; values outside are clipped. Channels are converted by `shown`.
 
-    PNG, exact up to 8 bits, for small images; WebP for larger ones, a tenth of the bytes.
+    PNG, exact to 8 bits, for small images; WebP, a tenth of the size, for larger ones.
 
     Raises:
         UserError: for another shape.
@@ -69,12 +69,12 @@ def data_uri(image: NDArray[np.floating]) -> str:
 
 
 def examples(cards: Sequence[Card]) -> Markup:
-    """Cards of pictures with captions, as many beside each other as the page has room for."""
+    """Cards of images with captions, as many next to each other as fit."""
     return Markup('<div class="cards">{}</div>').format(Markup().join(map(_card, cards)))
 
 
 def gallery(strips: Sequence[Strip]) -> Markup:
-    """Strips under each other, their pictures in common columns."""
+    """Strips below each other, with their images in common columns."""
     columns = max((sum(card.columns for card in strip.cards) for strip in strips), default=1)
     rows = Markup().join(map(_strip, strips))
     return Markup('<div class="gallery" style="--columns:{}">{}</div>').format(max(columns, 1), rows)

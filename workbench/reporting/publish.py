@@ -1,4 +1,4 @@
-"""Give a study's results to people: the page, the terminal, W&B."""
+"""Publish a study's results: the report, the terminal, W&B."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PICTURE = "report/matrix.png"
 MOST_SHOWN = 40
-"""Cells in the terminal's table."""
+"""Maximum number of cells in the terminal's table."""
 MEANS = (
     "psnr",
     "psnr_decoded",
@@ -41,7 +41,7 @@ MEANS = (
     "seconds",
 )
 NAMED = {"ssim": "ssim (reflected borders)"}
-"""Columns that go by another name than their own where they are recorded or printed."""
+"""Columns that have another name in records and in the terminal."""
 
 
 def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Runtime") -> None:
@@ -49,7 +49,7 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
     results = _comparable(results)
     with locked(folder):
         page, answer = draw(study, results, folder)
-    if results.num_images and len(results.examples) <= MOST_SHOWN:  # more are for the page
+    if results.num_images and len(results.examples) <= MOST_SHOWN:  # more only in the report
         runtime.progress.show(terminal_table(results))
     if results.too_small:
         runtime.progress.say(results.too_small)
@@ -61,10 +61,10 @@ def publish(study: "Study", results: "StudyResults", folder: Path, runtime: "Run
 
 
 def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, Sequence[str]]:
-    """Write the page below `folder`, and beside it its main figure and what an index says of it; (page, answer)."""
+    """Write the report below `folder`, with its main figure and its summary for the index; (page, answer)."""
     page = folder / "report" / "index.html"
     results = _comparable(results)
-    found = study.read(results)  # once, for all that is drawn and said
+    found = study.read(results)  # once, for all figures and sentences
     answer = study.answer(found) if study.answer is not None else []
     answer = only_seen(answer) if results.too_small else answer
     sections = [drawn for section in study.report if (drawn := section(found)) is not None]
@@ -80,50 +80,50 @@ def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, S
 
 
 def publish_cached(name: str, preset: str, overrides: Mapping[str, Any], runtime: "Runtime") -> None:
-    """Publish a study if all its cells are there; else say what computes them."""
+    """Publish a study if all its cells are computed; else say which command computes them."""
     from workbench.experiments.run import gather_cached
 
     try:
         study, results, folder = gather_cached(name, preset, overrides, runtime)
     except UserError as error:
-        runtime.progress.say(f"no page: {error}")
+        runtime.progress.say(f"no report: {error}")
     else:
         publish(study, results, folder, runtime)
 
 
 def report_all(runtime: "Runtime") -> Path:
-    """Draw the page of every study that has results below the runs folder, then an index over them all.
+    """Draw the report of every study that has results below the runs folder, then an index of all.
 
-    A study whose results cannot be gathered (a cell is gone) keeps the page that it has, and the index says so.
+    A study whose results cannot be collected (a cell is missing) keeps its earlier report, and the index says so.
 
     Raises:
-        UserError: if there are no results, or none that has a page.
+        UserError: if there are no results, or none with a report.
     """
     from workbench.experiments.run import gather_cached
 
     studies = runtime.root / "studies"
     folders = sorted(path.parent for path in studies.glob("*/*/results.parquet"))
     if not folders:
-        raise UserError(f"no study has results in {studies}; python -m workbench study --list names the studies")
+        raise UserError(f"no study has results in {studies}; python -m workbench study --list lists the studies")
     kept: dict[Path, str] = {}
     with runtime.progress.task("report --all") as update:
         for index, folder in enumerate(folders):
             update(index, len(folders), f"{folder.parent.name} {folder.name}")
             try:
                 if is_users(folder.parent.name) or folder.parent.name not in study_names():
-                    raise UserError("it is of a study of yours: run `report` with its path or module")
+                    raise UserError("it belongs to your own study: run `report` with its path or module")
                 study, results, _ = gather_cached(folder.parent.name, *recipe_of(folder), runtime)
                 draw(study, results, folder)
             except UserError as error:
                 kept[folder] = str(error)
-                runtime.progress.say(f"{folder}: not drawn again ({error})")
+                runtime.progress.say(f"{folder}: not redrawn ({error})")
     page = write_index(studies, folders, kept)
     runtime.progress.say(f"index: {page}")
     return page
 
 
 def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:
-    """What one cell came to, as means with intervals."""
+    """Print the results of one cell, as means with intervals."""
     import numpy as np
     import pandas as pd
 
@@ -144,17 +144,17 @@ def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:
 
 
 def print_comparison(name: str, preset: str, runtime: "Runtime") -> None:
-    """A table of PSNR and NFE of the cells computed here beside those of the reference, paired by image.
+    """Print a table of PSNR and NFE of the cells computed here and of the reference, paired by image.
 
     Raises:
-        UserError: if there is no reference, it is of another study (what differs is said), or nothing is computed here.
+        UserError: if there is no reference, it is of another study (with the differences), or nothing is computed here.
     """
     from rich.table import Table
 
     from workbench.experiments.run import against_reference
     from workbench.metrics import mean_interval
 
-    table = Table(title=f"{name} ({preset}): here less reference")
+    table = Table(title=f"{name} ({preset}): here minus reference")
     for column in ("cell", "images", "PSNR here, dB", "difference, dB", "NFE here", "difference"):
         table.add_column(column)
     for label, here, there in against_reference(name, preset, runtime):
@@ -168,9 +168,9 @@ def print_comparison(name: str, preset: str, runtime: "Runtime") -> None:
 
 
 def _record(study: "Study", results: "StudyResults", folder: Path, runtime: "Runtime") -> Record:
-    """The study for W&B: where it was made is left out, so that to report it again is no other run."""
+    """The study's record for W&B, without where it was computed, so that a repeated report is not another run."""
     made_here = ("commit", "dirty", "versions", "device", "threads")
-    recorded = [cell for cell in sorted(results.examples) if runtime.tracker.knows(cell)]  # those that ship are not
+    recorded = [cell for cell in sorted(results.examples) if runtime.tracker.knows(cell)]  # reference cells are not
     return Record(
         run_id=results.identity,
         job_type="study",
@@ -199,5 +199,5 @@ def _means(results: "StudyResults") -> Table:
 
 
 def _comparable(results: "StudyResults") -> "StudyResults":
-    """What readers are shown: of the two SSIM the one that all rows have."""
+    """The results for readers: of the two SSIMs, the one that all rows have."""
     return replace(results, frame=with_one_ssim(results.frame))

@@ -1,4 +1,4 @@
-"""Restorations of images whose truth is known, as pictures, figures and a table: what a notebook looks at."""
+"""Restorations of images with known ground truth, as images, figures and a table, for notebooks."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUM_POINTS = 25
-"""Of the curve of SNR over timesteps."""
+"""Number of points of the curve of SNR over timesteps."""
 NUM_COLUMNS = 5
-"""Pictures that a row has room for."""
+"""Number of images per row."""
 
 
 @dataclass(frozen=True)
 class Restorations:
-    """Images at one severity, what was measured of them and what was made of that, in one order.
+    """Images at one severity, with their measurements and restorations, in the same order.
 
     Attributes:
         x: the clean images.
-        severity: the level of their degradation.
-        measurement: what was measured.
-        decoded: D(z_hat), the severity encoder's guess without diffusion.
-        restored: what the restorer made of it.
+        severity: severity of the degradation.
+        measurement: the measurements.
+        decoded: D(z_hat), the severity encoder's estimate without diffusion.
+        restored: the restored images.
         s2: the true error variance of z_hat.
     """
 
@@ -75,11 +75,11 @@ class Restorations:
 
 @torch.no_grad()
 def restore_known(restorer: Restorer, x: Images, ids: Ids, severity: float, seed: int = 0) -> Restorations:
-    """Degrade clean images by the restorer's operator at a severity in [0, 1], and restore them.
+    """Degrade clean images with the restorer's operator at a severity in [0, 1], and restore them.
 
     Args:
-        ids: of the images; they key masks, kernels and noise, and must differ.
-        seed: keys these draws too.
+        ids: ids of the images; they key masks, kernels and noise, and must be unique.
+        seed: also keys these draws.
 
     Raises:
         UserError: for a severity outside [0, 1].
@@ -94,47 +94,47 @@ def restore_known(restorer: Restorer, x: Images, ids: Ids, severity: float, seed
 
 
 def pictures_section(title: str, pictures: Mapping[str, Images], note: str = "") -> Section:
-    """An image's stages by caption, each (1, channel, height, width) on [0, 1], in a row beside title and note."""
+    """An image's stages by caption, each (1, channel, height, width) on [0, 1], in a row next to title and note."""
     shown = [Picture(_array(image[0]), (caption,)) for caption, image in pictures.items()]
-    room = Card((), max(NUM_COLUMNS - len(shown), 0))  # so that pictures are of one size, however many there are
+    room = Card((), max(NUM_COLUMNS - len(shown), 0))  # so that images have the same size, however many there are
     return Section("", gallery([Strip(title, [Card(shown, len(shown)), room], note)]))
 
 
 def start_section(chain: Chain, start: Matched, restored: Restored, image: int = 0) -> Section:
-    """How the start of one image follows from the error of its z_hat: where the SNR of a timestep meets that of z_hat.
+    """How the start of one image follows from the error of its z_hat: where the SNR of a timestep equals that of z_hat.
 
     Raises:
-        UserError: for a start of pure noise, or one that matches no variance.
+        UserError: for a start from pure noise, or one that matches no variance.
     """
     variance, timestep = float(restored.start_variance[image]), int(restored.start_timestep[image])
     if not variance > 0 or bool(restored.fell_back[image]):
         raise UserError("this image's start matches no variance, so there is no SNR to draw")
-    # the axis is logarithmic, since starts are many where timesteps are few; so 0 is drawn at 1
+    # the axis is logarithmic, because most starts are at low timesteps; so 0 is drawn at 1
     levels = chain.all_timesteps("this figure")
     timesteps = torch.logspace(0, math.log10(len(levels) - 1), NUM_POINTS).round().long().unique()
     line = [_point(value) for value in (10 * snr(levels[timesteps]).log10()).tolist()]
-    # as `Matched` does it: whether the error is independent of z0 or of z_hat
+    # as in `Matched`: whether the error is independent of z0 or of z_hat
     noise_variance = variance if start.channel == "forward" else variance / (1 - variance)
     target = -10 * math.log10(noise_variance) - start.offset_db
     figure = curves(
         {"": {"schedule": Line(timesteps.tolist(), line)}},
         title="The start: as noisy as ẑ",
-        x_label="timestep; reverse diffusion goes to the left, to images free of noise",
+        x_label="timestep; reverse diffusion goes to the left, towards noise-free images",
         y_label="signal-to-noise ratio, dB",
         log_x=True,
         x_marks={f"start {timestep}": max(timestep, 1)},
         y_marks={f"ẑ {number(target, 1)} dB": target},
     )
     text = paragraph(
-        f"The error of ẑ is taken to have a standard deviation of {number(variance**0.5, 3)} (latents have 1), an SNR "
-        f"of {number(target, 1)} dB. Timestep {timestep} is the smallest on the grid that is at least as noisy: "
-        f"{int(restored.nfe[image])} evaluations of the prior are left from there."
+        f"The error of ẑ is assumed to have a standard deviation of {number(variance**0.5, 3)} (latents have 1), an "
+        f"SNR of {number(target, 1)} dB. Timestep {timestep} is the smallest on the grid that is at least as noisy. "
+        f"From there, {int(restored.nfe[image])} evaluations of the prior are left."
     )
     return Section("Where does reverse diffusion start?", text + svg(figure, "SNR over timesteps, and the start"))
 
 
 def levels_section(runs: Sequence[Restorations], image: int = 0) -> Section:
-    """One image at several severities, a strip each: degraded, decoded without diffusion, restored, clean."""
+    """One image at several severities, one strip each: degraded, decoded without diffusion, restored, clean."""
     strips = []
     for run in runs:
         row = run.frame().to_dict("records")[image]
@@ -150,14 +150,14 @@ def levels_section(runs: Sequence[Restorations], image: int = 0) -> Section:
         )
         strips.append(Strip(f"Severity {run.severity:.2f}", [Card(pictures, len(pictures))], note))
     text = paragraph(
-        'Figures under images are PSNR in dB. "Decoded" is D(ẑ), the severity encoder\'s guess without diffusion; '
+        'Figures under images are PSNR in dB. "Decoded" is D(ẑ), the severity encoder\'s estimate without diffusion; '
         "errors are standard deviations of ẑ − z0, where latents have 1."
     )
     return Section("From measurement to restoration", text + gallery(strips))
 
 
 def severity_section(runs: Sequence[Restorations]) -> Section:
-    """Means over the images of each run, over severity: predicted and true error, start and quality."""
+    """Means over the images of each run, by severity: predicted and true error, start and quality."""
     frames = [run.frame() for run in runs]
     severities = [run.severity for run in runs]
 
@@ -179,7 +179,7 @@ def severity_section(runs: Sequence[Restorations]) -> Section:
 
 
 def _widened(values: Tensor) -> Tensor:
-    """Floats in double precision: rounded to decimals, single precision shows more of them than were asked for."""
+    """Floats in double precision: rounded single-precision values show too many decimals."""
     return values.double() if values.is_floating_point() else values
 
 

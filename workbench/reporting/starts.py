@@ -12,12 +12,12 @@ DONE, LEFT_OUT, TEXT = "#0b6e99", "#d9dee2", "#0a0b0c"
 
 
 def starts_figure(runs: Sequence[Restorations], num_steps: int, image: int = 0) -> "Figure":
-    """One image at several severities, a column each: degraded, restored, and the reverse steps that it took.
+    """One image at several severities, one column each: degraded, restored, and the reverse steps taken.
 
     Args:
-        runs: of the same images, by one restorer.
-        num_steps: of a reverse process from pure noise.
-        image: which of them is drawn.
+        runs: runs of the same images with one restorer.
+        num_steps: number of steps of a reverse process from pure noise.
+        image: index of the image to draw.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Tables for terminals (rich) and pages (HTML) from data frames whose cells are estimates, numbers or text."""
+"""Tables for terminals (rich) and reports (HTML) from data frames whose cells are estimates, numbers or text."""
 
 import math
 from collections.abc import Mapping
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from workbench.experiments.results import StudyResults
 
 _MOST_AXES = 4
-"""That have a column each in the terminal; more do not fit, and stand in one."""
+"""Maximum number of label columns in the terminal; more labels share one column."""
 _TERMINAL_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "nfe", "seconds")
 
 
 def column_estimate(frame: "DataFrame", column: str) -> Estimate:
-    """Mean and interval of a results column over a cell's images, in the unit that is shown."""
+    """Mean and interval of a results column over a cell's images, in the displayed unit."""
     return mean_interval(frame[column].to_numpy(dtype=float) * QUANTITIES[column].scale)
 
 
 def html_table(frame: "DataFrame", decimals: Mapping[str, int] | int = 2, caption: str = "") -> Markup:
-    """`frame` as an HTML table that sorts by its columns, its index as row headings.
+    """`frame` as an HTML table that can be sorted by column, with its index as row headings.
 
-    An estimate's interval stands small under its figure. How many images the estimates are over stands above the
-    table where it is one number, else in a column where it is one number per row, else with each interval.
-    `decimals` is one number for all columns, or one for each column by name (2 where it has none).
+    An estimate's interval is in small print below its figure. The number of images is above the table if it is the same
+    for all estimates, else in a column if it is the same within each row, else with each interval. `decimals` is one
+    number for all columns, or a number per column name (2 by default).
     """
     rows = [(str(label), row) for label, row in zip(frame.index, frame.itertuples(index=False, name=None), strict=True)]
     counts = [{v.num_images for v in row if isinstance(v, Estimate) and v.num_images} for _, row in rows]
@@ -47,7 +47,7 @@ def html_table(frame: "DataFrame", decimals: Mapping[str, int] | int = 2, captio
             cells.append(_html_cell(max(count, default=math.nan), 0))
         lines.append(Markup("<tr><th scope=row>{}</th>{}</tr>").format(label, Markup().join(cells)))
     note = image_count(v for _, row in rows for v in row if isinstance(v, Estimate)) if common else ""
-    # above the box that scrolls, so that it wraps on a phone
+    # above the scrolling box, so that it wraps on a phone
     title = Markup('<p class="note">{}</p>').format(". ".join(part for part in (caption, note) if part))
     return (title if caption or note else Markup()) + Markup(
         '<div class="table"><table class="sortable"><thead><tr>{}{}</tr></thead><tbody>{}</tbody></table></div>'
@@ -55,7 +55,7 @@ def html_table(frame: "DataFrame", decimals: Mapping[str, int] | int = 2, captio
 
 
 def rich_table(frame: "DataFrame", title: str, decimals: Mapping[str, int] | int = 2) -> "Table":
-    """`frame` as a terminal table, its index as the first column; estimates as "23.81 [23.50, 24.12]"."""
+    """`frame` as a terminal table, with its index as the first column; estimates as "23.81 [23.50, 24.12]"."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -69,7 +69,7 @@ def rich_table(frame: "DataFrame", title: str, decimals: Mapping[str, int] | int
 
 
 def terminal_table(results: "StudyResults") -> "Table":
-    """A study in the terminal: one line per cell: number of images, PSNR with its interval, other means."""
+    """A study in the terminal: one line per cell with the number of images, PSNR with its interval, and other means."""
     from rich.table import Table
 
     shown = [name for name in _TERMINAL_COLUMNS if name in results.frame and results.frame[name].notna().all()]
@@ -90,13 +90,13 @@ def terminal_table(results: "StudyResults") -> "Table":
             else:
                 texts.append(number(float(cell[name].mean()) * quantity.scale, quantity.decimals))
         names = list(map(readable, labels))
-        # axes that a cell does not have repeat its start's label
+        # axes that a cell does not have repeat the label of its start
         table.add_row(*([", ".join(dict.fromkeys(names))] if together else names), str(len(cell)), *texts)
     return table
 
 
 def _cells(results: "StudyResults") -> list[tuple[tuple[str, ...], "DataFrame"]]:
-    """The cells that have results, in the order of the axes' labels."""
+    """The cells with results, in the order of the axes' labels."""
     if not results.axes:
         return [((), results.frame)]
     order = {name: {label: i for i, label in enumerate(labels)} for name, labels in results.axes.items()}
@@ -109,7 +109,7 @@ def _places(decimals: Mapping[str, int] | int, column: str) -> int:
 
 
 def _html_cell(value: Any, decimals: int, with_count: bool = False) -> Markup:
-    """A cell that sorts by its unrounded figure (`data-value`)."""
+    """A table cell that sorts by its unrounded figure (`data-value`)."""
     figure, small, key = _plain(value, decimals), [], value
     if isinstance(value, Estimate):
         figure, key = number(value.mean, decimals), value.mean

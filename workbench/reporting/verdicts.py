@@ -1,16 +1,17 @@
-"""What a page says of a severity encoder's calibration: figures under their headings, and verdicts in words.
+"""How reports describe a severity encoder's calibration: figures with headings, and verdicts in words.
 
-ẑ is the encoder's latent, e = ẑ - z0 its error, σ̂² the variance that it predicts, s² the true one, and z = e / σ̂.
+ẑ is the encoder's latent, e = ẑ - z0 its error, σ̂² the predicted variance, s² the true variance, and z = e / σ̂.
 """
 
 import numpy as np
 
 from workbench.metrics import Estimate
 from workbench.metrics.calibration import Calibration, holding_channel
+from workbench.reporting.formats import p_value
 
 TOLERANCE = 0.1
-"""By how much s² / σ̂² may differ from 1 where a prediction is called calibrated."""
-CALIBRATED = "calibrated"
+"""Tolerance of s² / σ̂² around 1 within which a prediction is called calibrated."""
+CALIBRATED, OVER_CONFIDENT = "calibrated", "over-confident"
 TITLES = {
     "ratio": "s² / σ̂² (1)",
     "ratio_db": "SNR wrong by, dB (0)",
@@ -26,7 +27,7 @@ TITLES = {
     "effective_share": "effective share of elements (1)",
     "forward_share": "cov(e, ẑ) / var(e) (0 or 1)",
 }
-"""Headings of figures; in brackets what they are for the error that SNR matching assumes."""
+"""Headings of figures; brackets give the value for the error that SNR matching assumes."""
 
 
 def columns(one: Calibration, *names: str) -> dict[str, Estimate]:
@@ -38,29 +39,29 @@ def confidence(one: Calibration) -> str:
     """Whether the predicted variance is calibrated within the tolerance, over-confident or under-confident."""
     ratio = one.figures["ratio"]
     if ratio.low > 1 + TOLERANCE:
-        return "over-confident"
+        return OVER_CONFIDENT
     if ratio.high < 1 - TOLERANCE:
         return "under-confident"
     return CALIBRATED if ratio.within(1 - TOLERANCE, 1 + TOLERANCE) else "not decided"
 
 
 def verdict(one: Calibration) -> dict[str, object]:
-    """What is right and wrong with an encoder's errors, in figures and in words: a row of a table."""
+    """The strengths and weaknesses of an encoder's errors, in figures and words: one row of a table."""
     law, kurtosis = next(iter(one.fits.values())), one.figures["kurtosis"]
     return {
         **columns(one, "ratio"),
         "level": confidence(one),
         **columns(one, "bias", "kurtosis"),
         "tails": ("heavier than" if kurtosis.low > 3 else "lighter than" if kurtosis.high < 3 else "as") + " Gaussian",
-        "p, if Gaussian": one.p_values["shape_ks"],
-        "likeliest law": law.family.capitalize() if law.df is None else f"Student t, {law.df:.0f} degrees of freedom",
+        "p, if Gaussian": p_value(one.p_values["shape_ks"]),
+        "likeliest law": law.family.capitalize() if law.df is None else f"Student t, df {law.df:.0f}",
         **columns(one, "neighbour_correlation", "channel_correlation", "effective_share", "forward_share"),
         "channel": holding_channel(one.figures["forward_share"]).replace("undecided", "not decided"),
     }
 
 
 def scores(one: Calibration) -> dict[str, object]:
-    """How well its predicted variance fits the size of its errors: a row of a table."""
+    """How well its predicted variance fits the size of its errors: one row of a table."""
     coverage = one.curves["coverage"]
     return {
         **columns(one, "ratio_db", "ence"),

@@ -1,4 +1,4 @@
-"""`doctor --verify`: is everything that ships, the downloaded data, and what was computed here as it was written?"""
+"""`doctor --verify`: are the shipped files, downloaded data and computed results intact?"""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from workbench.data import ImageSource
 
 NUM_NAMED = 5
-"""Damaged files that the last line names; each is named above it."""
+"""Maximum number of damaged files in the last line; each is also listed above it."""
 
 
 def verify(runs: Path, say: Callable[[str], None]) -> None:
-    """Look at every file, and say a line for each folder, data set and kind of stage.
+    """Check every file, with one line of output per folder, data set and kind of stage.
 
     Raises:
-        UserError: if something is damaged; what, and how to mend it.
+        UserError: if something is damaged, with the remedy.
     """
     files: list[Path] = []
     others: list[str] = []
@@ -36,7 +36,7 @@ def verify(runs: Path, say: Callable[[str], None]) -> None:
         say(f"LPIPS: {problem}")
     for kind, stages in _stages(runs).items():
         broken = [(folder, problem) for folder in stages if (problem := damage(folder)) is not None]
-        others += [f"{folder}: {problem} (--rerun computes it again)" for folder, problem in broken]
+        others += [f"{folder}: {problem} (--rerun recomputes it)" for folder, problem in broken]
         say(f"{kind}: {len(stages) - len(broken)} of {len(stages)} as they were computed")
     if files or others:
         mend = [f"{len(files)} files that ship are damaged: {remedy(files[:NUM_NAMED])}"] if files else []
@@ -45,7 +45,7 @@ def verify(runs: Path, say: Callable[[str], None]) -> None:
 
 
 def _shipped() -> Iterator[Path]:
-    """The folders that ship, or stand in for those that do."""
+    """The folders that ship, or replace those that do."""
     from workbench.experiments import settings
     from workbench.experiments.reference import reference_folders
     from workbench.weights import zoo
@@ -64,7 +64,7 @@ def _verdict(folder: Path, wrong: Sequence[Path]) -> str:
 
 
 def _published() -> "Iterator[ImageSource]":
-    """The data sets that were downloaded."""
+    """The downloaded data sets."""
     from workbench.data import ImageSource, Source
 
     for member in members(Source):
@@ -93,7 +93,7 @@ def _problem_of_lpips() -> str | None:
 
 
 def _stages(runs: Path) -> dict[str, list[Path]]:
-    """The finished stages below a runs folder, by their kind."""
+    """The finished stages below a runs folder, by kind."""
     found: dict[str, list[Path]] = {}
     for folder in sorted((runs / "stages").glob("*/*")):
         if not folder.suffix:

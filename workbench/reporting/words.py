@@ -1,11 +1,11 @@
-"""The words of a study: Jinja templates in its folder `templates`, filled in from typed results.
+"""The text of a study's report: Jinja templates in its folder `templates`, filled in from typed results.
 
-A template of a section, NAME.html.jinja, is HTML into which figures and tables are put, and says the section's title
-itself: `{% set title = "What does it lose?" %}`. One of sentences, NAME.txt.jinja, is plain text; blank lines part its
-sentences. A name that is not given is an error (StrictUndefined), so a template cannot fall behind the code.
+A section template, NAME.html.jinja, is HTML with placeholders for figures and tables, and sets the section's title:
+`{% set title = "What does it lose?" %}`. A sentence template, NAME.txt.jinja, is plain text; blank lines separate
+sentences. An undefined name is an error (StrictUndefined), so templates cannot diverge from the code.
 
-Filters, of an `Estimate`: `dB` ("2.31 dB [2.10, 2.52]"), `signed_dB` ("+0.31 dB [0.21, 0.41]"), `percent`,
-`estimate(decimals, unit)`. Of a number: `number(decimals)`, `count` ("67,584"), `p_value`. Of names: `label`,
+Filters for an `Estimate`: `dB` ("2.31 dB [2.10, 2.52]"), `signed_dB` ("+0.31 dB [0.21, 0.41]"), `percent`,
+`estimate(decimals, unit)`. For a number: `number(decimals)`, `count` ("67,584"), `p_value`. For names: `label`,
 `listed`, `capital`.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from workbench.metrics import Estimate
 
 MOST_SENTENCES = 5
-"""Of an answer."""
+"""Maximum number of sentences of an answer."""
 
 
 class Words:
@@ -38,17 +38,17 @@ class Words:
         self.folder = folder
 
     def section(self, name: str, *, folded: bool = False, **values: Any) -> Section:
-        """A section of the page from NAME.html.jinja.
+        """A section of the report from NAME.html.jinja.
 
         Args:
             folded: whether it is closed until a reader opens it.
-            values: what the template puts in: figures and tables as `Markup`, results as they are.
+            values: values for the template: figures and tables as `Markup`, results as they are.
         """
         filled = self._environment.get_template(f"{name}.html.jinja").make_module(values)
         return Section(str(filled.title), Markup(str(filled)), folded)  # type: ignore[attr-defined]
 
     def sentences(self, name: str = "answer", **values: Any) -> list[str]:
-        """The sentences of NAME.txt.jinja, each in one line."""
+        """The sentences of NAME.txt.jinja, one line each."""
         text = self._environment.get_template(f"{name}.txt.jinja").render(values)
         return [re.sub(r"\s+", " ", sentence) for sentence in paragraphs(text) if sentence]
 
@@ -96,4 +96,4 @@ FILTERS = {
     "listed": listed,
     "capital": capital,
 }
-"""What templates may do with values."""
+"""Filters for values in templates."""

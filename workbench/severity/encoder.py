@@ -11,11 +11,11 @@ from workbench.core.tensors import Images
 from workbench.severity.estimate import SeverityEstimate
 
 INITIAL_VARIANCE = 0.1
-"""What an untrained head answers: the order of the latent error of a moderately degraded image."""
+"""Initial prediction of an untrained head: the order of the latent error of a moderately degraded image."""
 
 
 class SeverityNetwork(nn.Module):
-    """What every severity encoder that is trained here can do."""
+    """The base of all severity encoders that are trained here."""
 
     @abstractmethod
     def forward(self, view: Images) -> tuple[Tensor, Tensor]:
@@ -23,18 +23,18 @@ class SeverityNetwork(nn.Module):
 
     @torch.no_grad()
     def estimate(self, view: Images) -> SeverityEstimate:
-        """The estimate for each image of the view."""
+        """Estimate each image of the view."""
         z_hat, log_var = self(view)
         return SeverityEstimate(z_hat, log_var.exp())
 
 
 class SeverityEncoder(SeverityNetwork):
-    """The autoencoder's own encoder, trained further on degraded images, with a scalar head on its last features.
+    """The autoencoder's encoder, fine-tuned on degraded images, with a scalar head on its last features.
 
-    The head answers log var_hat, so var_hat is positive and errors are relative at every severity.
+    The head predicts log var_hat, so var_hat is positive and errors are relative at every severity.
 
     Args:
-        autoencoder: gives the weights to start from, and so the architecture.
+        autoencoder: provides the initial weights, and thus the architecture.
     """
 
     def __init__(self, autoencoder: Autoencoder) -> None:
@@ -56,7 +56,7 @@ class SeverityEncoder(SeverityNetwork):
 class VarianceHead(nn.Module):
     """log var_hat, (batch, 1, 1, 1), from the mean, spread and magnitude of each feature channel over the image.
 
-    Spread and magnitude enter as logarithms: what noise and blur change in features they change by factors.
+    Spread and magnitude enter as logarithms, because noise and blur change features by factors.
     """
 
     def __init__(self, width: int = 64) -> None:
@@ -70,9 +70,9 @@ class VarianceHead(nn.Module):
         return self.log_variance(self.summary(features))
 
     def summary(self, features: Tensor) -> Tensor:
-        """What the head reads of (batch, channel, height, width) features: (batch, 3 * channel)."""
+        """The input of the head from (batch, channel, height, width) features: (batch, 3 * channel)."""
         flat = features.flatten(2)
-        # a lone place has no spread: uncorrected, its std is 0 and not NaN
+        # a single position has no spread: without correction, its std is 0 and not NaN
         spread = flat.std(2, correction=min(1, flat.shape[2] - 1))
         magnitudes = torch.cat([spread, flat.abs().mean(2)], dim=1)
         return torch.cat([flat.mean(2), (magnitudes + 1e-3).log()], dim=1)

@@ -1,4 +1,4 @@
-"""What is known about a clean latent before diffusion begins."""
+"""The estimate of a clean latent before diffusion starts."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,8 +9,9 @@ from workbench.core.config import UserError
 from workbench.core.tensors import Latents, Scalars, Variances
 
 MIN_VARIANCE, MAX_VARIANCE = 1e-3, 4.0
-"""Variances that are not the encoder's own are kept within: below, start rules no longer tell values apart; above,
-z_hat is worth nothing."""
+"""Range of variances that are not the encoder's own: below it, start rules cannot distinguish values; above it, z_hat
+has
+no information."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,10 @@ class SeverityEstimate:
     """z_hat and the variance of its error, in units of the latents' variance.
 
     Attributes:
-        z_hat: guess of the clean latent.
+        z_hat: estimate of the clean latent.
         var_hat: predicted variance of z_hat's error per element, broadcastable to z_hat: one value per image, one per
-            channel, or a map. It keeps its shape; what needs one number per image says by which rule it gets it.
-        features: what the prediction was read from, (batch, k); None where there is no such thing.
+            channel, or a map. Its shape is kept; code that needs one number per image chooses the reduction.
+        features: the features behind the prediction, (batch, k); None if there are none.
     """
 
     z_hat: Latents
@@ -34,22 +35,22 @@ class SeverityEstimate:
         return type(self)(self.z_hat[index], self.var_hat[index], features)
 
     def per_image(self) -> Scalars:
-        """var_hat where it is one value per image: what decides about the image as a whole may use nothing else.
+        """var_hat if it is one value per image; decisions about the whole image may use nothing else.
 
         Raises:
             UserError: for a variance per channel or per element. A start matched to its mean would be too late for the
-                elements that are worse.
+                elements with a larger variance.
         """
         shape = tuple(self.var_hat.shape[1:])
         if shape != (1, 1, 1):
             raise UserError(
-                f"the severity encoder predicts variances of shape {shape} for each image, and this needs one number "
-                "per image: take an encoder that predicts one, or set start.variance=residual"
+                f"the severity encoder predicts variances of shape {shape} per image, but this needs one number per "
+                "image: use an encoder that predicts one, or set start.variance=residual"
             )
         return self.var_hat.flatten()
 
     def predicted_s2(self) -> Scalars:
-        """The mean of var_hat over an image's elements: its word on s2, for tables and first guesses, not to match."""
+        """The mean of var_hat over an image's elements: its prediction of s2, for tables and first guesses only."""
         return self.var_hat.flatten(1).mean(1)
 
 

@@ -16,31 +16,32 @@ class SeverityLoss(Config):
     """|z_hat - z0|^2 / d + weight_variance * (variance term) + weight_image * |D(z_hat) - x|^2 / d_image.
 
     The variance term is one of
-    - `squared_difference`: (s2 - var_hat)^2, the authors'. Variances are small, and their squares smaller: it learns
-      slowly.
+    - `squared_difference`: (s2 - var_hat)^2, as in the authors' code. Variances are small and their squares smaller, so
+      it learns slowly.
     - `gaussian_nll`: s2 / var_hat + log var_hat with s2 detached: twice the negative log-likelihood of the error
       under N(0, var_hat), per element; its minimum over var_hat is at E[s2 | y].
 
-    The authors' code sums its image term over the batch, of images on [-1, 1]: a weight w of theirs is
-    weight_image = 4 * (images in their batch) * w here. Their batch is that of one device, as gradients are averaged
-    over devices: 4 images and w = 1 in the training script that they publish, so weight_image = 16.
+    The authors' code sums its image term over the batch, for images on [-1, 1]: their weight w corresponds to
+    weight_image = 4 * (images in their batch) * w here. Their batch is that of one device, because gradients are
+    averaged over devices: 4 images and w = 1 in their training script, so weight_image = 16.
     """
 
     variance_term: Literal["squared_difference", "gaussian_nll"] = Field(
-        "gaussian_nll", description="how var_hat is learnt: the authors' squared difference, or a likelihood"
+        "gaussian_nll", description="loss of var_hat: the authors' squared difference, or a likelihood"
     )
-    weight_variance: Weight = Field(0.1, description="of the variance term")
+    weight_variance: Weight = Field(0.1, description="weight of the variance term")
     weight_image: Weight = Field(
-        1.0, description="of the decoded error: 4 x batch x the authors', who sum over a batch on [-1, 1]"
+        1.0,
+        description="weight of the decoded error: 4 x batch x the authors' weight (they sum over a batch on [-1, 1])",
     )
     detach_error_variance: bool = Field(
-        False, description="squared_difference only: stop the gradient of s2 (the authors let it pass)"
+        False, description="squared_difference only: stop the gradient of s2 (the authors do not)"
     )
 
     def __call__(
         self, z_hat: Latents, log_var: Tensor, z0: Latents, x: Images, autoencoder: Autoencoder
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss averaged over the batch, and its parts for the curves."""
+        """The loss averaged over the batch, and its parts for the training curves."""
         latent = (z_hat - z0).square().mean()
         s2, log_var = error_variance(z_hat, z0), log_var.flatten()
         if self.variance_term == "gaussian_nll":

@@ -1,4 +1,4 @@
-"""What a cell says of its severity encoder: how to train it, or that there is none."""
+"""The severity encoder of a cell: how to train it, or that there is none."""
 
 from typing import Annotated, Literal
 
@@ -16,19 +16,23 @@ from workbench.severity.untrained import NoEncoder
 
 
 class SeverityRecipe(EstimatorRecipe):
-    """What a severity encoder is, what it is trained on, and how."""
+    """The architecture of a severity encoder, its training data, and how it is trained."""
 
     kind: Literal["encoder"] = "encoder"
-    degradation: AnyDegradation = Field(description="what its training images suffer; severities are uniform on [0, 1]")
+    degradation: AnyDegradation = Field(
+        description="degradation of its training images; severities are uniform on [0, 1]"
+    )
     loss: SeverityLoss = SeverityLoss()
-    num_train_images: Count = Field(60_000, description="training images seen")
+    num_train_images: Count = Field(60_000, description="number of training images processed")
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 3e-3
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: autocast, faster on CPUs that support it"
+    )
     seed: Seed = 0
     source: str = Field(
         "train",
-        description="train; auto: what ships with the autoencoder, if this recipe made it; or a folder of weights",
+        description="train; auto: the one shipped with the autoencoder, if this recipe trained it; or a folder",
         json_schema_extra=NOT_IDENTITY,
     )
 

@@ -1,4 +1,4 @@
-"""No severity encoder: what can be said of a measurement before anything is trained for its operator."""
+"""No severity encoder: an estimate from the measurement alone, before anything is trained for its operator."""
 
 from typing import Literal
 
@@ -13,13 +13,13 @@ from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.estimator import Estimator, EstimatorRecipe
 
 UNKNOWN = 1.0
-"""The variance of a latent: an estimate of which nothing is known is worth no more than 0."""
+"""The variance of a latent: the error of the estimate 0, which is an upper bound for any sensible estimate."""
 
 
 class NoEncoder(EstimatorRecipe):
     """z_hat = E(guess): the autoencoder's own encoder, on the measurement as it is. Its variance is the residual's.
 
-    A user with a new operator, linear or not, can restore with it before anything is trained.
+    With it, a user can restore with a new operator, linear or not, before anything is trained.
     """
 
     kind: Literal["none"] = "none"
@@ -36,13 +36,13 @@ class NoEncoder(EstimatorRecipe):
 
 
 class Untrained:
-    """The estimator: E of what it is shown, with a variance that claims nothing."""
+    """The estimator: E of its input, with an uninformative variance."""
 
     def __init__(self, autoencoder: Autoencoder) -> None:
         self.autoencoder = autoencoder
 
     @torch.no_grad()
     def estimate(self, view: Images) -> SeverityEstimate:
-        """(E(view), 1) of each image."""
+        """Estimate (E(view), 1) for each image."""
         z_hat = self.autoencoder.encode(view)
         return SeverityEstimate(z_hat, z_hat.new_full((len(z_hat), 1, 1, 1), UNKNOWN))

@@ -1,4 +1,4 @@
-"""Solvers: one file each, sharing the reverse step."""
+"""Solvers, one per file, sharing the reverse step."""
 
 from typing import Annotated
 

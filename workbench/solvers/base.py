@@ -1,4 +1,4 @@
-"""What every solver is: one step of reverse diffusion that also listens to the measurement."""
+"""The base of all solvers: one step of reverse diffusion, conditioned on the measurement."""
 
 from abc import abstractmethod
 from collections import Counter
@@ -22,15 +22,14 @@ Precision = Literal["float32", "bf16"]
 
 @dataclass
 class Networks:
-    """The networks and the operator, and a count of how often each was evaluated for each image.
+    """The networks and the operator, with a count of each network's evaluations per image.
 
-    Solvers call these and not the modules, so a cost cannot move to where it is not counted.
+    Solvers call these and not the modules, so that no cost remains uncounted.
 
     Attributes:
-        accounts: of each image of the batch that the networks are called with, its evaluations by name: "prior",
-            "decoder", "encoder", and each with "_grad" for evaluations through which a gradient was taken. None: nobody
-            asks.
-        precision: bf16: convolutions and matrix products of prior and autoencoder, by torch.autocast. Latents, images,
+        accounts: for each image of the batch, its evaluations by name: "prior", "decoder", "encoder", and each with
+            "_grad" for evaluations with gradient. None: evaluations are not counted.
+        precision: bf16: torch.autocast for convolutions and matrix products of prior and autoencoder. Latents, images,
             the operator and the reverse step stay float32.
     """
 
@@ -57,15 +56,15 @@ class Networks:
             return self.autoencoder.decode(z).float()
 
     def measure(self, x: Images, measurement: Measurement) -> Measurements:
-        """A(x), what the measurement's operator would make of x."""
+        """A(x), with the operator of the measurement."""
         return self.degradation.A(x, dict(measurement.params))
 
     def adjoint(self, y: Measurements, measurement: Measurement) -> Images:
-        """A^T y, of a linear operator."""
+        """A^T y, for a linear operator."""
         return self.degradation.A_adjoint(y, dict(measurement.params))
 
     def forward(self, z: Latents, measurement: Measurement) -> Measurements:
-        """A(D(z)), what the measurement's operator would make of z."""
+        """A(D(z)), with the operator of the measurement."""
         return self.measure(self.decode(z), measurement)
 
     def encode(self, x: Images) -> Latents:
@@ -89,15 +88,15 @@ class Networks:
 
 @dataclass(frozen=True)
 class Step:
-    """One reverse step of a batch of images, each at its own noise level.
+    """One reverse step for a batch of images, each at its own noise level.
 
     Attributes:
-        z: the latents now.
-        position: of each image in the chain, (batch,) int64 on the CPU.
-        chain: the noise levels that all images go through.
-        noise: standard normal, like z, from each image's own generator: the sampler's.
-        measurement: what was measured, for the same images.
-        solver_noise: as `noise`, and independent of it; for solvers with `draws_noise`.
+        z: the current latents.
+        position: position of each image in the chain, (batch,) int64 on the CPU.
+        chain: the noise levels of all images.
+        noise: standard normal, like z, from each image's own generator: for the sampler.
+        measurement: the measurements of the same images.
+        solver_noise: like `noise`, and independent of it; for solvers with `draws_noise`.
     """
 
     z: Latents
@@ -111,21 +110,21 @@ class Step:
 
     @property
     def time(self) -> Times:
-        """What the prior's network is told, (batch,) float64 on the CPU."""
+        """Network time of each image, (batch,) float64 on the CPU."""
         return self.chain.time[self.position]
 
     @property
     def alpha_bar(self) -> Scalars:
-        """a of each image now, (batch,) float64 on the CPU."""
+        """Current a of each image, (batch,) float64 on the CPU."""
         return self.chain.alpha_bar[self.position]
 
     @property
     def alpha_bar_next(self) -> Scalars:
-        """a' that the reverse step leads to, (batch,) float64 on the CPU."""
+        """a' after the reverse step, (batch,) float64 on the CPU."""
         return self.chain.alpha_bar[self.position + 1]
 
     def reverse(self, z0_hat: Latents, eps: Latents) -> Latents:
-        """The sampler's unconditional step from these estimates."""
+        """The sampler's unconditional step with these estimates."""
         return self.sampler.step(z0_hat, eps, self.alpha_bar, self.alpha_bar_next, self.noise)
 
     def take(self, index: Tensor) -> "Step":
@@ -157,29 +156,31 @@ def norms(values: Tensor) -> Scalars:
 
 
 class Solver(Member):
-    """A rule for one reverse step. Stateless: what it needs is in the Step."""
+    """A rule for one reverse step. Stateless: everything that it needs is in the Step."""
 
     diffuses: ClassVar[bool] = True
     """Whether reverse diffusion runs at all."""
     guided: ClassVar[bool] = True
-    """Whether gradients through the operator are taken."""
+    """Whether gradients through the operator are needed."""
     linear_only: ClassVar[bool] = False
     """Whether the operator must be linear."""
     draws_noise: ClassVar[bool] = False
-    """Whether a step needs noise of its own beside the sampler's (`Step.solver_noise`)."""
+    """Whether a step needs its own noise besides the sampler's (`Step.solver_noise`)."""
 
     @abstractmethod
     def step(self, step: Step) -> Latents:
         """The latents at the next, lower noise level."""
 
     def check(self, degradation: Degradation) -> None:
-        """Refuse, before compute is spent, an operator that the solver cannot handle."""
+        """Reject, before any expensive computation, an operator that the solver does not support."""
         if self.linear_only and not degradation.linear:
-            raise UserError(f"solver {self.kind} needs a linear operator, {degradation.kind} is not; use ldps")
+            raise UserError(
+                f"solver {self.kind} needs a linear operator, but {degradation.kind} is not linear: use ldps"
+            )
 
 
 def middle_step(z: Latents, measurement: Measurement, networks: Networks, sampler: DDIM) -> Step:
-    """A step from z in the middle of the chain, with no noise to add: what is timed as one step of any solver."""
+    """A step from z in the middle of the chain, without added noise, used to time one step of any solver."""
     chain = sampler.chain(networks.prior.levels, z.shape[1:])
     position = torch.full((len(z),), len(chain) // 2)
     nothing = torch.zeros_like(z)
@@ -189,17 +190,17 @@ def middle_step(z: Latents, measurement: Measurement, networks: Networks, sample
 class Guided(Solver):
     """z <- z' - grad_z energy(z): the unconditional step z' from z, then down the gradient of a data term.
 
-    One evaluation of the prior and one backward pass through all that the energy looks at.
+    Takes one evaluation of the prior and one backward pass through everything in the energy.
     """
 
     @abstractmethod
     def energy(self, step: Step, z: Latents, z0_hat: Latents) -> Scalars:
-        """What guidance lowers, per image: a function of z, directly or through the prior's z0_hat(z)."""
+        """The energy that guidance lowers, per image: a function of z, directly or through the prior's z0_hat(z)."""
 
     def step(self, step: Step) -> Latents:
         with torch.enable_grad():
             z = step.z.detach().requires_grad_(True)
             z0_hat, eps = step.networks.predict(z, step.time)
-            # a sum over images: each image's gradient is its own
+            # the sum over images keeps their gradients separate
             (gradient,) = torch.autograd.grad(self.energy(step, z, z0_hat).sum(), z)
         return step.reverse(z0_hat.detach(), eps.detach()) - gradient

@@ -1,4 +1,4 @@
-"""Controls: what diffusion adds, and what the measurement adds."""
+"""Controls: the contributions of diffusion and of the measurement."""
 
 from typing import ClassVar, Literal
 
@@ -9,7 +9,7 @@ from workbench.solvers.base import Solver, Step
 
 
 class NoGuidance(Solver):
-    """Reverse diffusion from the start latent that never looks at y again."""
+    """Reverse diffusion from the start latent that ignores y."""
 
     kind: Literal["no_guidance"] = "no_guidance"
 

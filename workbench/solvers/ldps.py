@@ -12,8 +12,9 @@ from workbench.solvers.base import Guided, Step
 class LDPS(Guided):
     """z <- z' - guidance_scale * grad_z ||y - A(D(z0_hat(z)))||_2.
 
-    z' is the unconditional reverse step. The norm is not squared, is taken per image over observed entries, and on
-    [0, 1] images: published values, for [-1, 1], are to be doubled.
+    z' is the unconditional reverse step. The norm is not squared, and is taken per image over observed entries of [0,
+    1]
+    images: double published values, which are for [-1, 1].
     """
 
     kind: Literal["ldps"] = "ldps"

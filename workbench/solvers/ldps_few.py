@@ -1,9 +1,9 @@
-"""LDPS for few steps: data consistency by conjugate gradients through the decoder alone, at every step of a short grid.
+"""LDPS for few steps: data consistency by conjugate gradients through the decoder, at every step of a short grid.
 
 LDPS (arXiv 2307.00619; DPS, arXiv 2209.14687) adds one short gradient step through the prior to each of many reverse
-steps. With few of them each must do more. Here z0_hat becomes the most probable clean latent given z_t and y, under
-z0 | z_t ~ N(z0_hat, r^2 I). For latents of unit variance r^2 is about 1 - alpha_bar (exactly, where z0 ~ N(0, I)).
-That takes the place of the prior's Jacobian in LDPS's gradient: d z0_hat / d z = sqrt(a) / (1 - a) Cov(z0 | z_t), the
+steps. With few steps, each must do more. Here z0_hat is replaced by the most probable clean latent given z_t and y,
+under z0 | z_t ~ N(z0_hat, r^2 I). For latents of unit variance, r^2 is about 1 - alpha_bar (exactly, if z0 ~ N(0, I)).
+This replaces the prior's Jacobian in LDPS's gradient: d z0_hat / d z = sqrt(a) / (1 - a) Cov(z0 | z_t), the
 derivative of Tweedie's formula.
 """
 
@@ -19,26 +19,26 @@ from workbench.core.tensors import Latents, Variances
 from workbench.solvers.base import Solver, Step
 
 LEAST_NOISE = 1e-3
-"""Standard deviation on [0, 1] that a measurement without noise is given, so that the balance is defined."""
+"""Standard deviation on [0, 1] assumed for a measurement without noise, so that the objective is defined."""
 
 
 class LDPSFew(Solver):
     """z0(y) = argmin ||y - A(D(z0))||^2 / (2 noise_std^2) + ||z0 - z0_hat||^2 / (2 r^2), then the reverse step from it.
 
-    r^2 = guidance_scale * (1 - alpha_bar), so guidance follows the noise that is left, not the number of steps: no
-    scale needs tuning again for another grid. `decoder_steps` of conjugate gradients approach the minimum, each of a
-    length found per image from the decoder's own slope. A reverse step costs one evaluation of the prior without
-    gradient, and 2 of the decoder for each decoder step, one of them with gradient.
+    r^2 = guidance_scale * (1 - alpha_bar), so guidance follows the remaining noise, not the number of steps, and the
+    scale needs no tuning for another grid. `decoder_steps` of conjugate gradients approach the minimum, each with a
+    step length per image computed from the decoder's own slope. A reverse step takes one evaluation of the prior
+    without gradient, and 2 of the decoder per decoder step, one of them with gradient.
     """
 
     kind: Literal["ldps_few"] = "ldps_few"
     guidance_scale: float = Field(1.0, gt=0, le=1e6, description="variance of z0 given z, in units of 1 - alpha_bar")
-    decoder_steps: Depth = Field(2, description="conjugate gradient steps through the decoder at a reverse step")
+    decoder_steps: Depth = Field(2, description="conjugate gradient steps through the decoder per reverse step")
     direction: Literal["kept", "matched"] = Field(
         "kept",
-        description="the noise that the reverse step goes on from: the prior's, so that z moves with z0 by all of the "
-        "correction (kept), or that which z is made of with the corrected z0 (matched): the conditional "
-        "probability flow, exact as steps grow where z0 is Gaussian",
+        description="the noise with which the reverse step continues: the prior's, so that z moves with z0 by all of "
+        "the correction (kept), or the noise in z given the corrected z0 (matched): the conditional probability flow, "
+        "exact in the limit of many steps if z0 is Gaussian",
     )
 
     def step(self, step: Step) -> Latents:
@@ -54,11 +54,11 @@ class LDPSFew(Solver):
 def most_probable(step: Step, z0_hat: Latents, variance: Variances, num_steps: int) -> Latents:
     """argmin over z of ||y - A(D(z))||^2 / (2 noise_std^2) + ||z - z0_hat||^2 / (2 variance), per image.
 
-    Nonlinear conjugate gradients (Polak-Ribiere+) from z0_hat, each step of the length that is exact where A and D
-    are linear; then latents of n elements take at most n steps.
+    Nonlinear conjugate gradients (Polak-Ribiere+) from z0_hat, each with the step length that is exact if A and D are
+    linear; then latents of n elements need at most n steps.
 
     Args:
-        variance: of z0 about z0_hat, (batch, 1, 1, 1).
+        variance: variance of z0 around z0_hat, (batch, 1, 1, 1).
     """
     noise_variance = step.measurement.noise_std.clamp(min=LEAST_NOISE).square().reshape(-1, 1, 1, 1)
     z, last = z0_hat, None
@@ -74,7 +74,7 @@ def most_probable(step: Step, z0_hat: Latents, variance: Variances, num_steps: i
             direction = direction + last.conjugacy(gradient) * last.direction
         last = _Conjugate(gradient, direction)
         with torch.no_grad():
-            # over one standard deviation of z0: where A is rounded (JPEG), a smaller move shows no slope
+            # over one standard deviation of z0: if A rounds (JPEG), a smaller step shows no slope
             size = (variance * direction[0].numel() / _inner(direction, direction).clamp(min=1e-30)).sqrt()
             moved = step.residual(step.networks.decode(z + size * direction))
         # slope of the residual along the direction, and of the gradient: the curvature
@@ -86,13 +86,13 @@ def most_probable(step: Step, z0_hat: Latents, variance: Variances, num_steps: i
 
 @dataclass(frozen=True)
 class _Conjugate:
-    """The last conjugate gradient step's gradient and direction."""
+    """Gradient and direction of the last conjugate gradient step."""
 
     gradient: Latents
     direction: Latents
 
     def conjugacy(self, gradient: Latents) -> Variances:
-        """Polak-Ribiere's share of the last direction in the next, 0 where it would be negative (a restart)."""
+        """Polak-Ribiere's share of the last direction in the next, 0 if it would be negative (a restart)."""
         change = _inner(gradient, gradient - self.gradient)
         return (change / _inner(self.gradient, self.gradient).clamp(min=1e-30)).clamp(min=0)
 

@@ -1,18 +1,18 @@
 """ReSample: hard data consistency by optimisation, then stochastic resampling (arXiv 2307.08123, algorithm 1).
 
 Resampling draws z ~ N((s^2 sqrt(m) z0(y) + (1 - m) z') / (s^2 + 1 - m), s^2 (1 - m) / (s^2 + 1 - m) I): the product of
-N(z'; s^2), with z' from the reverse step, and of what forward diffusion makes of z0(y) at level m. Three forms of s^2
-and m are published. With a = alpha_bar at the step's timestep t, a' at the next timestep of the grid, where z' is, and
-b at t - 1, one timestep of all T further (b = a' only on a grid of all T):
+N(z'; s^2), with z' from the reverse step, and of forward diffusion of z0(y) to level m. Three forms of s^2 and m have
+been published. With a = alpha_bar at the step's timestep t, a' at the next timestep of the grid, where z' is, and b at
+t - 1, the next of all T timesteps (b = a' only on a grid of all T):
 
-| form    | s^2                                   | m  | whose                                            |
+| form    | s^2                                   | m  | source                                           |
 |---------|---------------------------------------|----|--------------------------------------------------|
 | `paper` | gamma (1 - a') / a (1 - a / a')       | a' | the paper's equation                             |
 | `code`  | gamma (1 - a') / (1 - a) (1 - a / a') | a' | ReSample's own code, soominkwon/resample         |
 | `flash` | gamma (1 - b) / a (1 - a / b)         | a  | Flash-Diffusion's code, z-fabian/flash-diffusion |
 
-The paper's algorithm calls the timestep of z' t; read to the letter, its s^2 would be that of the step after. As in the
-code of its authors, s^2 is here that of the step that leads to z'. `flash` takes z', which is at a', for a sample at a.
+The paper's algorithm calls the timestep of z' t; taken literally, its s^2 would be that of the step after. Here, as in
+the authors' code, s^2 is that of the step that leads to z'. `flash` treats z', which is at a', as a sample at a.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ Resampling = Literal["paper", "code", "flash"]
 
 STORED = {"image_below": "image_log_snr", "latent_below": "latent_log_snr"}
 LOG_SNR_BELOW = {3 / 4: -4.77, 2 / 3: -3.74, 1 / 3: -0.645, 0.3: -0.37}
-"""By part of T: a log-SNR between those of the last timestep below it and of the next, of latent diffusion's T = 1000
+"""By fraction of T: a log-SNR between the last timestep below it and the next, for latent diffusion's T = 1000
 (scaled_linear from 0.0015 to 0.0195). ReSample's code has stages at 750 and 300."""
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -39,40 +39,45 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class ReSample(Solver):
-    """The unconditional reverse step; at every k-th one a z0 that explains y takes part in it.
+    """The unconditional reverse step; every k-th step is combined with a z0 that explains y.
 
-    Three stages by log-SNR, ln(a / (1 - a)): none up to `image_log_snr`, where z0_hat says little yet; above it
-    z0(y) = E(x) with x = argmin ||y - A(x)||, from D(z0_hat); above `latent_log_snr`, where details matter,
-    z0(y) = argmin ||y - A(D(z))||, from z0_hat. Either ends, for each image, where the residual is at the noise level.
-    Then z' is drawn anew between itself and z0(y) at its noise level (`resampled`).
+    There are three stages by log-SNR, ln(a / (1 - a)): none up to `image_log_snr`, where z0_hat has little information
+    yet; above it, z0(y) = E(x) with x = argmin ||y - A(x)||, from D(z0_hat); above `latent_log_snr`, where details
+    matter, z0(y) = argmin ||y - A(D(z))||, from z0_hat. Each optimisation ends, per image, when the residual is at the
+    noise level. Then z' is resampled between itself and z0(y) at its noise level (`resampled`).
 
-    As published for 256 px: 500 DDIM steps, every 10th, gamma 40 (of the form `code`). A learning rate for [-1, 1]
-    images is to be halved for [0, 1], since Adam's steps are lengths. The defaults are for chains that begin with a few
-    steps to go: there consistency is sought at every other step, and weighs more.
+    Published for 256 px: 500 DDIM steps, every 10th, gamma 40 (of the form `code`). Halve a learning rate for [-1, 1]
+    images to use it on [0, 1], because Adam's steps are lengths. The defaults are for chains of few steps: there,
+    consistency is imposed at every other step, and has more weight.
 
-    ReSample's own code does more than its algorithm, and that is not here: a step of DPS at every timestep, five steps
-    ahead before z0_hat is read, and one last optimisation of the latent when the chain has ended.
+    ReSample's own code does more than its algorithm, which is not included here: a step of DPS at every timestep, five
+    steps ahead before z0_hat is read, and a final optimisation of the latent at the end of the chain.
     """
 
     kind: Literal["resample"] = "resample"
     every: int = Field(
-        2, ge=1, le=100_000, description="consistency where a multiple of this many steps is left, this one included"
+        2,
+        ge=1,
+        le=100_000,
+        description="impose consistency when a multiple of this many steps is left, including the current one",
     )
-    image_log_snr: Logarithm = Field(-3.74, description="log-SNR above which consistency is sought, on images")
-    latent_log_snr: Logarithm = Field(-0.645, description="log-SNR above which it is sought on latents")
-    gamma: float = Field(400.0, ge=0, le=1e9, description="how far resampling trusts the consistent z0")
+    image_log_snr: Logarithm = Field(-3.74, description="log-SNR above which consistency is imposed on images")
+    latent_log_snr: Logarithm = Field(-0.645, description="log-SNR above which consistency is imposed on latents")
+    gamma: float = Field(400.0, ge=0, le=1e9, description="trust of resampling in the consistent z0")
     tau: Weight = Field(1.0, description="residual at which an image stops, in standard deviations of its noise")
-    image_learning_rate: LearningRate = Field(2e-2, description="Adam's, on [0, 1] images")
-    latent_learning_rate: LearningRate = Field(2e-2, description="Adam's, on latents of unit variance")
-    max_iterations: int = Field(20, ge=1, le=100_000, description="of Adam, at one step of one image")
+    image_learning_rate: LearningRate = Field(2e-2, description="learning rate of Adam on [0, 1] images")
+    latent_learning_rate: LearningRate = Field(2e-2, description="learning rate of Adam on latents of unit variance")
+    max_iterations: int = Field(
+        20, ge=1, le=100_000, description="maximum number of Adam iterations per step and image"
+    )
     correct_last: bool = Field(
         False,
-        description="count from the last step, so that it is one of those with consistency: a multiple of `every` is "
-        "left after them",
+        description="count from the last step, so that the last step imposes consistency: a multiple of `every` is "
+        "left after it",
         json_schema_extra=ADDED_LATER,
     )
     resampling: Resampling = Field(
-        "paper", description="which of the published means and variances resampling has", json_schema_extra=ADDED_LATER
+        "paper", description="which of the published means and variances resampling uses", json_schema_extra=ADDED_LATER
     )
     proximity: float = Field(
         0.0,
@@ -89,26 +94,26 @@ class ReSample(Solver):
     def _in_order(self) -> "ReSample":
         if self.latent_log_snr < self.image_log_snr:
             raise ValueError(
-                f"latent_log_snr ({self.latent_log_snr:g}) must not lie below image_log_snr ({self.image_log_snr:g})"
+                f"latent_log_snr ({self.latent_log_snr:g}) must not be below image_log_snr ({self.image_log_snr:g})"
             )
         return self
 
     @model_validator(mode="before")
     @classmethod
     def _stages_by_log_snr(cls, tree: Any) -> Any:
-        """Results were first stored with stages as parts of T."""
+        """Convert older results, which store the stages as fractions of T."""
         if not isinstance(tree, Mapping) or not STORED.keys() & tree.keys():
             return tree
         tree = dict(tree)
         for old, new in STORED.items():
             if (part := tree.pop(old, None)) is not None:
                 if part not in LOG_SNR_BELOW:
-                    raise ValueError(f"{old} = {part!r}, as results stored it, is now a log-SNR: give {new}")
+                    raise ValueError(f"{old} = {part!r}, as in older results, is now a log-SNR: set {new}")
                 tree[new] = LOG_SNR_BELOW[part]
         return tree
 
     def canonical(self) -> dict[str, Any]:
-        """With stages as parts of T where the first results, stored so, have the same."""
+        """With stages as fractions of T if this gives the same, as in the first stored results."""
         tree = super().canonical()
         parts = {log_snr: part for part, log_snr in LOG_SNR_BELOW.items()}
         for old, new in STORED.items():
@@ -158,7 +163,7 @@ class ReSample(Solver):
             self.tau,
             self.latent_learning_rate,
             self.max_iterations,
-            proximity=self.proximity / 4,  # the residual alone shrinks
+            proximity=self.proximity / 4,  # only the residual shrinks
         )
 
 
@@ -174,12 +179,12 @@ def least_residual(
 ) -> Tensor:
     """argmin over v of ||y - A(image_of(v))||^2 + proximity ||v - start||^2, per image, by Adam from `start`.
 
-    An image stops, and costs no more, when its residual's root mean square over observed entries is at most tau times
-    its noise_std: what remains is noise.
+    An image stops, and costs nothing more, when the root mean square of its residual over observed entries is at most
+    tau times its noise_std: the rest is noise.
 
     Args:
         start: (batch, ...): latents or images.
-        image_of: the image that v stands for; given the networks, which charge the images that are still at work.
+        image_of: the image that v represents; called with the networks, which charge the images still in progress.
 
     Returns:
         v of each image where it stopped, like `start`.

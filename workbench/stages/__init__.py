@@ -1,1 +1,1 @@
-"""Stages: the cached steps that studies are made of."""
+"""Stages: the cached steps of studies."""

@@ -1,7 +1,7 @@
-"""A stage: one cached step of a study, found by its identity, locked while it works, done by one atomic rename.
+"""A stage: one cached step of a study, found by its identity, locked while it runs, finished by one atomic rename.
 
-Any number of processes may share a runs folder: `ensure_all` works on what no other process is working on. The folders
-themselves are `stages.cache`'s.
+Any number of processes may share a runs folder: `ensure_all` works on stages that no other process is working on.
+`stages.cache` handles the folders.
 """
 
 import json
@@ -57,15 +57,15 @@ class Stage(Config):
     """A frozen description of a piece of work, and the method that does it."""
 
     name: ClassVar[str]
-    """The folder under runs/stages."""
+    """Name of the folder under runs/stages."""
     version: ClassVar[int] = 1
-    """Raise it when the same config comes to mean another result."""
+    """Increase it if the same config gives a different result than before."""
     artifact_type: ClassVar[str] = "results"
-    """What W&B calls the artifact: model, latents, results."""
+    """Type of the W&B artifact: model, latents, results."""
     seconds_per_effort: ClassVar[float]
-    """Nominal rate on two cores, for the first estimate of what is left."""
+    """Nominal rate on two cores, for a first estimate of the remaining time."""
     is_timing: ClassVar[bool] = False
-    """Whether seconds are what it is about: nothing else should run beside it."""
+    """Whether the result is a timing: then nothing else should run at the same time."""
 
     def upstream(self) -> Sequence["Stage"]:
         """The stages whose artifacts this one reads."""
@@ -73,14 +73,14 @@ class Stage(Config):
 
     @abstractmethod
     def work(self, folder: Path, runtime: Runtime) -> None:
-        """Do it, writing into `folder`. A folder that a killed run left is given again, to go on from."""
+        """Do the work, writing into `folder`. After a kill, the same folder is passed again, to resume from."""
 
     @abstractmethod
     def effort(self) -> float:
-        """How much work it is, in a unit of the stage's own (images seen)."""
+        """The amount of work, in a unit of the stage's own (images processed)."""
 
     def relative_cost(self) -> float:
-        """What a unit of effort costs, as a multiple of what it does with the default networks on 32 px images."""
+        """The cost of a unit of effort, relative to the default networks on 32 px images."""
         return 1.0
 
     def enough(self) -> bool:
@@ -88,14 +88,14 @@ class Stage(Config):
         return True
 
     def check(self) -> None:
-        """Refuse what cannot work, before compute is spent. Raises UserError."""
+        """Raise UserError, before any expensive computation, if the stage cannot work."""
 
     def shipped(self) -> Path | None:
-        """A folder of shipped or given weights that stands in for the work; None: do it."""
+        """A folder of shipped or given weights that replaces the work; None: do the work."""
         return None
 
     def shipped_parts(self, folder: Path) -> tuple[Path, ...]:
-        """The folders below a shipped one that this stage reads: another part's weights are not its identity."""
+        """The subfolders of a shipped folder that this stage reads: other parts' weights are not in its identity."""
         return (folder,)
 
     @property
@@ -109,26 +109,26 @@ class Stage(Config):
 
     @property
     def label(self) -> str:
-        """A few words for people."""
+        """A short description for the user."""
         return self.name
 
     def canonical(self) -> dict[str, Any]:
-        """Fields, version and what stands upstream; for given weights, their contents alone."""
+        """Fields, version and upstream stages; for given weights, only their contents."""
         if (folder := self.shipped()) is not None:
             return {"stage": self.name, "weights": weights_digest(*self.shipped_parts(folder))}
         upstream = [stage.identity for stage in self.upstream()]
         return {"stage": self.name, "version": self.version, "upstream": upstream, **super().canonical()}
 
     def folder(self, runtime: Runtime) -> Path:
-        """Where the artifact is, or will be."""
+        """The folder of the artifact, whether or not it exists."""
         return self.shipped() or runtime.root / "stages" / self.name / self.identity
 
     def is_cached(self, runtime: Runtime) -> bool:
-        """Whether the artifact is there."""
+        """Whether the artifact exists."""
         return self.folder(runtime).is_dir()
 
     def missing(self, runtime: Runtime) -> list["Stage"]:
-        """What would have to be done for this stage, upstream first, without repetition."""
+        """The missing stages that this stage needs, itself included, upstream first, without repetition."""
         if self.is_cached(runtime):
             return []
         todo: dict[str, Stage] = {}
@@ -138,7 +138,7 @@ class Stage(Config):
         return list(todo.values())
 
     def ensure(self, runtime: Runtime) -> Path:
-        """The artifact's folder, made now if it is not there.
+        """The artifact's folder; the artifact is computed now if it is missing.
 
         Raises:
             UserError: if the artifact is damaged and `runtime.rerun` is not set.
@@ -147,26 +147,26 @@ class Stage(Config):
         return self.folder(runtime)
 
     def attempt(self, runtime: Runtime) -> list["Stage"]:
-        """Make what is missing as far as no other process is working on it.
+        """Compute the missing stages, as far as no other process is working on them.
 
         Returns:
-            The stages that others are working on and that stand in the way; none: the artifact is there.
+            The stages that other processes are working on and that block this one; empty if the artifact exists.
         """
         target = self.folder(runtime)
         if (given := self.shipped()) is not None:
-            weights_digest(*self.shipped_parts(given))  # refuses those that are damaged
+            weights_digest(*self.shipped_parts(given))  # rejects damaged ones
             return []
         if os.path.lexists(target) and self._to_be_mended(target, runtime) is None:
-            if not runtime.tracker.knows(target.name):  # made while W&B was disabled
+            if not runtime.tracker.knows(target.name):  # computed while W&B was disabled
                 self.track(runtime)
             return []
-        # all of them, even where one is in the way: there is work in the others
+        # try all of them, even if one blocks: others may have work
         busy = [other for stage in self.upstream() for other in stage.attempt(runtime)]
         if busy:
             return busy
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # never waited for: there may be other work that is free, see ensure_all
+            # do not wait: there may be other work, see ensure_all
             lock = FileLock(lock_path(target)).acquire(timeout=0)
         except Timeout:
             return [self]
@@ -183,13 +183,13 @@ class Stage(Config):
 
     def _make(self, target: Path, runtime: Runtime) -> None:
         partial = target.with_suffix(PARTIAL)
-        # a run killed just before its last rename has left all there is to do but that
+        # a run killed just before its last rename has left only that to do
         if not is_finished(partial):
             self._work(partial, runtime)
         put_in_place(partial, target)
 
     def _work(self, partial: Path, runtime: Runtime) -> None:
-        """Do the work and write its provenance, the mark that nothing is missing."""
+        """Do the work, then write its provenance, which marks it as complete."""
         resumed = partial.is_dir() and not partial.is_symlink()
         make_workable(partial)
         cost, started = self.relative_cost(), time.time()
@@ -203,7 +203,7 @@ class Stage(Config):
         write_whole(partial / PROVENANCE, json.dumps(record, indent=2))
 
     def track(self, runtime: Runtime, *, again: bool = False) -> str | None:
-        """Leave a record for W&B of this stage and of those upstream: once, or again of one that was made again.
+        """Write a record for W&B of this stage and those upstream: once, or again if the stage was recomputed.
 
         Returns:
             The name of its artifact; None if there is no record of it.
@@ -215,11 +215,11 @@ class Stage(Config):
         if not again and runtime.tracker.knows(identity):
             return f"{self.name}:{identity}"
         folder = shipped or runtime.root / "stages" / self.name / identity
-        if not folder.is_dir():  # upstream of what is cached, and deleted since
+        if not folder.is_dir():  # upstream of a cached stage, and deleted since
             return None
         if shipped is not None:
             weights = [path for part in self.shipped_parts(folder) for path in weight_files(part)]
-            # weights that are given from elsewhere are recorded by their digest alone
+            # weights from other sources are only recorded by their digest
             are_here = is_recordable(runtime.root, folder)
             files, contents = [str(path.relative_to(folder)) for path in weights if are_here], identity
         else:
@@ -242,24 +242,22 @@ class Stage(Config):
         return f"{self.name}:{identity}"
 
     def outdated(self, folder: Path) -> str | None:
-        """Why a sound artifact should be made again when the user asks for it; None: there is no reason."""
+        """Why an intact artifact should be recomputed with --rerun; None if it should not."""
         return None
 
     def _to_be_mended(self, target: Path, runtime: Runtime) -> str | None:
-        """What speaks against using the artifact, in words; an error unless `runtime.rerun` is set."""
+        """The problem of the artifact, in words; raises an error unless `runtime.rerun` is set."""
         problem = damage(target) or (self.outdated(target) if runtime.rerun else None)
         if problem is not None and not runtime.rerun:
-            raise UserError(
-                f"the cached {self.label} in {target} is damaged: {problem}; add --rerun to compute it again"
-            )
+            raise UserError(f"the cached {self.label} in {target} is damaged: {problem}; add --rerun to recompute it")
         return problem
 
 
 def ensure_all(stages: Sequence[Stage], runtime: Runtime, update: Update | None = None) -> None:
-    """Make all artifacts that are missing, those first that no other process is working on.
+    """Compute all missing artifacts, starting with those that no other process is working on.
 
     Args:
-        update: told how many of `stages` are there.
+        update: called with the number of `stages` that exist.
 
     Raises:
         UserError: if an artifact is damaged and `runtime.rerun` is not set.

@@ -1,4 +1,4 @@
-"""What a network costs an image, from its recipe alone: for estimates of what is left, before there are weights."""
+"""The cost of a network per image, from its recipe alone: estimates the remaining time before there are weights."""
 
 import functools
 from collections.abc import Callable
@@ -14,34 +14,35 @@ Shape = tuple[int, int, int]
 """(channel, height, width)."""
 
 PER_WEIGHT = 0.25
-"""FLOPs a pixel (of what the network takes) and weight, of networks that are known by their files: those of Stable
-Diffusion's VAE and U-Net come to 0.2. A weight takes two to four bytes; a guess within a factor of two or three."""
+"""FLOPs per pixel (of the network's input) and weight, for networks known only by their files; Stable Diffusion's VAE
+and
+U-Net have 0.2. A weight takes two to four bytes. This guess is within a factor of two or three."""
 DEFAULT_SHAPE: Shape = (1, 32, 32)
-"""Of the images that nominal rates are for; their autoencoder and prior are the default ones."""
+"""Shape of the images that nominal rates are for; their autoencoder and prior are the default ones."""
 OTHER_SHARE = 0.3
-"""The part of a default image's time that is spent outside networks: on data, operators and metrics."""
+"""Fraction of a default image's time spent outside networks: on data, operators and metrics."""
 SMALL = 64
-"""Pixels a side at which networks are tried that cannot be counted without being run."""
+"""Pixels per side for running networks that cannot be counted without running them."""
 
 
 def image_cost(recipe: AnyAutoencoder, given: Path | None, image_shape: Shape) -> float:
-    """What an image costs that is measured, encoded and decoded, as a multiple of what a default one does.
+    """The cost of measuring, encoding and decoding an image, relative to a default image.
 
     Args:
-        given: the folder of given weights, of another architecture perhaps.
+        given: the folder of given weights, possibly of another architecture.
     """
     networks = coder_flops(recipe, given, image_shape) / coder_flops(Tiny(), None, DEFAULT_SHAPE)
     return OTHER_SHARE * values(image_shape) / values(DEFAULT_SHAPE) + (1 - OTHER_SHARE) * networks
 
 
 def values(image_shape: Shape) -> int:
-    """Values of an image."""
+    """Number of values of an image."""
     return image_shape[0] * _pixels(image_shape)
 
 
 @functools.lru_cache(maxsize=256)
 def coder_flops(recipe: AnyAutoencoder, given: Path | None, image_shape: Shape) -> float:
-    """FLOPs of encoding and decoding an image. Raises UserError for an architecture that cannot take it."""
+    """FLOPs of encoding and decoding an image. Raises UserError if the architecture does not accept it."""
     if given is None and isinstance(recipe, Pretrained):
         given = recipe.folder()
     if given is not None:
@@ -70,16 +71,16 @@ def prior_flops(recipe: PriorRecipe, given: Path | None, latent_shape: Shape) ->
 
 
 def default_prior_flops() -> float:
-    """The same, of the default prior on a latent of a default image."""
+    """FLOPs of the default prior on a latent of a default image."""
     return prior_flops(UNetRecipe(), None, (8, 8, 8))
 
 
 def _counted(calls: Callable[[Shape], tuple[Any, ...]], shape: Shape) -> float:
-    """By torch's counter: without weights and without computing, else on a small image, and in proportion."""
+    """Counted by torch, without weights and computation if possible; else on a small image, and scaled."""
     small = (shape[0], min(shape[1], SMALL), min(shape[2], SMALL))
     try:
         return _count(calls, shape, "meta")
-    except (NotImplementedError, RuntimeError):  # a layer without a meta kernel; what is wrong itself fails again here
+    except (NotImplementedError, RuntimeError):  # a layer without a meta kernel; real errors occur again here
         return _count(calls, small, "cpu") * _pixels(shape) / _pixels(small)
 
 

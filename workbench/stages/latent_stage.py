@@ -1,4 +1,4 @@
-"""What stages share that work in the latent space of an autoencoder."""
+"""The base of stages that work in the latent space of an autoencoder."""
 
 from workbench.autoencoders import AnyAutoencoder
 from workbench.data import Source
@@ -13,7 +13,7 @@ class LatentStage(Stage):
     autoencoder: AnyAutoencoder
 
     def autoencoder_stage(self) -> TrainAutoencoder:
-        """The stage that gives the autoencoder."""
+        """The stage of the autoencoder."""
         return TrainAutoencoder(data=self.data, autoencoder=self.autoencoder)
 
     def relative_cost(self) -> float:

@@ -1,4 +1,4 @@
-"""How an artifact was made, kept beside it as JSON: commit, versions, device, threads, checksums."""
+"""How an artifact was computed, stored with it as JSON: commit, versions, device, threads, checksums."""
 
 import json
 import platform
@@ -15,7 +15,7 @@ PROVENANCE = "provenance.json"
 
 
 def provenance(runtime: Runtime) -> dict[str, Any]:
-    """How a result was made: commit, versions, device, threads."""
+    """How a result was computed: commit, versions, device, threads."""
     import importlib.metadata
 
     import torch
@@ -45,9 +45,11 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except FOREIGN as error:
-        raise UserError(f"{path} cannot be read ({type(error).__name__}): --rerun computes its folder again") from None
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}): add --rerun to recompute its folder"
+        ) from None
     if not isinstance(record, dict):
-        raise UserError(f"{path} holds no JSON object: --rerun computes its folder again")
+        raise UserError(f"{path} is not a JSON object: add --rerun to recompute its folder")
     return record
 
 

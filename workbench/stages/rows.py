@@ -1,6 +1,6 @@
-"""The rows of a cell, one per image: their file, their columns, and writing them as they come.
+"""The rows of a cell, one per image: their file, their columns, and streaming them to disk.
 
-Rows go to the disk while others are computed, so that memory does not grow with their number.
+Rows are written while others are computed, so that memory does not grow with their number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from typing import Any
 
 ROWS = "per_image.parquet"
 EXAMPLES = "examples.safetensors"
-"""The pictures of some of the rows' images, which are kept for the page."""
+"""File of the stored images of some rows, for the report."""
 LPIPS_ABSENT = "lpips_absent.txt"
-"""Why the rows have no LPIPS, where they have none."""
+"""File with the reason why the rows have no LPIPS, if they have none."""
 FIRST_COLUMNS = (
     "image_id",
     "psnr",
@@ -25,15 +25,15 @@ FIRST_COLUMNS = (
 )
 COSTS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds", "start_seconds")
 LAST_COLUMNS = ("severity", "lpips", "measurement_set")
-"""Of stored rows, where they are there; all others stand between, in the order in which they are found."""
+"""Columns that come first and last in stored rows; others are in between, in the order in which they are found."""
 ROWS_A_GROUP = 512
-"""Rows that are written together: the footer, which the writer keeps, has an entry for every column of a group."""
+"""Number of rows written together: the footer, which the writer keeps, has an entry per column of each group."""
 
 
 class RowStream:
-    """Rows in the order in which they come, as a Parquet file that is complete when the context ends.
+    """Rows in order of arrival, as a Parquet file that is complete when the context ends.
 
-    All rows have the columns of the first.
+    All rows have the columns of the first row.
 
     Args:
         path: the file to write.
@@ -75,10 +75,10 @@ class RowStream:
 
 
 def write_sorted(stream: Path, path: Path, by: str) -> None:
-    """The rows of a finished stream, sorted by a column, as a Parquet file of a data frame."""
+    """Write the rows of a finished stream, sorted by a column, as a Parquet file of a data frame."""
     import pandas as pd
 
-    # columns of numbers, some hundred bytes a row: what grew with the images was their rows as Python objects
+    # columns of numbers take some hundred bytes per row; only rows as Python objects would be too large
     frame = pd.read_parquet(stream).sort_values(by, ignore_index=True)
     frame.attrs = {}
     frame.to_parquet(path)

@@ -1,4 +1,4 @@
-"""Where and how stages run: the runs folder, the device, batches, progress and records for W&B."""
+"""Where and how stages run: the runs folder, the device, batch size, progress and records for W&B."""
 
 import tempfile
 from dataclasses import dataclass, field
@@ -23,11 +23,11 @@ class Runtime:
     Attributes:
         root: the runs folder.
         device: a torch device.
-        batch_size: images that the engine works on at once.
-        rerun: recompute cache entries that are damaged or outdated, instead of stopping at them or using them.
-        progress: shows what is going on.
-        tracker: takes a record of every stage, for W&B.
-        loaded: what stages share, such as networks, by stage identity, so that each is read once.
+        batch_size: number of images that the engine restores at once.
+        rerun: recompute damaged or outdated cache entries, instead of raising an error or using them.
+        progress: shows the progress.
+        tracker: receives a record of every stage, for W&B.
+        loaded: objects that stages share, such as networks, by stage identity, so that each is loaded once.
     """
 
     root: Path
@@ -42,25 +42,27 @@ class Runtime:
         require_range("the batch size", self.batch_size, 1, MAX_BATCH)
 
     def require_writable(self) -> None:
-        """Make the runs folder if it is not there, and refuse one that nothing can be written to. Raises UserError."""
+        """Create the runs folder if it does not exist; raise UserError if it is not writable."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):  # without a name where the system can: a kill leaves nothing
+            with tempfile.TemporaryFile(
+                dir=self.root
+            ):  # without a name if the system supports it, so that a kill leaves nothing
                 pass
         except OSError as error:
             raise UserError(
-                f"the runs folder {self.root} is not writable ({error.strerror}); name another by --runs"
+                f"the runs folder {self.root} is not writable ({error.strerror}): choose another with --runs"
             ) from None
 
     def place(self, network: Network) -> Network:
-        """Move a network to the device, as `place` does."""
+        """Move a network to the device, like the function `place`."""
         return place(network, self.device)
 
 
 def place(network: Network, device: str) -> Network:
-    """Move a network to a device, its weights in the order in which it runs fastest.
+    """Move a network to a device, with the fastest memory layout of its weights.
 
-    Convolutions prefer channels last; on a CPU, group norms lose more by that order than convolutions gain.
+    Convolutions prefer channels last; on a CPU, group norms lose more by that layout than convolutions gain.
     """
     import torch
 
@@ -79,7 +81,7 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=name).item()  # a device may have a name and no driver: only use shows it
+        torch.zeros(1, device=name).item()  # a device name may be valid without a driver: only using it shows that
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(f"device {name!r} cannot be used: {reason}") from None

@@ -1,8 +1,8 @@
-"""`python -m workbench.tracking RUNS`: the process that makes W&B runs beside a study, one for a runs folder.
+"""`python -m workbench.tracking RUNS`: the background process that creates W&B runs, one per runs folder.
 
-Its standard input is open as long as the study runs. It makes runs once a minute and when that ends: most of its work
-comes after the study, for even at the lowest priority it takes a share of caches and memory. A second process of the
-same runs folder ends at once, before it loads anything: the first one finds what there is to make.
+Its standard input is open as long as the study runs. It creates runs once a minute and when the study ends: most of its
+work comes after the study, because even at the lowest priority it competes for caches and memory. A second process of
+the same runs folder ends immediately, before it loads anything: the first one handles all records.
 """
 
 import faulthandler
@@ -20,21 +20,21 @@ from workbench.tracking.turn import give_up, take_again, take_turn
 
 LOWEST_PRIORITY = 19
 PAUSE, PAUSE_AFTER = 60.0, 10.0
-"""Seconds between two looks for new records while the study runs, and after it, while others write some."""
+"""Seconds between two checks for new records, during the study, and after it while other studies write some."""
 AFTER_STUDY = 1800
-"""Seconds that it may go on after the study."""
+"""Maximum seconds after the end of the study."""
 GRACE = 60
-"""Seconds after those until it is ended where it hangs."""
+"""Seconds after that until it is killed if it hangs."""
 
 
 class OutOfTime(BaseException):
-    """The study has ended long ago. No Exception: nobody on the way may take it for one run's failure."""
+    """The study ended long ago. Not an Exception, so that no code on the way treats it as the failure of one run."""
 
 
 def main() -> None:
-    """Publish the records below a runs folder until the study ends, and what is left then."""
+    """Publish the records below a runs folder until the study ends, and then the remaining ones."""
     runs = Path(sys.argv[1])
-    # a study hands its turn over; who starts this by hand takes it
+    # a study passes its turn on; if started by hand, take it
     turn = int(sys.argv[2]) if sys.argv[2:] else take_turn(runs)
     if turn is None:
         return
@@ -47,18 +47,18 @@ def main() -> None:
         _publish_all(runs, turn, ended)
     except OutOfTime:
         _say(
-            f"ended, {AFTER_STUDY // 60} minutes after the study: the next study goes on, "
+            f"ended {AFTER_STUDY // 60} minutes after the study; the next study continues, "
             f"or python -m workbench sync --runs {runs}"
         )
 
 
 def _publish_all(runs: Path, turn: int, ended: threading.Event) -> None:
-    """Publish until the study has ended and no other has left a record since the last look."""
+    """Publish until the study has ended and no other study has written a record since the last check."""
     from workbench.core.files import write_whole
     from workbench.tracking.record import Records
 
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE") == "online":
-        _try(runs, _check_key)  # at once, for a short study to say that the key is rejected
+        _try(runs, _check_key)  # immediately, so that a short study can report a rejected key
     records, is_over = Records(runs), False
     while True:
         is_over = ended.wait(PAUSE)
@@ -70,7 +70,7 @@ def _publish_all(runs: Path, turn: int, ended: threading.Event) -> None:
             continue
         if records.written() == seen:
             _tear_down()
-            # a study that leaves a record now finds the turn free, or is seen here
+            # a study that writes a record now finds the turn free, or is noticed here
             give_up(turn)
             if records.written() == seen or not take_again(turn):
                 return
@@ -78,7 +78,7 @@ def _publish_all(runs: Path, turn: int, ended: threading.Event) -> None:
 
 
 def _watch(ended: threading.Event) -> None:
-    """Wait for the end of standard input, the study; from then on time is limited, whatever is waited for."""
+    """Wait for the end of standard input, the study; from then on, time is limited, whatever we wait for."""
     while os.read(0, 1024):
         pass
     faulthandler.dump_traceback_later(AFTER_STUDY + GRACE, exit=True)
@@ -91,13 +91,13 @@ def _out_of_time(*_: Any) -> None:
 
 
 def _tear_down() -> None:
-    """End W&B's own process: when the turn is free, another process may begin at once."""
+    """End W&B's own process: once the turn is free, another process may start immediately."""
     if (wandb := sys.modules.get("wandb")) is not None:
         wandb.teardown()
 
 
 def _try(runs: Path, step: Callable[[Path], str | None]) -> None:
-    """Do a step, and keep what it says is wrong where the study looks for it."""
+    """Run a step, and store its problem where the study looks for it."""
     from workbench.core.files import write_whole
     from workbench.tracking.record import Records
 
@@ -105,7 +105,7 @@ def _try(runs: Path, step: Callable[[Path], str | None]) -> None:
     problem = step(runs)
     if problem is not None:
         _say(problem)
-    with suppress(OSError):  # there may be no room for it
+    with suppress(OSError):  # the disk may be full
         if problem is None:
             records.problem.unlink(missing_ok=True)
             return
@@ -126,11 +126,11 @@ def _check_key(_: Path) -> str | None:
 
 
 def _publish(runs: Path) -> str | None:
-    """Publish what there is; returns why it could not be uploaded."""
+    """Publish all records; return why they could not be uploaded."""
     from workbench.tracking.record import Records
 
     if not Records(runs).paths():
-        return None  # without wandb and pandas loaded
+        return None  # without loading wandb and pandas
     from workbench.tracking.mode import wandb_mode
     from workbench.tracking.publish import publish
     from workbench.tracking.upload import UploadError
@@ -148,6 +148,6 @@ def _say(line: str) -> None:
 
 if __name__ == "__main__":
     main()
-    # at once: what Python would still do with half a gigabyte in memory may overlap with the next such process
+    # immediately: Python's cleanup with half a gigabyte in memory may overlap with the next such process
     sys.stdout.flush()
     os._exit(0)

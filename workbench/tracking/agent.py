@@ -1,7 +1,7 @@
-"""The run of a sweep: the one that `wandb agent` names to the process that it starts, and whose metric W&B waits for.
+"""The run of a sweep: `wandb agent` names it to the process that it starts, and W&B waits for its metric.
 
-It is live, and the only one of its process: runs of the stages, made beside each of a sweep's many short processes,
-would take more of the machine than the trials.
+It is live, and the only run of its process: creating runs of the stages next to each of a sweep's many short processes
+would cost more than the trials.
 """
 
 import os
@@ -17,22 +17,22 @@ from workbench.tracking.tracker import PROJECT
 
 
 class AgentRun:
-    """No agent has started this process.
+    """The run if no agent has started this process: does nothing.
 
     Attributes:
-        is_live: whether one has.
-        config: the settings that it gives, by dotted path.
+        is_live: whether an agent has started this process.
+        config: the agent's settings, by dotted path.
     """
 
     is_live: ClassVar[bool] = False
     config: Mapping[str, Any] = {}
 
     def log(self, folder: Path, split: str) -> None:
-        """Log the means of a finished stage's rows, as the stage's own run has them."""
+        """Log the means of a finished stage's rows, like the stage's own run."""
 
 
 class LiveRun(AgentRun):
-    """The run that the agent has named."""
+    """The run named by the agent."""
 
     is_live: ClassVar[bool] = True
 
@@ -48,10 +48,10 @@ class LiveRun(AgentRun):
 
 @contextmanager
 def agent_run() -> Iterator[AgentRun]:
-    """The agent's run while it is open; one that does nothing where there is no agent.
+    """The agent's run as a context; one that does nothing if there is no agent.
 
     Raises:
-        UserError: if W&B's server cannot be told of it.
+        UserError: if W&B's server cannot be reached.
     """
     if not os.environ.get("WANDB_SWEEP_ID"):
         yield AgentRun()
@@ -74,7 +74,7 @@ def agent_run() -> Iterator[AgentRun]:
     except BaseException as error:
         if is_termination(error):  # W&B has the agent stop the run early
             run.finish()
-            # die of it, for an agent counts an exit code as a failure, and gives up after three at once
+            # die of the signal: an agent counts an exit code as a failure, and gives up after three in a row
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
         run.finish(exit_code=1)

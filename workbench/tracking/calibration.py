@@ -1,4 +1,4 @@
-"""How a severity encoder is calibrated, in its W&B run: figures, a table, and three diagrams as pictures and charts."""
+"""The calibration of a severity encoder in its W&B run: figures, a table, and three diagrams as images and charts."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,10 +23,10 @@ SUMMARY = ("ence", "nll", "z2", "ks", "kurtosis")
 
 
 def log_calibration(run: Any, path: Path) -> None:
-    """Log the calibrations that a stage has left: of all images in the summary and diagrams, of each group in a table.
+    """Log the calibrations stored by a stage: all images in the summary and diagrams, each group in a table.
 
     Raises:
-        ValueError: for a file that holds none.
+        ValueError: for a file without calibrations.
     """
     groups = from_json(path.read_text())
     whole = groups[ALL]
@@ -52,7 +52,7 @@ class Diagram:
 
     Attributes:
         x, estimates: its points.
-        ideal: where they lie if the prediction is calibrated.
+        ideal: the values for a calibrated prediction.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Diagram:
 
     @classmethod
     def of(cls, found: Calibration, curve: str, title: str, x_name: str, y_name: str) -> Self:
-        """A curve by its name: quantiles stand over those of a Gaussian, and a calibrated PIT is uniform."""
+        """A curve by its name: quantiles are plotted over those of a Gaussian, and a calibrated PIT is uniform."""
         drawn = found.curves[curve]
         x = np.asarray(ndtri(drawn.x)) if curve == "qq" else drawn.x
         return cls(title, x_name, y_name, x, drawn.estimates, np.ones_like(x) if curve == "pit" else x)
@@ -84,7 +84,7 @@ class Diagram:
         return figure
 
     def chart(self) -> Any:
-        """A chart that W&B draws."""
+        """A chart drawn by W&B."""
         mean = [value.mean for value in self.estimates]
         return wandb.plot.line_series(
             xs=self.x.tolist(),
@@ -103,7 +103,7 @@ def _picture(figure: "Figure") -> wandb.Image:
 
 
 def _table(groups: Mapping[str, Calibration]) -> wandb.Table:
-    """A row a group and figure."""
+    """One row per group and figure."""
     rows: list[Iterable[Any]] = [
         [group, name, value.mean, value.low, value.high, found.floors.get(name), found.num_images]
         for group, found in groups.items()

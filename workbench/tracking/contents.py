@@ -1,6 +1,6 @@
-"""What the upload of an offline run would take from this machine: a run in a shared folder may name any file.
+"""Check which files the upload of an offline run would read: a run in a shared folder may name any file.
 
-W&B keeps a run as messages in a LevelDB log: blocks of 32 KiB, chunks with a header of 7 bytes and of four kinds.
+W&B stores a run as messages in a LevelDB log: blocks of 32 KiB, and chunks of four kinds with a header of 7 bytes.
 """
 
 import struct
@@ -14,14 +14,14 @@ from workbench.tracking.inside import OutsideError, is_recordable
 
 MAGIC, BLOCK, HEADER = b":W&B", 32768, 7
 WHOLE, LAST = 1, 4
-"""The kinds of the chunks that end a message."""
+"""The kinds of chunks that end a message."""
 
 
 def refuse_foreign_files(run: Path, runs: Path) -> None:
-    """Refuse an offline run whose upload would take files from outside the runs folder and the zoo.
+    """Reject an offline run whose upload would read files outside the runs folder and the zoo.
 
     Raises:
-        OutsideError: if it would, or if that cannot be seen.
+        OutsideError: if it would, or if that cannot be determined.
         OSError: if it cannot be read.
     """
     files, logs, wandb = run.resolve() / "files", [*run.glob("*.wandb")], (runs / "wandb").resolve()
@@ -39,7 +39,7 @@ def refuse_foreign_files(run: Path, runs: Path) -> None:
 
 
 def _artifact_files(message: Any) -> Iterator[str]:
-    """The files of the artifacts in a message, of whatever kind it is."""
+    """The files of the artifacts in a message of any kind."""
     for manifest in (message.artifact.manifest, message.request.log_artifact.artifact.manifest):
         names = [manifest.manifest_file_path, *(entry.local_path for entry in manifest.contents)]
         yield from (name for name in names if name)
@@ -50,10 +50,10 @@ def _messages(log: Path) -> Iterator[Any]:
 
     content = log.read_bytes()
     if content[: len(MAGIC)] != MAGIC:
-        raise OutsideError(f"{log} is no log of W&B's")
+        raise OutsideError(f"{log} is not a W&B log")
     position, payload = HEADER, b""
     while position + HEADER <= len(content):
-        if (left := BLOCK - position % BLOCK) < HEADER:  # a block's end without room for a header is padding
+        if (left := BLOCK - position % BLOCK) < HEADER:  # the end of a block without room for a header is padding
             position += left
             continue
         length, kind = struct.unpack_from("<HB", content, position + 4)

@@ -1,4 +1,4 @@
-"""Whether runs go to W&B's server, stay here, or are not made at all."""
+"""Whether runs are uploaded to W&B's server, kept offline, or not created."""
 
 import os
 from typing import Any, Literal
@@ -14,14 +14,14 @@ MODES: dict[str, Mode] = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
-"""What $WANDB_MODE may say, and what it means."""
+"""Values of $WANDB_MODE, and their meaning."""
 
 
 def stated_mode() -> Mode | None:
-    """What $WANDB_MODE says; None: nothing.
+    """The mode in $WANDB_MODE; None if it is not set.
 
     Raises:
-        UserError: if it is no mode.
+        UserError: if it is not a valid mode.
     """
     name = os.environ.get("WANDB_MODE")
     if not name:
@@ -32,7 +32,7 @@ def stated_mode() -> Mode | None:
 
 
 def require_online(why: str) -> None:
-    """Refuse to go on where W&B's server is kept out.
+    """Raise an error if access to W&B's server is switched off.
 
     Raises:
         UserError: if $WANDB_MODE or W&B's own settings say so.
@@ -40,14 +40,14 @@ def require_online(why: str) -> None:
     if stated_mode() in ("offline", "disabled"):
         raise UserError(f"WANDB_MODE is {os.environ['WANDB_MODE']}, but {why}: unset it, or set it to online")
     if _settings().mode in ("offline", "dryrun", "disabled"):
-        raise UserError(f"W&B is switched off by its settings, but {why}: run `wandb online`")
+        raise UserError(f"W&B is disabled by its settings, but {why}: run `wandb online`")
 
 
 def wandb_mode() -> Mode:
-    """What $WANDB_MODE says; else online where the user is logged in; else offline.
+    """The mode in $WANDB_MODE; else online if the user is logged in; else offline.
 
     Raises:
-        UserError: if $WANDB_MODE is no mode.
+        UserError: if $WANDB_MODE is not a valid mode.
     """
     if (stated := stated_mode()) is not None:
         return stated
@@ -57,13 +57,13 @@ def wandb_mode() -> Mode:
     try:
         return "online" if wandb.login(prompt=False, verify=False) else "offline"
     except wandb.errors.AuthenticationError:
-        return "online"  # there is a key; what is wrong with it, the upload says
+        return "online"  # there is a key; if it is invalid, the upload reports that
 
 
 def _settings() -> Any:
     """W&B's own settings, from its files and the environment."""
     if not os.environ.get("WANDB_MODE"):
-        os.environ.pop("WANDB_MODE", None)  # W&B itself does not take an empty one for none
+        os.environ.pop("WANDB_MODE", None)  # W&B does not treat an empty value as unset
     import wandb
 
     return wandb.setup(settings=wandb.Settings(silent=True)).settings

@@ -1,4 +1,4 @@
-"""The rows of a cell as a W&B table: one row per image, with thumbnails of those whose pictures are kept."""
+"""The rows of a cell as a W&B table: one row per image, with thumbnails of stored images."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,13 +18,13 @@ PICTURES = ("degraded", "restored", "clean")
 
 
 def means(folder: Path, split: str) -> dict[str, float]:
-    """The mean of every numeric column of the rows, by split and column; images that diverged count as the worst."""
+    """The mean of every numeric column of the rows, by split and column; diverged images count as the worst."""
     frame = with_worst(_rows(folder / PER_IMAGE)).select_dtypes(["number", "bool"])
     return {f"{split}/{name}": float(value) for name, value in frame.mean().items()}
 
 
 def per_image_table(rows: Path, examples: Path | None) -> wandb.Table:
-    """The rows, with the degraded, restored and clean image before the figures where they are kept."""
+    """The rows; if images are stored, the degraded, restored and clean image come before the figures."""
     frame = _rows(rows)
     thumbnails = {} if examples is None else _thumbnails(examples)
     data: list[Iterable[Any]] = [
@@ -35,13 +35,13 @@ def per_image_table(rows: Path, examples: Path | None) -> wandb.Table:
 
 
 def _rows(path: Path) -> pd.DataFrame:
-    """Figures by image id, which as a number of 64 bits a browser would round."""
+    """Figures by image id, as text because a browser would round a 64-bit number."""
     frame = pd.read_parquet(path)
     return frame.set_index(frame["image_id"].astype(str)).drop(columns=["image_id"])
 
 
 def _thumbnails(path: Path) -> dict[str, dict[str, Any]]:
-    """Image id -> picture's name -> wandb.Image."""
+    """Image id -> name of the image -> wandb.Image."""
     arrays = load_file(path)
     found: dict[str, dict[str, Any]] = {}
     for position, image_id in enumerate(arrays["image_id"].tolist()):
@@ -50,7 +50,7 @@ def _thumbnails(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _image(pixels: np.ndarray) -> wandb.Image:
-    """(channel, height, width), 8 bits or on [0, 1], as a picture."""
+    """(channel, height, width), 8 bits or on [0, 1], as a wandb.Image."""
     values = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
     picture = (255 * shown(values.transpose(1, 2, 0)).clip(0, 1)).round().astype(np.uint8)
     return wandb.Image(picture[..., 0] if picture.shape[-1] == 1 else picture)

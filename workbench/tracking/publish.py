@@ -1,4 +1,4 @@
-"""From records to W&B: what is not there yet is made and, online, uploaded."""
+"""From records to W&B: create the missing runs and, if online, upload them."""
 
 import os
 import shutil
@@ -19,37 +19,37 @@ from workbench.tracking.upload import declare_inputs, first_line, is_uploaded, l
 
 @dataclass(frozen=True)
 class Published:
-    """How many runs were uploaded, and how many should have been and were not."""
+    """Number of uploaded runs, and of runs that should have been uploaded and were not."""
 
     uploaded: int = 0
     left: int = 0
 
 
 def publish(runs: Path, say: Callable[[str], None], *, online: bool, patience: float = -1) -> Published:
-    """Make the offline runs that records lack, one process at a time, and upload those that are not uploaded.
+    """Create the missing offline runs of records, one process at a time, and upload those that are not uploaded.
 
-    Where something goes wrong with one run, the others go on.
+    If one run fails, the others continue.
 
     Args:
-        say: told what is uploaded and what goes wrong.
+        say: called with messages about uploads and problems.
         online: whether to upload.
-        patience: seconds to wait while another process is at it; -1: as long as it takes.
+        patience: seconds to wait while another process is publishing; -1: without limit.
 
     Raises:
-        filelock.Timeout: if another process is still at it.
+        filelock.Timeout: if another process is still publishing.
         UploadError: if nothing can be uploaded.
     """
     records = Records(runs.resolve())
     if not records.paths():
         return Published()
-    # where W&B keeps tables and pictures until they are uploaded; its own choice is the user's home
+    # where W&B stores tables and images until they are uploaded; its default is the user's home
     os.environ.setdefault("WANDB_DATA_DIR", str(records.runs / "wandb"))
-    # `sync` may be called while a study's process is at it: both would make the same runs
+    # `sync` may be called while a study's process is publishing: both would create the same runs
     with locked(records.folder).acquire(timeout=patience):
         known = _read(records, say)
         made = [_make(record, records, say) for record in known]
         if any(made):
-            wandb.teardown()  # until then, W&B's own process may hold a run's last lines back
+            wandb.teardown()  # until then, W&B's own process may buffer a run's last lines
         if not online:
             return Published()
         waiting = [(record, run) for record in known if (run := _waiting_run(record, records, say)) is not None]
@@ -73,15 +73,15 @@ def _read(records: Records, say: Callable[[str], None]) -> list[Record]:
 
 
 def _make(record: Record, records: Records, say: Callable[[str], None]) -> bool:
-    """Make the offline run of a record unless that is done; whether one was made."""
+    """Create the offline run of a record unless it exists; return whether one was created."""
     mark = records.mark_of(record)
     try:
-        # what a mark names may be deleted and uploaded
+        # the run of a mark may be deleted and uploaded
         if mark is not None:
             run = offline_run_of(records.runs, mark.run, record.run_id)
             if mark.record == record.identity and (mark.uploaded or run.is_dir()):
                 return False
-            shutil.rmtree(run, ignore_errors=True)  # of what the stage made earlier
+            shutil.rmtree(run, ignore_errors=True)  # the run of an earlier result of the stage
         if record.files and not folder_of(records.runs, record.folder).is_dir():
             return False  # deleted since
         records.mark(record, make_run(record, records.runs))
@@ -92,14 +92,14 @@ def _make(record: Record, records: Records, say: Callable[[str], None]) -> bool:
 
 
 def _waiting_run(record: Record, records: Records, say: Callable[[str], None]) -> Path | None:
-    """The record's offline run if it is there, not uploaded, and may be."""
+    """The record's offline run if it exists, may be uploaded and is not yet."""
     mark = records.mark_of(record)
     if mark is None or mark.uploaded or mark.record != record.identity:
         return None
     try:
         run = offline_run_of(records.runs, mark.run, record.run_id)
     except OutsideError:
-        return None  # said where it was to be made
+        return None  # reported when it should have been created
     try:
         if not is_uploaded(run):
             refuse_foreign_files(run, records.runs)
@@ -110,7 +110,7 @@ def _waiting_run(record: Record, records: Records, say: Callable[[str], None]) -
 
 
 def _complete(record: Record, run: Path, records: Records, api: wandb.Api, say: Callable[[str], None]) -> bool:
-    """Declare the inputs of an uploaded run and mark the record; whether all of that is done."""
+    """Declare the inputs of an uploaded run and mark the record; return whether all of that succeeded."""
     if not is_uploaded(run):
         return False
     try:
@@ -120,7 +120,7 @@ def _complete(record: Record, run: Path, records: Records, api: wandb.Api, say: 
         return False
     for name in lacking:
         say(f"{_name(record)}: W&B has no artifact {name}")
-    # what was deleted before it was uploaded will never be there, and must not be waited for
+    # an artifact deleted before its upload will never exist; do not wait for it
     waited_for = [name for name in lacking if records.can_be_made(name.rpartition(":")[2])]
     if not waited_for:
         records.mark(record, run, uploaded=True)
@@ -128,5 +128,5 @@ def _complete(record: Record, run: Path, records: Records, api: wandb.Api, say: 
 
 
 def _name(record: Record) -> str:
-    """What a record is called, in one line."""
+    """The name of a record, on one line."""
     return " ".join(record.name.split())[:LONGEST]

@@ -1,4 +1,4 @@
-"""What a study writes down for W&B, and the marks that say what has become of it.
+"""What a study records for W&B, and the marks that track the state of each record.
 
 runs/wandb-records/<run id>.json     a record, written by the study
 runs/wandb-records/<run id>.logged   its mark, written by the process that talks to W&B
@@ -20,40 +20,40 @@ MARK = ".logged"
 
 
 LARGEST = 32 * 2**20
-"""Bytes of a record; the largest study's has some hundred thousand."""
+"""Maximum size of a record in bytes; the largest study's has some hundred thousand."""
 
 LONGEST = 500
-"""Characters of a line that is said of what others have written."""
+"""Maximum length of a message about other people's files."""
 
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
-"""What W&B takes for an artifact's name."""
+"""W&B's pattern of artifact names."""
 Versioned = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}:[0-9a-f]{12}$")]
 
 
 class Table(Config):
-    """A small table, as it is shown."""
+    """A small table, as displayed."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
 
 
 class Record(Config):
-    """One W&B run: what a finished stage or study is called, what it used and where its files are.
+    """One W&B run: the name of a finished stage or study, its inputs and the location of its files.
 
     Attributes:
-        run_id: the identity of the stage or study, and so of its artifact.
+        run_id: identity of the stage or study, and thus of its artifact.
         job_type: the stage's name, or "study".
-        config: what the identity is made of.
-        inputs: artifacts that it used, each "name:alias", the name of a stage and its identity.
-        folder: where its files are, relative to the runs folder or absolute: see `inside`.
-        files: what its artifact holds, relative to `folder`; () where they may not be recorded.
-        contents: names what they hold, so that a stage that was made again is told from one that is cached.
-        artifact: the artifact's name; its version goes by the alias `run_id`.
+        config: content of the identity.
+        inputs: artifacts used, each "name:alias", the name of a stage and its identity.
+        folder: location of its files, relative to the runs folder or absolute: see `inside`.
+        files: files in its artifact, relative to `folder`; () if they may not be recorded.
+        contents: identifies their contents, to distinguish a recomputed stage from a cached one.
+        artifact: the artifact's name; its version has the alias `run_id`.
         artifact_type: "model", "results" and so on.
-        table: a table to show.
-        picture: an image to show, relative to `folder`.
-        project, group, tags: where W&B puts the run.
+        table: a table to display.
+        picture: an image to display, relative to `folder`.
+        project, group, tags: project, group and tags of the run in W&B.
     """
 
     run_id: Identity
@@ -74,10 +74,10 @@ class Record(Config):
 
 
 class Mark(Config):
-    """What has become of a record.
+    """The state of a record.
 
     Attributes:
-        record: the identity of the record as it was then.
+        record: the identity of the record at that time.
         run: the folder of the offline run, relative to the runs folder.
         uploaded: whether the run is at W&B, with its inputs.
     """
@@ -92,9 +92,9 @@ class Records:
 
     Attributes:
         runs: the runs folder.
-        log: the file for what the process that talks to W&B has to say.
-        problem: the file for why runs were not uploaded, in one line, which the study says when it ends.
-        looked: the file that says which records there were when a process had last made runs of them.
+        log: log file of the process that talks to W&B.
+        problem: file with the reason why runs were not uploaded, in one line, printed when the study ends.
+        looked: file with the records that existed when a process last created runs from them.
     """
 
     def __init__(self, runs: Path) -> None:
@@ -103,7 +103,7 @@ class Records:
         self.looked = self.folder / ".looked"
 
     def open_log(self) -> BinaryIO:
-        """The log, to be appended to: never another file that it is a link to, nor a pipe, which would be waited for.
+        """Open the log for appending; never another file through a link, nor a pipe, which would block.
 
         Raises:
             OSError: if it cannot be opened.
@@ -116,23 +116,23 @@ class Records:
         return self._path(run_id).is_file()
 
     def holds(self, record: Record) -> bool:
-        """Whether this very record is kept."""
+        """Whether exactly this record is stored."""
         path = self._path(record.run_id)
-        return path.is_file() and path.read_bytes() == _text(record).encode()  # damaged, it may be no text
+        return path.is_file() and path.read_bytes() == _text(record).encode()  # a damaged file may not be text
 
     def write(self, record: Record) -> None:
-        """Keep a record, in place of an earlier one of the same run."""
+        """Store a record, replacing an earlier one of the same run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self._path(record.run_id), _text(record))
 
     def paths(self) -> list[Path]:
         """The files of all records, in the order in which they were written."""
-        # a stage leaves its record after those upstream, so a run is made after those of its inputs
+        # a stage writes its record after those upstream, so a run is created after those of its inputs
         return sorted(self._found(), key=lambda path: path.stat().st_mtime_ns)
 
     def written(self) -> str:
-        """Says which records there are, and changes with every one that is written."""
-        # the inode, too: a record written twice within the clock's resolution is another file of the same time
+        """Identifies the set of records; changes with every record that is written."""
+        # includes the inode: a record rewritten within the clock's resolution has the same time
         found = ((path.name, path.stat()) for path in sorted(self._found()))
         return digest([[name, status.st_mtime_ns, status.st_ino] for name, status in found])
 
@@ -142,7 +142,7 @@ class Records:
         return bool(self.paths()) and self.written().encode() != looked
 
     def why_not_uploaded(self) -> str:
-        """Why runs were not uploaded, in one line; "": nothing speaks against it."""
+        """Why runs were not uploaded, in one line; "" if nothing failed."""
         if not self.problem.is_file():
             return ""
         with self.problem.open(encoding="utf-8", errors="replace") as file:
@@ -152,7 +152,7 @@ class Records:
         """A record.
 
         Raises:
-            OSError, ValueError: if it cannot be read, is of another version of the workbench, or not this file's.
+            OSError, ValueError: if it cannot be read, is from another version of the workbench, or of another run.
         """
         record = Record.parse(_tree(path))
         if record.run_id != path.stem:
@@ -160,7 +160,7 @@ class Records:
         return record
 
     def can_be_made(self, run_id: str) -> bool:
-        """Whether a run is made, or what it is made of is still there."""
+        """Whether a run exists, or its files still do."""
         if not self.has(run_id):
             return False
         try:
@@ -170,7 +170,7 @@ class Records:
             return False
 
     def mark_of(self, record: Record) -> Mark | None:
-        """The mark of a run, of this record or an earlier one; None: it has none, or one that cannot be read."""
+        """The mark of a run, of this record or an earlier one; None if there is none, or it cannot be read."""
         path = self._path(record.run_id, MARK)
         try:
             return Mark.parse(_tree(path))
@@ -178,12 +178,12 @@ class Records:
             return None
 
     def mark(self, record: Record, run: Path, *, uploaded: bool = False) -> None:
-        """Say that the record is the offline run in this folder, and whether that is uploaded."""
+        """Mark the record as the offline run in this folder, and whether that is uploaded."""
         mark = Mark(record=record.identity, run=str(run.relative_to(self.runs)), uploaded=uploaded)
         write_whole(self._path(record.run_id, MARK), mark.model_dump_json())
 
     def _found(self) -> list[Path]:
-        """Files alone: a link that leads nowhere cannot be looked at, and a pipe would be waited for."""
+        """Regular files only: a broken link cannot be read, and a pipe would block."""
         return [path for path in self.folder.glob("*.json") if path.is_file()]
 
     def _path(self, run_id: str, suffix: str = ".json") -> Path:
@@ -194,7 +194,7 @@ def _tree(path: Path) -> dict[str, Any]:
     """The JSON object in a file that anybody may have written.
 
     Raises:
-        OSError, ValueError: if it holds none.
+        OSError, ValueError: if it has none.
     """
     if not path.is_file():
         raise UserError("it is not a file")
@@ -205,7 +205,7 @@ def _tree(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise UserError("it is nested too deeply") from None
     if not isinstance(tree, dict):
-        raise UserError("it holds no JSON object")
+        raise UserError("it is not a JSON object")
     return tree
 
 

@@ -1,4 +1,4 @@
-"""One W&B run of one record, made offline."""
+"""Create the W&B run of one record, offline."""
 
 import csv
 import shutil
@@ -20,21 +20,21 @@ from workbench.tracking.record import Record
 CURVE = "metrics.csv"
 READ = (CURVE, PER_IMAGE, EXAMPLES, calibration.FILE)
 LARGE = 64 * 2**20
-"""Bytes from which a file is referred to, with its checksum, and not uploaded: latents can be made again."""
+"""Size in bytes above which a file is referenced by its checksum and not uploaded: latents can be recomputed."""
 
 
 UNREADABLE: tuple[type[Exception], ...] = (
     *FOREIGN,
     *(csv.Error, SafetensorError, Image.DecompressionBombError, wandb.errors.Error),
 )
-"""What comes of files that nobody has checked, by the libraries that read them."""
+"""Errors of libraries that read unchecked files."""
 
 
 def make_run(record: Record, runs: Path) -> Path:
-    """Make the offline run of a record; returns the run's folder.
+    """Create the offline run of a record; return its folder.
 
     Raises:
-        OutsideError: if the record names files that it may not, before anything is made.
+        OutsideError: if the record names files that it may not, before anything is created.
         UNREADABLE: if its files are damaged.
     """
     folder = folder_of(runs, record.folder) if record.files or record.picture is not None else None
@@ -50,7 +50,7 @@ def make_run(record: Record, runs: Path) -> Path:
         dir=runs,
         mode="offline",
         reinit="create_new",
-        # no console and no machine statistics: what is done here is not the work, which was done in another process
+        # no console and no machine statistics: the work itself was done in another process
         settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, x_disable_meta=True),
     )
     made = Path(run.dir).parent
@@ -60,13 +60,13 @@ def make_run(record: Record, runs: Path) -> Path:
         run.finish()
     except BaseException:
         run.finish(exit_code=1)  # not `with run`, which prints a traceback
-        shutil.rmtree(made, ignore_errors=True)  # half a run must not be uploaded
+        shutil.rmtree(made, ignore_errors=True)  # a partial run must not be uploaded
         raise
     return made
 
 
 def _files(record: Record, folder: Path | None) -> dict[str, Path]:
-    """The files of a record by their names: those of its artifact, those that are read here, and its picture."""
+    """The files of a record by name: those of its artifact, those that are read here, and its image."""
     if folder is None:
         return {}
     named = {name: file_of(folder, name) for name in record.files}
@@ -93,12 +93,12 @@ def _log(run: Any, record: Record, files: Mapping[str, Path]) -> None:
 
 
 def _artifact(record: Record, files: Mapping[str, Path]) -> wandb.Artifact:
-    """What the stage made, as a version of the artifact that is named after it."""
+    """The stage's result, as a version of the artifact that is named after it."""
     artifact = wandb.Artifact(record.artifact, record.artifact_type, metadata={"inputs": list(record.inputs)})
     for name in record.files:
         path = files[name]
         if path.stat().st_size < LARGE:
-            # finished files do not change: W&B needs no copies of them
+            # finished files do not change, so W&B needs no copies
             artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)
         else:
             artifact.add_reference(path.as_uri(), name=name)

@@ -1,4 +1,4 @@
-"""`python -m workbench sync`: upload what is not uploaded yet."""
+"""`python -m workbench sync`: upload the runs that are not uploaded yet."""
 
 import os
 from collections.abc import Callable
@@ -16,22 +16,22 @@ PATIENCE = 10
 
 
 def sync(runs: Path, say: Callable[[str], None]) -> None:
-    """Make the runs of all records and upload them.
+    """Create the runs of all records, and upload them.
 
     Raises:
         UserError: if nobody is logged in.
-        UploadError: if the server does not answer, rejects the key or does not take all runs.
+        UploadError: if the server does not answer, rejects the key or does not accept all runs.
     """
     if not Records(runs).paths():
-        say(f"nothing to upload: no study has left records for W&B in {runs}")
+        say(f"nothing to upload: there are no records for W&B in {runs}")
         return
-    os.environ.pop("WANDB_MODE", None)  # studies may run offline; who calls this wants an upload
+    os.environ.pop("WANDB_MODE", None)  # studies may run offline, but sync means upload
     try:
         published = publish(runs, say, online=True, patience=PATIENCE)
     except NoKeyError as error:
         raise UserError(str(error)) from None
     except Timeout:
-        raise UploadError("another process is making or uploading these runs: try again in a minute") from None
+        raise UploadError("another process is creating or uploading these runs: try again in a minute") from None
     if published.left:
         raise UploadError(f"{published.left} runs were not uploaded, see above; {published.uploaded} were")
     if not published.uploaded:

@@ -1,4 +1,4 @@
-"""What stages and studies see of W&B: a place to leave a record."""
+"""The interface of stages and studies to W&B: a place for records."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ PROJECT = "severity-workbench"
 
 
 class Tracker:
-    """Keeps nothing: for tests, and where W&B is disabled."""
+    """Stores nothing: for tests, and if W&B is disabled."""
 
     is_recording: ClassVar[bool] = False
 
@@ -23,18 +23,18 @@ class Tracker:
         return False
 
     def record(self, record: Record) -> None:
-        """Leave a record of a run, unless there is the same."""
+        """Store a record of a run, unless the same one exists."""
 
     def take(self) -> list[Record]:
-        """The records that it keeps for another process, once."""
+        """Return the records collected for another process, once."""
         return []
 
     def close(self) -> None:
-        """Say where the runs are."""
+        """Print where the runs are."""
 
 
 class Collector(Tracker):
-    """Keeps records of what is made in a process elsewhere, for the study's own process to write."""
+    """Collects records in a worker process, for the study's own process to write."""
 
     is_recording: ClassVar[bool] = True
 
@@ -54,7 +54,7 @@ class Collector(Tracker):
 
 
 class Recorder(Tracker):
-    """Writes records, and starts the process that makes W&B runs of them, unless another study's is at work.
+    """Writes records, and starts the process that creates W&B runs from them, unless another study's is running.
 
     Args:
         runs: the runs folder.
@@ -90,7 +90,7 @@ class Recorder(Tracker):
             self.process = _start(self.records)
 
     def close(self) -> None:
-        # of another study, or of one that was killed, the process may have ended before these records were written
+        # the process of another, or of a killed, study may have ended before these records were written
         if (self.process is None or self.process.poll() is not None) and self.records.are_new():
             self.process = _start(self.records)
         if self.process is not None and self.process.stdin is not None:
@@ -98,17 +98,18 @@ class Recorder(Tracker):
         if self.num_recorded:
             runs = self.records.runs
             self.say(
-                f"W&B: {self.num_recorded} runs, made in the background, in {runs / 'wandb'} (log: {self.records.log})"
+                f"W&B: {self.num_recorded} runs, created in the background in {runs / 'wandb'} "
+                f"(log: {self.records.log})"
             )
-            self.say(f"  look: wandb leet {runs / 'wandb'}    upload: python -m workbench sync --runs {runs}")
+            self.say(f"  view: wandb leet {runs / 'wandb'}    upload: python -m workbench sync --runs {runs}")
         if problem := self.records.why_not_uploaded():
             self.say(f"W&B: {problem}")
 
 
 def _start(records: Records) -> "subprocess.Popen[bytes] | None":
-    """The process that makes runs of the records; it ends by itself after its standard input, the study, does.
+    """The process that creates runs from the records; it ends by itself after its standard input, the study, does.
 
-    None: there is one, or none can be started. What is recorded is then left to the one that there is, or to the next.
+    None if one exists, or none can be started; the records are then left to the existing or the next one.
     """
     turn = take_turn(records.runs)
     if turn is None:
@@ -122,7 +123,7 @@ def _start(records: Records) -> "subprocess.Popen[bytes] | None":
                 stdout=log,
                 stderr=log,
                 pass_fds=[turn],
-                # Ctrl-C is not meant for it. No session of its own: Linux gives each session the same share of the
+                # Ctrl-C must not reach it. But no new session: Linux gives each session the same share of the
                 # processor, however nice its processes are.
                 process_group=0,
             )

@@ -1,7 +1,7 @@
-"""Whose turn it is to make W&B runs: at most one process per runs folder, however many studies there are.
+"""Which process may create W&B runs: at most one per runs folder, however many studies are running.
 
-The turn is the kernel's lock on a file. A study that takes it hands it, as an open file, to the process that it starts,
-so that no second one is ever started; the kernel frees it when that process ends, however it ends.
+The turn is a kernel lock on a file. A study that takes it passes it, as an open file, to the process that it starts, so
+that no second one is ever started; the kernel releases it when that process ends in any way.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ TURN = ".turn"
 
 
 def take_turn(runs: Path) -> int | None:
-    """The open file that holds the turn; None: another process has it, or it cannot be had here."""
+    """The open file that holds the turn; None if another process has it, or it cannot be locked here."""
     try:
         file = os.open(runs / RECORDS / TURN, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError:
@@ -26,12 +26,12 @@ def take_turn(runs: Path) -> int | None:
 
 
 def take_again(file: int) -> bool:
-    """Whether the turn that was given up is taken back: another process may have it now."""
+    """Whether the turn that was given up could be taken again: another process may have it now."""
     return _locked(file)
 
 
 def give_up(file: int) -> None:
-    """Let another process have the turn."""
+    """Let another process take the turn."""
     fcntl.flock(file, fcntl.LOCK_UN)
 
 

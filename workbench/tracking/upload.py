@@ -1,4 +1,4 @@
-"""Offline runs to W&B's server, each with the artifacts that it used."""
+"""Upload offline runs to W&B's server, and declare their input artifacts."""
 
 import os
 import subprocess
@@ -14,9 +14,9 @@ from workbench.core.addresses import shown
 from workbench.tracking.record import LONGEST, Record, Records
 
 ANSWER_SECONDS = 10
-"""The server has so long to answer a question."""
+"""Timeout of a request to the server."""
 UPLOAD_SECONDS = 1800
-"""An upload has so long; the next goes on with what is left."""
+"""Timeout of an upload; the next one continues with the remaining runs."""
 
 
 class UploadError(Exception):
@@ -28,12 +28,12 @@ class NoKeyError(UploadError):
 
 
 def first_line(error: BaseException) -> str:
-    """What W&B says is wrong, without what it adds."""
+    """The first line of W&B's error message, without its additions."""
     return (str(error).splitlines() or [type(error).__name__])[0][:LONGEST]
 
 
 def log_in() -> wandb.Api:
-    """W&B's server, which is there and takes the user's key.
+    """W&B's server, after checking that it answers and accepts the user's key.
 
     Raises:
         NoKeyError: if there is no key.
@@ -48,12 +48,12 @@ def log_in() -> wandb.Api:
         return wandb.Api(timeout=ANSWER_SECONDS)
     except wandb.errors.AuthenticationError as error:
         raise UploadError(
-            f"W&B does not take the key ({first_line(error)}): name another by `wandb login --relogin`"
+            f"W&B rejects the key ({first_line(error)}): set another with `wandb login --relogin`"
         ) from None
 
 
 def _reach(host: str) -> None:
-    """Any answer will do; W&B's own client would try again for minutes and not say why."""
+    """Check that the server answers at all; W&B's own client would retry for minutes without a reason."""
     try:
         urllib.request.urlopen(urllib.request.Request(host, method="HEAD"), timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError:
@@ -64,7 +64,7 @@ def _reach(host: str) -> None:
 
 
 def upload(offline_runs: Sequence[Path], records: Records) -> None:
-    """Upload offline runs by their folders, as far as they are not; what W&B says goes to the records' log.
+    """Upload offline runs, as far as they are not uploaded yet; W&B's output goes to the records' log.
 
     Raises:
         UploadError: if it takes too long.
@@ -76,14 +76,14 @@ def upload(offline_runs: Sequence[Path], records: Records) -> None:
         with records.open_log() as log:
             subprocess.run(
                 [sys.executable, "-m", "wandb", "sync", *waiting],
-                env={**os.environ, "WANDB_DIR": str(records.runs)},  # it writes a log of its own
+                env={**os.environ, "WANDB_DIR": str(records.runs)},  # it writes its own log there
                 stdout=log,
                 stderr=log,
                 timeout=UPLOAD_SECONDS,
                 check=False,
             )
     except subprocess.TimeoutExpired:
-        raise UploadError(f"W&B did not take {len(waiting)} runs in {UPLOAD_SECONDS} s") from None
+        raise UploadError(f"the upload of {len(waiting)} runs to W&B took longer than {UPLOAD_SECONDS} s") from None
 
 
 def is_uploaded(run: Path) -> bool:
@@ -92,7 +92,7 @@ def is_uploaded(run: Path) -> bool:
 
 
 def declare_inputs(record: Record, api: wandb.Api) -> list[str]:
-    """Tell W&B which artifacts an uploaded run used, which an offline run cannot say; returns those that it lacks."""
+    """Declare to W&B which artifacts an uploaded run used, which an offline run cannot do; return the missing ones."""
     if not record.inputs:
         return []
     project = f"{os.environ.get('WANDB_ENTITY') or api.default_entity}/{record.project}"

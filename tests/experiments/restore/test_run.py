@@ -254,7 +254,7 @@ def test_a_recalibrated_start_with_a_risk_is_fitted_and_used(
     ("start", "message"),
     [
         ("--start.risk=10", "start.risk: input should be above 0 and below 1 (got 10)"),
-        ("--start.risk=0.01", "risk=0.01 needs 99 validation images to compare with, and there are 7: give more"),
+        ("--start.risk=0.01", "risk=0.01 needs 99 validation images for comparison, but there are 7: use more"),
         ("--start.recalibration.kind=platt", "available: none, factor, temperature, isotonic"),
     ],
 )
@@ -271,7 +271,7 @@ def test_without_an_encoder_nothing_is_recalibrated(
     variance: list[str], start: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
     said = cli.refuses(*without_encoder(words(trained, degraded, tmp_path / "output")), *variance, f"--start.{start}")
-    assert "needs a severity encoder, and there is none: restore with --encoder matched or universal" in said
+    assert "needs a severity encoder, but there is none: restore with --encoder matched or universal" in said
 
 
 def test_a_second_run_into_the_same_folder_asks_before_it_computes(

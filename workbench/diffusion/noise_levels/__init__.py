@@ -1,4 +1,4 @@
-"""The noise levels of a prior, one file for each kind, and the chain through them that all else sees."""
+"""The noise levels of a prior, one file per kind, and the chain through them."""
 
 from workbench.diffusion.noise_levels.base import Chain, NoiseLevels, snr
 from workbench.diffusion.noise_levels.ddpm import DDPMLevels, spaced_timesteps

@@ -1,7 +1,7 @@
-"""Noise levels, and the chain of them that reverse diffusion goes through.
+"""Noise levels, and the chain of levels of a reverse diffusion.
 
-Everything outside the prior is in variance-preserving coordinates of unit-variance latents:
-z = sqrt(a) z0 + sqrt(1 - a) eps, with a = alpha_bar. Solvers and start rules know noise levels by a chain alone.
+Everything outside the prior uses variance-preserving coordinates of unit-variance latents:
+z = sqrt(a) z0 + sqrt(1 - a) eps, with a = alpha_bar. Solvers and start rules only see noise levels through a chain.
 """
 
 import copy
@@ -18,14 +18,14 @@ from workbench.core.tensors import Scalars, Times
 
 @dataclass(frozen=True)
 class Chain:
-    """The noise levels that a chain of reverse steps visits, from the noisiest to its end.
+    """The noise levels of a chain of reverse steps, from the noisiest to the last.
 
-    A position counts steps: at position i < num_steps the network is evaluated at `time[i]`, on latents at
-    `alpha_bar[i]`; position num_steps is the end, where it is not.
+    A position counts steps: at position i < num_steps, the network is evaluated at `time[i]`, on latents at
+    `alpha_bar[i]`; position num_steps is the end, where it is not evaluated.
 
     Attributes:
-        time: what the network is told, (num_steps,) float64, descending.
-        alpha_bar: (num_steps + 1,) float64, ascending; the last is the end's, 1 where it is clean.
+        time: the network time, (num_steps,) float64, descending.
+        alpha_bar: (num_steps + 1,) float64, ascending; the last value is that of the end, 1 if it is clean.
         by_timestep: alpha_bar at every timestep 0 ... T - 1, (T,), descending; None for a network without timesteps.
     """
 
@@ -39,23 +39,23 @@ class Chain:
 
     @property
     def snr(self) -> Tensor:
-        """alpha_bar / (1 - alpha_bar) where the network is evaluated, (num_steps,), ascending."""
+        """alpha_bar / (1 - alpha_bar) at the network evaluations, (num_steps,), ascending."""
         return snr(self.alpha_bar[:-1])
 
     def all_timesteps(self, asked_by: str) -> Tensor:
-        """`by_timestep`, for rules that are defined on nothing else.
+        """`by_timestep`, for rules that need timesteps.
 
         Raises:
-            UserError: where there are no timesteps.
+            UserError: if there are no timesteps.
         """
         if self.by_timestep is None:
-            raise UserError(f"{asked_by} is defined on a DDPM prior's timesteps, and this prior has none: use another")
+            raise UserError(f"{asked_by} needs a DDPM prior's timesteps, but this prior has none: use another")
         return self.by_timestep
 
     def recorded_time(self, position: Tensor) -> Tensor:
-        """What the network is told at each position, as rows have it.
+        """The network time at each position, as stored in rows.
 
-        Timesteps, which are whole numbers, come as int64, and -1 at the end; other times as float64, NaN at the end.
+        Timesteps, which are integers, are int64, and -1 at the end; other times are float64, and NaN at the end.
         """
         if self.by_timestep is not None:
             return torch.cat([self.time.long(), torch.tensor([-1])])[position]
@@ -65,8 +65,8 @@ class Chain:
 class NoiseLevels(ABC):
     """The noise levels that a network was trained on.
 
-    The network's own clean latents u = c z0 have standard deviation c, where those outside have 1, and its input is
-    x = signal u + noise eps. With b = signal^2 / (signal^2 + noise^2), what z is in unit coordinates follows:
+    The network's own clean latents u = c z0 have standard deviation c, instead of 1 outside, and its input is
+    x = signal u + noise eps. With b = signal^2 / (signal^2 + noise^2), the conversion from unit coordinates is
 
         alpha_bar = c^2 b / (c^2 b + 1 - b)    and    x = z sqrt((signal^2 + noise^2) (c^2 b + 1 - b)).
 
@@ -94,13 +94,13 @@ class NoiseLevels(ABC):
 
     @abstractmethod
     def times(self, num_steps: int, latent_shape: tuple[int, int, int]) -> Tensor:
-        """What the network is told along a chain of num_steps, (num_steps,) float64, descending.
+        """The network times of a chain of num_steps, (num_steps,) float64, descending.
 
         Args:
             latent_shape: (channel, height, width).
 
         Raises:
-            UserError: for a number of steps that there cannot be.
+            UserError: for an invalid number of steps.
         """
 
     @property
@@ -118,21 +118,21 @@ class NoiseLevels(ABC):
         return self.in_unit_coordinates(self.own_alpha_bar_at(time))
 
     def in_unit_coordinates(self, b: Tensor) -> Tensor:
-        """alpha_bar of unit-variance latents; b itself, bit for bit, where c = 1."""
+        """alpha_bar of unit-variance latents; exactly b if c = 1."""
         return self.std**2 * b / self._variance(b)
 
     def scale_at(self, time: Times) -> Scalars:
-        """x / z, (batch,) float64 on the CPU; 1, bit for bit, where c = 1 and the input is variance-preserving."""
+        """x / z, (batch,) float64 on the CPU; exactly 1 if c = 1 and the input is variance-preserving."""
         return self._variance(self.own_alpha_bar_at(time)).sqrt()
 
     def chain(self, num_steps: int, latent_shape: tuple[int, int, int], clean_end: bool = True) -> Chain:
         """num_steps levels from the noisiest downwards, for latents of (channel, height, width).
 
         Args:
-            clean_end: end without noise; else at the cleanest level that the network was trained on.
+            clean_end: end without noise; else at the cleanest level of the network's training.
 
         Raises:
-            UserError: for a number of steps that there cannot be.
+            UserError: for an invalid number of steps.
         """
         time = self.times(num_steps, latent_shape)
         end = self.alpha_bar_at(torch.tensor([self.cleanest], dtype=torch.float64))
@@ -140,7 +140,7 @@ class NoiseLevels(ABC):
         return Chain(time, alpha_bar, self._by_timestep())
 
     def _variance(self, b: Tensor) -> Tensor:
-        """Of a variance-preserving input: c^2 b + 1 - b."""
+        """Variance of a variance-preserving input: c^2 b + 1 - b."""
         return self.std**2 * b + (1 - b)
 
     def _by_timestep(self) -> Tensor | None:

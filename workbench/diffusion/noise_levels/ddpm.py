@@ -1,4 +1,4 @@
-"""DDPM's noise levels: a table of alpha_bar over whole timesteps."""
+"""DDPM's noise levels: a table of alpha_bar over integer timesteps."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ from workbench.diffusion.noise_levels.base import NoiseLevels
 class DDPMLevels(NoiseLevels):
     """alpha_bar over timesteps 0 ... T - 1, float64 so that ratios near 0 and 1 stay exact.
 
-    z_t = sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) eps (DDPM, arXiv 2006.11239, eq. 4); the network is told t.
-    The last may be 0: zero terminal SNR (arXiv 2305.08891).
+    z_t = sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) eps (DDPM, arXiv 2006.11239, eq. 4); the network time is t.
+    The last value may be 0: zero terminal SNR (arXiv 2305.08891).
 
     Args:
         table: alpha_bar, (T,), strictly decreasing in [0, 1).
@@ -23,7 +23,7 @@ class DDPMLevels(NoiseLevels):
         if table.ndim != 1 or not bool((table.diff() < 0).all()):
             raise ValueError("alpha_bar must be one strictly decreasing row")
         if not 0 <= float(table[-1]) <= float(table[0]) < 1:
-            raise ValueError("alpha_bar must lie in [0, 1)")
+            raise ValueError("alpha_bar must be in [0, 1)")
         self.table = table.double().cpu()
 
     @property
@@ -33,7 +33,7 @@ class DDPMLevels(NoiseLevels):
 
     @property
     def alpha_bar(self) -> Tensor:
-        """Of unit-variance latents at every timestep, (T,)."""
+        """alpha_bar of unit-variance latents at every timestep, (T,)."""
         return self.in_unit_coordinates(self.table)
 
     @property

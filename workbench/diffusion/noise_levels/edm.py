@@ -12,17 +12,17 @@ from workbench.diffusion.noise_levels.base import NoiseLevels
 
 
 class EDMLevels(NoiseLevels):
-    """u + sigma eps with sigma from sigma_max down to sigma_min; the network is told c_noise = ln(sigma) / 4.
+    """u + sigma eps with sigma from sigma_max down to sigma_min; the network time is c_noise = ln(sigma) / 4.
 
     EDM's denoiser is D(u + sigma eps) = c_skip (u + sigma eps) + c_out F(c_in (u + sigma eps); c_noise), where u has
     standard deviation sigma_data. In units of sigma_data the input of F is variance-preserving:
     c_in (u + sigma eps) = sqrt(b) u / sigma_data + sqrt(1 - b) eps with b = sigma_data^2 / (sigma_data^2 + sigma^2).
     There c_skip = b and c_out = sqrt(b) sigma, so F is sqrt(1 - b) u / sigma_data - sqrt(b) eps: v-prediction's v with
-    the sign turned. So a network of EDM's is told c_noise, and is else one of v-prediction.
+    the opposite sign. So an EDM network is a v-prediction network with the time c_noise.
 
     Args:
-        sigma_min, sigma_max: where chains end and begin.
-        sigma_data: the standard deviation of u; std is that of u / sigma_data.
+        sigma_min, sigma_max: the last and the first level of chains.
+        sigma_data: standard deviation of u; std is that of u / sigma_data.
         rho: chains are evenly spaced in sigma^(1 / rho) (eq. 5).
     """
 

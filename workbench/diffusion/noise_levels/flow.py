@@ -14,7 +14,7 @@ from workbench.diffusion.noise_levels.base import NoiseLevels
 
 @dataclass(frozen=True)
 class Shift:
-    """A static shift of a chain's levels towards noise: s sigma / (1 + (s - 1) sigma) (arXiv 2403.03206, eq. 23)."""
+    """A constant shift of a chain's levels towards noise: s sigma / (1 + (s - 1) sigma) (arXiv 2403.03206, eq. 23)."""
 
     factor: float = 1.0
 
@@ -25,13 +25,13 @@ class Shift:
 
 @dataclass(frozen=True)
 class DynamicShift(Shift):
-    """A shift that grows with the number n of the transformer's tokens, as FLUX has it.
+    """A shift that grows with the number n of the transformer's tokens, as in FLUX.
 
     mu is linear in n, from base_shift at base_tokens to max_shift at max_tokens, and with s = e^mu (`exponential`) or
     s = mu (`linear`) a level becomes s / (s + 1 / sigma - 1), which is the static shift by s.
 
     Attributes:
-        patch_size: latents' pixels a side of one token.
+        patch_size: side of one token in latent pixels.
     """
 
     base_shift: float = 0.5
@@ -42,7 +42,7 @@ class DynamicShift(Shift):
     patch_size: int = 2
 
     def mu(self, latent_shape: tuple[int, int, int]) -> float:
-        """The shift of latents of this shape, diffusers' mu."""
+        """The shift for latents of this shape, mu in diffusers."""
         tokens = (latent_shape[1] // self.patch_size) * (latent_shape[2] // self.patch_size)
         slope = (self.max_shift - self.base_shift) / (self.max_tokens - self.base_tokens)
         return self.base_shift + slope * (tokens - self.base_tokens)
@@ -53,14 +53,14 @@ class DynamicShift(Shift):
 
 
 class FlowLevels(NoiseLevels):
-    """x = (1 - sigma) u + sigma eps with sigma from 1 down to 0; the network is told T sigma.
+    """x = (1 - sigma) u + sigma eps with sigma from 1 down to 0; the network time is T sigma.
 
-    Chains are of evenly spaced sigma, 1, (n - 1) / n ... 1 / n, shifted: those that FLUX's pipeline hands to diffusers'
-    FlowMatchEulerDiscreteScheduler.
+    Chains have evenly spaced sigma, 1, (n - 1) / n ... 1 / n, shifted: the levels that FLUX's pipeline passes to
+    diffusers' FlowMatchEulerDiscreteScheduler.
 
     Args:
-        shift: of a chain's levels.
-        num_timesteps: T, the unit of time that the network was trained with.
+        shift: shift of a chain's levels.
+        num_timesteps: T, the unit of time of the network's training.
     """
 
     preserves_variance: ClassVar[bool] = False

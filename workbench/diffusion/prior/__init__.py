@@ -1,4 +1,4 @@
-"""Priors, one file for each kind."""
+"""Priors, one file per kind."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from workbench.diffusion.prior.base import Prior, PriorRecipe
 from workbench.diffusion.prior.unet import UNetPrior, UNetRecipe, load_prior
 
 AnyPrior = Annotated[UNetRecipe, Open(PriorRecipe)]
-"""Every kind of prior. With a second one of ours it becomes a union that `kind` tells apart; stored results without a
-`kind` are UNets."""
+"""All kinds of priors. With a second built-in kind this becomes a union discriminated by `kind`; stored results without
+a `kind` are UNets."""
 
 __all__ = ["AnyPrior", "Prior", "PriorRecipe", "UNetPrior", "UNetRecipe", "load_prior"]

@@ -1,4 +1,4 @@
-"""What every prior is: a denoising network behind the two estimates that solvers ask for."""
+"""The base of all priors: a denoising network that provides the two estimates needed by solvers."""
 
 import json
 from abc import abstractmethod
@@ -21,20 +21,20 @@ WEIGHTS, LATENT_SHAPE = "weights.safetensors", "latent_shape.json"
 
 
 class Prior(nn.Module):
-    """A denoising network, its noise levels and what it answers.
+    """A denoising network with its noise levels and prediction type.
 
-    Outside are unit coordinates (`noise_levels`); `predict` goes over to the network's own and back.
+    The interface uses unit coordinates (`noise_levels`); `predict` converts to the network's own and back.
 
     Args:
-        network: called with its input and times, each (batch,), it answers something whose `sample` is like its input;
-            diffusers' models do. Others override `answer` and, unless they have a config of diffusers' make,
+        network: called with its input and times, each (batch,), it returns an object whose `sample` is like its input,
+            as diffusers' models do. Other networks override `answer` and, if they have no diffusers config,
             `latent_channels`.
         levels: the noise levels that it was trained on.
-        prediction: what it answers.
-        notes: lines on what was left out when it was read.
+        prediction: the prediction type.
+        notes: messages about settings that were ignored when it was read.
 
     Raises:
-        ValueError: for an unknown prediction, or one that these levels do not go with.
+        ValueError: for an unknown prediction type, or one that does not match the levels.
     """
 
     def __init__(self, network: Any, levels: NoiseLevels, prediction: Prediction, notes: tuple[str, ...] = ()) -> None:
@@ -42,28 +42,28 @@ class Prior(nn.Module):
         if prediction not in get_args(Prediction):
             raise ValueError(f"prediction_type must be one of {get_args(Prediction)}, not {prediction!r}")
         if prediction in ("v_prediction", "edm") and not levels.preserves_variance:
-            raise ValueError(f"{prediction} is of inputs that keep their variance, which rectified flow's do not")
+            raise ValueError(f"{prediction} needs variance-preserving inputs, unlike those of rectified flow")
         noisiest = levels.times(1, (1, 8, 8))
         if prediction == "epsilon" and float(levels.alpha_bar_at(noisiest)) == 0:
-            raise ValueError("a network that predicts the noise (epsilon) says nothing where there is nothing else")
+            raise ValueError("a network that predicts the noise (epsilon) has no information at pure noise")
         self.network, self.levels, self.prediction, self.notes = network, levels, prediction, notes
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the latents that the prior knows."""
+        """Number of channels of the prior's latents."""
         return int(self.network.config.in_channels)
 
     def check_latents(self, latent_shape: tuple[int, int, int]) -> None:
-        """Refuse a height and width that the network cannot take. Raises UserError."""
+        """Raise UserError for a height and width that the network does not accept."""
 
     def answer(self, x: Latents, time: Times) -> Latents:
-        """The network's answer to its own input."""
+        """The network's prediction for its own input."""
         answer: Latents = self.network(x, time.to(x)).sample.float()
         return answer
 
     def predict(self, z: Latents, time: Times) -> tuple[Latents, Latents]:
         """The posterior mean of the clean latent and of the noise, (z0_hat, eps), at per-image times."""
-        # before the network: reading times from a GPU waits for all that it still has to do
+        # before the network: reading times from a GPU waits for all queued work
         signal, noise = self._mixture(z, time)
         x = _per_image(self.levels.scale_at(time)).to(z) * z
         u, eps = estimates(self.prediction, self.answer(x, time), x, signal, noise)
@@ -72,7 +72,7 @@ class Prior(nn.Module):
     def training_loss(self, z0: Latents, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the network's own target at uniform timesteps (arXiv 2006.11239, eq. 14)."""
         if not isinstance(self.levels, DDPMLevels):
-            raise TypeError("training is on DDPM's timesteps")
+            raise TypeError("training needs DDPM's timesteps")
         timestep = torch.randint(self.levels.num_timesteps, (len(z0),), generator=generator)
         eps = torch.randn(z0.shape, generator=generator).to(z0)
         signal, noise = self._mixture(z0, timestep)
@@ -87,24 +87,26 @@ class Prior(nn.Module):
 
 
 class PriorRecipe(Member):
-    """How a prior is made, or where it is found. A new kind is one file: a recipe, and a Prior if it is none yet."""
+    """How a prior is trained, or where to load it. A new kind is one file: a recipe and, if necessary, a Prior."""
 
     source: str = Field(
         "auto",
-        description="'auto': the shipped weights if they were made by this very recipe on these data, else train; "
-        "'train': always train; anything else: a folder of weights, of a unet with unet/ and scheduler/ in diffusers' "
-        "format",
+        description="'auto': the shipped weights if they were trained by this recipe on these data, else train; "
+        "'train': always train; anything else: a folder of weights (for a unet, with unet/ and scheduler/ in "
+        "diffusers' format)",
         json_schema_extra=NOT_IDENTITY,
     )
-    num_train_images: Count = Field(250_000, description="training latents seen")
+    num_train_images: Count = Field(250_000, description="number of training latents processed")
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 6e-4
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="of the weights' moving average, which is kept")
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast, faster where the CPU has it")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average, which is the result")
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: autocast, faster on CPUs that support it"
+    )
     seed: Seed = 0
 
     parts: ClassVar[tuple[str, ...]] = ("prior",)
-    """The folders that a saved prior consists of."""
+    """The subfolders of a saved prior."""
 
     @property
     def is_given(self) -> bool:
@@ -116,15 +118,15 @@ class PriorRecipe(Member):
         """A new prior for latents of (channel, height, width); random weights from torch's current generator.
 
         Raises:
-            UserError: for latents that it cannot take.
+            UserError: for latents that it does not accept.
         """
 
     def levels(self) -> NoiseLevels | None:
-        """The noise levels of a prior that is trained by this recipe; None: they are known only once it is built."""
+        """The noise levels of a prior trained by this recipe; None if they are only known once it is built."""
         return None
 
     def save(self, prior: Prior, folder: Path, latent_shape: tuple[int, int, int]) -> None:
-        """Write what `load` reads: here, the weights and what `build` needs."""
+        """Write the files that `load` reads: by default, the weights and the arguments of `build`."""
         from safetensors.torch import save_file
 
         inner = folder / self.parts[0]
@@ -133,16 +135,16 @@ class PriorRecipe(Member):
         (inner / LATENT_SHAPE).write_text(json.dumps(latent_shape), encoding="utf-8")
 
     def load(self, folder: Path) -> Prior:
-        """The prior in a folder.
+        """Load the prior in a folder.
 
         Raises:
-            UserError: where it is missing, unsound or of a kind that this one is not.
+            UserError: if it is missing, invalid or of another kind.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         inner = folder / self.parts[0]
-        with readable(inner, f"the {self.kind} prior", SafetensorError, remedy="restore it or train anew"):
+        with readable(inner, f"the {self.kind} prior", SafetensorError, remedy="restore it or train again"):
             channels, height, width = json.loads((inner / LATENT_SHAPE).read_text(encoding="utf-8"))
             with torch.random.fork_rng(devices=[]):
                 prior = self.build((channels, height, width))

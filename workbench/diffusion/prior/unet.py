@@ -1,4 +1,4 @@
-"""An unconditional diffusers UNet2DModel as a prior: trained here, or read from a folder in diffusers' format."""
+"""An unconditional diffusers UNet2DModel as a prior: trained here, or loaded from a folder in diffusers' format."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -23,12 +23,12 @@ class UNetPrior(Prior):
 
     Args:
         unet: a diffusers UNet2DModel on scaled latents.
-        scheduler: its config says what the network predicts.
-        std: of the latents that the network knows.
-        notes: lines on what was left out when both were read.
+        scheduler: its config gives the prediction type.
+        std: standard deviation of the network's latents.
+        notes: messages about settings that were ignored when both were read.
 
     Raises:
-        ValueError: for another prediction_type, or if alpha_bar does not fall within [0, 1).
+        ValueError: for another prediction_type, or if alpha_bar is not in [0, 1).
     """
 
     def __init__(self, unet: Any, scheduler: Any, std: float = 1.0, notes: tuple[str, ...] = ()) -> None:
@@ -40,7 +40,7 @@ class UNetPrior(Prior):
         factor = 2 ** (len(self.network.config.block_out_channels) - 1)
         if height % factor or width % factor:
             raise UserError(
-                f"the prior takes latents divisible by {factor}, these are {height} x {width}; "
+                f"the prior needs latents divisible by {factor}, but these are {height} x {width}: "
                 "change data.size or the number of prior.block_out_channels"
             )
 
@@ -51,16 +51,16 @@ class UNetPrior(Prior):
 
 
 class UNetRecipe(PriorRecipe):
-    """The architecture of a latent diffusion prior and how it is trained on cached latents."""
+    """The architecture of a latent diffusion prior, and its training on cached latents."""
 
     kind: Literal["unet"] = "unet"
     block_out_channels: BlockWidths = Field((64, 128), description="channels at each resolution, multiples of 16")
     layers_per_block: Depth = 1
-    beta_start: float = Field(0.0015, gt=0, lt=1, description="of the scaled-linear schedule, at timestep 0")
-    beta_end: float = Field(0.0195, gt=0, lt=1, description="of the scaled-linear schedule, at timestep T - 1")
+    beta_start: float = Field(0.0015, gt=0, lt=1, description="beta of the scaled-linear schedule at timestep 0")
+    beta_end: float = Field(0.0195, gt=0, lt=1, description="beta of the scaled-linear schedule at timestep T - 1")
     num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
     prediction_type: Literal["epsilon", "sample", "v_prediction"] = Field(
-        "v_prediction", description="what the network answers"
+        "v_prediction", description="what the network predicts"
     )
 
     parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
@@ -80,11 +80,11 @@ class UNetRecipe(PriorRecipe):
         return self
 
     def canonical(self) -> dict[str, Any]:
-        """Without `kind`, but for what is derived from it: when the first results were identified, all were UNets."""
+        """Without `kind`, except in subclasses: when the first results were identified, all priors were UNets."""
         return {name: value for name, value in super().canonical().items() if (name, value) != ("kind", "unet")}
 
     def levels(self) -> DDPMLevels:
-        """As `build` has them of diffusers' scheduler, which takes seconds to import."""
+        """The same as `build` gets from diffusers' scheduler, which takes seconds to import."""
         root = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_timesteps, dtype=torch.float32)
         return DDPMLevels((1 - root**2).cumprod(0))
 
@@ -93,7 +93,7 @@ class UNetRecipe(PriorRecipe):
         from diffusers import DDPMScheduler
 
         network = self._network(latent_shape)
-        with torch.device("cpu"):  # also where the network is built without memory, to count what it costs
+        with torch.device("cpu"):  # even if the network is built without memory, to count its cost
             scheduler = DDPMScheduler(
                 num_train_timesteps=self.num_timesteps,
                 beta_start=self.beta_start,
@@ -128,10 +128,10 @@ class UNetRecipe(PriorRecipe):
 
 
 def load_prior(folder: Path) -> UNetPrior:
-    """Read `unet/` and `scheduler/` from a diffusers folder, and how wide its latents are where that is recorded.
+    """Read `unet/` and `scheduler/` from a diffusers folder, and the standard deviation of its latents if recorded.
 
     Raises:
-        UserError: if either is missing, unsound or of a kind that the prior cannot represent.
+        UserError: if either is missing, invalid or of an unsupported kind.
     """
     from diffusers import UNet2DModel
 
@@ -142,20 +142,18 @@ def load_prior(folder: Path) -> UNetPrior:
     try:
         return UNetPrior(unet, scheduler, spread.std, notes + spread.notes()).eval()
     except ValueError as error:
-        raise UserError(f"{folder}/scheduler is unsound: {error}") from error
+        raise UserError(f"{folder}/scheduler is invalid: {error}") from error
 
 
 def _check_unet(config: Any, folder: Path) -> None:
-    """Refuse a network that answers, or asks for, something else than a noise predictor of latents and timesteps."""
+    """Reject a network that is not a noise predictor of latents and timesteps."""
     if config.out_channels != config.in_channels:
         variances = ", as if it predicted variances too" if config.out_channels == 2 * config.in_channels else ""
         raise UserError(
-            f"{folder}/config.json: the network answers {config.out_channels} channels for {config.in_channels}"
+            f"{folder}/config.json: the network returns {config.out_channels} channels for {config.in_channels}"
             f"{variances}: not supported"
         )
     if config.time_embedding_type == "fourier":
-        raise UserError(
-            f"{folder}/config.json: the network takes noise levels in the place of timesteps: not supported"
-        )
+        raise UserError(f"{folder}/config.json: the network takes noise levels instead of timesteps: not supported")
     if config.class_embed_type is not None or config.num_class_embeds is not None:
-        raise UserError(f"{folder}/config.json: the network asks for the class of an image: not supported")
+        raise UserError(f"{folder}/config.json: the network needs the class of an image: not supported")

@@ -1,7 +1,7 @@
-"""What is fitted to a severity encoder on validation images of its own training degradation.
+"""Fits to a severity encoder on validation images of its own training degradation.
 
-`recalibration` makes its variance right on average, `conformal` bounds the true one, and `fusion` says what is usual
-for it, so that what is unusual can be told.
+`recalibration` calibrates its variance on average, `conformal` bounds the true variance, and `fusion` stores
+in-distribution statistics, so that unusual inputs can be detected.
 """
 
 from workbench.severity.calibration.conformal import check_sample, promised_range

@@ -1,14 +1,14 @@
-"""Split conformal prediction: an upper bound that holds for any encoder and any distribution of errors.
+"""Split conformal prediction: an upper bound that holds for any encoder and any error distribution.
 
-Let scores of n images and that of a new one be exchangeable. With q the ceil((n + 1)(1 - risk))-th smallest of the n,
+Let the scores of n images and of a new one be exchangeable. With q the ceil((n + 1)(1 - risk))-th smallest of the n,
 
     P(new score > q)  <=  risk        and, without ties,  >  risk - 1 / (n + 1)
 
 (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005; Romano, Patterson and Candes, arXiv
 1905.03222; Angelopoulos and Bates, arXiv 2107.07511, appendix D). Here the score is log(s2 / v), so v exp(q) bounds s2.
 
-The probability is over all images, those of the fit included: nothing is promised at one severity, nor for images that
-are not exchangeable with those of the fit, such as those of another degradation.
+The probability is over all images, including those of the fit: nothing is guaranteed at one severity, nor for images
+that are not exchangeable with those of the fit, such as images with another degradation.
 """
 
 import math
@@ -19,25 +19,25 @@ from workbench.core.config import UserError
 from workbench.metrics.statistics import CONFIDENCE
 
 ROUNDING = 1e-9
-"""So that 29 % of 100 is 29, and not 28 for a sum of 28.999999999999996."""
+"""Rounding tolerance, so that 29 % of 100 is 29 and not 28 (for a sum of 28.999999999999996)."""
 
 
 def num_above(num_scores: int, risk: float) -> int:
-    """How many of the n + 1 scores may lie above the bound: all but ceil((n + 1)(1 - risk)), and at most n.
+    """How many of the n + 1 scores may exceed the bound: all but ceil((n + 1)(1 - risk)), and at most n.
 
-    At 0 there is no bound. At n the bound is the smallest score, also for a risk that rounding cannot tell from 1.
+    If 0, there is no bound. If n, the bound is the smallest score, also for a risk that rounding cannot tell from 1.
     """
     return min(num_scores, math.floor((num_scores + 1) * risk + ROUNDING))
 
 
 def check_sample(num_scores: int, risk: float) -> None:
-    """Refuse a risk that so many scores cannot promise: the bound would be infinite. Raises UserError."""
+    """Raise UserError for a risk that is too small for this many scores: the bound would be infinite."""
     if num_above(num_scores, risk) == 0:
         needed = 1 / risk - ROUNDING  # infinite for the smallest numbers
         images = str(math.ceil(needed) - 1) if needed <= MAX_COUNT else f"more than {MAX_COUNT}"
         raise UserError(
-            f"risk={risk:g} needs {images} validation images to compare with, and there are {num_scores}: "
-            f"give more, or allow a risk of 1/{num_scores + 1}"
+            f"risk={risk:g} needs {images} validation images for comparison, but there are {num_scores}: "
+            f"use more, or allow a risk of 1/{num_scores + 1}"
         )
 
 
@@ -52,9 +52,9 @@ def upper_quantile(scores: Sequence[float], risk: float) -> float:
 
 
 def promised_range(risk: float, num_scores: int, num_images: int) -> tuple[float, float]:
-    """Where 95 % of measured violation rates lie if the promise is kept and scores have no ties.
+    """The range of 95 % of measured violation rates if the bound is valid and scores have no ties.
 
-    A rate on `num_images` images varies with these and with the `num_scores` that the bound was taken from: the number
+    A rate on `num_images` images varies with these images and with the `num_scores` scores behind the bound: the number
     of violations is beta-binomial (arXiv 2107.07511, section 3.2 and appendix C).
     """
     from scipy.stats import betabinom

@@ -1,16 +1,16 @@
-"""Recalibration: a severity encoder's var_hat made right on validation images of its own training degradation.
+"""Recalibration: calibrate a severity encoder's var_hat on validation images of its own training degradation.
 
-s2 is an image's true error variance. A var_hat is right where E[s2 | var_hat] = var_hat, which is also where the
-Gaussian negative log-likelihood, mean of s2 / v + log v, is least. All methods here minimise it, each over its own
+s2 is an image's true error variance. A var_hat is calibrated if E[s2 | var_hat] = var_hat, which also minimises the
+Gaussian negative log-likelihood, mean of s2 / v + log v. All methods here minimise it, each over its own family of
 increasing functions log v = m(log var_hat):
 
     factor         m(l) = l + b              closed form, exp(b) = mean of s2 / var_hat; Levi et al., arXiv 1905.11659
     temperature    m(l) = a l + b, a >= 0    one scalar search; Guo et al., arXiv 1706.04599, of logits
     isotonic       any increasing m          pool adjacent violators on s2; Zadrozny and Elkan, KDD 2002, of scores
 
-That pooling averages s2 itself, and not log s2, is no approximation: for every likelihood of the exponential family
-whose parameter is the mean, the least-squares solution is the likeliest (Barlow and Brunk, JASA 67, 1972). A fit in
-log s2 would need its bias corrected, E[log s2] being below log E[s2].
+Pooling averages s2 itself, not log s2, and is exact: for every likelihood of the exponential family whose parameter is
+the mean, the least-squares solution is the maximum-likelihood one (Barlow and Brunk, JASA 67, 1972). A fit in log s2
+would need a bias correction, because E[log s2] is below log E[s2].
 """
 
 import math
@@ -31,22 +31,23 @@ from workbench.severity.calibration.conformal import upper_quantile
 
 Values = NDArray[np.float64]
 MIN_IMAGES = 8
-"""A fit to fewer says nothing."""
+"""Minimum number of images for a fit."""
 FEWEST_AT_END = 20
-"""Images in the first and in the last block of an isotonic fit, or a quarter of all where they are fewer than 80."""
+"""Number of images in the first and in the last block of an isotonic fit, or a quarter of all if fewer than 80."""
 MAX_SLOPE = 10.0
-"""Of the temperature's search: no encoder understates how its errors differ by more."""
+"""Maximum slope of the temperature's search: no encoder understates the differences between its errors by more."""
 
 
 class LogMap(Config):
-    """log v as an increasing function of log var_hat: straight between knots, and of one slope beyond the outer ones.
+    """log v as an increasing, piecewise linear function of log var_hat, with one slope beyond the outer knots.
 
-    Under `factor` and `isotonic` that slope is 1: an answer never seen in the fit keeps the ratio of the nearest ones.
+    For `factor` and `isotonic`, that slope is 1: a prediction outside the range of the fit keeps the ratio of the
+    nearest.
     """
 
     x: tuple[Logarithm, ...] = Field(min_length=1, description="log var_hat at the knots, ascending")
     y: tuple[Logarithm, ...] = Field(min_length=1, description="log v there")
-    slope: float = Field(1.0, ge=0, le=MAX_SLOPE, description="beyond the first and the last knot")
+    slope: float = Field(1.0, ge=0, le=MAX_SLOPE, description="slope beyond the first and the last knot")
 
     def __call__(self, var_hat: Scalars) -> Scalars:
         """v of each image."""
@@ -56,14 +57,14 @@ class LogMap(Config):
 
 
 class Method(Member):
-    """A way to recalibrate."""
+    """A recalibration method."""
 
     @abstractmethod
     def _fit(self, log_var: Values, s2: Values) -> LogMap:
-        """From images' log var_hat and s2."""
+        """Fit to images' log var_hat and s2."""
 
     def fit(self, var_hat: Scalars, s2: Scalars) -> LogMap:
-        """The map from var_hat to a variance that is right on these images.
+        """The map from var_hat to a variance that is calibrated on these images.
 
         Raises:
             UserError: for fewer than 8 images, or variances that are not positive and finite.
@@ -75,7 +76,7 @@ class Method(Member):
 
 
 class Unchanged(Method):
-    """var_hat as the encoder says it."""
+    """var_hat as predicted by the encoder."""
 
     kind: Literal["none"] = "none"
 
@@ -84,7 +85,7 @@ class Unchanged(Method):
 
 
 class Factor(Method):
-    """var_hat times one number."""
+    """var_hat times one factor."""
 
     kind: Literal["factor"] = "factor"
 
@@ -95,7 +96,7 @@ class Factor(Method):
 class Temperature(Method):
     """A temperature and an offset on the log-variance head, the same at every severity.
 
-    At a given slope the best offset is that of `factor`, which leaves a convex function of the slope.
+    For a given slope, the best offset is that of `factor`, which leaves a convex function of the slope.
     """
 
     kind: Literal["temperature"] = "temperature"
@@ -109,20 +110,20 @@ class Temperature(Method):
         def offset(slope: float) -> float:
             return math.log(np.mean(s2 * np.exp(-slope * centred)))
 
-        if np.ptp(centred) == 0:  # one answer for all images has no slope
+        if np.ptp(centred) == 0:  # equal predictions for all images have no slope
             return LogMap(x=(centre,), y=(offset(1.0),))
-        # up to a constant the likelihood at the best offset: `centred` has mean 0, so the slope itself costs nothing
+        # the likelihood at the best offset, up to a constant: `centred` has mean 0, so the slope term vanishes
         found = minimize_scalar(offset, bounds=(0.0, MAX_SLOPE), method="bounded", options={"xatol": 1e-9})
         slope = float(found.x)
         return LogMap(x=(centre,), y=(offset(slope),), slope=slope)
 
 
 class Isotonic(Method):
-    """Any increasing function: flat on blocks of images in the order of var_hat, joined by straight lines in logs.
+    """Any increasing function: constant on blocks of images in the order of var_hat, interpolated linearly in logs.
 
     A block's knot is at the mean of its log var_hat and the log of its mean s2. The images at either end, 20 or a
-    quarter of all, are one point from the beginning: left alone, the smallest s2 among the first and the largest among
-    the last would be blocks of their own, and say what all answers beyond them become.
+    quarter of all, are merged into one point first: otherwise, the smallest s2 among the first and the largest among
+    the last would be blocks of their own and determine all predictions beyond them.
     """
 
     kind: Literal["isotonic"] = "isotonic"
@@ -144,15 +145,15 @@ AnyRecalibration = Annotated[Unchanged | Factor | Temperature | Isotonic, Field(
 
 
 class Recalibration(Config):
-    """What was fitted to a severity encoder.
+    """A recalibration fitted to a severity encoder.
 
-    `scores` are log(s2 / v) of validation images that the map has not seen, ascending; see `conformal`.
+    `scores` are log(s2 / v) of validation images that were not used for the map, ascending; see `conformal`.
     """
 
     log_map: LogMap
     scores: tuple[Logarithm, ...]
     channel_profile: tuple[Annotated[float, Field(ge=0, le=MAX_SIZE)], ...] = Field(
-        description="error variance of each latent channel over their mean"
+        description="error variance of each latent channel, divided by their mean"
     )
 
     def apply(self, var_hat: Scalars) -> Scalars:
@@ -163,13 +164,13 @@ class Recalibration(Config):
         """The variance that s2 exceeds with a probability of at most `risk`.
 
         Raises:
-            UserError: if `risk` is smaller than the number of scores can promise.
+            UserError: if `risk` is too small for the number of scores.
         """
         return self.apply(var_hat) * math.exp(upper_quantile(self.scores, risk))
 
     @classmethod
     def fit(cls, method: Method, var_hat: Scalars, s2: Scalars, channel_variance: Tensor) -> Self:
-        """Every second image gives the map, the others the scores.
+        """Fit the map to every second image, and take the scores from the others.
 
         Args:
             channel_variance: (batch, channel), see `channel_error_variance`.
@@ -180,24 +181,24 @@ class Recalibration(Config):
         _require_variances(var_hat, s2)
         log_map = method.fit(var_hat[::2], s2[::2])
         scores = (s2[1::2].double() / log_map(var_hat[1::2].double())).log().sort().values
-        # of each image its own profile: else the most severe ones would speak for all
+        # normalise each image's profile: otherwise, the most severe images would dominate
         profile = (channel_variance.double() / channel_variance.double().mean(1, keepdim=True)).mean(0)
         return cls(log_map=log_map, scores=tuple(scores.tolist()), channel_profile=tuple(profile.tolist()))
 
 
 def _require_variances(var_hat: Scalars, s2: Scalars) -> None:
-    """Refuse variances that have no logarithm. Raises UserError."""
+    """Raise UserError for variances that have no logarithm."""
     for name, values in {"var_hat": var_hat, "s2": s2}.items():
         bad = int((~(values.isfinite() & (values > 0))).sum())
         if bad:
             raise UserError(
-                f"{name} must be positive and finite to recalibrate a severity encoder, and that of {bad} of "
+                f"{name} must be positive and finite to recalibrate a severity encoder, but that of {bad} of "
                 f"{len(values)} images is not: train the severity encoder longer"
             )
 
 
 def channel_error_variance(z_hat: Latents, z0: Latents) -> Tensor:
-    """Mean square of each channel's error about the image's mean error, (batch, channel); over channels the mean is s2.
+    """Mean square of each channel's error around the image's mean error, (batch, channel); its mean is s2.
 
     (Up to the Bessel correction of s2.)
     """

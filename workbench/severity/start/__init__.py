@@ -1,4 +1,4 @@
-"""Start rules: one a file, and the family of all."""
+"""Start rules, one per file, and the family of all."""
 
 from typing import Annotated
 

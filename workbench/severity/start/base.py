@@ -1,4 +1,4 @@
-"""Start rules: where does reverse diffusion begin, and from what latent?
+"""Start rules: where does reverse diffusion start, and from which latent?
 
 Notation: a = alpha_bar of a noise level, SNR = a / (1 - a), v = variance of z_hat's error. Latents have unit variance.
 A start is a position in the chain of noise levels, and a latent at that level.
@@ -19,15 +19,15 @@ from workbench.severity.variance import Evidence, Need
 
 @dataclass(frozen=True)
 class Start:
-    """Where the chain begins, per image.
+    """The start of the chain, per image.
 
     Attributes:
-        z: the latent to begin from.
-        position: of the first network evaluation in the chain, (batch,) int64; an image costs len(chain) - position
-            evaluations.
-        fell_back: the rule could not use z_hat and began from pure noise, (batch,) bool.
-        variance: the error variance that was matched, (batch,); None where the rule matches none.
-        distrusted: the residual contradicted the severity encoder, (batch,) bool; None where the rule does not ask.
+        z: the initial latent.
+        position: position in the chain of the first network evaluation, (batch,) int64; an image takes len(chain) -
+            position evaluations.
+        fell_back: the rule could not use z_hat and started from pure noise, (batch,) bool.
+        variance: the matched error variance, (batch,); None if the rule matches none.
+        distrusted: the residual contradicted the severity encoder, (batch,) bool; None if the rule does not check.
     """
 
     z: Latents
@@ -38,25 +38,25 @@ class Start:
 
 
 class ChoosesStart(Protocol):
-    """What a restoration asks of a start rule."""
+    """The interface of start rules to a restoration."""
 
     @property
     def needs(self) -> Need:
-        """What of the evidence it looks at, besides z_hat and the measurement."""
+        """The evidence that it uses, besides z_hat and the measurement."""
         ...
 
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
-        """The start of each image.
+        """Choose the start of each image.
 
         Args:
-            chain: the noise levels that reverse diffusion would go through.
+            chain: the noise levels of the full reverse diffusion.
             noise: standard normal, like z_hat, keyed by image.
         """
         ...
 
 
 class StartRule(Member):
-    """Chooses a start for each image, as `ChoosesStart` says."""
+    """Chooses a start for each image; see `ChoosesStart`."""
 
     @property
     def needs(self) -> Need:
@@ -70,17 +70,17 @@ class StartRule(Member):
 
 
 def all_from(z: Latents, position: int) -> Start:
-    """One position for all images."""
+    """The same position for all images."""
     batch = len(z)
     return Start(z, torch.full((batch,), position), torch.zeros(batch, dtype=torch.bool))
 
 
 def first_at_or_below(chain: Chain, timestep: Tensor) -> Tensor:
-    """The position of the chain's first timestep at or below `timestep`; len(chain) where there is none."""
+    """The position of the chain's first timestep at or below `timestep`; len(chain) if there is none."""
     return (chain.time[None] > timestep[:, None]).sum(1)
 
 
 def with_fallback(z: Latents, position: Tensor, fell_back: Tensor, noise: Latents) -> Start:
-    """Pure noise and all steps where `fell_back`."""
+    """Replace by pure noise and all steps where `fell_back`."""
     z = torch.where(fell_back.reshape(-1, 1, 1, 1).to(z.device), noise, z)
     return Start(z, torch.where(fell_back, 0, position), fell_back)

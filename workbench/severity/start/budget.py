@@ -1,4 +1,4 @@
-"""What a start may cost: how a start that does not adapt spends what a matched one spends."""
+"""The budget of a start that does not adapt, to spend the same as a matched one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from workbench.core.tensors import Scalars
 
 @dataclass(frozen=True)
 class Budget:
-    """How a control spends what the matched start spends.
+    """How a control spends the cost of the matched start.
 
     Attributes:
-        position: in the chain, where all images begin.
-        offset_db: under which all images begin, instead of the matched start's own.
-        variances: by image id: that of another image.
+        position: position in the chain where all images start.
+        offset_db: offset for all images, replacing the matched start's own.
+        variances: image id -> variance of another image.
         by_severity: mean error variance by severity.
     """
 
@@ -28,13 +28,11 @@ class Budget:
     by_severity: Callable[[Sequence[float]], Sequence[float]] | None = None
 
     def variance_of(self, measurement: Measurement) -> Scalars:
-        """The variance that is matched, of each image."""
+        """The variance to match, for each image."""
         if self.variances is not None:
             ids = measurement.ids.tolist()
             if not self.variances.keys() >= set(ids):
-                raise UserError(
-                    "start.control=permuted knows the variances of a study's images only: use it in studies"
-                )
+                raise UserError("start.control=permuted needs the variances of a study's images: use it in studies")
             return torch.tensor([self.variances[key] for key in ids])
         if self.by_severity is None or measurement.severity is None:
             raise UserError("start.control=known_severity needs the true severities: use it in studies")
@@ -43,12 +41,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Costs:
-    """What restoring costs, in FLOPs of an image: `fixed + per_step * NFE`.
+    """The cost of restoring, in FLOPs per image: `fixed + per_step * NFE`.
 
     Attributes:
-        total: the mean of the matched start.
-        per_step: of one reverse step.
-        matched: what the matched start needs beside steps: encoder, decoder and probes of the residual.
+        total: mean total cost of the matched start.
+        per_step: cost of one reverse step.
+        matched: cost of the matched start besides steps: encoder, decoder and probes of the residual.
         plain: the same without probes.
     """
 
@@ -59,7 +57,7 @@ class Costs:
 
     @classmethod
     def of(cls, nfe: Sequence[float], flops: Sequence[float], plain: float) -> "Costs":
-        """From the rows of a matched start, one value per image.
+        """Compute the costs from the rows of a matched start, one value per image.
 
         Args:
             plain: FLOPs of one evaluation of the encoder and one of the decoder.
@@ -73,18 +71,18 @@ class Costs:
         return cls(float(spent.mean()), per_step, float(spent.mean()) - per_step * float(steps.mean()), plain)
 
     def steps(self, overhead: float) -> float:
-        """The mean NFE that spend the total with so much overhead."""
+        """The mean NFE that spend the total with this overhead."""
         return (self.total - overhead) / self.per_step
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of images by a matched start, (n,) each.
+    """The outcomes of images with a matched start, (n,) each.
 
     Attributes:
-        ids: of the images.
-        variance: that was matched.
-        severity: the true one.
+        ids: ids of the images.
+        variance: the matched variance.
+        severity: the true severity.
         true_variance: s2.
     """
 

@@ -1,17 +1,16 @@
-"""Controls of a matched start: what is adapting to each image worth, at equal mean cost?
+"""Controls for a matched start: what does adapting to each image gain, at equal mean cost?
 
-A matched start differs from one timestep for all images in two ways: it adds only the noise that z_hat lacks, and it
-begins earlier for images that are harder. Each control takes one of these away and spends the same mean FLOPs on the
-same images, all networks included. Making costs equal takes no truth; what takes the truth is fitted on validation
-images.
+A matched start differs from one timestep for all images in two ways: it only adds the noise that z_hat lacks, and it
+starts earlier for harder images. Each control removes one of these and spends the same mean FLOPs on the same images,
+over all networks. Equalizing the cost does not use the ground truth; anything that does is fitted on validation images.
 
 - `timestep`: one timestep for all images, with the noise of CCDF (arXiv 2112.05146).
 - `missing_noise`: one timestep for all images, each with the noise that it lacks: isolates the amount of noise.
-- `permuted`: matched to the variance of another image: the same starts, dealt out blindly.
-- `known_severity`: matched to the mean error variance at the image's true severity, which only a study knows; the mean
-  is that of validation images.
+- `permuted`: matched to the variance of another image: the same starts, assigned at random.
+- `known_severity`: matched to the mean error variance at the image's true severity (known only in studies), estimated
+  on validation images.
 
-What adapting is worth is what the matched start gains over the best of `timestep`, `permuted` and `known_severity`.
+The gain of adapting is that of the matched start over the best of `timestep`, `permuted` and `known_severity`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,22 +37,24 @@ CONTROL_NAMES: Mapping[Control, str] = {
     "known_severity": "known severity",
 }
 MAX_OFFSET_DB = 60.0
-"""The largest `offset_db` of a start rule, either way."""
+"""Maximum of a start rule's `offset_db`, in either direction."""
 
 
 class EqualCost(StartRule):
-    """A control of `of`: a start that does not adapt as it does, and costs the same on average."""
+    """A control for `of`: a start that does not adapt in the same way, at the same mean cost."""
 
     kind: Literal["equal_cost"] = "equal_cost"
-    control: Control = Field("timestep", description="what is taken away from the matched start")
+    control: Control = Field("timestep", description="the control: what is removed from the matched start")
     of: SNRMatch = Field(SNRMatch(), description="the matched start")
-    num_val_images: int = Field(128, ge=2, le=10**6, description="validation images that known_severity learns from")
+    num_val_images: int = Field(128, ge=2, le=10**6, description="number of validation images for known_severity")
 
     @field_validator("of")
     @classmethod
     def _plain(cls, of: SNRMatch) -> SNRMatch:
         if of.channel != "forward" or Need.RECALIBRATION in of.needs:
-            raise ValueError("a control is of a start with channel=forward, white noise and the variance as estimated")
+            raise ValueError(
+                "controls only support a start with channel=forward, white noise and no recalibration or risk"
+            )
         return of
 
     @property
@@ -63,16 +64,16 @@ class EqualCost(StartRule):
 
     @property
     def needs(self) -> Need:
-        """All that the matched start needs, where its own variance is asked for; else only an encoder that it has."""
+        """All needs of the matched start if its own variance is used; else only an encoder if there is one."""
         return self.of.needs if self.control == "missing_noise" else self.of.needs & Need.VAR_HAT
 
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
-        raise UserError("start.kind=equal_cost needs the cost of the start that it is set against: use it in studies")
+        raise UserError("start.kind=equal_cost needs the cost of the matched start: use it in studies")
 
 
 @dataclass(frozen=True)
 class Spending:
-    """A control that knows its budget: it chooses starts as a start rule does."""
+    """A control with its budget; chooses starts like a start rule."""
 
     control: EqualCost
     budget: Budget
@@ -83,7 +84,7 @@ class Spending:
         return self.control.needs
 
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
-        """The start of each image."""
+        """Choose the start of each image."""
         rule, budget = self.control.of, self.budget
         if self.control.control == "timestep":
             a = chain.alpha_bar[budget.position].expand(len(noise))
@@ -95,11 +96,11 @@ class Spending:
 
 
 def spend(control: EqualCost, costs: Costs, chain: Chain, own: Outcomes, val: Outcomes | None, seed: int) -> Budget:
-    """The budget of a control, to the nearest step.
+    """Compute the budget of a control, to the nearest step.
 
     Args:
-        own: of the images that are restored, by the start that the control is set against.
-        val: of validation images; for `known_severity`.
+        own: outcomes of the matched start on the images to restore.
+        val: outcomes on validation images; for `known_severity`.
         seed: keys the permutation.
     """
     wanted = costs.steps(costs.matched if control.control == "missing_noise" else costs.plain)
@@ -118,7 +119,7 @@ def spend(control: EqualCost, costs: Costs, chain: Chain, own: Outcomes, val: Ou
 
 
 def _offset(rule: SNRMatch, wanted: float, chain: Chain, variances: Scalars) -> float:
-    """The least offset in dB, instead of the rule's own, at which the mean NFE are those wanted."""
+    """The smallest offset in dB, replacing the rule's own, with the wanted mean NFE."""
 
     def mean_nfe(offset_db: float) -> float:
         shifted = rule.replace(offset_db=offset_db)
@@ -133,7 +134,7 @@ def _offset(rule: SNRMatch, wanted: float, chain: Chain, variances: Scalars) -> 
 
 
 def _by_severity(severities: Scalars, variances: Scalars) -> Callable[[Sequence[float]], Sequence[float]]:
-    """The mean of log variance as a monotone function of severity, linear between images and flat beyond them."""
+    """The mean of log variance as a monotone function of severity, linear between images and constant outside."""
     import numpy as np
     from scipy.optimize import isotonic_regression
 

@@ -17,14 +17,14 @@ class Fixed(StartRule):
 
     kind: Literal["fixed"] = "fixed"
     timestep: int = Field(
-        200, ge=0, le=100_000, description="where to begin; the first timestep of the chain at or below it is taken"
+        200, ge=0, le=100_000, description="where to start; the first timestep of the chain at or below it is used"
     )
     log_snr: float | None = Field(
         None,
         ge=-100,
         le=100,
-        description="where to begin instead, ln(a / (1 - a)), for priors without timesteps too; the first level of the "
-        "chain at or above it is taken",
+        description="where to start instead, as ln(a / (1 - a)), also for priors without timesteps; the first level of "
+        "the chain at or above it is used",
         json_schema_extra=ADDED_LATER,
     )
 
@@ -34,11 +34,11 @@ class Fixed(StartRule):
             return
         num_timesteps = len(chain.all_timesteps("start.timestep"))
         if self.timestep >= num_timesteps:
-            raise UserError(f"start.timestep must lie below T = {num_timesteps}, got {self.timestep}")
+            raise UserError(f"start.timestep must be below T = {num_timesteps}, got {self.timestep}")
         if self.timestep < chain.time[-1]:
             raise UserError(
-                f"start.timestep = {self.timestep} lies below {int(chain.time[-1])}, the last timestep of the grid of "
-                f"{len(chain)} steps: no step would be taken; begin earlier, or raise sampler.num_steps"
+                f"start.timestep = {self.timestep} is below {int(chain.time[-1])}, the last timestep of the grid of "
+                f"{len(chain)} steps, so no step would be taken: start earlier, or increase sampler.num_steps"
             )
 
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
@@ -54,5 +54,5 @@ class Fixed(StartRule):
     def _first_at_or_above(self, log_snr: float, chain: Chain) -> int:
         first = int((chain.snr.log() < log_snr).sum())
         if first == len(chain):
-            raise UserError(f"start.log_snr = {log_snr:g} lies above the cleanest level of the chain")
+            raise UserError(f"start.log_snr = {log_snr:g} is above the cleanest level of the chain")
         return first

@@ -1,4 +1,4 @@
-"""No start at all: pure noise."""
+"""The full chain from pure noise."""
 
 from typing import Literal
 

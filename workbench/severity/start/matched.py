@@ -1,4 +1,4 @@
-"""SNR matching: what all rules share that begin where the chain is as noisy as z_hat."""
+"""SNR matching: the base of all rules that start where the chain is as noisy as z_hat."""
 
 from abc import abstractmethod
 from dataclasses import replace
@@ -18,26 +18,27 @@ Channel = Literal["forward", "mmse"]
 
 
 class Matched(StartRule):
-    """Begin at the cleanest level of the chain whose SNR is at or below that of z_hat.
+    """Start at the cleanest level of the chain whose SNR is at or below that of z_hat.
 
-    Which quantity is z_hat's error independent of?
-    - `forward`: of z0 (the paper's reading, z_hat = z0 + e). Target SNR 1 / v;
+    The two channels differ in what the error of z_hat is independent of:
+    - `forward`: z0 (as in the paper, z_hat = z0 + e). Target SNR 1 / v;
       z_t = sqrt(a) z_hat + sqrt(1 - a - a v) eps.
-    - `mmse`: of z_hat (what squared-error training gives, z_hat = E[z0 | y]). Then z_hat / (1 - v) is z0 plus noise
+    - `mmse`: z_hat (as squared-error training gives, z_hat = E[z0 | y]). Then z_hat / (1 - v) is z0 plus noise
       of variance v / (1 - v). Target SNR (1 - v) / v; z_t = sqrt(a) z_hat / (1 - v) + sqrt(1 - a - a v / (1 - v)) eps.
-      An uninformative y (v -> 1) begins from pure noise, as it should.
+      An uninformative y (v -> 1) starts from pure noise, as it should.
 
-    The target is divided by 10^(offset_db / 10). Under a negative offset z_hat is noisier than the start; the missing
-    (negative) noise variance is clamped at 0. Where no level is noisy enough: `full`, with a flag.
+    The target is divided by 10^(offset_db / 10). With a negative offset, z_hat is noisier than the start, and the
+    missing (negative) noise variance is clamped to 0. If no level is noisy enough, the rule falls back to `full`, with
+    a flag.
     """
 
     channel: Channel = Field("forward", description="what the error of z_hat is independent of: z0 or z_hat")
-    offset_db: Decibels = Field(0.0, description="how much noisier than matched to begin, in decibels")
+    offset_db: Decibels = Field(0.0, description="how much noisier than the match to start, in decibels")
 
     @property
     @abstractmethod
     def source(self) -> VarianceSource:
-        """Whose variance is matched."""
+        """The source of the matched variance."""
 
     @property
     def needs(self) -> Need:
@@ -45,20 +46,20 @@ class Matched(StartRule):
 
     @property
     def label(self) -> str:
-        """Whose variance is matched: in one study that is what rules differ in."""
+        """The source of the matched variance, in which rules differ within a study."""
         return self.source.label
 
     def channel_profile(self, evidence: Evidence) -> Tensor:
-        """The variance of each latent channel over the mean, (channel,); (1,) where all are taken to have the mean."""
+        """The variance of each latent channel divided by the mean, (channel,); (1,) if all are assumed equal."""
         return torch.ones(1, dtype=torch.float64)
 
     def position(self, noise_variance: Tensor, chain: Chain) -> Tensor:
-        """The last position whose SNR is at or below the target; -1 where there is none, (batch,).
+        """The last position whose SNR is at or below the target, (batch,); -1 if there is none.
 
         Args:
-            noise_variance: of z_hat as signal plus independent noise, (batch, channel).
+            noise_variance: variance of z_hat's noise as signal plus independent noise, (batch, channel).
         """
-        # noise can be added to a channel and not taken away: the noisiest one says where to begin
+        # noise can be added to a channel but not removed: the noisiest channel determines the start
         target = 10 ** (-self.offset_db / 10) / noise_variance.amax(1)
         # SNR ascends along the chain: the last position that is noisy enough
         return (chain.snr[None] <= target[:, None]).sum(1) - 1
@@ -69,7 +70,7 @@ class Matched(StartRule):
     def begin(
         self, variance: Variance, evidence: Evidence, chain: Chain, noise: Latents, position: int | None = None
     ) -> Start:
-        """The start matched to `variance`; or from one position for all images, each with the noise that it lacks."""
+        """The start matched to `variance`; or the same position for all images, each with the noise that it lacks."""
         v = variance.value.double().cpu()
         by_channel = v[:, None] * self.channel_profile(evidence)
         # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain

@@ -1,4 +1,4 @@
-"""The start of the authors' own code."""
+"""The start rule in the authors' code."""
 
 from typing import Literal
 
@@ -15,14 +15,15 @@ from workbench.severity.variance import Evidence, Need, own_variance
 class Official(StartRule):
     """The authors' rule: t = argmin |SNR_t - 1 / v| over all T, z = sqrt(1 - c v) z_hat + sqrt(c v) eps.
 
-    The first network evaluation is at t - 1, or where the grid ends above it, at its last timestep: the noise that was
-    added is to be taken away. Where c v >= 1 their square root is NaN: `full`, with a flag.
-    Kept so that published settings can be compared.
+    The first network evaluation is at t - 1 or, if the grid ends above it, at the grid's last timestep, so that the
+    added noise is removed. If c v >= 1, the square root would be NaN: the rule falls back to `full`, with a flag. It is
+    kept so that published settings can be compared.
 
-    On a grid of all T this is their code, but for t = 0: they take no step from there. On a shorter grid (DDIM) it is
-    not. They look for the match among the timesteps of the grid and begin two places below it, with at least one step;
-    so on a grid of 500 of T = 1000 the first evaluation is some 3 to 5 timesteps below the match, here 1 or 2. Here the
-    match is over all T on any grid, and the noise that is added is the same.
+    On a grid of all T, this equals their code, except at t = 0, from which they take no step. On a shorter grid (DDIM)
+    it
+    differs: they search for the match among the timesteps of the grid and start two places below it, with at least one
+    step. So on a grid of 500 of T = 1000, their first evaluation is some 3 to 5 timesteps below the match; here it is 1
+    or 2. Here, the match is always over all T, and the added noise is the same.
     """
 
     kind: Literal["official"] = "official"

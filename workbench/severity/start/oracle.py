@@ -1,4 +1,4 @@
-"""SNR matching on the true error variance, for studies: what is lost by not knowing it."""
+"""SNR matching on the true error variance, for studies: the loss from not knowing it."""
 
 from dataclasses import replace
 from typing import Literal
@@ -16,9 +16,9 @@ from workbench.severity.variance.base import required
 
 
 class OracleVariance(Matched):
-    """`snr_match` with the true error variance s2: what an encoder that knew it would do, and no best start.
+    """`snr_match` with the true error variance s2: a perfectly calibrated encoder, but not the best start.
 
-    The error is more than its variance, so that other starts can do better.
+    The error has more structure than its variance, so other starts can be better.
     """
 
     kind: Literal["oracle_variance"] = "oracle_variance"
@@ -29,12 +29,12 @@ class OracleVariance(Matched):
 
 
 class OracleGaussian(Matched):
-    """`oracle_variance` from an error as the theory has it: z0 plus white Gaussian noise of variance s2, for z_hat.
+    """`oracle_variance` with an idealized error: z_hat is replaced by z0 plus white Gaussian noise of variance s2.
 
-    It starts where `oracle_variance` does. What restoration from it is better is likely more than what the real error
-    costs by being neither Gaussian nor white: this noise owes nothing to the measurement, so that the latent also tells
-    of z0 what no estimate from the measurement can. That is an argument and no bound: prior and solver are not ideal,
-    and a restoration from the real error can come out better.
+    It starts at the same level as `oracle_variance`. The gain in quality estimates the cost of the real error's being
+    neither Gaussian nor white. It likely overestimates it: this noise is independent of y, so that the latent also has
+    information on z0 that no estimate from the measurement can have. It is not a bound: prior and solver are not ideal,
+    and a restoration from the real error can be better.
     """
 
     kind: Literal["oracle_gaussian"] = "oracle_gaussian"
@@ -45,7 +45,7 @@ class OracleGaussian(Matched):
 
     @property
     def label(self) -> str:
-        """Whose variance is matched, and what the error is."""
+        """The source of the matched variance, and the kind of error."""
         return f"{super().label}, Gaussian error"
 
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
@@ -53,7 +53,7 @@ class OracleGaussian(Matched):
         variance = self.source(evidence).value
         error = randomness.normal(evidence.measurement.ids, (evidence.seed, "gaussian error"), tuple(z0.shape[1:]))
         error = error.to(z0)
-        # of each image to the letter, so that the starts are the same
+        # exactly the variance of each image, so that the starts are the same
         error = error - error.mean((1, 2, 3), keepdim=True)
         scale = (variance / error_variance(error, torch.zeros_like(error))).sqrt()
         z_hat = z0 + scale.reshape(-1, 1, 1, 1) * error

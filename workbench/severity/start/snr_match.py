@@ -1,4 +1,4 @@
-"""SNR matching on a variance that a user has: the paper's rule, and ours."""
+"""SNR matching on an available variance: the paper's rule and extensions."""
 
 from typing import Any, Literal
 
@@ -17,38 +17,38 @@ MissingNoise = Literal["white", "channel"]
 
 
 class SNRMatch(Matched):
-    """The SNR of z_hat is that which `variance` says, the severity encoder's made right and bounded as wished.
+    """Match the SNR of z_hat according to `variance`, with the severity encoder's optionally recalibrated and bounded.
 
-    A negative `offset_db` starts later than what `risk` promises.
+    A negative `offset_db` starts later than `risk` allows.
     """
 
     kind: Literal["snr_match"] = "snr_match"
     variance: AnyVariance = Field(
         Encoder(),
-        description="whose variance is matched: the severity encoder's; that which explains the residual of the "
-        "measurement; the larger of the two (max); the encoder's until the residual contradicts it (fused); the "
-        "encoder's, raised with the distance of its features from the usual (mahalanobis); the true one (oracle)",
+        description="the variance to match: the severity encoder's; that which explains the residual of the "
+        "measurement; the larger of the two (max); the encoder's unless the residual contradicts it (fused); the "
+        "encoder's, raised with its features' distance from in-distribution ones (mahalanobis); the true one (oracle)",
     )
     recalibration: AnyRecalibration = Field(
         Unchanged(),
-        description="how the encoder's variance is made right, as fitted on validation images of its own degradation",
+        description="recalibration of the encoder's variance, fitted on validation images of its own degradation",
         json_schema_extra=ADDED_LATER,
     )
     risk: Probability | None = Field(
         None,
-        description="match a variance that the true one exceeds with at most this probability (split conformal)",
+        description="match a bound that the true variance exceeds with at most this probability (split conformal)",
         json_schema_extra=ADDED_LATER,
     )
     noise: MissingNoise = Field(
         "white",
         description="the noise that z_hat lacks is the same in all latent channels (white), or each channel gets what "
-        "its own error lacks (channel), whose share in the variance was fitted on validation images",
+        "its own error lacks (channel), with shares fitted on validation images",
         json_schema_extra=ADDED_LATER,
     )
 
     @model_validator(mode="after")
     def _composes(self) -> "SNRMatch":
-        _ = self.source  # which refuses what cannot be recalibrated
+        _ = self.source  # rejects sources that cannot be recalibrated
         return self
 
     @property
@@ -74,10 +74,10 @@ class SNRMatch(Matched):
 
 
 def asked_of_encoder(start: Any) -> str | None:
-    """The field of a start rule that needs a fit to the severity encoder, such as "risk=0.1"; None if there is none.
+    """The field of a start rule that needs a fit to the severity encoder, such as "risk=0.1"; None if none does.
 
     Args:
-        start: a rule, or its fields before they are validated.
+        start: a rule, or its fields before validation.
     """
     fields = plain(start)
     if not isinstance(fields, dict) or fields.get("kind") != "snr_match":

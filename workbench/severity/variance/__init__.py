@@ -1,4 +1,4 @@
-"""The variance that a start is matched to: one source a file, and the family of those that a user can name."""
+"""The variance that a start is matched to: one source per file, and the family of all user-selectable sources."""
 
 from typing import Annotated, Any
 

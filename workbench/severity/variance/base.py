@@ -1,4 +1,4 @@
-"""Variance sources: whose word is taken on how wrong z_hat is, and what it is told for that."""
+"""Variance sources: estimates of z_hat's error variance, and the evidence that they need."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -25,29 +25,29 @@ Encode = Callable[[Measurements, Measurement], Latents]
 
 
 class Need(Flag):
-    """What a variance source, or the start rule that it is part of, looks at besides z_hat and the measurement.
+    """The evidence that a variance source, or its start rule, uses besides z_hat and the measurement.
 
-    Whoever prepares a restoration reads it: it says which stages come first, and whether an encoder is needed at all.
+    It determines which stages must run first, and whether an encoder is needed at all.
     """
 
     NOTHING = 0
     VAR_HAT = auto()
-    """The severity encoder's own variance is believed, at least in part."""
+    """The severity encoder's own variance is used, at least in part."""
     OPERATOR = auto()
     """A(D(z)), and z_hat of other measured values."""
     FUSION = auto()
-    """What is usual for the severity encoder."""
+    """In-distribution statistics of the severity encoder."""
     RECALIBRATION = auto()
-    """How its variance is made right, how far that is off, and how its error spreads over channels."""
+    """Recalibration of its variance, with the remaining error and the distribution of its error over channels."""
     TRUTH = auto()
-    """The clean latent, which only a study has."""
+    """The clean latent, known only in a study."""
 
 
 REMEDIES: Mapping[Need, str] = {
     Need.OPERATOR: "the operator, the decoder and the encoder",
-    Need.FUSION: "a fit of what is usual for the severity encoder: pass fusion= made by FitFusion(...).load(runtime), "
-    "or use load_restorer, which fits it",
-    Need.RECALIBRATION: "a fit on validation images of the severity encoder's degradation: pass recalibration= made by "
+    Need.FUSION: "in-distribution statistics of the severity encoder: pass fusion= from FitFusion(...).load(runtime), "
+    "or use load_restorer, which fits them",
+    Need.RECALIBRATION: "a fit on validation images of the severity encoder's degradation: pass recalibration= from "
     "FitRecalibration(...).load(runtime), or use load_restorer, which fits it",
     Need.TRUTH: "the clean images: use it in studies, not to restore",
 }
@@ -55,12 +55,12 @@ REMEDIES: Mapping[Need, str] = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of images before their start is chosen.
+    """The available evidence on images before their start is chosen.
 
     Attributes:
         estimate: z_hat and var_hat.
-        measurement: what was measured.
-        seed: keys the probes.
+        measurement: the measurements.
+        seed: keys the random probes.
         forward, encode: for Need.OPERATOR; see `Forward` and `Encode`.
         fusion: for Need.FUSION.
         recalibration: for Need.RECALIBRATION.
@@ -77,7 +77,7 @@ class Evidence:
     truth: Latents | None = None
 
     def only(self, needs: Need) -> Self:
-        """Without what is not among `needs`, so that nothing can depend on it unseen."""
+        """The evidence restricted to `needs`, so that nothing else can be used silently."""
         fields = {
             Need.OPERATOR: ("forward", "encode"),
             Need.FUSION: ("fusion",),
@@ -92,7 +92,7 @@ def required(value: T | None, asker: str, need: Need) -> T:
     """A part of the evidence that `asker` has declared to need.
 
     Raises:
-        UserError: where it is missing, with what to do about it.
+        UserError: if it is missing, with the remedy.
     """
     if value is None:
         raise UserError(f"{asker} needs {REMEDIES[need]}")
@@ -101,11 +101,11 @@ def required(value: T | None, asker: str, need: Need) -> T:
 
 @dataclass(frozen=True)
 class Variance:
-    """A source's answer.
+    """The result of a variance source.
 
     Attributes:
         value: the variance of z_hat's error, (batch,).
-        distrusted: the residual contradicted the severity encoder, (batch,) bool; None where the source does not ask.
+        distrusted: the residual contradicted the severity encoder, (batch,) bool; None if the source does not check.
     """
 
     value: Scalars
@@ -113,37 +113,37 @@ class Variance:
 
 
 class VarianceSource(Member):
-    """Says how large the error of z_hat is, per image."""
+    """Estimates the variance of z_hat's error, per image."""
 
     reads: ClassVar[Need] = Need.NOTHING
     scales_var_hat: ClassVar[bool] = False
-    """Whether the answer is var_hat times a factor of at least 1: only such a source can be recalibrated."""
+    """Whether the result is var_hat times a factor of at least 1: only such a source can be recalibrated."""
 
     @property
     def needs(self) -> Need:
-        """What of the evidence it looks at."""
+        """The evidence that it uses."""
         return self.reads
 
     @property
     def label(self) -> str:
-        """In tables: in one study that is what rules differ in."""
+        """Name in tables, in which rules differ within a study."""
         return self.kind
 
     @property
     def asker(self) -> str:
-        """In messages: the setting that the user has chosen it by."""
+        """Name in messages: the setting by which the user has selected it."""
         return f"start.variance={self.kind}"
 
     @abstractmethod
     def __call__(self, evidence: Evidence) -> Variance:
-        """The variance of z_hat's error in each image.
+        """The variance of z_hat's error for each image.
 
         Raises:
-            UserError: where evidence that it needs is missing.
+            UserError: if required evidence is missing.
         """
 
     def canonical(self) -> Any:
-        """The kind alone where that says all, as results had it before a source could have settings."""
+        """Only the kind if there are no other settings, as in results from before sources had settings."""
         fields = super().canonical()
         return self.kind if fields.keys() == {"kind"} else fields
 
@@ -158,15 +158,15 @@ def own_variance(estimate: SeverityEstimate) -> Scalars:
 
 
 def positive(var: Scalars) -> Scalars:
-    """A var_hat that has a logarithm.
+    """var_hat, checked to have a logarithm.
 
     Raises:
-        UserError: for one that is not positive and finite.
+        UserError: if it is not positive and finite.
     """
     bad = int((~(var.isfinite() & (var > 0))).sum())
     if bad:
         raise UserError(
-            f"var_hat must be positive and finite to start from, and that of {bad} of {len(var)} images is not: "
+            f"var_hat must be positive and finite to start from, but that of {bad} of {len(var)} images is not: "
             "train the severity encoder longer, or restore without one (--encoder none)"
         )
     return var

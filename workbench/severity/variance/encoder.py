@@ -1,4 +1,4 @@
-"""The severity encoder is believed."""
+"""Trust the severity encoder."""
 
 from typing import ClassVar, Literal
 

@@ -1,4 +1,4 @@
-"""The severity encoder is believed until the measurement contradicts it."""
+"""Trust the severity encoder unless the measurement contradicts it."""
 
 from typing import ClassVar, Literal
 
@@ -7,7 +7,7 @@ from workbench.severity.variance.residual import explained_variance
 
 
 class Fused(VarianceSource):
-    """The severity encoder's variance, raised where the residual contradicts it; see `severity.calibration.fusion`."""
+    """The severity encoder's variance, raised if the residual contradicts it; see `severity.calibration.fusion`."""
 
     kind: Literal["fused"] = "fused"
     reads: ClassVar[Need] = Need.VAR_HAT | Need.OPERATOR | Need.FUSION

@@ -1,4 +1,4 @@
-"""The severity encoder is believed as far as its features are usual ones."""
+"""Trust the severity encoder as far as its features are in-distribution."""
 
 from typing import ClassVar, Literal
 
@@ -7,7 +7,7 @@ from workbench.severity.variance.base import Evidence, Need, Variance, VarianceS
 
 
 class Mahalanobis(VarianceSource):
-    """The severity encoder's variance, raised with the distance of its features from the usual (arXiv 1807.03888)."""
+    """The severity encoder's variance, raised if its features are out of distribution (arXiv 1807.03888)."""
 
     kind: Literal["mahalanobis"] = "mahalanobis"
     reads: ClassVar[Need] = Need.VAR_HAT | Need.FUSION
@@ -17,5 +17,5 @@ class Mahalanobis(VarianceSource):
         own, features = own_variance(evidence.estimate), evidence.estimate.features
         usual = required(evidence.fusion, self.asker, Need.FUSION)
         if features is None:
-            raise UserError(f"{self.asker} needs a severity encoder that gives its features")
+            raise UserError(f"{self.asker} needs a severity encoder that returns features")
         return Variance(usual.by_distance(own, features).to(own))

@@ -1,4 +1,4 @@
-"""The more pessimistic of encoder and measurement is believed."""
+"""Trust the more pessimistic of encoder and measurement."""
 
 from typing import ClassVar, Literal
 

@@ -1,4 +1,4 @@
-"""The truth is known, as it is in a study."""
+"""The ground truth, known in a study."""
 
 from typing import ClassVar, Literal
 
@@ -7,7 +7,7 @@ from workbench.severity.variance.base import Evidence, Need, Variance, VarianceS
 
 
 class Oracle(VarianceSource):
-    """The true error variance s2: what an encoder that knew it would say."""
+    """The true error variance s2: the prediction of a perfectly calibrated encoder."""
 
     kind: Literal["oracle"] = "oracle"
     reads: ClassVar[Need] = Need.TRUTH

@@ -1,12 +1,12 @@
-"""A source on top of a recalibrated severity encoder: what it says of var_hat is said of what stands in for it.
+"""A variance source on top of a recalibrated severity encoder.
 
-`encoder`, `fused` and `mahalanobis` answer var_hat v times a factor of at least 1, found by comparing v as it was
-predicted with the residual or with usual features. The factor applies to what stands in for v, which is the
-recalibrated variance or a bound r(v):
+`encoder`, `fused` and `mahalanobis` return var_hat v times a factor of at least 1, found by comparing the predicted v
+with the residual or with in-distribution features. That factor is applied to the replacement r(v) of v, the
+recalibrated variance or a bound:
 
     variance = source(v) r(v) / v
 
-So a bound stays one, up to the variance of 4 where raising ends (`severity.estimate.MAX_VARIANCE`).
+So a bound remains a bound, up to the maximum variance of 4 (`severity.estimate.MAX_VARIANCE`).
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ from workbench.severity.variance.base import Evidence, Need, Variance, VarianceS
 
 
 class Recalibrated(VarianceSource):
-    """Another source, with the severity encoder's variance made right on average."""
+    """Another source, with the severity encoder's variance calibrated on average."""
 
     kind: str = "recalibrated"
     setting: ClassVar[str] = "recalibration"
@@ -32,7 +32,7 @@ class Recalibrated(VarianceSource):
     def _is_of_the_encoder(self) -> "Recalibrated":
         if not self.of.scales_var_hat:
             raise ValueError(
-                f"{self.setting} is about the severity encoder's variance, and {self.of.kind} is no multiple of it: "
+                f"{self.setting} applies to the severity encoder's variance, but {self.of.kind} does not scale it: "
                 "set variance=encoder, fused or mahalanobis"
             )
         return self
@@ -55,12 +55,12 @@ class Recalibrated(VarianceSource):
         return replace(answer, value=answer.value * self.stand_in(fit, own) / own)
 
     def stand_in(self, fit: Recalibration, var_hat: Scalars) -> Scalars:
-        """What takes var_hat's place."""
+        """The replacement of var_hat."""
         return fit.apply(var_hat)
 
 
 class AtRisk(Recalibrated):
-    """Another source, with the severity encoder's variance bounded: s2 exceeds it with at most this probability."""
+    """Another source, with a bound instead of var_hat: s2 exceeds it with at most this probability."""
 
     kind: str = "at_risk"
     setting: ClassVar[str] = "risk"

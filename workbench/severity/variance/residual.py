@@ -1,21 +1,22 @@
-"""Severity from the measurement's own residual: the latent error that explains how far A(D(z_hat)) is from A(x).
+"""Severity from the measurement's residual: the latent error that explains how far A(D(z_hat)) is from A(x).
 
 Write F(z) = A(D(z)), h(y) for the encoder and z_hat = h(y), y = A(x) + n with n ~ N(0, sigma^2 I) on m observed
-entries. How wrong z_hat is where it was measured, e^2 = |F(z_hat) - A(x)|^2 / m, needs no truth: Stein's unbiased risk
-estimate (Stein, Annals of Statistics 9, 1981) is
+entries. The measured error of z_hat, e^2 = |F(z_hat) - A(x)|^2 / m, can be estimated without the truth: Stein's
+unbiased risk estimate (Stein, Annals of Statistics 9, 1981) is
 
     e^2  ~  |y - F(z_hat)|^2 / m  -  sigma^2  +  2 sigma^2 div / m,       div = divergence of y -> F(h(y))
 
 The last term matters: an encoder that has not learnt to remove this noise passes it on, its residual falls below the
-noise, and without the term it would be believed. The divergence is found by one random probe (Ramani, Blu and Unser,
-IEEE TIP 17, 2008). A latent error of variance v causes, in expectation,
+noise, and without this term its error would seem small. The divergence is estimated with one random probe (Ramani, Blu
+and Unser, IEEE TIP 17, 2008). A latent error of variance v causes, in expectation,
 
     g(v) = mean over u ~ N(0, I) of |F(z_hat + sqrt(v) u) - F(z_hat)|^2 / m
 
-if it is white, and the v with g(v) = e^2 is the answer. Neither truth nor training enters; A and h may be nonlinear.
+if it is white, and the result is the v with g(v) = e^2. Neither truth nor training is used; A and h may be nonlinear.
 
-All of this is done on what P, the removal of the mean, leaves: s2 is the variance of the latent error about its mean,
-and an error in brightness alone, which a mismatched encoder often makes, would pass for a large error of every element.
+All of this is done after P, the removal of the mean: s2 is the variance of the latent error around its mean, and an
+error in brightness alone, which a mismatched encoder often makes, would otherwise count as a large error of every
+element.
 """
 
 import math
@@ -40,12 +41,12 @@ from workbench.severity.variance.base import (
     required,
 )
 
-PROBE_STEP = 0.1  # of the noise: small against what y varies by, large against rounding
-EXPONENTS = 0.3, 3.0  # g is close to a power of v, 1 where F is linear: outside, a secant is noise
+PROBE_STEP = 0.1  # fraction of the noise: small compared with the variation of y, large compared with rounding
+EXPONENTS = 0.3, 3.0  # g is close to a power of v, 1 if F is linear: outside this range, a secant is noise
 
 
 class Residual(VarianceSource):
-    """The variance of the latent error that explains the residual of the measurement: asks nothing of the encoder."""
+    """The variance of the latent error that explains the residual of the measurement; needs no severity encoder."""
 
     kind: Literal["residual"] = "residual"
     reads: ClassVar[Need] = Need.OPERATOR
@@ -55,7 +56,7 @@ class Residual(VarianceSource):
 
 
 def explained_variance(evidence: Evidence, asker: str) -> Scalars:
-    """`residual_variance` of the evidence, searched from the encoder's var_hat, of which only the size matters here.
+    """`residual_variance` of the evidence, searched from the encoder's var_hat, of which only the magnitude matters.
 
     Raises:
         UserError: without the operator, naming `asker`.
@@ -78,24 +79,24 @@ def residual_variance(
 ) -> Scalars:
     """The variance of a white latent error that explains the residual, per image, within [1e-3, 4].
 
-    An image costs 2 + num_iterations evaluations of D and of A, and 1 of the encoder.
+    The cost per image is 2 + num_iterations evaluations of D and of A, and 1 of the encoder.
 
     Args:
-        initial: where the search begins, for example the encoder's own var_hat.
+        initial: start of the search, for example the encoder's own var_hat.
         seed: keys the probes, with the image ids.
-        num_iterations: evaluations of g. On a linear problem the first is exact.
+        num_iterations: evaluations of g. For a linear problem the first is exact.
     """
     prediction = forward(z_hat, measurement)
     wanted = risk(prediction, measurement, forward, encode, seed)
     probe = randomness.normal(measurement.ids, (seed, "residual"), tuple(z_hat.shape[1:])).to(z_hat)
 
     def log_gain(log_v: Tensor) -> Tensor:
-        """log g(v), from one probe: its elements are many, and the same at every v, which makes g smooth."""
+        """log g(v) from one probe, the same at every v, which makes g smooth; it averages over many elements."""
         moved = forward(z_hat + (0.5 * log_v).exp().reshape(-1, 1, 1, 1) * probe, measurement)
         return _mean_square(moved - prediction, measurement).clamp(min=1e-30).log()
 
     v = _solve(log_gain, wanted.clamp(min=1e-30).log(), initial.log(), num_iterations).exp()
-    # a negative estimate of a square is an error too small to be seen
+    # a negative estimate of a square means an error too small to detect
     return torch.where(wanted > 0, v, MIN_VARIANCE)
 
 
@@ -110,14 +111,14 @@ def risk(prediction: Measurements, measurement: Measurement, forward: Forward, e
     step = (PROBE_STEP * measurement.noise_std).clamp(min=1e-4).reshape(-1, *[1] * (probe.ndim - 1))
     moved = forward(encode(measurement.y + step * probe, measurement), measurement)
     m = measurement.num_observed()
-    # the probe is centred, so this is the divergence of P F(h(y)) in directions that P leaves
+    # the probe is centred, so this is the divergence of P F(h(y)) in directions preserved by P
     divergence = (probe * (moved - prediction) / step).flatten(1).sum(1)
     residual = _mean_square(measurement.y - prediction, measurement)
     return residual - variance * (m - 1) / m + 2 * variance * divergence / m
 
 
 def _centred(difference: Measurements, measurement: Measurement) -> Measurements:
-    """P: the observed entries less their mean, per image; 0 elsewhere."""
+    """P: the observed entries minus their mean, per image; 0 elsewhere."""
     seen = difference if measurement.observed is None else difference * measurement.observed
     mean = (seen.flatten(1).sum(1) / measurement.num_observed()).reshape(-1, *[1] * (seen.ndim - 1))
     centred = seen - mean
@@ -125,12 +126,12 @@ def _centred(difference: Measurements, measurement: Measurement) -> Measurements
 
 
 def _mean_square(difference: Measurements, measurement: Measurement) -> Scalars:
-    """Of P's image over the observed entries, per image."""
+    """Mean square of P's result over the observed entries, per image."""
     return _centred(difference, measurement).flatten(1).square().sum(1) / measurement.num_observed()
 
 
 def _solve(log_gain: Callable[[Tensor], Tensor], wanted: Tensor, log_v: Tensor, num_iterations: int) -> Tensor:
-    """log v with log_gain(log v) = wanted, by secants that begin with an exponent of 1."""
+    """log v with log_gain(log v) = wanted, by the secant method, starting with an exponent of 1."""
     low, high = math.log(MIN_VARIANCE), math.log(MAX_VARIANCE)
     log_v = log_v.clamp(low, high)
     exponent = torch.ones_like(log_v)

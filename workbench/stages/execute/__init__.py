@@ -1,1 +1,1 @@
-"""Several stages: in processes, or on a cluster."""
+"""Running several stages: in processes, or on a cluster."""

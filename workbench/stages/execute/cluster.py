@@ -1,12 +1,12 @@
-"""The missing stages of a study as jobs of a SLURM cluster, through submitit: an array a kind of stage and level.
+"""Run the missing stages of a study as SLURM jobs, through submitit: one array per kind of stage and level.
 
-runs/cluster/<stage>-<random>/<job>_0_log.out    what a job says; submitit's own files lie beside it
+runs/cluster/<stage>-<random>/<job>_0_log.out    output of a job; submitit's own files are next to it
 
-Submitit unpickles what jobs leave: each array has a new folder that nobody else can write to, so that nothing lies
-there already, in a runs folder from someone else.
+Submitit unpickles the results of jobs, so each array has a new folder that nobody else can write to: a runs folder from
+someone else cannot contain prepared files.
 
-The runs folder and the data must lie on a file system that the nodes share. What a job that was killed, preempted or
-timed out leaves, the next one goes on from.
+The runs folder and the data must be on a file system that the nodes share. A job that was killed, preempted or timed
+out is resumed by the next one.
 """
 
 import os
@@ -38,29 +38,29 @@ if TYPE_CHECKING:
     from submitit import Job
 
     Jobs = dict[Path, Job[list[Record]]]
-    """The stage's folder -> the job that makes it."""
+    """The stage's folder -> its job."""
 
 Kind = Literal["slurm", "local"]
 
 POLL, ASK = 1.0, 5.0
-"""Seconds between two looks for what jobs have left, and between two questions about their states."""
+"""Seconds between two checks for results of jobs, and between two queries of their states."""
 MAX_MINUTES = 366 * 24 * 60
 """A year."""
 WARNING = 30
-"""Seconds before its end that SLURM tells a job of it."""
+"""Seconds before its end at which SLURM notifies a job."""
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "GONE"}
 ENDED_HERE = {"FINISHED", "INTERRUPTED"}
-"""States that no job comes back from: SLURM's, of which GONE is ours, for one that it no longer knows; submitit's."""
+"""Final states of jobs: SLURM's, with GONE for a job that it no longer knows, and submitit's."""
 
 
 class Resources(Config):
-    """What a job may use."""
+    """The resources of a job."""
 
     gpus: int = Field(0, ge=0, le=1024, description="GPUs")
-    cpus: int = Field(2, ge=1, le=8192, description="processor cores, and so threads")
-    minutes: int = Field(60, ge=1, le=MAX_MINUTES, description="how long it may take")
-    memory_gb: float | None = Field(None, ge=0.1, le=100_000, description="memory; null: the cluster's own default")
-    partition: str | None = Field(None, description="where it runs; null: the cluster's own default")
+    cpus: int = Field(2, ge=1, le=8192, description="processor cores, and thus threads")
+    minutes: int = Field(60, ge=1, le=MAX_MINUTES, description="time limit in minutes")
+    memory_gb: float | None = Field(None, ge=0.1, le=100_000, description="memory in GB; null: the cluster's default")
+    partition: str | None = Field(None, description="partition; null: the cluster's default")
 
 
 class _Given(Config):
@@ -69,15 +69,15 @@ class _Given(Config):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where jobs run, and with what.
+    """Where jobs run, and with which resources.
 
     Attributes:
-        kind: slurm; or local, the same jobs as processes of this machine.
-        device: by its name on the job's node.
+        kind: slurm, or local: the same jobs as processes on this machine.
+        device: name of the device on the job's node.
         given: fields of Resources, as `cluster.minutes` or, for one kind of stage, `cluster.train_prior.minutes`.
 
     Raises:
-        UserError: if there is no SLURM, for an unknown field or a bad value.
+        UserError: if there is no SLURM, or for an unknown field or an invalid value.
     """
 
     kind: Kind
@@ -86,21 +86,21 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if self.kind == "slurm" and shutil.which("sbatch") is None:
-            raise UserError("there is no SLURM here (no sbatch on the PATH): run it here, with --jobs N")
+            raise UserError("there is no SLURM here (no sbatch on the PATH): run locally with --jobs N")
         for name in ("", *self._names()):
             self.resources(name)
 
     def resources(self, name: str) -> Resources:
-        """Of a stage of that name."""
+        """The resources for stages of that name."""
         everyone = {path: value for path, value in self.given.items() if path.count(".") == 1}
         prefix = f"cluster.{name}."
         own = {f"cluster.{p.removeprefix(prefix)}": v for p, v in self.given.items() if p.startswith(prefix)}
         return _Given().replace({**everyone, **own}).cluster
 
     def refuse_unknown(self, stages: Iterable[Stage]) -> None:
-        """Raise UserError for resources of a stage that is not among these, nor among what they stand on."""
+        """Raise UserError for resources of a stage that is neither among these nor upstream of them."""
         if (named := self._names()) and (unknown := named - (there := _names_of(stages))):
-            raise UserError(f"--cluster.{min(unknown)}: there is no such stage, but {', '.join(sorted(there))}")
+            raise UserError(f"--cluster.{min(unknown)}: unknown stage; available: {', '.join(sorted(there))}")
 
     def _names(self) -> set[str]:
         return {path.split(".")[1] for path in self.given if path.count(".") > 1}
@@ -113,15 +113,16 @@ def _names_of(stages: Iterable[Stage]) -> set[str]:
 def ensure_on_cluster(
     stages: Sequence[Stage], runtime: Runtime, update: Update | None = None, *, cluster: Cluster
 ) -> None:
-    """Make all artifacts that are missing by jobs: first all that stand on nothing missing, then what stands on those.
+    """Compute all missing artifacts with jobs, in order of their dependencies.
 
-    Where a job fails, the others go on, but for what stands on it. When this ends early, its jobs are cancelled.
+    If a job fails, the others continue, except those that depend on it. If this function ends early, it cancels its
+    jobs.
 
     Args:
-        update: told how many of `stages` are there, and the states of the jobs.
+        update: called with the number of `stages` that exist, and the states of the jobs.
 
     Raises:
-        UserError: if SLURM takes no jobs, or jobs fail; the message says why the first did, and where its log is.
+            UserError: if SLURM rejects the jobs, or jobs fail; the message has the first failure's reason and log.
     """
     cluster.refuse_unknown(stages)
     tell = update or (lambda done, total, note="": None)
@@ -143,7 +144,7 @@ def ensure_on_cluster(
                         plan.made(folder)
                     else:
                         failures.append(f"{plan.missing[folder].label}: {problem}")
-                        runtime.progress.say(f"failed, the others go on: {failures[-1]}")
+                        runtime.progress.say(f"failed, the others continue: {failures[-1]}")
         except BaseException:
             _cancel(jobs, cluster.kind)
             raise
@@ -172,10 +173,10 @@ def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runt
         stderr_to_stdout=True,
         slurm_partition=wanted.partition,
         slurm_signal_delay_s=WARNING,
-        slurm_srun_args=[f"--cpus-per-task={wanted.cpus}"],  # from SLURM 22.05 on, srun does not ask the job for it
+        slurm_srun_args=[f"--cpus-per-task={wanted.cpus}"],  # since SLURM 22.05, srun does not inherit it from the job
     )
     try:
-        with without_interrupt():  # Ctrl-C then finds every job that there is
+        with without_interrupt():  # so that Ctrl-C finds every job
             with executor.batch():
                 submitted = {
                     target: executor.submit(_make, stage, away, cluster.device, wanted.cpus)
@@ -183,23 +184,23 @@ def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runt
                 }
             jobs |= submitted
     except FailedJobError as error:
-        raise UserError(f"SLURM takes no {name} jobs: {' '.join(str(error).split())}") from None
+        raise UserError(f"SLURM rejects {name} jobs: {' '.join(str(error).split())}") from None
     ids = [job.job_id for job in submitted.values()]
     span = " to ".join(dict.fromkeys((ids[0], ids[-1])))
     runtime.progress.say(f"{name}: {len(ids)} submitted ({span}), logs in {folder}")
 
 
 def _python() -> str:
-    """The job's Python: it finds modules where this one does, and its command says which it may import."""
+    """The job's Python: it has the same module path, and its command line allows the same imports."""
     told = {families.ALLOWED: ",".join(families.allowed()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return shlex.join(["env", *(f"{name}={value}" for name, value in told.items()), sys.executable])
 
 
 def _make(stage: Stage, runtime: Runtime, device: str, threads: int) -> list[Record]:
-    """What a job does; returns the records for W&B."""
+    """The work of a job; returns the records for W&B."""
     import torch
 
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit lets it pass, and SLURM then waits before it kills
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit ignores it, and SLURM then waits before it kills
     torch.set_num_threads(threads)
     with Bars() as progress:
         stage.ensure(replace(runtime, device=choose_device(device), progress=progress))
@@ -218,7 +219,7 @@ def _cancel(jobs: "Jobs", kind: Kind) -> None:
 
 
 class _Queue:
-    """Jobs that have not ended yet, and the states of all by their ids."""
+    """The jobs that have not ended yet, and the states of all jobs by id."""
 
     def __init__(self, kind: Kind, jobs: "Jobs") -> None:
         self.kind, self.left = kind, dict(jobs)
@@ -226,16 +227,16 @@ class _Queue:
         self.next_question = time.monotonic()
 
     def note(self) -> str:
-        """How many jobs are in which state."""
+        """The number of jobs in each state."""
         counts = Counter(self.states[job.job_id].lower() for job in self.left.values())
         return ", ".join(f"{count} {state}" for state, count in counts.items())
 
     def ended(self) -> "list[tuple[Path, Job[list[Record]]]]":
-        """Waits a moment; then those that have ended since the last call."""
+        """Wait a moment, then return the jobs that have ended since the last call."""
         time.sleep(POLL)
         over: set[str] = set()
         if time.monotonic() >= self.next_question:
-            # twice: the file that a job leaves may be seen later than its end
+            # twice: a job's result file may become visible after its end
             before, self.states = self.states, {**self.states, **self._ask()}
             over = {key for key in self.states if {self.states[key], before[key]} <= ENDED | ENDED_HERE}
             self.next_question = time.monotonic() + ASK
@@ -245,10 +246,10 @@ class _Queue:
         return ended
 
     def _ask(self) -> dict[str, str]:
-        """The jobs' states; {} where SLURM does not answer now."""
+        """The jobs' states; {} if SLURM does not answer now."""
         if self.kind == "local":
             return {job.job_id: job.state for job in self.left.values()}
-        # not submitit's sacct: that needs an accounting database, which not every cluster has
+        # not sacct, as in submitit: it needs an accounting database, which not every cluster has
         command = ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i %T"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode:
@@ -258,15 +259,15 @@ class _Queue:
 
 
 def _collect(job: "Job[list[Record]]", folder: Path, queue: _Queue, runtime: Runtime) -> str | None:
-    """Take the records of a job that has ended; returns what is wrong if it has not made its stage."""
+    """Take the records of a finished job; return the problem if it has not computed its stage."""
     if not job.paths.result_pickle.is_file():
-        problem = f"it left no result, its state is {queue.states[job.job_id]}"
+        problem = f"it left no result; its state is {queue.states[job.job_id]}"
     elif (error := job.exception()) is not None:
-        # submitit quotes the traceback between two rules
+        # submitit quotes the traceback between two lines of dashes
         problem = str(error).rsplit(f"\n{'-' * 22}\n", 1)[0].rstrip().splitlines()[-1]
         problem = problem.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")
-        if "timed-out" in problem:  # submitit heard SLURM's warning
-            problem = "its time ran out: give it more by --cluster.minutes"
+        if "timed-out" in problem:  # submitit received SLURM's warning
+            problem = "it ran out of time: increase --cluster.minutes"
     else:
         for record in job.result():
             runtime.tracker.record(record)

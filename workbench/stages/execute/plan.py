@@ -1,4 +1,4 @@
-"""What is missing of a study, in the order in which it can be made, for whoever makes it elsewhere than here."""
+"""The missing stages of a study in an order of execution, for processes and clusters."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,12 @@ from workbench.tracking.tracker import Collector, Tracker
 
 
 class Plan:
-    """The missing stages, each given out once when all that it stands on is made.
+    """The missing stages; each is handed out once, when all its dependencies exist.
 
-    What stands on a stage that is never made is never given out.
+    Dependents of a stage that fails are never handed out.
 
     Attributes:
-        missing: the stages by their folders; with `runtime.rerun`, those that are to be looked at again too.
+        missing: the stages by their folders; with `runtime.rerun`, also those to be checked again.
     """
 
     @remembered_identities()
@@ -36,27 +36,27 @@ class Plan:
         self._order.prepare()
 
     def ready(self) -> list[Path]:
-        """What can be made now and was not given out before."""
+        """The stages that can be computed now and were not handed out before."""
         return list(self._order.get_ready())
 
     def made(self, folder: Path) -> None:
-        """Say that it is there: what stands on it may be ready."""
+        """Mark a stage as computed: its dependents may be ready."""
         self._order.done(folder)
 
     def num_there(self) -> int:
-        """How many of the wanted stages are there."""
+        """Number of requested stages that exist."""
         return sum(folder.is_dir() for folder in self._wanted)
 
 
 def elsewhere(runtime: Runtime) -> Runtime:
-    """The runtime for another process: it says nothing, and its tracker's records are to be taken back here."""
+    """The runtime for another process: silent, with a tracker whose records are taken back here."""
     tracker = Collector(runtime.root) if runtime.tracker.is_recording else Tracker()
     return replace(runtime, progress=Silent(), tracker=tracker, loaded={})
 
 
 @contextmanager
 def without_interrupt() -> Iterator[None]:
-    """Processes begun in here never see Ctrl-C, which a terminal sends to all of them: this one ends them."""
+    """Processes started in this context ignore Ctrl-C, which a terminal sends to all: this process ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

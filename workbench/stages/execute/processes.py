@@ -1,4 +1,4 @@
-"""The missing stages of a study in several processes of this machine, each with its share of the threads."""
+"""Run the missing stages of a study in several processes on this machine, each with its share of the threads."""
 
 import multiprocessing
 import os
@@ -23,25 +23,25 @@ from workbench.tracking.record import Record
 
 MAX_JOBS = 1024
 LONG = 60.0
-"""Seconds of work, at nominal rates, from which it pays to start processes."""
+"""Seconds of work, at nominal rates, above which starting processes pays off."""
 SMALL = 4.0
-"""Relative cost up to which networks leave a second thread half idle. Larger ones use it, and memory."""
+"""Relative cost up to which networks leave a second thread half idle. Larger networks use it, and need memory."""
 MEMORY = 2 * 2**30
-"""Bytes for a process: PyTorch, the data and small networks take half of them."""
+"""Bytes per process: PyTorch, the data and small networks need half of this."""
 
 
 def ensure_in_processes(
     stages: Sequence[Stage], runtime: Runtime, update: Update | None = None, *, num_processes: int
 ) -> None:
-    """Make all artifacts that are missing, several at once, each as soon as what it stands on is there.
+    """Compute all missing artifacts, several at once, each as soon as its dependencies exist.
 
-    Where one fails, the others go on, but for those that stand on it; its error is raised in the end.
+    If one stage fails, the others continue, except those that depend on it; its error is raised at the end.
 
     Args:
-        update: told how many of `stages` are there.
+        update: called with the number of `stages` that exist.
 
     Raises:
-        UserError: as `ensure_all` does, or if a process is killed.
+        UserError: like `ensure_all`, or if a process is killed.
     """
     _ensure(Plan(stages, runtime), stages, runtime, update, num_processes)
 
@@ -64,7 +64,7 @@ def _ensure(plan: Plan, stages: Sequence[Stage], runtime: Runtime, update: Updat
                         raise error
                     if error is not None:
                         errors.append(error)
-                        runtime.progress.say(f"failed, the others go on: {plan.missing[folder].label}")
+                        runtime.progress.say(f"failed, the others continue: {plan.missing[folder].label}")
                         continue
                     busy, records = future.result()
                     for record in records:
@@ -72,15 +72,15 @@ def _ensure(plan: Plan, stages: Sequence[Stage], runtime: Runtime, update: Updat
                     if not busy:
                         plan.made(folder)
                         continue
-                    ready.append(folder)  # after what is free
+                    ready.append(folder)  # after stages that are free
                     if not waited:
                         runtime.progress.say(f"waiting for another process: {busy[0].label}")
                     waited = True
                 ready += plan.ready()
     except BrokenProcessPool:
         raise UserError(
-            "one of the processes was killed, perhaps for want of memory: "
-            "run the same command again, with fewer --jobs; it goes on where it stopped"
+            "one of the processes was killed, perhaps because memory ran out: "
+            "run the same command again with fewer --jobs to resume"
         ) from None
     if errors:
         raise errors[0]
@@ -88,7 +88,7 @@ def _ensure(plan: Plan, stages: Sequence[Stage], runtime: Runtime, update: Updat
 
 
 def ensure_quickest(stages: Sequence[Stage], runtime: Runtime, update: Update | None = None) -> None:
-    """Make all artifacts that are missing in as many processes as `quickest_number` says."""
+    """Compute all missing artifacts in as many processes as `quickest_number` returns."""
     plan = Plan(stages, runtime)
     number = quickest_number(plan.missing.values(), runtime.device)
     if number == 1:
@@ -98,17 +98,17 @@ def ensure_quickest(stages: Sequence[Stage], runtime: Runtime, update: Update | 
 
 
 def quickest_number(missing: Collection[Stage], device: str) -> int:
-    """In how many processes these stages are made the soonest: one for each thread where networks are small.
+    """The number of processes that computes these stages fastest: one per thread if the networks are small.
 
-    A batch of small images is too little work to share among threads, and several stages are not. What one thread finds
-    does not depend on how many there are.
+    A batch of small images is too little work to share among threads, but several stages are not. The results of one
+    thread do not depend on the number of threads.
     """
     import torch
 
     try:
         costs = [stage.relative_cost() for stage in missing]
         seconds = sum(s.effort() * s.seconds_per_effort * cost for s, cost in zip(missing, costs, strict=True))
-    except UserError:  # it says why when it is to be made
+    except UserError:  # the error is reported when the stage runs
         return 1
     if device != "cpu" or seconds < LONG or max(costs) > SMALL or any(s.is_timing for s in missing):
         return 1
@@ -118,10 +118,10 @@ def quickest_number(missing: Collection[Stage], device: str) -> int:
 
 @contextmanager
 def _workers(num_processes: int, runtime: Runtime) -> Iterator[ProcessPoolExecutor]:
-    """Processes that `_attempt` stages; whatever ends this one ends them, at once if it is no orderly end."""
+    """Processes for `_attempt`; they end with this process, immediately if it does not end normally."""
     import torch
 
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads, or CUDA, is unsound
+    context = multiprocessing.get_context("spawn")  # forking a process with threads or CUDA is unsafe
     threads = max(1, torch.get_num_threads() // num_processes)
     with relayed(context.Queue(), runtime.progress) as queue:
         pool = ProcessPoolExecutor(
@@ -137,7 +137,7 @@ def _workers(num_processes: int, runtime: Runtime) -> Iterator[ProcessPoolExecut
             pool.shutdown(cancel_futures=True)
 
 
-# in the processes
+# in the worker processes
 
 _runtime: Runtime
 
@@ -145,13 +145,13 @@ _runtime: Runtime
 def _begin(runtime: Runtime, queue: Any, threads: int, allowed: list[str]) -> None:
     global _runtime
     families.allow(*allowed)
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch is loaded with the first stage, and reads it then
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is loaded, with the first stage
     _runtime = replace(runtime, progress=Relay(queue))
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A killed parent cannot end its processes."""
+    """End with the parent: a killed parent cannot end its processes."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -159,7 +159,7 @@ def _end_with_parent() -> None:
 
 
 def _attempt(stage: Stage) -> tuple[list[Stage], list[Record]]:
-    """(what other processes are working on and is in the way, records for W&B)."""
+    """(stages of other processes that block this one, records for W&B)."""
     busy = stage.attempt(_runtime)
     if busy:
         time.sleep(POLL)

@@ -1,1 +1,1 @@
-"""Stages that fit what start rules need to know of a severity encoder."""
+"""Stages that fit statistics of a severity encoder for start rules."""

@@ -1,4 +1,4 @@
-"""What every fit to a severity encoder is: validation images, and the encoder that is looked at."""
+"""The base of all fits to a severity encoder: validation images and the encoder."""
 
 from typing import ClassVar
 
@@ -13,25 +13,25 @@ from workbench.stages.train.train_severity import TrainSeverity
 
 
 class FitEncoder(LatentStage):
-    """Validation images -> what is known of a severity encoder once it is trained."""
+    """Validation images -> statistics of a trained severity encoder."""
 
     artifact_type: ClassVar[str] = "model"
 
     severity_encoder: TrainedSeverity
-    num_images: Count = Field(description="validation images from the beginning of the split, or all")
-    seed: Seed = Field(0, description="keys severities, operators and noise")
+    num_images: Count = Field(description="number of validation images, from the start of the split, or all")
+    seed: Seed = Field(0, description="seed of severities, operators and noise")
 
     def effort(self) -> float:
         return self.num_images
 
     def severity_stage(self) -> TrainSeverity:
-        """The stage that gives the severity encoder."""
+        """The stage of the severity encoder."""
         return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
 
     def upstream(self) -> tuple[Stage, ...]:
         return (self.autoencoder_stage(), self.severity_stage())
 
     def images(self) -> ImageSplit:
-        """The validation images that are used."""
+        """The validation images to use."""
         images = self.data.split("val")
         return images.first(min(self.num_images, len(images)))

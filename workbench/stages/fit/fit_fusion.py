@@ -1,4 +1,4 @@
-"""Fit what is usual for a severity encoder: how its var_hat stands to the residual's variance, and its features."""
+"""Fit the in-distribution statistics of a severity encoder: var_hat over residual variance, features."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -27,18 +27,18 @@ from workbench.stages.runtime import Runtime
 
 FUSION = "fusion.safetensors"
 OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG())
-"""What the gain of the features' distance is fitted to. To change it is to raise the stage's version."""
+"""Degradations for fitting the gain of the features' distance. If you change this, increase the stage's version."""
 
 
 class FitFusion(FitEncoder):
-    """Validation images -> `Fusion`: the encoder's own degradation for the residual, any for the features' distance."""
+    """Validation images -> `Fusion`: the residual on the encoder's own degradation, the features' distance on any."""
 
     name: ClassVar[str] = "fit_fusion"
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.005
 
     num_images: int = Field(
-        512, ge=8, le=MAX_COUNT, description="validation images from the beginning of the split, or all"
+        512, ge=8, le=MAX_COUNT, description="number of validation images, from the start of the split, or all"
     )
 
     @property
@@ -46,7 +46,7 @@ class FitFusion(FitEncoder):
         return f"what is usual for the {self.severity_encoder.degradation.kind} encoder"
 
     def load(self, runtime: Runtime) -> Fusion:
-        """What was fitted."""
+        """Load the fitted statistics."""
         from safetensors.torch import load_file
 
         return Fusion.from_tensors(load_file(self.ensure(runtime) / FUSION))
@@ -68,7 +68,7 @@ class FitFusion(FitEncoder):
     def _measure(
         self, degradation: Degradation, runtime: Runtime, *, residuals: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """var_hat, the residual's variance (NaN unless asked for), features and s2 of each image."""
+        """var_hat, the residual's variance (NaN if not requested), features and s2 of each image."""
         autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
         images = self.images()
 

@@ -1,4 +1,4 @@
-"""Fit how a severity encoder's variance is made right, on validation images of its own training degradation."""
+"""Fit the recalibration of a severity encoder's variance on validation images of its own training degradation."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -22,7 +22,7 @@ from workbench.stages.runtime import Runtime
 
 RECALIBRATION = "recalibration.json"
 FEWEST = 2 * MIN_IMAGES - 1
-"""Images of which every second one is enough for a map."""
+"""Number of images of which half are enough for a map."""
 
 
 class FitRecalibration(FitEncoder):
@@ -34,7 +34,7 @@ class FitRecalibration(FitEncoder):
 
     recalibration: AnyRecalibration
     num_images: int = Field(
-        4000, ge=FEWEST, le=MAX_COUNT, description="validation images from the beginning of the split, or all"
+        4000, ge=FEWEST, le=MAX_COUNT, description="number of validation images, from the start of the split, or all"
     )
 
     @property
@@ -42,23 +42,23 @@ class FitRecalibration(FitEncoder):
         return f"recalibration ({self.recalibration.kind}) of the {self.severity_encoder.degradation.kind} encoder"
 
     def num_scores(self) -> int:
-        """How many images the bound is taken from."""
+        """Number of images for the bound."""
         return len(self.images()) // 2
 
     def check(self) -> None:
-        """Refuse too few validation images, before compute is spent. Raises UserError."""
+        """Reject too few validation images, before any expensive computation. Raises UserError."""
         if len(self.images()) < FEWEST:
             raise UserError(
-                f"recalibration needs {FEWEST} validation images or more, the data has {len(self.images())}"
+                f"recalibration needs {FEWEST} validation images or more, but the data has {len(self.images())}"
             )
 
     def load(self, runtime: Runtime) -> Recalibration:
-        """What was fitted."""
+        """Load the fitted recalibration."""
         return Recalibration.model_validate_json((self.ensure(runtime) / RECALIBRATION).read_text())
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         self.check()
-        # other recalibrations of this encoder are fitted to the same errors
+        # shared with other recalibrations of this encoder
         key = f"errors of {self.replace({'recalibration.kind': 'none'}).identity}"
         if key not in runtime.loaded:
             runtime.loaded[key] = self._errors(runtime)

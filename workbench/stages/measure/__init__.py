@@ -1,1 +1,1 @@
-"""Stages that measure: restorations, calibration, costs, autoencoders."""
+"""Stages that measure restorations, calibration, costs and autoencoders."""

@@ -1,4 +1,4 @@
-"""A severity encoder beside the truth: measurements of known images, and its estimates of them."""
+"""A severity encoder compared with the ground truth: measurements of known images, and its estimates."""
 
 from collections.abc import Iterator
 

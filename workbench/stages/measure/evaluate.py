@@ -1,4 +1,4 @@
-"""Evaluate: restore a fixed set of measurements and compare with the truth, one row per image."""
+"""Evaluate: restore a fixed set of measurements and compare with the ground truth, one row per image."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,19 +76,19 @@ from workbench.stages.train.train_severity import TrainSeverity
 
 NUM_EXAMPLES = 32
 USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
-"""The part of the timesteps that a matched start usually leaves, and the steps of the default sampler."""
+"""Typical fraction of the timesteps left after a matched start, and the steps of the default sampler."""
 GRADIENT = 3.0
-"""What an evaluation with its gradient costs, in evaluations."""
+"""The cost of an evaluation with its gradient, in evaluations."""
 ANY_LATENT = (1, 8, 8)
-"""Some latents' shape: there are as many noise levels whatever it is."""
+"""Any shape of latents: the number of noise levels does not depend on it."""
 RESIDUAL_GROWTH = 2.0
-"""By what factor guidance, which is there to lower it, may raise the residual before it is said to have diverged."""
+"""Factor by which guidance, which should lower the residual, may raise it before the image counts as diverged."""
 
 
 class Evaluate(LatentStage):
     """One cell: a severity encoder, a start rule and a solver on the measurements of one degradation.
 
-    The autoencoder and the data are named once; the prior and the severity encoder are made for them.
+    The prior and the severity encoder are trained for this autoencoder and these data.
     """
 
     name: ClassVar[str] = "evaluate"
@@ -99,40 +99,44 @@ class Evaluate(LatentStage):
     autoencoder: AnyAutoencoder = Tiny()
     prior: AnyPrior = UNetRecipe()
     severity_encoder: AnySeverity = SeverityRecipe(degradation=GaussianBlur())
-    degradation: AnyDegradation = Field(GaussianBlur(), description="what the evaluated images suffer")
+    degradation: AnyDegradation = Field(GaussianBlur(), description="degradation of the evaluated images")
     start: AnyStart = SNRMatch(variance="fused")
     solver: AnySolver = LDPS()
     sampler: Sampler = DDIM(num_steps=500)
     lpips: LPIPSConfig = LPIPSConfig()
     split: Split = Field("test", description="tune on val, report on test")
-    num_images: Count = Field(128, description="images evaluated, from the beginning of the split")
-    seed: Seed = Field(0, description="keys severities, operators, noise and sampling")
+    num_images: Count = Field(128, description="number of images, from the start of the split")
+    seed: Seed = Field(0, description="seed of severities, operators, noise and sampling")
     sample: Seed = Field(
         0,
-        description="which draw of start noise and sampling noise, for the same measurements",
+        description="index of the draw of start noise and sampling noise, for the same measurements",
         json_schema_extra=ADDED_LATER,
     )
     precision: Precision = Field(
         "float32",
-        description="of prior and autoencoder in the solver's steps; bf16: autocast, faster where the device has it",
+        description="precision of prior and autoencoder in the solver's steps; bf16: autocast, faster where supported",
         json_schema_extra=ADDED_LATER,
     )
     metrics: tuple[AnyMetric, ...] = Field(
         (PSNR(), SSIM(), Residual(), LPIPS()),
-        description="what restored images are judged by",
+        description="metrics of the restored images",
         json_schema_extra=ADDED_LATER,
     )
     num_examples: int = Field(
-        NUM_EXAMPLES, ge=0, le=100_000, description="images kept for the page", json_schema_extra=NOT_IDENTITY
+        NUM_EXAMPLES,
+        ge=0,
+        le=100_000,
+        description="number of images stored for the report",
+        json_schema_extra=NOT_IDENTITY,
     )
 
     @field_validator("start", mode="before")
     @classmethod
     def _has_the_encoder_it_asks_for(cls, start: Any, info: ValidationInfo) -> Any:
-        """Before the start rule refuses itself: it advises another variance, and without an encoder none helps."""
+        """Runs before the start rule's own check, whose advice (another variance) does not help here."""
         if isinstance(info.data.get("severity_encoder"), NoEncoder) and (asked := asked_of_encoder(start)):
             raise UserError(
-                f"{asked} needs a severity encoder, and there is none: restore with --encoder matched or universal, "
+                f"{asked} needs a severity encoder, but there is none: restore with --encoder matched or universal, "
                 "or run the study without severity_encoder.kind=none"
             )
         return start
@@ -179,7 +183,7 @@ class Evaluate(LatentStage):
             prior = self.prior_stage().evaluation_flops()
             step = GRADIENT * (prior + coder / 2) if self.solver.guided else prior
             networks += share * self.sampler.num_steps * step
-        # outside networks, an image takes about as long as a default one is encoded and decoded
+        # outside networks, an image takes about as long as encoding and decoding a default one
         other = coder_flops(Tiny(), None, DEFAULT_SHAPE) * values(self.data.image_shape) / values(DEFAULT_SHAPE)
         return (networks + other) / default
 
@@ -193,23 +197,23 @@ class Evaluate(LatentStage):
         return f"{self.degradation.kind}{encoder}, {self.autoencoder.label}, {self.start.kind}, {self.solver.kind}"
 
     def prior_stage(self) -> TrainPrior:
-        """The stage that gives the prior."""
+        """The stage of the prior."""
         return TrainPrior(data=self.data, autoencoder=self.autoencoder, prior=self.prior)
 
     def severity_stage(self) -> TrainSeverity | None:
-        """The stage that gives the severity encoder, if there is one."""
+        """The stage of the severity encoder, if there is one."""
         if (recipe := self._trained) is None:
             return None
         return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
 
     def fusion_stage(self) -> FitFusion | None:
-        """The stage that fits what is usual for the severity encoder, where the start rule needs it."""
+        """The stage of the severity encoder's in-distribution statistics, if the start rule needs them."""
         if Need.FUSION not in self.start.needs or (recipe := self._trained) is None:
             return None
         return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
 
     def recalibration_stage(self) -> FitRecalibration | None:
-        """The stage that recalibrates the severity encoder, where the start rule needs it."""
+        """The stage of the severity encoder's recalibration, if the start rule needs it."""
         if Need.RECALIBRATION not in self.start.needs or (recipe := self._trained) is None:
             return None
         if not isinstance(self.start, SNRMatch):
@@ -222,7 +226,7 @@ class Evaluate(LatentStage):
         )
 
     def matched_stages(self) -> "tuple[Evaluate, ...]":
-        """Where the start is a control: the start that it is set against, on these images and, if need be, on val."""
+        """For a control: the start that it is compared with, on these images and, if necessary, on val."""
         if not isinstance(self.start, EqualCost):
             return ()
         fields = {name: getattr(self, name) for name in Evaluate.model_fields} | {"start": self.start.of}
@@ -237,11 +241,11 @@ class Evaluate(LatentStage):
         return tuple(stage for stage in (*stages, *fits, *self.matched_stages()) if stage is not None)
 
     def check(self) -> None:
-        """Look at the data and the given weights and refuse what cannot work, before compute is spent.
+        """Check the data and the given weights, before any expensive computation.
 
         Raises:
-            UserError: for too few images, a size that the networks cannot take, or weights that are missing or unsound,
-                or operators that do not fit the images.
+            UserError: for too few images, a size that the networks do not accept, missing or invalid weights, or
+                operators that do not fit the images.
         """
         self.check_operators()
         self.data.split(self.split).first(self.num_images)
@@ -255,7 +259,7 @@ class Evaluate(LatentStage):
             load_lpips(self.lpips)
 
     def check_recalibration(self) -> None:
-        """Refuse too few validation images to recalibrate with, or to promise the start rule's risk with."""
+        """Reject too few validation images for the recalibration, or for the start rule's risk."""
         if (stage := self.recalibration_stage()) is None:
             return
         stage.check()
@@ -263,7 +267,7 @@ class Evaluate(LatentStage):
             check_sample(stage.num_scores(), self.start.risk)
 
     def check_operators(self) -> None:
-        """Refuse operators that cannot measure the images, or be differentiated where the solver needs it."""
+        """Reject operators that cannot measure the images, or are not differentiable if the solver needs it."""
         if (recipe := self._trained) is not None:
             recipe.degradation.check(self.data.image_shape, gradient=False)
         self.degradation.check(self.data.image_shape, gradient=self.solver.guided)
@@ -271,35 +275,37 @@ class Evaluate(LatentStage):
     def outdated(self, folder: Path) -> str | None:
         if not self.has_lpips or not (folder / LPIPS_ABSENT).is_file():
             return None
-        return None if isinstance(load_lpips(self.lpips), Absent) else "it lacks LPIPS, whose weights are here now"
+        return None if isinstance(load_lpips(self.lpips), Absent) else "it lacks LPIPS, whose weights are now available"
 
     @property
     def has_lpips(self) -> bool:
-        """Whether LPIPS is asked for, of images that it knows."""
+        """Whether LPIPS is requested and supports these images."""
         return LPIPS() in self.metrics and self.data.image_shape[0] in LPIPS_CHANNELS
 
     def load_lpips(self, runtime: Runtime) -> LPIPSMetric | Absent:
-        """The network of LPIPS on the runtime's device, loaded once in a process, or why it is absent."""
+        """The LPIPS network on the runtime's device, loaded once per process, or why it is absent."""
         if LPIPS() not in self.metrics:
             return Absent("LPIPS is not among the metrics")
         if not self.has_lpips:
-            return Absent(f"LPIPS compares greyscale or colour images, these have {self.data.image_shape[0]} channels")
+            return Absent(
+                f"LPIPS compares greyscale or colour images, but these have {self.data.image_shape[0]} channels"
+            )
         lpips: LPIPSMetric | Absent = runtime.loaded.get(self.lpips.identity) or load_lpips(self.lpips)
         runtime.loaded[self.lpips.identity] = lpips if isinstance(lpips, Absent) else lpips.to(runtime.device)
         return lpips
 
     def measurement_set(self) -> str:
-        """Names the measurements: only results on the same set may be compared."""
+        """Identifies the measurements: only results on the same set may be compared."""
         images = self.data.split(self.split).first(self.num_images)
         return digest({"ids": images.fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed})
 
     @property
     def sampling_seed(self) -> int:
-        """What keys the noise of restoring: another for each sample, while the measurements stay."""
+        """The seed of the restoration's noise: it differs between samples, while the measurements stay the same."""
         return self.seed if self.sample == 0 else seed_of(self.seed, "sample", self.sample)
 
     def budget(self, control: EqualCost, restorer: Restorer, runtime: Runtime) -> Budget:
-        """How a control spends the cost of the start that it is set against."""
+        """How a control spends the cost of the start that it is compared with."""
         import pandas as pd
 
         frames = [pd.read_parquet(stage.ensure(runtime) / ROWS) for stage in self.matched_stages()]
@@ -312,7 +318,7 @@ class Evaluate(LatentStage):
         return spend(control, costs, chain, own, val[0] if val else None, self.sampling_seed)
 
     def restorer(self, runtime: Runtime) -> Restorer:
-        """Everything loaded and joined."""
+        """The restorer with everything loaded."""
         restorer = self._restorer(runtime)
         if isinstance(self.start, EqualCost):
             restorer.start = Spending(self.start, self.budget(self.start, restorer, runtime))
@@ -346,7 +352,7 @@ class Evaluate(LatentStage):
         return estimator
 
     def _architecture(self) -> str:
-        """Names the networks by all that their FLOPs depend on: ours of one kind are built like the autoencoder's."""
+        """Identifies the networks by all that their FLOPs depend on; built-in encoders are like the autoencoder's."""
         encoder = self.severity_encoder
         estimator = encoder.identity if ":" in encoder.kind else encoder.kind
         return " ".join([self.autoencoder_stage().identity, self.prior_stage().identity, estimator])
@@ -370,7 +376,7 @@ class Evaluate(LatentStage):
 
 
 class Scoring:
-    """The measurements of a cell, and the comparison of what comes back with the truth."""
+    """The measurements of a cell, and the comparison of the restored images with the ground truth."""
 
     def __init__(
         self, cell: Evaluate, restorer: Restorer, images: ImageSplit, lpips: LPIPSMetric | Absent, runtime: Runtime
@@ -383,22 +389,22 @@ class Scoring:
         self.needs_z0 = Need.TRUTH in cell.start.needs or any("z0" in metric.needs for metric in cell.metrics)
 
     def measurements(self, batch_size: int) -> Iterator[Measurement]:
-        """The cell's measurements, batch by batch; made only as slots ask for them."""
+        """The cell's measurements, batch by batch; simulated only when slots need them."""
         for index in torch.arange(len(self.images)).split(batch_size):
             yield degrade(self.cell.degradation, self.images, index, self.cell.seed).to(self.device)
 
     def clean(self, ids: Tensor) -> Images:
-        """The clean images of these ids."""
+        """The clean images with these ids."""
         return self.images.batch([self.position[key] for key in ids.tolist()]).to(self.device)
 
     @torch.no_grad()
     def clean_latents(self, measurement: Measurement) -> Latents:
-        """The clean latents of a measurement's images, which an oracle's start rule asks for."""
+        """The clean latents of a measurement's images, for oracle start rules."""
         return self.restorer.autoencoder.encode(self.clean(measurement.ids))
 
     @torch.no_grad()
     def rows(self, restored: Restored) -> list[dict[str, Any]]:
-        """One row for each restored image."""
+        """One row per restored image."""
         found = self._comparison(restored)
         columns = {"image_id": restored.ids}
         for metric in self.cell.metrics:
@@ -423,7 +429,7 @@ class Scoring:
         return [{name: values[name][i] for name in order} for i in range(len(restored))]
 
     def _comparison(self, restored: Restored) -> Comparison:
-        """The restored images beside the truth; E(x) is evaluated here unless the start rule had it evaluated."""
+        """Compare the restored images with the truth; E(x) is evaluated here unless the start rule already did."""
         x, measurement = self.clean(restored.ids), restored.measurement
         known = [record.z0 for record in restored.records if record.z0 is not None]
         z0 = torch.stack(known) if known else self.restorer.autoencoder.encode(x) if self.needs_z0 else None
@@ -439,9 +445,9 @@ class Scoring:
         )
 
     def _diverged(self, found: Comparison, restored: Restored) -> Tensor:
-        """Whether the latent left all bounds or, under guidance, x_hat explains y far worse than D(z_hat) does.
+        """Whether the latent exceeded all bounds or, under guidance, x_hat explains y far worse than D(z_hat).
 
-        The latter only of chains that began from z_hat: from pure noise a residual has to fall first, and may not.
+        The latter only applies to chains from z_hat: from pure noise, the residual has to fall first, and may not.
         """
         if not self.cell.solver.guided or isinstance(self.cell.start, Full):
             return restored.diverged
@@ -451,7 +457,7 @@ class Scoring:
         return restored.diverged | grew & ~restored.fell_back
 
     def _oracle_timestep(self, restored: Restored, z0: Latents) -> Tensor:
-        """Where `snr_match`, with the rule's channel and offset if it has them, would begin on the true variance."""
+        """The start of `snr_match` on the true variance, with the rule's channel and offset if it has them."""
         rule = self.cell.start
         fields = {"channel": rule.channel, "offset_db": rule.offset_db} if isinstance(rule, Matched) else {}
         chain = self.cell.sampler.chain(self.restorer.prior.levels, z0.shape[1:])
@@ -473,7 +479,7 @@ class Scoring:
                 self.examples[key] = {name: t[i].clamp(0, 1).cpu() for name, t in pictures.items()}
 
     def save_examples(self, path: Path) -> None:
-        """Write the kept pictures, (n, channel, height, width) each, 8 bits per value, in the split's order."""
+        """Write the stored images, (n, channel, height, width) each, 8 bits per value, in the split's order."""
         from safetensors.torch import save_file
 
         keys = [key for key in self.images.ids.tolist() if key in self.examples]

@@ -1,7 +1,7 @@
-"""Evaluate with a solver's step size that was chosen on validation images.
+"""Evaluate with a solver's step size chosen on validation images.
 
-Runs of different kinds (solvers, starts, numbers of steps) need different guidance, and a comparison is fair where each
-has had as many trials. Trials and the final run are Evaluate cells of their own, so studies share them.
+Runs of different kinds (solvers, starts, numbers of steps) need different guidance, and a comparison is fair if each
+has the same number of trials. Trials and the final run are Evaluate cells, so studies share them.
 """
 
 import json
@@ -24,47 +24,49 @@ TRIALS = "trials.json"
 
 
 class EvaluateTuned(Evaluate):
-    """The evaluation at the value of one field that has the best mean PSNR on the first images of the split `val`.
+    """The evaluation at the value of one field with the best mean PSNR on the first images of the split `val`.
 
-    Tried are values around the field's own, each `ratio` times the last. While the best one is at an end of what was
-    tried, another is tried beyond it. Of values that are as good, up to `tolerance`, the one nearest to the field's own
-    counts as best: where PSNR levels off there is nothing to be found further out. Rows are those of
-    Evaluate with these columns more:
+    The trials are values around the field's own, each `ratio` times the previous one. While the best value is at an end
+    of the range, another value is tried beyond it. Among values within `tolerance` of the best, the one closest to the
+    field's own is chosen: where PSNR levels off, there is no reason to go further. Rows are those of Evaluate with
+    these additional columns:
 
-        tuned_value: the value that was chosen.
-        num_trials: how many were tried.
-        val_psnr: the mean validation PSNR at the chosen one, dB.
-        at_edge: whether the best is still at an end, after `max_extensions` more trials.
+        tuned_value: the chosen value.
+        num_trials: number of trials.
+        val_psnr: mean validation PSNR at the chosen value, dB.
+        at_edge: whether the best value is still at an end after `max_extensions` more trials.
 
-    Without a field to tune, rows are those of the plain evaluation, and these columns 0 trials and no value (NaN).
+    Without a field to tune, rows are those of the plain evaluation, with 0 trials and no value (NaN) in these columns.
     """
 
     name: ClassVar[str] = "evaluate_tuned"
     version: ClassVar[int] = 1
 
     tuned: str | None = Field("solver.guidance_scale", description="dotted path of the field; null: tune nothing")
-    ratio: float = Field(2.0, gt=1, le=100, description="between neighbouring values")
-    num_values: int = Field(5, ge=3, le=99, description="values tried at first, odd: the field's own is in the middle")
-    num_val_images: Count = Field(64, description="validation images of a trial, from the beginning of the split")
-    tolerance: float = Field(
-        0.02, ge=0, le=100, description="difference in mean validation PSNR that does not count, dB"
+    ratio: float = Field(2.0, gt=1, le=100, description="ratio of neighbouring values")
+    num_values: int = Field(
+        5, ge=3, le=99, description="initial number of values, odd, with the field's own in the middle"
     )
-    max_extensions: int = Field(6, ge=0, le=50, description="further trials while the best value is at an end")
+    num_val_images: Count = Field(64, description="validation images per trial, from the start of the split")
+    tolerance: float = Field(0.02, ge=0, le=100, description="negligible difference in mean validation PSNR, dB")
+    max_extensions: int = Field(
+        6, ge=0, le=50, description="maximum number of further trials while the best value is at an end"
+    )
 
     @model_validator(mode="after")
     def _tunable(self) -> "EvaluateTuned":
         if self.tuned is None:
             return self
         if self.split == "val":
-            raise ValueError("what is tuned on val must be reported on test: set split=test")
+            raise ValueError("a field tuned on val must be reported on test: set split=test")
         if self.num_values % 2 == 0:
             raise ValueError(f"num_values must be odd, got {self.num_values}")
         try:
             value = attrgetter(self.tuned)(self)
         except AttributeError:
-            raise ValueError(f"there is no {self.tuned} to tune with solver {self.solver.kind}") from None
+            raise ValueError(f"solver {self.solver.kind} has no {self.tuned} to tune") from None
         if not isinstance(value, float) or not value > 0:
-            raise ValueError(f"{self.tuned} is tuned in ratios and must be a positive number, got {value!r}")
+            raise ValueError(f"{self.tuned} is tuned by ratios and must be a positive number, got {value!r}")
         return self
 
     def plain(self, power: int = 0) -> Evaluate:
@@ -78,7 +80,7 @@ class EvaluateTuned(Evaluate):
         return float(attrgetter(self.tuned)(self)) * self.ratio**power
 
     def trial(self, power: int) -> Evaluate:
-        """The same on validation images."""
+        """The same evaluation on validation images."""
         return self.plain(power).replace(split="val", num_images=self.num_val_images)
 
     def upstream(self) -> tuple[Stage, ...]:

@@ -1,4 +1,4 @@
-"""Encode degraded images and keep the statistics of their latents and of the errors, by tenths of severity."""
+"""Encode degraded images, and store statistics of their latents and errors by tenths of severity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from workbench.stages.train.train_severity import TrainSeverity
 BATCH_SIZE = 250
 NUM_BINS = 10
 MAX_SIZE = 4096
-"""Latents of more elements are refused: their covariances would fill the memory."""
+"""Maximum number of elements of a latent: larger covariances would exhaust the memory."""
 STATISTICS = "statistics.safetensors"
 
 What = Literal["latent", "error", "encoder_error"]
@@ -47,7 +47,7 @@ class SetStatistics:
     latent_shape: tuple[int, int, int]
 
     def moments(self, bins: Sequence[int] | None = None) -> Moments:
-        """The moments of these tenths together; None: of all."""
+        """The moments of these tenths combined; None: of all."""
         return Moments.pooled([self.bins[i] for i in self._chosen(bins)])
 
     def spectrum(self, bins: Sequence[int] | None = None) -> NDArray[np.float64]:
@@ -67,13 +67,18 @@ class LatentStatistics(LatentStage):
     version: ClassVar[int] = 1
     seconds_per_effort: ClassVar[float] = 0.0015
 
-    degradation: AnyDegradation = Field(description="what the images suffer; severities are uniform on [0, 1]")
-    severity_encoder: TrainedSeverity | None = Field(None, description="also keep the errors of this encoder's z_hat")
-    split: Literal["train", "val"] = Field("train", description="whose images; a severity encoder has seen train")
-    num_images: int = Field(
-        20_000, ge=2, le=MAX_COUNT, description="from the beginning of the split; a study needs 5,000 or more"
+    degradation: AnyDegradation = Field(description="degradation of the images; severities are uniform on [0, 1]")
+    severity_encoder: TrainedSeverity | None = Field(None, description="also store the errors of this encoder's z_hat")
+    split: Literal["train", "val"] = Field(
+        "train", description="split of the images; severity encoders are trained on train"
     )
-    seed: Seed = Field(0, description="keys severities, operators and noise: the same for every degradation")
+    num_images: int = Field(
+        20_000,
+        ge=2,
+        le=MAX_COUNT,
+        description="number of images, from the start of the split; a study needs 5,000 or more",
+    )
+    seed: Seed = Field(0, description="seed of severities, operators and noise: the same for every degradation")
 
     def effort(self) -> float:
         return self.num_images
@@ -83,11 +88,11 @@ class LatentStatistics(LatentStage):
         return f"latent statistics of {self.degradation.kind}"
 
     def latents_stage(self) -> EncodeLatents:
-        """The stage that gives the clean latents; one for all degradations."""
+        """The stage of the clean latents; the same for all degradations."""
         return EncodeLatents(data=self.data, autoencoder=self.autoencoder, split=self.split, num_images=self.num_images)
 
     def severity_stage(self) -> TrainSeverity | None:
-        """The stage that gives the severity encoder, if there is one."""
+        """The stage of the severity encoder, if there is one."""
         if self.severity_encoder is None:
             return None
         return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
@@ -97,37 +102,37 @@ class LatentStatistics(LatentStage):
         return (self.autoencoder_stage(), self.latents_stage(), *([severity] if severity else []))
 
     def images(self) -> ImageSplit:
-        """The images that are degraded and encoded."""
+        """The images to degrade and encode."""
         return self.data.split(self.split).first(self.num_images)
 
     def latent_size(self) -> int:
-        """How many elements a latent has."""
+        """Number of elements of a latent."""
         return int(np.prod(self.autoencoder_stage().latent_shape()))
 
     def enough(self) -> bool:
-        """Whether there are images enough for the covariance of these latents, and memory."""
+        """Whether there are enough images for the covariance of these latents, and enough memory."""
         return self.latent_size() < self.num_images and self.latent_size() <= MAX_SIZE
 
     def check(self) -> None:
-        """Refuse latents too large for a covariance and too few images for one, before compute is spent.
+        """Reject latents too large for a covariance, and too few images, before any expensive computation.
 
         Raises:
-            UserError: for either, or a split with fewer images than asked for.
+            UserError: in both cases, or for a split with fewer images than requested.
         """
         size = self.latent_size()
         if size > MAX_SIZE:
             raise UserError(
-                f"latent statistics take latents of at most {MAX_SIZE} elements, these have {size}: use smaller images"
+                f"latent statistics support at most {MAX_SIZE} elements, but latents have {size}: use smaller images"
             )
         if self.num_images <= size:
             raise UserError(
                 f"latents of {size} elements need more than {size} images for a covariance, "
-                f"got num_images={self.num_images}; take 5,000 or more"
+                f"got num_images={self.num_images}: use 5,000 or more"
             )
         self.images()
 
     def load(self, runtime: Runtime) -> dict[What, SetStatistics]:
-        """The statistics of `latent`, `error` and, where a severity encoder was given, `encoder_error`."""
+        """Load the statistics of `latent`, `error` and, if a severity encoder was given, `encoder_error`."""
         return read_statistics(self.ensure(runtime))
 
     @torch.no_grad()
@@ -166,7 +171,7 @@ class LatentStatistics(LatentStage):
 
 
 def read_statistics(folder: Path) -> dict[What, SetStatistics]:
-    """The statistics that lie in the folder of a LatentStatistics stage."""
+    """Read the statistics in the folder of a LatentStatistics stage."""
     from safetensors.numpy import load_file
 
     arrays: dict[str, Any] = load_file(folder / STATISTICS)
@@ -185,7 +190,7 @@ def read_statistics(folder: Path) -> dict[What, SetStatistics]:
 
 
 def _summary(latents: NDArray[np.float32], tenths: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Number, mean, covariance and spectrum in each tenth. Covariances in float32: a tenth's take 1 MiB for d = 512."""
+    """Number, mean, covariance and spectrum of each tenth. Covariances in float32: a tenth's take 1 MiB for d = 512."""
     size = int(np.prod(latents.shape[1:]))
     frequencies = len(radial_spectrum(latents[:1]))
     num = np.bincount(tenths, minlength=NUM_BINS)

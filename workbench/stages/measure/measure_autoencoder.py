@@ -1,4 +1,4 @@
-"""Measure an autoencoder by itself: what it loses, what its latents look like, and how large it is."""
+"""Measure an autoencoder by itself: its reconstruction error, the distribution of its latents, and its size."""
 
 import json
 from pathlib import Path
@@ -18,9 +18,9 @@ from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 
 LATENTS_FILE = "latents.json"
-"""Not the file of a severity encoder's calibration, which W&B takes for the calibration of all images."""
+"""Not the file name of a severity encoder's calibration, which W&B logs as the calibration of all images."""
 LATENTS = "latents"
-"""The group of the clean latents in it."""
+"""The group of the clean latents in this file."""
 SIZES = "sizes.json"
 BATCH_SIZE = 250
 
@@ -28,10 +28,10 @@ BATCH_SIZE = 250
 class MeasureAutoencoder(LatentStage):
     """Clean images through an autoencoder: psnr, ssim and ssim_valid of D(E(x)), one row per image.
 
-    Beside the rows lies what the latents look like, `latents.json`: a calibration (see `metrics.calibration.summarise`)
-    of z0 as if it were the error of predicting 0 with variance 1, which the prior's noisiest timestep takes it for. And
-    `sizes.json`: the latent's shape, the parameters of the autoencoder and those of the encoder that a severity encoder
-    starts from.
+    `latents.json` describes the distribution of the latents: a calibration (see `metrics.calibration.summarise`) of z0,
+    treated as the error of predicting 0 with variance 1, as at the prior's noisiest timestep. `sizes.json` has the
+    latent's shape, and the numbers of parameters of the autoencoder and of the encoder from which a severity encoder is
+    initialized.
     """
 
     name: ClassVar[str] = "measure_autoencoder"
@@ -42,7 +42,7 @@ class MeasureAutoencoder(LatentStage):
     autoencoder: AnyAutoencoder = Tiny()
     split: Split = Field("test", description="which images")
     num_images: int = Field(
-        1024, ge=2, le=MAX_COUNT, description="images measured, from the beginning of the split, or all"
+        1024, ge=2, le=MAX_COUNT, description="number of images, from the start of the split, or all"
     )
 
     def effort(self) -> float:
@@ -56,12 +56,12 @@ class MeasureAutoencoder(LatentStage):
         return (self.autoencoder_stage(),)
 
     def images(self) -> ImageSplit:
-        """The images that are measured."""
+        """The images to measure."""
         split = self.data.split(self.split)
         return split.first(min(self.num_images, len(split)))
 
     def check(self) -> None:
-        """Refuse images and weights that cannot work, before compute is spent. Raises UserError."""
+        """Raise UserError for unsuitable images and weights, before any expensive computation."""
         self.images()
         self.autoencoder_stage().check()
 

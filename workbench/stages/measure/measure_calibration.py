@@ -1,4 +1,4 @@
-"""Measure whether a severity encoder knows its own error: predictions beside the truth, and nothing is restored."""
+"""Measure the calibration of a severity encoder: predictions compared with the truth, without restoring images."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -33,11 +33,11 @@ from workbench.stages.train.train_prior import TrainPrior
 from workbench.stages.train.train_severity import TrainSeverity
 
 FEWEST_IN_BIN = 2 * calibration.NUM_BINS
-"""Images in each bin of severity, on average: two for each bin by var_hat within it."""
+"""Average number of images per bin of severity: two for each bin by var_hat within it."""
 
 
 def variance_column(recalibration: str) -> str:
-    """The column of the variances that this kind of recalibration gives."""
+    """The column of the variances from this kind of recalibration."""
     return f"var_{recalibration}"
 
 
@@ -49,10 +49,10 @@ def bound_column(risk: float) -> str:
 class MeasureCalibration(LatentStage):
     """One cell: one severity encoder on measurements of one degradation, one row per image.
 
-    A row holds what the encoder predicts (var_hat), the truth (s2; `square`, the mean of e^2, which contains the bias),
-    trivial predictors of it (see `stages.trivial`), the recalibrated variances, conformal bounds on s2 and how many
-    images these were taken from, and where `snr_match` would begin on var_hat and on s2. Beside the rows lies the
-    calibration of all images together and of each bin of severity (see `metrics.calibration.summarise`).
+    A row has the encoder's prediction (var_hat), the truth (s2; `square`, the mean of e^2, which includes the bias),
+    trivial predictors of it (see `stages.trivial`), the recalibrated variances, conformal bounds on s2 with the number
+    of images that they are from, and the start of `snr_match` for var_hat and for s2. The calibration of all images
+    together, and of each bin of severity, is stored with the rows (see `metrics.calibration.summarise`).
     """
 
     name: ClassVar[str] = "measure_calibration"
@@ -61,26 +61,28 @@ class MeasureCalibration(LatentStage):
 
     data: Source = FashionMNIST()
     autoencoder: AnyAutoencoder = Tiny()
-    prior: AnyPrior = Field(UNetRecipe(), description="whose noise levels say where to start")
+    prior: AnyPrior = Field(UNetRecipe(), description="the prior whose noise levels determine the start")
     severity_encoder: TrainedSeverity = SeverityRecipe(degradation=GaussianBlur())
-    degradation: AnyDegradation = Field(GaussianBlur(), description="what the images suffer")
+    degradation: AnyDegradation = Field(GaussianBlur(), description="degradation of the images")
     sampler: Sampler = DDIM(num_steps=500)
     recalibrations: tuple[AnyRecalibration, ...] = Field(
-        (Factor(), Isotonic()), min_length=1, description="fitted on validation images; the last one gives the bounds"
+        (Factor(), Isotonic()),
+        min_length=1,
+        description="recalibrations to fit on validation images; the last one gives the bounds",
     )
-    risks: tuple[Probability, ...] = Field((0.05, 0.1, 0.2), min_length=1, description="of each bound on s2")
+    risks: tuple[Probability, ...] = Field((0.05, 0.1, 0.2), min_length=1, description="risk of each bound on s2")
     num_fit_images: int = Field(
-        4000, ge=FEWEST, le=MAX_COUNT, description="validation images that recalibrations are fitted to"
+        4000, ge=FEWEST, le=MAX_COUNT, description="number of validation images for the recalibrations"
     )
     split: Split = Field("test", description="which images")
-    num_images: Count = Field(1024, description="images measured, from the beginning of the split")
+    num_images: Count = Field(1024, description="number of images, from the start of the split")
     num_severity_bins: int = Field(
         5,
         ge=0,
         le=1000,
-        description="equal bins of severity that are summarised, beside all images; 0: no summary at all",
+        description="number of equal bins of severity to summarise, besides all images; 0: no summary",
     )
-    seed: Seed = Field(0, description="keys severities, operators and noise")
+    seed: Seed = Field(0, description="seed of severities, operators and noise")
 
     def effort(self) -> float:
         return self.num_images * (2 if self.num_severity_bins else 1)
@@ -91,19 +93,19 @@ class MeasureCalibration(LatentStage):
 
     @property
     def is_matched(self) -> bool:
-        """Whether the encoder meets what it was trained on."""
+        """Whether the encoder is tested on its training degradation."""
         return bool(self.severity_encoder.degradation == self.degradation)
 
     def prior_stage(self) -> TrainPrior:
-        """The stage that gives the prior."""
+        """The stage of the prior."""
         return TrainPrior(data=self.data, autoencoder=self.autoencoder, prior=self.prior)
 
     def severity_stage(self) -> TrainSeverity:
-        """The stage that gives the severity encoder."""
+        """The stage of the severity encoder."""
         return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=self.severity_encoder)
 
     def recalibration_stages(self) -> tuple[FitRecalibration, ...]:
-        """The stages that recalibrate it."""
+        """The stages of its recalibrations."""
         own = {"data": self.data, "autoencoder": self.autoencoder, "severity_encoder": self.severity_encoder}
         size = self.num_fit_images
         return tuple(FitRecalibration(**own, recalibration=method, num_images=size) for method in self.recalibrations)
@@ -112,28 +114,28 @@ class MeasureCalibration(LatentStage):
         return (self.autoencoder_stage(), self.prior_stage(), self.severity_stage(), *self.recalibration_stages())
 
     def images(self) -> ImageSplit:
-        """The images that are measured."""
+        """The images to measure."""
         return self.data.split(self.split).first(self.num_images)
 
     def measurement_set(self) -> str:
-        """Names the measurements: only results on the same set may be compared."""
+        """Identifies the measurements: only results on the same set may be compared."""
         return digest(
             {"ids": self.images().fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed}
         )
 
     def check(self) -> None:
-        """Refuse what cannot work, before compute is spent.
+        """Reject a configuration that cannot work, before any expensive computation.
 
         Raises:
-            UserError: for too few images for the bins or for the promised risks, operators that do not fit the images,
-                or weights that are missing or unsound.
+            UserError: for too few images for the bins or the risks, operators that do not fit the images, or missing or
+                invalid weights.
         """
         self.images()
         needed = FEWEST_IN_BIN * self.num_severity_bins
         if self.num_images < needed:
             raise UserError(
                 f"num_images={self.num_images} is too few for num_severity_bins={self.num_severity_bins}: "
-                f"{FEWEST_IN_BIN} images a bin need {needed}"
+                f"{FEWEST_IN_BIN} images per bin need {needed}"
             )
         self.degradation.check(self.data.image_shape, gradient=False)
         self.severity_encoder.degradation.check(self.data.image_shape, gradient=False)
@@ -203,7 +205,7 @@ class MeasureCalibration(LatentStage):
         }
 
     def _groups(self, rows: Rows, severity: np.ndarray) -> dict[str, calibration.Calibration]:
-        """All images, and those of each bin of severity that holds two or more, by `bin_name`; one bin holds all."""
+        """All images, and those of each bin of severity with two or more images, by `bin_name`; one bin means all."""
         place = severity_bins(severity, self.num_severity_bins)
         groups = {calibration.ALL: np.arange(len(severity))}
         for i in range(self.num_severity_bins if self.num_severity_bins > 1 else 0):
@@ -216,5 +218,5 @@ class MeasureCalibration(LatentStage):
 
 
 def bin_name(place: int, num_bins: int) -> str:
-    """A bin of severity in words: "0.2 to 0.4"."""
+    """The name of a bin of severity: "0.2 to 0.4"."""
     return f"{place / num_bins:.2g} to {(place + 1) / num_bins:.2g}"

@@ -1,4 +1,4 @@
-"""Measure what the parts of a restoration cost on this machine: time, floating-point operations, peak memory."""
+"""Measure the cost of the parts of a restoration on this machine: time, FLOPs, peak memory."""
 
 import functools
 import time
@@ -33,23 +33,23 @@ from workbench.stages.runtime import Runtime, place
 from workbench.stages.train.train_severity import new_encoder
 
 ENCODING, START, STEP, DECODING = OPERATIONS = ("severity encoding", "start rule", "reverse step", "decoding")
-"""The start rule's cost includes the severity encoding that it begins with."""
+"""The start rule's cost includes the severity encoding."""
 NUM_WARM_UP = 2
 PRELOAD = (__name__, "diffusers", "deepinv.physics")
-"""What takes seconds to import, for processes that measure memory."""
+"""Modules that take seconds to import, for processes that measure memory."""
 
 
 class MeasureCost(Stage):
-    """One size and batch of one architecture: the cost of each operation on the whole batch, a row a repeat.
+    """One size and batch of one architecture: the cost of each operation on the whole batch, one row per repeat.
 
-    Weights are random, since they do not change what an operation costs; so the start rule is one that needs no fit.
-    `residual` spends what `fused` spends, whose fusion is a few operations on one number per image.
+    Weights are random, because they do not change the cost of an operation; so the start rule must not need a fit.
+    `residual` costs the same as `fused`, whose fusion is a few operations on one number per image.
 
-    The identity names what is measured, not where: a timing is of the machine that the rows name (`device`, `threads`).
+    The identity describes what is measured, not where: a timing is for the machine in its row (`device`, `threads`).
     """
 
     name: ClassVar[str] = "measure_cost"
-    version: ClassVar[int] = 2  # 2: weights with group norms lie in another order on a CPU
+    version: ClassVar[int] = 2  # 2: weights with group norms have another memory layout on a CPU
     seconds_per_effort: ClassVar[float] = 0.06
     is_timing: ClassVar[bool] = True
 
@@ -61,8 +61,8 @@ class MeasureCost(Stage):
     sampler: Sampler = DDIM(num_steps=500)
     image_size: Size = Field(32, description="pixels a side")
     channels: int = Field(1, ge=1, le=MAX_CHANNELS, description="1: grey, 3: colour")
-    batch_size: BatchSize = Field(1, description="images at once")
-    num_repeats: Depth = Field(7, description="timings of each operation")
+    batch_size: BatchSize = Field(1, description="number of images at once")
+    num_repeats: Depth = Field(7, description="number of timings of each operation")
 
     @model_validator(mode="after")
     def _measurable(self) -> "MeasureCost":
@@ -72,7 +72,7 @@ class MeasureCost(Stage):
                 "without recalibration, risk or noise=channel"
             )
         if not self.solver.diffuses:
-            raise ValueError(f"{self.solver.kind} has no reverse step: take another solver")
+            raise ValueError(f"{self.solver.kind} has no reverse step: use another solver")
         self.solver.check(self.degradation)
         return self
 
@@ -80,7 +80,7 @@ class MeasureCost(Stage):
         return (self.num_repeats + NUM_WARM_UP) * self.batch_size * (self.image_size / 32) ** 2
 
     def relative_cost(self) -> float:
-        # the size is in the effort
+        # the size is included in the effort
         scale = (self.image_size / DEFAULT_SHAPE[1]) ** 2
         return image_cost(self.autoencoder, None, self.image_shape) / scale
 
@@ -89,7 +89,7 @@ class MeasureCost(Stage):
         return f"cost of {self.autoencoder.label} at {self.image_size} px, batch {self.batch_size}"
 
     def check(self) -> None:
-        """Refuse sizes that the networks cannot take. Raises UserError."""
+        """Raise UserError for sizes that the networks do not accept."""
         self.degradation.check(self.image_shape, gradient=self.solver.guided)
         with torch.random.fork_rng(devices=[]):
             self.autoencoder.build(self.channels).latent_shape(self.image_shape)
@@ -149,14 +149,14 @@ class Parts:
         return functools.partial(self._do, name, self.networks)
 
     def flops(self, name: str) -> float:
-        """Floating-point operations of the networks, gradients included, on the whole batch; the operator's are not."""
+        """FLOPs of the networks on the whole batch, including gradients but not the operator."""
         accounts = [Counter[str]() for _ in self.ids]
         self._do(name, self.networks.charging(accounts))
         unit = self.restorer.unit_flops(self.stage.image_shape)
         return sum(times * unit[network] for account in accounts for network, times in account.items())
 
     def _do(self, name: str, networks: Networks) -> object:
-        with torch.no_grad():  # a guided step asks for the gradients that it needs
+        with torch.no_grad():  # a guided step enables the gradients that it needs
             match name:
                 case "severity encoding":
                     return self._encode(self.measurement.encoder_input(), networks)

@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work: on a GPU as torch counts it, on a CPU that of a process of its own."""
+"""Peak memory of a piece of work: on a GPU as counted by torch, on a CPU in a separate process."""
 
 import math
 import multiprocessing
@@ -16,18 +16,18 @@ STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_memory(prepare: Callable[[], Work], device: str, preload: Sequence[str]) -> float:
-    """Bytes that the work which `prepare` gives takes at most, beyond what there is when it has been prepared.
+    """Peak memory in bytes of the work returned by `prepare`, in excess of the memory before it.
 
     Args:
-        prepare: on a CPU a function that can be pickled, for it is called in a new process, which has kept nothing of
-            other work for use again.
+        prepare: on a CPU a picklable function, because it is called in a new process, which has no memory left over
+            from other work.
         preload: modules that `prepare` needs, imported once for all such processes.
 
     Returns:
-        NaN where the system does not tell: on a CPU it is read from Linux' /proc.
+        NaN if the system does not report it: on a CPU it is read from Linux' /proc.
 
     Raises:
-        UserError: if the memory does not suffice.
+        UserError: if the memory is not sufficient.
     """
     if device.startswith("cuda"):
         return _peak_on_gpu(prepare, device)
@@ -37,7 +37,9 @@ def peak_memory(prepare: Callable[[], Work], device: str, preload: Sequence[str]
         try:
             return pool.submit(_peak_of_process, prepare, torch.get_num_threads()).result()
         except BrokenProcessPool:
-            raise UserError("the process that measures memory was killed: there is too little for this size") from None
+            raise UserError(
+                "the process that measures memory was killed: there is not enough memory for this size"
+            ) from None
 
 
 def _peak_on_gpu(prepare: Callable[[], Work], device: str) -> float:
@@ -51,11 +53,11 @@ def _peak_on_gpu(prepare: Callable[[], Work], device: str) -> float:
 
 
 def _peak_of_process(prepare: Callable[[], Work], num_threads: int) -> float:
-    """By how much the resident set size rises, in a process that does nothing else."""
+    """Increase of the resident set size in a process that does nothing else."""
     torch.set_num_threads(num_threads)
     work = prepare()
     try:
-        CLEAR_PEAK.write_text("5")  # the peak so far, that of the imports, becomes what is resident now
+        CLEAR_PEAK.write_text("5")  # resets the peak, which includes the imports, to the current size
     except OSError:
         return math.nan
     before = _kilobytes("VmRSS")
@@ -64,6 +66,6 @@ def _peak_of_process(prepare: Callable[[], Work], num_threads: int) -> float:
 
 
 def _kilobytes(name: str) -> float:
-    """A figure of this process's status; NaN where the system does not tell."""
+    """A figure of this process's status; NaN if the system does not report it."""
     lines = (line.split() for line in STATUS.read_text().splitlines())
     return next((float(words[1]) for words in lines if words[:1] == [f"{name}:"]), math.nan)

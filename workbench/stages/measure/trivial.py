@@ -1,7 +1,7 @@
-"""Trivial predictors of the latent's error: what a severity encoder has to beat. The known severity is the third.
+"""Trivial predictors of the latent's error, which a severity encoder has to beat. The known severity is the third.
 
-A measurement that D(z_hat) explains badly, or of which little varies, is likely to be a severe one: to know that takes
-no network that was trained to predict errors.
+A measurement that D(z_hat) explains badly, or with little variance, is probably severe; no network has to be trained to
+predict that.
 """
 
 import torch
@@ -12,17 +12,17 @@ from workbench.core.tensors import Images, Scalars
 from workbench.degradations import AnyDegradation
 
 RESIDUAL, LOG_VARIANCE = "residual_rms_decoded", "log_var_y"
-"""Their columns in the rows."""
+"""Names of their columns in the rows."""
 LEAST_VARIANCE = 1e-12
-"""Of a constant y, whose logarithm would be infinite."""
+"""Lower bound of the variance of y, because the logarithm of 0 is infinite."""
 
 
 @torch.no_grad()
 def trivial_predictors(measurement: Measurement, degradation: AnyDegradation, decoded: Images) -> dict[str, Tensor]:
-    """By column, one value per image: rms of y - A(D(z_hat)) and the log variance of y, over the observed entries.
+    """One value per image by column: rms of y - A(D(z_hat)) and the log variance of y, over the observed entries.
 
     Args:
-        decoded: D(z_hat), which is clipped to [0, 1] as a restoration is.
+        decoded: D(z_hat), clipped to [0, 1] like a restoration.
     """
     return {
         RESIDUAL: residual_rms(measurement, degradation, decoded.clamp(0, 1)),
@@ -36,7 +36,7 @@ def residual_rms(measurement: Measurement, degradation: AnyDegradation, x: Image
 
 
 def _variance(measurement: Measurement) -> Scalars:
-    """Variance of y over its observed entries, per image; 0 where none was observed."""
+    """Variance of y over its observed entries, per image; 0 if none was observed."""
     y = measurement.y.flatten(1)
     observed = torch.ones_like(y)
     if measurement.observed is not None:

@@ -25,7 +25,9 @@ class EncodeLatents(LatentStage):
     seconds_per_effort: ClassVar[float] = 0.0004
 
     split: Split = Field("train", description="which images")
-    num_images: Count | None = Field(None, description="encode the first so many; None: all")
+    num_images: Count | None = Field(
+        None, description="number of images to encode, from the start of the split; None: all"
+    )
 
     def effort(self) -> float:
         return len(self.images())
@@ -35,7 +37,7 @@ class EncodeLatents(LatentStage):
         return f"latents of {self.split}"
 
     def images(self) -> ImageSplit:
-        """The images that are encoded."""
+        """The images to encode."""
         images = self.data.split(self.split)
         return images if self.num_images is None else images.first(self.num_images)
 
@@ -43,7 +45,7 @@ class EncodeLatents(LatentStage):
         return (self.autoencoder_stage(),)
 
     def load(self, runtime: Runtime) -> Latents:
-        """(N, channel, height, width) float32, on the CPU."""
+        """Load the latents, (N, channel, height, width) float32, on the CPU."""
         from safetensors.torch import load_file
 
         return load_file(self.ensure(runtime) / "latents.safetensors")["z0"]

@@ -45,11 +45,11 @@ class TrainAutoencoder(Stage):
         return values(self.data.image_shape) / values(DEFAULT_SHAPE)
 
     def image_cost(self) -> float:
-        """What an image costs that is measured, encoded and decoded, as a multiple of what a default one does."""
+        """The cost of measuring, encoding and decoding an image, relative to a default image."""
         return image_cost(self.autoencoder, self.shipped_weights(), self.data.image_shape)
 
     def shipped_weights(self) -> Path | None:
-        """The folder of given weights, whose architecture is their own."""
+        """The folder of given weights, which may have another architecture."""
         given = getattr(self.autoencoder, "source", "auto") not in ("auto", "train")
         return self.shipped() if given else None
 
@@ -58,13 +58,13 @@ class TrainAutoencoder(Stage):
         return f"autoencoder {self.autoencoder.label}"
 
     def recipe(self) -> dict[str, Any]:
-        """What the zoo records of how the autoencoder was made."""
+        """The zoo's record of how the autoencoder was trained."""
         return {"data": self.data.canonical(), "autoencoder": self.autoencoder.canonical()}
 
     def shipped(self) -> Path | None:
         from workbench.weights import zoo
 
-        # whose folder has the weights, but not the scale and shift that are made of these data
+        # whose folder has the weights, but not the scale and shift computed from these data
         if isinstance(self.autoencoder, Pretrained):
             return None
         match self.autoencoder.source:
@@ -79,26 +79,26 @@ class TrainAutoencoder(Stage):
         return (folder / "autoencoder" if (folder / "autoencoder").is_dir() else folder,)
 
     def check(self) -> None:
-        """Refuse given weights that are unsound, and images that the autoencoder cannot take."""
+        """Reject invalid given weights, and images that the autoencoder does not accept."""
         self.latent_shape()
 
     def latent_shape(self) -> tuple[int, int, int]:
-        """(channel, height, width) of the latents, known before anything is trained.
+        """(channel, height, width) of the latents, known before training.
 
         Raises:
-            UserError: for given weights that are unsound, or images that the autoencoder cannot take.
+            UserError: for invalid given weights, or images that the autoencoder does not accept.
         """
         return _latent_shape(self.autoencoder, self.shipped(), self.data.image_shape)
 
     def planned_latent_shape(self) -> tuple[int, int, int]:
-        """The same, without a look at the images and at what ships. Raises UserError likewise."""
+        """The same, without reading the images and shipped weights. Raises UserError likewise."""
         return _latent_shape(self.autoencoder, self.shipped_weights(), self.data.image_shape)
 
     def load(self, runtime: Runtime) -> Autoencoder:
-        """The trained autoencoder, frozen, on the runtime's device.
+        """Load the trained autoencoder, frozen, on the runtime's device.
 
         Raises:
-            UserError: if its folder is unsound, or it cannot take the source's images.
+            UserError: if its folder is invalid, or it does not accept the source's images.
         """
         if self.identity not in runtime.loaded:
             autoencoder = _read(self.autoencoder, self.ensure(runtime))
@@ -175,19 +175,19 @@ class TrainAutoencoder(Stage):
 def _latent_shape(
     recipe: AnyAutoencoder, given: Path | None, image_shape: tuple[int, int, int]
 ) -> tuple[int, int, int]:
-    """The latent shape of given weights, or of those to be trained; asked once a process, as many cells share one."""
+    """The latent shape of given weights, or of those to be trained; computed once per process."""
     if given is not None:
         return _read(recipe, given).latent_shape(image_shape)
     with torch.random.fork_rng(devices=[]):
         if not isinstance(recipe, Pretrained):
-            # shapes need no memory; layers without a meta kernel are built below, where real faults show again
+            # shapes need no memory; layers without a meta kernel are built below, where real errors occur again
             with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
                 return recipe.build(image_shape[0]).latent_shape(image_shape)
         return recipe.build(image_shape[0]).latent_shape(image_shape)
 
 
 def _read(recipe: AnyAutoencoder, folder: Path) -> Autoencoder:
-    """The autoencoder in a stage's or zoo folder, or in a plain diffusers folder."""
+    """Load the autoencoder in a stage's or zoo folder, or in a plain diffusers folder."""
     inner = folder / "autoencoder"
     return recipe.load(inner if inner.is_dir() else folder)
 

@@ -42,7 +42,7 @@ class TrainPrior(LatentStage):
         """FLOPs of one evaluation of the prior on one latent.
 
         Raises:
-            UserError: for latents that the network cannot take.
+            UserError: for latents that the network does not accept.
         """
         given = Path(self.prior.source) if self.prior.is_given else None
         shape = self.autoencoder_stage().planned_latent_shape()
@@ -55,7 +55,7 @@ class TrainPrior(LatentStage):
         return f"prior over {self.autoencoder.label} latents"
 
     def latents_stage(self) -> EncodeLatents:
-        """The stage that gives the training latents."""
+        """The stage of the training latents."""
         num_images = min(self.prior.num_train_images, len(self.data.split("train")))
         return EncodeLatents(data=self.data, autoencoder=self.autoencoder, num_images=num_images)
 
@@ -63,7 +63,7 @@ class TrainPrior(LatentStage):
         return (self.latents_stage(),)
 
     def recipe(self) -> dict[str, Any]:
-        """What the zoo records of how the prior was made."""
+        """The zoo's record of how the prior was trained."""
         return self.autoencoder_stage().recipe() | {"prior": self.prior.canonical()}
 
     def shipped(self) -> Path | None:
@@ -71,7 +71,7 @@ class TrainPrior(LatentStage):
 
         if self.prior.is_given:
             return at_home(self.prior.source)
-        # a prior knows the latents of one autoencoder only: the two must come from one zoo folder
+        # a prior belongs to the latents of one autoencoder: both must come from the same zoo folder
         if self.prior.source == "train" or self.autoencoder_stage().shipped() is None:
             return None
         folder = zoo.find(self.recipe())
@@ -81,18 +81,18 @@ class TrainPrior(LatentStage):
         return tuple(folder / part for part in self.prior.parts)
 
     def check(self) -> None:
-        """Refuse given weights that are unsound, and images or latents that the networks cannot take."""
+        """Reject invalid given weights, and images or latents that the networks do not accept."""
         self.levels()
 
     def levels(self) -> NoiseLevels:
-        """The prior's noise levels, known before anything is trained. Raises UserError as `check` does."""
+        """The prior's noise levels, known before training. Raises UserError like `check`."""
         return _levels(self.prior, self.shipped(), self.autoencoder_stage().latent_shape())
 
     def load(self, runtime: Runtime) -> Prior:
-        """The trained prior, frozen, on the runtime's device.
+        """Load the trained prior, frozen, on the runtime's device.
 
         Raises:
-            UserError: if its folder is unsound or it is for latents of another shape.
+            UserError: if its folder is invalid, or it is for latents of another shape.
         """
         # given weights are told how wide the autoencoder's latents are
         key = f"{self.identity} {self.prior.kind} {self.autoencoder_stage().identity}"
@@ -146,10 +146,10 @@ class TrainPrior(LatentStage):
 
 @functools.lru_cache(maxsize=16)
 def _levels(recipe: PriorRecipe, given: Path | None, latent_shape: tuple[int, int, int]) -> NoiseLevels:
-    """The noise levels of given weights, or of those to be trained; asked once a process.
+    """The noise levels of given weights, or of those to be trained; computed once per process.
 
     Raises:
-        UserError: for weights that are unsound, or latents that the network cannot take.
+        UserError: for invalid weights, or latents that the network does not accept.
     """
     if given is not None:
         prior = recipe.load(given)
@@ -162,7 +162,7 @@ def _levels(recipe: PriorRecipe, given: Path | None, latent_shape: tuple[int, in
 
 def _untrained(recipe: PriorRecipe, latent_shape: tuple[int, int, int]) -> Prior:
     with torch.random.fork_rng(devices=[]):
-        # noise levels need no weights; what cannot be made without memory is made with it, where real faults show again
+        # noise levels need no weights; a network that cannot be built without memory is built here, where errors recur
         with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
             return recipe.build(latent_shape)
         return recipe.build(latent_shape)
@@ -172,5 +172,5 @@ def _require_channels(prior: Prior, folder: Path, channels: int) -> None:
     if prior.latent_channels != channels:
         raise UserError(
             f"the prior in {folder} is for {prior.latent_channels}-channel latents, "
-            f"the autoencoder's have {channels}; add --prior.source=train to train one for it"
+            f"but the autoencoder's have {channels}: add --prior.source=train to train one for it"
         )

@@ -26,7 +26,7 @@ NUM_VALIDATION_IMAGES = 256
 NUM_CALIBRATION_IMAGES = 512
 WEIGHTS = "weights.safetensors"
 SHIPPED = "severity_encoder"
-"""The folder beside a shipped autoencoder."""
+"""Its folder next to a shipped autoencoder."""
 
 
 class TrainSeverity(LatentStage):
@@ -47,7 +47,7 @@ class TrainSeverity(LatentStage):
         return f"severity encoder for {self.severity_encoder.degradation.kind} on {self.autoencoder.label}"
 
     def latents_stage(self) -> EncodeLatents:
-        """The stage that gives the clean latents."""
+        """The stage of the clean latents."""
         num_images = min(self.severity_encoder.num_train_images, len(self.data.split("train")))
         return EncodeLatents(data=self.data, autoencoder=self.autoencoder, num_images=num_images)
 
@@ -55,7 +55,7 @@ class TrainSeverity(LatentStage):
         return (self.autoencoder_stage(), self.latents_stage())
 
     def recipe(self) -> dict[str, Any]:
-        """What the zoo records of how the encoder was made."""
+        """The zoo's record of how the encoder was trained."""
         return self.autoencoder_stage().recipe() | {"severity_encoder": self.severity_encoder.canonical()}
 
     def shipped(self) -> Path | None:
@@ -63,13 +63,13 @@ class TrainSeverity(LatentStage):
             return None
         if self.severity_encoder.source != "auto":
             return at_home(self.severity_encoder.source)
-        # an encoder knows the latents of one autoencoder only: the two must come from one zoo folder
+        # an encoder belongs to the latents of one autoencoder: both must come from the same zoo folder
         beside = self.autoencoder_stage().shipped()
         folder = beside / SHIPPED if beside is not None else None
         return folder if folder is not None and zoo.made_by(folder, self.recipe()) else None
 
     def check(self) -> None:
-        """Refuse given weights that are missing or cannot be read, before compute is spent. Raises UserError."""
+        """Raise UserError for missing or unreadable given weights, before any expensive computation."""
         from safetensors import SafetensorError, safe_open
 
         if (folder := self.shipped()) is None:
@@ -79,13 +79,13 @@ class TrainSeverity(LatentStage):
                 pass
         except (OSError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"{folder} holds no severity encoder ({WEIGHTS}: {reason})") from None
+            raise UserError(f"{folder} has no severity encoder ({WEIGHTS}: {reason})") from None
 
     def load(self, runtime: Runtime) -> SeverityNetwork:
-        """The trained encoder, frozen, on the runtime's device.
+        """Load the trained encoder, frozen, on the runtime's device.
 
         Raises:
-            UserError: for given weights that cannot be read or are not of such an encoder.
+            UserError: for given weights that cannot be read or are not for such an encoder.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -96,7 +96,7 @@ class TrainSeverity(LatentStage):
             encoder.load_state_dict(load_file(folder / WEIGHTS))
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"{folder} holds no severity encoder for this autoencoder ({reason})") from None
+            raise UserError(f"{folder} has no severity encoder for this autoencoder ({reason})") from None
         return runtime.place(encoder.eval().requires_grad_(False))
 
     def work(self, folder: Path, runtime: Runtime) -> None:
@@ -109,7 +109,7 @@ class TrainSeverity(LatentStage):
         encoder = runtime.place(new_encoder(recipe, autoencoder, self.data.image_shape))
 
         def make_batch(index: Ids, step: int) -> dict[str, Any]:
-            # another severity, kernel and noise each time an image comes round
+            # a new severity, kernel and noise each time that an image is used
             measurement = degrade(recipe.degradation, train, index, seed=recipe.seed + 1 + step)
             return {"view": measurement.encoder_input(), "x": train.batch(index), "z0": z0[index]}
 
@@ -138,14 +138,14 @@ class TrainSeverity(LatentStage):
     def _calibration(
         self, autoencoder: Autoencoder, encoder: SeverityNetwork, runtime: Runtime
     ) -> calibration.Calibration | None:
-        """How the finished encoder is calibrated on validation images; None where that cannot be said."""
+        """The calibration of the trained encoder on validation images; None if it cannot be computed."""
         images, recipe = self.data.split("val"), self.severity_encoder
         images = images.first(min(NUM_CALIBRATION_IMAGES, len(images)))
         batches = estimates(autoencoder, encoder, recipe.degradation, images, recipe.seed, runtime.device)
         try:
             rows = [calibration.collect(e.z_hat, z0, e.per_image()) for _, e, z0 in batches]
             return calibration.summarise(calibration.join(rows), num_bins=calibration.bins_for(len(images)))
-        except UserError as error:  # the encoder is what was asked for: a figure about it may lack
+        except UserError as error:  # the encoder is the result; its calibration is optional
             runtime.progress.say(f"no calibration of the {self.label}: {error}")
             return None
 
@@ -182,5 +182,5 @@ def new_encoder(recipe: SeverityRecipe, autoencoder: Autoencoder, image_shape: t
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         encoder = recipe.build(autoencoder).cpu()
-        encoder(torch.zeros(2, *image_shape))  # gives the lazy head its width
+        encoder(torch.zeros(2, *image_shape))  # sets the width of the lazy head
     return encoder
