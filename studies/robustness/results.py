@@ -179,6 +179,10 @@ class Remedy:
             return ABSENT
         return mean_interval(self.mean(rule, column, pairs) * QUANTITIES[column].scale)
 
+    def flags(self, rule: str) -> bool:
+        """Whether a rule says on which images it distrusts the encoder."""
+        return rule == "fused" and self.rules[rule].has("distrusted")
+
     def start_share(self, rule: str, pairs: Sequence[Pair]) -> Estimate:
         """The part of the time that goes into the estimate and the choice of the start."""
         if not self.rules[rule].has("start_seconds"):

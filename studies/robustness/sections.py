@@ -123,20 +123,19 @@ def severity_matrix(found: Robustness) -> Section:
     """Whether each encoder ranks and calibrates the error of its own latents, and where its starts land."""
     grid = found.grid
 
-    def ranked(truth: str) -> "Figure":
+    def ranked(truth: str, name: str) -> "Figure":
         def rank(pair: Pair) -> Estimate:
             both = grid.frames[pair][["var_hat", truth]]
             return Estimate(float(both.corr("spearman").to_numpy()[0, 1]), math.nan, math.nan, len(both))
 
-        name = {"severity": "severity", "s2": "the true error"}[truth]
         return grid_map(grid, grid.matrix(rank), f"Rank correlation with {name}", 2, "diverging", "low", 1)
 
     def late(pair: Pair) -> "pd.Series[float]":
         return grid.frames[pair]["start_timestep"] - grid.frames[pair]["oracle_timestep"]
 
     maps = [
-        ranked("severity"),
-        ranked("s2"),
+        ranked("severity", "severity"),
+        ranked("s2", "the true error"),
         grid_map(grid, grid.column("variance_ratio"), "True over predicted variance, mean", 2, "ratio"),
         grid_map(grid, grid.matrix(late), "Start timestep minus the oracle's", 0, "diverging", "low"),
     ]
@@ -209,9 +208,9 @@ def controls_section(found: Robustness) -> Section | None:
 def cost_section(found: Robustness) -> Section:
     """Network evaluations, compute and time of an image."""
     grid = found.grid
-    panels = {d: {e: grid.frames[e, d]["nfe"] for e in grid.encoders if (e, d) in grid.frames}
-              for d in grid.degradations}  # fmt: skip
-    panels = {name: lines for name, lines in panels.items() if lines}
+    panels: dict[str, dict[str, pd.Series[float]]] = {}
+    for e, d in grid.pairs_of():
+        panels.setdefault(d, {})[e] = grid.frames[e, d]["nfe"]
     figures = [
         grid_map(grid, grid.column("nfe"), "Mean NFE of an image", 1),
         distributions(panels, title="NFE, image by image", unit="NFE of one image"),
@@ -313,8 +312,9 @@ def severity_section(found: Robustness) -> Section | None:
 
     def drawn(lines: Mapping[Pair, Sequence[Estimate]], mean: Sequence[Estimate], name: str, label: str,
               threshold: float | None = None) -> "list[Figure]":  # fmt: skip
-        panels = {d: {e: lines[e, d] for e in likeness.names if (e, d) in lines} for d in likeness.names}
-        tested = {d: panel for d, panel in panels.items() if panel}
+        tested: dict[str, dict[str, Sequence[Estimate]]] = {}
+        for (e, d), line in sorted(lines.items(), key=lambda item: likeness.place(item[0])[::-1]):
+            tested.setdefault(d, {})[e] = line
         draw = partial(severity_lines, edges=EDGES, y_label=label, threshold=threshold)
         return [draw({"": {"mean": mean}}, title=f"Mean over mismatched encoders: {name}"),
                 draw(tested, title=f"{capital(name)} by degradation tested on", order=likeness.names)]  # fmt: skip
@@ -500,14 +500,13 @@ def _pair_maps(remedy: Remedy, judged: Sequence[Pair]) -> Markup:
         grid_map(own, gains, f"PSNR that {name} gains over the own prediction, dB", 2, "diverging", "low"),
         grid_map(own, of("nfe"), f"Mean NFE of an image, {name}", 1),
     ]
-    if remedy.lead == "fused" and lead.has("distrusted"):
+    if remedy.flags(remedy.lead):
         maps.append(grid_map(own, of("distrusted", 100), "Images on which the encoder is distrusted, %", 0))
     return side_by_side(maps)
 
 
 def _rules_table(remedy: Remedy, lines: Mapping[str, tuple[str, Sequence[Pair]]], caption: str) -> Markup:
     """What rules lose, close and cost on some cells; empty where none of them has results."""
-    flagging = [rule for rule in ("fused",) if rule in remedy.rules and remedy.rules[rule].has("distrusted")]
     rows: Rows = {
         name: {
             "cells": str(len(pairs)),
@@ -518,7 +517,7 @@ def _rules_table(remedy: Remedy, lines: Mapping[str, tuple[str, Sequence[Pair]]]
             "GFLOP": remedy.cost(rule, "flops", pairs),
             "time, ms": remedy.cost(rule, "seconds", pairs),
             "start's time, %": remedy.start_share(rule, pairs).scaled(100),
-            "flagged, %": 100 * remedy.mean(rule, "distrusted", pairs) if rule in flagging else ABSENT,
+            "flagged, %": 100 * remedy.mean(rule, "distrusted", pairs) if remedy.flags(rule) else ABSENT,
         }
         for name, (rule, pairs) in lines.items()
         if pairs
