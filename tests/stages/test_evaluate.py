@@ -307,7 +307,7 @@ def test_steps_and_starts_are_those_of_the_prior_that_is_given(cell: Evaluate, t
     flow = given.replace({"prior.source": str(tmp_path / "flow")})
     flow.check()
     for start in (Fixed(timestep=100), Official()):
-        with pytest.raises(UserError, match="is defined on a DDPM prior's timesteps, and this prior has none"):
+        with pytest.raises(UserError, match="needs a DDPM prior's timesteps, but this prior has none"):
             flow.replace({"start": start}).check()
 
 
