@@ -300,7 +300,7 @@ def test_steps_and_starts_are_those_of_the_prior_that_is_given(cell: Evaluate, t
     with pytest.raises(UserError, match=r"sampler\.num_steps must be at most T = 2000, got 2500"):
         given.replace({"sampler.num_steps": 2500}).check()
     given.replace({"start": Fixed(timestep=1500)}).check()
-    with pytest.raises(UserError, match=r"start\.timestep must lie below T = 2000, got 2000"):
+    with pytest.raises(UserError, match=r"start\.timestep must be below T = 2000, got 2000"):
         given.replace({"start": Fixed(timestep=2000)}).check()
     shutil.copytree(tmp_path / "unet", tmp_path / "flow" / "unet")
     FlowMatchEulerDiscreteScheduler().save_pretrained(tmp_path / "flow" / "scheduler")
