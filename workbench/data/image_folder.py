@@ -138,13 +138,3 @@ def _official_splits(folder: Path) -> tuple[list[Path], str]:
 
 def _as_floats(images: np.ndarray) -> np.ndarray:
     return images if images.dtype == np.float32 else images / np.float32(255)
-
-
-def read_image(file: Path) -> np.ndarray:
-    """Placeholder until `restore` uses `reading.read_pictures`: the image as (H, W, C) uint8."""
-    from workbench.data.image_file import read_image as read
-
-    pixels = read(file).pixels
-    if pixels.dtype != np.uint8:
-        raise UserError(f"{file} has more than 8 bits per channel: save it with 8 bits")
-    return pixels
