@@ -1,6 +1,5 @@
 """`python -m workbench`: parse, run, and turn user errors into one line."""
 
-import gc
 import os
 import signal
 import sys
@@ -13,7 +12,6 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The command line."""
-    gc.set_threshold(100_000)  # imports and figures make objects by the million, and hardly any cycles of them
     from workbench.cli import UsageError, app
     from workbench.core.config import TERMINATED, UserError
     from workbench.core.files import disk_refusal

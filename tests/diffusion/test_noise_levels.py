@@ -1,5 +1,7 @@
 """DDPM's noise levels, and the chains through them."""
 
+from typing import Any
+
 import pytest
 import torch
 from linear_stubs import levels
@@ -28,6 +30,14 @@ def test_alpha_bar_is_the_product_of_the_recipes_alphas() -> None:
     found = recipe.build((4, 8, 8)).levels.alpha_bar
     betas = torch.linspace(recipe.beta_start**0.5, recipe.beta_end**0.5, 50, dtype=torch.float64) ** 2
     torch.testing.assert_close(found, (1 - betas).cumprod(0), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("fields", [{}, {"num_timesteps": 50}, {"beta_start": 1e-4, "beta_end": 0.02}])
+def test_a_recipe_knows_its_noise_levels_before_it_is_built(fields: dict[str, Any]) -> None:
+    recipe = UNetRecipe(block_out_channels=(16,), **fields)
+    built = recipe.build((4, 8, 8)).levels
+    assert isinstance(built, DDPMLevels)
+    assert torch.equal(recipe.levels().table, built.table)
 
 
 @pytest.mark.parametrize("num_steps", [1, 10, 500, 1000])

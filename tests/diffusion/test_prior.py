@@ -154,6 +154,12 @@ def test_betas_must_grow() -> None:
         UNetRecipe().replace(beta_end=0.001)
 
 
+def test_betas_must_leave_signal() -> None:
+    with pytest.raises(UserError, match=r"leave no signal long before timestep 99999: lower beta_end or num_timesteps"):
+        UNetRecipe().replace(num_timesteps=100_000)
+    assert UNetRecipe(source="a folder", num_timesteps=100_000), "its own noise levels count"
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[UNetPrior, Path]:
     with torch.random.fork_rng():

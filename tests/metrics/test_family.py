@@ -75,7 +75,7 @@ def test_the_true_image_leaves_a_residual_of_the_noise() -> None:
 
 
 def test_what_was_not_asked_for_is_an_error_and_no_guess() -> None:
-    with pytest.raises(ValueError, match="a metric that looks at E"):
+    with pytest.raises(ValueError, match="a metric that uses E"):
         _ = comparison(needs=frozenset({"x"})).ceiling
 
 

@@ -93,7 +93,7 @@ def test_ssim_of_valid_windows_is_scikit_images() -> None:
 
 def test_ssim_of_valid_windows_asks_for_a_window() -> None:
     small = torch.rand(2, 1, 10, 32)
-    with pytest.raises(ValueError, match=r"no window of 11 pixels a side lies within images of \(10, 32\)"):
+    with pytest.raises(ValueError, match=r"no window of 11 pixels per side fits into images of \(10, 32\)"):
         ssim_valid(small, small)
     assert list(ssim_columns(small, small)) == ["ssim"]
     large = torch.rand(2, 1, 11, 11)

@@ -246,3 +246,26 @@ def test_figures_need_the_same_sound_images() -> None:
         figures_of_means(lambda means: means, {"a": np.ones(3), "b": np.ones(2)})
     with pytest.raises(UserError, match="1 of 3 values of a"):
         figures_of_means(lambda means: means, {"a": np.array([1, math.nan, 2])})
+
+
+@pytest.mark.parametrize("num_images", [20, 256])
+def test_intervals_are_those_of_scipy(num_images: int) -> None:
+    """BCa with the same seed: one set of resamples for all figures is faster, and nothing else.
+
+    With fewer images, resamples that hold each image once are common. Here their mean is that of all images, exactly;
+    scipy sums them in another order, and counts them as above or below it by the rounding.
+    """
+    from scipy.stats import bootstrap
+
+    rng = np.random.default_rng(num_images)
+    a, b = rng.exponential(size=num_images), rng.normal(3, 1, size=num_images)
+    found = [mean_interval(a), ratio_of_means(a, b)]
+    statistics = [
+        lambda x, axis=-1: x.mean(axis),
+        lambda x, y, axis=-1: x.mean(axis) / y.mean(axis),
+    ]
+    for estimate, statistic, samples in zip(found, statistics, [(a,), (a, b)], strict=True):
+        expected = bootstrap(
+            samples, statistic, paired=len(samples) > 1, n_resamples=2000, method="BCa", rng=np.random.default_rng(0)
+        ).confidence_interval
+        assert (estimate.low, estimate.high) == pytest.approx(tuple(expected), rel=1e-9)

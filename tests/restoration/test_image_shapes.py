@@ -58,7 +58,7 @@ def test_lpips_refuses_what_its_classifier_does_not_know() -> None:
             raise AssertionError
 
     x = torch.rand(1, 2, 16, 16)
-    with pytest.raises(UserError, match="LPIPS compares grey or colour images, these have 2 channels"):
+    with pytest.raises(UserError, match="LPIPS compares greyscale or colour images, but these have 2 channels"):
         LPIPSMetric(Never())(x, x)
 
 

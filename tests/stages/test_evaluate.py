@@ -1,9 +1,11 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from every_degradation import EVERY as EVERY_DEGRADATION
 from safetensors.torch import load_file
 from small_study import NUM_IMAGES, tiny_cell, write_images
@@ -13,8 +15,9 @@ from workbench.core.config import UserError
 from workbench.data.contact_sheet import contact_sheet
 from workbench.data.shown import shown
 from workbench.degradations import JPEG, Degradation, GaussianBlur
+from workbench.diffusion import UNetRecipe
 from workbench.metrics import psnr, ssim, ssim_valid
-from workbench.severity.start import SNRMatch
+from workbench.severity.start import Fixed, Official, SNRMatch
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.rows import EXAMPLES, LPIPS_ABSENT, ROWS
 from workbench.stages.runtime import Runtime
@@ -288,6 +291,24 @@ def test_more_steps_than_timesteps_are_refused_at_validation(cell: Evaluate) -> 
     with pytest.raises(UserError, match="at most T = 10, got 20"):
         cell.replace({"prior.num_timesteps": 10})
     assert cell.replace({"sampler.num_steps": 1000}).sampler.num_steps == 1000
+
+
+def test_steps_and_starts_are_those_of_the_prior_that_is_given(cell: Evaluate, tmp_path: Path) -> None:
+    UNetRecipe(block_out_channels=(16, 16), num_timesteps=2000).build((2, 4, 4)).save(tmp_path)
+    given = cell.replace({"prior.source": str(tmp_path), "sampler.num_steps": 1500})
+    given.check()
+    with pytest.raises(UserError, match=r"sampler\.num_steps must be at most T = 2000, got 2500"):
+        given.replace({"sampler.num_steps": 2500}).check()
+    given.replace({"start": Fixed(timestep=1500)}).check()
+    with pytest.raises(UserError, match=r"start\.timestep must be below T = 2000, got 2000"):
+        given.replace({"start": Fixed(timestep=2000)}).check()
+    shutil.copytree(tmp_path / "unet", tmp_path / "flow" / "unet")
+    FlowMatchEulerDiscreteScheduler().save_pretrained(tmp_path / "flow" / "scheduler")
+    flow = given.replace({"prior.source": str(tmp_path / "flow")})
+    flow.check()
+    for start in (Fixed(timestep=100), Official()):
+        with pytest.raises(UserError, match="needs a DDPM prior's timesteps, but this prior has none"):
+            flow.replace({"start": start}).check()
 
 
 def test_stages_come_in_order_and_are_named(cell: Evaluate, tmp_path: Path) -> None:

@@ -153,6 +153,6 @@ def test_calibration_is_in_the_summary_a_table_and_diagrams(
 
 def test_half_a_calibration_leaves_no_run(record: Record, tmp_path: Path) -> None:
     (tmp_path / record.folder / FILE).write_text('{"all": {"num_images": 3}}')
-    with pytest.raises(ValueError, match="no calibration"):
+    with pytest.raises(ValueError, match="not a calibration"):
         run_module.make_run(record, tmp_path)
     assert offline_runs(tmp_path) == []

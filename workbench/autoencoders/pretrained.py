@@ -86,8 +86,8 @@ class Pretrained(AutoencoderRecipe):
     scaling: Literal["data", "config", "measured"] = Field(
         "data",
         description="data: latents of zero mean and unit variance over the training images; config: scaled by the "
-        "model's own config, as a pretrained prior expects; measured: as config, divided by their standard deviation on "
-        "the training images, which is passed to a pretrained prior",
+        "model's own config, as a pretrained prior expects; measured: as config, divided by their standard deviation "
+        "on the training images, which is passed to a pretrained prior",
     )
 
     @property

@@ -1,5 +1,6 @@
 """Studies and their cells: run, inspect, report, ship."""
 
+import gc
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -125,6 +126,7 @@ def report(
     reference: UseReference = True,
 ) -> None:
     """Draw a study's report again from cached or reference results; computes nothing."""
+    gc.set_threshold(1_000_000)  # imports and figures make objects by the million, and hardly any cycles of them
     from workbench.cli.session import open_runtime
     from workbench.core.config import UserError
 

@@ -27,6 +27,8 @@ ImageSize = Annotated[
 ]
 """Pixels a side of square images, or (height, width) of others."""
 MAX_CHANNELS = 1024
+PictureChannels = Annotated[Literal[1, 3], Field(description="1: greyscale, 3: colour; images are converted")]
+"""Of sources whose images are pictures."""
 
 MIN_IMAGES = 20
 """Minimum number of distinct images for a train, a val and a test part."""

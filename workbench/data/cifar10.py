@@ -9,7 +9,7 @@ from pydantic import Field
 from workbench.core.config import UserError
 from workbench.core.foreign import FOREIGN, reason
 from workbench.core.places import data_root
-from workbench.data.base import ImageSource
+from workbench.data.base import ImageSource, PictureChannels
 from workbench.data.obtaining import patience
 from workbench.data.preparation import prepare
 
@@ -21,7 +21,7 @@ class CIFAR10(ImageSource):
 
     kind: Literal["cifar10"] = "cifar10"
     size: int = Field(32, ge=8, le=32, description="height and width in pixels: 32 as published, or less (resized)")
-    channels: Literal[1, 3] = Field(3, description="3: colour, as published; 1: converted to greyscale")
+    channels: PictureChannels = 3
 
     def is_present(self) -> bool:
         from torchvision import datasets

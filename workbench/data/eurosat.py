@@ -9,7 +9,7 @@ from pydantic import Field
 from workbench.core.config import UserError
 from workbench.core.foreign import FOREIGN, reason
 from workbench.core.places import data_root
-from workbench.data.base import ImageSource
+from workbench.data.base import ImageSource, PictureChannels
 from workbench.data.image_folder import ImageFolder
 from workbench.data.obtaining import patience
 
@@ -19,6 +19,7 @@ class EuroSAT(ImageSource):
 
     kind: Literal["eurosat"] = "eurosat"
     size: int = Field(64, ge=8, le=64, description="height and width in pixels: 64 as published, or less (resized)")
+    channels: PictureChannels = 3
 
     @property
     def _folder(self) -> Path:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from workbench.core.config import ADDED_LATER, NOT_IDENTITY, UserError
 from workbench.core.places import at_home
-from workbench.data.base import ImageSource
+from workbench.data.base import ImageSource, PictureChannels
 from workbench.data.image_file import read_stored
 from workbench.data.picture import NEARLY_BLACK, OTHERWISE, WHITE, on_unit_scale, refuse_outside, white_of
 from workbench.data.preparation import is_smaller, prepare, size_text
@@ -31,7 +31,7 @@ class ImageFolder(ImageSource):
 
     kind: Literal["image_folder"] = "image_folder"
     path: Path = Field(description="the folder", json_schema_extra=NOT_IDENTITY)
-    channels: Literal[1, 3] = Field(3, description="1: greyscale, 3: colour; images are converted. For others: npy")
+    channels: PictureChannels = 3
     white: float | None = Field(
         None,
         gt=0,
@@ -138,13 +138,3 @@ def _official_splits(folder: Path) -> tuple[list[Path], str]:
 
 def _as_floats(images: np.ndarray) -> np.ndarray:
     return images if images.dtype == np.float32 else images / np.float32(255)
-
-
-def read_image(file: Path) -> np.ndarray:
-    """Placeholder until `restore` uses `reading.read_pictures`: the image as (H, W, C) uint8."""
-    from workbench.data.image_file import read_image as read
-
-    pixels = read(file).pixels
-    if pixels.dtype != np.uint8:
-        raise UserError(f"{file} has more than 8 bits per channel: save it with 8 bits")
-    return pixels

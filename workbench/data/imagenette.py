@@ -10,7 +10,7 @@ from workbench.core.bounds import MAX_SIZE
 from workbench.core.config import UserError
 from workbench.core.foreign import FOREIGN, reason
 from workbench.core.places import data_root
-from workbench.data.base import ImageSource
+from workbench.data.base import ImageSource, PictureChannels
 from workbench.data.image_folder import ImageFolder
 from workbench.data.obtaining import patience
 
@@ -26,6 +26,7 @@ class Imagenette(ImageSource):
 
     kind: Literal["imagenette"] = "imagenette"
     size: int = Field(128, ge=8, le=MAX_SIZE, description="height and width of the prepared images in pixels")
+    channels: PictureChannels = 3
 
     @property
     def _version(self) -> str:

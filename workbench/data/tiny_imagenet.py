@@ -13,7 +13,7 @@ from pydantic import Field
 from workbench.core.config import UserError
 from workbench.core.foreign import FOREIGN, readable, reason
 from workbench.core.places import data_root
-from workbench.data.base import ImageSource
+from workbench.data.base import ImageSource, PictureChannels
 from workbench.data.download import download
 from workbench.data.preparation import prepare
 from workbench.data.prepared import prepared
@@ -40,6 +40,7 @@ class TinyImageNet(ImageSource):
 
     kind: Literal["tiny_imagenet"] = "tiny_imagenet"
     size: int = Field(64, ge=8, le=SIDE, description="height and width in pixels: 64 as published, or less (resized)")
+    channels: PictureChannels = 3
     all: bool = Field(False, description="use all 110,000 images instead of 36,000")
 
     def is_present(self) -> bool:

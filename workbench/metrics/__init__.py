@@ -1,4 +1,4 @@
-"""Metrics: one number per image, statistics over images, and how alike two sets of latents are."""
+"""Metrics: one number per image, statistics over images, and the similarity of sets of latents."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""How often true values lie above what was promised to bound them."""
+"""How often true values exceed their bounds."""
 
 import math
 
@@ -9,12 +9,12 @@ from workbench.metrics.statistics import CONFIDENCE, Estimate, checked_pair
 
 
 def severity_bins(severity: ArrayLike, num_bins: int) -> NDArray[np.int64]:
-    """In which of `num_bins` equal bins on [0, 1] each severity lies, (n,); 1 belongs to the last."""
+    """The index of the bin of each severity, among `num_bins` equal bins on [0, 1], (n,); 1 belongs to the last."""
     return np.clip((np.asarray(severity) * num_bins).astype(np.int64), 0, num_bins - 1)
 
 
 def violation_rate(s2: ArrayLike, bound: ArrayLike) -> Estimate:
-    """The share of images whose s2 lies above its bound, with the exact binomial interval (Clopper and Pearson 1934).
+    """The fraction of images whose s2 exceeds its bound, with the exact binomial interval (Clopper and Pearson 1934).
 
     NaN without images.
 

@@ -1,4 +1,4 @@
-"""What a metric is: figures of each restored image, and what it has to know to find them."""
+"""The base of metrics: figures of each restored image, and the data that they need."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -16,16 +16,16 @@ from workbench.metrics.perceptual import Absent, LPIPSMetric
 
 Need = Literal["x", "z0", "measurement"]
 Columns = Mapping[str, Literal["higher", "lower"] | None]
-"""By name, which way each is better; None: it is no question of better."""
+"""By name, which direction is better; None if neither is."""
 
 
 @dataclass
 class Comparison:
-    """Restored images beside what is known of them, of one batch.
+    """A batch of restored images with everything known about them.
 
     Attributes:
-        x_hat, z_hat: the restored images, and the guess of the clean latents that they began from.
-        measurement: what was measured.
+        x_hat, z_hat: the restored images, and the estimates of the clean latents that they started from.
+        measurement: the measurements.
         x: the clean images.
         z0: their latents E(x); None unless a metric (or the start rule) needs them.
         decode: D.
@@ -44,28 +44,28 @@ class Comparison:
 
     @cached_property
     def decoded(self) -> Images:
-        """D(z_hat), not clipped: the guess before any diffusion."""
+        """D(z_hat), not clipped: the estimate before any diffusion."""
         return self.decode(self.z_hat)
 
     @cached_property
     def ceiling(self) -> Images:
-        """D(E(x)), not clipped: the best that any latent near E(x) can be decoded to."""
+        """D(E(x)), not clipped: the best decoding of any latent near E(x)."""
         if self.z0 is None:
-            raise UserError("a metric that looks at E(x) must say so: needs = frozenset({'z0'})")
+            raise UserError("a metric that uses E(x) must declare it: needs = frozenset({'z0'})")
         return self.decode(self.z0)
 
 
 class Metric(Member):
-    """A rule for figures of each image. A new one of ours is a class with these declarations, and in `AnyMetric`."""
+    """A rule for figures of each image. A new built-in one is a class with these declarations, added to `AnyMetric`."""
 
     columns: ClassVar[Columns]
-    """Which columns of the rows it may fill."""
+    """The columns of the rows that it may fill."""
     needs: ClassVar[frozenset[Need]] = frozenset({"x"})
-    """What it looks at beside x_hat; what no metric needs is not computed."""
+    """The data that it uses besides x_hat; what no metric needs is not computed."""
 
     @abstractmethod
     def __call__(self, found: Comparison) -> dict[str, Tensor]:
-        """(batch,) for each column; a column that these images cannot have is left out of all rows."""
+        """(batch,) per column; a column that these images cannot have is omitted from all rows."""
 
     def checked(self, found: Comparison) -> dict[str, Tensor]:
         """The metric of these images, held to its declarations.

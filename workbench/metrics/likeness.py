@@ -1,4 +1,4 @@
-"""How alike two sets of latents are: moments, the Fréchet distance between their Gaussians, spectra of errors.
+"""The similarity of two sets of latents: moments, the Fréchet distance between their Gaussians, spectra of errors.
 
 All distances here are zero between a set and itself, and symmetric. Latents have unit variance over the training
 images, so a distance per element of 1 is as large as the latents themselves.
@@ -17,7 +17,7 @@ from workbench.core.config import UserError
 Array = NDArray[np.float64]
 
 _ROUNDING = 1e-5
-"""Negative eigenvalues of a covariance down to this part of its largest one are rounding (of float32 files)."""
+"""Negative eigenvalues of a covariance up to this fraction of the largest one are rounding (of float32 files)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Moments:
 
     @classmethod
     def of(cls, samples: NDArray[np.floating]) -> Self:
-        """The moments of (num, d) vectors, or of (num, ...) arrays taken as vectors. One vector has no spread.
+        """The moments of (num, d) vectors, or of (num, ...) arrays as vectors. A single vector has zero covariance.
 
         Raises:
             UserError: for no vectors, NaN or infinite values.
@@ -46,10 +46,10 @@ class Moments:
 
     @classmethod
     def pooled(cls, parts: Sequence["Moments"]) -> Self:
-        """The moments of all parts' vectors together (Chan, Golub & LeVeque 1983). Parts without vectors are left out.
+        """The moments of all parts' vectors together (Chan, Golub & LeVeque 1983). Empty parts are ignored.
 
         Raises:
-            UserError: if no part holds a vector.
+            UserError: if no part has a vector.
         """
         parts = [part for part in parts if part.num]
         if not parts:
@@ -64,20 +64,20 @@ class Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """The Fréchet distance between two Gaussians: the root of d^2 of Dowson & Landau (1982), eq. 4 (FID is d^2).
+    """The Fréchet distance between two Gaussians: the root of d^2 in Dowson & Landau (1982), eq. 4 (FID is d^2).
 
     d^2 = |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)). The last trace is the sum of the singular values of
     S_a^(1/2) S_b^(1/2): no root of a product that is not symmetric, and exact for singular covariances too. The root
     is a metric (the 2-Wasserstein distance), in the unit of the vectors.
 
     Raises:
-        UserError: for other sizes, NaN, or a covariance that is none (asymmetric, negative eigenvalues).
+        UserError: for different sizes, NaN, or an invalid covariance (asymmetric, negative eigenvalues).
     """
     return float(frechet_matrix([a, b])[0, 1])
 
 
 def frechet_matrix(sets: Sequence[Moments]) -> Array:
-    """The Fréchet distance between each two of `sets`, (n, n); errors as in `frechet_distance`."""
+    """The Fréchet distance between each pair of `sets`, (n, n); errors as in `frechet_distance`."""
     _require_one_size(sets)
     means = [moments.mean for moments in sets]
     roots = [_root(moments.covariance) for moments in sets]
@@ -88,9 +88,9 @@ def frechet_matrix(sets: Sequence[Moments]) -> Array:
 
 
 def sampling_distance(moments: Moments, num: int) -> float:
-    """How far apart two independent sets of `num` vectors from one Gaussian lie: the root of E[d^2], to order 1/num.
+    """The expected distance of two independent sets of `num` vectors from one Gaussian: root of E[d^2], to order 1/num.
 
-    A distance between two degradations means something where it is well above this. With eigenvalues l of the
+    A distance between two degradations is only meaningful if it is well above this. With eigenvalues l of the
     covariance, the mean's part is 2 tr(S) / num; the covariances' part follows from the second-order form of the Bures
     distance, 1/2 sum_ij |dS_ij|^2 / (l_i + l_j), and Var dS_ij = 2 l_i l_j (1 + [i = j]) / num.
     """
@@ -106,7 +106,7 @@ def radial_spectrum(errors: NDArray[np.floating]) -> Array:
     """Power of (num, channel, height, width) errors by spatial frequency, averaged over errors, channels and angle.
 
     Normalised so that white noise of variance v has v everywhere. Bin k holds the frequencies whose radius rounds to
-    k / max(height, width) cycles a latent pixel; bin 0 is the mean over the latent.
+    k / max(height, width) cycles per latent pixel; bin 0 is the mean over the latent.
 
     Raises:
         UserError: for another shape.
@@ -124,9 +124,9 @@ def radial_spectra(errors: NDArray[np.floating]) -> Array:
 
 
 def radial_counts(height: int, width: int) -> NDArray[np.int64]:
-    """How many frequencies each bin of `radial_spectrum` averages.
+    """The number of frequencies in each bin of `radial_spectrum`.
 
-    None is empty: along the longer side, radii of neighbouring frequencies differ by less than a bin.
+    No bin is empty: along the longer side, radii of neighbouring frequencies differ by less than a bin.
     """
     return np.bincount(_radial_bins(height, width).ravel())
 
@@ -134,8 +134,8 @@ def radial_counts(height: int, width: int) -> NDArray[np.int64]:
 def spectral_distance(a: Array, b: Array, counts: NDArray[np.int64]) -> float:
     """The log-spectral distance between the *shapes* of two radial spectra, in dB.
 
-    Each spectrum is divided by its mean power (bins weighted by `counts`): the level of errors is in their covariance
-    already, and logarithms see the weak frequencies that a covariance distance overlooks.
+    Each spectrum is divided by its mean power (bins weighted by `counts`), because the level of errors is already in
+    their covariance; logarithms show weak frequencies, which a covariance distance overlooks.
 
     Raises:
         UserError: for spectra that are not positive or not of `counts`' length.
@@ -150,7 +150,7 @@ def spectral_distance(a: Array, b: Array, counts: NDArray[np.int64]) -> float:
 
 
 def spectral_matrix(spectra: Sequence[Array], counts: NDArray[np.int64]) -> Array:
-    """The log-spectral distance between each two spectra, (n, n) in dB."""
+    """The log-spectral distance between each pair of spectra, (n, n) in dB."""
     return _matrix(len(spectra), lambda i, j: spectral_distance(spectra[i], spectra[j], counts))
 
 
@@ -175,7 +175,7 @@ def _root(covariance: Array) -> Array:
         raise UserError("a covariance must be finite and symmetric")
     eigenvalues, vectors = np.linalg.eigh(covariance)
     if eigenvalues.min(initial=0) < -_ROUNDING * max(eigenvalues.max(initial=0), size):
-        raise UserError(f"a covariance has no negative eigenvalues, this one has {eigenvalues.min():.3g}")
+        raise UserError(f"a covariance has no negative eigenvalues, but this one has {eigenvalues.min():.3g}")
     return np.asarray((vectors * np.sqrt(eigenvalues.clip(min=0))) @ vectors.T)
 
 

@@ -1,4 +1,4 @@
-"""Mantel's test: do two distance matrices over the same few objects go together?
+"""Mantel's test: are two distance matrices over the same few objects correlated?
 
 Pairs share objects and are not independent, so the objects are permuted, rows and columns jointly (Mantel 1967).
 """
@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from workbench.core.config import UserError
 
 MAX_EXACT = 7
-"""All n! permutations are counted up to so many objects (5,040), a random sample beyond."""
+"""All n! permutations are used up to this many objects (5,040), a random sample beyond."""
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class MantelResult:
-    """What the test found. NaN where the correlation is undefined (two objects, a constant matrix).
+    """The result of the test. NaN if the correlation is undefined (two objects, a constant matrix).
 
     Attributes:
         r: the correlation over the off-diagonal entries.
-        p_greater, p_less: one-sided, the part of the permutations with a correlation at least as high (low).
-        p_two_sided: with one at least as far from 0.
-        num_objects: objects, n.
-        num_permutations: how many were counted, the identity among them.
-        exact: whether these were all n!.
+        p_greater, p_less: one-sided: the fraction of permutations with a correlation at least as high (low).
+        p_two_sided: two-sided: the fraction with a correlation at least as far from 0.
+        num_objects: number of objects, n.
+        num_permutations: number of permutations used, including the identity.
+        exact: whether all n! were used.
     """
 
     r: float
@@ -42,7 +42,7 @@ class MantelResult:
 
     @property
     def least_p(self) -> float:
-        """The smallest p that the test could have given, one-sided: 1 / permutations."""
+        """The smallest possible one-sided p-value: 1 / permutations."""
         return 1 / self.num_permutations
 
 
@@ -55,12 +55,12 @@ def mantel_test(
 ) -> MantelResult:
     """Correlate the off-diagonal entries of two (n, n) matrices under joint permutations of the rows and columns of y.
 
-    Either may be asymmetric: all n (n - 1) off-diagonal entries are used as they stand, not their symmetric part. For
-    symmetric matrices that is the usual test over n (n - 1) / 2 pairs. Up to 7 objects all n! permutations are counted,
-    beyond them `num_permutations` random ones and the identity (Phipson & Smyth 2010: p is never 0).
+    Either may be asymmetric: all n (n - 1) off-diagonal entries are used, not their symmetric part. For symmetric
+    matrices, this is the usual test over n (n - 1) / 2 pairs. Up to 7 objects, all n! permutations are used, and beyond
+    that `num_permutations` random ones and the identity (Phipson & Smyth 2010: p is never 0).
 
     Raises:
-        UserError: for matrices that are not square, not of one size or below 2 x 2, or hold NaN off the diagonal.
+        UserError: for matrices that are not square, of different sizes or below 2 x 2, or with NaN off the diagonal.
     """
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     n = len(a)

@@ -1,4 +1,4 @@
-"""The metrics that ship."""
+"""The built-in metrics."""
 
 from typing import ClassVar, Literal
 
@@ -32,7 +32,7 @@ class PSNR(Metric):
 
 
 class SSIM(Metric):
-    """Structural similarity, with reflected borders and, where a window fits into the image, without."""
+    """Structural similarity with reflected borders and, if a window fits into the image, without."""
 
     kind: Literal["ssim"] = "ssim"
 
@@ -43,7 +43,7 @@ class SSIM(Metric):
 
 
 class LPIPS(Metric):
-    """The perceptual distance of the cell's `lpips`, of grey and colour images; absent without its weights."""
+    """The perceptual distance of the cell's `lpips`, for greyscale and colour images; absent without its weights."""
 
     kind: Literal["lpips"] = "lpips"
 
@@ -60,7 +60,7 @@ class Residual(Metric):
 
     kind: Literal["residual"] = "residual"
 
-    columns: ClassVar[Columns] = {"residual_ratio": None}  # noise alone makes it 1: less is no better
+    columns: ClassVar[Columns] = {"residual_ratio": None}  # 1 if only noise remains: lower is not better
     needs: ClassVar[frozenset[Need]] = frozenset({"measurement"})
 
     def __call__(self, found: Comparison) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
-"""Whether a number tells levels of a degradation apart, where each image is seen at every level.
+"""How well a number distinguishes levels of a degradation, if each image is seen at every level.
 
-Arrays are (images, levels), levels from mild to severe. An image's values at different levels belong together, so what
-is resampled for intervals is whole images.
+Arrays are (images, levels), levels from mild to severe. An image's values at different levels are dependent, so whole
+images are resampled for intervals.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def ordering_accuracy(values: ArrayLike, apart: int | None = None) -> Estimate:
 
     Args:
         values: (images, levels).
-        apart: only pairs of levels that are so many places apart; None: all pairs.
+        apart: only pairs of levels that are this many places apart; None: all pairs.
 
     Raises:
         UserError: unless values are (images, levels), finite, and have such pairs of levels.
@@ -28,7 +28,7 @@ def ordering_accuracy(values: ArrayLike, apart: int | None = None) -> Estimate:
     own = right.diagonal()
 
     def figure(counts: Values) -> Values:
-        # an image that was drawn twice is still no pair of different images
+        # an image that was drawn twice is not a pair of different images
         total = ((counts @ right) * counts).sum(1) - counts**2 @ own
         return quotient(total, counts.sum(1) ** 2 - (counts**2).sum(1))
 
@@ -36,7 +36,7 @@ def ordering_accuracy(values: ArrayLike, apart: int | None = None) -> Estimate:
 
 
 def own_ordering_accuracy(values: ArrayLike, apart: int | None = None) -> Estimate:
-    """The same of *one* image at two levels: what its own content adds to the value cancels."""
+    """The same for *one* image at two levels: the contribution of its content cancels."""
     return mean_interval(_in_order(checked_tables(values)[0], apart).diagonal())
 
 

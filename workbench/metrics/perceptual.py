@@ -1,7 +1,7 @@
 """LPIPS, a perceptual distance from the features of a classifier (Zhang et al., arXiv 1801.03924, version 0.1).
 
-The `lpips` package ships its linear weights but takes the classifier from torchvision. Here the classifier is loaded by
-hand, from a file, torch's cache or a download. Where it cannot be had the metric is absent and says why.
+The `lpips` package ships its linear weights but loads the classifier through torchvision. Here, the classifier is
+loaded from a file, torch's cache or a download. If it is not available, the metric is absent, with a reason.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ BACKBONE_VARIABLE = "WORKBENCH_LPIPS_BACKBONE"
 DOWNLOAD_TIMEOUT_SECONDS = 5.0
 
 LPIPS_CHANNELS = (1, 3)
-"""Of images that the classifier knows; grey is repeated."""
+"""Numbers of image channels that the classifier supports; greyscale is repeated."""
 
 Features = dict[str, Tensor]
 
 
 class LPIPSConfig(Config):
-    """Which network's features LPIPS compares, and where its weights are."""
+    """The network whose features LPIPS compares, and the location of its weights."""
 
     net: Literal["squeeze", "alex", "vgg"] = Field(
         "squeeze", description="squeeze (SqueezeNet 1.1), alex (AlexNet) or vgg (VGG-16); their values differ"
@@ -46,13 +46,13 @@ class LPIPSConfig(Config):
 
 @dataclass(frozen=True)
 class Absent:
-    """A metric that cannot be computed, and why."""
+    """A metric that cannot be computed, with the reason."""
 
     reason: str
 
 
 class LPIPSMetric:
-    """LPIPS with trained weights; lower is nearer, 0 for equal images."""
+    """LPIPS with trained weights; lower is more similar, 0 for equal images."""
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network.eval().requires_grad_(False)
@@ -64,14 +64,14 @@ class LPIPSMetric:
 
     @torch.no_grad()
     def __call__(self, x_hat: Images, x: Images) -> Scalars:
-        """The distance of each pair, (B,). Images have 1 or 3 channels on [0, 1]; `x_hat` is clamped; grey is repeated.
+        """The distance of each pair, (B,), of images with 1 or 3 channels on [0, 1]; `x_hat` is clamped.
 
         Raises:
-            ValueError: when the shapes differ.
+            ValueError: if the shapes differ.
             UserError: for another number of channels.
         """
         if x_hat.shape != x.shape:
-            raise ValueError(f"the two batches must have one shape, got {tuple(x_hat.shape)} and {tuple(x.shape)}")
+            raise ValueError(f"the two batches must have the same shape, got {tuple(x_hat.shape)} and {tuple(x.shape)}")
         return self.distance(x_hat.clamp(0, 1), x)
 
     def distance(self, x_hat: Images, x: Images) -> Scalars:
@@ -81,13 +81,13 @@ class LPIPSMetric:
 
 
 def load_lpips(config: LPIPSConfig) -> LPIPSMetric | Absent:
-    """LPIPS as `config` says, or the reason for which it is absent. Weights are never random.
+    """Load LPIPS, or return the reason why it is absent. Weights are never random.
 
-    The backbone is taken from `config.backbone`, else from the file that $WORKBENCH_LPIPS_BACKBONE names, else from
-    torch's cache, else from torchvision's site (5 s timeout; the file goes to torch's cache).
+    The backbone is read from `config.backbone`, else from the file in $WORKBENCH_LPIPS_BACKBONE, else from torch's
+    cache, else from torchvision's site (5 s timeout; the file is stored in torch's cache).
 
     Raises:
-        UserError: for a backbone file that does not exist, is damaged or does not hold this network's weights.
+        UserError: for a backbone file that does not exist, is damaged or has the weights of another network.
     """
     try:
         import lpips
@@ -96,7 +96,7 @@ def load_lpips(config: LPIPSConfig) -> LPIPSMetric | Absent:
     path = _backbone_file(config)
     if isinstance(path, Absent):
         return path
-    # the constructor draws random weights that are replaced below; keep them from the global generator
+    # the constructor draws random weights, which are replaced below; do not advance the global generator
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         network = lpips.LPIPS(net=config.net, pretrained=False, pnet_rand=True, verbose=False)
@@ -108,7 +108,7 @@ def load_lpips(config: LPIPSConfig) -> LPIPSMetric | Absent:
 
 def _to_network_range(x: Tensor) -> Tensor:
     if x.shape[1] not in LPIPS_CHANNELS:
-        raise UserError(f"LPIPS compares grey or colour images, these have {x.shape[1]} channels")
+        raise UserError(f"LPIPS compares greyscale or colour images, but these have {x.shape[1]} channels")
     return 2 * x.expand(-1, 3, -1, -1) - 1
 
 
@@ -150,11 +150,11 @@ def _torchvision_url(config: LPIPSConfig) -> str:
 
 
 def _download(url: str, target: Path) -> None:
-    """Fetch `url` to `target`, whose name ends with the first 8 hex digits of the content's SHA-256."""
+    """Download `url` to `target`, whose name ends with the first 8 hex digits of the content's SHA-256."""
     with urlopen(url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
         content = response.read()
     if not _is_named_by(target, content):
-        raise ValueError(f"what came from {url} has another hash than its name says")
+        raise ValueError(f"the download from {url} has another hash than in its name")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}.part")
     partial.write_bytes(content)
@@ -162,12 +162,12 @@ def _download(url: str, target: Path) -> None:
 
 
 def _is_named_by(path: Path, content: bytes) -> bool:
-    """Whether the name ends with the first hex digits of the content's SHA-256, as torchvision's names do."""
+    """Whether the name ends with the first hex digits of the content's SHA-256, like torchvision's names."""
     return hashlib.sha256(content).hexdigest().startswith(path.stem.rsplit("-", 1)[1])
 
 
 def _read_features(path: Path) -> Features:
-    """The state of the network's `.features`, from a file of these alone or of the whole network."""
+    """The state of the network's `.features`, from a file with only these or with the whole network."""
     state = read_state_dict(path)
     if any(key.startswith("features.") for key in state):
         return {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
@@ -177,7 +177,7 @@ def _read_features(path: Path) -> Features:
 def _whole_state(
     network: nn.Module, linear: dict[str, Any], features: Features, config: LPIPSConfig, path: Path
 ) -> dict[str, Any]:
-    """Every tensor of the lpips module; refuses a backbone whose keys or shapes are another network's."""
+    """All tensors of the lpips module; rejects a backbone with the keys or shapes of another network."""
     own = network.state_dict()
     slices = {key: key.split(".", 2)[2] for key in own if key.startswith("net.")}
     missing, foreign = set(slices.values()) - set(features), set(features) - set(slices.values())

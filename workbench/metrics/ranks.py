@@ -1,7 +1,7 @@
 """Spearman's rank correlation over images, and in any resample of them without sorting again.
 
-A resample is how often each image was drawn, its counts. A value's rank in it is the number of values drawn up to its
-own, so that cumulated counts give the ranks of all resamples at once, ties at their average rank.
+A resample is given by its counts, how often each image was drawn. A value's rank in it is the number of drawn values up
+to its own, so cumulative counts give the ranks of all resamples at once, with ties at their average rank.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from workbench.metrics.statistics import (
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
-    """Spearman's rank correlation over images, ties at their average rank; NaN where either is constant.
+    """Spearman's rank correlation over images, with ties at their average rank; NaN if either is constant.
 
     Raises:
         UserError: for different lengths, NaN or infinite values.
@@ -42,7 +42,7 @@ def spearman_across(x: ArrayLike, y: ArrayLike) -> Estimate:
 
 
 def spearman_within(x: ArrayLike, y: ArrayLike) -> Estimate:
-    """The mean over levels of Spearman's rank correlation of x and y over the images of one level.
+    """The mean over levels of Spearman's rank correlation of x and y over the images at one level.
 
     Raises:
         UserError: unless both are (images, levels) of one shape and finite.
@@ -64,14 +64,14 @@ def beside_trivial(
 ) -> BesideTrivial:
     """Spearman's correlations of a prediction and of trivial predictors with the truth, from the same resamples.
 
-    The gain is by how much the prediction's is above that of the best trivial one. A trivial predictor counts by the
-    size of its correlation, since whoever used it would know its sign, and a constant one counts 0. The best is chosen
-    anew in each resample: the choice is then not taken for a finding, and what luck it has is the trivial predictors'.
+    The gain is the difference to the best trivial predictor. A trivial predictor counts by the absolute value of its
+    correlation, because its sign would be known in practice, and a constant one counts 0. The best one is chosen in
+    each resample, so that the choice is part of the uncertainty, and its luck counts for the trivial predictors.
 
     Args:
         prediction, truth: one value per image, or (images, levels).
         trivial: the same, by name.
-        within: the mean over levels of the correlation over the images of one level, not over all together.
+        within: the mean over levels of the correlation over the images at one level, instead of over all together.
 
     Raises:
         UserError: without trivial predictors, for arrays of different shapes or values that are not finite.
@@ -94,15 +94,15 @@ def beside_trivial(
 def gain_over_trivial(
     prediction: ArrayLike, trivial: Mapping[str, ArrayLike], truth: ArrayLike, *, within: bool = False
 ) -> Estimate:
-    """The gain of `beside_trivial` alone."""
+    """Only the gain of `beside_trivial`."""
     return beside_trivial(prediction, trivial, truth, within=within).gain
 
 
 def rank_correlations(columns: Sequence[Values], truth: Values, counts: Values) -> list[Values]:
-    """Spearman's correlation of each column with the truth in resamples; NaN where either is constant.
+    """Spearman's correlation of each column with the truth in resamples; NaN if either is constant.
 
     Args:
-        columns, truth: one value per image, or (images, levels), of which all levels of an image are drawn together.
+        columns, truth: one value per image, or (images, levels), with all levels of an image drawn together.
         counts: (batch, images).
 
     Returns:
@@ -121,14 +121,14 @@ def rank_correlations(columns: Sequence[Values], truth: Values, counts: Values) 
 
 
 def _within_levels(columns: Sequence[Values], truth: Values, counts: Values) -> list[Values]:
-    """The mean over levels of the correlations over the images of one level."""
+    """The mean over levels of the correlations over the images at one level."""
     levels = range(truth.shape[1])
     by_level = [rank_correlations([column[:, k] for column in columns], truth[:, k], counts) for k in levels]
     return [np.asarray(np.mean(of_column, axis=0)) for of_column in zip(*by_level, strict=True)]
 
 
 def _centred_ranks(values: Values, counts: Values) -> Values:
-    """Average ranks in each resample less their mean, (batch, n), of (n,) values that are drawn `counts` times."""
+    """Average ranks in each resample minus their mean, (batch, n), of (n,) values that are drawn `counts` times."""
     distinct, place = np.unique(values, return_inverse=True)
     order = np.argsort(place, kind="stable")
     first = np.searchsorted(place[order], np.arange(distinct.size))

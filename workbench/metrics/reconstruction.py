@@ -1,4 +1,4 @@
-"""How near a restored image is to the clean one, pixel by pixel and window by window. One number per image."""
+"""The similarity of a restored image and the clean one, by pixels and by windows. One number per image."""
 
 from workbench.core.tensors import Images, Scalars
 
@@ -12,7 +12,7 @@ def psnr(x_hat: Images, x: Images) -> Scalars:
     `x_hat` is clamped to [0, 1] first, as a viewer or an 8-bit file would do.
 
     Raises:
-        ValueError: when the shapes differ.
+        ValueError: if the shapes differ.
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -21,16 +21,16 @@ def psnr(x_hat: Images, x: Images) -> Scalars:
 
 
 def ssim(x_hat: Images, x: Images) -> Scalars:
-    """Structural similarity with reflected borders, (B,), at most 1: the mean of all pixels' windows.
+    """Structural similarity with reflected borders, (B,), at most 1: the mean over the windows of all pixels.
 
-    Windows are Gaussian, of std 1.5 and 11 pixels wide (Wang et al. 2004). Those at the border see the image reflected,
-    as torchmetrics has it; Wang et al. and scikit-image leave them out, as `ssim_valid` does. Small images are much of
-    border: of the same 32 px images, 0.832 with it and 0.795 without were seen.
+    Windows are Gaussian, of std 1.5 and 11 pixels wide (Wang et al. 2004). At the border, the image is reflected, as in
+    torchmetrics; Wang et al. and scikit-image exclude these windows, like `ssim_valid`. The border matters for small
+    images: for the same 32 px images, 0.832 was measured with it and 0.795 without.
 
-    `x_hat` is clamped to [0, 1] first. Images need at least 6 pixels a side.
+    `x_hat` is clamped to [0, 1] first. Images need at least 6 pixels per side.
 
     Raises:
-        ValueError: when the shapes differ.
+        ValueError: if the shapes differ.
     """
     return _similarity(x_hat, x)[0]
 
@@ -38,20 +38,20 @@ def ssim(x_hat: Images, x: Images) -> Scalars:
 def ssim_valid(x_hat: Images, x: Images) -> Scalars:
     """Structural similarity of the windows that lie within the image, (B,), at most 1 (Wang et al. 2004).
 
-    As scikit-image's `structural_similarity` with Gaussian weights, sigma=1.5 and use_sample_covariance=False.
+    Like scikit-image's `structural_similarity` with Gaussian weights, sigma=1.5 and use_sample_covariance=False.
 
     `x_hat` is clamped to [0, 1] first.
 
     Raises:
-        ValueError: when the shapes differ, or an image is smaller than a window (`SSIM_WINDOW` pixels a side).
+        ValueError: if the shapes differ, or an image is smaller than a window (`SSIM_WINDOW` pixels per side).
     """
     if not _has_windows_within(x):
-        raise ValueError(f"no window of {SSIM_WINDOW} pixels a side lies within images of {tuple(x.shape[-2:])}")
+        raise ValueError(f"no window of {SSIM_WINDOW} pixels per side fits into images of {tuple(x.shape[-2:])}")
     return _mean_within(_similarity(x_hat, x)[1])
 
 
 def ssim_columns(x_hat: Images, x: Images) -> dict[str, Scalars]:
-    """`ssim` and, of images that a window fits into, `ssim_valid`, by name."""
+    """`ssim` and, if a window fits into the images, `ssim_valid`, by name."""
     mean, windows = _similarity(x_hat, x)
     return {"ssim": mean} | ({"ssim_valid": _mean_within(windows)} if _has_windows_within(x) else {})
 
@@ -61,13 +61,13 @@ def _has_windows_within(x: Images) -> bool:
 
 
 def _mean_within(windows: Images) -> Scalars:
-    """The mean of the windows that lie within the image."""
+    """The mean over windows within the image."""
     border = SSIM_WINDOW // 2
     return windows[..., border:-border, border:-border].flatten(1).mean(1)
 
 
 def _similarity(x_hat: Images, x: Images) -> tuple[Scalars, Images]:
-    """The mean over all windows, and the similarity in the window about each pixel, borders reflected."""
+    """The mean over all windows, and the similarity in the window around each pixel, with reflected borders."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _require_same_shape(x_hat, x)
@@ -81,4 +81,4 @@ def _similarity(x_hat: Images, x: Images) -> tuple[Scalars, Images]:
 
 def _require_same_shape(x_hat: Images, x: Images) -> None:
     if x_hat.shape != x.shape:
-        raise ValueError(f"the two batches must have one shape, got {tuple(x_hat.shape)} and {tuple(x.shape)}")
+        raise ValueError(f"the two batches must have the same shape, got {tuple(x_hat.shape)} and {tuple(x.shape)}")

@@ -1,4 +1,4 @@
-"""Pictures of a distance matrix: classical multidimensional scaling in closed form, and the tree of average linkage."""
+"""Visualising a distance matrix: classical multidimensional scaling in closed form, and the tree of average linkage."""
 
 import math
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class Map:
     """Points in a plane for given distances.
 
     Attributes:
-        points: (n, 2), about their mean, in the distances' unit; the first axis explains most.
-        explained: the part of the eigenvalues' absolute sum that the two axes hold, 1 for distances in a plane.
+        points: (n, 2), centred, in the distances' unit; the first axis explains most.
+        explained: the fraction of the eigenvalues' absolute sum in the two axes, 1 for distances in a plane.
         stress: Kruskal's stress-1 (1964), sqrt(sum (d - d_map)^2 / sum d^2), 0 for distances in a plane.
     """
 
@@ -27,10 +27,10 @@ class Map:
 def classical_map(distances: NDArray[np.floating]) -> Map:
     """Classical scaling (Torgerson 1952; Gower 1966): the leading eigenvectors of -1/2 J D^2 J.
 
-    Each axis is turned so that its largest coordinate is positive: the same distances give the same map.
+    The largest coordinate of each axis is made positive, so that the same distances give the same map.
 
     Raises:
-        UserError: for a matrix that is not square, symmetric, finite, of zero diagonal.
+        UserError: for a matrix that is not square, symmetric, finite, with zero diagonal.
     """
     d = _checked(distances)
     n = len(d)

@@ -73,8 +73,7 @@ def stage_table(name: str, preset: str, overrides: Mapping[str, Any], runtime: R
     """One row per stage behind the study's cells and statistics, each after its dependencies.
 
     Columns: `stage`, its kind; `label`; `identity`; `state`; `folder` of its artifact, which may not exist yet;
-        `seconds`,
-    the time taken here, or the estimate if it is needed, else NaN. States:
+    `seconds`, the time taken here, or the estimate if it is needed, else NaN. States:
 
     - "cached": computed here
     - "ships": weights of the zoo or given ones

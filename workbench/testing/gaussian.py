@@ -85,9 +85,8 @@ class Gaussian:
         """Whether samples, (n, d) with n well above d, may come from this distribution.
 
         In coordinates in which it is N(0, I), with the sample mean w and S the mean of the outer products of the
-        samples: n |w|^2 is chi-square with d degrees of freedom, and n / 2 |S - I|_F^2 for large n with d (d + 1) / 2
-            (Nagao,
-        Annals of Statistics 1, 1973).
+        samples, n |w|^2 is chi-square with d degrees of freedom, and n / 2 |S - I|_F^2 for large n with d (d + 1) / 2
+        (Nagao, Annals of Statistics 1, 1973).
         """
         num_draws, size = draws.shape
         centred = draws.double() - self.mean

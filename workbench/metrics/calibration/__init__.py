@@ -1,7 +1,7 @@
 """Is the latent error zero-mean, independent and Gaussian with the predicted variance? Instruments, with intervals.
 
-`collect` turns batches of (z_hat, z0, var_hat) into rows of statistics, one an image; `summarise` turns a group of rows
-into figures with intervals over images, distances with what chance alone gives, curves and fitted laws.
+`collect` turns batches of (z_hat, z0, var_hat) into rows of statistics, one row per image; `summarise` turns a group of
+rows into figures with intervals over images, distances with their floors, curves and fitted distributions.
 """
 
 from workbench.metrics.calibration.families import Family, Fit, fit, fit_all

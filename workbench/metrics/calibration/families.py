@@ -1,4 +1,4 @@
-"""Which law do standardised errors follow? Gaussian, Student t and Laplace, fitted to counts on the grid."""
+"""Which distribution do standardised errors follow? Gaussian, Student t and Laplace, fitted to counts on the grid."""
 
 import math
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ Array = NDArray[np.float64]
 Family = Literal["gaussian", "student_t", "laplace"]
 
 _DF_RANGE = (1.0, 1000.0)
-"""Beyond it, a Student t is a Gaussian for any number of elements that one can have."""
+"""Above this, a Student t cannot be distinguished from a Gaussian with any feasible number of elements."""
 _SMALLEST = 1e-300
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A law fitted by maximum likelihood.
+    """A distribution fitted by maximum likelihood.
 
     Attributes:
-        family: which law.
-        location: its centre, in units of z.
-        scale: its scale, in units of z (of a Gaussian: the standard deviation).
-        df: the degrees of freedom of a Student t; None for the others.
-        log_likelihood: of the counts, in nats an element. Differences between families count.
+        family: family of the distribution.
+        location: location, in units of z.
+        scale: scale, in units of z (for a Gaussian: the standard deviation).
+        df: degrees of freedom of a Student t; None for the others.
+        log_likelihood: of the counts, in nats per element; only differences between families matter.
         distance: sup |F - fitted| over the grid.
     """
 
@@ -42,21 +42,21 @@ class Fit:
     distance: float
 
     def quantile(self, levels: NDArray[np.floating]) -> Array:
-        """z at each level in (0, 1): the abscissas of a QQ plot against this law."""
+        """z at each level in (0, 1): the abscissas of a QQ plot against this distribution."""
         return np.asarray(self.location + self.scale * _standard(self.family, self.df).ppf(levels))
 
 
 def fit(family: Family, counts: NDArray[np.number]) -> Fit:
-    """Fit a law to counts (k + 1,) on the grid by maximum likelihood of the bins (of grouped data).
+    """Fit a distribution to counts (k + 1,) on the grid by maximum likelihood of the bins (grouped data).
 
     Raises:
-        UserError: for counts that all lie in one bin: there is no scale to fit.
+        UserError: if all counts are in one bin: there is no scale to fit.
     """
     from scipy.optimize import minimize
 
     shares = np.asarray(counts, dtype=np.float64) / np.sum(counts)
     if np.count_nonzero(shares) < 2:
-        raise UserError("no law can be fitted: all standardised errors lie in one bin; is var_hat far too large?")
+        raise UserError("cannot fit a distribution: all standardised errors are in one bin; is var_hat far too large?")
     quartiles = np.interp([0.25, 0.5, 0.75], np.cumsum(shares)[:-1], EDGES)
     start = [quartiles[1], np.log(max(quartiles[2] - quartiles[0], 1e-3) / 1.35)]
     bounds: list[tuple[float | None, float | None]] = [(None, None), (-12, 12)]
@@ -75,11 +75,11 @@ def fit(family: Family, counts: NDArray[np.number]) -> Fit:
 def fit_all(counts: NDArray[np.number], num_independent: float) -> dict[Family, Fit]:
     """All families' fits, most credible first, by Schwarz's criterion (1978): log-likelihood - k / 2 log n.
 
-    A Student t contains the Gaussian, so by likelihood alone it would win on Gaussian elements too.
+    A Student t includes the Gaussian, so by likelihood alone it would win on Gaussian elements too.
 
     Args:
-        num_independent: n, how many independent elements the counts are worth, below their number if these depend on
-            each other.
+        num_independent: n, the number of independent elements that the counts are worth; less than their number if they
+            are dependent.
     """
 
     def score(found: Fit) -> float:
@@ -99,10 +99,10 @@ def _standard(family: Family, df: float | None) -> "rv_continuous_frozen[Any, An
 
 
 def _masses(family: Family, parameters: Array) -> Array:
-    """The law's probability of each bin of the grid."""
+    """The distribution's probability of each bin of the grid."""
     df = float(np.exp(parameters[2])) if family == "student_t" else None
     law = _standard(family, df)
     ends = np.concatenate([[-np.inf], (EDGES - parameters[0]) / np.exp(parameters[1]), [np.inf]])
     left, right = ends[:-1], ends[1:]
-    # the laws are symmetric: above the centre the upper tail is taken, which loses no digits
+    # the distributions are symmetric: above the centre the upper tail is used, which loses no digits
     return np.where(left >= 0, law.sf(left) - law.sf(right), law.cdf(right) - law.cdf(left))

@@ -1,4 +1,4 @@
-"""Every figure of calibration as a function of means over images (batch, ...), by name."""
+"""All calibration figures as functions of means over images (batch, ...), by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ QQ_LEVELS = np.array([0.001, 0.005, 0.01, 0.025, *np.arange(1, 20) / 20, 0.975, 
 
 @dataclass(frozen=True)
 class Distance:
-    """A figure that is a norm of a vector which is zero where all is well.
+    """A figure that is the norm of a vector which is zero if the prediction is calibrated.
 
     Attributes:
-        vector: which of `excesses`.
+        vector: name of the vector in `excesses`.
         norm: (batch,) of that vector (batch, k) and the grid's edges as the group's own Gaussian sees them.
-        squared: whether it is the square of a norm.
+        squared: whether the figure is the square of a norm.
     """
 
     vector: str
@@ -61,7 +61,7 @@ _AS_COLLECTED = (
 
 
 def averaged(rows: Rows, num_bins: int) -> Means:
-    """What the figures are means of, (n, ...) by name."""
+    """The statistics whose means define the figures, (n, ...) by name."""
     var_hat, s2, moments = (np.asarray(rows[name], np.float64) for name in ("var_hat", "s2", "moments"))
     counts = np.asarray(rows["counts"], np.float64)
     member = np.eye(num_bins)[level.equal_mass_bins(var_hat, num_bins)]
@@ -106,7 +106,7 @@ def excesses(means: Means) -> Means:
 
 
 def figures(means: Means, excess: Means, num_elements: int) -> Means:
-    """One number each, (batch,): see `summarise`."""
+    """The scalar figures, (batch,): see `summarise`."""
     edges = own_edges(means)
     distance = {name: found.norm(excess[found.vector], edges) for name, found in DISTANCES.items()}
     raw = means["moments"]
@@ -138,7 +138,7 @@ def figures(means: Means, excess: Means, num_elements: int) -> Means:
 
 
 def curves(means: Means, counts: NDArray[np.int64]) -> Means:
-    """Many numbers each, (batch, k): see `summarise`.
+    """The curves, (batch, k): see `summarise`.
 
     Args:
         counts: frequencies in each bin of the spectrum.

@@ -1,4 +1,4 @@
-"""One fixed grid of standardised errors z: counts on it hold the distribution function of any number of images.
+"""A fixed grid of standardised errors z: counts on it represent the distribution function of any number of images.
 
 Its edges are the Gaussian quantiles at k / 200, so that the PIT histogram, the calibration curve and the coverage of
 intervals are exact, continued on both sides up to 100 by factors of 1.05, which follows heavy tails.
@@ -27,21 +27,21 @@ _FIRST_LEVEL = (len(EDGES) - (NUM_LEVELS - 1)) // 2
 
 
 def counts_on_grid(z: NDArray[np.floating]) -> NDArray[np.int32]:
-    """How many of each image's standardised elements (num, d) fall into each bin, (num, k + 1)."""
+    """The number of each image's standardised elements (num, d) in each bin, (num, k + 1)."""
     num, num_bins = len(z), len(EDGES) + 1
     bins = np.searchsorted(EDGES, z, side="left") + num_bins * np.arange(num)[:, None]
     return np.bincount(bins.ravel(), minlength=num * num_bins).reshape(num, num_bins).astype(np.int32)
 
 
 def distribution(shares: Array) -> Array:
-    """The empirical distribution function at EDGES, (..., k), of the shares of elements in each bin, (..., k + 1)."""
+    """The empirical distribution function at EDGES, (..., k), from the shares of elements in each bin, (..., k + 1)."""
     return np.cumsum(shares, axis=-1)[..., :-1]
 
 
 def at_levels(cdf: Array) -> Array:
     """The calibration curve (Kuleshov et al. 2018, arXiv 1807.00263, eq. 3): P(z <= Gaussian quantile at p).
 
-    At p = 0, 1/200 ... 1, (..., 201): p itself where the prediction is calibrated.
+    At p = 0, 1/200 ... 1, (..., 201): p itself if the prediction is calibrated.
     """
     inner = cdf[..., _FIRST_LEVEL : _FIRST_LEVEL + NUM_LEVELS - 1]
     ends = np.ones((*cdf.shape[:-1], 1))

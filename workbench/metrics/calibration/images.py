@@ -1,4 +1,4 @@
-"""What calibration needs to know of each image: numbers that are averaged over images later, a few kilobytes each."""
+"""Statistics of each image for calibration, to be averaged over images later; a few kilobytes each."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ from workbench.metrics.calibration.level import gaussian_crps
 from workbench.metrics.likeness import radial_spectra
 
 Rows = dict[str, NDArray[np.generic]]
-"""By name, arrays whose first axis is images: see `collect`. `numpy.savez(file, **rows)` keeps them."""
+"""By name, arrays whose first axis is images: see `collect`. `numpy.savez(file, **rows)` stores them."""
 
 
 def collect(z_hat: Latents, z0: Latents, var_hat: Scalars) -> Rows:
     """One row per image: statistics of e = z_hat - z0 and of z = e / sqrt(var_hat).
 
-    Rows of many batches are put together by `join`, a group of images is chosen by `take`, and `summarise` gives the
-    group's figures. A channel is a group too: `collect(z_hat[:, k : k + 1], z0[:, k : k + 1], var_hat)`.
+    `join` combines rows of many batches, `take` selects a group of images, and `summarise` computes the group's
+    figures. A channel is a group too: `collect(z_hat[:, k : k + 1], z0[:, k : k + 1], var_hat)`.
 
     Args:
         z_hat: estimates.

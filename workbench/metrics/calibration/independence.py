@@ -1,4 +1,4 @@
-"""How much do elements of one error depend on each other, and how many independent ones are they worth?"""
+"""How much do elements of one error depend on each other, and what is their effective number?"""
 
 import math
 
@@ -79,7 +79,7 @@ def effective_elements(z: NDArray[np.floating]) -> Estimate:
     if num < 3:
         return Estimate(math.nan, math.nan, math.nan, num)
     whole = float(logarithm(num, power.sum(keepdims=True), squares.sum(keepdims=True))[0])
-    # an image's products stand in the total twice: in its own row and in the others'
+    # an image's products are in the total twice: in its own row and in the others'
     without = logarithm(num - 1, power.sum() - power, squares.sum() - 2 * squares)
     half = _NORMAL * math.sqrt((num - 1) * float(without.var()))
     return Estimate(math.exp(whole), math.exp(whole - half), math.exp(whole + half), num)

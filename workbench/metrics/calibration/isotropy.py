@@ -9,7 +9,7 @@ from workbench.metrics.statistics import quotient
 Array = NDArray[np.float64]
 
 MAX_CELLS = 8
-"""Positions are averaged in at most so many cells a side: of a latent of 8 x 8 or less each is its own."""
+"""Maximum number of cells per side over which positions are averaged: latents up to 8 x 8 keep each position."""
 
 
 def by_position(values: Array) -> Array:
@@ -19,7 +19,7 @@ def by_position(values: Array) -> Array:
 
 
 def relative_excess(variance: Array) -> Array:
-    """v / mean(v) - 1 along the last axis: 0 everywhere where the error is equally strong everywhere."""
+    """v / mean(v) - 1 along the last axis: 0 everywhere if the error is equally strong everywhere."""
     return np.asarray(variance / variance.mean(axis=-1, keepdims=True) - 1)
 
 

@@ -1,4 +1,4 @@
-"""Is the predicted variance the size of the error? Scores of N(0, var_hat) as a prediction of the latent error.
+"""Does the predicted variance match the size of the error? Scores of N(0, var_hat) as a prediction of the latent error.
 
 Errors are elements of e = z_hat - z0 in latent units; var_hat is one number per image.
 """
@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 
 def gaussian_nll(square: Array, variance: Array) -> Array:
-    """-log N(error; 0, variance) = 1/2 (error^2 / variance + log(2 pi variance)), in nats an element.
+    """-log N(error; 0, variance) = 1/2 (error^2 / variance + log(2 pi variance)), in nats per element.
 
     Args:
         square: error^2, or its mean over elements of the same variance.
@@ -36,22 +36,22 @@ def gaussian_crps(error: Array, variance: Array) -> Array:
 
 
 def sharpness(mean_variance: Array) -> Array:
-    """The root of the mean predicted variance: the error that is claimed, in latent units."""
+    """The root of the mean predicted variance, in latent units."""
     return np.asarray(np.sqrt(mean_variance))
 
 
 def equal_mass_bins(var_hat: Array, num_bins: int) -> NDArray[np.int64]:
-    """Which of `num_bins` bins of as many images each, by ascending var_hat, each image is in, (n,).
+    """The index of each image's bin, (n,), among `num_bins` bins with equal numbers of images by ascending var_hat.
 
-    Ranks decide, so equal predictions are parted in their order and every bin is filled.
+    Bins are assigned by rank, so equal predictions are split in their order and every bin is filled.
 
     Raises:
-        UserError: for fewer than 2 images a bin.
+        UserError: for fewer than 2 images per bin.
     """
     if num_bins < 1 or len(var_hat) < 2 * num_bins:
         raise UserError(
-            f"{num_bins} bins by var_hat need at least {2 * max(num_bins, 1)} images (2 a bin), got {len(var_hat)}: "
-            f"take more images or fewer bins"
+            f"{num_bins} bins by var_hat need at least {2 * max(num_bins, 1)} images (2 per bin), got {len(var_hat)}: "
+            f"use more images or fewer bins"
         )
     order = np.argsort(var_hat, kind="stable")
     bins = np.empty(len(var_hat), dtype=np.int64)
@@ -60,7 +60,7 @@ def equal_mass_bins(var_hat: Array, num_bins: int) -> NDArray[np.int64]:
 
 
 def normalised_excess(mean_variance: Array, mean_square: Array) -> Array:
-    """(RMSE - RMV) / RMV of each bin: what ENCE averages. Positive: the bin's errors are larger than predicted.
+    """(RMSE - RMV) / RMV of each bin, averaged by ENCE. Positive: the bin's errors are larger than predicted.
 
     Args:
         mean_variance: the mean of var_hat over a bin (RMV is its root).
@@ -70,16 +70,16 @@ def normalised_excess(mean_variance: Array, mean_square: Array) -> Array:
 
 
 def ence(excess: Array) -> Array:
-    """Expected normalised calibration error: the mean over bins of |RMV - RMSE| / RMV.
+    """Expected normalised calibration error (ENCE): the mean over bins of |RMV - RMSE| / RMV.
 
-    Levi et al. (2022), "Evaluating and calibrating uncertainty prediction in regression tasks", eq. 8. Bins without
-    images (NaN) are left out.
+    Levi et al. (2022), "Evaluating and calibrating uncertainty prediction in regression tasks", eq. 8. Empty bins (NaN)
+    are ignored.
     """
     return np.asarray(np.nanmean(np.abs(excess), axis=-1))
 
 
 def uce(excess: Array) -> Array:
-    """Uncertainty calibration error: sum over bins of (share of images) |mean e^2 - mean var_hat|.
+    """Uncertainty calibration error (UCE): sum over bins of (share of images) |mean e^2 - mean var_hat|.
 
     Laves et al. (2020), "Well-calibrated regression uncertainty in medical imaging with deep learning", eq. 13; in
     units of the latents' variance.

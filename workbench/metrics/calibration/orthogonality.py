@@ -53,7 +53,7 @@ class SecondMoments:
 
     @property
     def forward_share(self) -> Array:
-        """cov(e, z_hat) / var(e): 0 where `mmse` holds, 1 where `forward` holds. cov(e, z0) / var(e) is 1 less."""
+        """cov(e, z_hat) / var(e): 0 if `mmse` holds, 1 if `forward` holds. cov(e, z0) / var(e) is 1 less."""
         return quotient(self.product, self.error)
 
     @property
@@ -82,8 +82,8 @@ def holding_channel(
 ) -> Literal["forward", "mmse", "neither", "undecided"]:
     """Which channel holds: the whole interval of `SecondMoments.forward_share` lies within `tolerance` of 1 or of 0.
 
-    Neither, if it lies outside of both; undecided, if it reaches across a border. Uncorrelated is all that it can say:
-    independence would be more.
+    Neither, if it is outside of both; undecided, if it crosses a border. It only shows uncorrelatedness; independence
+    is a stronger property.
     """
     forward, mmse = (forward_share.within(ideal - tolerance, ideal + tolerance) for ideal in (1, 0))
     if forward or mmse:

@@ -1,7 +1,7 @@
 """Are standardised errors Gaussian? Moments, and distances between distribution functions.
 
-A distance here is that of a test without its factor of the number of elements: elements of one image are correlated,
-so that factor would be wrong. Whether a distance is more than chance, resamples of whole images tell (see `summary`).
+A distance here is that of a test without its factor for the number of elements: elements of one image are correlated,
+so that factor would be wrong. Resamples of whole images show whether a distance is more than chance (see `summary`).
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ def standard_edges(mean: Array, variance: Array) -> Array:
 
 
 def excess_over_gaussian(cdf: Array, edges: Array) -> Array:
-    """D = F - Phi at the edges, (..., k): what the three distances measure."""
+    """D = F - Phi at the edges, (..., k), which the three distances measure."""
     return cdf - ndtr(edges)
 
 

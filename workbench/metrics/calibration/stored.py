@@ -12,11 +12,11 @@ from workbench.metrics.calibration.summary import Calibration, Curve
 from workbench.metrics.statistics import Estimate
 
 FILE = "calibration.json"
-"""What a stage calls the file that it leaves."""
+"""The name of a stage's calibration file."""
 ALL = "all"
 """The group of all images."""
 DIGITS = 6
-"""Significant ones that are kept."""
+"""Number of significant digits that are stored."""
 
 
 def as_json(groups: Mapping[str, Calibration]) -> str:
@@ -25,16 +25,16 @@ def as_json(groups: Mapping[str, Calibration]) -> str:
 
 
 def from_json(text: str) -> dict[str, Calibration]:
-    """What `as_json` wrote.
+    """Read the result of `as_json`.
 
     Raises:
-        ValueError: for text that is not what it writes.
+        ValueError: for any other text.
     """
     return {name: from_plain(group) for name, group in json.loads(text).items()}
 
 
 def from_plain(group: Any) -> Calibration:
-    """A calibration of what stands for it in the JSON.
+    """A calibration from its JSON representation.
 
     Raises:
         ValueError: for anything else.
@@ -53,7 +53,7 @@ def from_plain(group: Any) -> Calibration:
             fits={name: Fit(**fit) for name, fit in group["fits"].items()},
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"this is no calibration ({type(error).__name__}: {error})") from None
+        raise ValueError(f"this is not a calibration ({type(error).__name__}: {error})") from None
 
 
 def _plain(found: Calibration) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _estimate(ends: list[float | None], num_images: int) -> Estimate:
 
 
 def _rounded(value: float) -> float | None:
-    """None stands for NaN, which JSON does not have."""
+    """None represents NaN, which JSON does not have."""
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
 
 

@@ -1,12 +1,12 @@
 """All figures of calibration of a group of images, with intervals and tests from resamples of whole images.
 
-Elements of one image are correlated, so p-values of pooled elements mean nothing. Here images are resampled, whole:
-- An interval is BCa's over resampled images (of `effective_elements`: the jackknife's).
-- A distance is the norm of a vector D that is 0 where all is well; chance alone keeps it above 0. With D* of a
-  resample, |D* - D| is spread as is |D - true D|, whatever the dependence within images (with a fitted Gaussian too:
-  Babu & Rao 2004, "Goodness-of-fit tests when parameters are estimated"). Its mean is the distance's floor, what a
-  calibrated prediction would show; how often it reaches the distance is the p-value; and its 95 % quantile to either
-  side is the interval of the true distance, which by the triangle inequality covers it at least so often.
+Elements of one image are correlated, so p-values of pooled elements are meaningless. Here, whole images are resampled:
+- An interval is the BCa interval over resampled images (for `effective_elements`: the jackknife's).
+- A distance is the norm of a vector D that is 0 for a calibrated prediction; sampling noise keeps it above 0. With D*
+  of a resample, |D* - D| is distributed like |D - true D|, whatever the dependence within images (even with a fitted
+  Gaussian: Babu & Rao 2004, "Goodness-of-fit tests when parameters are estimated"). Its mean is the distance's floor,
+  the value for a calibrated prediction; how often it reaches the distance is the p-value; and its 95 % quantile to
+  either side is the interval of the true distance, which by the triangle inequality has at least that coverage.
 """
 
 import math
@@ -29,7 +29,7 @@ NUM_BINS = 10
 
 
 def bins_for(num_images: int) -> int:
-    """Bins by var_hat for so many images: `NUM_BINS`, or fewer where there are not two images for each."""
+    """Number of bins by var_hat for this many images: `NUM_BINS`, or fewer if there are not two images for each."""
     return max(1, min(NUM_BINS, num_images // 2))
 
 
@@ -38,7 +38,7 @@ class Curve:
     """Figures along an axis.
 
     Attributes:
-        x: where each stands, (k,).
+        x: positions, (k,).
         estimates: k figures with their intervals.
     """
 
@@ -47,21 +47,21 @@ class Curve:
 
     @property
     def mean(self) -> Array:
-        """The figures alone, (k,)."""
+        """The figures without intervals, (k,)."""
         return np.array([estimate.mean for estimate in self.estimates])
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What `summarise` finds.
+    """The result of `summarise`.
 
     Attributes:
-        num_images: of how many images.
+        num_images: number of images.
         figures: by name (see `summarise`).
-        floors: of the figures that are distances: what chance alone would give.
-        p_values: of the same: how often chance alone would give as much, over resampled images.
+        floors: for the figures that are distances: the value from chance alone.
+        p_values: for the same: how often chance alone gives as much, over resampled images.
         curves: by name (see `summarise`).
-        fits: the laws fitted to z, most credible first (see `fit_all`).
+        fits: the distributions fitted to z, most credible first (see `fit_all`).
     """
 
     num_images: int
@@ -96,7 +96,7 @@ def summarise(rows: Rows, num_bins: int = NUM_BINS) -> Calibration:
     row); `spectrum` in units of its mean (cycles a latent pixel); `autocorrelation` (distance along either axis).
 
     Raises:
-        UserError: for fewer than 2 images a bin, or latents of different shapes.
+        UserError: for fewer than 2 images per bin, or latents of different shapes.
     """
     latent_shape = _latent_shape(rows)
     counts = radial_counts(*latent_shape[1:])
@@ -142,7 +142,7 @@ def ence_of(variance: Array, square: Array, num_bins: int = NUM_BINS) -> Estimat
         square: the mean over its elements of e^2, (n,).
 
     Raises:
-        UserError: for fewer than 2 images a bin.
+        UserError: for fewer than 2 images per bin.
     """
     member = np.eye(num_bins)[level.equal_mass_bins(variance, num_bins)]
 
@@ -175,7 +175,7 @@ def _latent_shape(rows: Rows) -> tuple[int, int, int]:
 
 
 def _axes(averaged: Means, latent_shape: tuple[int, int, int]) -> Means:
-    """Where each point of each curve stands."""
+    """The position of each point of each curve."""
     channels, height, width = latent_shape
     variance = averaged["member_variance"].sum(0) / averaged["member"].sum(0)
     cells = averaged["position"][0].size
