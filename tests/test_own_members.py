@@ -70,6 +70,7 @@ def test_members_without_fields_may_be_given_by_name() -> None:
     cell = Evaluate().replace({"start.variance": Constant().kind, "start.variance.level": 0.5})
     assert isinstance(cell.start, SNRMatch)
     assert cell.start.variance == Constant(level=0.5)
+    assert named_in({"metrics": "psnr, mine:B"}) == {"metrics.1": "mine:B"}
     typed = {"start.variance": "mine:A", "metrics": ["psnr", "mine:B"], "solver.kind": "mine:C"}
     assert named_in(typed) == {"start.variance": "mine:A", "metrics.1": "mine:B", "solver.kind": "mine:C"}
 

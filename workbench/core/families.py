@@ -133,8 +133,10 @@ def named_in(tree: Any, path: str = "") -> dict[str, str]:
         for name, value in tree.items():
             inner = f"{path}.{name}".removeprefix(".")
             if inner.rpartition(".")[2] in NAMING:
-                names = {f"{inner}.{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {inner: value}
-                found |= {at: name for at, name in names.items() if isinstance(name, str) and ":" in name}
+                names = value if isinstance(value, list | tuple) else str(value).split(",")
+                at = [f"{inner}.{i}" for i in range(len(names))] if len(names) > 1 else [inner]
+                named_here = {a: n.strip() for a, n in zip(at, names, strict=False) if isinstance(n, str) and ":" in n}
+                found |= {} if isinstance(value, Mapping) else named_here
             found |= named_in(value, inner)
         return found
     inner_trees = enumerate(tree) if isinstance(tree, list | tuple) else ()
