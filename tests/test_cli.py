@@ -148,7 +148,10 @@ WORDS = {
         "unknown field 'cluster.gpu'; Resources",
     ),
     "resource_alone": (("study", "robustness", "--cluster.gpus=1"), "--cluster.gpus applies to cluster jobs only: add"),
-    "resource_of": (("study", "robustness", "--cluster=local", "--cluster.a.gpus=1"), "--cluster.a: there is no such"),
+    "resource_of": (
+        ("study", "robustness", "--cluster=local", "--cluster.a.gpus=1"),
+        "--cluster.a: unknown stage; available: ",
+    ),
     "fetch": (
         ("data", "fetch", "nonsense"),
         "unknown kind 'nonsense' for data; available: fashion_mnist, cifar10, tiny_imagenet",

@@ -28,7 +28,11 @@ def execute(cells: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode
     """
     manager = KernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     client = NotebookClient(cells, km=manager, timeout=SECONDS, resources={"metadata": {"path": str(folder)}})
-    return client.execute()
+    try:
+        return client.execute()
+    finally:
+        if manager.has_kernel:
+            manager.shutdown_kernel(now=True)
 
 
 def widgets(done: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

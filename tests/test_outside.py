@@ -79,6 +79,7 @@ def test_an_estimator_of_the_users_needs_no_training(kind: str, variance: str, o
         assert "mine_networks:Known is not trained here, and what this start needs is fitted to encoders" in said
 
 
+@pytest.mark.slow
 def test_jobs_may_import_what_their_command_does(outside: Outside, tmp_path: Path) -> None:
     """Each job is a process of its own, which unpickles stages that name the user's networks."""
     command = ("study", "mine.py", *SMOKE[:2], *SMOKE[4:], *outside.network_flags, "--runs", tmp_path / "runs")

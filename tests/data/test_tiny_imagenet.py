@@ -94,6 +94,7 @@ def test_without_a_network(tmp_path, monkeypatch):
         TinyImageNet().fetch()
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_images_that_ship_weights_were_trained_on(shared, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))

@@ -112,7 +112,9 @@ def test_what_needs_no_linear_operator_takes_every_operator(member: Any) -> None
 
 def test_what_needs_a_linear_operator_refuses_others_in_one_line() -> None:
     LinearOnly().check(StubDegradation())
-    with pytest.raises(UserError, match="solver linear_only needs a linear operator, curved is not") as raised:
+    with pytest.raises(
+        UserError, match="solver linear_only needs a linear operator, but curved is not linear"
+    ) as raised:
         LinearOnly().check(CurvedDegradation())
     assert "\n" not in str(raised.value)
 

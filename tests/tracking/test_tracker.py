@@ -343,7 +343,7 @@ process.main()
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, input=b"", capture_output=True, timeout=TIMEOUT, check=False)
     assert done.returncode == 0, done.stderr
-    assert b"minutes after the study: the next study goes on" in done.stdout
+    assert b"minutes after the study; the next study continues" in done.stdout
 
 
 def test_it_ends_with_a_study_that_is_killed(tmp_path: Path) -> None:

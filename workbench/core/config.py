@@ -95,7 +95,10 @@ class Config(BaseModel):
                 if node.get(name) is None:
                     _require_field(type(self), tree, tuple(parents[: depth + 1]), path)
                     node[name] = {}
-                node = node[name]
+                parent, node = node, node[name]
+                # a member given by its name: --start.variance=mine:Source --start.variance.scale=2
+                if isinstance(node, str) and _is_family(type(self), tree, tuple(parents[: depth + 1])):
+                    parent[name] = node = {"kind": node}
                 if not isinstance(node, dict):
                     raise UserError(f"{path}: {'.'.join(parents[: depth + 1])} is a plain value and has no fields")
             value = wanted[path]
@@ -336,6 +339,11 @@ def _member_at(cls: type[Config], tree: Any, path: tuple[Any, ...]) -> type[Conf
     return cls
 
 
+def _is_family(cls: type[Config], tree: Any, path: tuple[str, ...]) -> bool:
+    found = _member_at(cls, tree, path)
+    return found is not None and "kind" in found.model_fields
+
+
 def _require_field(cls: type[Config], tree: Any, path: tuple[str, ...], override: str) -> None:
     owner = _member_at(cls, tree, path[:-1])
     if owner is None or path[-1] not in owner.model_fields:
@@ -372,10 +380,12 @@ def _explained(cls: type[Config], tree: dict[str, Any], error: ValidationError) 
     if first["type"] == "extra_forbidden":
         return UnknownFieldError(dotted, f"unknown field {dotted!r}{_choices(_member_at(cls, tree, tuple(path[:-1])))}")
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        tag = node.get("kind") if isinstance(node, Mapping) else node
+        given = first.get("input")
+        tag = given.get("kind") if isinstance(given, Mapping) else given
+        hint = "; your own class is MODULE:CLASS" if isinstance(tag, str) and "." in tag else ""
         expected = str(first.get("ctx", {}).get("expected_tags", "")).replace("'", "")
         return UserError(
-            f"unknown kind {shown(tag)} for {dotted or cls.__name__}; available: {expected}"
+            f"unknown kind {shown(tag)} for {dotted or cls.__name__}; available: {expected}{hint}"
             if expected
             else f"{dotted} has no kind: set --{dotted}.kind=..."
         )

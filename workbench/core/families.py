@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 ALLOWED = "WORKBENCH_ALLOW"
 """The environment variable that passes `--allow` on to our jobs on other machines."""
-NAMING = ("kind", "factory")
+NAMING = ("kind", "factory", "variance", "metrics")
 """Fields whose value may name an object in a module, as MODULE:NAME."""
 
 _allowed: set[str] = set()
@@ -95,6 +95,11 @@ class Open:
         )
 
 
+def named(member: Any) -> Any:
+    """A plain name is the kind, for families whose members mostly have no fields: `--start.variance=fused`."""
+    return {"kind": member} if isinstance(member, str) else member
+
+
 def allow(*modules: str) -> None:
     """Allow configs to name objects in these modules, which are imported when that happens."""
     _allowed.update(modules)
@@ -127,8 +132,12 @@ def named_in(tree: Any, path: str = "") -> dict[str, str]:
         found: dict[str, str] = {}
         for name, value in tree.items():
             inner = f"{path}.{name}".removeprefix(".")
-            is_name = inner.rpartition(".")[2] in NAMING and isinstance(value, str) and ":" in value
-            found |= {inner: value} if is_name else named_in(value, inner)
+            if inner.rpartition(".")[2] in NAMING:
+                names = value if isinstance(value, list | tuple) else str(value).split(",")
+                at = [f"{inner}.{i}" for i in range(len(names))] if len(names) > 1 else [inner]
+                named_here = {a: n.strip() for a, n in zip(at, names, strict=False) if isinstance(n, str) and ":" in n}
+                found |= {} if isinstance(value, Mapping) else named_here
+            found |= named_in(value, inner)
         return found
     inner_trees = enumerate(tree) if isinstance(tree, list | tuple) else ()
     return {at: name for number, item in inner_trees for at, name in named_in(item, f"{path}.{number}").items()}
@@ -161,7 +170,10 @@ def member(kind: str, base: type[C]) -> type[C]:
         lacking = ", ".join(sorted(found.__abstractmethods__))
         raise UserError(f"{kind} is incomplete: implement {lacking}")
     if found.model_fields["kind"].default != kind:
-        raise UserError(f"{kind} sets its own `kind` ({found.model_fields['kind'].default!r}): remove it")
+        own = found.model_fields["kind"].default
+        if _is_ours(found):
+            raise UserError(f"{kind} is built in: set kind={own}")
+        raise UserError(f"{kind} sets its own `kind` ({own!r}): remove it")
     return found
 
 
@@ -178,6 +190,9 @@ def find(name: str) -> Any:
         raise UserError(
             f"{name} is defined inside a function and cannot be imported: move it to the module's top level"
         )
+    if "/" in module_name or module_name.endswith(".py"):
+        written = module_name.removesuffix(".py").removeprefix("./").replace("/", ".").strip(".")
+        raise UserError(f"{module_name!r} is a file: name its module, as {written}:{path}")
     _require_allowed(name)
     module = attempt(
         f"cannot import {module_name} (is it in the current folder, and did you run `python -m workbench`?)",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from workbench.core.bounds import MAX_SIZE
 from workbench.core.config import UserError, digest, plain
-from workbench.core.families import Member
+from workbench.core.families import Member, attempt
 from workbench.core.tensors import Ids, Images
 
 Split = Literal["train", "val", "test"]
@@ -161,7 +161,7 @@ class ImageSource(Member):
 
 @functools.cache
 def _splits(source: ImageSource) -> dict[Split, ImageSplit]:
-    store, test_store = source.load_arrays()
+    store, test_store = _checked(source) if source._is_open else source.load_arrays()
     ids, rows = _unique(store)
     if test_store is None:
         num_test = max(1, len(ids) // TEST_PART)
@@ -181,6 +181,28 @@ def _splits(source: ImageSource) -> dict[Split, ImageSplit]:
     val = ImageSplit(store, rows[:num_val], torch.from_numpy(ids[:num_val]), "val")
     train = ImageSplit(store, rows[num_val:], torch.from_numpy(ids[num_val:]), "train")
     return {"train": train, "val": val, "test": test}
+
+
+def _checked(source: ImageSource) -> tuple[np.ndarray, np.ndarray | None]:
+    """The images of a user's own source, held to what `load_arrays` promises."""
+    arrays = attempt(f"{source.kind} cannot load its images", source.load_arrays)
+    if not isinstance(arrays, tuple) or len(arrays) != 2:
+        raise UserError(f"{source.kind}: load_arrays must return two arrays, train and test; None for no test images")
+    channels, height, width = source.image_shape
+    for array in arrays[: 1 if arrays[1] is None else 2]:
+        if not isinstance(array, np.ndarray) or array.dtype not in (np.uint8, np.float32):
+            got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise UserError(f"{source.kind}: load_arrays must return uint8 or float32 arrays, got {got}")
+        if array.shape[1:] != (height, width, channels):
+            raise UserError(
+                f"{source.kind}: load_arrays must return (N, {height}, {width}, {channels}) arrays, as data.size and "
+                f"data.channels say, got {array.shape}"
+            )
+        if array.dtype == np.float32 and len(array) and not (array.min() >= 0 and array.max() <= 1):  # NaN fails too
+            raise UserError(
+                f"{source.kind}: float32 images must be on [0, 1], got {array.min():g} ... {array.max():g}: scale them"
+            )
+    return arrays
 
 
 def content_ids(images: np.ndarray) -> np.ndarray:

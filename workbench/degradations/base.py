@@ -125,8 +125,12 @@ class Degradation(Member):
             gradient: whether a gradient through A is needed.
 
         Raises:
-            UserError: with the remedy. Built-in operators accept all images.
+            UserError: with the remedy. Built-in operators accept all images; a class of your own measures two.
         """
+        if self._is_open:
+            from workbench.degradations.member_check import check_member
+
+            check_member(self, image_shape, gradient)
 
     @abstractmethod
     def describe(self, severity: float) -> str:

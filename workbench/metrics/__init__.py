@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from workbench.core.families import Open
+from workbench.core.families import Open, named
 from workbench.metrics.coverage import severity_bins, violation_rate, violation_rates
 from workbench.metrics.family import Comparison, Metric
 from workbench.metrics.likeness import (
@@ -40,7 +40,7 @@ from workbench.metrics.statistics import (
     ratio_of_means,
 )
 
-AnyMetric = Annotated[PSNR | SSIM | LPIPS | Residual, Field(discriminator="kind"), Open(Metric)]
+AnyMetric = Annotated[PSNR | SSIM | LPIPS | Residual, Field(discriminator="kind"), Open(Metric), BeforeValidator(named)]
 
 __all__ = [
     "LPIPS",

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from workbench.core.config import UserError
 from workbench.core.families import Member
 from workbench.core.measurement import Measurement
 from workbench.core.tensors import Images, Latents, Measurements
@@ -50,7 +51,7 @@ class Comparison:
     def ceiling(self) -> Images:
         """D(E(x)), not clipped: the best decoding of any latent near E(x)."""
         if self.z0 is None:
-            raise ValueError("a metric that uses E(x) must declare it: needs = {'z0'}")
+            raise UserError("a metric that uses E(x) must declare it: needs = frozenset({'z0'})")
         return self.decode(self.z0)
 
 
@@ -65,3 +66,20 @@ class Metric(Member):
     @abstractmethod
     def __call__(self, found: Comparison) -> dict[str, Tensor]:
         """(batch,) per column; a column that these images cannot have is omitted from all rows."""
+
+    def checked(self, found: Comparison) -> dict[str, Tensor]:
+        """The metric of these images, held to its declarations.
+
+        Raises:
+            UserError: for a column that is not declared or is not one number per image, or undeclared `needs`.
+        """
+        answer, batch = self(found), (len(found.x_hat),)
+        for name, column in answer.items():
+            if name not in self.columns:
+                raise UserError(f"metric {self.kind} fills column {name!r}: declare it in its `columns`")
+            if not isinstance(column, Tensor) or column.shape != batch:
+                got = tuple(column.shape) if isinstance(column, Tensor) else type(column).__name__
+                raise UserError(
+                    f"metric {self.kind}: column {name!r} must be a tensor of one number per image, {batch}, got {got}"
+                )
+        return answer

@@ -137,7 +137,8 @@ def print_cell(stage: "Stage", folder: Path, progress: Progress) -> None:
     if "image_id" not in frame:
         progress.say(f"  {len(frame)} rows in {folder / ROWS}")
         return
-    for name in MEANS:
+    own = [column for metric in getattr(stage, "metrics", ()) for column in metric.columns if column not in MEANS]
+    for name in (*MEANS, *own):
         if name in frame and np.isfinite(frame[name]).all():
             progress.say(f"  {NAMED.get(name, name):<25}{mean_interval(frame[name])}")
     progress.say(f"  over {len(frame)} images")

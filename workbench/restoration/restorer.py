@@ -19,7 +19,7 @@ from workbench.restoration.record import Record, Restored
 from workbench.severity.calibration import Fusion, Recalibration
 from workbench.severity.estimator import Estimator
 from workbench.severity.start import ChoosesStart
-from workbench.severity.start.base import all_from
+from workbench.severity.start.base import all_from, check_start
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers.base import Networks, Precision, Solver
 
@@ -133,6 +133,7 @@ class Restorer:
         if self.solver.diffuses:
             # only what the rule declares: one that peeks at the ground truth fails instead of cheating
             start = self.start(evidence.only(self.start.needs), chain, noise.to(estimate.z_hat))
+            check_start(start, estimate.z_hat, chain, getattr(self.start, "kind", type(self.start).__name__))
         else:
             start = all_from(estimate.z_hat, len(chain))
         times, var_hat = chain.recorded_time(start.position), estimate.predicted_s2()

@@ -201,6 +201,12 @@ class Guided(Solver):
         with torch.enable_grad():
             z = step.z.detach().requires_grad_(True)
             z0_hat, eps = step.networks.predict(z, step.time)
+            energy = self.energy(step, z, z0_hat)
+            if energy.shape != (len(z),):  # a mean over images would divide each gradient by the batch size
+                raise UserError(
+                    f"the energy of solver {self.kind} must be one number per image, {(len(z),)}, got "
+                    f"{tuple(energy.shape)}: use workbench.solvers.base.norms"
+                )
             # the sum over images keeps their gradients separate
-            (gradient,) = torch.autograd.grad(self.energy(step, z, z0_hat).sum(), z)
+            (gradient,) = torch.autograd.grad(energy.sum(), z)
         return step.reverse(z0_hat.detach(), eps.detach()) - gradient

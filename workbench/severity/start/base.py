@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from workbench.core.config import UserError
 from workbench.core.families import Member
 from workbench.core.tensors import Latents, Scalars
 from workbench.diffusion import Chain
@@ -67,6 +68,19 @@ class StartRule(Member):
 
     @abstractmethod
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start: ...
+
+
+def check_start(start: object, z_hat: Latents, chain: Chain, kind: str) -> None:
+    """Refuse a start that is not one latent and one position of the chain per image. Raises UserError."""
+    if not isinstance(start, Start) or start.z.shape != z_hat.shape or start.position.shape != (len(z_hat),):
+        raise UserError(
+            f"start rule {kind} must return a workbench.severity.start.Start: z like z_hat, one position per image"
+        )
+    if not bool(((start.position >= 0) & (start.position <= len(chain))).all()):
+        raise UserError(
+            f"start rule {kind} returns positions {int(start.position.min())} ... {int(start.position.max())}, but "
+            f"the chain has 0 ... {len(chain)}: positions count steps and are not timesteps"
+        )
 
 
 def all_from(z: Latents, position: int) -> Start:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench.core.bounds import Decibels
+from workbench.core.config import UserError
 from workbench.core.tensors import Latents
 from workbench.diffusion import Chain
 from workbench.severity.start.base import Start, StartRule, with_fallback
@@ -64,6 +65,18 @@ class Matched(StartRule):
         # SNR ascends along the chain: the last position that is noisy enough
         return (chain.snr[None] <= target[:, None]).sum(1) - 1
 
+    def _checked(self, variance: Variance, batch: int) -> Tensor:
+        """The variance of each image, held to what a source promises."""
+        value = getattr(variance, "value", None)
+        if not isinstance(value, Tensor) or value.shape != (batch,):
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(variance).__name__
+            raise UserError(
+                f"{self.source.asker} must return a Variance with one number per image, {(batch,)}, got {got}"
+            )
+        if bad := int((~(value >= 0)).sum()):
+            raise UserError(f"{self.source.asker} must not be negative or NaN, but is for {bad} of {batch} images")
+        return value
+
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
         return self.begin(self.source(evidence), evidence, chain, noise)
 
@@ -71,7 +84,7 @@ class Matched(StartRule):
         self, variance: Variance, evidence: Evidence, chain: Chain, noise: Latents, position: int | None = None
     ) -> Start:
         """The start matched to `variance`; or the same position for all images, each with the noise that it lacks."""
-        v = variance.value.double().cpu()
+        v = self._checked(variance, len(noise)).double().cpu()
         by_channel = v[:, None] * self.channel_profile(evidence)
         # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain
         gain = torch.ones_like(by_channel) if self.channel == "forward" else 1 / (1 - by_channel).clamp(min=1e-12)

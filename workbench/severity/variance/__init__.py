@@ -1,10 +1,10 @@
 """The variance that a start is matched to: one source per file, and the family of all user-selectable sources."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from workbench.core.families import Open
+from workbench.core.families import Open, named
 from workbench.severity.variance.base import Evidence, Need, Variance, VarianceSource, own_variance
 from workbench.severity.variance.encoder import Encoder
 from workbench.severity.variance.fused import Fused
@@ -32,14 +32,9 @@ __all__ = [
 ]
 
 
-def _named(source: Any) -> Any:
-    """A plain name is the kind: `--start.variance=fused`."""
-    return {"kind": source} if isinstance(source, str) else source
-
-
 AnyVariance = Annotated[
     Encoder | Residual | Max | Fused | Mahalanobis | Oracle,
     Field(discriminator="kind"),
     Open(VarianceSource),
-    BeforeValidator(_named),
+    BeforeValidator(named),
 ]

@@ -1,6 +1,6 @@
 """Evaluate: restore a fixed set of measurements and compare with the ground truth, one row per image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from workbench.metrics import (
     Comparison,
     LPIPSConfig,
     LPIPSMetric,
+    Metric,
     Residual,
     load_lpips,
 )
@@ -79,6 +80,24 @@ USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
 """Typical fraction of the timesteps left after a matched start, and the steps of the default sampler."""
 GRADIENT = 3.0
 """The cost of an evaluation with its gradient, in evaluations."""
+OTHER_COLUMNS = (
+    "image_id",
+    *COSTS,
+    "residual_rms_decoded",
+    "log_var_y",
+    "var_hat",
+    "start_variance",
+    "distrusted",
+    "s2",
+    "bias",
+    "start_timestep",
+    "oracle_timestep",
+    "fell_back",
+    "diverged",
+    "severity",
+    "measurement_set",
+)
+"""Columns of every row, beside those of the metrics."""
 ANY_LATENT = (1, 8, 8)
 """Any shape of latents: the number of noise levels does not depend on it."""
 RESIDUAL_GROWTH = 2.0
@@ -140,6 +159,26 @@ class Evaluate(LatentStage):
                 "or run the study without severity_encoder.kind=none"
             )
         return start
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _one_or_more(cls, metrics: Any) -> Any:
+        """A name, or several with commas: `--metrics=psnr,ssim`."""
+        return [name.strip() for name in metrics.split(",")] if isinstance(metrics, str) else metrics
+
+    @field_validator("metrics")
+    @classmethod
+    def _fill_different_columns(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        filled: dict[str, str] = dict.fromkeys(OTHER_COLUMNS, "every cell")
+        for metric in metrics:
+            declared = getattr(metric, "columns", None)
+            if not isinstance(declared, Mapping):
+                raise ValueError(f"{metric.kind} declares no `columns`: a dict of 'higher', 'lower' or None by name")
+            for name in declared:
+                if name in filled:
+                    raise ValueError(f"{metric.kind} and {filled[name]} both fill the column {name!r}: rename it")
+                filled[name] = metric.kind
+        return metrics
 
     @model_validator(mode="after")
     def _compatible(self) -> "Evaluate":
@@ -230,6 +269,8 @@ class Evaluate(LatentStage):
         if not isinstance(self.start, EqualCost):
             return ()
         fields = {name: getattr(self, name) for name in Evaluate.model_fields} | {"start": self.start.of}
+        if not any("z0" in metric.needs for metric in self.metrics):
+            fields["metrics"] = (*self.metrics, PSNR())  # known severity is looked up from the true error
         matched = Evaluate(**fields)
         if self.start.control != "known_severity":
             return (matched,)
@@ -408,7 +449,7 @@ class Scoring:
         found = self._comparison(restored)
         columns = {"image_id": restored.ids}
         for metric in self.cell.metrics:
-            columns |= metric(found)
+            columns |= metric.checked(found)
         columns |= {name: getattr(restored, name) for name in COSTS}
         columns |= trivial_predictors(found.measurement, self.cell.degradation, found.decoded)
         columns |= {name: getattr(restored, name) for name in ("var_hat", "start_variance", "distrusted")}

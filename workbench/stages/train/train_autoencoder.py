@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import torch
 
 from workbench.autoencoders import AnyAutoencoder, Autoencoder, DescentRecipe, Pretrained
+from workbench.autoencoders.base import ImageBatches
 from workbench.autoencoders.vqgan import Distance, VQGANAutoencoder
 from workbench.core.config import UserError
 from workbench.core.places import at_home
 from workbench.core.tensors import Ids, Latents
-from workbench.data import ImageSplit, Source
+from workbench.data import Source
 from workbench.diffusion.latent_std import LatentStd
 from workbench.metrics import Absent, LPIPSConfig, load_lpips
 from workbench.stages.base import Stage
@@ -199,7 +200,7 @@ def _perceptual_distance(device: str) -> Distance:
     return lpips.to(device).distance
 
 
-def _divide_by_std(autoencoder: Autoencoder, train: ImageSplit) -> LatentStd:
+def _divide_by_std(autoencoder: Autoencoder, train: ImageBatches) -> LatentStd:
     """Bring latents, scaled as they are, to unit variance over the first training images; how wide they were."""
     spread = LatentStd.measured(_first_latents(autoencoder, train, NUM_NORMALISING))
     autoencoder.normalise(autoencoder.scale / spread.std, autoencoder.shift)
@@ -207,12 +208,12 @@ def _divide_by_std(autoencoder: Autoencoder, train: ImageSplit) -> LatentStd:
 
 
 @torch.no_grad()
-def _first_latents(autoencoder: Autoencoder, train: ImageSplit, num_images: int) -> Latents:
+def _first_latents(autoencoder: Autoencoder, train: ImageBatches, num_images: int) -> Latents:
     index = slice(0, min(num_images, len(train)))
     return torch.cat([autoencoder.encode(x) for x in train.batch(index).split(256)])
 
 
-def normalise(autoencoder: Autoencoder, train: ImageSplit, num_images: int = NUM_NORMALISING) -> None:
+def normalise(autoencoder: Autoencoder, train: ImageBatches, num_images: int = NUM_NORMALISING) -> None:
     """Set scale and shift so that the latents of the first training images have zero mean and unit variance."""
     autoencoder.normalise(1.0, 0.0)
     z = _first_latents(autoencoder, train, num_images)
