@@ -175,9 +175,16 @@ def test_a_hub_id_is_downloaded_once_and_only_what_is_needed(tmp_path: Path, mon
     assert asked[1:] == [("somebody/vae", None, ["*.json", "*.safetensors"], ["*/*"])]
 
 
-@pytest.mark.parametrize("source", ["somebody/model", "/no/such/folder", "a b c"])
-def test_what_is_neither_a_folder_nor_on_the_hub_is_one_line(source: str) -> None:
-    with pytest.raises(UserError, match="is neither a folder nor a model found on the Hub") as raised:
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("somebody/model", "is neither a folder nor a model found on the Hub"),
+        ("/no/such/folder", "'/no/such/folder' is not a folder$"),
+        ("a b c", "'a b c' is not a folder$"),
+    ],
+)
+def test_what_is_neither_a_folder_nor_on_the_hub_is_one_line(source: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
         _ = Pretrained(source=source).identity
     assert "\n" not in str(raised.value)
 

@@ -1,6 +1,7 @@
 """An autoencoder trained elsewhere: a diffusers folder, a model on the Hugging Face Hub, or TAEF2's state dicts."""
 
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -70,6 +71,10 @@ class _Repeat(nn.Module):
         return x.expand(-1, 3, -1, -1)
 
 
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+"""A name of a model on the Hub: owner/name, or the name alone of an old one."""
+
+
 class Pretrained(AutoencoderRecipe):
     """Weights trained elsewhere: a diffusers folder, a model on the Hub, or a folder of TAEF2's state dicts.
 
@@ -111,6 +116,8 @@ class Pretrained(AutoencoderRecipe):
             UserError: if there is neither such a folder nor such a model on the Hub.
         """
         local = at_home(self.source)
+        if not local.is_dir() and not HUB_ID.fullmatch(self.source):
+            raise UserError(f"autoencoder.source: {self.source!r} is not a folder")
         root = local if local.is_dir() else _download(self.source, self.subfolder, self.revision)
         return root / self.subfolder if self.subfolder else root
 

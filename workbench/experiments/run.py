@@ -273,7 +273,8 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
     labels = labels.loc[labels.index.repeat(lengths)].reset_index(drop=True)
     frame = pd.concat(frames, ignore_index=True).assign(**{str(name): labels[name] for name in labels})
     axes = {column: list(dict.fromkeys(cell.labels[column] for cell in cells)) for column in cells[0].labels}
-    command = command_of(plan.name, plan.preset, plan.overrides)
+    evidence = _evidence(plan, runtime)
+    command = command_of(plan.name, plan.preset, plan.overrides, "tune" if "tuning" in evidence else "study")
     return StudyResults(
         folder_name(plan.name),
         plan.preset,
@@ -284,7 +285,7 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
         examples,
         _made(plan, made, runtime),
         sorted(notes),
-        _evidence(plan, runtime),
+        evidence,
     )
 
 

@@ -361,8 +361,8 @@ def label(value: Any) -> str:
     return str(getattr(value, "label", None) or getattr(value, "kind", None) or value)
 
 
-def command_of(name: str, preset: str, overrides: Mapping[str, Any]) -> str:
-    """The command that runs the study."""
+def command_of(name: str, preset: str, overrides: Mapping[str, Any], verb: str = "study") -> str:
+    """The command that runs the study, or another verb of it."""
     settings = itertools.starmap(as_override, overrides.items())
     words = map(shlex.quote, [*settings, *flags()])
-    return " ".join(["python -m workbench study", shlex.quote(name), f"--preset {preset}", *words])
+    return " ".join([f"python -m workbench {verb}", shlex.quote(name), f"--preset {preset}", *words])
