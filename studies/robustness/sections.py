@@ -192,6 +192,7 @@ def remedy_section(found: Robustness) -> Section | None:
         lead=name,
         seed=found.seed,
         pairs=len(judged),
+        controls=any(found.comparisons.values()),
         maps=_group_maps(remedy, held),
         pair_maps=_pair_maps(remedy, judged),
         degradations=_rules_table(remedy, by_degradation, f"Mismatched encoders with {name} and with the truth"),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from studies import _equal_cost
 from studies._figures import lines
 from studies._rows import has_column, mean_over, means, means_table, table
-from studies.solvers.results import FEW, FEWER_NFE, LESS_TIME, LONG, MARGINS, STARTS, TOLERANCE, Run, Solvers
+from studies.solvers.results import FEW, FEWER_NFE, LESS_TIME, LONG, MARGINS, TOLERANCE, Run, Solvers
 from workbench.core.config import UserError
 from workbench.reporting import (
     QUANTITIES,
@@ -70,7 +70,10 @@ def claim_section(found: Solvers) -> Section:
         }
         savings[name] = {
             "steps: pure noise, SNR match": f"{claim.over.num_steps}, {claim.run.num_steps}",
-            **{f"{QUANTITIES[cost].label}, times less": saving for cost, saving in claim.savings.items()},
+            **{
+                f"{QUANTITIES[cost].label}, times {'less' if cost in ('flops', 'seconds') else 'fewer'}": saving
+                for cost, saving in claim.savings.items()
+            },
         }
     where = found.results.provenance.get("device")
     caption = "Mean cost from pure noise over that of SNR match" + (f"; times on {where}" if where else "")
@@ -156,7 +159,9 @@ def _pareto(found: Solvers, solver: str, column: str, caption: str = "") -> Main
             costs = [quantity.scale * one[column].mean() for one in rows]
             psnr = pd.concat([one["psnr"] for one in rows], axis=1, keys=costs).sort_index(axis=1)
             panels.setdefault(pair.degradation, {})[kind if pair.solver == solver else readable(pair.solver)] = psnr
+    cost = quantity.label if quantity.label.isupper() else quantity.label.lower()
+    kinds = dict.fromkeys(run.kind for pair in found.pairs for run in pair.runs if run.nfe > 0 and not run.control)
     return lines(
-        panels, f"{readable(solver)}: PSNR against {quantity.label}", quantity.title, "PSNR, dB", caption, log_x=True,
-        order=[*(name + sampler for name in STARTS.values() for sampler in ("", ", DDPM")), readable(FEW)],
+        panels, f"{readable(solver)}: PSNR against {cost}", quantity.title, "PSNR, dB", caption, log_x=True,
+        order=[*kinds, readable(FEW)],
     )  # fmt: skip

@@ -108,17 +108,20 @@ def test_panels_share_their_axes_and_hold_the_marks() -> None:
     assert {"the match", "the ceiling"} <= set(texts(figure))
 
 
-def test_names_of_marks_that_stand_close_are_not_printed_over_each_other() -> None:
-    marks = {"one": 30.0, "another": 30.1, "third": 30.2, "far": 21.0}
+def test_names_of_marks_that_stand_close_are_printed_over_neither_each_other_nor_a_line() -> None:
+    marks = {"one": 30.0, "another": 30.1, "third": 30.3, "far": 21.0}
     figure = drawn({"": {"a": Line([20, 25, 35], LINE)}}, x_marks=marks)
-    found = {text.get_text(): text for text in figure.axes[1].texts}
+    axes = figure.axes[1]
+    found = {text.get_text(): text for text in axes.texts}
     boxes = [found[name].get_window_extent() for name in marks]
     assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    dashed = [line.get_window_extent() for line in axes.lines if line.get_linestyle() == "--"]
+    assert len(dashed) == len(marks)
+    assert not any(box.x0 < line.x0 < box.x1 and box.y0 < line.y1 for box in boxes for line in dashed)
     one, another, third, far = (found[name].xyann[1] for name in marks)
-    assert far == one > another > third
-    axes = figure.axes[1]
+    assert far == one == another > third, "one stands to the left of its line, where there is room"
     highest = axes.transData.transform((0, max(estimate.high for estimate in LINE)))[1]
-    assert highest < boxes[2].y0, "names that stepped down are above the data"
+    assert highest < boxes[2].y0, "names that were moved down are above the data"
 
 
 def test_the_name_of_a_mark_at_the_end_stays_in_the_panel() -> None:

@@ -48,7 +48,7 @@ def test_a_search_of_two_objectives_is_told_and_drawn(tmp_path: Path) -> None:
     gain, better, weightiest, transfer, trials = sections.answer(results)
     assert "at no more NFE than the default's, the settings change PSNR on test images by " in gain
     assert spoken(max(results.gains.values(), key=lambda one: one.mean), 2, " dB") in gain
-    assert "beyond its interval on 2 of 2 tasks" in better
+    assert "excludes zero on 2 of 2 tasks" in better
     assert f"offset db matters most: on {readable(results.weightiest.task)} it explains " in weightiest
     assert spoken(results.worst_transfer.transfer.quality, 2, " dB") in transfer
     assert f"by trial {max(results.needed.values())} on" in trials

@@ -87,16 +87,7 @@ def curves(
         _number_ticks(axes, log_x, few=len(panels) > 1)
         if zero:
             axes.axhline(0, color=_INK, alpha=0.4, linewidth=0.8)
-        placed: list[Bbox] = []
-        for name, x in x_marks.items():
-            axes.axvline(x, color=_INK, alpha=0.7, linewidth=0.9, linestyle=_DASHED)
-            text = _mark(axes, readable(name), (x, 1), ("data", "axes fraction"), above=False)
-            if text.get_window_extent().x1 > axes.get_window_extent().x1:  # no room on the right
-                text.set(ha="right", position=(-text.xyann[0], text.xyann[1]))
-            while text.get_window_extent().count_overlaps(placed):
-                text.xyann = (text.xyann[0], text.xyann[1] - 1.2 * _SMALL)  # below those that it would overlap
-            placed.append(text.get_window_extent())
-            lowest = min(lowest, text.xyann[1] + 2)
+        lowest = min(lowest, _name_lines(axes, x_marks))
         for name, y in y_marks.items():
             axes.axhline(y, color=_INK, alpha=0.7, linewidth=0.9, linestyle=_DASHED)
             # on the side with more room
@@ -254,6 +245,33 @@ def _number_ticks(axes: "Axes", log_x: bool, *, few: bool) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=most, prune=prune, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("-", "\N{MINUS SIGN}")))
+
+
+def _name_lines(axes: "Axes", marks: Mapping[str, float]) -> float:
+    """Draw dashed lines with their names at the top; returns how far the lowest name was moved down, in points (<= 0).
+
+    A name is on the side with more room. A line ends at its name, and names of close lines are below each other, so
+    that no line runs through a name.
+    """
+    frame = axes.get_window_extent()
+    names = sorted(marks, key=marks.__getitem__)
+    places = [float(axes.transData.transform((marks[name], 0))[0]) for name in names]
+    ends = [frame.x0, *places, frame.x1]
+    placed: list[Bbox] = []
+    lowest = 0.0
+    for name, left, at, right in zip(names, ends[:-2], places, ends[2:], strict=True):
+        text = _mark(axes, readable(name), (marks[name], 1), ("data", "axes fraction"), above=False)
+        if at - left > right - at:
+            text.set(ha="right", position=(-text.xyann[0], text.xyann[1]))
+        while (box := text.get_window_extent()).count_overlaps(placed) or any(
+            other.x0 < at < other.x1 and other.y0 < box.y1 for other in placed
+        ):
+            text.xyann = (text.xyann[0], text.xyann[1] - 1.2 * _SMALL)
+        placed.append(box)
+        top = (box.y1 - frame.y0) / frame.height
+        axes.axvline(marks[name], ymax=top, color=_INK, alpha=0.7, linewidth=0.9, linestyle=_DASHED)
+        lowest = min(lowest, text.xyann[1] + 2)
+    return lowest
 
 
 def _mark(

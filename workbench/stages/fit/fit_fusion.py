@@ -43,7 +43,7 @@ class FitFusion(FitEncoder):
 
     @property
     def label(self) -> str:
-        return f"what is usual for the {self.severity_encoder.degradation.kind} encoder"
+        return f"in-distribution statistics of the {self.severity_encoder.degradation.kind} encoder"
 
     def load(self, runtime: Runtime) -> Fusion:
         """Load the fitted statistics."""
