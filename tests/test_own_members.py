@@ -1,5 +1,7 @@
 """A user's own members that break what their family promises: refused in a line, with the remedy."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -13,6 +15,8 @@ from workbench.core.measurement import Measurement
 from workbench.data.base import ImageSource
 from workbench.degradations import Degradation
 from workbench.diffusion import Chain
+from workbench.diffusion.scheduler_folder import read_scheduler
+from workbench.experiments.study import Preset, Study
 from workbench.metrics import PSNR, SSIM, Metric
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import EqualCost, SNRMatch, Start
@@ -218,3 +222,31 @@ def test_a_class_is_named_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None
         Evaluate().replace({"solver.kind": "workbench.solvers:LDPS"})
     with pytest.raises(UserError, match="your own class is MODULE:CLASS"):
         Evaluate().replace({"solver.kind": "mine.Gentle"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 0}, "shift must be a positive number, got 0"),
+        (
+            {
+                "_class_name": "FlowMatchEulerDiscreteScheduler",
+                "use_dynamic_shifting": True,
+                "base_image_seq_len": 64,
+                "max_image_seq_len": 64,
+            },
+            "must differ",
+        ),
+        ({"_class_name": "EDMEulerScheduler", "rho": 0}, "is invalid"),
+    ],
+)
+def test_a_schedulers_settings_make_noise_levels(settings: Any, told: str, tmp_path: Path) -> None:
+    (tmp_path / "scheduler_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=told):
+        read_scheduler(tmp_path)
+
+
+def test_a_study_has_cells() -> None:
+    empty = Study(cell=Evaluate(), axes={"solver.guidance_scale": []}, presets={"smoke": Preset()})
+    with pytest.raises(UserError, match=r"the study has no cells: give solver.guidance_scale at least one value"):
+        empty.cells("smoke")

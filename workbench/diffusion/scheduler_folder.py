@@ -6,6 +6,7 @@ the meaning of the network's predictions, or of the chain, are rejected.
 
 import inspect
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,12 @@ def read_scheduler(folder: Path) -> tuple[Any, tuple[str, ...]]:
         raise UserError(
             f"{path}: {name}'s beta_schedule {settings['beta_schedule']!r} is unknown to DDPMScheduler"
         ) from None
-    except (ValueError, TypeError, RuntimeError, OverflowError) as error:  # for betas of another type or out of bounds
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+        ArithmeticError,
+    ) as error:  # for betas of another type or out of bounds
         raise UserError(f"{path} is invalid: {str(error).splitlines()[0] if str(error) else error!r}") from error
     return scheduler, _notes(path, name, config, defaults)
 
@@ -184,6 +190,11 @@ def _check(path: Path, settings: dict[str, Any]) -> None:
     number = settings["num_train_timesteps"]
     if not isinstance(number, int) or isinstance(number, bool) or not 2 <= number <= MAX_TIMESTEPS:
         raise UserError(f"{path}: num_train_timesteps must be an integer from 2 to {MAX_TIMESTEPS}, got {number!r}")
+    shift = settings.get("shift", 1.0)
+    if isinstance(shift, bool) or not isinstance(shift, int | float) or not 0 < shift < math.inf:
+        raise UserError(f"{path}: shift must be a positive number, got {shift!r}")
+    if settings.get("use_dynamic_shifting") and settings["base_image_seq_len"] == settings["max_image_seq_len"]:
+        raise UserError(f"{path}: base_image_seq_len and max_image_seq_len must differ")
     betas = settings.get("trained_betas")
     if betas is not None and not (isinstance(betas, list) and len(betas) == number):
         raise UserError(f"{path}: trained_betas must be null or one number for each of the {number} timesteps")

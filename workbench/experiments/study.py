@@ -168,6 +168,9 @@ class Study(Generic[R]):
                 cell = Cell(stage, labels)
                 found.setdefault(cell.identity, cell)
         unused.refuse()
+        if not found:
+            empty = ", ".join(sorted({path for axes in grids for path, values in axes.items() if not values}))
+            raise UserError(f"the study has no cells: give {empty or 'an axis'} at least one value")
         return list(found.values())
 
     def tasks(self, preset: str, overrides: Mapping[str, Any] | None = None) -> list[TuningTask]:
