@@ -15,6 +15,7 @@ from workbench.core.families import Member
 from workbench.core.measurement import Measurement, as_real
 from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
 from workbench.degradations.given import Given, check_values, zero_where_unobserved
+from workbench.degradations.member_check import check_member
 
 Params = Mapping[str, Tensor]
 
@@ -128,8 +129,6 @@ class Degradation(Member):
             UserError: with the remedy. Built-in operators accept all images; a class of your own measures two.
         """
         if self._is_open:
-            from workbench.degradations.member_check import check_member
-
             check_member(self, image_shape, gradient)
 
     @abstractmethod

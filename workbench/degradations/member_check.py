@@ -1,6 +1,7 @@
 """Cheap tests of a user's own degradation, before any expensive computation."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -8,12 +9,27 @@ from torch import Tensor
 from workbench.core import randomness
 from workbench.core.config import UserError
 from workbench.core.families import attempt
-from workbench.degradations.base import Degradation
+from workbench.core.measurement import Measurement
 
 LEVELS = (0.0, 0.5, 1.0)
 
 
-def check_member(operator: Degradation, image_shape: tuple[int, int, int], gradient: bool) -> None:
+class Operator(Protocol):
+    """What is tried of a degradation."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def parameters(
+        self, severity: Tensor, ids: Tensor, seed: int, image_shape: tuple[int, int, int]
+    ) -> Mapping[str, Tensor]: ...
+
+    def A(self, x: Tensor, params: Mapping[str, Tensor]) -> Tensor: ...
+
+    def measure(self, x: Tensor, severity: Tensor, ids: Tensor, seed: int) -> Measurement: ...
+
+
+def check_member(operator: Operator, image_shape: tuple[int, int, int], gradient: bool) -> None:
     """Measure two random images at three severities.
 
     Args:
@@ -27,7 +43,7 @@ def check_member(operator: Degradation, image_shape: tuple[int, int, int], gradi
         _check_level(operator, level, image_shape, gradient)
 
 
-def _check_level(operator: Degradation, level: float, image_shape: tuple[int, int, int], gradient: bool) -> None:
+def _check_level(operator: Operator, level: float, image_shape: tuple[int, int, int], gradient: bool) -> None:
     where, ids = f"{operator.kind} at severity {level:g}", torch.arange(2)
     severity, x = torch.full((2,), level), randomness.uniform(ids, ("check",), image_shape)
     params = attempt(f"{where}: parameters fails", lambda: operator.parameters(severity, ids, 0, image_shape))
@@ -52,7 +68,7 @@ def _check_level(operator: Degradation, level: float, image_shape: tuple[int, in
         _differentiate(operator, x, params, where)
 
 
-def _differentiate(operator: Degradation, x: Tensor, params: Mapping[str, Tensor], where: str) -> None:
+def _differentiate(operator: Operator, x: Tensor, params: Mapping[str, Tensor], where: str) -> None:
     x = x.clone().requires_grad_(True)
     advice = "write A in torch operations that can be differentiated, or choose a solver without guidance"
     with torch.enable_grad():
