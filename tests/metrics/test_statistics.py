@@ -269,3 +269,18 @@ def test_intervals_are_those_of_scipy(num_images: int) -> None:
             samples, statistic, paired=len(samples) > 1, n_resamples=2000, method="BCa", rng=np.random.default_rng(0)
         ).confidence_interval
         assert (estimate.low, estimate.high) == pytest.approx(tuple(expected), rel=1e-9)
+
+
+def test_draws_in_which_a_figure_is_undefined_are_left_out() -> None:
+    """Of 8 images, 3 are in the bin: 2 % of resamples have none of them."""
+    rng = np.random.default_rng(0)
+    member = (np.arange(8) < 3).astype(float)
+    values = rng.exponential(size=8)
+    rows = {"member": member, "value": member * values}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = figures_of_means(lambda means: {"mean": means["value"] / means["member"]}, rows)
+    draws = found.draws["mean"][:, 0]
+    assert 0 < np.isnan(draws).sum() < 0.1 * len(draws)
+    (estimate,) = found.estimates["mean"]
+    low, high = np.quantile(draws[np.isfinite(draws)], [0.025, 0.975])
+    assert (estimate.low, estimate.high) == pytest.approx((low, high))

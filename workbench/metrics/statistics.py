@@ -312,7 +312,7 @@ def _estimates(figures: Values, draws: Values, left_out: Values, num_images: int
         # a constant's draws differ by rounding alone
         constant = np.ptp(draws, axis=0) <= 1e-12 * np.abs(figures)
     ends = np.where(constant, figures, ends)
-    for k in np.flatnonzero(~np.isfinite(ends).all(0)):
+    for k in np.flatnonzero(~np.isfinite(ends).all(0) | np.isnan(draws).any(0)):
         # draws in which a figure is undefined (constant ranks) say nothing and are left out
         defined = draws[np.isfinite(draws[:, k]), k]
         ends[:, k] = np.quantile(defined, tails) if defined.size and np.isfinite(figures[k]) else math.nan
