@@ -128,6 +128,8 @@ class _Trial:
             )
         last = {name: value[1:] for name, value in self.params.items()}
         alone = attempt(f"{self.where} measures two images, but not one", lambda: self._measure(self.x[1:], last))
+        if len(alone) != 1:
+            raise UserError(f"{self.where} measures two images, but not one: A of 1 image has {len(alone)} rows")
         if not _same(alone, y[1:]):
             raise UserError(f"{self.where}: an image is measured differently in a batch than alone")
 
