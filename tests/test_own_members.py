@@ -146,7 +146,7 @@ def test_an_energy_is_one_number_per_image() -> None:
     chain, position = Chain(torch.arange(3.0).flip(0), torch.linspace(0.1, 1, 4)), torch.zeros(3, dtype=torch.int64)
     step = lacking(Step, z=torch.ones(3, 1, 4, 4), position=position, chain=chain, networks=networks)
     # TypeError: from --typecheck, which looks first
-    with pytest.raises((UserError, TypeError), match="one number per image|Actual value: f32"):
+    with pytest.raises((UserError, TypeError), match=r"one number per image|Actual value: f32"):
         Mean().step(step)
 
 
