@@ -1,6 +1,8 @@
 """Evaluate: restore a fixed set of measurements and compare with the ground truth, one row per image."""
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +30,9 @@ from workbench.metrics import (
     LPIPSConfig,
     LPIPSMetric,
     Metric,
+    MetricWeights,
     Residual,
+    SetMetric,
     load_lpips,
 )
 from workbench.metrics.perceptual import LPIPS_CHANNELS
@@ -62,12 +66,13 @@ from workbench.stages.latent_stage import LatentStage
 from workbench.stages.measure.estimates import degrade
 from workbench.stages.measure.trivial import trivial_predictors
 from workbench.stages.rows import (
+    ABSENT,
     COSTS,
     EXAMPLES,
     FIRST_COLUMNS,
     LAST_COLUMNS,
-    LPIPS_ABSENT,
     ROWS,
+    SET_METRICS,
     RowStream,
     write_sorted,
 )
@@ -141,6 +146,9 @@ class Evaluate(LatentStage):
         description="metrics of the restored images",
         json_schema_extra=ADDED_LATER,
     )
+    metric_weights: MetricWeights = Field(
+        MetricWeights(), description="files with the weights of metrics", json_schema_extra=NOT_IDENTITY
+    )
     num_examples: int = Field(
         NUM_EXAMPLES,
         ge=0,
@@ -170,6 +178,9 @@ class Evaluate(LatentStage):
     @classmethod
     def _fill_different_columns(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
         filled: dict[str, str] = dict.fromkeys(OTHER_COLUMNS, "every cell")
+        kinds = [metric.kind for metric in metrics]
+        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+            raise ValueError(f"{twice[0]} is given twice: remove one")
         for metric in metrics:
             declared = getattr(metric, "columns", None)
             if not isinstance(declared, Mapping):
@@ -298,6 +309,34 @@ class Evaluate(LatentStage):
         self.check_recalibration()
         if self.lpips.backbone is not None and self.has_lpips:
             load_lpips(self.lpips)
+        self.check_metrics()
+
+    def check_metrics(self) -> None:
+        """Reject damaged weights of metrics, and figures of a set on too few test images.
+
+        On validation images, by which others choose, a figure of a set is left out.
+        """
+        for metric in self.metrics:
+            metric.load(self.metric_weights, self.data.image_shape)
+            if self.split == "test" and (few := self._too_few(metric)) is not None:
+                raise UserError(f"{few}: set --num_images, or leave it out of --metrics")
+
+    def _too_few(self, metric: Metric) -> str | None:
+        if not isinstance(metric, SetMetric) or self.num_images >= metric.fewest:
+            return None
+        return f"{metric.kind.upper()} needs at least {metric.fewest:,} images, not {self.num_images:,}"
+
+    def load_metrics(self, device: torch.device | str) -> tuple[dict[str, torch.nn.Module], dict[str, Absent]]:
+        """The networks of the metrics other than LPIPS, and the metrics that are absent, by kind."""
+        networks, absent = {}, {}
+        for metric in self.metrics:
+            few = self._too_few(metric)
+            loaded = Absent(few) if few else metric.load(self.metric_weights, self.data.image_shape)
+            if isinstance(loaded, Absent):
+                absent[metric.kind] = loaded
+            elif loaded is not None:
+                networks[metric.kind] = loaded.to(device)
+        return networks, absent
 
     def check_recalibration(self) -> None:
         """Reject too few validation images for the recalibration, or for the start rule's risk."""
@@ -314,9 +353,16 @@ class Evaluate(LatentStage):
         self.degradation.check(self.data.image_shape, gradient=self.solver.guided)
 
     def outdated(self, folder: Path) -> str | None:
-        if not self.has_lpips or not (folder / LPIPS_ABSENT).is_file():
-            return None
-        return None if isinstance(load_lpips(self.lpips), Absent) else "it lacks LPIPS, whose weights are now available"
+        lacking = [metric for metric in self.metrics if (folder / f"{metric.kind}{ABSENT}").is_file()]
+        for metric in lacking:
+            if isinstance(metric, LPIPS):
+                found = self.has_lpips and not isinstance(load_lpips(self.lpips), Absent)
+            else:
+                loaded = metric.load(self.metric_weights, self.data.image_shape)
+                found = not isinstance(loaded, Absent) and self._too_few(metric) is None
+            if found:
+                return f"it lacks {metric.kind.upper()}, whose weights are now available"
+        return None
 
     @property
     def has_lpips(self) -> bool:
@@ -402,7 +448,10 @@ class Evaluate(LatentStage):
         restorer = self.restorer(runtime)
         images = self.data.split(self.split).first(self.num_images)
         lpips = self.load_lpips(runtime)
-        scoring = Scoring(self, restorer, images, lpips, runtime)
+        networks, absent = self.load_metrics(runtime.device)
+        if LPIPS() in self.metrics and isinstance(lpips, Absent):
+            absent["lpips"] = lpips
+        scoring = Scoring(self, restorer, images, lpips, runtime, networks, absent)
         stream, num_rows, nfe = folder / f"{ROWS}{PARTIAL}", 0, 0
         with RowStream(stream) as rows, runtime.progress.task(f"restoring: {self.label}") as update:
             for restored in restorer.restore(scoring.measurements(runtime.batch_size), scoring.clean_latents):
@@ -412,17 +461,29 @@ class Evaluate(LatentStage):
         write_sorted(stream, folder / ROWS, by="image_id")
         stream.unlink()
         scoring.save_examples(folder / EXAMPLES)
-        if LPIPS() in self.metrics and isinstance(lpips, Absent):
-            (folder / LPIPS_ABSENT).write_text(lpips.reason)
+        if figures := scoring.figures_of_set():
+            (folder / SET_METRICS).write_text(json.dumps(figures, indent=2))
+        for kind, metric in absent.items():
+            (folder / f"{kind}{ABSENT}").write_text(metric.reason)
 
 
 class Scoring:
     """The measurements of a cell, and the comparison of the restored images with the ground truth."""
 
     def __init__(
-        self, cell: Evaluate, restorer: Restorer, images: ImageSplit, lpips: LPIPSMetric | Absent, runtime: Runtime
+        self,
+        cell: Evaluate,
+        restorer: Restorer,
+        images: ImageSplit,
+        lpips: LPIPSMetric | Absent,
+        runtime: Runtime,
+        networks: Mapping[str, torch.nn.Module],
+        absent: Mapping[str, Absent],
     ) -> None:
         self.cell, self.restorer, self.images, self.lpips = cell, restorer, images, lpips
+        self.metrics = [metric for metric in cell.metrics if metric.kind not in absent]
+        self.networks = networks
+        self.features: dict[str, dict[int, tuple[Tensor, Tensor]]] = {}
         self.device = runtime.device
         self.position = {image_id: i for i, image_id in enumerate(images.ids.tolist())}
         self.examples: dict[int, dict[str, Tensor]] = {}
@@ -448,8 +509,11 @@ class Scoring:
         """One row per restored image."""
         found = self._comparison(restored)
         columns = {"image_id": restored.ids}
-        for metric in self.cell.metrics:
+        for metric in self.metrics:
             columns |= metric.checked(found)
+            if isinstance(metric, SetMetric) and (pair := metric.features(found)) is not None:
+                kept = zip(restored.ids.tolist(), pair[0].cpu(), pair[1].cpu(), strict=True)
+                self.features.setdefault(metric.figure, {}).update({key: (x, x_hat) for key, x, x_hat in kept})
         columns |= {name: getattr(restored, name) for name in COSTS}
         columns |= trivial_predictors(found.measurement, self.cell.degradation, found.decoded)
         columns |= {name: getattr(restored, name) for name in ("var_hat", "start_variance", "distrusted")}
@@ -483,7 +547,21 @@ class Scoring:
             decode=self.restorer.autoencoder.decode,
             measure=lambda x: self.cell.degradation.A(x, measurement.params),
             lpips=self.lpips,
+            networks=self.networks,
         )
+
+    def figures_of_set(self) -> dict[str, dict[str, Any]]:
+        """The figures of all images together, by name: mean, low, high (None if there is no interval), num_images."""
+        figures = {}
+        for metric in self.metrics:
+            if isinstance(metric, SetMetric) and (kept := self.features.get(metric.figure)):
+                pairs = [kept[key] for key in self.images.ids.tolist()]  # in the split's order
+                clean, restored = (torch.stack(side) for side in zip(*pairs, strict=True))
+                figures[metric.figure] = asdict(metric.of_set(clean, restored))
+        return {
+            name: {key: None if value != value else value for key, value in figure.items()}
+            for name, figure in figures.items()
+        }
 
     def _diverged(self, found: Comparison, restored: Restored) -> Tensor:
         """Whether the latent exceeded all bounds or, under guidance, x_hat explains y far worse than D(z_hat).
