@@ -9,13 +9,14 @@ from workbench.autoencoders.flow import Flow
 from workbench.autoencoders.kl import KL
 from workbench.autoencoders.pca import PCA
 from workbench.autoencoders.pretrained import Pretrained
+from workbench.autoencoders.residual import Residual
 from workbench.autoencoders.tiny import Tiny
 from workbench.autoencoders.vq import VQ
 from workbench.autoencoders.vqgan import VQGAN
 from workbench.core.families import Open
 
 AnyAutoencoder = Annotated[
-    Tiny | KL | VQ | VQGAN | PCA | Flow | Pretrained, Field(discriminator="kind"), Open(AutoencoderRecipe)
+    Tiny | KL | VQ | VQGAN | PCA | Flow | Residual | Pretrained, Field(discriminator="kind"), Open(AutoencoderRecipe)
 ]
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "EncoderTrunk",
     "Flow",
     "Pretrained",
+    "Residual",
     "Tiny",
 ]
