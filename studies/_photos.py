@@ -1,13 +1,13 @@
 """The latent diffusion model of 64 px colour photographs that ships: the recipes that make it."""
 
-from workbench.autoencoders import Residual
+from workbench.autoencoders import Patch
 from workbench.data import TinyImageNet
 from workbench.degradations import Mixture
 from workbench.diffusion import UNetRecipe
 from workbench.severity.recipe import SeverityRecipe
 
 PHOTOGRAPHS = TinyImageNet()
-AUTOENCODER = Residual(num_train_images=120_000, batch_size=32, learning_rate=7e-4, precision="bf16")
+AUTOENCODER = Patch(num_train_images=120_000, batch_size=32, learning_rate=7e-4, precision="bf16")
 PRIOR = UNetRecipe(
     block_out_channels=(64, 128, 192),
     num_train_images=160_000,

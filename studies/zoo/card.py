@@ -12,7 +12,7 @@ from jinja2 import StrictUndefined, Template
 from safetensors.torch import load_file, save_file
 
 from studies._photos import UNIVERSAL
-from workbench.autoencoders import Autoencoder, DescentRecipe, Residual, Tiny
+from workbench.autoencoders import Autoencoder, DescentRecipe, Patch, Tiny
 from workbench.core import randomness
 from workbench.core.digests import write_digests
 from workbench.core.tensors import Images
@@ -48,7 +48,7 @@ def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
         assert isinstance(stage, TrainPrior)
         target = folder / f"{stage.data.kind}_{size_text(stage.data.size)}_{stage.autoencoder.kind}"
         write_pair(stage, target, runtime)
-        if isinstance(stage.autoencoder, (Tiny, Residual)):  # those that `restore` uses
+        if isinstance(stage.autoencoder, (Tiny, Patch)):  # those that `restore` uses
             write_severity_encoder(universal(stage), target / SHIPPED, runtime)
         write_digests(target)
         runtime.progress.say(f"{target}: to ship it, cp -r {target} {zoo.zoo_root()}/")
@@ -56,7 +56,7 @@ def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
 
 def universal(stage: TrainPrior) -> TrainSeverity:
     """The stage that trains the severity encoder which ships with a pair."""
-    recipe = UNIVERSAL if isinstance(stage.autoencoder, Residual) else SeverityRecipe(**CLOTHES)
+    recipe = UNIVERSAL if isinstance(stage.autoencoder, Patch) else SeverityRecipe(**CLOTHES)
     num_images = min(recipe.num_train_images, stage.prior.num_train_images)
     recipe = recipe.replace(num_train_images=num_images, source="train")
     return TrainSeverity(data=stage.data, autoencoder=stage.autoencoder, severity_encoder=recipe)
@@ -99,7 +99,7 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
         num_test=len(x),
         psnr=mean_interval(psnr(x_hat, x)),
         similarity=similarity,
-        preset="photos" if isinstance(own, Residual) else own.kind,
+        preset="photos" if isinstance(own, Patch) else own.kind,
         mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
         std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
         made=made,

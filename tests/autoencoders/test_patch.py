@@ -1,11 +1,11 @@
-"""Training of the residual family starts from the principal components, and improves on them."""
+"""Training of the patch family starts from the principal components, and improves on them."""
 
 import pytest
 import torch
 
-from workbench.autoencoders import PCA, Residual
+from workbench.autoencoders import PCA, Patch
+from workbench.autoencoders.patch import PatchAutoencoder
 from workbench.autoencoders.pca import PCAAutoencoder
-from workbench.autoencoders.residual import ResidualAutoencoder
 from workbench.core import randomness
 from workbench.core.config import UserError
 from workbench.core.tensors import Images
@@ -33,12 +33,12 @@ def edges(num: int = 64) -> Images:
     return 0.1 + 0.8 * inside[:, None] * draw[:, 3:, None, None]
 
 
-def small(**fields: object) -> Residual:
-    return Residual.parse({"latent_channels": 4, "width": 8, "latent_width": 16, "num_latent_blocks": 1, **fields})
+def small(**fields: object) -> Patch:
+    return Patch.parse({"latent_channels": 4, "width": 8, "latent_width": 16, "num_latent_blocks": 1, **fields})
 
 
 @pytest.fixture
-def prepared() -> ResidualAutoencoder:
+def prepared() -> PatchAutoencoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         autoencoder = small().build(3)
@@ -46,7 +46,7 @@ def prepared() -> ResidualAutoencoder:
     return autoencoder
 
 
-def test_before_training_it_is_the_principal_components(prepared: ResidualAutoencoder) -> None:
+def test_before_training_it_is_the_principal_components(prepared: PatchAutoencoder) -> None:
     x = edges()
     components = PCA(latent_channels=4).fit(3, Split(x))
     assert isinstance(components, PCAAutoencoder)
@@ -55,7 +55,7 @@ def test_before_training_it_is_the_principal_components(prepared: ResidualAutoen
         torch.testing.assert_close(prepared.decode(prepared.encode(x)), components.decode(components.encode(x)))
 
 
-def test_training_improves_on_the_principal_components(prepared: ResidualAutoencoder) -> None:
+def test_training_improves_on_the_principal_components(prepared: PatchAutoencoder) -> None:
     x = edges()
 
     def error() -> float:
@@ -72,7 +72,7 @@ def test_training_improves_on_the_principal_components(prepared: ResidualAutoenc
     assert error() < 0.8 * linear
 
 
-def test_a_trained_encoder_is_copied_with_its_corrections(prepared: ResidualAutoencoder) -> None:
+def test_a_trained_encoder_is_copied_with_its_corrections(prepared: PatchAutoencoder) -> None:
     for parameter in prepared.parameters():  # as if trained
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=randomness.generator(str(parameter.shape)))
     x = edges(4)

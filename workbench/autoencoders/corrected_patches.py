@@ -1,4 +1,4 @@
-"""Principal components of patches with convolutional corrections, in diffusers' folder format: behind `residual`."""
+"""Principal components of patches with convolutional corrections, in diffusers' folder format: behind `patch`."""
 
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
 from diffusers.models.autoencoders.vae import DecoderOutput
@@ -10,7 +10,7 @@ from workbench.autoencoders.patch_basis import PatchBasis
 PATCH_SIZE = 4
 
 
-class ResidualPatches(FolderModel):
+class CorrectedPatches(FolderModel):
     """z = P(x) + f(x) and x = P'(z) + g(z): P and P' are the basis of 4 x 4 patches, f and g convolutional networks.
 
     New corrections are 0, so training starts from the principal components. All convolutions at full resolution are

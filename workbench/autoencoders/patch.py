@@ -31,7 +31,7 @@ class _Features(nn.Module):
         return torch.cat([self.basis.encode(x).latents, self.network(x)], dim=1)
 
 
-class ResidualAutoencoder(Autoencoder):
+class PatchAutoencoder(Autoencoder):
     """Patch components with corrections, trained with squared error and a little noise on the latent."""
 
     def __init__(self, model: Any, latent_noise: float = 0.0, moment_weight: float = 0.0) -> None:
@@ -77,10 +77,10 @@ class ResidualAutoencoder(Autoencoder):
         self.model.basis.load_state_dict(fitted.model.state_dict())
 
 
-class Residual(DescentRecipe):
+class Patch(DescentRecipe):
     """Principal components of 4 x 4 patches with convolutional corrections: quick to train, for colour photographs."""
 
-    kind: Literal["residual"] = "residual"
+    kind: Literal["patch"] = "patch"
     latent_channels: Width = Field(12, description="channels of the latent")
     width: Width = Field(32, description="channels at half the image's size")
     latent_width: Width = Field(96, description="channels at a quarter of the image's size")
@@ -89,15 +89,15 @@ class Residual(DescentRecipe):
     latent_noise: float = Field(0.03, ge=0, le=100, description="std of noise on the latent in training; smooths D")
     moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")
 
-    adapter: ClassVar[type[Autoencoder]] = ResidualAutoencoder
+    adapter: ClassVar[type[Autoencoder]] = PatchAutoencoder
 
     @classmethod
     def model_class(cls) -> Any:
-        from workbench.autoencoders.residual_patches import ResidualPatches
+        from workbench.autoencoders.corrected_patches import CorrectedPatches
 
-        return ResidualPatches
+        return CorrectedPatches
 
-    def build(self, image_channels: int) -> ResidualAutoencoder:
+    def build(self, image_channels: int) -> PatchAutoencoder:
         PCA(latent_channels=self.latent_channels).build(image_channels)  # refuses more components than values
         model = self.model_class()(
             image_channels,
@@ -109,4 +109,4 @@ class Residual(DescentRecipe):
         )
         # several times faster than the default on CPUs, in training
         model.to(memory_format=torch.channels_last)
-        return ResidualAutoencoder(model, self.latent_noise, self.moment_weight)
+        return PatchAutoencoder(model, self.latent_noise, self.moment_weight)
