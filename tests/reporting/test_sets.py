@@ -23,5 +23,13 @@ def test_a_row_a_cell_with_its_number_of_images() -> None:
     }
     section = set_section(dataclasses.replace(results, sets=figures))
     assert section is not None
-    for text in ("<th scope=col>FID", "KID x 1000", "12.3<", "1.23<small>1.00 to 1.50", "23.4<", "3,000", "n/a"):
+    for text in (
+        "<th scope=col>FID",
+        "KID x 1000",
+        "12.3<",
+        "1.23<small>1.00 to 1.50",
+        "23.4<",
+        "n = 3000 images",
+        "n/a",
+    ):
         assert text in section.html, text
