@@ -18,7 +18,8 @@ from workbench.severity.variance import Evidence
 
 CANDIDATES = tuple(range(41))
 NFE = np.array(CANDIDATES, dtype=float)
-VARIANCE = np.exp(np.linspace(-5, 0, 400))
+LOG = np.linspace(-5, 0, 400)
+VARIANCE = np.exp(LOG)
 
 
 def worth(variance: np.ndarray) -> np.ndarray:
@@ -28,10 +29,10 @@ def worth(variance: np.ndarray) -> np.ndarray:
 
 def test_the_allocation_is_the_known_optimum() -> None:
     noisy = worth(VARIANCE) + np.random.default_rng(0).normal(0, 1, (len(VARIANCE), 1))
-    allocation = Allocation.fit(Curves.fit(CANDIDATES, VARIANCE, noisy, degree=2), VARIANCE, budget=10)
+    allocation = Allocation.fit(Curves.fit(CANDIDATES, LOG, noisy, degree=2), LOG, budget=10)
     expected = (np.log(VARIANCE) + 6) / allocation.price - 1
-    assert np.abs(NFE[allocation.index(VARIANCE)] - expected).max() < 1
-    assert allocation.nfe(torch.from_numpy(VARIANCE)).tolist() == NFE[allocation.index(VARIANCE)].tolist()
+    assert np.abs(NFE[allocation.index(LOG)] - expected).max() < 1
+    assert allocation.nfe(torch.from_numpy(VARIANCE)).tolist() == NFE[allocation.index(LOG)].tolist()
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.3, 1.0, 5.5, 12.0])
@@ -59,8 +60,8 @@ def test_no_assignment_of_that_cost_is_better() -> None:
 
 
 def test_beyond_the_fitted_variances_the_ends_hold() -> None:
-    curves = Curves.fit(CANDIDATES, VARIANCE, worth(VARIANCE), degree=2)
-    assert curves(np.array([1e-9, 1e9])) == pytest.approx(curves(VARIANCE[[0, -1]]))
+    curves = Curves.fit(CANDIDATES, LOG, worth(VARIANCE), degree=2)
+    assert curves(np.array([-99.0, 99.0])) == pytest.approx(curves(LOG[[0, -1]]))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_a_fit_that_says_nothing_is_refused(num_images: int, value: float, words
     quality = worth(VARIANCE[:num_images])
     quality[0, 0] = value
     with pytest.raises(UserError, match=words):
-        Curves.fit(CANDIDATES, VARIANCE[:num_images], quality, degree=2)
+        Curves.fit(CANDIDATES, LOG[:num_images], quality, degree=2)
 
 
 def test_a_budget_below_the_candidates_is_refused() -> None:
@@ -88,9 +89,9 @@ def test_a_start_is_the_missing_noise_start_of_its_evaluations() -> None:
     z_hat, noise = torch.randn(3, 4, 4, 4, generator=draws), torch.randn(3, 4, 4, 4, generator=draws)
     measurement = Measurement(y=torch.zeros(3, 1, 8, 8), ids=torch.arange(3), noise_std=torch.zeros(3))
     here = Case(Evidence(SeverityEstimate(z_hat, variance.reshape(-1, 1, 1, 1)), measurement), chain(50), noise)
-    curves = Curves.fit(CANDIDATES, VARIANCE, worth(VARIANCE), degree=1)
+    curves = Curves.fit(CANDIDATES, LOG, worth(VARIANCE), degree=1)
     rule = Allocated(budget=10, candidates=CANDIDATES)
-    start = here.start(Allocating(rule, Allocation.fit(curves, VARIANCE, rule.budget)))
+    start = here.start(Allocating(rule, Allocation.fit(curves, LOG, rule.budget)))
     nfe = (len(here.chain) - start.position).tolist()
     assert nfe == sorted(nfe)
     assert nfe[0] < nfe[2]

@@ -37,7 +37,7 @@ def test_the_rows_are_those_of_each_images_number_of_evaluations(cell: Evaluate,
     stage = cell.allocation_stage()
     assert stage is not None
     allocation = stage.load(runtime)
-    nfe = np.array(RULE.candidates)[allocation.index(found["start_variance"].to_numpy())]
+    nfe = np.array(RULE.candidates)[allocation.index(np.log(found["start_variance"].to_numpy()))]
     assert found["nfe"].tolist() == nfe.tolist()
     for n in RULE.candidates:
         fixed = rows(cell.replace({"start": MissingNoise(nfe=n, of=RULE.of)}), runtime)
@@ -54,7 +54,7 @@ def test_the_fit_is_of_validation_images_and_serves_the_match(cell: Evaluate, ru
     assert {one.split for one in stage.cells()} == {"val"}
     assert stage in cell.upstream()
     variance = rows(stage.cells()[0], runtime)["start_variance"].to_numpy()
-    assert np.array(RULE.candidates)[stage.load(runtime).index(variance)].mean() <= RULE.budget
+    assert np.array(RULE.candidates)[stage.load(runtime).index(np.log(variance))].mean() <= RULE.budget
     other = cell.replace({"start.budget": 3.0}).allocation_stage()
     assert other is not None
     assert [one.identity for one in other.cells()] == [one.identity for one in stage.cells()]

@@ -68,12 +68,12 @@ def price_of(quality: Values, nfe: Values, budget: float) -> float:
 
 
 class Curves(Config):
-    """The expected quality at each candidate as a polynomial of log v, constant outside the fitted range.
+    """The expected quality at each candidate as a polynomial of x (log v), constant outside the fitted range.
 
     Attributes:
         nfe: the candidates, ascending.
-        coefficients: for each candidate, of powers 0, 1 ... of (log v - centre) / scale.
-        low, high: the range of log v that was fitted.
+        coefficients: for each candidate, of powers 0, 1 ... of (x - centre) / scale.
+        low, high: the range of x that was fitted.
     """
 
     nfe: tuple[Evaluations, ...] = Field(min_length=1, max_length=MAX_SIZE)
@@ -84,32 +84,31 @@ class Curves(Config):
     high: float
 
     @classmethod
-    def fit(cls, nfe: Sequence[int], variance: Values, quality: Values, degree: int) -> Self:
+    def fit(cls, nfe: Sequence[int], x: Values, quality: Values, degree: int) -> Self:
         """Least squares for each candidate.
 
         Args:
-            variance: (n,), of n images.
+            x: (n,), of n images.
             quality: (n, k) of the same images at the k candidates; higher is better.
 
         Raises:
             UserError: for fewer than two images per coefficient, or values that are not finite.
         """
-        if len(variance) < 2 * (degree + 1):
-            raise UserError(f"a fit of degree {degree} needs at least {2 * (degree + 1)} images, got {len(variance)}")
-        if not (np.isfinite(quality).all() and (variance > 0).all() and np.isfinite(variance).all()):
+        if len(x) < 2 * (degree + 1):
+            raise UserError(f"a fit of degree {degree} needs at least {2 * (degree + 1)} images, got {len(x)}")
+        if not (np.isfinite(quality).all() and np.isfinite(x).all()):
             raise UserError("what evaluations are worth can only be fitted to finite qualities and positive variances")
-        log = np.log(variance)
-        centre, scale = float(log.mean()), float(log.std()) or 1.0
-        powers = _powers((log - centre) / scale, degree)
+        centre, scale = float(x.mean()), float(x.std()) or 1.0
+        powers = _powers((x - centre) / scale, degree)
         found = np.linalg.lstsq(powers, quality, rcond=None)[0].T
         coefficients = tuple(tuple(row) for row in found.tolist())
-        low, high = float(log.min()), float(log.max())
+        low, high = float(x.min()), float(x.max())
         return cls(nfe=tuple(nfe), coefficients=coefficients, centre=centre, scale=scale, low=low, high=high)
 
-    def __call__(self, variance: Values) -> Values:
-        """The expected quality of images with these variances, (n,) -> (n, k)."""
+    def __call__(self, x: Values) -> Values:
+        """The expected quality of images, (n,) -> (n, k)."""
         table = np.array(self.coefficients)
-        place = (np.log(variance).clip(self.low, self.high) - self.centre) / self.scale
+        place = (x.clip(self.low, self.high) - self.centre) / self.scale
         return np.asarray(_powers(place, table.shape[1] - 1) @ table.T)
 
 
@@ -120,17 +119,17 @@ class Allocation(Config):
     price: float = Field(ge=0)
 
     @classmethod
-    def fit(cls, curves: Curves, variance: Values, budget: float) -> Self:
-        """The allocation with this mean number of evaluations on images with these variances, or less."""
-        return cls(curves=curves, price=price_of(curves(variance), np.array(curves.nfe, float), budget))
+    def fit(cls, curves: Curves, x: Values, budget: float) -> Self:
+        """The allocation with this mean number of evaluations on these images, or less."""
+        return cls(curves=curves, price=price_of(curves(x), np.array(curves.nfe, float), budget))
 
-    def index(self, variance: Values) -> NDArray[np.int64]:
+    def index(self, x: Values) -> NDArray[np.int64]:
         """The candidate of each image, (n,) -> (n,)."""
-        return cheapest_best(self.curves(variance), np.array(self.curves.nfe, float), self.price)
+        return cheapest_best(self.curves(x), np.array(self.curves.nfe, float), self.price)
 
     def nfe(self, variance: Scalars) -> Tensor:
-        """The evaluations of each image, (batch,) int64 on the CPU."""
-        return torch.tensor(self.curves.nfe)[torch.from_numpy(self.index(variance.double().cpu().numpy()))]
+        """The evaluations of images with these variances, (batch,) int64 on the CPU."""
+        return torch.tensor(self.curves.nfe)[torch.from_numpy(self.index(variance.double().log().cpu().numpy()))]
 
 
 class Allocated(StartRule):

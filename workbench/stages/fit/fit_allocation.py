@@ -85,6 +85,6 @@ class FitAllocation(Stage):
         if self.rule.metric not in frames[0]:
             raise UserError(f"start.metric={self.rule.metric} is absent from the rows: its weights were not found")
         quality = self.sign * np.stack([frame[self.rule.metric].to_numpy(dtype=float) for frame in frames], axis=1)
-        variance = frames[0]["start_variance"].to_numpy(dtype=float)
-        curves = Curves.fit(self.rule.candidates, variance, quality, self.rule.degree)
-        (folder / ALLOCATION).write_text(Allocation.fit(curves, variance, self.rule.budget).model_dump_json())
+        log_variance = np.log(frames[0]["start_variance"].to_numpy(dtype=float))
+        curves = Curves.fit(self.rule.candidates, log_variance, quality, self.rule.degree)
+        (folder / ALLOCATION).write_text(Allocation.fit(curves, log_variance, self.rule.budget).model_dump_json())
