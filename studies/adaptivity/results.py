@@ -25,6 +25,8 @@ from workbench.severity.start.allocated import cheapest_best, price_of
 
 Values: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = NDArray[np.int64]
+Cells: TypeAlias = Mapping[tuple[str, str, str, str], DataFrame]
+"""By split, sample, rule and the label of its start."""
 
 METRICS = ("psnr", "lpips")
 """The metrics that are asked about; allocation is for the metric that it is judged by."""
@@ -34,7 +36,12 @@ NUM_BINS = 3
 MATCHED, ALLOCATED = "matched", "allocated by predicted variance"
 ADAPTIVE = (MATCHED, ALLOCATED)
 """The rules that adapt to each image and need no truth."""
-ONE, FULL_NOISE, PERMUTED, KNOWN = "one timestep, missing noise", "one timestep, full noise", "permuted", "known severity"
+ONE, FULL_NOISE, PERMUTED, KNOWN = (
+    "one timestep, missing noise",
+    "one timestep, full noise",
+    "permuted",
+    "known severity",
+)
 CONTROLS = {FULL_NOISE: "timestep", PERMUTED: "permuted", KNOWN: "known_severity"}
 """Controls with cells of their own; `ONE` is in the grid."""
 PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
@@ -73,7 +80,7 @@ class Grid:
         """The quality of one start for all at this mean NFE, (images,)."""
         quality = self.quality(metric)
         weights = np.array([np.interp(nfe, self.nfe, unit) for unit in np.eye(len(self.nfe))])
-        return np.asarray(quality @ weights)
+        return quality @ weights
 
     def gain(self, nfe: Values, quality: Values, metric: str) -> Values:
         """What images with these numbers of evaluations and this quality gain over one start at their mean NFE."""
@@ -234,31 +241,39 @@ def read(results: StudyResults) -> Adaptivity:
     found = []
     for names, rows in results.frame.groupby(columns, sort=False, observed=True):
         solver, degradation, severities = map(str, names)
-        cells = cells_by(rows, lambda row: (row["split"], row["sample"], row["rule"], row["evaluations"]))
+        cells = cells_by(rows, _key)
         test, val, again = (_grid(cells, *key) for key in (("test", "0"), ("val", "0"), ("test", "1")))
         others = {split: _others(cells, split) for split in ("test", "val")}
-        if not all(len(grid.frames) > 1 for grid in (test, val, again)) or not all(MATCHED in o for o in others.values()):
+        if not all(len(grid.frames) > 1 for grid in (test, val, again)) or not all(
+            MATCHED in o for o in others.values()
+        ):
             continue
         allocated = [frame for (*_, rule, _), frame in cells.items() if rule == "allocated"]
         where = "six operators" if degradation == "mixture" else readable(degradation)
         name = f"{readable(solver)}, {where}, {SEVERITIES.get(severities, severities)}"
         found.append(Setting(name, solver, test, val, again, others, allocated[0] if allocated else None))
     if not found:
-        raise UserError("this report needs a grid of start.nfe on test, val and with other noise, and the matched start")
+        raise UserError(
+            "this report needs a grid of start.nfe on test, val and with other noise, and the matched start"
+        )
     return Adaptivity(tuple(found), results)
 
 
 SEVERITIES = {"uniform": "uniform severities", "skewed": "mostly mild", "two_point": "two severities"}
 
 
-def _grid(cells: Mapping[tuple[str, ...], DataFrame], split: str, sample: str) -> Grid:
+def _key(row: Series) -> tuple[str, str, str, str]:
+    return str(row["split"]), str(row["sample"]), str(row["rule"]), str(row["evaluations"])
+
+
+def _grid(cells: Cells, split: str, sample: str) -> Grid:
     own = {int(key[3]): rows for key, rows in cells.items() if key[:3] == (split, sample, "missing_noise")}
     if any(not rows.index.equals(next(iter(own.values())).index) for rows in own.values()):
         raise UserError("starts were tested on different images; run the study again")
     return Grid(own)
 
 
-def _others(cells: Mapping[tuple[str, ...], DataFrame], split: str) -> dict[str, DataFrame]:
+def _others(cells: Cells, split: str) -> dict[str, DataFrame]:
     labels = {CONTROL_NAMES[control]: name for name, control in CONTROLS.items()}  # type: ignore[index]
     found = {}
     for (where, sample, rule, label), rows in cells.items():

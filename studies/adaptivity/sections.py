@@ -115,7 +115,7 @@ def where_section(found: Adaptivity) -> Section:
     }
     return WORDS.section(
         "where",
-        figure=side_by_side([figure_html(figure, "Gain by predicted severity")]),
+        figure=side_by_side([MainFigure(figure, "Gain by predicted severity").html()]),
         table=table(rows, "setting", caption="Adapting over the best control at equal mean cost"),
         choices=table(choices, "setting", caption="Chosen on validation images"),
     )
@@ -133,11 +133,12 @@ def spending_section(found: Adaptivity) -> Section:
         zero=True,
     )
     costs = {setting.name: _cost_lines(setting) for setting in found.settings[:4]}
-    quality = curves(
-        costs, title="PSNR against cost", x_label="mean NFE", y_label="PSNR, dB", log_x=True
-    )
+    quality = curves(costs, title="PSNR against cost", x_label="mean NFE", y_label="PSNR, dB", log_x=True)
     figures = side_by_side(
-        [figure_html(figure, "Evaluations by predicted variance"), figure_html(quality, "PSNR against mean NFE")]
+        [
+            MainFigure(figure, "Evaluations by predicted variance").html(),
+            MainFigure(quality, "PSNR against mean NFE").html(),
+        ]
     )
     return WORDS.section("spending", figures=figures)
 
@@ -168,7 +169,9 @@ def rules_section(found: Adaptivity) -> Section:
     return WORDS.section(
         "rules",
         tables=tables,
-        checks=table(checks, "setting", caption="The allocated start's own cell beside the selection") if checks else "",
+        checks=table(checks, "setting", caption="The allocated start's own cell beside the selection")
+        if checks
+        else "",
     )
 
 
@@ -191,9 +194,7 @@ def limits_section(found: Adaptivity) -> Section:
 
 def trivial_section(found: Adaptivity) -> Section:
     """What allocation by predictors that need no encoder gains, and how predictors rank images."""
-    rows = {
-        setting.name: {rule: setting.gain(rule, "psnr") for rule in PREDICTORS} for setting in found.settings
-    }
+    rows = {setting.name: {rule: setting.gain(rule, "psnr") for rule in PREDICTORS} for setting in found.settings}
     ranks = {setting.name: setting.test.rows for setting in found.settings}
     return WORDS.section(
         "trivial",
@@ -201,11 +202,6 @@ def trivial_section(found: Adaptivity) -> Section:
         gains=table(rows, "setting", 2, "PSNR, dB, gained over one start by allocation"),
         ranks=trivial_table(ranks, "setting"),
     )
-
-
-def figure_html(figure: object, caption: str) -> str:
-    """A figure of a section."""
-    return MainFigure(figure, caption).html()  # type: ignore[arg-type]
 
 
 def _decimals(metric: str) -> int:

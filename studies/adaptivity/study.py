@@ -7,7 +7,7 @@ it gains most; the same from predictors that need no encoder, and from the true 
 controls: one timestep with full noise (CCDF), one timestep with each image's missing noise, variances permuted between
 images, and the known severity. Two oracles bound what could be gained: each image's own curve of quality, on the noise
 that is scored (in hindsight) and on other noise. Severities are uniform, skewed or of two levels; the encoder is the
-universal one. Expected: adapting pays where severities differ most, and less than adding only the noise that is missing.
+universal one. Expected: adapting pays where severities differ most, and less than adding only the missing noise.
 
 Cost: half an hour on two cores (desk), seconds (smoke). Run: python -m workbench study adaptivity
 """
@@ -91,11 +91,11 @@ def preset(settings: Sequence[list[Axes]], **overrides: object) -> Preset:
 SIX = Mixture()
 TWO = TwoPoint()
 DESK = [
-    setting(FEW, SIX, TWO, 128),
-    setting(FEW, SIX, Uniform(), 128),
-    setting(FEW, SIX, Skewed(), 128),
-    setting(FEW, MotionBlurCRF(), TWO, 128),
-    setting(FEW, GaussianBlur(), Uniform(), 128),
+    setting(FEW, SIX, TWO, 96),
+    setting(FEW, SIX, Uniform(), 96),
+    setting(FEW, SIX, Skewed(), 96),
+    setting(FEW, MotionBlurCRF(), TWO, 96),
+    setting(FEW, GaussianBlur(), Uniform(), 96),
     setting(LONG, SIX, TWO, 64),
     setting(GLUED, SIX, TWO, 64),
 ]
@@ -111,7 +111,9 @@ study = Study(
         "start.of": None,
     },
     presets={
-        "smoke": preset([setting(QUICK, GaussianBlur(), TWO, 8)], **{k: v for k, v in TINY.items() if k != "num_images"}),
+        "smoke": preset(
+            [setting(QUICK, GaussianBlur(), TWO, 8)], **{k: v for k, v in TINY.items() if k != "num_images"}
+        ),
         "desk": preset(DESK),
     },
     results=read,

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from start_case import Case
 from linear_stubs import chain
+from start_case import Case
 
 from workbench.core import randomness
 from workbench.core.config import UserError

@@ -10,7 +10,6 @@ from small_study import tiny_cell
 from workbench.core.config import UserError
 from workbench.degradations import AtSeverity, Skewed, TwoPoint
 from workbench.severity.start import Allocated, MissingNoise, SNRMatch
-from workbench.stages.fit.fit_allocation import FitAllocation
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime

@@ -31,7 +31,7 @@ SETTING = {"solver": "ldps_few", "degradation": "mixture", "severities": "two_po
 
 
 def made_up(slope: float = 2.0, luck: float = 0.0, lpips: bool = True) -> StudyResults:
-    """PSNR = 20 + needed * log(1 + n), where an image needs as much as its log variance says, plus luck of each draw."""
+    """PSNR = 20 + needed * log(1 + n), where needed rises with log variance, plus luck of each draw."""
     frames: list[pd.DataFrame] = []
     rng = np.random.default_rng(0)
     known = {split: np.exp(rng.uniform(-4, 0, NUM)) for split in ("test", "val")}
@@ -76,7 +76,7 @@ def test_the_allocated_rule_spends_where_it_gains(found: Adaptivity) -> None:
 
 
 def test_what_is_known_about_quality_bounds_what_is_gained() -> None:
-    """With luck of each draw: in hindsight more than on other noise, and no more than the rule where nothing is known."""
+    """With luck of each draw more in hindsight than on other noise; without luck no more than the rule."""
     (setting,) = read(made_up(luck=0.3)).settings
     for budget in (1.0, 2.0, 4.0, 8.0):
         hindsight = setting.test.quality("psnr")[np.arange(NUM), setting.index(HINDSIGHT, "psnr", budget)]
@@ -87,7 +87,10 @@ def test_what_is_known_about_quality_bounds_what_is_gained() -> None:
         # its price meets the budget from below, by at most the step of one image
         slack = 16 / NUM * 3
         assert setting.test.quality("psnr")[np.arange(NUM), best].mean() >= allocated.mean() - slack
-        assert hindsight.mean() > setting.test.quality("psnr")[np.arange(NUM), setting.index(OTHER_NOISE, "psnr", budget)].mean()
+        assert (
+            hindsight.mean()
+            > setting.test.quality("psnr")[np.arange(NUM), setting.index(OTHER_NOISE, "psnr", budget)].mean()
+        )
     exact = read(made_up()).settings[0]
     assert exact.gain(HINDSIGHT, "psnr").mean() == pytest.approx(exact.gain(ALLOCATED, "psnr").mean(), abs=0.03)
 
@@ -111,7 +114,9 @@ def test_controls_are_compared_at_equal_cost(found: Adaptivity) -> None:
 def test_lpips_gains_are_positive_where_it_falls(found: Adaptivity) -> None:
     (setting,) = found.settings
     assert setting.metrics == ["psnr", "lpips"]
-    assert setting.gain(ALLOCATED, "lpips").mean() == pytest.approx(setting.gain(ALLOCATED, "psnr").mean() / 100, rel=0.05)
+    assert setting.gain(ALLOCATED, "lpips").mean() == pytest.approx(
+        setting.gain(ALLOCATED, "psnr").mean() / 100, rel=0.05
+    )
     assert read(made_up(lpips=False)).settings[0].metrics == ["psnr"]
 
 

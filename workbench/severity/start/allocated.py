@@ -109,7 +109,7 @@ class Curves(Config):
         """The expected quality of images, (n,) -> (n, k)."""
         table = np.array(self.coefficients)
         place = (x.clip(self.low, self.high) - self.centre) / self.scale
-        return np.asarray(_powers(place, table.shape[1] - 1) @ table.T)
+        return _powers(place, table.shape[1] - 1) @ table.T
 
 
 class Allocation(Config):
@@ -144,7 +144,9 @@ class Allocated(StartRule):
         (0, 1, 2, 3, 4, 6, 8, 12), min_length=2, max_length=100, description="numbers of evaluations to choose from"
     )
     of: SNRMatch = Field(SNRMatch(), description="the matched start, whose variance determines n and the noise to add")
-    metric: str = Field("psnr", description="column of the rows whose mean is maximized, or minimized if lower is better")
+    metric: str = Field(
+        "psnr", description="column of the rows whose mean is maximized, or minimized if lower is better"
+    )
     degree: int = Field(2, ge=0, le=8, description="degree of the polynomials in log variance")
     num_val_images: int = Field(128, ge=2, le=10**6, description="number of validation images for the fit")
 
@@ -204,4 +206,4 @@ class Allocating:
 
 
 def _powers(x: Values, degree: int) -> Values:
-    return np.asarray(np.vander(x, degree + 1, increasing=True))
+    return np.vander(x, degree + 1, increasing=True)

@@ -456,9 +456,9 @@ class Scoring:
     def measurements(self, batch_size: int) -> Iterator[Measurement]:
         """The cell's measurements, batch by batch; simulated only when slots need them."""
         for index in torch.arange(len(self.images)).split(batch_size):
-            yield degrade(
-                self.cell.degradation, self.images, index, self.cell.seed, self.cell.severities
-            ).to(self.device)
+            yield degrade(self.cell.degradation, self.images, index, self.cell.seed, self.cell.severities).to(
+                self.device
+            )
 
     def clean(self, ids: Tensor) -> Images:
         """The clean images with these ids."""
