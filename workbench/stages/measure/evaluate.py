@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -18,7 +18,7 @@ from workbench.core.measurement import Measurement
 from workbench.core.randomness import seed_of
 from workbench.core.tensors import Images, Latents
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
-from workbench.degradations import AnyDegradation, GaussianBlur
+from workbench.degradations import AnyDegradation, AnySeverityDistribution, AtSeverity, GaussianBlur, Uniform
 from workbench.diffusion import DDIM, AnyPrior, NoiseLevels, Sampler, UNetRecipe
 from workbench.metrics import (
     LPIPS,
@@ -42,6 +42,8 @@ from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.estimator import Estimator
 from workbench.severity.recipe import AnySeverity, SeverityRecipe
 from workbench.severity.start import (
+    Allocated,
+    Allocating,
     AnyStart,
     Budget,
     Costs,
@@ -79,6 +81,9 @@ from workbench.stages.rows import (
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_prior import TrainPrior
 from workbench.stages.train.train_severity import TrainSeverity
+
+if TYPE_CHECKING:
+    from workbench.stages.fit.fit_allocation import FitAllocation
 
 NUM_EXAMPLES = 32
 USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
@@ -141,6 +146,9 @@ class Evaluate(LatentStage):
         description="precision of prior and autoencoder in the solver's steps; bf16: autocast, faster where supported",
         json_schema_extra=ADDED_LATER,
     )
+    severities: AnySeverityDistribution = Field(
+        Uniform(), description="distribution of the severities of the images", json_schema_extra=ADDED_LATER
+    )
     metrics: tuple[AnyMetric, ...] = Field(
         (PSNR(), SSIM(), Residual(), LPIPS()),
         description="metrics of the restored images",
@@ -195,6 +203,8 @@ class Evaluate(LatentStage):
     def _compatible(self) -> "Evaluate":
         self.solver.check(self.degradation)
         self.severity_encoder.check(self.degradation)
+        if isinstance(self.degradation, AtSeverity) and self.severities != Uniform():
+            raise ValueError("all images are at one severity (at_severity): set severities.kind=uniform")
         if isinstance(self.severity_encoder, NoEncoder) and Need.VAR_HAT in self.start.needs:
             raise ValueError(
                 "without a severity encoder there is no variance of its own to start from: "
@@ -287,9 +297,17 @@ class Evaluate(LatentStage):
             return (matched,)
         return (matched, matched.replace(split="val", num_images=self.start.num_val_images))
 
+    def allocation_stage(self) -> "FitAllocation | None":
+        """The stage of what evaluations are worth, if the start rule needs it."""
+        from workbench.stages.fit.fit_allocation import FitAllocation  # which restores validation images by cells
+
+        if not isinstance(self.start, Allocated):
+            return None
+        return FitAllocation.of(self, self.start)
+
     def upstream(self) -> tuple[Stage, ...]:
         stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage())
-        fits = (self.fusion_stage(), self.recalibration_stage())
+        fits = (self.fusion_stage(), self.recalibration_stage(), self.allocation_stage())
         return tuple(stage for stage in (*stages, *fits, *self.matched_stages()) if stage is not None)
 
     def check(self) -> None:
@@ -301,6 +319,8 @@ class Evaluate(LatentStage):
         """
         self.check_operators()
         self.data.split(self.split).first(self.num_images)
+        if (allocation := self.allocation_stage()) is not None:
+            allocation.check()
         for matched in self.matched_stages():
             matched.data.split(matched.split).first(matched.num_images)
         self._check_chain(self.prior_stage().levels(), self.autoencoder_stage().latent_shape())
@@ -384,7 +404,9 @@ class Evaluate(LatentStage):
     def measurement_set(self) -> str:
         """Identifies the measurements: only results on the same set may be compared."""
         images = self.data.split(self.split).first(self.num_images)
-        return digest({"ids": images.fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed})
+        known = {"ids": images.fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed}
+        others = {} if self.severities == Uniform() else {"severities": self.severities.canonical()}
+        return digest(known | others)
 
     @property
     def sampling_seed(self) -> int:
@@ -409,6 +431,8 @@ class Evaluate(LatentStage):
         restorer = self._restorer(runtime)
         if isinstance(self.start, EqualCost):
             restorer.start = Spending(self.start, self.budget(self.start, restorer, runtime))
+        if isinstance(self.start, Allocated) and (stage := self.allocation_stage()) is not None:
+            restorer.start = Allocating(self.start, stage.load(runtime))
         return restorer
 
     def _restorer(self, runtime: Runtime) -> Restorer:
@@ -493,7 +517,9 @@ class Scoring:
     def measurements(self, batch_size: int) -> Iterator[Measurement]:
         """The cell's measurements, batch by batch; simulated only when slots need them."""
         for index in torch.arange(len(self.images)).split(batch_size):
-            yield degrade(self.cell.degradation, self.images, index, self.cell.seed).to(self.device)
+            yield degrade(self.cell.degradation, self.images, index, self.cell.seed, self.cell.severities).to(
+                self.device
+            )
 
     def clean(self, ids: Tensor) -> Images:
         """The clean images with these ids."""
