@@ -8,7 +8,10 @@ equal mean FLOPs, say what adapting is worth (desk). The full study adds degrada
 universal encoders that have not seen the degradation tested. Expected: a mismatched encoder is over-confident and loses
 several dB; a universal one loses little; the residual makes good most of what a wrong start costs.
 
-Cost: half an hour on two cores (desk), 20 seconds (smoke), hours (full; its results ship).
+On photographs (photos, photos_full) the pair that ships for them is used, and its universal encoder.
+
+Cost: half an hour on two cores (desk), three quarters (photos), 20 seconds (smoke), hours (full; its results ship;
+photos_full).
 Run: python -m workbench study robustness
 """
 
@@ -18,6 +21,8 @@ from typing import Any
 
 from studies._cells import SMOKE
 from studies._equal_cost import controls_of
+from studies._photos import DESK as PHOTOS
+from studies._photos import UNIVERSAL
 from studies.robustness import sections
 from studies.robustness.likeness import EVIDENCE, likeness_evidence
 from studies.robustness.results import read
@@ -107,10 +112,42 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
     return {EVIDENCE: likeness_evidence(folders)} if len(folders) > 1 else {}
 
 
+def of_shipped(families: Sequence[Degradation], *starts: object) -> Axes:
+    """The universal encoder that ships, which has seen all six families, on these."""
+    return {
+        "severity_encoder": (UNIVERSAL,),
+        TRAINED_ON: (UNIVERSAL.degradation,),
+        "degradation": families,
+        "start": starts,
+    }
+
+
+def on_photos(families: Sequence[Degradation], num_images: int, *grids: Axes) -> Preset:
+    """Each family's encoder and the universal one that ships on photographs; further grids keep no pictures."""
+    matched: Axes = {TRAINED_ON: families, "degradation": families, "start": (FUSED,)}
+    without: Axes = {"num_examples": (0,)}
+    return Preset(
+        overrides={**PHOTOS, "num_images": num_images},
+        axes=matched,
+        grids=(
+            of_shipped(families, FUSED),
+            *(
+                {**axes, **without}
+                for axes in (
+                    {**matched, "start": (TRUE,)},
+                    of_shipped(families, TRUE),
+                    without_encoder(families),
+                    *grids,
+                )
+            ),
+        ),
+    )
+
+
 study = Study(
     cell=Evaluate(),
     axes=crossed(FOUR, OWN),
-    columns={TRAINED_ON: "encoder", "start": "variance", "severity_encoder.seed": "seed"},
+    columns={TRAINED_ON: "encoder", "start": "variance", "severity_encoder.seed": "seed", "num_examples": None},
     support=statistics,
     evidence=evidence,
     presets={
@@ -122,6 +159,10 @@ study = Study(
             ),
         ),
         "desk": Preset(grids=(crossed(FOUR, FUSED, TRUE), *equal_cost(FOUR), without_encoder(FOUR))),
+        "photos": on_photos(FOUR, 56, *equal_cost(FOUR[:2])),
+        "photos_full": on_photos(
+            FAMILIES, 128, {TRAINED_ON: FAMILIES, "degradation": FAMILIES, "start": (OWN,)}, *equal_cost(FAMILIES)
+        ),
         "full": Preset(
             overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000},
             axes={**crossed(FAMILIES, OWN), "severity_encoder.seed": (0, 1, 2)},

@@ -66,11 +66,12 @@ def searched() -> list[str]:
 
 def test_the_files_that_ship_are_those_that_are_made() -> None:
     made = {
-        file: as_yaml(name, config)
+        Path("photos" if preset == "photos" else "", file): as_yaml(name, config)
         for name in searched()
-        for file, config in sweep_configs(name, load_study(name)[0], "desk", {}, Options()).items()
+        for preset in ("desk", "photos")
+        for file, config in sweep_configs(name, load_study(name)[0], preset, {}, Options()).items()
     }
-    assert {path.name: path.read_text() for path in SHIPPED.iterdir()} == made
+    assert {path.relative_to(SHIPPED): path.read_text() for path in SHIPPED.rglob("*.yaml")} == made
 
 
 @pytest.mark.parametrize("name", searched())
