@@ -156,7 +156,13 @@ QUICK = {
     "severity_encoder.num_train_images": 20_000,
 }
 
-QUICK_PHOTOS = {"num_images": 64, "num_val_images": 12, "num_values": 3, "max_extensions": 2}
+QUICK_PHOTOS = {
+    **{name: value for name, value in PHOTOS.items() if name not in ("autoencoder", "prior")},
+    "num_images": 64,
+    "num_val_images": 12,
+    "num_values": 3,
+    "max_extensions": 2,
+}
 
 study = Study(
     cell=EvaluateTuned(start=SNRMatch(variance="encoder")),
@@ -173,9 +179,7 @@ study = Study(
         "desk": preset(DESK, FAMILIES[:2], QUICK),
         "all": preset(AUTOENCODERS, FAMILIES[:2], QUICK),
         # the prior that ships was trained far longer than another autoencoder's can be here: both get a short one
-        "photos": preset(
-            (AUTOENCODER, PCA()), FAMILIES[:2], {**PHOTOS, **QUICK_PHOTOS}, PRIOR.replace(num_train_images=16_000)
-        ),
+        "photos": preset((AUTOENCODER, PCA()), FAMILIES[:2], QUICK_PHOTOS, PRIOR.replace(num_train_images=16_000)),
         "full": preset(AUTOENCODERS, FAMILIES, {"num_val_images": 32, "severity_encoder.num_train_images": 100_000}),
     },
     results=read,

@@ -59,11 +59,11 @@ def crossed(families: Sequence[Degradation], *starts: object) -> Axes:
     return {TRAINED_ON: encoders, "degradation": families, "start": starts}
 
 
-def equal_cost(families: Sequence[Degradation], rule: SNRMatch = FUSED) -> list[Axes]:
+def equal_cost(families: Sequence[Degradation], rule: SNRMatch = FUSED, num_val_images: int = 128) -> list[Axes]:
     """The controls of `rule`: each family tested by its own encoder, and by that of the next family."""
     others = (*families[1:], *families[:1])
     return [
-        {TRAINED_ON: (trained_on,), "degradation": (tested_on,), "start": controls_of(rule)}
+        {TRAINED_ON: (trained_on,), "degradation": (tested_on,), "start": controls_of(rule, num_val_images)}
         for trained_ons in (families, others)
         for trained_on, tested_on in zip(trained_ons, families, strict=True)
     ]
@@ -112,35 +112,19 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
     return {EVIDENCE: likeness_evidence(folders)} if len(folders) > 1 else {}
 
 
-def of_shipped(families: Sequence[Degradation], *starts: object) -> Axes:
-    """The universal encoder that ships, which has seen all six families, on these."""
-    return {
-        "severity_encoder": (UNIVERSAL,),
-        TRAINED_ON: (UNIVERSAL.degradation,),
-        "degradation": families,
-        "start": starts,
-    }
+def on_photos(families: Sequence[Degradation], num_images: int, *further: Axes) -> Preset:
+    """Each family's encoder and the universal one that ships on photographs; true and further starts keep no pictures.
 
-
-def on_photos(families: Sequence[Degradation], num_images: int, *grids: Axes) -> Preset:
-    """Each family's encoder and the universal one that ships on photographs; further grids keep no pictures."""
-    matched: Axes = {TRAINED_ON: families, "degradation": families, "start": (FUSED,)}
-    without: Axes = {"num_examples": (0,)}
+    The universal one has seen all six families.
+    """
+    starts: Axes = {"start": (OWN, FUSED)}
+    universal: Axes = {"severity_encoder": (UNIVERSAL,), TRAINED_ON: (UNIVERSAL.degradation,), "degradation": families}
+    matched: Axes = {TRAINED_ON: families, "degradation": families}
+    others: list[Axes] = [{**universal, "start": (TRUE,)}, {**matched, "start": (TRUE,)}, without_encoder(families)]
     return Preset(
         overrides={**PHOTOS, "num_images": num_images},
-        axes=matched,
-        grids=(
-            of_shipped(families, FUSED),
-            *(
-                {**axes, **without}
-                for axes in (
-                    {**matched, "start": (TRUE,)},
-                    of_shipped(families, TRUE),
-                    without_encoder(families),
-                    *grids,
-                )
-            ),
-        ),
+        axes={**matched, **starts},
+        grids=({**universal, **starts}, *({**axes, "num_examples": (0,)} for axes in (*others, *further))),
     )
 
 
@@ -159,10 +143,8 @@ study = Study(
             ),
         ),
         "desk": Preset(grids=(crossed(FOUR, FUSED, TRUE), *equal_cost(FOUR), without_encoder(FOUR))),
-        "photos": on_photos(FOUR, 56, *equal_cost(FOUR[:2])),
-        "photos_full": on_photos(
-            FAMILIES, 128, {TRAINED_ON: FAMILIES, "degradation": FAMILIES, "start": (OWN,)}, *equal_cost(FAMILIES)
-        ),
+        "photos": on_photos(FOUR, 48, *equal_cost(FOUR[:2], num_val_images=64)),
+        "photos_full": on_photos(FAMILIES, 128, *equal_cost(FAMILIES)),
         "full": Preset(
             overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000},
             axes={**crossed(FAMILIES, OWN), "severity_encoder.seed": (0, 1, 2)},

@@ -37,6 +37,9 @@ def left(stage: Stage, found: dict[str, Stage]) -> dict[str, Stage]:
     return found
 
 
+pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("photographs")]
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_cell_is_of_the_pair_for_photographs_and_the_images_suffice(name: str) -> None:
     study = load_study(name)[0]
