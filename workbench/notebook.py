@@ -177,7 +177,7 @@ def load_restorer(
         UserError: for an unknown operator, encoder, field or device, or if shipped weights are missing.
     """
     from workbench.degradations import GivenPhysics
-    from workbench.experiments.restore import restoring_cell
+    from workbench.experiments.restore.cell import load_restorer, restoring_cell
     from workbench.stages.measure.evaluate import Evaluate
 
     if encoder not in list(EncoderChoice):
@@ -193,7 +193,7 @@ def load_restorer(
     cell.prior_stage().check()
     runtime = _runtime(runs, device, batch_size)
     runtime.require_writable()
-    restorer = cell.restorer(runtime)
+    restorer = load_restorer(cell, runtime)
     return dataclasses.replace(restorer, degradation=operator) if isinstance(operator, GivenPhysics) else restorer
 
 

@@ -177,8 +177,6 @@ def grey(size: int, mode: str = "L") -> Image.Image:
 
 
 BAD_IMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "size": (lambda folder: grey(20).save(folder / "9.png"), "9.png is 20 x 20, but the model restores 16 x 16"),
-    "shape": (lambda folder: Image.new("L", (16, 8)).save(folder / "9.png"), "9.png is 16 x 8"),
     "damaged": (lambda folder: (folder / "9.png").write_bytes(b"PNG"), "cannot read the image"),
     "cut": (lambda folder: (folder / "9.png").write_bytes((folder / "0.png").read_bytes()[:60]), "cannot read"),
     "clash": (lambda folder: grey(16).save(folder / "0.bmp"), "0.bmp and 0.png would both become 0.png"),
@@ -374,13 +372,55 @@ def test_a_low_resolution_picture_is_one(cell: Evaluate, cli: CommandLine, train
         degraded = write(y, tmp_path / name)
         said = cli(*without_encoder(words(trained, degraded, tmp_path / f"{name}_out", "super_resolution")))
         assert said.code in DONE, said.err
-    for number in range(NUM_IMAGES):
-        found, wanted = (pixels(tmp_path / f"{name}_out" / f"{number}.png") for name in ("low", "corner"))
-        assert found.shape == (16, 16)
-        assert np.array_equal(found, wanted)
-    write(measurement.view, tmp_path / "enlarged")  # type: ignore[arg-type]
-    line = cli.refuses(*words(trained, tmp_path / "enlarged", tmp_path / "output", "super_resolution"))
-    assert "before upsampling" in line
+        assert (f"{low} x {low} is the low resolution of 15 x 15" in said.out) == (name == "low")
+    found, whole = (pixels(tmp_path / f"{name}_out" / "0.png") for name in ("low", "corner"))
+    assert found.shape == (15, 15), "7 x 2.2 is 15.4"
+    assert whole.shape == (16, 16)
+
+
+SHAPES = ((16, 16), (20, 13), (9, 30), (1, 5), (16, 16))
+
+
+def test_pictures_of_any_size_are_in_one_table(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number, shape in enumerate(SHAPES):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{number}.png")
+    said = cli(*without_encoder(words(trained, folder, tmp_path / "out")))
+    assert said.code in DONE, said.err
+    assert [row["image"] for row in table(tmp_path / "out")] == [f"{number}.png" for number in range(len(SHAPES))]
+    assert [pixels(tmp_path / "out" / f"{number}.png").shape for number in range(len(SHAPES))] == list(SHAPES)
+    # alone, a picture is restored as with others of its size and of other sizes
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for number in (0, 1):
+        (alone / f"{number}.png").write_bytes((folder / f"{number}.png").read_bytes())
+    cli(*without_encoder(words(trained, alone, tmp_path / "alone_out")), "--noise-std=0.05", "--batch-size=1")
+    for number in (0, 1):
+        one, many = (pixels(tmp_path / name / f"{number}.png").astype(int) for name in ("alone_out", "out"))
+        assert np.abs(one - many).max() <= 1
+
+
+def test_masks_of_pictures_of_any_size_are_in_a_folder(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    folders = {name: tmp_path / name for name in ("in", "masks", "kept")}
+    for folder in folders.values():
+        folder.mkdir()
+    for number, shape in enumerate(SHAPES[:3]):
+        mask = rng.random(shape) < 0.5
+        y = rng.integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(np.where(mask, y, 0).astype(np.uint8)).save(folders["in"] / f"{number}.png")
+        Image.fromarray((255 * mask).astype(np.uint8)).save(folders["masks"] / f"{number}.png")
+        Image.fromarray(np.full(shape, 255, np.uint8)).save(folders["kept"] / f"{number}.png")
+    arguments = without_encoder(words(trained, folders["in"], tmp_path / "out", "random_inpainting"))
+    said = cli(*arguments, LISTENS, f"--params={folders['masks']}")
+    assert said.code in DONE, said.err
+    assert cli(*arguments, LISTENS, f"--params={folders['kept']}", f"--output={tmp_path / 'all'}").code in DONE
+    for number, shape in enumerate(SHAPES[:3]):
+        own, whole = (pixels(tmp_path / name / f"{number}.png") for name in ("out", "all"))
+        assert own.shape == shape
+        assert not np.array_equal(own, whole)
 
 
 def test_an_interrupted_run_lists_what_it_restored(

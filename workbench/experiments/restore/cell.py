@@ -1,15 +1,25 @@
-"""The cell for restoring: networks, operator, start rule and solver."""
+"""The cell for restoring: networks, operator, start rule and solver; what ships needs no image data set."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from workbench.autoencoders import ArchitectureRecipe
 from workbench.core.config import UserError
+from workbench.core.digests import checked
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.degradations import Degradation
 from workbench.experiments.study import base_cell
+from workbench.restoration import Restorer
+from workbench.severity.calibration import Fusion
 from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import EqualCost
+from workbench.severity.variance import Need
+from workbench.stages.fit.fit_fusion import FUSION
 from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
+from workbench.stages.train.train_severity import SHIPPED
+from workbench.weights import zoo
 
 UNIVERSAL: Mapping[str, Any] = {
     "severity_encoder.source": "auto",
@@ -17,13 +27,16 @@ UNIVERSAL: Mapping[str, Any] = {
     "severity_encoder.num_train_images": 100_000,
     "severity_encoder.batch_size": 64,
 }
-"""The recipe of the shipped universal severity encoder."""
+"""The recipe of the universal severity encoder that ships for Fashion-MNIST."""
+ENCODER = "severity_encoder."
 
 
 def restoring_cell(
     operator: str | Degradation, encoder: EncoderChoice, preset: str, overrides: Mapping[str, Any]
 ) -> Evaluate:
     """The cell for restoring: networks, operator, start rule and solver, with the user's overrides.
+
+    Networks that ship are named by their folders, so that the images they were trained on are not needed.
 
     Args:
         operator: the degradation of the images, or its kind (with default settings).
@@ -34,24 +47,55 @@ def restoring_cell(
             encoder ships for the data and the autoencoder.
     """
     named = "degradation.kind" if isinstance(operator, str) else "degradation"
-    chosen: Mapping[str, Any]
-    match encoder:
-        case EncoderChoice.NONE:
-            residual = {} if "start.kind" in overrides else {"start.variance": "residual"}
-            chosen = {"severity_encoder.kind": "none", **residual}
-        case EncoderChoice.UNIVERSAL:
-            chosen = UNIVERSAL
-        case EncoderChoice.MATCHED:  # trained for this operator, including its noise
-            same = {f"severity_encoder.{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
-            chosen = {f"severity_encoder.{named}": operator, **same}
-    cell = base_cell("robustness", preset, {named: operator, **chosen, **overrides})
-    assert isinstance(cell, Evaluate)
+
+    def cell_with(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> Evaluate:
+        cell = base_cell("robustness", preset, {named: operator, **chosen, **given})
+        assert isinstance(cell, Evaluate)
+        return cell
+
+    if "severity_encoder.kind" in overrides:  # the user's own choice
+        cell = cell_with({}, overrides)
+    else:
+        match encoder:
+            case EncoderChoice.NONE:
+                residual = {} if "start.kind" in overrides else {"start.variance": "residual"}
+                cell = cell_with({"severity_encoder.kind": "none", **residual}, overrides)
+            case EncoderChoice.MATCHED:  # trained for this operator, including its noise
+                same = {f"{ENCODER}{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
+                cell = cell_with({f"{ENCODER}{named}": operator, **same}, overrides)
+            case EncoderChoice.UNIVERSAL:
+                others = {path: value for path, value in overrides.items() if not path.startswith(ENCODER)}
+                shipped = _universal(cell_with({}, others))
+                cell = cell_with({"severity_encoder": shipped}, overrides)
+                if cell.severity_encoder.replace(source=shipped.source) != shipped:
+                    raise NO_UNIVERSAL
     if isinstance(cell.start, EqualCost):
         raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")
-    trained = cell.severity_stage()
-    if encoder is EncoderChoice.UNIVERSAL and (trained is None or trained.shipped() is None):
-        raise UserError("no universal encoder ships for this data and autoencoder: use encoder matched or none")
+    if (folder := _shipped(cell)) is not None:
+        cell = cell.replace({"autoencoder.source": str(folder), "prior.source": str(folder)})
+    needs_statistics = Need.FUSION in cell.start.needs and shipped_fusion(cell) is None
+    if encoder is EncoderChoice.UNIVERSAL and needs_statistics and not _names(overrides, "start"):
+        cell = cell.replace({"start.variance": "encoder"})
     return cell
+
+
+def load_restorer(cell: Evaluate, runtime: Runtime) -> Restorer:
+    """The restorer of a cell, with the encoder's statistics that ship with it, if its start rule needs them."""
+    return cell.restorer(runtime, fusion=shipped_fusion(cell))
+
+
+def shipped_fusion(cell: Evaluate) -> Fusion | None:
+    """In-distribution statistics that ship with the severity encoder; None if there are none, or not needed.
+
+    Raises:
+        UserError: if they are damaged.
+    """
+    from safetensors.torch import load
+
+    folder = None if (stage := cell.severity_stage()) is None else stage.given()
+    if folder is None or Need.FUSION not in cell.start.needs or not (folder / FUSION).is_file():
+        return None
+    return Fusion.from_tensors(load(checked(folder / FUSION)))
 
 
 def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
@@ -61,3 +105,33 @@ def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
     if isinstance(encoder, SeverityRecipe) and encoder.degradation == cell.degradation:
         overrides["severity_encoder.degradation.noise_std"] = noise_std
     return cell.replace(overrides)
+
+
+NO_UNIVERSAL = UserError("no universal encoder ships for this data and autoencoder: use encoder matched or none")
+
+
+def _universal(cell: Evaluate) -> SeverityRecipe:
+    """The universal severity encoder that ships for the networks of a cell. Raises UserError if there is none."""
+    folder = _shipped(cell)
+    if folder is None or not (folder / SHIPPED / zoo.RECIPE).is_file():
+        raise NO_UNIVERSAL
+    recipe = SeverityRecipe.parse(zoo.read_recipe(folder / SHIPPED)["severity_encoder"])
+    return recipe.replace(source=str(folder / SHIPPED))
+
+
+def _shipped(cell: Evaluate) -> Path | None:
+    """The folder of the autoencoder and prior of a cell, if they ship; the images need not be on this machine."""
+    autoencoder, prior, data = cell.autoencoder, cell.prior, cell.data
+    if not isinstance(autoencoder, ArchitectureRecipe) or {autoencoder.source, prior.source} != {"auto"}:
+        return None
+    published = {"kind": data.kind, "size": data.model_dump(mode="json")["size"], "channels": data.channels}
+    if data.model_dump(mode="json", exclude_defaults=True).keys() - published.keys():  # a selection, or the user's own
+        return None
+    return zoo.find_without_images(
+        {"data": published, "autoencoder": autoencoder.canonical(), "prior": prior.canonical()}
+    )
+
+
+def _names(overrides: Mapping[str, Any], field: str) -> bool:
+    """Whether an override sets a field or a part of it."""
+    return any(path == field or path.startswith(f"{field}.") for path in overrides)

@@ -33,7 +33,7 @@ from workbench.metrics import (
 )
 from workbench.metrics.perceptual import LPIPS_CHANNELS
 from workbench.restoration import Restored, Restorer
-from workbench.severity.calibration import check_sample
+from workbench.severity.calibration import Fusion, check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.estimator import Estimator
 from workbench.severity.recipe import AnySeverity, SeverityRecipe
@@ -358,16 +358,22 @@ class Evaluate(LatentStage):
         chain = self.sampler.chain(restorer.prior.levels, restorer.autoencoder.latent_shape(self.data.image_shape))
         return spend(control, costs, chain, own, val[0] if val else None, self.sampling_seed)
 
-    def restorer(self, runtime: Runtime) -> Restorer:
-        """The restorer with everything loaded."""
-        restorer = self._restorer(runtime)
+    def restorer(self, runtime: Runtime, fusion: Fusion | None = None) -> Restorer:
+        """The restorer with everything loaded.
+
+        Args:
+            fusion: in-distribution statistics of the severity encoder; None: fitted, if the start rule needs them.
+        """
+        restorer = self._restorer(runtime, fusion)
         if isinstance(self.start, EqualCost):
             restorer.start = Spending(self.start, self.budget(self.start, restorer, runtime))
         return restorer
 
-    def _restorer(self, runtime: Runtime) -> Restorer:
+    def _restorer(self, runtime: Runtime, fusion: Fusion | None) -> Restorer:
         autoencoder = self.autoencoder_stage().load(runtime)
-        trained, fusion, recalibration = self.severity_stage(), self.fusion_stage(), self.recalibration_stage()
+        trained, recalibration = self.severity_stage(), self.recalibration_stage()
+        if fusion is None and (fit := self.fusion_stage()) is not None:
+            fusion = fit.load(runtime)
         return Restorer(
             autoencoder=autoencoder,
             prior=self.prior_stage().load(runtime),
@@ -378,7 +384,8 @@ class Evaluate(LatentStage):
             sampler=self.sampler,
             seed=self.sampling_seed,
             num_slots=runtime.batch_size,
-            fusion=None if fusion is None else fusion.load(runtime),
+            slot_pixels=self.data.image_shape[1] * self.data.image_shape[2],
+            fusion=fusion,
             recalibration=None if recalibration is None else recalibration.load(runtime),
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
             precision=self.precision,
