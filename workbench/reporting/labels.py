@@ -54,6 +54,7 @@ LABELS: dict[str, str] = {
     "super_resolution": "super-resolution",
     "mixture": "universal",  # the name of a severity encoder trained on a mixture of degradations
     "kl": "KL",
+    "patch": "patches",
     "pca": "PCA",
     "tiny": "tiny",
     "vq": "VQ",
