@@ -13,7 +13,7 @@ from workbench.core.tensors import Images, Latents
 
 
 def reflect(x: Tensor, multiple: int) -> Tensor:
-    """Continue (..., height, width) below and to the right, to the next multiples; the edge itself is not repeated.
+    """Continue (..., height, width) below and to the right, to multiples (`padded`); the edge itself is not repeated.
 
     Images that are smaller than what is added are reflected several times.
     """
@@ -22,8 +22,8 @@ def reflect(x: Tensor, multiple: int) -> Tensor:
 
 
 def padded(length: int, multiple: int) -> int:
-    """The smallest multiple that is not less."""
-    return -(-length // multiple) * multiple
+    """The smallest multiple that is not less, and at least the second: normalisation needs more than one value."""
+    return max(2, -(-length // multiple)) * multiple
 
 
 class PaddedAutoencoder(Autoencoder):

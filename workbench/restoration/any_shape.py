@@ -49,14 +49,15 @@ def adapted(
     elif channels != autoencoder.image_channels:
         own = _named(autoencoder.image_channels)
         raise UserError(f"the model restores {own} images, but these are {_named(channels)}")
-    multiple = 1
-    if not _takes(autoencoder, prior, image_shape):
-        multiple = autoencoder.downscale * prior.multiple
+    multiple = None if _takes(autoencoder, prior, image_shape) else autoencoder.downscale * prior.multiple
+    if multiple is not None:
         autoencoder = PaddedAutoencoder(autoencoder, (height, width), multiple).eval()
         prior.check_latents(autoencoder.latent_shape(image_shape))
 
     def prepare(view: Images) -> Images:
-        return reflect(Repeat()(view) if is_grey else view, multiple)
+        if is_grey:
+            view = Repeat()(view)
+        return view if multiple is None else reflect(view, multiple)
 
     return autoencoder, AdaptedEstimator(estimator, prepare)
 

@@ -151,7 +151,7 @@ def _measurements(
     if request.params is not None:
         given = read_parameters(degradation, request.params, images.names, images.groups[0].image_shape)
         lines += given.lines
-    smaller = makes_smaller(degradation)
+    smaller = makes_smaller(degradation) and not (given is None and degradation.draws_parameters)
     groups = []
     for low in images.groups:
         measured = low
