@@ -6,16 +6,13 @@ from typing import Any
 
 from workbench.autoencoders import ArchitectureRecipe
 from workbench.core.config import UserError
-from workbench.core.digests import checked
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.degradations import Degradation
 from workbench.experiments.study import base_cell
 from workbench.restoration import Restorer
-from workbench.severity.calibration import Fusion
 from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import EqualCost
 from workbench.severity.variance import Need
-from workbench.stages.fit.fit_fusion import FUSION
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_severity import SHIPPED
@@ -73,7 +70,7 @@ def restoring_cell(
         raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")
     if (folder := _shipped(cell)) is not None:
         cell = cell.replace({"autoencoder.source": str(folder), "prior.source": str(folder)})
-    needs_statistics = Need.FUSION in cell.start.needs and shipped_fusion(cell) is None
+    needs_statistics = Need.FUSION in cell.start.needs and cell.shipped_fusion() is None
     if encoder is EncoderChoice.UNIVERSAL and needs_statistics and not _names(overrides, "start"):
         cell = cell.replace({"start.variance": "encoder"})
     return cell
@@ -81,21 +78,7 @@ def restoring_cell(
 
 def load_restorer(cell: Evaluate, runtime: Runtime) -> Restorer:
     """The restorer of a cell, with the encoder's statistics that ship with it, if its start rule needs them."""
-    return cell.restorer(runtime, fusion=shipped_fusion(cell))
-
-
-def shipped_fusion(cell: Evaluate) -> Fusion | None:
-    """In-distribution statistics that ship with the severity encoder; None if there are none, or not needed.
-
-    Raises:
-        UserError: if they are damaged.
-    """
-    from safetensors.torch import load
-
-    folder = None if (stage := cell.severity_stage()) is None else stage.given()
-    if folder is None or Need.FUSION not in cell.start.needs or not (folder / FUSION).is_file():
-        return None
-    return Fusion.from_tensors(load(checked(folder / FUSION)))
+    return cell.restorer(runtime, fusion=cell.shipped_fusion())
 
 
 def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:

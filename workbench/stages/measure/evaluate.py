@@ -55,7 +55,7 @@ from workbench.severity.untrained import NoEncoder
 from workbench.severity.variance import Evidence, Need
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Stage
-from workbench.stages.fit.fit_fusion import FitFusion
+from workbench.stages.fit.fit_fusion import FitFusion, read_fusion
 from workbench.stages.fit.fit_recalibration import FitRecalibration
 from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
 from workbench.stages.latent_stage import LatentStage
@@ -250,6 +250,17 @@ class Evaluate(LatentStage):
         if Need.FUSION not in self.start.needs or (recipe := self._trained) is None:
             return None
         return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
+
+    def shipped_fusion(self) -> Fusion | None:
+        """The same statistics, if the start rule needs them and they ship beside the encoder's given weights.
+
+        Raises:
+            UserError: if they are damaged.
+        """
+        stage = self.severity_stage()
+        if stage is None or Need.FUSION not in self.start.needs or (folder := stage.given()) is None:
+            return None
+        return read_fusion(folder)
 
     def recalibration_stage(self) -> FitRecalibration | None:
         """The stage of the severity encoder's recalibration, if the start rule needs it."""
