@@ -51,7 +51,7 @@ def total_variation(degradation: Degradation, measurement: Measurement, strength
             thres_conv=1e-4,
         )
         y = own.residual(torch.zeros_like(own.y))  # 0 where it is not observed
-        restored.append(solve(y, operator, init=y))
+        restored.append(solve(y, operator, init=(y, y)))
     return torch.cat(restored).clamp(0, 1)
 
 
