@@ -8,11 +8,12 @@ from workbench.autoencoders import Autoencoder
 from workbench.core.measurement import Measurement
 from workbench.core.tensors import Ids, Latents
 from workbench.data import ImageSplit
-from workbench.degradations import Degradation
+from workbench.degradations import AnySeverityDistribution, Degradation, Uniform
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.estimator import Estimator
 
 BATCH_SIZE = 128
+UNIFORM = Uniform()
 
 
 @torch.no_grad()
@@ -31,7 +32,14 @@ def estimates(
         yield measurement, encoder.estimate(measurement.encoder_input()), z0
 
 
-def degrade(degradation: Degradation, images: ImageSplit, index: Ids, seed: int) -> Measurement:
-    """Measurements of the images at `index` at severities uniform on [0, 1], all keyed by (seed, id)."""
+def degrade(
+    degradation: Degradation,
+    images: ImageSplit,
+    index: Ids,
+    seed: int,
+    severities: AnySeverityDistribution = UNIFORM,
+) -> Measurement:
+    """Measurements of the images at `index`, with severities of that distribution, all keyed by (seed, id)."""
     ids = images.ids[index]
-    return degradation.measure(images.batch(index), degradation.draw_severity(ids, seed), ids, seed)
+    severity = severities.quantile(degradation.draw_severity(ids, seed))
+    return degradation.measure(images.batch(index), severity, ids, seed)
