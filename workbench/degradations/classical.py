@@ -95,7 +95,7 @@ def _physics(degradation: Degradation, measurement: Measurement) -> "LinearPhysi
 
     params = dict(measurement.params)
 
-    class Operator(LinearPhysics):
+    class Operator(LinearPhysics):  # type: ignore[misc]  # deepinv has no types
         """A and its adjoint with the parameters of the measurement."""
 
         def A(self, x: Tensor, **_: Any) -> Tensor:

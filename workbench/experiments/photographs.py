@@ -23,7 +23,7 @@ STRENGTHS: Mapping[Method, Sequence[float]] = {"tv": (0.25, 0.5, 1.0, 2.0), "wie
 TUNING_SIDE = 128
 """Pixels a side of the squares that classical methods are tuned on."""
 DECODED = "decoded"
-WHOLE = "whole"
+WHOLE: Method = "whole"
 
 
 @dataclass(frozen=True)

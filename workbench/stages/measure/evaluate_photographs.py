@@ -111,14 +111,15 @@ class EvaluatePhotographs(Evaluate):
         height, width, channels = images.store.shape[1:]
         if restorer is not None and self.method == "whole":
             sized = restorer.for_images((channels, height, width))
-            scoring = Scoring(self, sized, images, lpips, runtime)
+            scoring = Scoring(self, sized, images, lpips, runtime, *self.load_metrics(runtime.device))
             for restored in sized.restore(scoring.measurements(sized.num_slots), scoring.clean_latents):
                 more = _perceptual(restored, sized, scoring, lpips)
                 for row, distance in zip(scoring.rows(restored), more, strict=True):
                     yield {**row, **distance}
             return
         for i in range(len(images)):
-            measurement = degrade(self.degradation, images, torch.tensor([i]), self.seed).to(runtime.device)
+            measurement = degrade(self.degradation, images, torch.tensor([i]), self.seed, self.severities)
+            measurement = measurement.to(runtime.device)
             x = images.batch([i]).to(runtime.device)
             costs = {}
             if restorer is not None:
