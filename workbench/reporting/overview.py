@@ -175,10 +175,3 @@ def print_doctor(runs: Path) -> None:
     except UserError as error:
         table.add_row("runs", str(error))
     Console(markup=False, emoji=False).print(table)
-
-
-def _bf16_in_hardware() -> bool:
-    """Whether the CPU supports bf16 in hardware; emulation is many times slower than float32."""
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text() if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text
