@@ -193,9 +193,9 @@ ALREADY_MADE = Gamma(1.0)
 NOT_CALLABLE = 3
 
 
-def inverted(y: Tensor, physics: Physics) -> Tensor:
-    """A reconstruction: deepinv's pseudo-inverse."""
-    return physics.A_dagger(y)
+def inverted(y: Tensor, physics: LinearPhysics) -> Tensor:
+    """A reconstruction: Tikhonov's regularised inverse, by deepinv's conjugate gradients."""
+    return physics.prox_l2(physics.A_adjoint(y), y, gamma=10.0)
 
 
 def smoothed(y: Tensor, physics: Physics) -> Tensor:
@@ -214,5 +214,5 @@ def half(y: Tensor, physics: Physics) -> Tensor:
 class Inverse(torch.nn.Module):
     """A reconstructor as a class without arguments."""
 
-    def forward(self, y: Tensor, physics: Physics) -> Tensor:
-        return physics.A_dagger(y)
+    def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
+        return inverted(y, physics)

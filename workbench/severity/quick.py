@@ -23,7 +23,7 @@ class Quick(FittedRecipe):
     kind: Literal["quick"] = "quick"
     num_train_images: Count = Field(16_000, description="number of degraded images processed")
     batch_size: BatchSize = 16
-    learning_rate: LearningRate = 2e-3
+    learning_rate: LearningRate = 3e-3
     precision: Literal["auto", "float32", "bf16"] = Field(
         "auto",
         description="of the fine-tuning; auto: bf16 autocast if the device computes it in hardware, else float32",
