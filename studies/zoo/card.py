@@ -5,12 +5,14 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jinja2 import StrictUndefined, Template
 from safetensors.torch import load_file, save_file
 
-from workbench.autoencoders import Autoencoder, DescentRecipe, Tiny
+from studies._photos import UNIVERSAL
+from workbench.autoencoders import Autoencoder, DescentRecipe, Patch, Tiny
 from workbench.core import randomness
 from workbench.core.digests import write_digests
 from workbench.core.tensors import Images
@@ -19,7 +21,8 @@ from workbench.data.preparation import size_text
 from workbench.degradations import Mixture
 from workbench.diffusion import DDIM, Prior
 from workbench.experiments.results import Cell
-from workbench.metrics import mean_interval, psnr, spearman, ssim_columns
+from workbench.metrics import Absent, LPIPSConfig, load_lpips, mean_interval, psnr, spearman, ssim_columns
+from workbench.metrics.perceptual import LPIPS_CHANNELS
 from workbench.reporting import QUANTITIES
 from workbench.severity.estimate import error_variance
 from workbench.severity.recipe import SeverityRecipe
@@ -31,7 +34,8 @@ from workbench.stages.train.train_severity import SHIPPED, WEIGHTS, TrainSeverit
 from workbench.weights import zoo
 
 NUM_TEST_IMAGES = 1000
-NUM_ENCODER_IMAGES = 100_000
+CLOTHES: dict[str, Any] = {"degradation": Mixture(), "num_train_images": 100_000}
+"""The recipe of the severity encoder for clothes."""
 NUM_SAMPLES = 64
 NUM_PAIRS = 16
 NUM_STEPS = 200
@@ -44,7 +48,7 @@ def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
         assert isinstance(stage, TrainPrior)
         target = folder / f"{stage.data.kind}_{size_text(stage.data.size)}_{stage.autoencoder.kind}"
         write_pair(stage, target, runtime)
-        if isinstance(stage.autoencoder, Tiny):  # the one that `restore` uses
+        if isinstance(stage.autoencoder, (Tiny, Patch)):  # those that `restore` uses
             write_severity_encoder(universal(stage), target / SHIPPED, runtime)
         write_digests(target)
         runtime.progress.say(f"{target}: to ship it, cp -r {target} {zoo.zoo_root()}/")
@@ -52,8 +56,9 @@ def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
 
 def universal(stage: TrainPrior) -> TrainSeverity:
     """The stage that trains the severity encoder which ships with a pair."""
-    num_images = min(NUM_ENCODER_IMAGES, stage.prior.num_train_images)
-    recipe = SeverityRecipe(degradation=Mixture(), num_train_images=num_images)
+    recipe = UNIVERSAL if isinstance(stage.autoencoder, Patch) else SeverityRecipe(**CLOTHES)
+    num_images = min(recipe.num_train_images, stage.prior.num_train_images)
+    recipe = recipe.replace(num_train_images=num_images, source="train")
     return TrainSeverity(data=stage.data, autoencoder=stage.autoencoder, severity_encoder=recipe)
 
 
@@ -78,6 +83,10 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
 
     similarities = ssim_columns(x_hat, x)
     ssim = "ssim_valid" if "ssim_valid" in similarities else "ssim"
+    similarity = f"{QUANTITIES[ssim].label} {mean_interval(similarities[ssim])}"
+    if not isinstance(lpips := load_lpips(LPIPSConfig()), Absent) and x.shape[1] in LPIPS_CHANNELS:
+        distances = torch.cat([lpips(*pair) for pair in zip(x_hat.split(100), x.split(100), strict=True)])
+        similarity += f", LPIPS {mean_interval(distances)}"
     minutes = [f"{read_provenance(path).get('wall_seconds', 0.0) / 60:.0f}" for path in folders]
     made = "fitted without descent"
     if isinstance(own := stage.autoencoder, DescentRecipe):
@@ -89,7 +98,8 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
         latent=" x ".join(map(str, z.shape[1:])),
         num_test=len(x),
         psnr=mean_interval(psnr(x_hat, x)),
-        similarity=f"{QUANTITIES[ssim].label} {mean_interval(similarities[ssim])}",
+        similarity=similarity,
+        preset="photos" if isinstance(own, Patch) else own.kind,
         mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
         std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
         made=made,

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+ANY_PHOTOGRAPH = (3, 512, 512)
+"""The size of an image on which every metric is defined."""
+
+
 def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> None:
     """Print a table of the study's cells with what is cached, and an estimate of the remaining time."""
     from rich.table import Table
@@ -133,7 +137,7 @@ def print_doctor(runs: Path) -> None:
     from workbench import __version__
     from workbench.core.config import UserError, kind_of, members
     from workbench.data import Source
-    from workbench.metrics import Absent, LPIPSConfig, load_lpips
+    from workbench.metrics import DISTS, KID, NIQE, Absent, LPIPSConfig, MetricWeights, load_lpips
     from workbench.tracking.mode import wandb_mode
     from workbench.weights import zoo
 
@@ -156,6 +160,12 @@ def print_doctor(runs: Path) -> None:
         table.add_row("LPIPS", lpips.reason if isinstance(lpips, Absent) else "backbone found")
     except UserError as error:
         table.add_row("LPIPS", str(error))
+    for name, metric in (("DISTS", DISTS()), ("NIQE", NIQE()), ("FID and KID", KID())):
+        try:
+            found = metric.load(MetricWeights(), ANY_PHOTOGRAPH)
+            table.add_row(name, found.reason if isinstance(found, Absent) else "weights found")
+        except UserError as error:
+            table.add_row(name, str(error))
     table.add_row("W&B", wandb_mode())
     try:
         if not runs.exists():

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
-from workbench.core.config import NOT_IDENTITY
+from workbench.core.config import ADDED_LATER, NOT_IDENTITY
 from workbench.core.families import Member
 from workbench.core.foreign import readable
 from workbench.core.tensors import Latents, Times
@@ -97,6 +97,14 @@ class PriorRecipe(Member):
         json_schema_extra=NOT_IDENTITY,
     )
     num_train_images: Count = Field(250_000, description="number of training latents processed")
+    rounds: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="how many times to train on num_train_images; each round has a new optimizer and starts from the "
+        "last one's average, as it is saved",
+        json_schema_extra=ADDED_LATER,
+    )
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 6e-4
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average, which is the result")

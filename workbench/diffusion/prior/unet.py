@@ -93,6 +93,8 @@ class UNetRecipe(PriorRecipe):
         from diffusers import DDPMScheduler
 
         network = self._network(latent_shape)
+        if self.precision == "bf16":  # the layout in which CPUs train fastest at this precision
+            network.to(memory_format=torch.channels_last)
         with torch.device("cpu"):  # even if the network is built without memory, to count its cost
             scheduler = DDPMScheduler(
                 num_train_timesteps=self.num_timesteps,

@@ -8,12 +8,13 @@ from workbench.autoencoders import Autoencoder
 from workbench.core.measurement import Measurement
 from workbench.core.tensors import Ids, Latents, Measurements, Scalars
 from workbench.data import ImageSplit
-from workbench.degradations import Degradation
+from workbench.degradations import AnySeverityDistribution, Degradation, Uniform
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.estimator import Estimator, seen_by
 from workbench.severity.variance.residual import residual_variance
 
 BATCH_SIZE = 128
+UNIFORM = Uniform()
 
 
 @torch.no_grad()
@@ -32,10 +33,17 @@ def estimates(
         yield measurement, encoder.estimate(seen_by(encoder, degradation, measurement)), z0
 
 
-def degrade(degradation: Degradation, images: ImageSplit, index: Ids, seed: int) -> Measurement:
-    """Measurements of the images at `index` at severities uniform on [0, 1], all keyed by (seed, id)."""
+def degrade(
+    degradation: Degradation,
+    images: ImageSplit,
+    index: Ids,
+    seed: int,
+    severities: AnySeverityDistribution = UNIFORM,
+) -> Measurement:
+    """Measurements of the images at `index`, with severities of that distribution, all keyed by (seed, id)."""
     ids = images.ids[index]
-    return degradation.measure(images.batch(index), degradation.draw_severity(ids, seed), ids, seed)
+    severity = severities.quantile(degradation.draw_severity(ids, seed))
+    return degradation.measure(images.batch(index), severity, ids, seed)
 
 
 @torch.no_grad()

@@ -1,8 +1,10 @@
 """Evaluate: restore a fixed set of measurements and compare with the ground truth, one row per image."""
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -16,7 +18,7 @@ from workbench.core.measurement import Measurement
 from workbench.core.randomness import seed_of
 from workbench.core.tensors import Images, Latents
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
-from workbench.degradations import AnyDegradation, GaussianBlur
+from workbench.degradations import AnyDegradation, AnySeverityDistribution, AtSeverity, GaussianBlur, Uniform
 from workbench.diffusion import DDIM, AnyPrior, NoiseLevels, Sampler, UNetRecipe
 from workbench.metrics import (
     LPIPS,
@@ -28,7 +30,9 @@ from workbench.metrics import (
     LPIPSConfig,
     LPIPSMetric,
     Metric,
+    MetricWeights,
     Residual,
+    SetMetric,
     load_lpips,
 )
 from workbench.metrics.perceptual import LPIPS_CHANNELS
@@ -40,6 +44,8 @@ from workbench.severity.fitted import FittedRecipe
 from workbench.severity.recipe import AnySeverity, SeverityRecipe
 from workbench.severity.reconstructor import Reconstructor
 from workbench.severity.start import (
+    Allocated,
+    Allocating,
     AnyStart,
     Budget,
     Costs,
@@ -65,18 +71,22 @@ from workbench.stages.latent_stage import LatentStage
 from workbench.stages.measure.estimates import degrade
 from workbench.stages.measure.trivial import trivial_predictors
 from workbench.stages.rows import (
+    ABSENT,
     COSTS,
     EXAMPLES,
     FIRST_COLUMNS,
     LAST_COLUMNS,
-    LPIPS_ABSENT,
     ROWS,
+    SET_METRICS,
     RowStream,
     write_sorted,
 )
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_prior import TrainPrior
 from workbench.stages.train.train_severity import TrainSeverity
+
+if TYPE_CHECKING:
+    from workbench.stages.fit.fit_allocation import FitAllocation
 
 NUM_EXAMPLES = 32
 USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
@@ -139,10 +149,16 @@ class Evaluate(LatentStage):
         description="precision of prior and autoencoder in the solver's steps; bf16: autocast, faster where supported",
         json_schema_extra=ADDED_LATER,
     )
+    severities: AnySeverityDistribution = Field(
+        Uniform(), description="distribution of the severities of the images", json_schema_extra=ADDED_LATER
+    )
     metrics: tuple[AnyMetric, ...] = Field(
         (PSNR(), SSIM(), Residual(), LPIPS()),
         description="metrics of the restored images",
         json_schema_extra=ADDED_LATER,
+    )
+    metric_weights: MetricWeights = Field(
+        MetricWeights(), description="files with the weights of metrics", json_schema_extra=NOT_IDENTITY
     )
     num_examples: int = Field(
         NUM_EXAMPLES,
@@ -173,6 +189,9 @@ class Evaluate(LatentStage):
     @classmethod
     def _fill_different_columns(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
         filled: dict[str, str] = dict.fromkeys(OTHER_COLUMNS, "every cell")
+        kinds = [metric.kind for metric in metrics]
+        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+            raise ValueError(f"{twice[0]} is given twice: remove one")
         for metric in metrics:
             declared = getattr(metric, "columns", None)
             if not isinstance(declared, Mapping):
@@ -187,6 +206,8 @@ class Evaluate(LatentStage):
     def _compatible(self) -> "Evaluate":
         self.solver.check(self.degradation)
         self.severity_encoder.check(self.degradation)
+        if isinstance(self.degradation, AtSeverity) and self.severities != Uniform():
+            raise ValueError("all images are at one severity (at_severity): set severities.kind=uniform")
         if isinstance(self.severity_encoder, NoEncoder) and Need.VAR_HAT in self.start.needs:
             raise ValueError(
                 "without a severity encoder there is no variance of its own to start from: "
@@ -313,9 +334,17 @@ class Evaluate(LatentStage):
             return (matched,)
         return (matched, matched.replace(split="val", num_images=self.start.num_val_images))
 
+    def allocation_stage(self) -> "FitAllocation | None":
+        """The stage of what evaluations are worth, if the start rule needs it."""
+        from workbench.stages.fit.fit_allocation import FitAllocation  # which restores validation images by cells
+
+        if not isinstance(self.start, Allocated):
+            return None
+        return FitAllocation.of(self, self.start)
+
     def upstream(self) -> tuple[Stage, ...]:
         stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage(), self.estimator_stage())
-        fits = (self.fusion_stage(), self.recalibration_stage())
+        fits = (self.fusion_stage(), self.recalibration_stage(), self.allocation_stage())
         return tuple(stage for stage in (*stages, *fits, *self.matched_stages()) if stage is not None)
 
     def check(self) -> None:
@@ -327,6 +356,8 @@ class Evaluate(LatentStage):
         """
         self.check_operators()
         self.data.split(self.split).first(self.num_images)
+        if (allocation := self.allocation_stage()) is not None:
+            allocation.check()
         for matched in self.matched_stages():
             matched.data.split(matched.split).first(matched.num_images)
         self._check_chain(self.prior_stage().levels(), self.autoencoder_stage().latent_shape())
@@ -337,6 +368,34 @@ class Evaluate(LatentStage):
         self.check_recalibration()
         if self.lpips.backbone is not None and self.has_lpips:
             load_lpips(self.lpips)
+        self.check_metrics()
+
+    def check_metrics(self) -> None:
+        """Reject damaged weights of metrics, and figures of a set on too few test images.
+
+        On validation images, by which others choose, a figure of a set is left out.
+        """
+        for metric in self.metrics:
+            metric.load(self.metric_weights, self.data.image_shape)
+            if self.split == "test" and (few := self._too_few(metric)) is not None:
+                raise UserError(f"{few}: set --num_images, or leave it out of --metrics")
+
+    def _too_few(self, metric: Metric) -> str | None:
+        if not isinstance(metric, SetMetric) or self.num_images >= metric.fewest:
+            return None
+        return f"{metric.kind.upper()} needs at least {metric.fewest:,} images, not {self.num_images:,}"
+
+    def load_metrics(self, device: torch.device | str) -> tuple[dict[str, torch.nn.Module], dict[str, Absent]]:
+        """The networks of the metrics other than LPIPS, and the metrics that are absent, by kind."""
+        networks, absent = {}, {}
+        for metric in self.metrics:
+            few = self._too_few(metric)
+            loaded = Absent(few) if few else metric.load(self.metric_weights, self.data.image_shape)
+            if isinstance(loaded, Absent):
+                absent[metric.kind] = loaded
+            elif loaded is not None:
+                networks[metric.kind] = loaded.to(device)
+        return networks, absent
 
     def check_recalibration(self) -> None:
         """Reject too few validation images for the recalibration, or for the start rule's risk."""
@@ -356,9 +415,16 @@ class Evaluate(LatentStage):
         self.degradation.check(self.data.image_shape, gradient=self.solver.guided)
 
     def outdated(self, folder: Path) -> str | None:
-        if not self.has_lpips or not (folder / LPIPS_ABSENT).is_file():
-            return None
-        return None if isinstance(load_lpips(self.lpips), Absent) else "it lacks LPIPS, whose weights are now available"
+        lacking = [metric for metric in self.metrics if (folder / f"{metric.kind}{ABSENT}").is_file()]
+        for metric in lacking:
+            if isinstance(metric, LPIPS):
+                found = self.has_lpips and not isinstance(load_lpips(self.lpips), Absent)
+            else:
+                loaded = metric.load(self.metric_weights, self.data.image_shape)
+                found = not isinstance(loaded, Absent) and self._too_few(metric) is None
+            if found:
+                return f"it lacks {metric.kind.upper()}, whose weights are now available"
+        return None
 
     @property
     def has_lpips(self) -> bool:
@@ -380,7 +446,9 @@ class Evaluate(LatentStage):
     def measurement_set(self) -> str:
         """Identifies the measurements: only results on the same set may be compared."""
         images = self.data.split(self.split).first(self.num_images)
-        return digest({"ids": images.fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed})
+        known = {"ids": images.fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed}
+        others = {} if self.severities == Uniform() else {"severities": self.severities.canonical()}
+        return digest(known | others)
 
     @property
     def sampling_seed(self) -> int:
@@ -409,6 +477,8 @@ class Evaluate(LatentStage):
         restorer = self._restorer(runtime, fitted)
         if isinstance(self.start, EqualCost):
             restorer.start = Spending(self.start, self.budget(self.start, restorer, runtime))
+        if isinstance(self.start, Allocated) and (stage := self.allocation_stage()) is not None:
+            restorer.start = Allocating(self.start, stage.load(runtime))
         return restorer
 
     def _restorer(self, runtime: Runtime, fitted: Fitted | None) -> Restorer:
@@ -465,7 +535,10 @@ class Evaluate(LatentStage):
         restorer = self.restorer(runtime)
         images = self.data.split(self.split).first(self.num_images)
         lpips = self.load_lpips(runtime)
-        scoring = Scoring(self, restorer, images, lpips, runtime)
+        networks, absent = self.load_metrics(runtime.device)
+        if LPIPS() in self.metrics and isinstance(lpips, Absent):
+            absent["lpips"] = lpips
+        scoring = Scoring(self, restorer, images, lpips, runtime, networks, absent)
         stream, num_rows, nfe = folder / f"{ROWS}{PARTIAL}", 0, 0
         with RowStream(stream) as rows, runtime.progress.task(f"restoring: {self.label}") as update:
             for restored in restorer.restore(scoring.measurements(runtime.batch_size), scoring.clean_latents):
@@ -475,17 +548,29 @@ class Evaluate(LatentStage):
         write_sorted(stream, folder / ROWS, by="image_id")
         stream.unlink()
         scoring.save_examples(folder / EXAMPLES)
-        if LPIPS() in self.metrics and isinstance(lpips, Absent):
-            (folder / LPIPS_ABSENT).write_text(lpips.reason)
+        if figures := scoring.figures_of_set():
+            (folder / SET_METRICS).write_text(json.dumps(figures, indent=2))
+        for kind, metric in absent.items():
+            (folder / f"{kind}{ABSENT}").write_text(metric.reason)
 
 
 class Scoring:
     """The measurements of a cell, and the comparison of the restored images with the ground truth."""
 
     def __init__(
-        self, cell: Evaluate, restorer: Restorer, images: ImageSplit, lpips: LPIPSMetric | Absent, runtime: Runtime
+        self,
+        cell: Evaluate,
+        restorer: Restorer,
+        images: ImageSplit,
+        lpips: LPIPSMetric | Absent,
+        runtime: Runtime,
+        networks: Mapping[str, torch.nn.Module],
+        absent: Mapping[str, Absent],
     ) -> None:
         self.cell, self.restorer, self.images, self.lpips = cell, restorer, images, lpips
+        self.metrics = [metric for metric in cell.metrics if metric.kind not in absent]
+        self.networks = networks
+        self.features: dict[str, dict[int, tuple[Tensor, Tensor]]] = {}
         self.device = runtime.device
         self.position = {image_id: i for i, image_id in enumerate(images.ids.tolist())}
         self.examples: dict[int, dict[str, Tensor]] = {}
@@ -495,7 +580,9 @@ class Scoring:
     def measurements(self, batch_size: int) -> Iterator[Measurement]:
         """The cell's measurements, batch by batch; simulated only when slots need them."""
         for index in torch.arange(len(self.images)).split(batch_size):
-            yield degrade(self.cell.degradation, self.images, index, self.cell.seed).to(self.device)
+            yield degrade(self.cell.degradation, self.images, index, self.cell.seed, self.cell.severities).to(
+                self.device
+            )
 
     def clean(self, ids: Tensor) -> Images:
         """The clean images with these ids."""
@@ -511,8 +598,11 @@ class Scoring:
         """One row per restored image."""
         found = self._comparison(restored)
         columns = {"image_id": restored.ids}
-        for metric in self.cell.metrics:
+        for metric in self.metrics:
             columns |= metric.checked(found)
+            if isinstance(metric, SetMetric) and (pair := metric.features(found)) is not None:
+                kept = zip(restored.ids.tolist(), pair[0].cpu(), pair[1].cpu(), strict=True)
+                self.features.setdefault(metric.figure, {}).update({key: (x, x_hat) for key, x, x_hat in kept})
         columns |= {name: getattr(restored, name) for name in COSTS}
         columns |= trivial_predictors(found.measurement, self.cell.degradation, found.decoded)
         columns |= {name: getattr(restored, name) for name in ("var_hat", "start_variance", "distrusted")}
@@ -546,7 +636,21 @@ class Scoring:
             decode=self.restorer.autoencoder.decode,
             measure=lambda x: self.cell.degradation.A(x, measurement.params),
             lpips=self.lpips,
+            networks=self.networks,
         )
+
+    def figures_of_set(self) -> dict[str, dict[str, Any]]:
+        """The figures of all images together, by name: mean, low, high (None if there is no interval), num_images."""
+        figures = {}
+        for metric in self.metrics:
+            if isinstance(metric, SetMetric) and (kept := self.features.get(metric.figure)):
+                pairs = [kept[key] for key in self.images.ids.tolist()]  # in the split's order
+                clean, restored = (torch.stack(side) for side in zip(*pairs, strict=True))
+                figures[metric.figure] = asdict(metric.of_set(clean, restored))
+        return {
+            name: {key: None if value != value else value for key, value in figure.items()}
+            for name, figure in figures.items()
+        }
 
     def _diverged(self, found: Comparison, restored: Restored) -> Tensor:
         """Whether the latent exceeded all bounds or, under guidance, x_hat explains y far worse than D(z_hat).
