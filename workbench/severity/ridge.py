@@ -39,25 +39,29 @@ class LogVarianceRidge(nn.Module):
         log_var = (features - self.mean) / self.scale @ self.weight + self.bias
         return log_var.clamp(self.bounds[0], self.bounds[1])
 
-    def fit(self, features: Tensor, s2: Scalars) -> None:
-        """Least squares on log s2 with the penalty of the smallest leave-one-out error.
+    def fit(self, features: Tensor, s2: Tensor) -> None:
+        """Least squares on log s2 with the penalty of the smallest leave-one-image-out error.
 
         E[log s2] is below log E[s2]: the bias is raised so that the mean of s2 / var_hat, each image left out, is 1.
 
         Args:
-            features: (images, k).
-            s2: the true error variances.
+            features: (draws, images, k), of several measurements of each image.
+            s2: their true error variances, (draws, images).
         """
-        x, target = features.double(), s2.double().log()
+        x, target = features.double().flatten(0, 1), s2.double().log().flatten()
         mean, scale = x.mean(0), x.std(0) + 1e-6
         u, singular, vt = torch.linalg.svd((x - mean) / scale, full_matrices=False)
         centred = target - target.mean()
         projected = u.T @ centred
+        of_image = u.reshape(*s2.shape, -1).transpose(0, 1)  # (images, draws, rank)
         errors = []
         for penalty in PENALTIES:
             shrink = singular.square() / (singular.square() + penalty)
-            leverage = u.square() @ shrink + 1 / len(target)
-            errors.append((centred - u @ (shrink * projected)) / (1 - leverage).clamp(min=1e-6))
+            # all draws of an image left out: its block of the hat matrix (Hastie et al., 2009, eq. 7.64, for groups)
+            hat = (of_image * shrink) @ of_image.mT + 1 / len(target)
+            remaining = (centred - u @ (shrink * projected)).reshape(s2.shape).T
+            eye = torch.eye(len(s2), dtype=torch.float64, device=hat.device)
+            errors.append(torch.linalg.solve((1 + 1e-9) * eye - hat, remaining[..., None]).flatten())
         best = min(range(len(errors)), key=lambda i: float(errors[i].square().mean()))
         weight = vt.T @ (singular / (singular.square() + PENALTIES[best]) * projected)
         self.mean, self.scale, self.weight = (tensor.to(features) for tensor in (mean, scale, weight))

@@ -183,12 +183,12 @@ def fit(
     estimator.eval().requires_grad_(False)
     what = f"fitting the variance of the {recipe.kind} estimator for {degradation.kind}"
     with runtime.progress.task(what) as update:
-        rows = []
+        draws = []
         for draw in range(DRAWS):
-            rows += _errors(estimator, autoencoder, for_variance, degradation, recipe.seed + draw, runtime)
+            draws.append(_errors(estimator, autoencoder, for_variance, degradation, recipe.seed + draw, runtime))
             update(draw + 1, DRAWS + 1)
-        features, s2 = (torch.cat(column) for column in zip(*rows, strict=True))
-        estimator.variance.fit(features.cpu(), s2.cpu())
+        features, s2 = (torch.stack(column) for column in zip(*draws, strict=True))
+        estimator.variance.fit(features, s2)
         estimator.variance.to(runtime.device)
         held_out, correlation = _held_out(estimator, autoencoder, for_scores, degradation, recipe.seed, runtime)
         update(DRAWS + 1, DRAWS + 1)
@@ -254,13 +254,14 @@ def _errors(
     degradation: Degradation,
     seed: int,
     runtime: Runtime,
-) -> list[tuple[Tensor, Tensor]]:
-    """(features, s2) of one measurement of each image, in batches."""
+) -> tuple[Tensor, Tensor]:
+    """(features, s2) of one measurement of each image."""
     found = []
     for _, estimate, z0 in estimates(autoencoder, estimator, degradation, images, seed, runtime.device):
         assert estimate.features is not None
-        found.append((estimate.features, error_variance(estimate.z_hat, z0)))
-    return found
+        found.append((estimate.features.cpu(), error_variance(estimate.z_hat, z0).cpu()))
+    features, s2 = (torch.cat(column) for column in zip(*found, strict=True))
+    return features, s2
 
 
 @torch.no_grad()
