@@ -1,18 +1,19 @@
 """The cell for restoring: networks, operator, start rule and solver; what ships needs no image data set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.autoencoders import ArchitectureRecipe
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
-from workbench.degradations import Degradation
+from workbench.degradations import Degradation, Mixture
 from workbench.experiments.study import base_cell
 from workbench.restoration import Restorer
 from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import EqualCost
 from workbench.severity.variance import Need
+from workbench.stages.fit.fit_estimator import Fitted
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_severity import SHIPPED
@@ -25,7 +26,7 @@ UNIVERSAL: Mapping[str, Any] = {
     "severity_encoder.batch_size": 64,
 }
 """The recipe of the universal severity encoder that ships for Fashion-MNIST."""
-ENCODER = "severity_encoder."
+ENCODER = "severity_encoder"
 
 
 def restoring_cell(
@@ -33,7 +34,7 @@ def restoring_cell(
 ) -> Evaluate:
     """The cell for restoring: networks, operator, start rule and solver, with the user's overrides.
 
-    Networks that ship are named by their folders, so that the images they were trained on are not needed.
+    Networks that ship are named by their folders, so that the images that they were trained on are not needed.
 
     Args:
         operator: the degradation of the images, or its kind (with default settings).
@@ -45,40 +46,51 @@ def restoring_cell(
     """
     named = "degradation.kind" if isinstance(operator, str) else "degradation"
 
-    def cell_with(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> Evaluate:
+    def cell_with(chosen: Mapping[str, Any], given: Mapping[str, Any] = overrides) -> Evaluate:
         cell = base_cell("robustness", preset, {named: operator, **chosen, **given})
         assert isinstance(cell, Evaluate)
         return cell
 
-    if "severity_encoder.kind" in overrides:  # the user's own choice
-        cell = cell_with({}, overrides)
-    else:
-        match encoder:
-            case EncoderChoice.NONE:
-                residual = {} if "start.kind" in overrides else {"start.variance": "residual"}
-                cell = cell_with({"severity_encoder.kind": "none", **residual}, overrides)
-            case EncoderChoice.MATCHED:  # trained for this operator, including its noise
-                same = {f"{ENCODER}{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
-                cell = cell_with({f"{ENCODER}{named}": operator, **same}, overrides)
-            case EncoderChoice.UNIVERSAL:
-                others = {path: value for path, value in overrides.items() if not path.startswith(ENCODER)}
-                shipped = _universal(cell_with({}, others))
-                cell = cell_with({"severity_encoder": shipped}, overrides)
-                if cell.severity_encoder.replace(source=shipped.source) != shipped:
-                    raise NO_UNIVERSAL
+    # an encoder's own settings belong to one that is trained: they must not be applied to the cell without it
+    without = cell_with({}, {path: value for path, value in overrides.items() if not _is_in(path, ENCODER)})
+    universal = _universal(without)
+    if encoder is EncoderChoice.AUTO:
+        encoder = _automatic(without.degradation, universal, overrides)
+    match encoder:
+        case EncoderChoice.NONE:
+            residual = {} if "start.kind" in overrides else {"start.variance": "residual"}
+            cell = cell_with({f"{ENCODER}.kind": "none", **residual})
+        case EncoderChoice.UNIVERSAL:
+            cell = cell_with({} if universal is None else {ENCODER: universal})
+            if universal is None or cell.severity_encoder.canonical() != universal.canonical():
+                raise UserError(
+                    "no universal encoder ships for this data and autoencoder: use encoder quick, matched or none"
+                )
+        case EncoderChoice.MATCHED:  # trained for this operator, including its noise
+            same = {f"{ENCODER}.{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
+            cell = cell_with({f"{ENCODER}.{named}": operator, **same})
+        case _:
+            chosen = {f"{ENCODER}.kind": "quick"}
+            if overrides.get(f"{ENCODER}.kind", "quick") == "quick" and "start.kind" not in overrides:
+                chosen["start.channel"] = "mmse"  # least squares makes the error independent of z_hat
+            cell = cell_with(chosen)
     if isinstance(cell.start, EqualCost):
         raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")
     if (folder := _shipped(cell)) is not None:
         cell = cell.replace({"autoencoder.source": str(folder), "prior.source": str(folder)})
-    needs_statistics = Need.FUSION in cell.start.needs and cell.shipped_fusion() is None
-    if encoder is EncoderChoice.UNIVERSAL and needs_statistics and not _names(overrides, "start"):
+    lacks_statistics = Need.FUSION in cell.start.needs and cell.shipped_fusion() is None
+    if encoder is EncoderChoice.UNIVERSAL and lacks_statistics and not any(_is_in(path, "start") for path in overrides):
         cell = cell.replace({"start.variance": "encoder"})
     return cell
 
 
-def load_restorer(cell: Evaluate, runtime: Runtime) -> Restorer:
-    """The restorer of a cell, with the encoder's statistics that ship with it, if its start rule needs them."""
-    return cell.restorer(runtime, fusion=cell.shipped_fusion())
+def load_restorer(cell: Evaluate, runtime: Runtime, fitted: Fitted | None = None) -> Restorer:
+    """The restorer of a cell, with the encoder's statistics that ship with it, if its start rule needs them.
+
+    Args:
+        fitted: an estimator to use instead of the cell's.
+    """
+    return cell.restorer(runtime, fitted, cell.shipped_fusion())
 
 
 def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
@@ -90,14 +102,27 @@ def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
     return cell.replace(overrides)
 
 
-NO_UNIVERSAL = UserError("no universal encoder ships for this data and autoencoder: use encoder matched or none")
+def _automatic(
+    degradation: Degradation, universal: SeverityRecipe | None, overrides: Mapping[str, Any]
+) -> EncoderChoice:
+    """The encoder that ships if it knows the operator, else one that is fitted to it."""
+    if any(_is_in(path, ENCODER) for path in overrides):
+        # settings of an encoder that is trained, or a kind of the user's choice
+        return EncoderChoice.QUICK if f"{ENCODER}.kind" in overrides else EncoderChoice.MATCHED
+    known = () if universal is None else _members(universal.degradation)
+    is_known = degradation.kind in {member.kind for member in known}
+    return EncoderChoice.UNIVERSAL if is_known else EncoderChoice.QUICK
 
 
-def _universal(cell: Evaluate) -> SeverityRecipe:
-    """The universal severity encoder that ships for the networks of a cell. Raises UserError if there is none."""
+def _members(degradation: Degradation) -> Sequence[Degradation]:
+    return degradation.members if isinstance(degradation, Mixture) else (degradation,)
+
+
+def _universal(cell: Evaluate) -> SeverityRecipe | None:
+    """The universal severity encoder that ships for the networks of a cell; None if there is none."""
     folder = _shipped(cell)
     if folder is None or not (folder / SHIPPED / zoo.RECIPE).is_file():
-        raise NO_UNIVERSAL
+        return None
     recipe = SeverityRecipe.parse(zoo.read_recipe(folder / SHIPPED)["severity_encoder"])
     return recipe.replace(source=str(folder / SHIPPED))
 
@@ -115,6 +140,6 @@ def _shipped(cell: Evaluate) -> Path | None:
     )
 
 
-def _names(overrides: Mapping[str, Any], field: str) -> bool:
+def _is_in(path: str, field: str) -> bool:
     """Whether an override sets a field or a part of it."""
-    return any(path == field or path.startswith(f"{field}.") for path in overrides)
+    return path == field or path.startswith(f"{field}.")

@@ -83,6 +83,8 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     cell.check_recalibration()
     outputs.make()
     restorer = load_restorer(cell, runtime)
+    if (stage := cell.estimator_stage()) is not None:
+        say(f"severity: {stage.load(runtime).claim}")
     done: dict[str, tuple[Found, dict[str, Any]]] = {}
     try:
         with runtime.progress.task(f"restoring {len(images)} images") as update:
