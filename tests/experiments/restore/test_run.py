@@ -13,6 +13,7 @@ from PIL import Image
 
 from workbench.core.config import UserError
 from workbench.core.measurement import Measurement
+from workbench.data.base import ImageSource
 from workbench.degradations import Degradation, Mixture, MotionBlurCRF, RandomInpainting, SuperResolution
 from workbench.experiments.restore.outputs import Outputs
 from workbench.restoration import Restorer
@@ -155,6 +156,29 @@ def test_without_an_encoder_nothing_is_trained(
     assert cli(*arguments, *own, "--encoder=none", "--overwrite", "--start.kind=full").code in DONE
     # another operator, and not a linear one
     assert cli(*arguments, *own, "--encoder=none", "--overwrite", "--operator=jpeg").code in DONE
+
+
+@pytest.fixture
+def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever reads a data set of images fails the test."""
+    monkeypatch.setattr(ImageSource, "split", lambda *_: pytest.fail("a data set was read"))
+    monkeypatch.setattr(ImageSource, "fingerprint", property(lambda _: pytest.fail("a data set was read")))
+
+
+@pytest.mark.usefixtures("no_training", "no_images")
+def test_what_ships_needs_no_data_set(cli: CommandLine, tmp_path: Path) -> None:
+    """Pictures of any size, and what the severity encoder's start is checked with."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 3, 40), torch.linspace(0, 3, 52), indexing="ij")
+    degraded = write((rows.sin() * columns.cos()).square()[None, None], tmp_path / "degraded")
+    fields = {"input": degraded, "output": tmp_path / "output", "operator": "gaussian_blur", "severity": SEVERITY}
+    flags = [f"--{name}={value}" for name, value in fields.items()]
+    said = cli("restore", *flags, f"--runs={tmp_path / 'runs'}", "--data.kind=fashion_mnist")
+    assert said.code in DONE, said.err
+    assert pixels(tmp_path / "output" / "0.png").shape == (40, 52)
+    (row,) = table(tmp_path / "output")
+    assert 0 < float(row["sigma_hat"]) < 1
+    assert float(row["start_sigma"]) >= float(row["sigma_hat"])
+    assert not list((tmp_path / "runs" / "stages").glob("*")), "everything ships"
 
 
 @pytest.mark.usefixtures("no_training")

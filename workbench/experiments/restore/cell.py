@@ -51,8 +51,9 @@ def restoring_cell(
         assert isinstance(cell, Evaluate)
         return cell
 
-    # an encoder's own settings belong to one that is trained: they must not be applied to the cell without it
-    without = cell_with({}, {path: value for path, value in overrides.items() if not _is_in(path, ENCODER)})
+    # what ships does not depend on these, and they may not fit the cell's own encoder
+    others = {path: v for path, v in overrides.items() if not (_is_in(path, ENCODER) or _is_in(path, "start"))}
+    without = cell_with({}, others)
     universal = _universal(without)
     if encoder is EncoderChoice.AUTO:
         encoder = _automatic(without.degradation, universal, overrides)

@@ -190,12 +190,12 @@ def _single(degradation: Degradation, file: Path, default: Mapping[str, tuple[in
         raise UserError(f"--params {file}: {degradation.kind} has {' and '.join(default)}: save them in an .npz")
     (name,) = default
     if file.suffix.lower() == ".npy":
-        return {name: np.asarray(open_array(file))}
+        return {name: np.array(open_array(file))}
     (picture,) = read_pictures(file)
     pixels = picture.pixels / 255 if picture.pixels.dtype == np.uint8 else picture.pixels
     if not np.ptp(pixels, axis=2).any():  # greyscale, stored in colour
         pixels = pixels[..., :1]
-    return {name: np.moveaxis(pixels, 2, 0)}
+    return {name: np.array(np.moveaxis(pixels, 2, 0))}
 
 
 def _without_images(value: Tensor, num_axes: int) -> Tensor:

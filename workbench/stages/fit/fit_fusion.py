@@ -24,6 +24,8 @@ from workbench.stages.measure.estimates import estimates, variance_of_residual
 from workbench.stages.runtime import Runtime
 
 FUSION = "fusion.safetensors"
+STATISTICS = "severity_statistics"
+"""The folder of the statistics that ship, beside that of their encoder: its identity is that of the weights alone."""
 OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG())
 """Degradations for fitting the gain of the features' distance. If you change this, increase the stage's version."""
 

@@ -64,7 +64,7 @@ from workbench.severity.variance import Evidence, Mahalanobis, Need
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Stage
 from workbench.stages.fit.fit_estimator import FitEstimator, Fitted
-from workbench.stages.fit.fit_fusion import FitFusion, read_fusion
+from workbench.stages.fit.fit_fusion import STATISTICS, FitFusion, read_fusion
 from workbench.stages.fit.fit_recalibration import FitRecalibration
 from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
 from workbench.stages.latent_stage import LatentStage
@@ -83,7 +83,7 @@ from workbench.stages.rows import (
 )
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_prior import TrainPrior
-from workbench.stages.train.train_severity import TrainSeverity
+from workbench.stages.train.train_severity import SHIPPED, TrainSeverity
 
 if TYPE_CHECKING:
     from workbench.stages.fit.fit_allocation import FitAllocation
@@ -310,7 +310,7 @@ class Evaluate(LatentStage):
         return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
 
     def shipped_fusion(self) -> Fusion | None:
-        """The same statistics, if the start rule needs them and they ship beside the encoder's given weights.
+        """The same statistics, if the start rule needs them and they ship with the encoder.
 
         Raises:
             UserError: if they are damaged.
@@ -318,7 +318,7 @@ class Evaluate(LatentStage):
         stage = self.severity_stage()
         if stage is None or Need.FUSION not in self.start.needs or (folder := stage.given()) is None:
             return None
-        return read_fusion(folder)
+        return read_fusion(folder.with_name(STATISTICS)) if folder.name == SHIPPED else None
 
     def recalibration_stage(self) -> FitRecalibration | None:
         """The stage of the severity encoder's recalibration, if the start rule needs it."""
