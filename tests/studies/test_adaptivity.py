@@ -1,10 +1,13 @@
 """The report of adaptivity, on rows made up from known curves of quality, and its cells."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from small_study import EVALUATION, NETWORKS, source_overrides
+from study_process import run
 
 from studies.adaptivity.results import (
     ADAPTIVE,
@@ -157,3 +160,19 @@ def test_the_cells_of_the_grid_are_those_of_the_fit(preset: str) -> None:
         assert {one.identity for one in stage.cells()} <= identities
     grid = [cell for cell in cells if isinstance(cell, Evaluate) and isinstance(cell.start, MissingNoise)]
     assert {(cell.split, cell.sample) for cell in grid} == {("test", 0), ("val", 0), ("test", 1)}
+
+
+def test_the_smoke_study_runs_and_does_nothing_twice(images: Path, tmp_path: Path) -> None:
+    few = {name: value for name, value in EVALUATION.items() if name not in ("sampler.num_steps", "num_images")}
+    overrides = {**source_overrides(images), **NETWORKS, **few}
+    said = run(tmp_path, overrides, "adaptivity")
+    num_cells = len(study.cells("smoke"))
+    assert f"{num_cells} cells, 0 cached" in said
+    (path,) = tmp_path.glob("studies/adaptivity/*/results.parquet")
+    frame = pd.read_parquet(path)
+    allocated = frame[frame["rule"] == "allocated"]
+    assert len(allocated) == 12
+    assert set(allocated["nfe"]) <= {0, 1, 2, 4}
+    (page,) = tmp_path.glob("studies/adaptivity/*/report/index.html")
+    assert "Where does adapting gain?" in page.read_text()
+    assert f"{num_cells} cells, {num_cells} cached" in run(tmp_path, overrides, "adaptivity")
