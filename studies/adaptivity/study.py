@@ -113,7 +113,7 @@ study = Study(
     },
     presets={
         "smoke": preset([(QUICK, GaussianBlur(), TWO)], **{**TINY, "num_images": 12}),
-        "desk": preset(DESK, num_images=96),
+        "desk": preset(DESK, num_images=128),
     },
     results=read,
     answer=sections.answer,
