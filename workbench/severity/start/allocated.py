@@ -73,7 +73,7 @@ def price_of(quality: Values, nfe: Values, budget: float) -> float:
 
 
 class Curves(Config):
-    """The expected quality at each candidate as a sum of polynomials of p predictors, constant outside the fitted range.
+    """The expected quality at each candidate: a sum of polynomials of p predictors, constant outside the fitted range.
 
     Attributes:
         nfe: the candidates, ascending.
