@@ -85,3 +85,18 @@ def test_a_trained_encoder_is_copied_with_its_corrections(prepared: PatchAutoenc
 def test_more_channels_than_a_patch_has_values_are_refused() -> None:
     with pytest.raises(UserError, match="has 16 numbers"):
         small(latent_channels=17).build(1)
+
+
+def test_scaled_channels_reconstruct_the_same(prepared: PatchAutoencoder) -> None:
+    prepared.channel_power = 0.5
+    for parameter in prepared.parameters():  # as if trained
+        parameter.data += 0.05 * torch.rand(parameter.shape, generator=randomness.generator(str(parameter.shape)))
+    x, deviations = edges(8), prepared.model.basis.std.detach().clone()
+    with torch.no_grad():
+        z, x_hat = prepared.encode(x), prepared.decode(prepared.encode(x))
+        prepared.finish()
+        factors = (prepared.encode(x) / z).flatten(2)
+        torch.testing.assert_close(prepared.decode(prepared.encode(x)), x_hat, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(factors.square().mean(), torch.tensor(1.0), rtol=1e-4, atol=0)
+    wanted = (deviations / deviations[0]).sqrt()
+    torch.testing.assert_close(factors[0, :, 0] / factors[0, 0, 0], wanted, rtol=1e-3, atol=0)

@@ -50,6 +50,9 @@ class Autoencoder(nn.Module):
     def prepare(self, train: "ImageBatches") -> None:
         """Set initial weights that depend on the training images, before the first step of training."""
 
+    def finish(self) -> None:
+        """Change the trained weights once, after the last step of training."""
+
     @property
     def scale(self) -> float:
         """The factor for raw, centred latents."""

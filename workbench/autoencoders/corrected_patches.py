@@ -1,5 +1,6 @@
 """Principal components of patches with convolutional corrections, in diffusers' folder format: behind `patch`."""
 
+import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
 from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import Tensor, nn
@@ -67,6 +68,17 @@ class CorrectedPatches(FolderModel):
             _zero(_convolution(width, half_pixels)),
             nn.PixelShuffle(2),
         )
+
+    @torch.no_grad()
+    def scale_channels(self, factors: Tensor) -> None:
+        """Multiply each latent channel by its factor, (latent_channels,), and leave every reconstruction as it is."""
+        assert self.to_latent.bias is not None
+        self.basis.std.div_(factors)
+        self.to_latent.weight.mul_(factors.reshape(-1, 1, 1, 1))
+        self.to_latent.bias.mul_(factors)
+        first = self.correction[0]
+        assert isinstance(first, nn.Conv2d)
+        first.weight.div_(factors.reshape(1, -1, 1, 1))
 
     def encode(self, x: Tensor) -> AutoencoderTinyOutput:
         """Raw latents of images on [-1, 1], (batch, latent_channels, height / 4, width / 4)."""

@@ -58,8 +58,11 @@ def restore(
     ] = None,
     encoder: Annotated[
         EncoderChoice,
-        typer.Option(help="matched: train one for the operator; universal: pretrained; none: use the residual alone"),
-    ] = EncoderChoice.MATCHED,
+        typer.Option(
+            help="auto: pretrained if it knows the operator, else quick; matched: train one for the operator; "
+            "universal: pretrained; quick: fit one to the operator in a minute; none: use the residual alone"
+        ),
+    ] = EncoderChoice.AUTO,
     file_format: Annotated[
         Literal["png", "npy"], typer.Option("--format", help="format of restored images: png (8 bits) or npy (float32)")
     ] = "png",

@@ -112,6 +112,10 @@ class Reference:
         rows = self._frames[identity].reset_index(drop=True)
         return rows.assign(measurement_set=self.index["cells"][identity]["measurement_set"])
 
+    def sets(self, identity: str) -> dict[str, dict[str, Any]]:
+        """The figures of all images of a cell together, by name."""
+        return dict(self.index["cells"][identity].get("sets", {}))
+
     def examples(self, identity: str) -> dict[str, np.ndarray]:
         """The stored images of a cell, (n, channel, height, width) uint8 by name, and their image ids."""
         pictures, places = self._pictures
@@ -186,6 +190,7 @@ def write_reference(results: StudyResults, cells: Sequence[Cell], support: Mappi
             "labels": dict(cell.labels),
             "measurement_set": sets[cell.identity],
             "config": _settings(cell.stage),
+            **({"sets": results.sets[cell.identity]} if cell.identity in results.sets else {}),
         }
         for cell in cells
     ]

@@ -17,7 +17,7 @@ from workbench.diffusion import DDIM, Prior
 from workbench.restoration.engine import Batch, Engine, time_on
 from workbench.restoration.record import Record, Restored
 from workbench.severity.calibration import Fusion, Recalibration
-from workbench.severity.estimator import Estimator
+from workbench.severity.estimator import Estimator, seen_by
 from workbench.severity.start import ChoosesStart
 from workbench.severity.start.base import all_from, check_start
 from workbench.severity.variance import Evidence, Need
@@ -160,7 +160,7 @@ class Restorer:
         """The input of the estimator."""
         if self.guess == "pseudo_inverse":
             return pseudo_inverse(self.degradation, measurement)
-        return measurement.encoder_input()
+        return seen_by(self.estimator, self.degradation, measurement)
 
     @torch.no_grad()
     def _end(self, finished: Batch) -> Restored:

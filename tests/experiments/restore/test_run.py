@@ -271,7 +271,7 @@ def test_without_an_encoder_nothing_is_recalibrated(
     variance: list[str], start: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
     said = cli.refuses(*without_encoder(words(trained, degraded, tmp_path / "output")), *variance, f"--start.{start}")
-    assert "needs a severity encoder, but there is none: restore with --encoder matched or universal" in said
+    assert "needs a severity encoder, but there is none: restore with --encoder quick, matched or universal" in said
 
 
 def test_a_second_run_into_the_same_folder_asks_before_it_computes(

@@ -81,6 +81,8 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     cell.check_recalibration()
     outputs.make()
     restorer = cell.restorer(runtime)
+    if (stage := cell.estimator_stage()) is not None:
+        say(f"severity: {stage.load(runtime).claim}")
     names_of: dict[int, list[str]] = {}
     for image_id, name in zip(measurement.ids.tolist(), measured.names, strict=True):
         names_of.setdefault(image_id, []).append(name)

@@ -7,8 +7,6 @@ import torch
 from pydantic import Field
 
 from workbench.core.bounds import MAX_COUNT
-from workbench.core.measurement import Measurement
-from workbench.core.tensors import Latents, Measurements
 from workbench.degradations import (
     JPEG,
     Degradation,
@@ -20,9 +18,8 @@ from workbench.degradations import (
 )
 from workbench.severity.calibration.fusion import Fusion
 from workbench.severity.estimate import error_variance
-from workbench.severity.variance.residual import residual_variance
 from workbench.stages.fit.fit_encoder import FitEncoder
-from workbench.stages.measure.estimates import estimates
+from workbench.stages.measure.estimates import estimates, variance_of_residual
 from workbench.stages.runtime import Runtime
 
 FUSION = "fusion.safetensors"
@@ -72,19 +69,13 @@ class FitFusion(FitEncoder):
         autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
         images = self.images()
 
-        def forward(z: Latents, measurement: Measurement) -> Measurements:
-            return degradation.A(autoencoder.decode(z), dict(measurement.params))
-
-        def encode(y: Measurements, measurement: Measurement) -> Latents:
-            return encoder.estimate(degradation.with_values(measurement, y).encoder_input()).z_hat
-
         found = []
         batches = estimates(autoencoder, encoder, degradation, images, self.seed, runtime.device)
         for measurement, estimate, z0 in batches:
             own = estimate.per_image()
             residual = torch.full_like(own, torch.nan)
             if residuals:
-                residual = residual_variance(estimate.z_hat, measurement, forward, encode, own, seed=self.seed)
+                residual = variance_of_residual(autoencoder, encoder, degradation, measurement, estimate, self.seed)
             # without features all are alike, so that nothing is made of their distance
             features = own.new_zeros(len(own), 1) if estimate.features is None else estimate.features
             row = (own, residual, features, error_variance(estimate.z_hat, z0))

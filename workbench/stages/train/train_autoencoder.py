@@ -170,6 +170,7 @@ class TrainAutoencoder(Stage):
             steps_per_epoch=STEPS_PER_EPOCH,
             validate=validate,
         )
+        autoencoder.finish()
         return autoencoder
 
 
