@@ -157,6 +157,7 @@ class Restorer:
             self.seed,
             forward=networks.forward,
             encode=lambda y, m: self._encode(y, m, records),
+            residual=lambda z, m: m.residual_rms(networks.measure(networks.decode(z).clamp(0, 1), m)),
             fusion=self.fusion,
             recalibration=self.recalibration,
             truth=truth,
