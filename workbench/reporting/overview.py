@@ -13,7 +13,7 @@ from workbench.reporting.pace import Pace
 from workbench.stages.base import Stage
 from workbench.stages.cache import unfinished
 from workbench.stages.provenance import read_provenance
-from workbench.stages.runtime import Runtime
+from workbench.stages.runtime import Runtime, native_bf16
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,9 +147,7 @@ def print_doctor(runs: Path) -> None:
     table.add_row("packages", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages))
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     table.add_row("device", f"CPU with {os.cpu_count()} cores, {torch.get_num_threads()} threads; GPU: {gpu}")
-    advice = (
-        "in hardware: --severity_encoder.precision=bf16 may be faster" if _bf16_in_hardware() else "not in hardware"
-    )
+    advice = "in hardware: --severity_encoder.precision=bf16 may be faster" if native_bf16("cpu") else "not in hardware"
     table.add_row("bf16", advice)
     for source in members(Source):
         if not any(info.is_required() for info in source.model_fields.values()):
@@ -185,10 +183,3 @@ def print_doctor(runs: Path) -> None:
     except UserError as error:
         table.add_row("runs", str(error))
     Console(markup=False, emoji=False).print(table)
-
-
-def _bf16_in_hardware() -> bool:
-    """Whether the CPU supports bf16 in hardware; emulation is many times slower than float32."""
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text() if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text

@@ -5,9 +5,38 @@ import pytest
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.experiments.restore import restoring_cell
+from workbench.severity.quick import Quick
+from workbench.severity.start import SNRMatch
 
 
 @pytest.mark.parametrize("encoder", [EncoderChoice.UNIVERSAL, EncoderChoice.MATCHED])
 def test_a_control_of_studies_is_refused_before_compute(encoder: EncoderChoice) -> None:
     with pytest.raises(UserError, match="cannot be used to restore"):
         restoring_cell("gaussian_blur", encoder, "smoke", {"start.kind": "equal_cost"})
+
+
+@pytest.mark.parametrize(
+    ("operator", "given", "kind"),
+    [
+        ("gaussian_blur", {}, "universal"),
+        ("haze", {}, "quick"),
+        ("gaussian_blur", {"autoencoder.kind": "pca"}, "quick"),
+        ("haze", {"severity_encoder.num_train_images": 64}, "matched"),
+    ],
+)
+def test_a_pretrained_encoder_is_used_where_it_knows_the_operator(
+    operator: str, given: dict[str, object], kind: str
+) -> None:
+    overrides = {"autoencoder.source": "auto", **given}
+    cell = restoring_cell(operator, EncoderChoice.AUTO, "desk", overrides)
+    assert cell == restoring_cell(operator, EncoderChoice(kind), "desk", overrides)
+
+
+def test_an_estimator_of_least_squares_starts_in_its_own_channel_with_the_residual_as_a_check() -> None:
+    cell = restoring_cell("haze", EncoderChoice.QUICK, "desk", {"severity_encoder.num_images": 300})
+    assert cell.severity_encoder == Quick(num_images=300)
+    assert isinstance(cell.start, SNRMatch)
+    assert (cell.start.channel, cell.start.variance.kind) == ("mmse", "fused")
+    stated = restoring_cell("haze", EncoderChoice.QUICK, "desk", {"start.channel": "forward"})
+    assert isinstance(stated.start, SNRMatch)
+    assert stated.start.channel == "forward"

@@ -37,10 +37,12 @@ from workbench.metrics import (
 )
 from workbench.metrics.perceptual import LPIPS_CHANNELS
 from workbench.restoration import Restored, Restorer
-from workbench.severity.calibration import check_sample
+from workbench.severity.calibration import Fusion, Recalibration, check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.estimator import Estimator
+from workbench.severity.fitted import FittedRecipe
 from workbench.severity.recipe import AnySeverity, SeverityRecipe
+from workbench.severity.reconstructor import Reconstructor
 from workbench.severity.start import (
     Allocated,
     Allocating,
@@ -58,10 +60,11 @@ from workbench.severity.start import (
     spend,
 )
 from workbench.severity.untrained import NoEncoder
-from workbench.severity.variance import Evidence, Need
+from workbench.severity.variance import Evidence, Mahalanobis, Need
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Stage
-from workbench.stages.fit.fit_fusion import FitFusion
+from workbench.stages.fit.fit_estimator import FitEstimator, Fitted
+from workbench.stages.fit.fit_fusion import STATISTICS, FitFusion, read_fusion
 from workbench.stages.fit.fit_recalibration import FitRecalibration
 from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
 from workbench.stages.latent_stage import LatentStage
@@ -80,7 +83,7 @@ from workbench.stages.rows import (
 )
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_prior import TrainPrior
-from workbench.stages.train.train_severity import TrainSeverity
+from workbench.stages.train.train_severity import SHIPPED, TrainSeverity
 
 if TYPE_CHECKING:
     from workbench.stages.fit.fit_allocation import FitAllocation
@@ -171,8 +174,8 @@ class Evaluate(LatentStage):
         """Runs before the start rule's own check, whose advice (another variance) does not help here."""
         if isinstance(info.data.get("severity_encoder"), NoEncoder) and (asked := asked_of_encoder(start)):
             raise UserError(
-                f"{asked} needs a severity encoder, but there is none: restore with --encoder matched or universal, "
-                "or run the study without severity_encoder.kind=none"
+                f"{asked} needs a severity encoder, but there is none: restore with --encoder quick, matched or "
+                "universal, or run the study without severity_encoder.kind=none"
             )
         return start
 
@@ -210,15 +213,32 @@ class Evaluate(LatentStage):
                 "without a severity encoder there is no variance of its own to start from: "
                 "set start.variance=residual, or another start"
             )
-        if self._trained is None and self.start.needs & (Need.FUSION | Need.RECALIBRATION):
+        untrained = self._trained is None and self._fitted is None
+        if untrained and self.start.needs & (Need.FUSION | Need.RECALIBRATION):
             raise ValueError(
                 f"{self.severity_encoder.kind} is not trained here, and what this start needs is fitted to encoders "
                 "that are: set start.variance=encoder or residual, without recalibration, risk or noise=channel"
             )
+        self._check_fitted()
         planned = None if self.prior.is_given else self.prior.levels()
         if planned is not None:
             self._check_chain(planned, ANY_LATENT)
         return self
+
+    def _check_fitted(self) -> None:
+        """Refuse what an estimator that is fitted to one operator cannot promise. Raises UserError."""
+        if (recipe := self._fitted) is None or not isinstance(self.start, SNRMatch):
+            return
+        if isinstance(self.start.variance, Mahalanobis):
+            raise UserError(
+                f"start.variance=mahalanobis needs errors on other degradations, which {recipe.kind} is not fitted to: "
+                "set start.variance=fused or encoder"
+            )
+        if self.start.risk is not None and recipe.images == "prior":
+            raise UserError(
+                "start.risk holds for images exchangeable with the held-out ones, which samples of the prior are not: "
+                "set severity_encoder.images=data, or leave out the risk"
+            )
 
     def _check_chain(self, levels: NoiseLevels, latent_shape: tuple[int, int, int]) -> None:
         """Refuse a sampler or a start that these noise levels have not. Raises UserError."""
@@ -228,6 +248,11 @@ class Evaluate(LatentStage):
     def _trained(self) -> SeverityRecipe | None:
         """The severity encoder, if one is trained here."""
         return self.severity_encoder if isinstance(self.severity_encoder, SeverityRecipe) else None
+
+    @property
+    def _fitted(self) -> FittedRecipe | None:
+        """The estimator, if it is fitted to the degradation at hand."""
+        return self.severity_encoder if isinstance(self.severity_encoder, FittedRecipe) else None
 
     def effort(self) -> float:
         return self.num_images
@@ -261,16 +286,39 @@ class Evaluate(LatentStage):
         return TrainPrior(data=self.data, autoencoder=self.autoencoder, prior=self.prior)
 
     def severity_stage(self) -> TrainSeverity | None:
-        """The stage of the severity encoder, if there is one."""
+        """The stage of the severity encoder, if one is trained here."""
         if (recipe := self._trained) is None:
             return None
         return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
+
+    def estimator_stage(self) -> FitEstimator | None:
+        """The stage of the estimator, if it is fitted to the degradation at hand."""
+        if (recipe := self._fitted) is None:
+            return None
+        return FitEstimator(
+            data=self.data,
+            autoencoder=self.autoencoder,
+            severity_encoder=recipe,
+            degradation=self.degradation,
+            prior=self.prior if recipe.images == "prior" else None,
+        )
 
     def fusion_stage(self) -> FitFusion | None:
         """The stage of the severity encoder's in-distribution statistics, if the start rule needs them."""
         if Need.FUSION not in self.start.needs or (recipe := self._trained) is None:
             return None
         return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
+
+    def shipped_fusion(self) -> Fusion | None:
+        """The same statistics, if the start rule needs them and they ship with the encoder.
+
+        Raises:
+            UserError: if they are damaged.
+        """
+        stage = self.severity_stage()
+        if stage is None or Need.FUSION not in self.start.needs or (folder := stage.given()) is None:
+            return None
+        return read_fusion(folder.with_name(STATISTICS)) if folder.name == SHIPPED else None
 
     def recalibration_stage(self) -> FitRecalibration | None:
         """The stage of the severity encoder's recalibration, if the start rule needs it."""
@@ -306,7 +354,7 @@ class Evaluate(LatentStage):
         return FitAllocation.of(self, self.start)
 
     def upstream(self) -> tuple[Stage, ...]:
-        stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage())
+        stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage(), self.estimator_stage())
         fits = (self.fusion_stage(), self.recalibration_stage(), self.allocation_stage())
         return tuple(stage for stage in (*stages, *fits, *self.matched_stages()) if stage is not None)
 
@@ -326,6 +374,8 @@ class Evaluate(LatentStage):
         self._check_chain(self.prior_stage().levels(), self.autoencoder_stage().latent_shape())
         if (trained := self.severity_stage()) is not None:
             trained.check()
+        if (fitted := self.estimator_stage()) is not None:
+            fitted.check()
         self.check_recalibration()
         if self.lpips.backbone is not None and self.has_lpips:
             load_lpips(self.lpips)
@@ -360,7 +410,10 @@ class Evaluate(LatentStage):
 
     def check_recalibration(self) -> None:
         """Reject too few validation images for the recalibration, or for the start rule's risk."""
-        if (stage := self.recalibration_stage()) is None:
+        stage: FitRecalibration | FitEstimator | None = self.recalibration_stage()
+        if stage is None and Need.RECALIBRATION in self.start.needs:
+            stage = self.estimator_stage()
+        if stage is None:
             return
         stage.check()
         if isinstance(self.start, SNRMatch) and self.start.risk is not None:
@@ -426,35 +479,57 @@ class Evaluate(LatentStage):
         chain = self.sampler.chain(restorer.prior.levels, restorer.autoencoder.latent_shape(self.data.image_shape))
         return spend(control, costs, chain, own, val[0] if val else None, self.sampling_seed)
 
-    def restorer(self, runtime: Runtime) -> Restorer:
-        """The restorer with everything loaded."""
-        restorer = self._restorer(runtime)
+    def restorer(self, runtime: Runtime, fitted: Fitted | None = None, fusion: Fusion | None = None) -> Restorer:
+        """The restorer with everything loaded.
+
+        Args:
+            fitted: an estimator to use instead of the cell's, which must be one that is fitted.
+            fusion: in-distribution statistics of the severity encoder; None: fitted, if the start rule needs them.
+        """
+        restorer = self._restorer(runtime, fitted, fusion)
         if isinstance(self.start, EqualCost):
             restorer.start = Spending(self.start, self.budget(self.start, restorer, runtime))
         if isinstance(self.start, Allocated) and (stage := self.allocation_stage()) is not None:
             restorer.start = Allocating(self.start, stage.load(runtime))
         return restorer
 
-    def _restorer(self, runtime: Runtime) -> Restorer:
+    def _restorer(self, runtime: Runtime, fitted: Fitted | None, fusion: Fusion | None) -> Restorer:
         autoencoder = self.autoencoder_stage().load(runtime)
-        trained, fusion, recalibration = self.severity_stage(), self.fusion_stage(), self.recalibration_stage()
+        if fitted is None and (stage := self.estimator_stage()) is not None:
+            fitted = stage.load(runtime)
         return Restorer(
             autoencoder=autoencoder,
             prior=self.prior_stage().load(runtime),
-            estimator=self._untrained(autoencoder, runtime) if trained is None else trained.load(runtime),
+            estimator=self._estimator(autoencoder, runtime) if fitted is None else fitted.estimator,
             degradation=self.degradation,
             start=self.start,
             solver=self.solver,
             sampler=self.sampler,
             seed=self.sampling_seed,
             num_slots=runtime.batch_size,
-            fusion=None if fusion is None else fusion.load(runtime),
-            recalibration=None if recalibration is None else recalibration.load(runtime),
+            slot_pixels=self.data.image_shape[1] * self.data.image_shape[2],
+            fusion=self._fusion(runtime, fitted) if fusion is None else fusion,
+            recalibration=self._recalibration(runtime, fitted),
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
             precision=self.precision,
             say=runtime.progress.say,
             counted=runtime.loaded.setdefault(f"FLOPs {self._architecture()}", {}),
         )
+
+    def _fusion(self, runtime: Runtime, fitted: Fitted | None) -> Fusion | None:
+        if fitted is not None:
+            return fitted.fusion() if Need.FUSION in self.start.needs else None
+        return None if (stage := self.fusion_stage()) is None else stage.load(runtime)
+
+    def _recalibration(self, runtime: Runtime, fitted: Fitted | None) -> Recalibration | None:
+        if fitted is not None and isinstance(self.start, SNRMatch) and Need.RECALIBRATION in self.start.needs:
+            return fitted.recalibration(self.start.recalibration)
+        return None if (stage := self.recalibration_stage()) is None else stage.load(runtime)
+
+    def _estimator(self, autoencoder: Autoencoder, runtime: Runtime) -> Estimator:
+        if (trained := self.severity_stage()) is not None:
+            return trained.load(runtime)
+        return self._untrained(autoencoder, runtime)
 
     def _untrained(self, autoencoder: Autoencoder, runtime: Runtime) -> Estimator:
         estimator = self.severity_encoder.build(autoencoder)
@@ -465,7 +540,8 @@ class Evaluate(LatentStage):
     def _architecture(self) -> str:
         """Identifies the networks by all that their FLOPs depend on; built-in encoders are like the autoencoder's."""
         encoder = self.severity_encoder
-        estimator = encoder.identity if ":" in encoder.kind else encoder.kind
+        is_like_the_autoencoder = ":" not in encoder.kind and not isinstance(encoder, Reconstructor)
+        estimator = encoder.kind if is_like_the_autoencoder else encoder.identity
         return " ".join([self.autoencoder_stage().identity, self.prior_stage().identity, estimator])
 
     def work(self, folder: Path, runtime: Runtime) -> None:
