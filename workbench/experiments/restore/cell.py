@@ -27,10 +27,12 @@ UNIVERSAL: Mapping[str, Any] = {
 }
 """The recipe of the universal severity encoder that ships for Fashion-MNIST."""
 ENCODER = "severity_encoder"
+PHOTOGRAPHS, OTHERS = "photos", "desk"
+"""Presets of the robustness study: of photographs, which images are taken for, and of any other data."""
 
 
 def restoring_cell(
-    operator: str | Degradation, encoder: EncoderChoice, preset: str, overrides: Mapping[str, Any]
+    operator: str | Degradation, encoder: EncoderChoice, preset: str | None, overrides: Mapping[str, Any]
 ) -> Evaluate:
     """The cell for restoring: networks, operator, start rule and solver, with the user's overrides.
 
@@ -38,13 +40,16 @@ def restoring_cell(
 
     Args:
         operator: the degradation of the images, or its kind (with default settings).
-        preset: a preset of the robustness study, which defines the cell.
+        preset: a preset of the robustness study, which defines the cell; None: that of photographs, or of other data if
+            the overrides name them.
 
     Raises:
         UserError: for an unknown operator, preset or field, a start that only studies can use, or if no universal
             encoder ships for the data and the autoencoder.
     """
     named = "degradation.kind" if isinstance(operator, str) else "degradation"
+    if preset is None:
+        preset = PHOTOGRAPHS if overrides.get("data.kind", "tiny_imagenet") == "tiny_imagenet" else OTHERS
 
     def cell_with(chosen: Mapping[str, Any], given: Mapping[str, Any] = overrides) -> Evaluate:
         cell = base_cell("robustness", preset, {named: operator, **chosen, **given})
