@@ -39,7 +39,7 @@ class Quick(FittedRecipe):
     network: Literal["auto", "encoder", "convolutional"] = Field(
         "auto",
         description="what is trained: a copy of the autoencoder's encoder, or a small convolutional network at the "
-        "latent's resolution, from scratch; auto: the copy, unless the encoder is so large that this takes many minutes",
+        "latent's resolution, from scratch; auto: the copy, unless the encoder is so large that it takes many minutes",
         json_schema_extra=ADDED_LATER,
     )
 
@@ -117,5 +117,5 @@ def cost(trunk: nn.Module, autoencoder: Autoencoder) -> float:
 
     side = 8 * autoencoder.downscale
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        trunk(torch.zeros(1, autoencoder.image_channels, side, side))
+        trunk(torch.zeros(1, autoencoder.image_channels, side, side, device=next(trunk.parameters()).device))
     return float(counter.get_total_flops()) / side**2
