@@ -2,9 +2,9 @@
 
 A rule that chooses the number of evaluations for each image is an index into the grid of restorations, so rules that
 are fitted here need none of their own. The unit of every comparison is the gain over one start for all images, each
-with its missing noise, at the rule's own mean NFE (interpolated between two starts of the grid, among which images
-would be shared out). FLOPs are linear in NFE here, so equal NFE is equal FLOPs. What is fitted or chosen, is on
-validation images.
+with its missing noise, at the rule's own mean cost (interpolated between two starts of the grid, among which images
+would be shared out). Cost is FLOPs in units of an evaluation with all that a step takes: NFE and, for rules that look
+at the residual, a decoder evaluation. What is fitted or chosen, is on validation images.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,8 @@ from workbench.core.config import UserError
 from workbench.experiments.results import StudyResults
 from workbench.reporting import QUANTITIES, readable
 from workbench.severity.start import CONTROL_NAMES, Allocation, Curves
-from workbench.severity.start.allocated import cheapest_best, price_of
+from workbench.severity.start.allocated import LEAST, cheapest_best, price_of
+from workbench.stages.measure.trivial import LOG_VARIANCE, RESIDUAL
 
 Values: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = NDArray[np.int64]
@@ -33,8 +34,12 @@ METRICS = ("psnr", "lpips")
 DEGREE = 2
 """Degree of the allocation's curves, as the start rule's default."""
 NUM_BINS = 3
-MATCHED, ALLOCATED = "matched", "allocated by predicted variance"
-ADAPTIVE = (MATCHED, ALLOCATED)
+FRACTION = 0.25
+"""Of the matched start's cost: a small budget, at which evaluations are still worth much."""
+FEWEST_TO_HALVE = 40
+"""Validation images below which a fitted rule is judged on the images that it was fitted to."""
+MATCHED, ALLOCATED, ALONE = "matched", "allocated", "allocated by predicted variance"
+ADAPTIVE = (MATCHED, ALONE, ALLOCATED)
 """The rules that adapt to each image and need no truth."""
 ONE, FULL_NOISE, PERMUTED, KNOWN = (
     "one timestep, missing noise",
@@ -45,13 +50,16 @@ ONE, FULL_NOISE, PERMUTED, KNOWN = (
 CONTROLS = {FULL_NOISE: "timestep", PERMUTED: "permuted", KNOWN: "known_severity"}
 """Controls with cells of their own; `ONE` is in the grid."""
 PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
-    ALLOCATED: lambda rows: _log(rows["var_hat"]),
-    "allocated by residual norm": lambda rows: _log(rows["residual_rms_decoded"]),
-    "allocated by log variance of y": lambda rows: rows["log_var_y"].to_numpy(float),
-    "allocated by known severity": lambda rows: rows["severity"].to_numpy(float),
+    ALLOCATED: lambda rows: np.hstack([_log(rows["start_variance"]), _log(rows[RESIDUAL])]),
+    ALONE: lambda rows: _log(rows["start_variance"]),
+    "allocated by residual norm": lambda rows: _log(rows[RESIDUAL]),
+    "allocated by log variance of y": lambda rows: _column(rows[LOG_VARIANCE]),
+    "allocated by known severity": lambda rows: _column(rows["severity"]),
     "allocated by true variance": lambda rows: _log(rows["s2"]),
 }
-"""What an allocation may look at; the last two are known to studies alone."""
+"""What an allocation may look at, (images, predictors): predicted variance and residual norm, then each alone. The last
+two are known to studies alone."""
+LOOK_AT_RESIDUAL = (ALLOCATED, "allocated by residual norm")
 OTHER_NOISE, HINDSIGHT = "each image's own curve, other noise", "each image's own curve, in hindsight"
 
 
@@ -82,13 +90,10 @@ class Grid:
         weights = np.array([np.interp(nfe, self.nfe, unit) for unit in np.eye(len(self.nfe))])
         return quality @ weights
 
-    def gain(self, nfe: Values, quality: Values, metric: str) -> Values:
-        """What images with these numbers of evaluations and this quality gain over one start at their mean NFE."""
-        return quality - self.one(float(nfe.mean()), metric)
-
-    def gain_of(self, index: Index, metric: str) -> Values:
-        """The gain of a rule that chooses these starts of the grid."""
-        return self.gain(self.nfe[index], self.quality(metric)[np.arange(len(index)), index], metric)
+    def gain_of(self, index: Index, metric: str, extra: float = 0.0) -> Values:
+        """The gain of a rule that chooses these starts of the grid, and costs `extra` evaluations besides."""
+        quality = self.quality(metric)[np.arange(len(index)), index]
+        return quality - self.one(float(self.nfe[index].mean()) + extra, metric)
 
     def take(self, places: NDArray[np.int64]) -> "Grid":
         """Some of the images."""
@@ -127,11 +132,26 @@ class Setting:
         spent = float(self.others["val"][MATCHED]["nfe"].mean())
         return float(np.clip(spent, self.test.nfe[0], self.test.nfe[-1]))
 
-    def allocation(self, predictor: str, metric: str, budget: float, on: Grid | None = None) -> Allocation:
-        """What validation images teach about a predictor."""
+    @cached_property
+    def extra(self) -> float:
+        """What it costs to look at the residual, in evaluations: by the FLOPs of the allocated start's own cell."""
+        if self.allocated is None:
+            return 0.0
+        flops = np.array([self.test.frames[int(n)]["flops"].mean() for n in self.test.nfe])
+        plain = np.interp(self.allocated["nfe"].to_numpy(float), self.test.nfe, flops)
+        per_step = (flops[-1] - flops[0]) / (self.test.nfe[-1] - self.test.nfe[0])
+        return float((self.allocated["flops"].to_numpy(float) - plain).mean() / per_step)
+
+    def extra_of(self, rule: str) -> float:
+        """What a rule costs besides evaluations."""
+        return self.extra if rule in LOOK_AT_RESIDUAL else 0.0
+
+    def allocation(self, rule: str, metric: str, budget: float, on: Grid | None = None) -> Allocation:
+        """What validation images teach a rule that spends this budget."""
         grid = on or self.val
-        x = PREDICTORS[predictor](grid.rows)
-        return Allocation.fit(Curves.fit(grid.nfe.astype(int).tolist(), x, grid.quality(metric), DEGREE), x, budget)
+        x = PREDICTORS[rule](grid.rows)
+        curves = Curves.fit(grid.nfe.astype(int).tolist(), x, grid.quality(metric), DEGREE)
+        return Allocation.fit(curves, x, max(budget - self.extra_of(rule), float(grid.nfe[0])))
 
     def index(self, rule: str, metric: str, budget: float) -> Index:
         """The starts that a fitted rule, or an oracle, chooses for the test images."""
@@ -151,14 +171,16 @@ class Setting:
         elif rule in self.others["test"]:
             values = self._own(rule, "test", metric)
         else:
-            values = self.test.gain_of(self.index(rule, metric, self.budget if budget is None else budget), metric)
+            index = self.index(rule, metric, self.budget if budget is None else budget)
+            values = self.test.gain_of(index, metric, self.extra_of(rule))
         return Series(values, self.test.rows.index)
 
-    def spent(self, rule: str, metric: str, budget: float | None = None) -> Values:
-        """The test images' evaluations under a rule."""
+    def cost(self, rule: str, metric: str, budget: float | None = None) -> float:
+        """The test images' mean cost under a rule, in evaluations."""
         if rule in self.others["test"]:
-            return self.others["test"][rule]["nfe"].to_numpy(float)
-        return self.test.nfe[self.index(rule, metric, self.budget if budget is None else budget)]
+            return float(self.others["test"][rule]["nfe"].mean())
+        index = self.index(rule, metric, self.budget if budget is None else budget)
+        return float(self.test.nfe[index].mean()) + self.extra_of(rule)
 
     def on_validation(self, rule: str, metric: str) -> Values:
         """A rule's gain on validation images; a fitted rule is fitted to the other half of them."""
@@ -166,12 +188,13 @@ class Setting:
             return np.zeros(len(self.val.rows))
         if rule in self.others["val"]:
             return self._own(rule, "val", metric)
-        halves = np.arange(len(self.val.rows)) % 2
+        halves = np.arange(len(self.val.rows)) % (2 if len(self.val.rows) >= FEWEST_TO_HALVE else 1)
         gains = np.empty(len(halves))
-        for half in (0, 1):
-            fitted, judged = (self.val.take(np.flatnonzero((halves == half) == own)) for own in (False, True))
+        for half in set(halves):
+            own = halves == half
+            fitted, judged = (self.val.take(np.flatnonzero(one)) for one in (own if own.all() else ~own, own))
             chosen = self.allocation(rule, metric, self.budget, fitted).index(PREDICTORS[rule](judged.rows))
-            gains[halves == half] = judged.gain_of(chosen, metric)
+            gains[own] = judged.gain_of(chosen, metric, self.extra_of(rule))
         return gains
 
     def chosen(self, rules: tuple[str, ...], metric: str) -> str:
@@ -187,6 +210,10 @@ class Setting:
         """What adapting is worth: the best rule that adapts over the best control, both chosen on validation images."""
         best, control = (self.chosen(rules, metric) for rules in (ADAPTIVE, self.controls))
         return self.gain(best, metric) - self.gain(control, metric)
+
+    def worth_of_less(self, metric: str) -> Series:
+        """The allocated rule's gain over one start for all, at a fraction of the matched start's cost."""
+        return self.gain(ALLOCATED, metric, max(self.budget * FRACTION, 1.0))
 
     def worth_on_validation(self, metric: str) -> Values:
         """The same on the images that it was chosen on, to choose where to look."""
@@ -210,7 +237,7 @@ class Setting:
         if not rows.index.equals(grid.rows.index):
             raise UserError(f"{self.name}: cells were tested on different images; run the study again")
         quality = QUANTITIES[metric].better * rows[metric].to_numpy(float)
-        return grid.gain(rows["nfe"].to_numpy(float), quality, metric)
+        return quality - grid.one(float(rows["nfe"].mean()), metric)
 
 
 @dataclass(frozen=True)
@@ -283,4 +310,8 @@ def _others(cells: Cells, split: str) -> dict[str, DataFrame]:
 
 
 def _log(values: Series) -> Values:
-    return np.log(values.to_numpy(float).clip(1e-12))
+    return np.log(_column(values).clip(LEAST))
+
+
+def _column(values: Series) -> Values:
+    return values.to_numpy(float)[:, None]

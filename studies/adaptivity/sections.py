@@ -13,6 +13,7 @@ from studies._trivial import trivial_table
 from studies.adaptivity.results import (
     ADAPTIVE,
     ALLOCATED,
+    ALONE,
     FULL_NOISE,
     HINDSIGHT,
     MATCHED,
@@ -54,6 +55,9 @@ def answer(found: Adaptivity) -> list[str]:
         limits=limits,
         true_variance=TRUTH[0],
         other_noise=OTHER_NOISE,
+        less={
+            metric: mean_over(setting.worth_of_less(metric) for setting in found.settings) for metric in found.metrics
+        },
         num_comparisons=found.num_comparisons,
     )
 
@@ -70,9 +74,9 @@ def main_figure(found: Adaptivity) -> MainFigure:
         zero=True,
     )
     caption = (
-        "0 is one start for all images, each with the noise that it lacks. No rule that chooses the number of "
-        "evaluations by the predicted variance can be expected to gain more than the allocated one, nor any rule "
-        "at all more than each image's own curve."
+        "0 is one start for all images, each with the noise that it lacks. Up to the error of its fit, no rule gains "
+        "more than the allocated one that chooses by the same predictors, and none at all more than each image's "
+        "own curve."
     )
     return MainFigure(figure, "PSNR gained by rules that adapt, against mean NFE, one panel a setting", caption)
 
@@ -233,21 +237,20 @@ def _by_bin(setting: Setting, metric: str) -> dict[str, Series]:
 
 def _gain_lines(setting: Setting, metric: str) -> dict[str, Line]:
     """Gains of the fitted rule and the oracles over budgets, and of the match at its own."""
-    lines = {rule: _over_budgets(setting, rule, metric) for rule in (ALLOCATED, OTHER_NOISE, HINDSIGHT)}
-    spent = float(setting.spent(MATCHED, metric).mean())
-    return {MATCHED: Line([spent], [mean_interval(setting.gain(MATCHED, metric))]), **lines}
+    rules = (ALLOCATED, ALONE, OTHER_NOISE, HINDSIGHT)
+    lines = {rule: _over_budgets(setting, rule, metric) for rule in rules}
+    return {MATCHED: Line([setting.cost(MATCHED, metric)], [mean_interval(setting.gain(MATCHED, metric))]), **lines}
 
 
 def _budgets(setting: Setting) -> list[float]:
+    """Where the curves are drawn: the grid's numbers, but for none and the last."""
     return [float(n) for n in setting.test.nfe if n >= 1][:-1]
 
 
 def _over_budgets(setting: Setting, rule: str, metric: str) -> Line:
     points = {}
     for budget in _budgets(setting):
-        spent = float(setting.spent(rule, metric, budget).mean())
-        if spent > 0:
-            points[spent] = setting.gain(rule, metric, budget)
+        points[setting.cost(rule, metric, budget)] = setting.gain(rule, metric, budget)
     return Line(list(points), intervals(list(points.values())))
 
 
@@ -260,8 +263,7 @@ def _cost_lines(setting: Setting) -> dict[str, Line]:
     allocated: dict[float, NDArray[np.float64]] = {}
     for budget in _budgets(setting):
         index = setting.index(ALLOCATED, "psnr", budget)
-        if (spent := float(grid.nfe[index].mean())) > 0:
-            allocated[spent] = quality[np.arange(len(index)), index]
+        allocated[setting.cost(ALLOCATED, "psnr", budget)] = quality[np.arange(len(index)), index]
     matched = setting.others["test"][MATCHED]
     return {
         ONE: one,
@@ -272,14 +274,14 @@ def _cost_lines(setting: Setting) -> dict[str, Line]:
 
 def _spending_lines(setting: Setting) -> dict[str, Line]:
     """Evaluations by predicted variance: of allocation for each metric, and of the match."""
-    variance = np.sort(setting.test.rows["var_hat"].to_numpy(float))
+    variance = np.sort(setting.test.rows["start_variance"].to_numpy(float))
     places = np.quantile(variance, np.linspace(0, 1, NUM_PLACES))
     lines = {}
     for metric in setting.metrics:
-        index = setting.allocation(ALLOCATED, metric, setting.budget).index(np.log(places))
-        lines[f"allocated for {QUANTITIES[metric].label}"] = _exact(places, setting.test.nfe[index])
-    matched = setting.others["test"][MATCHED].sort_values("var_hat")
-    chosen = np.interp(places, matched["var_hat"].to_numpy(float), matched["nfe"].to_numpy(float))
+        index = setting.allocation(ALONE, metric, setting.budget).index(np.log(places)[:, None])
+        lines[f"by variance, for {QUANTITIES[metric].label}"] = _exact(places, setting.test.nfe[index])
+    matched = setting.others["test"][MATCHED].sort_values("start_variance")
+    chosen = np.interp(places, matched["start_variance"].to_numpy(float), matched["nfe"].to_numpy(float))
     return {**lines, MATCHED: _exact(places, chosen)}
 
 

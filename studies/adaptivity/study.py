@@ -54,7 +54,10 @@ GLUED = Method(GMLDPS(), 500, (0, 4, 8, 16, 32), 16)
 QUICK = Method(LDPSFew(), 20, (0, 1, 2, 4), 2)
 
 
-def setting(
+Setting = tuple[Method, AnyDegradation, AnySeverityDistribution]
+
+
+def cells(
     method: Method, degradation: AnyDegradation, severities: AnySeverityDistribution, num_images: int
 ) -> list[Axes]:
     """All cells of one solver on one distribution of measurements, the grid of evaluations on test images first."""
@@ -63,7 +66,6 @@ def setting(
         "sampler.num_steps": (method.num_steps,),
         "degradation": (degradation,),
         "severities": (severities,),
-        "num_images": (num_images,),
     }
     grid = {**shared, "start.kind": ("missing_noise",), "start.nfe": tuple(method.candidates), "start.of": (MATCH,)}
     controls = [EqualCost(control=name, of=MATCH, num_val_images=num_images) for name in BLIND]
@@ -82,39 +84,36 @@ BLIND = ("timestep", "permuted", "known_severity")
 """Controls that begin otherwise than from the missing noise of the image's own variance; the fourth is in the grid."""
 
 
-def preset(settings: Sequence[list[Axes]], **overrides: object) -> Preset:
-    """The cells of several settings."""
-    first, *others = [axes for axes_of_one in settings for axes in axes_of_one]
-    return Preset(overrides=overrides, axes=first, grids=others)
+def preset(settings: Sequence[Setting], num_images: int, **overrides: object) -> Preset:
+    """The cells of several settings, on as many test images as validation images."""
+    first, *others = [axes for one in settings for axes in cells(*one, num_images)]
+    return Preset(overrides={**overrides, "num_images": num_images}, axes=first, grids=others)
 
 
 SIX = Mixture()
 TWO = TwoPoint()
-DESK = [
-    setting(FEW, SIX, TWO, 96),
-    setting(FEW, SIX, Uniform(), 96),
-    setting(FEW, SIX, Skewed(), 96),
-    setting(FEW, MotionBlurCRF(), TWO, 96),
-    setting(FEW, GaussianBlur(), Uniform(), 96),
-    setting(LONG, SIX, TWO, 64),
-    setting(GLUED, SIX, TWO, 64),
-]
+DESK: Sequence[Setting] = (
+    (FEW, SIX, TWO),
+    (FEW, SIX, Uniform()),
+    (FEW, SIX, Skewed()),
+    (FEW, MotionBlurCRF(), TWO),
+    (FEW, GaussianBlur(), Uniform()),
+    (LONG, SIX, TWO),
+    (GLUED, SIX, TWO),
+)
 
 study = Study(
     cell=Evaluate(severity_encoder=UNIVERSAL, start=MissingNoise(of=MATCH), solver=LDPSFew()),
     axes={},
     columns={
         "sampler.num_steps": None,  # the solver's own
-        "num_images": None,
-        "start.kind": None,  # told by the start's name
+        "start.kind": "rule",
         "start.nfe": "evaluations",
         "start.of": None,
     },
     presets={
-        "smoke": preset(
-            [setting(QUICK, GaussianBlur(), TWO, 8)], **{k: v for k, v in TINY.items() if k != "num_images"}
-        ),
-        "desk": preset(DESK),
+        "smoke": preset([(QUICK, GaussianBlur(), TWO)], **{**TINY, "num_images": 12}),
+        "desk": preset(DESK, num_images=128),
     },
     results=read,
     answer=sections.answer,

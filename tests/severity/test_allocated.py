@@ -14,7 +14,7 @@ from workbench.core.measurement import Measurement
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import Allocated, Allocating, Allocation, Curves, MissingNoise, SNRMatch
 from workbench.severity.start.allocated import cheapest_best, price_of
-from workbench.severity.variance import Evidence
+from workbench.severity.variance import Evidence, Need
 
 CANDIDATES = tuple(range(41))
 NFE = np.array(CANDIDATES, dtype=float)
@@ -29,10 +29,10 @@ def worth(variance: np.ndarray) -> np.ndarray:
 
 def test_the_allocation_is_the_known_optimum() -> None:
     noisy = worth(VARIANCE) + np.random.default_rng(0).normal(0, 1, (len(VARIANCE), 1))
-    allocation = Allocation.fit(Curves.fit(CANDIDATES, LOG, noisy, degree=2), LOG, budget=10)
+    allocation = Allocation.fit(Curves.fit(CANDIDATES, LOG[:, None], noisy, degree=2), LOG[:, None], budget=10)
     expected = (np.log(VARIANCE) + 6) / allocation.price - 1
-    assert np.abs(NFE[allocation.index(LOG)] - expected).max() < 1
-    assert allocation.nfe(torch.from_numpy(VARIANCE)).tolist() == NFE[allocation.index(LOG)].tolist()
+    assert np.abs(NFE[allocation.index(LOG[:, None])] - expected).max() < 1
+    assert allocation.chosen(torch.from_numpy(LOG[:, None])).tolist() == NFE[allocation.index(LOG[:, None])].tolist()
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.3, 1.0, 5.5, 12.0])
@@ -59,9 +59,24 @@ def test_no_assignment_of_that_cost_is_better() -> None:
         assert reached == pytest.approx(best)
 
 
+def test_two_predictors_are_both_used() -> None:
+    """log v and a second number, of which the worth of an evaluation depends on the second alone."""
+    second = np.random.default_rng(2).uniform(0, 4, len(LOG))
+    quality = np.outer(second, np.log1p(NFE))
+    x = np.stack([LOG, second], axis=1)
+    allocation = Allocation.fit(Curves.fit(CANDIDATES, x, quality, degree=2), x, budget=10)
+    expected = np.clip(second / allocation.price - 1, 0, None)
+    assert np.abs(NFE[allocation.index(x)] - expected).max() < 1
+
+
+def test_the_residual_costs_a_decoder_evaluation() -> None:
+    assert Need.OPERATOR in Allocated().needs
+    assert Need.OPERATOR not in Allocated(predictors=("variance",)).needs
+
+
 def test_beyond_the_fitted_variances_the_ends_hold() -> None:
-    curves = Curves.fit(CANDIDATES, LOG, worth(VARIANCE), degree=2)
-    assert curves(np.array([-99.0, 99.0])) == pytest.approx(curves(LOG[[0, -1]]))
+    curves = Curves.fit(CANDIDATES, LOG[:, None], worth(VARIANCE), degree=2)
+    assert curves(np.array([[-99.0], [99.0]])) == pytest.approx(curves(LOG[[0, -1], None]))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +86,7 @@ def test_a_fit_that_says_nothing_is_refused(num_images: int, value: float, words
     quality = worth(VARIANCE[:num_images])
     quality[0, 0] = value
     with pytest.raises(UserError, match=words):
-        Curves.fit(CANDIDATES, LOG[:num_images], quality, degree=2)
+        Curves.fit(CANDIDATES, LOG[:num_images, None], quality, degree=2)
 
 
 def test_a_budget_below_the_candidates_is_refused() -> None:
@@ -89,9 +104,9 @@ def test_a_start_is_the_missing_noise_start_of_its_evaluations() -> None:
     z_hat, noise = torch.randn(3, 4, 4, 4, generator=draws), torch.randn(3, 4, 4, 4, generator=draws)
     measurement = Measurement(y=torch.zeros(3, 1, 8, 8), ids=torch.arange(3), noise_std=torch.zeros(3))
     here = Case(Evidence(SeverityEstimate(z_hat, variance.reshape(-1, 1, 1, 1)), measurement), chain(50), noise)
-    curves = Curves.fit(CANDIDATES, LOG, worth(VARIANCE), degree=1)
-    rule = Allocated(budget=10, candidates=CANDIDATES)
-    start = here.start(Allocating(rule, Allocation.fit(curves, LOG, rule.budget)))
+    curves = Curves.fit(CANDIDATES, LOG[:, None], worth(VARIANCE), degree=1)
+    rule = Allocated(budget=10, candidates=CANDIDATES, predictors=("variance",))
+    start = here.start(Allocating(rule, Allocation.fit(curves, LOG[:, None], rule.budget)))
     nfe = (len(here.chain) - start.position).tolist()
     assert nfe == sorted(nfe)
     assert nfe[0] < nfe[2]

@@ -11,10 +11,12 @@ from workbench.core.config import UserError
 from workbench.degradations import AtSeverity, Skewed, TwoPoint
 from workbench.severity.start import Allocated, MissingNoise, SNRMatch
 from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.trivial import RESIDUAL
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 
-RULE = Allocated(budget=2.0, candidates=(0, 1, 3, 6), degree=1, num_val_images=8)
+PREDICTORS = ["start_variance", RESIDUAL]
+RULE = Allocated(budget=2.0, candidates=(0, 1, 3, 6), degree=1, num_val_images=12)
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +38,14 @@ def test_the_rows_are_those_of_each_images_number_of_evaluations(cell: Evaluate,
     stage = cell.allocation_stage()
     assert stage is not None
     allocation = stage.load(runtime)
-    nfe = np.array(RULE.candidates)[allocation.index(np.log(found["start_variance"].to_numpy()))]
+    nfe = np.array(RULE.candidates)[allocation.index(np.log(found[PREDICTORS].to_numpy()))]
     assert found["nfe"].tolist() == nfe.tolist()
     for n in RULE.candidates:
         fixed = rows(cell.replace({"start": MissingNoise(nfe=n, of=RULE.of)}), runtime)
         assert (fixed["nfe"] == n).all()
         taken = found["nfe"] == n
         assert found["psnr"][taken].to_numpy() == pytest.approx(fixed["psnr"][taken].to_numpy(), abs=1e-3)
+    assert (found["decoder_evals"] == 2 + found["nfe"]).all(), "one for the residual, one at the end"
     decoded = rows(cell.replace({"start": MissingNoise(nfe=0)}), runtime)
     assert decoded["psnr"].to_numpy() == pytest.approx(decoded["psnr_decoded"].to_numpy(), abs=1e-3)
 
@@ -52,8 +55,8 @@ def test_the_fit_is_of_validation_images_and_serves_the_match(cell: Evaluate, ru
     assert stage is not None
     assert {one.split for one in stage.cells()} == {"val"}
     assert stage in cell.upstream()
-    variance = rows(stage.cells()[0], runtime)["start_variance"].to_numpy()
-    assert np.array(RULE.candidates)[stage.load(runtime).index(np.log(variance))].mean() <= RULE.budget
+    known = rows(stage.cells()[0], runtime)[PREDICTORS].to_numpy()
+    assert np.array(RULE.candidates)[stage.load(runtime).index(np.log(known))].mean() <= RULE.budget
     other = cell.replace({"start.budget": 3.0}).allocation_stage()
     assert other is not None
     assert [one.identity for one in other.cells()] == [one.identity for one in stage.cells()]

@@ -15,7 +15,7 @@ from workbench.core.progress import Update
 from workbench.experiments.catalogue import folder_name
 from workbench.experiments.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.experiments.results import TUNING, Cell, StudyResults
-from workbench.experiments.study import Study, command_of, load_study, refuse_namesakes, value_at
+from workbench.experiments.study import Study, command_of, load_study, refuse_namesakes
 from workbench.stages.base import Stage, ensure_all, remembered_identities
 from workbench.stages.provenance import provenance, read_provenance
 from workbench.stages.runtime import Runtime
@@ -264,7 +264,8 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
                 sets[identity] = json.loads(figures.read_text())
         frames.append(rows)
         if "measurement_set" in rows:
-            measured.setdefault(digest(value_at(cell.stage, "degradation")), set()).update(rows["measurement_set"])
+            told_apart = {name: getattr(cell.stage, name, None) for name in ("degradation", "severities", "split")}
+            measured.setdefault(digest(told_apart), set()).update(rows["measurement_set"])
         examples[identity] = _on_unit_range(pictures)
     if plan.shipped:
         assert plan.reference is not None

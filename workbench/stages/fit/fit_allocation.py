@@ -1,5 +1,6 @@
 """Fit what one more evaluation is worth by variance, on validation images restored with every candidate number."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,12 +9,16 @@ from pydantic import Field
 
 from workbench.core.config import UserError
 from workbench.severity.start import Allocated, Allocation, Curves, MissingNoise
+from workbench.severity.start.allocated import LEAST, Predictor
 from workbench.stages.base import Stage
 from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.trivial import RESIDUAL
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 
 ALLOCATION = "allocation.json"
+COLUMNS: Mapping[Predictor, str] = {"variance": "start_variance", "residual": RESIDUAL}
+"""The rows' columns of the predictors."""
 
 
 class FitAllocation(Stage):
@@ -85,6 +90,7 @@ class FitAllocation(Stage):
         if self.rule.metric not in frames[0]:
             raise UserError(f"start.metric={self.rule.metric} is absent from the rows: its weights were not found")
         quality = self.sign * np.stack([frame[self.rule.metric].to_numpy(dtype=float) for frame in frames], axis=1)
-        log_variance = np.log(frames[0]["start_variance"].to_numpy(dtype=float))
-        curves = Curves.fit(self.rule.candidates, log_variance, quality, self.rule.degree)
-        (folder / ALLOCATION).write_text(Allocation.fit(curves, log_variance, self.rule.budget).model_dump_json())
+        columns = [COLUMNS[name] for name in self.rule.predictors]
+        x = np.log(frames[0][columns].to_numpy(dtype=float).clip(LEAST))
+        curves = Curves.fit(self.rule.candidates, x, quality, self.rule.degree)
+        (folder / ALLOCATION).write_text(Allocation.fit(curves, x, self.rule.budget).model_dump_json())
