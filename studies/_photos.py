@@ -5,7 +5,7 @@ from workbench.data import TinyImageNet
 from workbench.degradations import GaussianBlur, Mixture
 from workbench.diffusion import UNetRecipe
 from workbench.severity.loss import SeverityLoss
-from workbench.severity.recipe import UNetSeverity
+from workbench.severity.recipe import SeverityRecipe, UNetSeverity
 
 PHOTOGRAPHS = TinyImageNet()
 AUTOENCODER = Patch(num_train_images=120_000, batch_size=32, learning_rate=7e-4, precision="bf16")
