@@ -2,8 +2,8 @@
 
 Every image is restored with every number of evaluations of a grid, from z_hat and the noise that it lacks there. A rule
 only chooses a number for each image, so its restorations are among these. The rules: SNR matching; `allocated`, which
-learns on validation images what one more evaluation is worth, by the predicted variance and the residual of D(z_hat),
-and spends a mean budget where it gains most; the same from the variance alone, from predictors that need no encoder,
+learns on validation images what one more evaluation is worth, by the predicted variance, the residual of D(z_hat) and
+the operator, and spends a mean budget where it gains most; the same from less, from predictors that need no encoder,
 and from the true variance. Beside them stand the four controls: one timestep with full noise (CCDF), one timestep with
 each image's missing noise, variances permuted between images, and the known severity. Two oracles bound what could be
 gained: each image's own curve of quality, on the noise that is scored (in hindsight) and on other noise. Severities are
