@@ -183,7 +183,7 @@ def load_restorer(
         UserError: for an unknown operator, encoder, field or device, or if shipped weights are missing.
     """
     from workbench.degradations import GivenPhysics
-    from workbench.experiments.restore import restoring_cell
+    from workbench.experiments.restore.cell import load_restorer, restoring_cell
     from workbench.stages.measure.evaluate import Evaluate
 
     if isinstance(encoder, str) and encoder not in list(EncoderChoice):
@@ -203,10 +203,10 @@ def load_restorer(
     runtime = _runtime(runs, device, batch_size)
     runtime.require_writable()
     if isinstance(encoder, str) and not isinstance(operator, GivenPhysics):
-        return cell.restorer(runtime)
+        return load_restorer(cell, runtime)
     degradation = operator if isinstance(operator, GivenPhysics) else cell.degradation
     fitted = _fitted(cell, degradation, encoder, runtime)
-    return dataclasses.replace(cell.restorer(runtime, fitted), degradation=degradation)
+    return dataclasses.replace(load_restorer(cell, runtime, fitted), degradation=degradation)
 
 
 def _fitted(

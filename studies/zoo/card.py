@@ -26,6 +26,7 @@ from workbench.metrics.perceptual import LPIPS_CHANNELS
 from workbench.reporting import QUANTITIES
 from workbench.severity.estimate import error_variance
 from workbench.severity.recipe import SeverityRecipe
+from workbench.stages.fit.fit_fusion import FUSION, STATISTICS, FitFusion
 from workbench.stages.measure.estimates import estimates
 from workbench.stages.provenance import read_provenance
 from workbench.stages.runtime import Runtime
@@ -50,6 +51,7 @@ def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
         write_pair(stage, target, runtime)
         if isinstance(stage.autoencoder, (Tiny, Patch)):  # those that `restore` uses
             write_severity_encoder(universal(stage), target / SHIPPED, runtime)
+            write_statistics(universal(stage), target, runtime)
         write_digests(target)
         runtime.progress.say(f"{target}: to ship it, cp -r {target} {zoo.zoo_root()}/")
 
@@ -134,6 +136,14 @@ def write_severity_encoder(stage: TrainSeverity, target: Path, runtime: Runtime)
         rank, ratio = spearman(var_hat, s2), mean_interval(s2 / var_hat)
         rows.append({"family": family.kind, "s2": f"{s2.mean():.3f}", "rank": rank, "ratio": ratio})
     write_card(target, "encoder_card", recipe=recipe, num_test=len(test), rows=rows)
+
+
+def write_statistics(stage: TrainSeverity, target: Path, runtime: Runtime) -> None:
+    """In-distribution statistics of the severity encoder in a pair's folder, for starts that check their encoder."""
+    given = stage.severity_encoder.replace(source=str(target / SHIPPED))
+    fit = FitFusion(data=stage.data, autoencoder=stage.autoencoder, severity_encoder=given)
+    (target / STATISTICS).mkdir(exist_ok=True)
+    shutil.copy(fit.ensure(runtime) / FUSION, target / STATISTICS)
 
 
 def _test_images(stage: TrainPrior | TrainSeverity) -> ImageSplit:

@@ -42,7 +42,10 @@ CELLS, ROWS, EXAMPLES, EVIDENCE, PROVENANCE = (
     "provenance.json",
 )
 PICTURES = ("clean", "degraded", "decoded", "restored")
-NUM_EXAMPLES = 6
+NUM_EXAMPLES, FEW_EXAMPLES = 6, 3
+"""Images that are kept of a cell: the latter of images larger than `SMALL`."""
+SMALL = 4096
+"""Values of an image, and bytes where they are stored."""
 
 
 def reference_root() -> Path:
@@ -224,7 +227,8 @@ def _shared_pictures(results: StudyResults) -> dict[str, np.ndarray]:
         rows = results.frame[results.frame["cell"] == cell].set_index("image_id")
         order = np.argsort(rows.loc[arrays["image_id"], "severity"].to_numpy(), kind="stable")
         # evenly spread over severity; the same images in all cells of a degradation
-        chosen = np.sort(order[np.unique(np.linspace(0, len(order) - 1, NUM_EXAMPLES).round().astype(int))])
+        number = NUM_EXAMPLES if arrays["clean"][0].size <= SMALL else FEW_EXAMPLES
+        chosen = np.sort(order[np.unique(np.linspace(0, len(order) - 1, number).round().astype(int))])
         stacks.append(np.stack([arrays[name][chosen] for name in PICTURES], axis=1))
         cells += [cell] * len(chosen)
         ids.append(arrays["image_id"][chosen])

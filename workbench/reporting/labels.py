@@ -5,11 +5,14 @@ of kinds (degradations, encoders, autoencoders, solvers, start rules).
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from workbench.experiments.results import StudyResults
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,21 @@ def readable(label: str) -> str:
     Kinds within a longer label are replaced one by one. Readable labels are left unchanged.
     """
     return re.sub(r"\w+", lambda word: LABELS.get(word[0], word[0]), label).replace("_", " ")
+
+
+def described_images(results: "StudyResults") -> str:
+    """Which images the rows are of: "Tiny ImageNet, 64 x 64, colour, test split"; "" where cells differ in it."""
+    cell = results.provenance.get("cell", {})
+    data = cell.get("data") if isinstance(cell, Mapping) else None
+    if not isinstance(data, Mapping) or any(axis == "data" or axis.startswith("data.") for axis in results.axes):
+        return ""
+    size, channels = data.get("size"), data.get("channels")
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    facts = [readable(str(data.get("kind"))).rpartition(":")[2]]
+    facts += [f"{height} x {width}"] if size else []
+    facts += [{1: "greyscale", 3: "colour"}.get(channels, f"{channels} channels")] if channels else []
+    facts += [f"{cell['split']} split"] if "split" in cell else []
+    return ", ".join(facts)
 
 
 def capital(text: str) -> str:

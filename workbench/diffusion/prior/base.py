@@ -53,6 +53,11 @@ class Prior(nn.Module):
         """Number of channels of the prior's latents."""
         return int(self.network.config.in_channels)
 
+    @property
+    def multiple(self) -> int:
+        """Height and width of latents must be multiples of it."""
+        return 1
+
     def check_latents(self, latent_shape: tuple[int, int, int]) -> None:
         """Raise UserError for a height and width that the network does not accept."""
 

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 
 from workbench.core.bounds import MAX_COUNT
+from workbench.core.digests import checked
 from workbench.degradations import (
     JPEG,
     Degradation,
@@ -23,8 +24,22 @@ from workbench.stages.measure.estimates import estimates, variance_of_residual
 from workbench.stages.runtime import Runtime
 
 FUSION = "fusion.safetensors"
+STATISTICS = "severity_statistics"
+"""The folder of the statistics that ship, beside that of their encoder: its identity is that of the weights alone."""
 OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG())
 """Degradations for fitting the gain of the features' distance. If you change this, increase the stage's version."""
+
+
+def read_fusion(folder: Path) -> Fusion | None:
+    """The statistics in a folder; None if it has none.
+
+    Raises:
+        UserError: if they are damaged.
+    """
+    from safetensors.torch import load
+
+    path = folder / FUSION
+    return Fusion.from_tensors(load(checked(path))) if path.is_file() else None
 
 
 class FitFusion(FitEncoder):
@@ -44,9 +59,9 @@ class FitFusion(FitEncoder):
 
     def load(self, runtime: Runtime) -> Fusion:
         """Load the fitted statistics."""
-        from safetensors.torch import load_file
-
-        return Fusion.from_tensors(load_file(self.ensure(runtime) / FUSION))
+        fitted = read_fusion(self.ensure(runtime))
+        assert fitted is not None
+        return fitted
 
     @torch.no_grad()
     def work(self, folder: Path, runtime: Runtime) -> None:

@@ -64,7 +64,7 @@ from workbench.severity.variance import Evidence, Mahalanobis, Need
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Stage
 from workbench.stages.fit.fit_estimator import FitEstimator, Fitted
-from workbench.stages.fit.fit_fusion import FitFusion
+from workbench.stages.fit.fit_fusion import STATISTICS, FitFusion, read_fusion
 from workbench.stages.fit.fit_recalibration import FitRecalibration
 from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
 from workbench.stages.latent_stage import LatentStage
@@ -84,7 +84,7 @@ from workbench.stages.rows import (
 )
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_prior import TrainPrior
-from workbench.stages.train.train_severity import TrainSeverity
+from workbench.stages.train.train_severity import SHIPPED, TrainSeverity
 
 if TYPE_CHECKING:
     from workbench.stages.fit.fit_allocation import FitAllocation
@@ -311,6 +311,17 @@ class Evaluate(LatentStage):
             return None
         return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
 
+    def shipped_fusion(self) -> Fusion | None:
+        """The same statistics, if the start rule needs them and they ship with the encoder.
+
+        Raises:
+            UserError: if they are damaged.
+        """
+        stage = self.severity_stage()
+        if stage is None or Need.FUSION not in self.start.needs or (folder := stage.given()) is None:
+            return None
+        return read_fusion(folder.with_name(STATISTICS)) if folder.name == SHIPPED else None
+
     def recalibration_stage(self) -> FitRecalibration | None:
         """The stage of the severity encoder's recalibration, if the start rule needs it."""
         if Need.RECALIBRATION not in self.start.needs or (recipe := self._trained) is None:
@@ -470,20 +481,21 @@ class Evaluate(LatentStage):
         chain = self.sampler.chain(restorer.prior.levels, restorer.autoencoder.latent_shape(self.data.image_shape))
         return spend(control, costs, chain, own, val[0] if val else None, self.sampling_seed)
 
-    def restorer(self, runtime: Runtime, fitted: Fitted | None = None) -> Restorer:
+    def restorer(self, runtime: Runtime, fitted: Fitted | None = None, fusion: Fusion | None = None) -> Restorer:
         """The restorer with everything loaded.
 
         Args:
             fitted: an estimator to use instead of the cell's, which must be one that is fitted.
+            fusion: in-distribution statistics of the severity encoder; None: fitted, if the start rule needs them.
         """
-        restorer = self._restorer(runtime, fitted)
+        restorer = self._restorer(runtime, fitted, fusion)
         if isinstance(self.start, EqualCost):
             restorer.start = Spending(self.start, self.budget(self.start, restorer, runtime))
         if isinstance(self.start, Allocated) and (stage := self.allocation_stage()) is not None:
             restorer.start = Allocating(self.start, stage.load(runtime))
         return restorer
 
-    def _restorer(self, runtime: Runtime, fitted: Fitted | None) -> Restorer:
+    def _restorer(self, runtime: Runtime, fitted: Fitted | None, fusion: Fusion | None) -> Restorer:
         autoencoder = self.autoencoder_stage().load(runtime)
         if fitted is None and (stage := self.estimator_stage()) is not None:
             fitted = stage.load(runtime)
@@ -497,7 +509,8 @@ class Evaluate(LatentStage):
             sampler=self.sampler,
             seed=self.sampling_seed,
             num_slots=runtime.batch_size,
-            fusion=self._fusion(runtime, fitted),
+            slot_pixels=self.data.image_shape[1] * self.data.image_shape[2],
+            fusion=self._fusion(runtime, fitted) if fusion is None else fusion,
             recalibration=self._recalibration(runtime, fitted),
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
             precision=self.precision,
