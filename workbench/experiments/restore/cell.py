@@ -10,6 +10,7 @@ from workbench.core.encoder_choice import EncoderChoice
 from workbench.degradations import Degradation, Mixture
 from workbench.experiments.study import base_cell
 from workbench.restoration import Restorer
+from workbench.severity.fitted import FittedRecipe
 from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import EqualCost
 from workbench.severity.variance import Need
@@ -29,6 +30,8 @@ UNIVERSAL: Mapping[str, Any] = {
 ENCODER = "severity_encoder"
 PHOTOGRAPHS, OTHERS = "photos", "desk"
 """Presets of the robustness study: of photographs, which images are taken for, and of any other data."""
+NUM_SAMPLES = 500
+"""Clean images that are drawn from the prior where the data set is not there: drawing takes longer than fitting."""
 
 
 def restoring_cell(
@@ -80,6 +83,8 @@ def restoring_cell(
             if overrides.get(f"{ENCODER}.kind", "quick") == "quick" and "start.kind" not in overrides:
                 chosen["start.channel"] = "mmse"  # least squares makes the error independent of z_hat
             cell = cell_with(chosen)
+            if isinstance(cell.severity_encoder, FittedRecipe) and not cell.data.is_present():
+                cell = cell_with({f"{ENCODER}.images": "prior", f"{ENCODER}.num_images": NUM_SAMPLES, **chosen})
     if isinstance(cell.start, EqualCost):
         raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")
     if (folder := _shipped(cell)) is not None:
@@ -129,8 +134,9 @@ def _universal(cell: Evaluate) -> SeverityRecipe | None:
     folder = _shipped(cell)
     if folder is None or not (folder / SHIPPED / zoo.RECIPE).is_file():
         return None
-    recipe = SeverityRecipe.parse(zoo.read_recipe(folder / SHIPPED)["severity_encoder"])
-    return recipe.replace(source=str(folder / SHIPPED))
+    recipe = {**zoo.read_recipe(folder / SHIPPED)[ENCODER], "source": str(folder / SHIPPED)}
+    encoder = cell.replace({ENCODER: recipe}).severity_encoder
+    return encoder if isinstance(encoder, SeverityRecipe) else None
 
 
 def _shipped(cell: Evaluate) -> Path | None:
