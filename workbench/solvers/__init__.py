@@ -15,7 +15,9 @@ from workbench.solvers.psld import PSLD
 from workbench.solvers.resample import ReSample
 
 AnySolver = Annotated[
-    LDPS | GMLDPS | PSLD | ReSample | LDPSFew | MMPS | NoGuidance | DecodeOnly, Field(discriminator="kind"), Open(Solver)
+    LDPS | GMLDPS | PSLD | ReSample | LDPSFew | MMPS | NoGuidance | DecodeOnly,
+    Field(discriminator="kind"),
+    Open(Solver),
 ]
 
 __all__ = [

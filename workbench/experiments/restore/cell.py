@@ -19,6 +19,10 @@ UNIVERSAL: Mapping[str, Any] = {
 }
 """The recipe of the shipped universal severity encoder."""
 
+FEW_STEPS: Mapping[str, Any] = {"solver.kind": "mmps", "sampler.num_steps": 125}
+"""What restores unless the user chooses a solver or sampler: the best of the solvers on validation images, in the
+fewest steps."""
+
 
 def restoring_cell(
     operator: str | Degradation, encoder: EncoderChoice, preset: str, overrides: Mapping[str, Any]
@@ -44,7 +48,9 @@ def restoring_cell(
         case EncoderChoice.MATCHED:  # trained for this operator, including its noise
             same = {f"severity_encoder.{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
             chosen = {f"severity_encoder.{named}": operator, **same}
-    cell = base_cell("robustness", preset, {named: operator, **chosen, **overrides})
+    theirs = any(name.startswith(("solver", "sampler")) for name in overrides)
+    few = {} if theirs else FEW_STEPS
+    cell = base_cell("robustness", preset, {named: operator, **few, **chosen, **overrides})
     assert isinstance(cell, Evaluate)
     if isinstance(cell.start, EqualCost):
         raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")
