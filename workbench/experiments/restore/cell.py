@@ -20,7 +20,7 @@ UNIVERSAL: Mapping[str, Any] = {
 """The recipe of the shipped universal severity encoder."""
 
 FEW_STEPS: Mapping[str, Any] = {"solver.kind": "mmps", "sampler.num_steps": 125}
-"""What restores unless the user chooses a solver or sampler: the best of the solvers on validation images, in the
+"""What restores from matched starts unless the user chooses a solver or sampler: on validation images the best, in the
 fewest steps."""
 
 
@@ -48,7 +48,7 @@ def restoring_cell(
         case EncoderChoice.MATCHED:  # trained for this operator, including its noise
             same = {f"severity_encoder.{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
             chosen = {f"severity_encoder.{named}": operator, **same}
-    theirs = any(name.startswith(("solver", "sampler")) for name in overrides)
+    theirs = any(name.startswith(("solver", "sampler", "start.kind")) for name in overrides)
     few = {} if theirs else FEW_STEPS
     cell = base_cell("robustness", preset, {named: operator, **few, **chosen, **overrides})
     assert isinstance(cell, Evaluate)
