@@ -1,6 +1,7 @@
 """The autoencoders that ship and that studies compare, each with a prior of its own: the recipes that make them."""
 
-from workbench.autoencoders import KL, PCA, VQ, VQGAN, ArchitectureRecipe, AutoencoderRecipe, Flow, Tiny
+from studies._photos import PRIOR
+from workbench.autoencoders import KL, PCA, VQ, VQGAN, ArchitectureRecipe, AutoencoderRecipe, Flow, Patch, Tiny
 from workbench.diffusion import UNetRecipe
 
 QUANTISED = {
@@ -23,5 +24,10 @@ AUTOENCODERS: tuple[ArchitectureRecipe, ...] = (
 
 
 def prior_of(recipe: AutoencoderRecipe) -> UNetRecipe:
-    """The prior over an autoencoder's latents: one recipe, but for more resolutions and fewer channels for 16 x 16."""
+    """The prior over an autoencoder's latents: one recipe, but for more resolutions and fewer channels for 16 x 16.
+
+    Photographs have their own.
+    """
+    if isinstance(recipe, Patch):
+        return PRIOR
     return UNetRecipe(block_out_channels=(32, 64, 96)) if isinstance(recipe, (VQ, VQGAN)) else UNetRecipe()

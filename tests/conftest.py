@@ -76,10 +76,11 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True, scope="session")
 def no_downloads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """LPIPS is absent in every test, and in the processes that tests start, whatever this machine has or can reach."""
+    """Metrics of networks are absent in every test and its processes, whatever this machine has or can reach."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
-        patch.delenv("WORKBENCH_LPIPS_BACKBONE", raising=False)
+        for name in ("LPIPS_BACKBONE", "VGG16", "INCEPTION", "NIQE"):
+            patch.delenv(f"WORKBENCH_{name}", raising=False)
         for name in ("https_proxy", "HTTPS_PROXY"):
             patch.setenv(name, "http://127.0.0.1:9")  # the port that discards: refused at once
         yield
@@ -89,6 +90,26 @@ def no_downloads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def shared() -> Path:
     """The folder of development data, for tests marked `shared`."""
     return Path(os.environ["WORKBENCH_SHARED"])
+
+
+@pytest.fixture(scope="session")
+def photographs_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the photographs of Tiny ImageNet; the one in use, where it has them."""
+    from workbench.core.places import data_root
+    from workbench.data import TinyImageNet
+    from workbench.data.tiny_imagenet import ARCHIVE
+
+    if TinyImageNet().is_present():
+        return data_root()
+    folder = tmp_path_factory.mktemp("photographs")
+    (folder / ARCHIVE).symlink_to(shared / "data" / ARCHIVE)
+    return folder
+
+
+@pytest.fixture
+def photographs(photographs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The photographs are there, for tests marked `shared`."""
+    monkeypatch.setenv("WORKBENCH_DATA", str(photographs_folder))
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from workbench.experiments.study import Preset, Study
 from workbench.notebook import OpenStudy, load_restorer, open_study
 from workbench.reporting import Section, paragraph
 from workbench.restoration import Restored
+from workbench.severity.quick import QuickEncoder
 from workbench.severity.untrained import Untrained
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages.measure.evaluate import Evaluate
@@ -186,11 +187,34 @@ def test_a_physics_object_is_restored_from(trained: Trained, overrides: dict[str
         load_restorer(operator, encoder="matched", **given)  # type: ignore[arg-type]
 
 
+def test_an_estimator_is_fitted_to_a_physics_object(trained: Trained, overrides: dict[str, Any]) -> None:
+    operator = GivenPhysics(physics=deepinv_factories.defocus(0.5), noise_std=0.05)
+    brief = {**without_encoder(overrides), "severity_encoder.num_train_images": 64}
+    restorer = load_restorer(operator, encoder="quick", overrides=brief, runs=trained.runs)
+    assert isinstance(restorer.estimator, QuickEncoder)
+    restored = restorer.restore_all(operator.measurement(torch.rand(2, 1, 16, 16)))
+    assert bool(restored.x_hat.isfinite().all())
+    assert not list(trained.runs.glob("stages/fit_estimator/*"))  # an object has no name to be kept under
+
+
+@pytest.mark.parametrize("operator", ["gaussian_blur", GivenPhysics(physics=deepinv_factories.defocus(0.5))])
+def test_another_methods_estimate_is_refined(operator: Any, trained: Trained, overrides: dict[str, Any]) -> None:
+    reconstruct = deepinv_factories.Inverse()
+    own = {**without_encoder(overrides), "severity_encoder.num_images": 80}
+    restorer = load_restorer(operator, encoder=reconstruct, overrides=own, runs=trained.runs)
+    x = Evaluate().replace(overrides).data.split("test").batch([0, 1])
+    measurement = restorer.degradation.measure(x, torch.tensor([0.2, 0.8]), torch.arange(2), seed=0)
+    restored = restorer.restore_all(measurement)
+    expected = restorer.autoencoder.encode(restorer.degradation.reconstruct(reconstruct, measurement))
+    torch.testing.assert_close(restored.z_hat, expected, rtol=1e-4, atol=1e-4)
+    assert bool((restored.start_variance > 0).all())
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"operator": "fog"}, "unknown kind 'fog' for .*degradation; available: .*gaussian_blur"),
-        ({"encoder": "best"}, "unknown encoder 'best'; available: matched, universal, none"),
+        ({"encoder": "best"}, "unknown encoder 'best'; available: auto, matched, universal, quick, none"),
         ({"encoder": "universal"}, "no universal encoder ships for this data and autoencoder"),
         ({"encoder": "matched", "device": "gpu"}, "device 'gpu' cannot be used"),
         ({"encoder": "matched", "preset": "huge"}, "unknown preset 'huge'"),

@@ -8,6 +8,7 @@
 """
 
 import dataclasses
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from workbench.degradations import Degradation
     from workbench.reporting import Section
     from workbench.restoration import Restorer
+    from workbench.severity.reconstructor import Reconstruct
+    from workbench.stages.fit.fit_estimator import Fitted
+    from workbench.stages.measure.evaluate import Evaluate
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def open_study(name: str) -> OpenStudy:
 def load_restorer(
     operator: "str | Degradation" = "gaussian_blur",
     *,
-    encoder: str = EncoderChoice.UNIVERSAL,
+    encoder: "str | Reconstruct" = EncoderChoice.AUTO,
     preset: str = DEFAULT_PRESET,
     overrides: Mapping[str, Any] | None = None,
     runs: str | Path | None = None,
@@ -144,8 +148,9 @@ def load_restorer(
     """Flash-Diffusion for one operator: `restore_all(measurement)` returns the restored images, their starts and costs.
 
     Pretrained weights are loaded. Anything else is made at the first call and kept in the runs folder: a severity
-    encoder for encoder "matched" (minutes), and the in-distribution statistics for start rules that check their
-    encoder, as the default rule does (seconds).
+    encoder for encoder "matched" (minutes) or "quick" (about a minute), and the in-distribution statistics for start
+    rules that check their encoder, as the default rule does (seconds). What is fitted to a physics or a reconstructor
+    object is not kept, because objects have no name.
 
     >>> import torch
     >>> from workbench.data import FashionMNIST
@@ -163,10 +168,11 @@ def load_restorer(
     True
 
     Args:
-        operator: the degradation, or its kind (with default settings). A GivenPhysics needs encoder "universal" or
-            "none".
-        encoder: "universal" is pretrained, "matched" is trained for the operator, "none" uses only the measurement's
-            residual.
+        operator: the degradation, or its kind (with default settings). A GivenPhysics cannot have encoder "matched".
+        encoder: "universal" is pretrained, "matched" is trained for the operator, "quick" is fitted to it in about a
+            minute, "none" uses only the measurement's residual, and "auto" is the pretrained one if it knows the
+            operator, else "quick". Or a reconstructor R: a deepinv Reconstructor or any function of (y, physics) that
+            returns images, whose latents E(R(y)) are then refined; their variance is fitted to it.
         preset: a preset of the robustness study; its cell has all settings that are not overridden, except that MMPS
             restores in few steps unless a solver, a sampler or the kind of start is.
         overrides: overrides of that cell: `{"solver.guidance_scale": 0.5, "start.kind": "full"}`.
@@ -178,24 +184,48 @@ def load_restorer(
         UserError: for an unknown operator, encoder, field or device, or if shipped weights are missing.
     """
     from workbench.degradations import GivenPhysics
-    from workbench.experiments.restore import restoring_cell
+    from workbench.experiments.restore.cell import load_restorer, restoring_cell
     from workbench.stages.measure.evaluate import Evaluate
 
-    if encoder not in list(EncoderChoice):
-        raise UserError(f"unknown encoder {encoder!r}; available: {', '.join(EncoderChoice)}")
-    choice = EncoderChoice(encoder)
-    named = operator
+    if isinstance(encoder, str) and encoder not in list(EncoderChoice):
+        raise UserError(f"unknown encoder {encoder!r}; available: {', '.join(EncoderChoice)}, or a reconstructor")
+    choice = EncoderChoice(encoder) if isinstance(encoder, str) else EncoderChoice.QUICK
+    named, given = operator, dict(overrides or {})
     if isinstance(operator, GivenPhysics):  # it cannot be part of a cell, because it has no identity
         if choice is EncoderChoice.MATCHED:
-            raise UserError("cannot train an encoder for a physics object: use encoder 'universal' or 'none'")
+            raise UserError("cannot train an encoder for a physics object: use encoder 'quick', 'universal' or 'none'")
+        choice = EncoderChoice.QUICK if choice is EncoderChoice.AUTO else choice
         named = Evaluate().degradation
-    cell = restoring_cell(named, choice, preset, overrides or {})
+    if not isinstance(encoder, str):  # nothing is known of the correlation of its error
+        given = {"severity_encoder.num_images": 512, "start.channel": "forward", **given}
+    cell = restoring_cell(named, choice, preset, given)
     cell.check_operators()
     cell.prior_stage().check()
     runtime = _runtime(runs, device, batch_size)
     runtime.require_writable()
-    restorer = cell.restorer(runtime)
-    return dataclasses.replace(restorer, degradation=operator) if isinstance(operator, GivenPhysics) else restorer
+    if isinstance(encoder, str) and not isinstance(operator, GivenPhysics):
+        return load_restorer(cell, runtime)
+    degradation = operator if isinstance(operator, GivenPhysics) else cell.degradation
+    fitted = _fitted(cell, degradation, encoder, runtime)
+    return dataclasses.replace(load_restorer(cell, runtime, fitted), degradation=degradation)
+
+
+def _fitted(
+    cell: "Evaluate", degradation: "Degradation", encoder: "str | Reconstruct", runtime: Runtime
+) -> "Fitted | None":
+    """An estimator fitted to an object, in memory; None if none is fitted."""
+    from workbench.severity.reconstructor import ReconstructorEncoder
+    from workbench.stages.fit.fit_estimator import fit
+
+    if (stage := cell.estimator_stage()) is None:
+        return None
+    recipe, autoencoder = stage.severity_encoder, cell.autoencoder_stage().load(runtime)
+    made = recipe.build(autoencoder) if isinstance(encoder, str) else ReconstructorEncoder(autoencoder, encoder)
+    degradation.check(cell.data.image_shape, gradient=False)
+    with tempfile.TemporaryDirectory() as folder:
+        fitted = fit(recipe, made, autoencoder, stage.clean_images(runtime), degradation, Path(folder), runtime)
+    runtime.progress.say(f"severity: {fitted.claim}")
+    return fitted
 
 
 def _runtime(runs: str | Path | None, device: str = "cpu", batch_size: int = 64) -> Runtime:

@@ -27,7 +27,19 @@ from workbench.stages.measure.measure_cost import DECODING, ENCODING, STEP
 WORDS = Words(Path(__file__).with_name("templates"))
 DRAWN = {"restored": (MATCHED, "psnr"), "from pure noise": (FULL, "psnr"), "decoded": (MATCHED, "psnr_decoded")}
 """The lines over the ceiling: start and column."""
-RESTORED = ("psnr_degraded", "psnr_decoded", "psnr", "ssim", "ssim_valid", "lpips", "nfe", "flops", "seconds")
+RESTORED = (
+    "psnr_degraded",
+    "psnr_decoded",
+    "psnr",
+    "ssim",
+    "ssim_valid",
+    "lpips",
+    "dists",
+    "niqe",
+    "nfe",
+    "flops",
+    "seconds",
+)
 """The columns of a restoration that are shown, where the rows have them."""
 BESIDE = ("pca", "flow")
 """Autoencoders whose severity encoders get a network beside (see `autoencoders.side_features`)."""

@@ -11,7 +11,8 @@ from the remedies. Expected: the level is nearly right, and tails are heavier th
 Elements of one error depend on each other, so intervals and tests resample whole images, never elements.
 
 Cost: 18 minutes on two cores (desk), of which eight are training encoders that the robustness study trains too; half a
-minute (smoke), a night, with every autoencoder (full). Run: python -m workbench study calibration
+minute (smoke), 40 minutes, on photographs (photos), a night, with every autoencoder (full).
+Run: python -m workbench study calibration
 """
 
 import itertools
@@ -24,6 +25,8 @@ from pandas import read_parquet
 
 from studies._autoencoders import AUTOENCODERS, prior_of
 from studies._cells import SMOKE, matched
+from studies._photos import AUTOENCODER
+from studies._photos import DESK as PHOTOS
 from studies.calibration import sections
 from studies.calibration.results import Start, evidence_name, read
 from studies.robustness.study import FAMILIES, TRAINED_ON
@@ -89,12 +92,15 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def preset(
-    families: Sequence[Degradation], overrides: Mapping[str, Any], more: Sequence[AutoencoderRecipe] = ()
+    families: Sequence[Degradation],
+    overrides: Mapping[str, Any],
+    more: Sequence[AutoencoderRecipe] = (),
+    first: AutoencoderRecipe = TINY,
 ) -> Preset:
-    """Each family's encoder on it, and, of the small autoencoder, on every other family too."""
+    """Each family's encoder on it, and, of the first autoencoder, on every other family too."""
     own, *further = [
         [matched(family, autoencoder=(recipe,), prior=(prior_of(recipe),)) for family in families]
-        for recipe in (TINY, *more)
+        for recipe in (first, *more)
     ]
     others = [
         # what an encoder's promises are worth elsewhere, without a summary
@@ -116,6 +122,7 @@ study = Study(
     presets={
         "smoke": preset(FAMILIES[:2], {**SMOKE, "num_images": 200, "num_fit_images": 200}),
         "desk": preset(FAMILIES, {}),
+        "photos": preset(FAMILIES[:4], {**PHOTOS, "num_images": 1500, "num_fit_images": 1000}, first=AUTOENCODER),
         "full": preset(
             (*FAMILIES, Haze()),
             {"num_images": 10_000, "severity_encoder.num_train_images": 100_000},

@@ -93,6 +93,9 @@ def weighed_section(found: Found) -> Section | None:
 def quality_section(found: Found) -> Section | None:
     """What guidance changes of the other qualities; None without any."""
     cells = [cell for one in found.values() for cell in one.cells.values()]
-    columns = [name for name in ("ssim", "ssim_valid", "lpips") if all(has_column(cell, name) for cell in cells)]
+    columns = [
+        name for name in ("ssim", "ssim_valid", "lpips", "dists") if all(has_column(cell, name) for cell in cells)
+    ]
     figures = side_by_side([main_figure(found, column).html() for column in columns])
-    return WORDS.section("quality", figures=figures) if columns else None
+    qualities = [QUANTITIES[name].label for name in columns]
+    return WORDS.section("quality", figures=figures, qualities=qualities) if columns else None

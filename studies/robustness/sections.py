@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 WORDS = Words(Path(__file__).with_name("templates"))
 FAILURE_DB = 3.0
 """A restoration fails where it loses more than this against the matched encoder's: its error has twice the power."""
-LOSS_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips")
+LOSS_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "dists")
 COST_COLUMNS = ("nfe", "decoder_evals", "encoder_evals", "flops", "seconds")
 MATCHED_COLUMNS = ("psnr_degraded", "psnr_decoded", "psnr", "psnr_ceiling", "residual_ratio")
 LOST = "PSNR lost against the matched encoder, dB"

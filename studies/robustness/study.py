@@ -8,7 +8,10 @@ equal mean FLOPs, say what adapting is worth (desk). The full study adds degrada
 universal encoders that have not seen the degradation tested. Expected: a mismatched encoder is over-confident and loses
 several dB; a universal one loses little; the residual makes good most of what a wrong start costs.
 
-Cost: half an hour on two cores (desk), 20 seconds (smoke), hours (full; its results ship).
+On photographs (photos, photos_full) the pair that ships for them is used, and its universal encoder.
+
+Cost: half an hour on two cores (desk), three quarters (photos), 20 seconds (smoke), hours (full; its results ship;
+photos_full).
 Run: python -m workbench study robustness
 """
 
@@ -18,6 +21,8 @@ from typing import Any
 
 from studies._cells import SMOKE
 from studies._equal_cost import controls_of
+from studies._photos import DESK as PHOTOS
+from studies._photos import UNIVERSAL
 from studies.robustness import sections
 from studies.robustness.likeness import EVIDENCE, likeness_evidence
 from studies.robustness.results import read
@@ -54,11 +59,11 @@ def crossed(families: Sequence[Degradation], *starts: object) -> Axes:
     return {TRAINED_ON: encoders, "degradation": families, "start": starts}
 
 
-def equal_cost(families: Sequence[Degradation], rule: SNRMatch = FUSED) -> list[Axes]:
+def equal_cost(families: Sequence[Degradation], rule: SNRMatch = FUSED, num_val_images: int = 128) -> list[Axes]:
     """The controls of `rule`: each family tested by its own encoder, and by that of the next family."""
     others = (*families[1:], *families[:1])
     return [
-        {TRAINED_ON: (trained_on,), "degradation": (tested_on,), "start": controls_of(rule)}
+        {TRAINED_ON: (trained_on,), "degradation": (tested_on,), "start": controls_of(rule, num_val_images)}
         for trained_ons in (families, others)
         for trained_on, tested_on in zip(trained_ons, families, strict=True)
     ]
@@ -107,10 +112,26 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
     return {EVIDENCE: likeness_evidence(folders)} if len(folders) > 1 else {}
 
 
+def on_photos(families: Sequence[Degradation], num_images: int, *further: Axes) -> Preset:
+    """Each family's encoder and the universal one that ships on photographs; true and further starts keep no pictures.
+
+    The universal one has seen all six families.
+    """
+    starts: Axes = {"start": (OWN, FUSED)}
+    universal: Axes = {"severity_encoder": (UNIVERSAL,), TRAINED_ON: (UNIVERSAL.degradation,), "degradation": families}
+    matched: Axes = {TRAINED_ON: families, "degradation": families}
+    others: list[Axes] = [{**universal, "start": (TRUE,)}, {**matched, "start": (TRUE,)}, without_encoder(families)]
+    return Preset(
+        overrides={**PHOTOS, "num_images": num_images},
+        axes={**matched, **starts},
+        grids=({**universal, **starts}, *({**axes, "num_examples": (0,)} for axes in (*others, *further))),
+    )
+
+
 study = Study(
     cell=Evaluate(),
     axes=crossed(FOUR, OWN),
-    columns={TRAINED_ON: "encoder", "start": "variance", "severity_encoder.seed": "seed"},
+    columns={TRAINED_ON: "encoder", "start": "variance", "severity_encoder.seed": "seed", "num_examples": None},
     support=statistics,
     evidence=evidence,
     presets={
@@ -122,6 +143,8 @@ study = Study(
             ),
         ),
         "desk": Preset(grids=(crossed(FOUR, FUSED, TRUE), *equal_cost(FOUR), without_encoder(FOUR))),
+        "photos": on_photos(FOUR, 48, *equal_cost(FOUR[:2], num_val_images=64)),
+        "photos_full": on_photos(FAMILIES, 128, *equal_cost(FAMILIES)),
         "full": Preset(
             overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000},
             axes={**crossed(FAMILIES, OWN), "severity_encoder.seed": (0, 1, 2)},

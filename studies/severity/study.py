@@ -7,12 +7,14 @@ ships, which has seen noise of many strengths. Expected: at its own noise the pr
 image nearly always and is calibrated; with weaker noise it changes little, with stronger noise it is over-confident.
 
 Cost: a quarter of an hour on two cores (desk), most of it in training the encoders that the robustness study has not;
-20 seconds (smoke), hours (full). Run: python -m workbench study severity
+as long on photographs (photos), 20 seconds (smoke), hours (full). Run: python -m workbench study severity
 """
 
 from collections.abc import Sequence
 
+from studies import _photos
 from studies._cells import TINY
+from studies._photos import DESK as PHOTOS
 from studies.severity import sections
 from studies.severity.results import COLUMNS, LEVEL, MEMBER, NOISE, TRAINED_NOISE, TRAINED_ON, read
 from workbench.degradations import AtSeverity, Mixture
@@ -35,13 +37,13 @@ def cells(
     trained: float = OWN_NOISE,
     levels: Sequence[float] = LEVELS,
     *,
-    universal: bool = False,
+    universal: SeverityRecipe | None = None,
 ) -> Axes:
-    """The family's encoder, trained with one noise, or the universal one, at every level and each of these noises."""
+    """The family's encoder, trained with one noise, or a universal one, at every level and each of these noises."""
     if family == "gaussian_noise":  # whose level is the noise
         noises = (OWN_NOISE,)
     own = {TRAINED_ON: (family,), TRAINED_NOISE: (trained,), MEMBER: (family,), LEVEL: levels, NOISE: noises}
-    return {"severity_encoder": (UNIVERSAL,), **own, TRAINED_ON: (Mixture().kind,)} if universal else own
+    return {"severity_encoder": (universal,), **own, TRAINED_ON: (Mixture().kind,)} if universal is not None else own
 
 
 BLUR, *OTHERS = FAMILIES
@@ -66,11 +68,23 @@ study = Study(
             grids=[cells(BLUR, (0.1,), 0.1, FEW), cells(OTHERS[0], (OWN_NOISE,), levels=FEW)],
         ),
         "desk": Preset(
-            grids=[cells(BLUR, universal=True), *RETRAINED, *(cells(family, (OWN_NOISE,)) for family in OTHERS[:2])]
+            grids=[
+                cells(BLUR, universal=UNIVERSAL),
+                *RETRAINED,
+                *(cells(family, (OWN_NOISE,)) for family in OTHERS[:2]),
+            ]
+        ),
+        "photos": Preset(
+            PHOTOS,
+            grids=[
+                cells(BLUR, universal=_photos.UNIVERSAL),
+                *RETRAINED,
+                *(cells(family, (OWN_NOISE,)) for family in OTHERS[:2]),
+            ],
         ),
         "full": Preset(
             {"severity_encoder.num_train_images": 100_000},
-            grids=[*map(cells, OTHERS), *(cells(family, universal=True) for family in FAMILIES), *RETRAINED],
+            grids=[*map(cells, OTHERS), *(cells(family, universal=UNIVERSAL) for family in FAMILIES), *RETRAINED],
         ),
     },
     results=read,

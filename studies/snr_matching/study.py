@@ -7,13 +7,15 @@ Each image's best start of the sweep is what they are measured against; every en
 the degradation, and guidance the best for the match on validation images: where it is too weak, an earlier start looks
 better than it is, since more steps make up for it. Expected: a broad optimum; few tenths of a dB lie beyond the match.
 
-Cost: about an hour on one core (desk), seconds (smoke), twice as long as desk and encoders of hours (full).
+Cost: about an hour on one core (desk; photos: on photographs, with the same guidance), seconds (smoke), twice as long
+as desk and encoders of hours (full).
 Run: python -m workbench study snr_matching
 """
 
 from collections.abc import Sequence
 
 from studies._cells import SMOKE, matched
+from studies._photos import DESK as PHOTOS
 from studies.snr_matching import sections
 from studies.snr_matching.results import read
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
@@ -37,13 +39,13 @@ def sweep(degradation: Degradation, offsets: Sequence[float] = OFFSETS) -> Axes:
     return cells(degradation, start__channel=("forward", "mmse"), start__offset_db=offsets, sample=(0,))
 
 
-def others(timesteps: Sequence[int]) -> list[Axes]:
+def others(timesteps: Sequence[int], families: Sequence[Degradation] = tuple(FAMILIES)) -> list[Axes]:
     """All but the first family's sweep: the other sweeps, and for each family the other rules and a second sweep.
 
     The second sweep has other noise; on it the best start is chosen.
     """
-    found = [*map(sweep, OTHERS)]
-    for family in FAMILIES:
+    found = [sweep(family) for family in families if family != FIRST]
+    for family in families:
         found += [
             cells(family, start__channel=("forward",), start__offset_db=OFFSETS, sample=(1,)),
             cells(family, start__kind=("official",), start__c=(1.0, 1.2), sample=(0,)),
@@ -76,6 +78,9 @@ study = Study(
             ],
         ),
         "desk": Preset(grids=others((10, 20, 40, 80, 160))),
+        "photos": Preset(
+            overrides={**PHOTOS, "num_images": 48}, grids=others((10, 20, 40, 80, 160), [FIRST, OTHERS[0]])
+        ),
         "full": Preset(
             overrides={"severity_encoder.num_train_images": 100_000},
             grids=[*others((10, 20, 40, 80, 160, 320)), *(cells(family, start__kind=("full",)) for family in FAMILIES)],

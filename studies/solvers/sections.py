@@ -22,7 +22,7 @@ from workbench.reporting import (
 )
 
 WORDS = Words(Path(__file__).with_name("templates"))
-COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "residual_ratio", "nfe", "flops", "seconds")
+COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "dists", "niqe", "residual_ratio", "nfe", "flops", "seconds")
 INDEX = "solver on degradation"
 
 

@@ -10,7 +10,8 @@ PSNR, 0.005 of SSIM and 0.01 of LPIPS is lost.
 Expected: SNR matching is at least as good as pure noise at a tenth of its evaluations; where it must be cheaper still,
 inpainting loses first. Most of that saving a fixed start has, too: what matching adds to it is smaller.
 
-Cost: about an hour on one core, half of that on two (desk), seconds (smoke), a night (full).
+Cost: about an hour on one core, half of that on two (desk), as long on photographs (photos), seconds (smoke), a night
+(full), hours (photos_full).
 Run: python -m workbench study solvers
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from studies._cells import TINY, matched
+from studies._photos import DESK as PHOTOS
 from studies.solvers import paper, sections
 from studies.solvers.results import read
 from workbench.degradations import Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
@@ -105,6 +107,14 @@ DESK = Grids(
     matched=(500, 250, 100),
     few=(250, 125, 60),
 )
+PHOTO_GRIDS = Grids(
+    baseline=(1000, 200, 50),
+    resample=(500, 100),
+    fixed=(500, (20, 100)),
+    official=(500,),
+    matched=(500, 250, 100),
+    few=(125, 60),
+)
 FULL = Grids(
     baseline=(1000, 200, 100, 50, 20),
     resample=(500, 200, 100, 50),
@@ -140,6 +150,18 @@ study = Study(
             [*pairs((LDPS(),), FAMILIES[:2]), (PSLD(), FAMILIES[0])],
             DESK,
             {"num_images": 64, "num_val_images": 16, "num_values": 3, "max_extensions": 2},
+            num_control_images=64,
+        ),
+        "photos": preset(
+            pairs((LDPS(),), FAMILIES[:2]),
+            PHOTO_GRIDS,
+            {**PHOTOS, "num_images": 48, "num_val_images": 12, "num_values": 3, "max_extensions": 2, "num_examples": 6},
+            num_control_images=48,
+        ),
+        "photos_full": preset(
+            [*pairs((LDPS(), ReSample()), FAMILIES), (PSLD(), FAMILIES[0])],
+            DESK,
+            {**PHOTOS, "num_images": 96, "num_val_images": 16, "num_values": 3, "num_examples": 6},
             num_control_images=64,
         ),
         "full": preset(

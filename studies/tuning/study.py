@@ -5,13 +5,14 @@ reading of the error the start goes by, how much noisier than matched it is, LDP
 of the grid and the share of DDPM's noise, on validation images, and evaluates the front of PSNR against NFE on test
 images. Expected: as good at a fraction of the evaluations; guidance matters most.
 
-Cost: half an hour on two cores (desk), seconds (smoke), half a day (full).
+Cost: half an hour on two cores (desk), as long on photographs (photos), seconds (smoke), half a day (full).
 Run: python -m workbench tune tuning (python -m workbench study tuning: the default settings alone)
 """
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from studies._cells import SMOKE, matched
+from studies._photos import DESK as PHOTOS
 from studies.tuning import sections
 from studies.tuning.results import read
 from workbench.degradations import GaussianBlur, MotionBlurCRF, RandomInpainting
@@ -37,6 +38,7 @@ study = Study(
     presets={
         "smoke": Preset(overrides=SMOKE),
         "desk": Preset(grids=[matched(degradation) for degradation in OTHERS]),
+        "photos": Preset(overrides={**PHOTOS, "num_images": 32}, grids=[matched(OTHERS[0])]),
         "full": Preset(
             overrides={"severity_encoder.num_train_images": 100_000, "num_images": 512},
             grids=[

@@ -5,12 +5,14 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jinja2 import StrictUndefined, Template
 from safetensors.torch import load_file, save_file
 
-from workbench.autoencoders import Autoencoder, DescentRecipe, Tiny
+from studies._photos import UNIVERSAL
+from workbench.autoencoders import Autoencoder, DescentRecipe, Patch, Tiny
 from workbench.core import randomness
 from workbench.core.digests import write_digests
 from workbench.core.tensors import Images
@@ -19,10 +21,12 @@ from workbench.data.preparation import size_text
 from workbench.degradations import Mixture
 from workbench.diffusion import DDIM, Prior
 from workbench.experiments.results import Cell
-from workbench.metrics import mean_interval, psnr, spearman, ssim_columns
+from workbench.metrics import Absent, LPIPSConfig, load_lpips, mean_interval, psnr, spearman, ssim_columns
+from workbench.metrics.perceptual import LPIPS_CHANNELS
 from workbench.reporting import QUANTITIES
 from workbench.severity.estimate import error_variance
 from workbench.severity.recipe import SeverityRecipe
+from workbench.stages.fit.fit_fusion import FUSION, STATISTICS, FitFusion
 from workbench.stages.measure.estimates import estimates
 from workbench.stages.provenance import read_provenance
 from workbench.stages.runtime import Runtime
@@ -31,7 +35,8 @@ from workbench.stages.train.train_severity import SHIPPED, WEIGHTS, TrainSeverit
 from workbench.weights import zoo
 
 NUM_TEST_IMAGES = 1000
-NUM_ENCODER_IMAGES = 100_000
+CLOTHES: dict[str, Any] = {"degradation": Mixture(), "num_train_images": 100_000}
+"""The recipe of the severity encoder for clothes."""
 NUM_SAMPLES = 64
 NUM_PAIRS = 16
 NUM_STEPS = 200
@@ -44,16 +49,18 @@ def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
         assert isinstance(stage, TrainPrior)
         target = folder / f"{stage.data.kind}_{size_text(stage.data.size)}_{stage.autoencoder.kind}"
         write_pair(stage, target, runtime)
-        if isinstance(stage.autoencoder, Tiny):  # the one that `restore` uses
+        if isinstance(stage.autoencoder, (Tiny, Patch)):  # those that `restore` uses
             write_severity_encoder(universal(stage), target / SHIPPED, runtime)
+            write_statistics(universal(stage), target, runtime)
         write_digests(target)
         runtime.progress.say(f"{target}: to ship it, cp -r {target} {zoo.zoo_root()}/")
 
 
 def universal(stage: TrainPrior) -> TrainSeverity:
     """The stage that trains the severity encoder which ships with a pair."""
-    num_images = min(NUM_ENCODER_IMAGES, stage.prior.num_train_images)
-    recipe = SeverityRecipe(degradation=Mixture(), num_train_images=num_images)
+    recipe = UNIVERSAL if isinstance(stage.autoencoder, Patch) else SeverityRecipe(**CLOTHES)
+    num_images = min(recipe.num_train_images, stage.prior.num_train_images)
+    recipe = recipe.replace(num_train_images=num_images, source="train")
     return TrainSeverity(data=stage.data, autoencoder=stage.autoencoder, severity_encoder=recipe)
 
 
@@ -78,6 +85,10 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
 
     similarities = ssim_columns(x_hat, x)
     ssim = "ssim_valid" if "ssim_valid" in similarities else "ssim"
+    similarity = f"{QUANTITIES[ssim].label} {mean_interval(similarities[ssim])}"
+    if not isinstance(lpips := load_lpips(LPIPSConfig()), Absent) and x.shape[1] in LPIPS_CHANNELS:
+        distances = torch.cat([lpips(*pair) for pair in zip(x_hat.split(100), x.split(100), strict=True)])
+        similarity += f", LPIPS {mean_interval(distances)}"
     minutes = [f"{read_provenance(path).get('wall_seconds', 0.0) / 60:.0f}" for path in folders]
     made = "fitted without descent"
     if isinstance(own := stage.autoencoder, DescentRecipe):
@@ -89,7 +100,8 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
         latent=" x ".join(map(str, z.shape[1:])),
         num_test=len(x),
         psnr=mean_interval(psnr(x_hat, x)),
-        similarity=f"{QUANTITIES[ssim].label} {mean_interval(similarities[ssim])}",
+        similarity=similarity,
+        preset="photos" if isinstance(own, Patch) else own.kind,
         mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
         std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
         made=made,
@@ -124,6 +136,14 @@ def write_severity_encoder(stage: TrainSeverity, target: Path, runtime: Runtime)
         rank, ratio = spearman(var_hat, s2), mean_interval(s2 / var_hat)
         rows.append({"family": family.kind, "s2": f"{s2.mean():.3f}", "rank": rank, "ratio": ratio})
     write_card(target, "encoder_card", recipe=recipe, num_test=len(test), rows=rows)
+
+
+def write_statistics(stage: TrainSeverity, target: Path, runtime: Runtime) -> None:
+    """In-distribution statistics of the severity encoder in a pair's folder, for starts that check their encoder."""
+    given = stage.severity_encoder.replace(source=str(target / SHIPPED))
+    fit = FitFusion(data=stage.data, autoencoder=stage.autoencoder, severity_encoder=given)
+    (target / STATISTICS).mkdir(exist_ok=True)
+    shutil.copy(fit.ensure(runtime) / FUSION, target / STATISTICS)
 
 
 def _test_images(stage: TrainPrior | TrainSeverity) -> ImageSplit:

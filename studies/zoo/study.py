@@ -4,10 +4,13 @@ The other studies use the shipped pair, since the method takes advantage of pret
 makes it, with a model card that holds what was measured. To ship a new one, copy its folder to data/zoo.
 
 Cost: about an hour on two cores (desk: tiny), four minutes (smoke), five hours (full: all of them). A preset of an
-autoencoder's name makes that one. Run: python -m workbench study zoo --preset kl
+autoencoder's name makes that one, and photos the pair for colour photographs.
+
+Run: python -m workbench study zoo --preset kl
 """
 
 from studies._autoencoders import AUTOENCODERS, prior_of
+from studies._photos import AUTOENCODER, PHOTOGRAPHS, PRIOR
 from studies.zoo.card import export
 from workbench.autoencoders import ArchitectureRecipe, Tiny
 from workbench.data import FashionMNIST
@@ -32,6 +35,13 @@ study = Study(
         "desk": Preset(),
         "full": Preset(grids=FURTHER),
         **{recipe.kind: Preset(axes=pair(recipe)) for recipe in AUTOENCODERS},
+        "photos": Preset(
+            axes={
+                "data": (PHOTOGRAPHS,),
+                "autoencoder": (AUTOENCODER.replace(source="train"),),
+                "prior": (PRIOR.replace(source="train"),),
+            }
+        ),
     },
     finish=export,
 )

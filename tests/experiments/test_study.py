@@ -167,12 +167,18 @@ def test_every_study_states_its_question_and_command(name: str) -> None:
     assert {"smoke", "desk"} <= set(definition.presets)
 
 
-@pytest.mark.parametrize(
-    ("name", "preset"),
-    # the paper's scale begins from a model of one's own: tests/studies/test_solvers_paper.py makes a small one
-    [(name, preset) for name in study_names() for preset in load_study(name)[0].presets if preset != "paper"],
-)
+# the paper's scale begins from a model of one's own: tests/studies/test_solvers_paper.py makes a small one
+PRESETS = [(name, preset) for name in study_names() for preset in load_study(name)[0].presets if preset != "paper"]
+
+
+@pytest.mark.parametrize(("name", "preset"), [pair for pair in PRESETS if not pair[1].startswith("photos")])
 def test_every_study_validates_without_compute(name: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_without_compute(name, preset, monkeypatch)
+
+
+def check_without_compute(name: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cell is valid, is read back as it was written, and has labels of its own; no stage runs."""
+
     def refused(*_: Any) -> None:
         raise AssertionError("no stage may run here")
 
@@ -186,6 +192,15 @@ def test_every_study_validates_without_compute(name: str, preset: str, monkeypat
         assert value in [study_module.value_at(cell.stage, path) for cell in cells]
     labels = [tuple(cell.labels.values()) for cell in cells]
     assert len(set(labels)) == len(labels), "tables tell cells apart by their labels"
+
+
+@pytest.mark.shared
+@pytest.mark.usefixtures("photographs")
+@pytest.mark.parametrize(("name", "preset"), [pair for pair in PRESETS if pair[1].startswith("photos")])
+def test_every_study_on_photographs_validates_without_compute(
+    name: str, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_without_compute(name, preset, monkeypatch)
 
 
 SMALL_AXES = {"degradation": (BLUR,), "solver": (LDPS(), NoGuidance())}

@@ -64,20 +64,32 @@ def searched() -> list[str]:
     return [name for name in study_names() if load_study(name)[0].search]
 
 
-def test_the_files_that_ship_are_those_that_are_made() -> None:
+def require_shipped(folder: Path, preset: str) -> None:
+    """The files in a folder are those that are made now."""
     made = {
         file: as_yaml(name, config)
         for name in searched()
-        for file, config in sweep_configs(name, load_study(name)[0], "desk", {}, Options()).items()
+        for file, config in sweep_configs(name, load_study(name)[0], preset, {}, Options()).items()
     }
-    assert {path.name: path.read_text() for path in SHIPPED.iterdir()} == made
+    assert {path.name: path.read_text() for path in folder.glob("*.yaml")} == made
+
+
+def test_the_files_that_ship_are_those_that_are_made() -> None:
+    require_shipped(SHIPPED, "desk")
+    assert {path.name for path in SHIPPED.iterdir() if path.is_dir()} == {"photos"}
+
+
+@pytest.mark.shared
+@pytest.mark.usefixtures("photographs")
+def test_the_files_on_photographs_that_ship_are_those_that_are_made() -> None:
+    require_shipped(SHIPPED / "photos", "photos")
 
 
 @pytest.mark.parametrize("name", searched())
 @pytest.mark.parametrize("method", METHODS)
 def test_every_file_is_valid_by_wandbs_schema(name: str, method: Any) -> None:
     study = load_study(name)[0]
-    for preset in study.presets:
+    for preset in study.presets.keys() - {"photos"}:
         for file, config in sweep_configs(name, study, preset, {}, Options(method=method)).items():
             read = yaml.safe_load(as_yaml(name, config))
             assert read == config, file

@@ -100,7 +100,7 @@ def test_without_an_encoder_what_is_fitted_to_one_is_refused(
     cell: Evaluate, variance: str, start: dict[str, object], asked: str
 ) -> None:
     none = {"severity_encoder.kind": "none", "start.recalibration.kind": "none", "start.variance": variance}
-    words = f"start: {asked} needs a severity encoder, but there is none: restore with --encoder matched or universal"
+    words = f"start: {asked} needs a severity encoder, but there is none: restore with --encoder quick, matched or"
     with pytest.raises(UserError, match=f"^{words}"):
         cell.replace(none | start)
 

@@ -16,6 +16,7 @@ from workbench.stages.base import Stage
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
 from workbench.stages.train import train_autoencoder, train_prior, train_severity
+from workbench.stages.train.train_prior import TrainPrior
 from workbench.training.fit import CHECKPOINT, fit
 from workbench.training.modules import TrainingModule
 
@@ -260,6 +261,21 @@ def test_the_average_and_not_the_last_weights_are_kept(cell: Evaluate, undisturb
     kept = weights(cell.prior_stage().ensure(undisturbed))
     plain = weights(last.ensure(Runtime(tmp_path)))
     assert any(not torch.equal(kept[name], plain[name]) for name in kept)
+
+
+def test_a_second_round_continues_from_the_first(cell: Evaluate, undisturbed: Runtime, tmp_path: Path) -> None:
+    """With hardly any learning rate, its result is the average of the first round as saved, and not new weights."""
+    shutil.copytree(undisturbed.root, tmp_path / "runs")
+    still = cell.replace({"prior.rounds": 2, "prior.learning_rate": 1e-12, "prior.ema_decay": 0.0}).prior_stage()
+    assert isinstance(still, TrainPrior)
+    first = still.replace({"prior.rounds": 1})
+    assert still.identity != first.identity
+    shutil.copytree(
+        cell.prior_stage().ensure(undisturbed), first.ensure(runtime := Runtime(tmp_path / "runs")), dirs_exist_ok=True
+    )
+    kept, continued = weights(first.ensure(runtime)), weights(still.ensure(runtime))
+    for name, tensor in kept.items():
+        torch.testing.assert_close(continued[name], tensor, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("field", ["seed", "learning_rate", "batch_size"])

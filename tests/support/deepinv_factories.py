@@ -191,3 +191,28 @@ def failing(severity: float) -> Physics:
 
 ALREADY_MADE = Gamma(1.0)
 NOT_CALLABLE = 3
+
+
+def inverted(y: Tensor, physics: LinearPhysics) -> Tensor:
+    """A reconstruction: Tikhonov's regularised inverse, by deepinv's conjugate gradients."""
+    return physics.prox_l2(physics.A_adjoint(y), y, gamma=10.0)
+
+
+def smoothed(y: Tensor, physics: Physics) -> Tensor:
+    """A reconstruction: total variation by 20 steps of deepinv's proximal gradient descent."""
+    from deepinv.optim import L2, PGD, TVPrior
+
+    descent = PGD(data_fidelity=L2(), prior=TVPrior(n_it_max=10), stepsize=0.5, lambda_reg=0.02, max_iter=20)
+    return descent(y, physics)
+
+
+def half(y: Tensor, physics: Physics) -> Tensor:
+    """Unsound: images of another size."""
+    return physics.A_dagger(y)[..., ::2]
+
+
+class Inverse(torch.nn.Module):
+    """A reconstructor as a class without arguments."""
+
+    def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
+        return inverted(y, physics)

@@ -11,7 +11,7 @@ from PIL import Image
 from workbench.core.measurement import Measurement
 from workbench.degradations import Degradation
 from workbench.experiments.restore import CONTRADICTED
-from workbench.experiments.restore.pictures import Measured
+from workbench.experiments.restore.pictures import Input, Measured
 from workbench.stages.measure.evaluate import Evaluate
 
 SEVERITY = 0.4
@@ -61,8 +61,12 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image.convert("L"))
 
 
-def measured(y: torch.Tensor, *names: str, folder: Path = Path()) -> Measured:
+def measured(y: torch.Tensor, *names: str) -> Measured:
     """As if read from files of these names."""
-    names = names or tuple(f"{i}.png" for i in range(len(y)))
-    size = (y.shape[2], y.shape[3])
-    return Measured(names, y, (size,) * len(y), (True,) * len(y), tuple(folder / name for name in names), ())
+    return Measured(names or tuple(f"{i}.png" for i in range(len(y))), y)
+
+
+def as_input(group: Measured, folder: Path = Path(), *, grey: bool = True) -> Input:
+    """As if nothing else had been read."""
+    files = tuple(folder / name for name in group.names)
+    return Input(group.names, (grey,) * len(group), files, (), (group,))

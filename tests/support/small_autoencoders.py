@@ -11,6 +11,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vq": {"latent_channels": 4, "block_out_channels": (16, 16), "num_codes": 32},
     "vqgan": {"latent_channels": 4, "block_out_channels": (16, 16), "num_codes": 32},
     "pca": {"latent_channels": 4},
+    "patch": {"latent_channels": 4, "width": 8, "latent_width": 8, "num_latent_blocks": 1},
     "flow": {"num_levels": 1, "num_steps": 2, "width": 8},
 }
 """What makes a family's network small; a family that is not named is tested at its defaults."""

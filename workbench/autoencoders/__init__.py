@@ -7,6 +7,7 @@ from pydantic import Field
 from workbench.autoencoders.base import ArchitectureRecipe, Autoencoder, AutoencoderRecipe, DescentRecipe, EncoderTrunk
 from workbench.autoencoders.flow import Flow
 from workbench.autoencoders.kl import KL
+from workbench.autoencoders.patch import Patch
 from workbench.autoencoders.pca import PCA
 from workbench.autoencoders.pretrained import Pretrained
 from workbench.autoencoders.tiny import Tiny
@@ -15,7 +16,7 @@ from workbench.autoencoders.vqgan import VQGAN
 from workbench.core.families import Open
 
 AnyAutoencoder = Annotated[
-    Tiny | KL | VQ | VQGAN | PCA | Flow | Pretrained, Field(discriminator="kind"), Open(AutoencoderRecipe)
+    Tiny | KL | VQ | VQGAN | PCA | Flow | Patch | Pretrained, Field(discriminator="kind"), Open(AutoencoderRecipe)
 ]
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "DescentRecipe",
     "EncoderTrunk",
     "Flow",
+    "Patch",
     "Pretrained",
     "Tiny",
 ]

@@ -47,6 +47,12 @@ class Autoencoder(nn.Module):
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The family's own training loss on images x, and its parts for the training curves."""
 
+    def prepare(self, train: "ImageBatches") -> None:
+        """Set initial weights that depend on the training images, before the first step of training."""
+
+    def finish(self) -> None:
+        """Change the trained weights once, after the last step of training."""
+
     @property
     def scale(self) -> float:
         """The factor for raw, centred latents."""

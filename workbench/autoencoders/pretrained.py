@@ -6,17 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, AutoencoderRecipe, ImageBatches
+from workbench.autoencoders.grey import GreyAutoencoder
 from workbench.autoencoders.kl import KL
 from workbench.autoencoders.tiny import Tiny, TinyAutoencoder
 from workbench.autoencoders.vq import VQ
 from workbench.core.config import NOT_IDENTITY, UserError
 from workbench.core.places import at_home
-from workbench.core.tensors import Images
 from workbench.weights import zoo
 from workbench.weights.diffusers_folder import class_name
 
@@ -26,49 +24,6 @@ FAMILIES: dict[str, AutoencoderRecipe] = {"AutoencoderKL": KL(), "AutoencoderTin
 """The adapter for each diffusers class."""
 EFFORT = 10.0
 """Encoding the images for scale and shift takes as long as training on this many images."""
-
-
-class GreyAutoencoder(Autoencoder):
-    """A colour autoencoder for greyscale images: the channel is repeated, and the decoded channels are averaged.
-
-    Decoding has all gradients of the colour model, and its colour errors average out.
-    """
-
-    def __init__(self, colour: Autoencoder) -> None:
-        super().__init__(colour.model)
-        self.colour = colour
-
-    @property
-    def image_channels(self) -> int:
-        return 1
-
-    @property
-    def downscale(self) -> int:
-        return self.colour.downscale
-
-    @property
-    def latent_channels(self) -> int:
-        return self.colour.latent_channels
-
-    def _encode(self, x: Tensor) -> Tensor:
-        return self.colour._encode(_Repeat()(x))
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        return self.colour._decode(latents).mean(1, keepdim=True)
-
-    def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
-        features, projection = self.colour._encoder_parts()
-        return nn.Sequential(_Repeat(), features), projection
-
-    def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.colour.training_loss(_Repeat()(x), generator)
-
-
-class _Repeat(nn.Module):
-    """Repeats one channel three times."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.expand(-1, 3, -1, -1)
 
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")

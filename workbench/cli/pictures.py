@@ -45,7 +45,7 @@ def restore(
             "--params",
             help=".npz file of masks or kernels, for operators with random parameters: one array per parameter, images "
             "along the first axis, in natural order of their names (2.png before 10.png) or as listed in an array "
-            "`names`; length 1: the same for all images",
+            "`names`; length 1: the same for all images; or a folder with one file per image, of the same name",
         ),
     ] = None,
     noise_std: Annotated[
@@ -58,8 +58,11 @@ def restore(
     ] = None,
     encoder: Annotated[
         EncoderChoice,
-        typer.Option(help="matched: train one for the operator; universal: pretrained; none: use the residual alone"),
-    ] = EncoderChoice.MATCHED,
+        typer.Option(
+            help="auto: pretrained if it knows the operator, else quick; matched: train one for the operator; "
+            "universal: pretrained; quick: fit one to the operator in a minute; none: use the residual alone"
+        ),
+    ] = EncoderChoice.AUTO,
     file_format: Annotated[
         Literal["png", "npy"], typer.Option("--format", help="format of restored images: png (8 bits) or npy (float32)")
     ] = "png",
@@ -99,6 +102,45 @@ def restore(
         verdict = restore_pictures(cell, request, runtime)
     if verdict.all_contradict:
         raise typer.Exit(CONTRADICTED)
+
+
+@app.command(context_settings=OVERRIDES)
+def photographs(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="a folder of clean photographs of any size", callback=home)],
+    operator: Annotated[str, typer.Option("--operator", help="the degradation to compare on")] = "gaussian_blur",
+    images: Annotated[int, typer.Option("--images", help="number of photographs to restore")] = 16,
+    tuning: Annotated[int, typer.Option("--tuning", help="number of others, to tune the classical methods on")] = 8,
+    sides: Annotated[
+        str, typer.Option("--sides", help="squares to compare calibration on, pixels a side")
+    ] = "64,128,256",
+    encoder: Annotated[EncoderChoice, typer.Option(help="as for restore")] = EncoderChoice.UNIVERSAL,
+    preset: PresetOption = "desk",
+    runs: Runs = Path("runs"),
+    _allow: Allow = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    rerun: Rerun = False,
+) -> None:
+    """Compare whole photographs with tiles, the decoded estimate, TV and the Wiener filter; calibration by size."""
+    from workbench.cli.session import open_runtime
+    from workbench.core.bounds import MAX_COUNT
+    from workbench.core.config import UserError, require_range
+    from workbench.core.families import allow_named
+    from workbench.experiments.photographs import Plan
+    from workbench.experiments.restore import restoring_cell
+    from workbench.reporting.photographs import print_photographs
+
+    require_range("--images", images, 2, MAX_COUNT)
+    require_range("--tuning", tuning, 1, MAX_COUNT)
+    if not all(side.isdecimal() for side in sides.split(",") if sides):
+        raise UserError(f"--sides must be whole numbers with commas, got {sides!r}")
+    overrides = read_overrides(context)
+    allow_named({"degradation.kind": operator})
+    cell = restoring_cell(operator, encoder, preset, overrides)
+    plan = Plan(folder, images, tuning, [int(side) for side in sides.split(",") if side])
+    with open_runtime(runs, device, batch_size, rerun, group=None) as runtime:
+        print_photographs(cell, plan, runtime)
 
 
 @data_app.command("fetch")

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 ALLOWED = "WORKBENCH_ALLOW"
 """The environment variable that passes `--allow` on to our jobs on other machines."""
-NAMING = ("kind", "factory", "variance", "metrics")
+NAMING = ("kind", "factory", "variance", "metrics", "reconstructor")
 """Fields whose value may name an object in a module, as MODULE:NAME."""
 
 _allowed: set[str] = set()

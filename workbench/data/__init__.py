@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from workbench.core.families import Open
-from workbench.data.base import ImageSource, ImageSplit, Split
+from workbench.data.base import ImageSource, ImageSplit, Split, split_of
 from workbench.data.cifar10 import CIFAR10
 from workbench.data.eurosat import EuroSAT
 from workbench.data.fashion_mnist import FashionMNIST
@@ -32,4 +32,5 @@ __all__ = [
     "Source",
     "Split",
     "TinyImageNet",
+    "split_of",
 ]

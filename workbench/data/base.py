@@ -75,6 +75,10 @@ class ImageSplit:
         # contiguous first, so that bytes are copied, not floats
         return images.contiguous().float().div_(255) if images.dtype == torch.uint8 else images.contiguous()
 
+    def part(self, part: slice) -> Self:
+        """The images of a slice of the order of ids."""
+        return replace(self, rows=self.rows[part], ids=self.ids[part])
+
     def first(self, num_images: int) -> Self:
         """The `num_images` images with the smallest ids.
 
@@ -83,7 +87,13 @@ class ImageSplit:
         """
         if num_images > len(self):
             raise UserError(f"asked for {num_images} {self.name} images, but the split has {len(self)}")
-        return replace(self, rows=self.rows[:num_images], ids=self.ids[:num_images])
+        return self.part(slice(num_images))
+
+
+def split_of(store: np.ndarray, name: Split) -> ImageSplit:
+    """All distinct images of an (N, H, W, C) array, uint8 or float32 on [0, 1], as one split."""
+    ids, rows = _unique(store)
+    return ImageSplit(store, rows, torch.from_numpy(ids), name)
 
 
 class ImageSource(Member):

@@ -19,6 +19,7 @@ from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.random_inpainting import RandomInpainting
+from workbench.degradations.severities import AnySeverityDistribution, Skewed, TwoPoint, Uniform
 from workbench.degradations.super_resolution import SuperResolution
 
 AnyDegradation = Annotated[DrawsSeverity | AtSeverity, Field(discriminator="kind"), Open(Degradation)]
@@ -26,6 +27,7 @@ AnyDegradation = Annotated[DrawsSeverity | AtSeverity, Field(discriminator="kind
 __all__ = [
     "JPEG",
     "AnyDegradation",
+    "AnySeverityDistribution",
     "AtSeverity",
     "Compose",
     "DeepinvPhysics",
@@ -37,6 +39,9 @@ __all__ = [
     "Mixture",
     "MotionBlurCRF",
     "RandomInpainting",
+    "Skewed",
     "SuperResolution",
+    "TwoPoint",
+    "Uniform",
     "pseudo_inverse",
 ]

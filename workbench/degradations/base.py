@@ -1,9 +1,9 @@
 """The base class of degradations: y = A(x; parameters(severity)) + noise, per image."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -14,6 +14,7 @@ from workbench.core.config import UserError
 from workbench.core.families import Member
 from workbench.core.measurement import Measurement, as_real
 from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
+from workbench.degradations.as_physics import as_physics
 from workbench.degradations.given import Given, check_values, zero_where_unobserved
 from workbench.degradations.member_check import check_member
 
@@ -172,6 +173,10 @@ class Degradation(Member):
     def with_values(self, measurement: Measurement, y: Measurements) -> Measurement:
         """The same measurement with values y: operator, mask and noise are kept, and the view is that of the new y."""
         return replace(measurement, y=y, view=self.view(y, measurement.params))
+
+    def reconstruct(self, reconstruct: Callable[[Tensor, Any], Tensor], measurement: Measurement) -> Any:
+        """The result of `reconstruct(y, physics)` with a deepinv physics of these measurements, unchecked."""
+        return reconstruct(measurement.y, as_physics(self, measurement))
 
     def draw_severity(self, ids: Ids, seed: int) -> Severities:
         """Draw severities uniformly on [0, 1], keyed by (seed, id)."""

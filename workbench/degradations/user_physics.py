@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from workbench.core.config import ADDED_LATER
-from workbench.core.measurement import as_real
+from workbench.core.measurement import Measurement, as_real
 from workbench.core.tensors import Images, Measurements, Scalars, Severities
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.given import check_values, zero_where_unobserved
@@ -157,6 +157,15 @@ class UserPhysics(Degradation):
         own = _own_values(physics, y, image_shape)
         # deepinv's iterations stop when the whole batch has converged, so other images would change an image's view
         return torch.cat([_image(physics.A_dagger(own[i : i + 1])) for i in range(len(y))])
+
+    def reconstruct(self, reconstruct: Callable[[Tensor, Any], Tensor], measurement: Measurement) -> Any:
+        """The same with the user's own physics, called for the images of each severity and seed."""
+        shape = _shape_in(measurement.params)
+        return self._each(
+            measurement.y,
+            measurement.params,
+            lambda physics, y: reconstruct(_own_values(physics, y, shape), physics),
+        )
 
     def needs_view(self, physics: "Physics", y: Measurements, image_shape: ImageShape) -> bool:
         """Whether a severity encoder reads A_dagger(y) instead of y."""

@@ -42,7 +42,10 @@ CELLS, ROWS, EXAMPLES, EVIDENCE, PROVENANCE = (
     "provenance.json",
 )
 PICTURES = ("clean", "degraded", "decoded", "restored")
-NUM_EXAMPLES = 6
+NUM_EXAMPLES, FEW_EXAMPLES = 6, 3
+"""Images that are kept of a cell: the latter of images larger than `SMALL`."""
+SMALL = 4096
+"""Values of an image, and bytes where they are stored."""
 
 
 def reference_root() -> Path:
@@ -111,6 +114,10 @@ class Reference:
             raise self._damaged(f"{ROWS} lacks cell {identity}")
         rows = self._frames[identity].reset_index(drop=True)
         return rows.assign(measurement_set=self.index["cells"][identity]["measurement_set"])
+
+    def sets(self, identity: str) -> dict[str, dict[str, Any]]:
+        """The figures of all images of a cell together, by name."""
+        return dict(self.index["cells"][identity].get("sets", {}))
 
     def examples(self, identity: str) -> dict[str, np.ndarray]:
         """The stored images of a cell, (n, channel, height, width) uint8 by name, and their image ids."""
@@ -186,6 +193,7 @@ def write_reference(results: StudyResults, cells: Sequence[Cell], support: Mappi
             "labels": dict(cell.labels),
             "measurement_set": sets[cell.identity],
             "config": _settings(cell.stage),
+            **({"sets": results.sets[cell.identity]} if cell.identity in results.sets else {}),
         }
         for cell in cells
     ]
@@ -219,7 +227,8 @@ def _shared_pictures(results: StudyResults) -> dict[str, np.ndarray]:
         rows = results.frame[results.frame["cell"] == cell].set_index("image_id")
         order = np.argsort(rows.loc[arrays["image_id"], "severity"].to_numpy(), kind="stable")
         # evenly spread over severity; the same images in all cells of a degradation
-        chosen = np.sort(order[np.unique(np.linspace(0, len(order) - 1, NUM_EXAMPLES).round().astype(int))])
+        number = NUM_EXAMPLES if arrays["clean"][0].size <= SMALL else FEW_EXAMPLES
+        chosen = np.sort(order[np.unique(np.linspace(0, len(order) - 1, number).round().astype(int))])
         stacks.append(np.stack([arrays[name][chosen] for name in PICTURES], axis=1))
         cells += [cell] * len(chosen)
         ids.append(arrays["image_id"][chosen])

@@ -54,6 +54,8 @@ class StudyResults:
         provenance: how the results were computed.
         notes: remarks for the reader (what is missing, and why).
         evidence: data that the report needs besides rows, as JSON; "tuning" is the result of `tune`.
+        sets: cell id -> figures of all its images together, by name, each with "mean", "low", "high" and "num_images";
+            without those of cells that have none.
     """
 
     name: str
@@ -66,6 +68,7 @@ class StudyResults:
     provenance: dict[str, Any]
     notes: list[str]
     evidence: dict[str, Any] = field(default_factory=dict)
+    sets: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def num_images(self) -> int:

@@ -15,7 +15,7 @@ from workbench.core.progress import Update
 from workbench.experiments.catalogue import folder_name
 from workbench.experiments.reference import Reference, find_reference, reference_root, shipped_presets, write_reference
 from workbench.experiments.results import TUNING, Cell, StudyResults
-from workbench.experiments.study import Study, command_of, load_study, refuse_namesakes, value_at
+from workbench.experiments.study import Study, command_of, load_study, refuse_namesakes
 from workbench.stages.base import Stage, ensure_all, remembered_identities
 from workbench.stages.provenance import provenance, read_provenance
 from workbench.stages.runtime import Runtime
@@ -240,28 +240,32 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
     """
     import pandas as pd
 
-    from workbench.stages.rows import LPIPS_ABSENT, ROWS
+    from workbench.stages.rows import ABSENT, ROWS, SET_METRICS
 
     cells = plan.cells
     frames, examples, notes = [], {}, set()
     measured: dict[str, set[str]] = {}
     made: list[dict[str, Any]] = []
+    sets: dict[str, dict[str, dict[str, Any]]] = {}
     for cell in cells:
         identity = cell.identity
         if cell.identity in plan.shipped:
             assert plan.reference is not None
             rows, pictures = plan.reference.rows(identity), plan.reference.examples(identity)
+            sets[identity] = plan.reference.sets(identity)
         else:
             folder = cell.stage.folder(runtime)
             if not (folder / ROWS).is_file():
                 return None
             rows, pictures = pd.read_parquet(folder / ROWS), _read_examples(folder)
             made.append(read_provenance(folder))
-            if (absent := folder / LPIPS_ABSENT).is_file():
-                notes.add(absent.read_text())
+            notes.update(absent.read_text() for absent in folder.glob(f"*{ABSENT}"))
+            if (figures := folder / SET_METRICS).is_file():
+                sets[identity] = json.loads(figures.read_text())
         frames.append(rows)
         if "measurement_set" in rows:
-            measured.setdefault(digest(value_at(cell.stage, "degradation")), set()).update(rows["measurement_set"])
+            told_apart = {name: getattr(cell.stage, name, None) for name in ("degradation", "severities", "split")}
+            measured.setdefault(digest(told_apart), set()).update(rows["measurement_set"])
         examples[identity] = _on_unit_range(pictures)
     if plan.shipped:
         assert plan.reference is not None
@@ -286,6 +290,7 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
         _made(plan, made, runtime),
         sorted(notes),
         evidence,
+        {identity: figures for identity, figures in sets.items() if figures},
     )
 
 

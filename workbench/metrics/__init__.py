@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from workbench.core.families import Open, named
 from workbench.metrics.coverage import severity_bins, violation_rate, violation_rates
-from workbench.metrics.family import Comparison, Metric
+from workbench.metrics.family import Comparison, Metric, SetMetric
 from workbench.metrics.likeness import (
     Moments,
     frechet_distance,
@@ -18,9 +18,10 @@ from workbench.metrics.likeness import (
     spectral_matrix,
 )
 from workbench.metrics.mantel import MantelResult, mantel_test
-from workbench.metrics.members import LPIPS, PSNR, SSIM, Residual
+from workbench.metrics.members import DISTS, FID, KID, LPIPS, NIQE, PSNR, SSIM, Residual
 from workbench.metrics.ordering import ordering_accuracy, own_ordering_accuracy
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
+from workbench.metrics.pretrained import MetricWeights
 from workbench.metrics.ranks import (
     BesideTrivial,
     beside_trivial,
@@ -40,10 +41,19 @@ from workbench.metrics.statistics import (
     ratio_of_means,
 )
 
-AnyMetric = Annotated[PSNR | SSIM | LPIPS | Residual, Field(discriminator="kind"), Open(Metric), BeforeValidator(named)]
+AnyMetric = Annotated[
+    PSNR | SSIM | LPIPS | DISTS | NIQE | FID | KID | Residual,
+    Field(discriminator="kind"),
+    Open(Metric),
+    BeforeValidator(named),
+]
 
 __all__ = [
+    "DISTS",
+    "FID",
+    "KID",
     "LPIPS",
+    "NIQE",
     "PSNR",
     "SSIM",
     "Absent",
@@ -56,8 +66,10 @@ __all__ = [
     "MantelResult",
     "Map",
     "Metric",
+    "MetricWeights",
     "Moments",
     "Residual",
+    "SetMetric",
     "average_linkage",
     "beside_trivial",
     "classical_map",

@@ -2,17 +2,20 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.core.config import UserError
 from workbench.core.families import Member
 from workbench.core.measurement import Measurement
 from workbench.core.tensors import Images, Latents, Measurements
+from workbench.metrics.inception import inception_features
 from workbench.metrics.perceptual import Absent, LPIPSMetric
+from workbench.metrics.pretrained import MetricWeights
+from workbench.metrics.statistics import Estimate
 
 Need = Literal["x", "z0", "measurement"]
 Columns = Mapping[str, Literal["higher", "lower"] | None]
@@ -31,6 +34,7 @@ class Comparison:
         decode: D.
         measure: A, with the parameters of the measurement.
         lpips: the network of LPIPS, or why it is absent.
+        networks: those of other metrics, by kind; none for a metric that is absent.
     """
 
     x_hat: Images
@@ -41,6 +45,7 @@ class Comparison:
     decode: Callable[[Latents], Images]
     measure: Callable[[Images], Measurements]
     lpips: LPIPSMetric | Absent
+    networks: Mapping[str, nn.Module] = field(default_factory=dict)
 
     @cached_property
     def decoded(self) -> Images:
@@ -54,6 +59,16 @@ class Comparison:
             raise UserError("a metric that uses E(x) must declare it: needs = frozenset({'z0'})")
         return self.decode(self.z0)
 
+    def inception(self, network: nn.Module) -> tuple[Tensor, Tensor]:
+        """(batch, features) of the clean and of the restored images, computed once for all metrics."""
+        if id(network) not in self._inception:
+            self._inception[id(network)] = inception_features(network, self.x), inception_features(network, self.x_hat)
+        return self._inception[id(network)]
+
+    @cached_property
+    def _inception(self) -> dict[int, tuple[Tensor, Tensor]]:
+        return {}
+
 
 class Metric(Member):
     """A rule for figures of each image. A new built-in one is a class with these declarations, added to `AnyMetric`."""
@@ -62,6 +77,14 @@ class Metric(Member):
     """The columns of the rows that it may fill."""
     needs: ClassVar[frozenset[Need]] = frozenset({"x"})
     """The data that it uses besides x_hat; what no metric needs is not computed."""
+
+    def load(self, weights: MetricWeights, image_shape: tuple[int, int, int]) -> nn.Module | Absent | None:
+        """The network that it needs for such images, (channel, height, width), or why it is absent; None: needs none.
+
+        Raises:
+            UserError: for weights that are missing although they were named, or damaged.
+        """
+        return None
 
     @abstractmethod
     def __call__(self, found: Comparison) -> dict[str, Tensor]:
@@ -83,3 +106,30 @@ class Metric(Member):
                     f"metric {self.kind}: column {name!r} must be a tensor of one number per image, {batch}, got {got}"
                 )
         return answer
+
+
+class SetMetric(Metric):
+    """A figure of all restored images together: one a cell, not one an image. It fills no columns of the rows."""
+
+    columns: ClassVar[Columns] = {}
+
+    @property
+    @abstractmethod
+    def figure(self) -> str:
+        """The name of the figure."""
+
+    @property
+    @abstractmethod
+    def fewest(self) -> int:
+        """Number of images below which it is refused."""
+
+    @abstractmethod
+    def features(self, found: Comparison) -> tuple[Tensor, Tensor] | None:
+        """(batch, features) of the clean and of the restored images; None where it is absent."""
+
+    @abstractmethod
+    def of_set(self, clean: Tensor, restored: Tensor) -> Estimate:
+        """The figure of all images' features, (n, features) each, in the same order."""
+
+    def __call__(self, found: Comparison) -> dict[str, Tensor]:
+        return {}

@@ -1,12 +1,19 @@
 """The built-in metrics."""
 
+import math
 from typing import ClassVar, Literal
 
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
-from workbench.metrics.family import Columns, Comparison, Metric, Need
+from workbench.metrics.dists import dists, load_dists
+from workbench.metrics.family import Columns, Comparison, Metric, Need, SetMetric
+from workbench.metrics.inception import FEATURES, FEWEST_FOR_KID, fewest_for_fid, fid, kid, load_inception
+from workbench.metrics.niqe import load_niqe, niqe
 from workbench.metrics.perceptual import LPIPS_CHANNELS, Absent
+from workbench.metrics.pretrained import MetricWeights
 from workbench.metrics.reconstruction import psnr, ssim_columns
+from workbench.metrics.statistics import Estimate
 
 
 class PSNR(Metric):
@@ -53,6 +60,90 @@ class LPIPS(Metric):
         if isinstance(found.lpips, Absent) or found.x.shape[1] not in LPIPS_CHANNELS:
             return {}
         return {"lpips": found.lpips(found.x_hat, found.x)}
+
+
+class DISTS(Metric):
+    """Distance in structure and texture, by VGG-16, for greyscale and colour images; absent without its weights."""
+
+    kind: Literal["dists"] = "dists"
+
+    columns: ClassVar[Columns] = {"dists": "lower"}
+
+    def load(self, weights: MetricWeights, image_shape: tuple[int, int, int]) -> nn.Module | Absent | None:
+        return load_dists(weights, image_shape[0])
+
+    def __call__(self, found: Comparison) -> dict[str, Tensor]:
+        network = found.networks.get(self.kind)
+        return {} if network is None else {"dists": dists(network, found.x_hat, found.x)}
+
+
+class NIQE(Metric):
+    """Naturalness without the clean image, from 192 x 96 px on; absent without its model of natural images."""
+
+    kind: Literal["niqe"] = "niqe"
+
+    columns: ClassVar[Columns] = {"niqe": "lower"}
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    def load(self, weights: MetricWeights, image_shape: tuple[int, int, int]) -> nn.Module | Absent | None:
+        return load_niqe(weights, image_shape)
+
+    def __call__(self, found: Comparison) -> dict[str, Tensor]:
+        network = found.networks.get(self.kind)
+        return {} if network is None else {"niqe": niqe(network, found.x_hat)}
+
+
+class FID(SetMetric):
+    """Fréchet inception distance of the restored images from the clean ones: one figure a cell."""
+
+    kind: Literal["fid"] = "fid"
+    num_features: Literal[64, 192, 768, 2048] = Field(
+        FEATURES,
+        description="features of Inception-v3: FID is that of 2048, and needs more images than features; those of "
+        "earlier layers need fewer and are figures of their own",
+    )
+
+    @property
+    def figure(self) -> str:
+        return "fid" if self.num_features == FEATURES else f"fid_{self.num_features}"
+
+    @property
+    def fewest(self) -> int:
+        return fewest_for_fid(self.num_features)
+
+    def load(self, weights: MetricWeights, image_shape: tuple[int, int, int]) -> nn.Module | Absent | None:
+        return load_inception(weights, image_shape[0], "FID", self.num_features)
+
+    def features(self, found: Comparison) -> tuple[Tensor, Tensor] | None:
+        network = found.networks.get(self.kind)
+        return None if network is None else found.inception(network)
+
+    def of_set(self, clean: Tensor, restored: Tensor) -> Estimate:
+        return Estimate(fid(clean, restored), math.nan, math.nan, len(clean))
+
+
+class KID(SetMetric):
+    """Kernel inception distance of the restored images from the clean ones: one figure a cell."""
+
+    kind: Literal["kid"] = "kid"
+
+    @property
+    def figure(self) -> str:
+        return "kid"
+
+    @property
+    def fewest(self) -> int:
+        return FEWEST_FOR_KID
+
+    def load(self, weights: MetricWeights, image_shape: tuple[int, int, int]) -> nn.Module | Absent | None:
+        return load_inception(weights, image_shape[0], "KID")
+
+    def features(self, found: Comparison) -> tuple[Tensor, Tensor] | None:
+        network = found.networks.get(self.kind)
+        return None if network is None else found.inception(network)
+
+    def of_set(self, clean: Tensor, restored: Tensor) -> Estimate:
+        return kid(clean, restored)
 
 
 class Residual(Metric):

@@ -101,7 +101,7 @@ def load_lpips(config: LPIPSConfig) -> LPIPSMetric | Absent:
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         network = lpips.LPIPS(net=config.net, pretrained=False, pnet_rand=True, verbose=False)
     linear = read_state_dict(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{config.net}.pth")
-    features = _read_features(path)
+    features = read_features(path)
     network.load_state_dict(_whole_state(network, linear, features, config, path), strict=True)
     return LPIPSMetric(network)
 
@@ -166,7 +166,7 @@ def _is_named_by(path: Path, content: bytes) -> bool:
     return hashlib.sha256(content).hexdigest().startswith(path.stem.rsplit("-", 1)[1])
 
 
-def _read_features(path: Path) -> Features:
+def read_features(path: Path) -> Features:
     """The state of the network's `.features`, from a file with only these or with the whole network."""
     state = read_state_dict(path)
     if any(key.startswith("features.") for key in state):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-WORST: Mapping[str, float] = {"psnr": 0.0, "lpips": 1.0}
+WORST: Mapping[str, float] = {"psnr": 0.0, "lpips": 1.0, "dists": 1.0}
 """On [0, 1], no PSNR is below 0 dB."""
 
 

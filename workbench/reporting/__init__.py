@@ -3,7 +3,7 @@
 from workbench.reporting.curves import Line, curves, severity_lines
 from workbench.reporting.figures import distributions, heat_map, png, position_maps, svg
 from workbench.reporting.formats import image_count, listed, number, p_value, percent, ranged, signed, spoken
-from workbench.reporting.labels import LABELS, QUANTITIES, Quantity, capital, readable, with_one_ssim
+from workbench.reporting.labels import LABELS, QUANTITIES, Quantity, capital, described_images, readable, with_one_ssim
 from workbench.reporting.maps import dendrogram, labelled_scatter, point_map
 from workbench.reporting.opening import MainFigure, picture_strip
 from workbench.reporting.page import Section, answer_box, paragraph, render, side_by_side
@@ -28,6 +28,7 @@ __all__ = [
     "curves",
     "data_uri",
     "dendrogram",
+    "described_images",
     "distributions",
     "examples",
     "gallery",

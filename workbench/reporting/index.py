@@ -13,6 +13,7 @@ from workbench.core.bounds import MAX_COUNT
 from workbench.core.config import Config, UserError, parse_overrides
 from workbench.core.families import refuse_unnamed
 from workbench.core.files import write_whole
+from workbench.reporting.labels import described_images
 from workbench.reporting.page import paragraphs, write_html
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Summary(Config):
     answer: tuple[str, ...]
     num_cells: int = Field(ge=0, le=MAX_COUNT)
     num_images: int = Field(ge=0, le=MAX_COUNT)
+    images: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def write_summary(results: "StudyResults", answer: Sequence[str], folder: Path) 
         answer=tuple(answer),
         num_cells=int(results.frame["cell"].nunique()),
         num_images=results.num_images,
+        images=described_images(results),
     )
     write_whole(folder / SUMMARY, summary.model_dump_json(indent=2))
 

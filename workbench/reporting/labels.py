@@ -5,11 +5,14 @@ of kinds (degradations, encoders, autoencoders, solvers, start rules).
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from workbench.experiments.results import StudyResults
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ QUANTITIES: dict[str, Quantity] = {
     "ssim": Quantity("SSIM (reflected borders)", "", 3, better=1),
     "ssim_valid": Quantity("SSIM", "", 3, better=1),
     "lpips": Quantity("LPIPS", "", 3, better=-1),
+    "dists": Quantity("DISTS", "", 3, better=-1),
+    "niqe": Quantity("NIQE", "", 2, better=-1),
+    "fid": Quantity("FID", "", 1, better=-1),
+    "fid_64": Quantity("FID (64 features)", "", 3, better=-1),
+    "fid_192": Quantity("FID (192 features)", "", 3, better=-1),
+    "fid_768": Quantity("FID (768 features)", "", 3, better=-1),
+    "kid": Quantity("KID x 1000", "", 2, scale=1e3, better=-1),
     "psnr_degraded": Quantity("PSNR of the degraded image", "dB", 2, better=1),
     "psnr_decoded": Quantity("PSNR without diffusion", "dB", 2, better=1),
     "psnr_ceiling": Quantity("PSNR of the autoencoder alone", "dB", 2, better=1),
@@ -54,6 +64,7 @@ LABELS: dict[str, str] = {
     "super_resolution": "super-resolution",
     "mixture": "universal",  # the name of a severity encoder trained on a mixture of degradations
     "kl": "KL",
+    "patch": "patches",
     "pca": "PCA",
     "tiny": "tiny",
     "vq": "VQ",
@@ -99,6 +110,21 @@ def readable(label: str) -> str:
     Kinds within a longer label are replaced one by one. Readable labels are left unchanged.
     """
     return re.sub(r"\w+", lambda word: LABELS.get(word[0], word[0]), label).replace("_", " ")
+
+
+def described_images(results: "StudyResults") -> str:
+    """Which images the rows are of: "Tiny ImageNet, 64 x 64, colour, test split"; "" where cells differ in it."""
+    cell = results.provenance.get("cell", {})
+    data = cell.get("data") if isinstance(cell, Mapping) else None
+    if not isinstance(data, Mapping) or any(axis == "data" or axis.startswith("data.") for axis in results.axes):
+        return ""
+    size, channels = data.get("size"), data.get("channels")
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    facts = [readable(str(data.get("kind"))).rpartition(":")[2]]
+    facts += [f"{height} x {width}"] if size else []
+    facts += [{1: "greyscale", 3: "colour"}.get(channels, f"{channels} channels")] if channels else []
+    facts += [f"{cell['split']} split"] if "split" in cell else []
+    return ", ".join(facts)
 
 
 def capital(text: str) -> str:

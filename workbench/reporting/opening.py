@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from workbench.reporting.figures import png, svg
 from workbench.reporting.formats import number
-from workbench.reporting.labels import readable
+from workbench.reporting.labels import capital, described_images, readable
 from workbench.reporting.pictures import Card, Picture, examples
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def picture_strip(results: "StudyResults", cell: str | None = None, num_images: 
     spread = dict.fromkeys(ordered[round(i)] for i in np.linspace(0, len(ordered) - 1, num_images))
     cards = [_card(pictures, place, rows.loc[images[place]]) for place in spread]
     labels = ", ".join(f"{readable(axis)} {readable(str(rows[axis].iloc[0]))}" for axis in results.axes if axis in rows)
-    note = f"{labels}. " if labels else ""
+    note = ". ".join(part for part in (capital(described_images(results)), labels) if part)
+    note = f"{note}. " if note else ""
     return examples(cards) + Markup('<p class="note">{}Figures under images are PSNR in dB.</p>').format(note)
 
 

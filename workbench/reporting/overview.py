@@ -13,10 +13,14 @@ from workbench.reporting.pace import Pace
 from workbench.stages.base import Stage
 from workbench.stages.cache import unfinished
 from workbench.stages.provenance import read_provenance
-from workbench.stages.runtime import Runtime
+from workbench.stages.runtime import Runtime, native_bf16
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+ANY_PHOTOGRAPH = (3, 512, 512)
+"""The size of an image on which every metric is defined."""
 
 
 def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> None:
@@ -133,7 +137,7 @@ def print_doctor(runs: Path) -> None:
     from workbench import __version__
     from workbench.core.config import UserError, kind_of, members
     from workbench.data import Source
-    from workbench.metrics import Absent, LPIPSConfig, load_lpips
+    from workbench.metrics import DISTS, KID, NIQE, Absent, LPIPSConfig, MetricWeights, load_lpips
     from workbench.tracking.mode import wandb_mode
     from workbench.weights import zoo
 
@@ -143,9 +147,7 @@ def print_doctor(runs: Path) -> None:
     table.add_row("packages", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages))
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     table.add_row("device", f"CPU with {os.cpu_count()} cores, {torch.get_num_threads()} threads; GPU: {gpu}")
-    advice = (
-        "in hardware: --severity_encoder.precision=bf16 may be faster" if _bf16_in_hardware() else "not in hardware"
-    )
+    advice = "in hardware: --severity_encoder.precision=bf16 may be faster" if native_bf16("cpu") else "not in hardware"
     table.add_row("bf16", advice)
     for source in members(Source):
         if not any(info.is_required() for info in source.model_fields.values()):
@@ -158,6 +160,12 @@ def print_doctor(runs: Path) -> None:
         table.add_row("LPIPS", lpips.reason if isinstance(lpips, Absent) else "backbone found")
     except UserError as error:
         table.add_row("LPIPS", str(error))
+    for name, metric in (("DISTS", DISTS()), ("NIQE", NIQE()), ("FID and KID", KID())):
+        try:
+            found = metric.load(MetricWeights(), ANY_PHOTOGRAPH)
+            table.add_row(name, found.reason if isinstance(found, Absent) else "weights found")
+        except UserError as error:
+            table.add_row(name, str(error))
     table.add_row("W&B", wandb_mode())
     try:
         if not runs.exists():
@@ -175,10 +183,3 @@ def print_doctor(runs: Path) -> None:
     except UserError as error:
         table.add_row("runs", str(error))
     Console(markup=False, emoji=False).print(table)
-
-
-def _bf16_in_hardware() -> bool:
-    """Whether the CPU supports bf16 in hardware; emulation is many times slower than float32."""
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text() if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text

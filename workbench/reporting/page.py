@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from workbench.core.config import as_override
 from workbench.core.files import write_whole
 from workbench.reporting.figures import svg
-from workbench.reporting.labels import readable
+from workbench.reporting.labels import described_images, readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,6 +82,7 @@ def render(
         path,
         results=results,
         question=question,
+        images=described_images(results),
         background=[_with_command(text) for text in background],
         answer=answer,
         pictures=pictures,

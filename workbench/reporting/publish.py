@@ -15,6 +15,7 @@ from workbench.reporting.index import recipe_of, write_index, write_summary
 from workbench.reporting.labels import with_one_ssim
 from workbench.reporting.opening import picture_strip
 from workbench.reporting.page import render
+from workbench.reporting.sets import set_section
 from workbench.reporting.tables import terminal_table
 from workbench.reporting.words import only_seen
 from workbench.tracking.record import Record, Table
@@ -36,6 +37,8 @@ MEANS = (
     "ssim",
     "ssim_valid",
     "lpips",
+    "dists",
+    "niqe",
     "residual_ratio",
     "nfe",
     "seconds",
@@ -68,6 +71,8 @@ def draw(study: "Study", results: "StudyResults", folder: Path) -> tuple[Path, S
     answer = study.answer(found) if study.answer is not None else []
     answer = only_seen(answer) if results.too_small else answer
     sections = [drawn for section in study.report if (drawn := section(found)) is not None]
+    if (of_sets := set_section(results)) is not None:
+        sections.append(of_sets)
     figure = study.main_figure(found) if study.main_figure is not None else None
     pictures = picture_strip(results, study.example(found) if study.example is not None else None)
     html = figure.html() if figure is not None else Markup()

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from workbench.metrics import Estimate, mean_interval
 from workbench.reporting.formats import image_count, number
-from workbench.reporting.labels import QUANTITIES, readable
+from workbench.reporting.labels import QUANTITIES, described_images, readable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_AXES = 4
 """Maximum number of label columns in the terminal; more labels share one column."""
-_TERMINAL_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "nfe", "seconds")
+_TERMINAL_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "dists", "niqe", "nfe", "seconds")
 
 
 def column_estimate(frame: "DataFrame", column: str) -> Estimate:
@@ -73,7 +73,9 @@ def terminal_table(results: "StudyResults") -> "Table":
     from rich.table import Table
 
     shown = [name for name in _TERMINAL_COLUMNS if name in results.frame and results.frame[name].notna().all()]
-    table = Table(title=f"{results.name} ({results.preset})", title_justify="left", header_style="bold")
+    images = described_images(results)
+    title = f"{results.name} ({results.preset})" + (f": {images}" if images else "")
+    table = Table(title=title, title_justify="left", header_style="bold")
     together = len(results.axes) > _MOST_AXES
     for axis in ["cell"] if together else results.axes:
         table.add_column(readable(axis))

@@ -1,9 +1,10 @@
 """Flash-Diffusion (arXiv 2309.06642, algorithm 1): y -> x_hat, with severity, start and cost. Needs no ground truth."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -14,10 +15,11 @@ from workbench.core.measurement import Measurement
 from workbench.core.tensors import Images, Latents, Measurements
 from workbench.degradations import Degradation, pseudo_inverse
 from workbench.diffusion import DDIM, Prior
+from workbench.restoration.any_shape import adapted
 from workbench.restoration.engine import Batch, Engine, time_on
 from workbench.restoration.record import Record, Restored
 from workbench.severity.calibration import Fusion, Recalibration
-from workbench.severity.estimator import Estimator
+from workbench.severity.estimator import Estimator, seen_by
 from workbench.severity.start import ChoosesStart
 from workbench.severity.start.base import all_from, check_start
 from workbench.severity.variance import Evidence, Need
@@ -38,7 +40,9 @@ class Restorer:
         start: the rule that chooses the start.
         solver, sampler: the update rule of a step, and the chain.
         seed: keys all random draws.
-        num_slots: number of images restored at once.
+        num_slots: number of images restored at once, for images of at most `slot_pixels`.
+        slot_pixels: fewer larger images are restored at once, so that memory does not grow with their size; None: as
+            many, whatever their size.
         precision: precision of prior and autoencoder in the solver's steps; bf16: autocast. Start and decoding are
             float32.
         say: called with a message if this many images do not fit into memory.
@@ -58,6 +62,7 @@ class Restorer:
     sampler: DDIM
     seed: int = 0
     num_slots: int = 64
+    slot_pixels: int | None = None
     fusion: Fusion | None = None
     recalibration: Recalibration | None = None
     guess: Literal["view", "pseudo_inverse"] = "view"
@@ -77,11 +82,37 @@ class Restorer:
     ) -> Iterator[Restored]:
         """Restore every image of every measurement; yield images as they finish.
 
-        Measurements are read as slots become free, so memory does not grow with their number.
+        Images may have any height and width, the same in all measurements. Measurements are read as slots become free,
+        so memory does not grow with their number.
 
         Args:
             truth: returns the clean latents; only called for oracle start rules.
+
+        Raises:
+            UserError: for images with another number of channels than the model's; greyscale is accepted for colour.
         """
+        source = iter(measurements)
+        if (first := next(source, None)) is not None:
+            _, channels, height, width = first.encoder_input().shape
+            yield from self.for_images((channels, height, width))._restore(itertools.chain([first], source), truth)
+
+    def for_images(self, image_shape: tuple[int, int, int]) -> Self:
+        """The restorer for (channel, height, width) images: itself if its networks take them.
+
+        Raises:
+            UserError: for a number of channels that it cannot be adapted to.
+        """
+        autoencoder, estimator = adapted(self.autoencoder, self.estimator, self.prior, image_shape)
+        slots = self.num_slots
+        if self.slot_pixels is not None:
+            slots = max(1, min(slots, slots * self.slot_pixels // (image_shape[1] * image_shape[2])))
+        if autoencoder is self.autoencoder and slots == self.num_slots:
+            return self
+        return replace(self, autoencoder=autoencoder, estimator=estimator, num_slots=slots, slot_pixels=None)
+
+    def _restore(
+        self, measurements: Iterable[Measurement], truth: Callable[[Measurement], Latents] | None
+    ) -> Iterator[Restored]:
         engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
         known = truth if Need.TRUTH in self.start.needs else None
         under_way: set[int] = set()
@@ -126,6 +157,7 @@ class Restorer:
             self.seed,
             forward=networks.forward,
             encode=lambda y, m: self._encode(y, m, records),
+            residual=lambda z, m: m.residual_rms(networks.measure(networks.decode(z).clamp(0, 1), m)),
             fusion=self.fusion,
             recalibration=self.recalibration,
             truth=truth,
@@ -159,7 +191,7 @@ class Restorer:
         """The input of the estimator."""
         if self.guess == "pseudo_inverse":
             return pseudo_inverse(self.degradation, measurement)
-        return measurement.encoder_input()
+        return seen_by(self.estimator, self.degradation, measurement)
 
     @torch.no_grad()
     def _end(self, finished: Batch) -> Restored:

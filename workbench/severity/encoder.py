@@ -70,14 +70,19 @@ class VarianceHead(nn.Module):
         return self.log_variance(self.summary(features))
 
     def summary(self, features: Tensor) -> Tensor:
-        """The input of the head from (batch, channel, height, width) features: (batch, 3 * channel)."""
-        flat = features.flatten(2)
-        # a single position has no spread: without correction, its std is 0 and not NaN
-        spread = flat.std(2, correction=min(1, flat.shape[2] - 1))
-        magnitudes = torch.cat([spread, flat.abs().mean(2)], dim=1)
-        return torch.cat([flat.mean(2), (magnitudes + 1e-3).log()], dim=1)
+        """The input of the head, (batch, 3 * channel)."""
+        return summary(features)
 
     def log_variance(self, summary: Tensor) -> Tensor:
         """log var_hat, (batch, 1, 1, 1), from the summary."""
         log_var: Tensor = self.layers(summary)
         return log_var.reshape(-1, 1, 1, 1)
+
+
+def summary(features: Tensor) -> Tensor:
+    """Mean, log spread and log magnitude of each channel of (batch, channel, height, width): (batch, 3 * channel)."""
+    flat = features.flatten(2)
+    # a single position has no spread: without correction, its std is 0 and not NaN
+    spread = flat.std(2, correction=min(1, flat.shape[2] - 1))
+    magnitudes = torch.cat([spread, flat.abs().mean(2)], dim=1)
+    return torch.cat([flat.mean(2), (magnitudes + 1e-3).log()], dim=1)

@@ -1,10 +1,11 @@
 """Estimators: what guesses the clean latent from a measurement, and what a cell says of it."""
 
 from abc import abstractmethod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from workbench.autoencoders import Autoencoder
 from workbench.core.families import Member
+from workbench.core.measurement import Measurement
 from workbench.core.tensors import Images
 from workbench.degradations import Degradation
 from workbench.severity.estimate import SeverityEstimate
@@ -18,12 +19,28 @@ class Estimator(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsMeasurements(Protocol):
+    """An estimator that needs more than the view: it prepares its own input, with the operator at hand."""
+
+    def seen(self, degradation: Degradation, measurement: Measurement) -> Images:
+        """What `estimate` reads, (batch, channel, height, width)."""
+        ...
+
+
+def seen_by(estimator: Estimator, degradation: Degradation, measurement: Measurement) -> Images:
+    """The input of an estimator: the image-domain view of y, unless it prepares its own."""
+    if isinstance(estimator, ReadsMeasurements):
+        return estimator.seen(degradation, measurement)
+    return measurement.encoder_input()
+
+
 class EstimatorRecipe(Member):
     """Where the first estimate comes from.
 
-    Derive from `SeverityRecipe` what is to be trained here, and from `NoEncoder` what claims no variance. Anything else
-    comes trained and predicts its variance. What needs a fit on validation images (`fused`, recalibration, risk) needs
-    an encoder that is trained here.
+    Derive from `SeverityRecipe` what is to be trained here, from `FittedRecipe` what is fitted to the operator at hand,
+    and from `NoEncoder` what claims no variance. Anything else comes trained and predicts its variance. What needs a
+    fit on held-out images (`fused`, recalibration, risk) needs an estimator that is trained or fitted here.
     """
 
     @abstractmethod

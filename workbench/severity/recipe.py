@@ -11,7 +11,10 @@ from workbench.core.families import Open
 from workbench.degradations import AnyDegradation
 from workbench.severity.encoder import SeverityEncoder, SeverityNetwork
 from workbench.severity.estimator import EstimatorRecipe
+from workbench.severity.fitted import FittedRecipe
 from workbench.severity.loss import SeverityLoss
+from workbench.severity.quick import Quick
+from workbench.severity.reconstructor import Reconstructor
 from workbench.severity.untrained import NoEncoder
 
 
@@ -43,5 +46,9 @@ class SeverityRecipe(EstimatorRecipe):
 
 TrainedSeverity = Annotated[SeverityRecipe, Open(SeverityRecipe)]
 """Severity encoders that are trained here."""
-AnySeverity = Annotated[SeverityRecipe | NoEncoder, Field(discriminator="kind"), Open(EstimatorRecipe)]
+AnyFitted = Annotated[Quick | Reconstructor, Field(discriminator="kind"), Open(FittedRecipe)]
+"""Estimators that are fitted to the operator at hand in seconds."""
+AnySeverity = Annotated[
+    SeverityRecipe | Quick | Reconstructor | NoEncoder, Field(discriminator="kind"), Open(EstimatorRecipe)
+]
 """Those, and what needs no training."""

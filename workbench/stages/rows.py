@@ -11,8 +11,11 @@ from typing import Any
 ROWS = "per_image.parquet"
 EXAMPLES = "examples.safetensors"
 """File of the stored images of some rows, for the report."""
-LPIPS_ABSENT = "lpips_absent.txt"
-"""File with the reason why the rows have no LPIPS, if they have none."""
+ABSENT = "_absent.txt"
+"""End of the name of the file with the reason why the results lack a metric, after the metric's kind."""
+LPIPS_ABSENT = f"lpips{ABSENT}"
+SET_METRICS = "set_metrics.json"
+"""File of the figures of all images together, with their intervals and numbers of images, by name."""
 FIRST_COLUMNS = (
     "image_id",
     "psnr",

@@ -86,3 +86,14 @@ def choose_device(name: str) -> str:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(f"device {name!r} cannot be used: {reason}") from None
     return name
+
+
+def native_bf16(device: str) -> bool:
+    """Whether the device computes bf16 in hardware; emulation is many times slower than float32."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text() if flags.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text

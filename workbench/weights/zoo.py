@@ -31,6 +31,26 @@ def find(recipe: dict[str, Any]) -> Path | None:
     return next((folder for folder in folders() if made_by(folder, recipe)), None)
 
 
+def find_without_images(recipe: dict[str, Any]) -> Path | None:
+    """Like `find`, by published data that need not be on this machine.
+
+    Args:
+        recipe: its `data` may lack the fingerprint of the images, which follows from the other fields.
+
+    Raises:
+        UserError: if any folder's recipe is damaged or missing.
+    """
+    others = {part: wanted for part, wanted in recipe.items() if part != "data"}
+    return next(
+        (
+            folder
+            for folder in folders()
+            if made_by(folder, others) and recipe["data"].items() <= read_recipe(folder)["data"].items()
+        ),
+        None,
+    )
+
+
 def folders() -> list[Path]:
     """The folders of the zoo: those with a recipe, or with digests that list one."""
     root = zoo_root()
@@ -44,13 +64,23 @@ def made_by(folder: Path, recipe: dict[str, Any]) -> bool:
     Raises:
         UserError: if the recipe is damaged, or a shipped one is missing.
     """
-    path = folder / RECIPE
-    if not path.is_file():
-        require(path)
+    if not (folder / RECIPE).is_file():
+        require(folder / RECIPE)
         return False
-    status = path.stat()
-    written = _read_recipe(path, status.st_mtime_ns, status.st_size)
+    written = read_recipe(folder)
     return all(written.get(part) == wanted for part, wanted in recipe.items())
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """How the weights in a folder were trained.
+
+    Raises:
+        UserError: if the record is damaged.
+        OSError: if there is none.
+    """
+    path = folder / RECIPE
+    status = path.stat()
+    return _read_recipe(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=64)

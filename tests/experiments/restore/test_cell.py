@@ -5,7 +5,12 @@ import pytest
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.experiments.restore import restoring_cell
+<<<<<<< HEAD
 from workbench.solvers import LDPS, MMPS
+=======
+from workbench.severity.quick import Quick
+from workbench.severity.start import SNRMatch
+>>>>>>> main
 
 
 @pytest.mark.parametrize("encoder", [EncoderChoice.UNIVERSAL, EncoderChoice.MATCHED])
@@ -14,6 +19,7 @@ def test_a_control_of_studies_is_refused_before_compute(encoder: EncoderChoice) 
         restoring_cell("gaussian_blur", encoder, "smoke", {"start.kind": "equal_cost"})
 
 
+<<<<<<< HEAD
 def test_few_steps_restore_unless_the_user_chooses() -> None:
     cell = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {})
     assert (cell.solver, cell.sampler.num_steps) == (MMPS(), 125)
@@ -23,3 +29,30 @@ def test_few_steps_restore_unless_the_user_chooses() -> None:
     assert (scaled.solver, scaled.sampler.num_steps) == (LDPS(guidance_scale=0.5), 500)
     sampled = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {"sampler.num_steps": 50})
     assert (sampled.solver, sampled.sampler.num_steps) == (LDPS(), 50)
+=======
+@pytest.mark.parametrize(
+    ("operator", "given", "kind"),
+    [
+        ("gaussian_blur", {}, "universal"),
+        ("haze", {}, "quick"),
+        ("gaussian_blur", {"autoencoder.kind": "pca"}, "quick"),
+        ("haze", {"severity_encoder.num_train_images": 64}, "matched"),
+    ],
+)
+def test_a_pretrained_encoder_is_used_where_it_knows_the_operator(
+    operator: str, given: dict[str, object], kind: str
+) -> None:
+    overrides = {"autoencoder.source": "auto", **given}
+    cell = restoring_cell(operator, EncoderChoice.AUTO, "desk", overrides)
+    assert cell == restoring_cell(operator, EncoderChoice(kind), "desk", overrides)
+
+
+def test_an_estimator_of_least_squares_starts_in_its_own_channel_with_the_residual_as_a_check() -> None:
+    cell = restoring_cell("haze", EncoderChoice.QUICK, "desk", {"severity_encoder.num_images": 300})
+    assert cell.severity_encoder == Quick(num_images=300)
+    assert isinstance(cell.start, SNRMatch)
+    assert (cell.start.channel, cell.start.variance.kind) == ("mmse", "fused")
+    stated = restoring_cell("haze", EncoderChoice.QUICK, "desk", {"start.channel": "forward"})
+    assert isinstance(stated.start, SNRMatch)
+    assert stated.start.channel == "forward"
+>>>>>>> main

@@ -1,85 +1,66 @@
-"""Pictures of fewer pixels than the model's images."""
-
-from dataclasses import replace
+"""Low-resolution pictures: how large was the image?"""
 
 import pytest
 import torch
 from degraded_pictures import measured
-from given_y import given
 
 from workbench.core.config import UserError
-from workbench.degradations import Compose, GaussianBlur, Mixture, RandomInpainting, SuperResolution
-from workbench.experiments.restore.low_resolution import check_sizes, makes_smaller, severities
-from workbench.experiments.restore.pictures import Measured
+from workbench.degradations import Compose, Degradation, GaussianBlur, Mixture, RandomInpainting, SuperResolution
+from workbench.experiments.restore.low_resolution import check_sizes, makes_smaller, on_canvas
 
-SHAPE = (1, 32, 32)
+BLURRED = Compose(parts=(GaussianBlur(), SuperResolution()), shares=(0.5, 1.0))
 
 
-def small(*sizes: int) -> Measured:
-    """Square pictures of these sizes in the corner of 32 x 32."""
-    y = torch.zeros(len(sizes), *SHAPE)
-    for image, size in zip(y, sizes, strict=True):
-        image[:, :size, :size] = 0.5
-    names = tuple(f"{i}.png" for i in range(len(sizes)))
-    whole = measured(y, *names)
-    return Measured(names, y, tuple((size, size) for size in sizes), whole.grey, whole.files, ())
+def low(height: int, width: int) -> torch.Tensor:
+    return torch.full((2, 3, height, width), 0.5)
 
 
 def test_which_operators_make_smaller_pictures() -> None:
-    assert makes_smaller(SuperResolution(), SHAPE)
-    assert makes_smaller(Mixture(), SHAPE)
-    assert makes_smaller(Compose(parts=(GaussianBlur(), SuperResolution())), SHAPE)
-    assert not makes_smaller(RandomInpainting(), SHAPE)
+    assert makes_smaller(SuperResolution())
+    assert makes_smaller(Mixture())
+    assert makes_smaller(BLURRED)
+    assert not makes_smaller(RandomInpainting())
 
 
-def test_the_size_of_the_severity_needs_no_word() -> None:
-    level, lines = severities(SuperResolution(), torch.full((2,), 1.0), small(8, 8))
-    assert level.tolist() == [1.0, 1.0]
+@pytest.mark.parametrize("operator", [SuperResolution(), BLURRED], ids=lambda operator: operator.kind)
+@pytest.mark.parametrize("severity", [0.0, 0.1, 1 / 3, 0.5, 0.73, 1.0])
+@pytest.mark.parametrize("size", [(16, 16), (120, 80), (17, 31)])
+def test_the_operator_gives_this_low_resolution_from_the_size_found(
+    operator: Degradation, severity: float, size: tuple[int, int]
+) -> None:
+    whole, lines = on_canvas(operator, severity, {}, measured(low(*size)))
+    params = operator.parameters(torch.full((2,), severity), torch.arange(2), 0, whole.image_shape)
+    (found,) = (value for name, value in params.items() if name.endswith("size"))
+    assert found.tolist() == [list(size)] * 2
+    assert (lines == []) == (severity == 0)
+    check_sizes(operator, params, measured(low(*size)), whole)
+    assert torch.equal(whole.y[..., : size[0], : size[1]], low(*size))
+    assert float(whole.y.sum()) == float(low(*size).sum())
+
+
+def test_four_times_smaller_is_four_times_larger_and_said() -> None:
+    whole, lines = on_canvas(SuperResolution(), 1.0, {}, measured(low(120, 80)))
+    assert whole.image_shape == (3, 480, 320)
+    assert lines == ["80 x 120 is the low resolution of 320 x 480"]
+
+
+def test_what_stands_in_the_corner_already_stays() -> None:
+    y = torch.zeros(2, 3, 32, 32)
+    y[..., :8, :8] = 0.5
+    whole, lines = on_canvas(SuperResolution(), 1.0, {}, measured(y))
+    assert torch.equal(whole.y, y)
     assert lines == []
+    y[..., :20, :20] = 0.5  # more than the operator leaves: black is part of the picture
+    assert on_canvas(SuperResolution(), 1 / 3, {}, measured(y))[0].image_shape == (3, 64, 64)
 
 
-def test_another_size_says_its_severity() -> None:
-    level, lines = severities(SuperResolution(), torch.full((3,), 0.5), small(8, 16, 13))
-    assert level.tolist() == [1.0, pytest.approx(1 / 3), 0.5]
-    (line,) = lines
-    assert line.startswith("--severity 0.5 contradicts the size of the images")
-    assert "8 x 8 is severity 1, 16 x 16 is severity 0.333" in line
-    sizes = SuperResolution().parameters(level, torch.arange(3), 0, SHAPE)["size"]
-    assert sizes.tolist() == [[8, 8], [16, 16], [13, 13]]
-
-
-def test_padded_pictures_that_end_earlier_are_said_to() -> None:
-    """Restored as 13 x 13, 8 x 8 pixels in the corner of 32 x 32 give 8.7 dB instead of 19.1."""
-    padded = replace(small(8, 8), sizes=((32, 32), (32, 32)))
-    level, (line,) = severities(SuperResolution(), torch.full((2,), 0.5), padded)
-    assert level.tolist() == [0.5, 0.5]
-    assert line.startswith("all images are 0 beyond 8 x 8 pixels, but --severity 0.5 gives 13 x 13")
-    assert line.endswith("use --severity 1")
-    assert severities(SuperResolution(), torch.ones(2), padded)[1] == []
-
-
-@pytest.mark.parametrize("size", range(8, 32))
-def test_every_size_has_a_severity(size: int) -> None:
-    level, _ = severities(SuperResolution(), torch.zeros(1), small(size))
-    assert SuperResolution().parameters(level, torch.arange(1), 0, SHAPE)["size"].tolist() == [[size, size]]
-
-
-def test_a_size_that_no_severity_makes_is_refused() -> None:
-    with pytest.raises(UserError, match=r"1\.png is 7 x 7: super_resolution accepts 8 x 8 \(severity 1\) to 32 x 32"):
-        severities(SuperResolution(), torch.ones(2), small(8, 7))
-
-
-def test_a_smaller_picture_must_be_as_large_as_the_operator_makes_it() -> None:
-    operator = Compose(parts=(GaussianBlur(), SuperResolution()), shares=(1.0, 1.0))
-    params = operator.parameters(torch.ones(2), torch.arange(2), 0, SHAPE)
-    check_sizes(operator, params, small(8, 8))
-    with pytest.raises(UserError, match=r"1\.png is 10 x 10, but compose gives 8 x 8"):
-        check_sizes(operator, params, small(8, 10))
-
-
-def test_an_enlarged_picture_is_refused_with_the_remedy() -> None:
+def test_an_interpolation_of_ones_own_says_the_size() -> None:
     operator = SuperResolution()
-    y = torch.rand(1, *SHAPE)
-    params = operator.parameters(torch.ones(1), torch.arange(1), 0, SHAPE)
-    with pytest.raises(UserError, match="pass the image before upsampling"):
-        given(operator, y, params)
+    params = operator.parameters(torch.ones(2), torch.arange(2), 0, (3, 33, 40))
+    whole, _ = on_canvas(operator, 0.2, params, measured(low(8, 10)))
+    assert whole.image_shape == (3, 33, 40)
+    check_sizes(operator, params, measured(low(8, 10)), whole)
+    with pytest.raises(UserError, match=r"0\.png is 9 x 8, but super_resolution gives 10 x 8"):
+        check_sizes(operator, params, measured(low(8, 9)), whole)
+    with pytest.raises(UserError, match=r"0\.png is 41 x 8, larger than rows and columns say"):
+        on_canvas(operator, 0.2, params, measured(low(8, 41)))

@@ -24,19 +24,27 @@ def smooth() -> torch.Tensor:
 def test_the_noise_is_found_beneath_an_operator(smooth: torch.Tensor, noise_std: float) -> None:
     for operator, severity in ((GaussianBlur, 0.5), (RandomInpainting, 0.5)):
         measurement = operator(noise_std=noise_std).measure(smooth, torch.full((8,), severity), IDS, seed=0)
-        found = estimate_noise(measurement.y, measurement.observed)
+        found = estimate_noise([(measurement.y, measurement.observed)])
         assert found == pytest.approx(noise_std, rel=0.15)
 
 
 def test_dropped_pixels_do_not_count(smooth: torch.Tensor) -> None:
     measurement = RandomInpainting().measure(smooth, torch.full((8,), 0.5), IDS, seed=0)
-    found, wrong = estimate_noise(measurement.y, measurement.observed), estimate_noise(measurement.y, None)
+    found, wrong = estimate_noise([(measurement.y, measurement.observed)]), estimate_noise([(measurement.y, None)])
     assert found == pytest.approx(0.05, rel=0.15)
     assert wrong is not None
     assert wrong > 1.5 * 0.05
     few = torch.zeros_like(smooth)
     few[:, :, ::2, ::2] = 1
-    assert estimate_noise(measurement.y, few) is None, "no four neighbours are observed"
+    assert estimate_noise([(measurement.y, few)]) is None, "no four neighbours are observed"
+
+
+def test_images_of_several_sizes_count_together(smooth: torch.Tensor) -> None:
+    """As many as there are pixels: the smaller images do not decide."""
+    noise = torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    large, small = smooth + 0.1 * noise, smooth[..., :8, :8]
+    assert estimate_noise([(large, None), (small, None)]) == pytest.approx(0.1, rel=0.15)
+    assert estimate_noise([(large[..., :8, :8], None), (smooth, None)]) < 0.02  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(("text", "value"), [(None, None), ("auto", "auto"), ("0", 0.0), ("0.1", 0.1), ("1e-2", 0.01)])
@@ -78,4 +86,4 @@ def test_an_estimate_far_off_is_a_line(estimate: float, level: float) -> None:
 def test_texture_of_clean_pictures_is_no_doubt() -> None:
     assert doubt(0.015, torch.zeros(3)) is None
     rough = torch.from_numpy(np.random.default_rng(0).normal(0, 0.019, (1, 1, 32, 32))).float()
-    assert doubt(estimate_noise(rough, None), torch.full((1,), 0.02)) is None
+    assert doubt(estimate_noise([(rough, None)]), torch.full((1,), 0.02)) is None

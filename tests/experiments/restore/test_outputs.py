@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from degraded_pictures import measured
+from degraded_pictures import as_input, measured
 from PIL import Image
 
 from workbench.core.config import UserError
@@ -31,8 +31,8 @@ def source(tmp_path: Path) -> Path:
 def outputs(
     folder: Path, source: Path, *names: str, overwrite: bool = False, file_format: Format = "png", grey: bool = True
 ) -> Outputs:
-    pictures = measured(torch.zeros(len(names or "ab"), 1, 8, 8), *(names or ("a.png", "b.jpg")), folder=source)
-    object.__setattr__(pictures, "grey", (grey,) * len(pictures))
+    group = measured(torch.zeros(len(names or "ab"), 1, 8, 8), *(names or ("a.png", "b.jpg")))
+    pictures = as_input(group, source, grey=grey)
     return Outputs(folder, source, pictures, file_format, overwrite=overwrite)
 
 
@@ -128,7 +128,7 @@ def test_inputs_are_never_overwritten(source: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(source)
     assert "is the input folder" in refused(tmp_path / "link", source, overwrite=True)
     # one picture as input, its own folder as output
-    pictures = measured(torch.zeros(1, 1, 8, 8), "a.png", folder=source)
+    pictures = as_input(measured(torch.zeros(1, 1, 8, 8), "a.png"), source)
     with pytest.raises(UserError, match=r"a\.png is an input and would be overwritten"):
         Outputs(source, source / "a.png", pictures, "png", overwrite=True)
 
@@ -164,7 +164,9 @@ def test_an_output_that_cannot_be_written_is_one_line(place: str, source: Path, 
 
 
 def test_a_read_only_output_is_refused(read_only: Path) -> None:
-    made = Outputs(read_only, read_only / "in", measured(torch.zeros(1, 1, 8, 8), "a.png"), "png", overwrite=False)
+    made = Outputs(
+        read_only, read_only / "in", as_input(measured(torch.zeros(1, 1, 8, 8), "a.png")), "png", overwrite=False
+    )
     with pytest.raises(UserError, match=r"cannot be written \(Permission denied\)"):
         made.make()
 

@@ -10,10 +10,12 @@ import pytest
 import torch
 from degraded_pictures import measured
 from given_y import given
+from PIL import Image
 
 from workbench.core.config import UserError
-from workbench.degradations import GaussianBlur, RandomInpainting
-from workbench.experiments.restore.parameters import distinct, named, parameters
+from workbench.degradations import JPEG, Degradation, GaussianBlur, MotionBlurCRF, RandomInpainting
+from workbench.degradations.base import Params
+from workbench.experiments.restore.parameters import distinct, named, parameters, read_parameters
 
 N = 12
 SEVERITY = torch.full((N,), 0.4)
@@ -25,8 +27,16 @@ FILES = tuple(f"{number}.png" for number in range(N))
 
 def taken(path: Path, *names: str) -> tuple[torch.Tensor, list[str]]:
     """The masks as they are paired with these pictures."""
-    params, lines = parameters(RandomInpainting(), path, SEVERITY, measured(Y, *(names or FILES)))
+    params, lines = read(RandomInpainting(), path, *names)
     return params["mask"], lines
+
+
+def read(operator: Degradation, path: Path, *names: str) -> tuple[Params, list[str]]:
+    """The operator's parameters of these pictures, and what is said about them."""
+    group = measured(Y, *(names or FILES))
+    given = read_parameters(operator, path, group.names, group.image_shape)
+    params, lines = parameters(operator, given, SEVERITY, group)
+    return params, [*given.lines, *lines]
 
 
 def save(folder: Path, **arrays: Any) -> Path:
@@ -88,8 +98,55 @@ def test_arrays_of_other_names_are_said_to_be_left_out(tmp_path: Path) -> None:
 
 def test_a_kernel_may_have_a_size_of_its_own(tmp_path: Path) -> None:
     path = save(tmp_path, filter=np.full((N, 1, 5, 5), 1 / 25))
-    params, _ = parameters(GaussianBlur(), path, SEVERITY, measured(Y))
+    params, _ = read(GaussianBlur(), path)
     assert params["filter"].shape == (N, 1, 5, 5)
+
+
+def test_a_folder_has_one_file_for_each_picture(tmp_path: Path) -> None:
+    """Masks as pictures, arrays and archives, of whatever size their pictures have."""
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for number, mask in enumerate(MASKS[:, 0]):
+        Image.fromarray((255 * mask).astype(np.uint8)).save(folder / f"{number}.png")
+    (folder / "3.png").unlink()
+    np.save(folder / "3.npy", MASKS[3])
+    (folder / "4.png").unlink()
+    np.savez(folder / "4.npz", mask=MASKS[4:5])
+    with Image.open(folder / "5.png") as image:
+        image.convert("RGB").save(folder / "5.png")
+    masks, lines = taken(folder, *(f"{number}.jpg" for number in range(N)))
+    assert torch.equal(masks, torch.from_numpy(MASKS))
+    assert lines == []
+
+
+def test_masks_of_several_sizes_belong_to_their_pictures(tmp_path: Path) -> None:
+    for name, mask in (("a", np.ones((1, 4, 6))), ("b", np.eye(5)[None])):
+        np.save(tmp_path / f"{name}.npy", mask)
+    given = read_parameters(RandomInpainting(), tmp_path, ("a.png", "b.png"), (1, 4, 6))
+    for name, shape in (("a.png", (1, 1, 4, 6)), ("b.png", (1, 1, 5, 5))):
+        params, _ = parameters(RandomInpainting(), given, SEVERITY[:1], measured(torch.zeros(shape), name))
+        assert params["mask"].shape == shape
+    with pytest.raises(UserError, match=r"mask in .* has shape \(1, 5, 5\) for b\.png, but \(1, 4, 6\) for a\.png"):
+        given.stacked(("a.png", "b.png"))
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "0.npy", MASKS[0])
+    with pytest.raises(UserError, match=r"has no file for 1\.png \(1 of 2 images\)"):
+        read_parameters(RandomInpainting(), tmp_path, ("0.png", "1.png"), (1, 16, 16))
+    with pytest.raises(UserError, match=r"motion_blur_crf has filter and gain: save them in an \.npz"):
+        read_parameters(MotionBlurCRF(), tmp_path, ("0.png",), (1, 16, 16))
+    np.savez(tmp_path / "0.npz", mask=MASKS[0])
+    (tmp_path / "0.npy").unlink()
+    with pytest.raises(UserError, match=r"0\.npz lacks filter, expected \(1, 19, 19\); it has mask"):
+        read_parameters(GaussianBlur(), tmp_path, ("0.png",), (1, 16, 16))
+
+
+def test_a_number_in_a_folder_needs_no_axis(tmp_path: Path) -> None:
+    for name, quality in (("0", 30), ("1", [50])):
+        np.savez(tmp_path / f"{name}.npz", quality=quality)
+    given = read_parameters(JPEG(), tmp_path, ("0.png", "1.png"), (1, 16, 16))
+    assert given.stacked(("0.png", "1.png"))["quality"].tolist() == [30, 50]
 
 
 def arrays(**given: np.ndarray) -> Callable[[Path], None]:
@@ -124,7 +181,7 @@ BAD_PARAMS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "text": (lambda path: path.write_text("masks"), "cannot read .npz {path}"),
     "empty": (Path.touch, "cannot read .npz {path}"),
-    "folder": (Path.mkdir, "cannot read .npz {path} (Is a directory)"),
+    "folder": (Path.mkdir, "{path} has no file for 0.png, 1.png, 2.png ... (12 of 12 images)"),
     "cut": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(20)), "cannot read .npz {path}"),
     "damaged": (damaged, "cannot read .npz {path}"),
     "12 TiB": (claims_much, "claims 15,360,000,000,000 bytes"),

@@ -13,6 +13,7 @@ from PIL import Image
 
 from workbench.core.config import UserError
 from workbench.core.measurement import Measurement
+from workbench.data.base import ImageSource
 from workbench.degradations import Degradation, Mixture, MotionBlurCRF, RandomInpainting, SuperResolution
 from workbench.experiments.restore.outputs import Outputs
 from workbench.restoration import Restorer
@@ -157,6 +158,29 @@ def test_without_an_encoder_nothing_is_trained(
     assert cli(*arguments, *own, "--encoder=none", "--overwrite", "--operator=jpeg").code in DONE
 
 
+@pytest.fixture
+def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever reads a data set of images fails the test."""
+    monkeypatch.setattr(ImageSource, "split", lambda *_: pytest.fail("a data set was read"))
+    monkeypatch.setattr(ImageSource, "fingerprint", property(lambda _: pytest.fail("a data set was read")))
+
+
+@pytest.mark.usefixtures("no_training", "no_images")
+def test_what_ships_needs_no_data_set(cli: CommandLine, tmp_path: Path) -> None:
+    """Pictures of any size, and what the severity encoder's start is checked with."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 3, 40), torch.linspace(0, 3, 52), indexing="ij")
+    degraded = write((rows.sin() * columns.cos()).square()[None, None], tmp_path / "degraded")
+    fields = {"input": degraded, "output": tmp_path / "output", "operator": "gaussian_blur", "severity": SEVERITY}
+    flags = [f"--{name}={value}" for name, value in fields.items()]
+    said = cli("restore", *flags, f"--runs={tmp_path / 'runs'}", "--data.kind=fashion_mnist")
+    assert said.code in DONE, said.err
+    assert pixels(tmp_path / "output" / "0.png").shape == (40, 52)
+    (row,) = table(tmp_path / "output")
+    assert 0 < float(row["sigma_hat"]) < 1
+    assert float(row["start_sigma"]) >= float(row["sigma_hat"])
+    assert not list((tmp_path / "runs" / "stages").glob("*")), "everything ships"
+
+
 @pytest.mark.usefixtures("no_training")
 def test_the_universal_encoder_ships(cli: CommandLine, tmp_path: Path) -> None:
     shipped = Evaluate()
@@ -177,8 +201,6 @@ def grey(size: int, mode: str = "L") -> Image.Image:
 
 
 BAD_IMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "size": (lambda folder: grey(20).save(folder / "9.png"), "9.png is 20 x 20, but the model restores 16 x 16"),
-    "shape": (lambda folder: Image.new("L", (16, 8)).save(folder / "9.png"), "9.png is 16 x 8"),
     "damaged": (lambda folder: (folder / "9.png").write_bytes(b"PNG"), "cannot read the image"),
     "cut": (lambda folder: (folder / "9.png").write_bytes((folder / "0.png").read_bytes()[:60]), "cannot read"),
     "clash": (lambda folder: grey(16).save(folder / "0.bmp"), "0.bmp and 0.png would both become 0.png"),
@@ -271,7 +293,7 @@ def test_without_an_encoder_nothing_is_recalibrated(
     variance: list[str], start: str, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
 ) -> None:
     said = cli.refuses(*without_encoder(words(trained, degraded, tmp_path / "output")), *variance, f"--start.{start}")
-    assert "needs a severity encoder, but there is none: restore with --encoder matched or universal" in said
+    assert "needs a severity encoder, but there is none: restore with --encoder quick, matched or universal" in said
 
 
 def test_a_second_run_into_the_same_folder_asks_before_it_computes(
@@ -374,13 +396,55 @@ def test_a_low_resolution_picture_is_one(cell: Evaluate, cli: CommandLine, train
         degraded = write(y, tmp_path / name)
         said = cli(*without_encoder(words(trained, degraded, tmp_path / f"{name}_out", "super_resolution")))
         assert said.code in DONE, said.err
-    for number in range(NUM_IMAGES):
-        found, wanted = (pixels(tmp_path / f"{name}_out" / f"{number}.png") for name in ("low", "corner"))
-        assert found.shape == (16, 16)
-        assert np.array_equal(found, wanted)
-    write(measurement.view, tmp_path / "enlarged")  # type: ignore[arg-type]
-    line = cli.refuses(*words(trained, tmp_path / "enlarged", tmp_path / "output", "super_resolution"))
-    assert "before upsampling" in line
+        assert (f"{low} x {low} is the low resolution of 15 x 15" in said.out) == (name == "low")
+    found, whole = (pixels(tmp_path / f"{name}_out" / "0.png") for name in ("low", "corner"))
+    assert found.shape == (15, 15), "7 x 2.2 is 15.4"
+    assert whole.shape == (16, 16)
+
+
+SHAPES = ((16, 16), (20, 13), (9, 30), (1, 5), (16, 16))
+
+
+def test_pictures_of_any_size_are_in_one_table(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number, shape in enumerate(SHAPES):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{number}.png")
+    said = cli(*without_encoder(words(trained, folder, tmp_path / "out")))
+    assert said.code in DONE, said.err
+    assert [row["image"] for row in table(tmp_path / "out")] == [f"{number}.png" for number in range(len(SHAPES))]
+    assert [pixels(tmp_path / "out" / f"{number}.png").shape for number in range(len(SHAPES))] == list(SHAPES)
+    # alone, a picture is restored as with others of its size and of other sizes
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for number in (0, 1):
+        (alone / f"{number}.png").write_bytes((folder / f"{number}.png").read_bytes())
+    cli(*without_encoder(words(trained, alone, tmp_path / "alone_out")), "--noise-std=0.05", "--batch-size=1")
+    for number in (0, 1):
+        one, many = (pixels(tmp_path / name / f"{number}.png").astype(int) for name in ("alone_out", "out"))
+        assert np.abs(one - many).max() <= 1
+
+
+def test_masks_of_pictures_of_any_size_are_in_a_folder(cli: CommandLine, trained: Trained, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    folders = {name: tmp_path / name for name in ("in", "masks", "kept")}
+    for folder in folders.values():
+        folder.mkdir()
+    for number, shape in enumerate(SHAPES[:3]):
+        mask = rng.random(shape) < 0.5
+        y = rng.integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(np.where(mask, y, 0).astype(np.uint8)).save(folders["in"] / f"{number}.png")
+        Image.fromarray((255 * mask).astype(np.uint8)).save(folders["masks"] / f"{number}.png")
+        Image.fromarray(np.full(shape, 255, np.uint8)).save(folders["kept"] / f"{number}.png")
+    arguments = without_encoder(words(trained, folders["in"], tmp_path / "out", "random_inpainting"))
+    said = cli(*arguments, LISTENS, f"--params={folders['masks']}")
+    assert said.code in DONE, said.err
+    assert cli(*arguments, LISTENS, f"--params={folders['kept']}", f"--output={tmp_path / 'all'}").code in DONE
+    for number, shape in enumerate(SHAPES[:3]):
+        own, whole = (pixels(tmp_path / name / f"{number}.png") for name in ("out", "all"))
+        assert own.shape == shape
+        assert not np.array_equal(own, whole)
 
 
 def test_an_interrupted_run_lists_what_it_restored(

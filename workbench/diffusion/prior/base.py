@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
-from workbench.core.config import NOT_IDENTITY
+from workbench.core.config import ADDED_LATER, NOT_IDENTITY
 from workbench.core.families import Member
 from workbench.core.foreign import readable
 from workbench.core.tensors import Latents, Times
@@ -52,6 +52,11 @@ class Prior(nn.Module):
     def latent_channels(self) -> int:
         """Number of channels of the prior's latents."""
         return int(self.network.config.in_channels)
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of latents must be multiples of it."""
+        return 1
 
     def check_latents(self, latent_shape: tuple[int, int, int]) -> None:
         """Raise UserError for a height and width that the network does not accept."""
@@ -97,6 +102,14 @@ class PriorRecipe(Member):
         json_schema_extra=NOT_IDENTITY,
     )
     num_train_images: Count = Field(250_000, description="number of training latents processed")
+    rounds: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="how many times to train on num_train_images; each round has a new optimizer and starts from the "
+        "last one's average, as it is saved",
+        json_schema_extra=ADDED_LATER,
+    )
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 6e-4
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weights' moving average, which is the result")

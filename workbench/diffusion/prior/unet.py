@@ -35,12 +35,16 @@ class UNetPrior(Prior):
         super().__init__(unet, *levels_of(scheduler, std), notes)
         self.scheduler = scheduler
 
+    @property
+    def multiple(self) -> int:
+        widths = self.network.config.get("block_out_channels") or (1,)
+        return int(2 ** (len(widths) - 1))
+
     def check_latents(self, latent_shape: tuple[int, int, int]) -> None:
         _, height, width = latent_shape
-        factor = 2 ** (len(self.network.config.block_out_channels) - 1)
-        if height % factor or width % factor:
+        if height % self.multiple or width % self.multiple:
             raise UserError(
-                f"the prior needs latents divisible by {factor}, but these are {height} x {width}: "
+                f"the prior needs latents divisible by {self.multiple}, but these are {height} x {width}: "
                 "change data.size or the number of prior.block_out_channels"
             )
 
@@ -93,6 +97,8 @@ class UNetRecipe(PriorRecipe):
         from diffusers import DDPMScheduler
 
         network = self._network(latent_shape)
+        if self.precision == "bf16":  # the layout in which CPUs train fastest at this precision
+            network.to(memory_format=torch.channels_last)
         with torch.device("cpu"):  # even if the network is built without memory, to count its cost
             scheduler = DDPMScheduler(
                 num_train_timesteps=self.num_timesteps,

@@ -1,15 +1,23 @@
-"""The cell for restoring: networks, operator, start rule and solver."""
+"""The cell for restoring: networks, operator, start rule and solver; what ships needs no image data set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from workbench.autoencoders import ArchitectureRecipe
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
-from workbench.degradations import Degradation
+from workbench.degradations import Degradation, Mixture
 from workbench.experiments.study import base_cell
+from workbench.restoration import Restorer
 from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import EqualCost
+from workbench.severity.variance import Need
+from workbench.stages.fit.fit_estimator import Fitted
 from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.runtime import Runtime
+from workbench.stages.train.train_severity import SHIPPED
+from workbench.weights import zoo
 
 UNIVERSAL: Mapping[str, Any] = {
     "severity_encoder.source": "auto",
@@ -17,7 +25,8 @@ UNIVERSAL: Mapping[str, Any] = {
     "severity_encoder.num_train_images": 100_000,
     "severity_encoder.batch_size": 64,
 }
-"""The recipe of the shipped universal severity encoder."""
+"""The recipe of the universal severity encoder that ships for Fashion-MNIST."""
+ENCODER = "severity_encoder"
 
 FEW_STEPS: Mapping[str, Any] = {"solver.kind": "mmps", "sampler.num_steps": 125}
 """What restores from matched starts unless the user chooses a solver or sampler: on validation images the best, in the
@@ -29,6 +38,8 @@ def restoring_cell(
 ) -> Evaluate:
     """The cell for restoring: networks, operator, start rule and solver, with the user's overrides.
 
+    Networks that ship are named by their folders, so that the images that they were trained on are not needed.
+
     Args:
         operator: the degradation of the images, or its kind (with default settings).
         preset: a preset of the robustness study, which defines the cell.
@@ -38,26 +49,56 @@ def restoring_cell(
             encoder ships for the data and the autoencoder.
     """
     named = "degradation.kind" if isinstance(operator, str) else "degradation"
-    chosen: Mapping[str, Any]
+
+    theirs = any(path.startswith(("solver", "sampler", "start.kind")) for path in overrides)
+    few = {} if theirs else FEW_STEPS
+
+    def cell_with(chosen: Mapping[str, Any], given: Mapping[str, Any] = overrides) -> Evaluate:
+        cell = base_cell("robustness", preset, {named: operator, **few, **chosen, **given})
+        assert isinstance(cell, Evaluate)
+        return cell
+
+    # what ships does not depend on these, and they may not fit the cell's own encoder
+    others = {path: v for path, v in overrides.items() if not (_is_in(path, ENCODER) or _is_in(path, "start"))}
+    without = cell_with({}, others)
+    universal = _universal(without)
+    if encoder is EncoderChoice.AUTO:
+        encoder = _automatic(without.degradation, universal, overrides)
     match encoder:
         case EncoderChoice.NONE:
             residual = {} if "start.kind" in overrides else {"start.variance": "residual"}
-            chosen = {"severity_encoder.kind": "none", **residual}
+            cell = cell_with({f"{ENCODER}.kind": "none", **residual})
         case EncoderChoice.UNIVERSAL:
-            chosen = UNIVERSAL
+            cell = cell_with({} if universal is None else {ENCODER: universal})
+            if universal is None or cell.severity_encoder.canonical() != universal.canonical():
+                raise UserError(
+                    "no universal encoder ships for this data and autoencoder: use encoder quick, matched or none"
+                )
         case EncoderChoice.MATCHED:  # trained for this operator, including its noise
-            same = {f"severity_encoder.{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
-            chosen = {f"severity_encoder.{named}": operator, **same}
-    theirs = any(name.startswith(("solver", "sampler", "start.kind")) for name in overrides)
-    few = {} if theirs else FEW_STEPS
-    cell = base_cell("robustness", preset, {named: operator, **few, **chosen, **overrides})
-    assert isinstance(cell, Evaluate)
+            same = {f"{ENCODER}.{k}": v for k, v in overrides.items() if k.startswith("degradation.")}
+            cell = cell_with({f"{ENCODER}.{named}": operator, **same})
+        case _:
+            chosen = {f"{ENCODER}.kind": "quick"}
+            if overrides.get(f"{ENCODER}.kind", "quick") == "quick" and "start.kind" not in overrides:
+                chosen["start.channel"] = "mmse"  # least squares makes the error independent of z_hat
+            cell = cell_with(chosen)
     if isinstance(cell.start, EqualCost):
         raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")
-    trained = cell.severity_stage()
-    if encoder is EncoderChoice.UNIVERSAL and (trained is None or trained.shipped() is None):
-        raise UserError("no universal encoder ships for this data and autoencoder: use encoder matched or none")
+    if (folder := _shipped(cell)) is not None:
+        cell = cell.replace({"autoencoder.source": str(folder), "prior.source": str(folder)})
+    lacks_statistics = Need.FUSION in cell.start.needs and cell.shipped_fusion() is None
+    if encoder is EncoderChoice.UNIVERSAL and lacks_statistics and not any(_is_in(path, "start") for path in overrides):
+        cell = cell.replace({"start.variance": "encoder"})
     return cell
+
+
+def load_restorer(cell: Evaluate, runtime: Runtime, fitted: Fitted | None = None) -> Restorer:
+    """The restorer of a cell, with the encoder's statistics that ship with it, if its start rule needs them.
+
+    Args:
+        fitted: an estimator to use instead of the cell's.
+    """
+    return cell.restorer(runtime, fitted, cell.shipped_fusion())
 
 
 def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
@@ -67,3 +108,46 @@ def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
     if isinstance(encoder, SeverityRecipe) and encoder.degradation == cell.degradation:
         overrides["severity_encoder.degradation.noise_std"] = noise_std
     return cell.replace(overrides)
+
+
+def _automatic(
+    degradation: Degradation, universal: SeverityRecipe | None, overrides: Mapping[str, Any]
+) -> EncoderChoice:
+    """The encoder that ships if it knows the operator, else one that is fitted to it."""
+    if any(_is_in(path, ENCODER) for path in overrides):
+        # settings of an encoder that is trained, or a kind of the user's choice
+        return EncoderChoice.QUICK if f"{ENCODER}.kind" in overrides else EncoderChoice.MATCHED
+    known = () if universal is None else _members(universal.degradation)
+    is_known = degradation.kind in {member.kind for member in known}
+    return EncoderChoice.UNIVERSAL if is_known else EncoderChoice.QUICK
+
+
+def _members(degradation: Degradation) -> Sequence[Degradation]:
+    return degradation.members if isinstance(degradation, Mixture) else (degradation,)
+
+
+def _universal(cell: Evaluate) -> SeverityRecipe | None:
+    """The universal severity encoder that ships for the networks of a cell; None if there is none."""
+    folder = _shipped(cell)
+    if folder is None or not (folder / SHIPPED / zoo.RECIPE).is_file():
+        return None
+    recipe = SeverityRecipe.parse(zoo.read_recipe(folder / SHIPPED)["severity_encoder"])
+    return recipe.replace(source=str(folder / SHIPPED))
+
+
+def _shipped(cell: Evaluate) -> Path | None:
+    """The folder of the autoencoder and prior of a cell, if they ship; the images need not be on this machine."""
+    autoencoder, prior, data = cell.autoencoder, cell.prior, cell.data
+    if not isinstance(autoencoder, ArchitectureRecipe) or {autoencoder.source, prior.source} != {"auto"}:
+        return None
+    published = {"kind": data.kind, "size": data.model_dump(mode="json")["size"], "channels": data.channels}
+    if data.model_dump(mode="json", exclude_defaults=True).keys() - published.keys():  # a selection, or the user's own
+        return None
+    return zoo.find_without_images(
+        {"data": published, "autoencoder": autoencoder.canonical(), "prior": prior.canonical()}
+    )
+
+
+def _is_in(path: str, field: str) -> bool:
+    """Whether an override sets a field or a part of it."""
+    return path == field or path.startswith(f"{field}.")

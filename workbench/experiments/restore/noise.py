@@ -1,6 +1,7 @@
 """The noise level of the images, estimated and checked."""
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -39,23 +40,28 @@ def read_noise_std(text: str | None) -> float | Literal["auto"] | None:
     return level
 
 
-def estimate_noise(y: Measurements, observed: Tensor | None) -> float | None:
+def estimate_noise(measurements: Iterable[tuple[Measurements, Tensor | None]]) -> float | None:
     """Standard deviation of white noise over all images together; None if too little of them is observed.
 
     Donoho's estimate (Donoho and Johnstone, Biometrika 81, 1994): the median of the finest diagonal details, here of
     the Haar wavelet, which only needs four observed neighbours. Texture biases it upwards, clipping downwards.
 
     Args:
-        y: (images, channel, height, width).
-        observed: 1 where y was measured, broadcastable to y; None: everywhere.
+        measurements: (images, channel, height, width) of one or several sizes, each with 1 where it was measured,
+            broadcastable to it; None: everywhere.
     """
-    seen = torch.ones_like(y) if observed is None else observed.expand_as(y)
-    a, b, c, d = _neighbours(y)
-    whole = torch.stack(_neighbours(seen)).bool().all(0)
-    details = ((a - b - c + d) / 2)[whole]
+    details = torch.cat([_details(y, observed) for y, observed in measurements])
     if len(details) < MIN_DETAILS:
         return None
     return float(details.abs().median()) / NORMAL_MEDIAN
+
+
+def _details(y: Measurements, observed: Tensor | None) -> Tensor:
+    """The finest diagonal details at which all four pixels are observed."""
+    seen = torch.ones_like(y) if observed is None else observed.expand_as(y)
+    a, b, c, d = _neighbours(y)
+    whole = torch.stack(_neighbours(seen)).bool().all(0)
+    return ((a - b - c + d) / 2)[whole]
 
 
 def check_stated(degradation: Degradation, severity: float, noise_std: float, *, estimated: bool) -> None:

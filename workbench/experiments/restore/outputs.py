@@ -15,7 +15,7 @@ from torch import Tensor
 from workbench.core.config import UserError
 from workbench.core.files import FULL, PARTIAL, whole
 from workbench.data.preparation import LUMA
-from workbench.experiments.restore.pictures import Measured, parts, printable, some
+from workbench.experiments.restore.pictures import Input, parts, printable, some
 
 REPORT = "restored.csv"
 Format = Literal["png", "npy"]
@@ -38,7 +38,7 @@ class Outputs:
     """
 
     def __init__(
-        self, folder: Path, input_path: Path, measured: Measured, file_format: Format, *, overwrite: bool
+        self, folder: Path, input_path: Path, measured: Input, file_format: Format, *, overwrite: bool
     ) -> None:
         self.folder, self.format = folder, file_format
         if folder.is_dir() and input_path.is_dir() and folder.samefile(input_path):
@@ -105,7 +105,7 @@ class Outputs:
                 "command again with --overwrite"
             ) from error
 
-    def _refuse_clashes(self, measured: Measured) -> None:
+    def _refuse_clashes(self, measured: Input) -> None:
         taken: dict[str, str] = {}
         for name, file in self.files.items():
             # some file systems do not distinguish A and a, or different encodings of an accent
@@ -116,7 +116,7 @@ class Outputs:
         if len(self.files) < len(measured.names):
             raise UserError("--input: two images have the same name")
 
-    def _refuse_present(self, measured: Measured, overwrite: bool) -> None:
+    def _refuse_present(self, measured: Input, overwrite: bool) -> None:
         wanted = [*self.files.values(), REPORT]
         present = [name for name in wanted if os.path.lexists(self.folder / name)]
         if present and not overwrite:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from workbench.core.config import UserError
 from workbench.core.tensors import Images
@@ -22,41 +21,57 @@ NUM_NAMED = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """The images as measurements, in natural order of their names.
+    """Images of one shape as measurements, in natural order of their names.
 
     Attributes:
         names: names of the images.
-        y: on the scale of [0, 1] images, of the model's size: a smaller image is in the top left corner, with zeros
-            elsewhere.
-        sizes: original height and width of each image: that of the model, or smaller in both.
-        grey: whether the image itself is greyscale.
-        files: the files that were read.
-        lines: messages for the user.
+        y: (images, channel, height, width), on the scale of [0, 1] images.
     """
 
     names: tuple[str, ...]
     y: Images
-    sizes: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channel, height, width)."""
+        return self.y.shape[1], self.y.shape[2], self.y.shape[3]
+
+
+@dataclass(frozen=True)
+class Input:
+    """All images of the user, in natural order of their names, and the same by shape.
+
+    Attributes:
+        names: names of the images.
+        grey: whether the image itself is greyscale.
+        files: the files that were read.
+        lines: messages for the user.
+        groups: the images, those of one shape together.
+    """
+
+    names: tuple[str, ...]
     grey: tuple[bool, ...]
     files: tuple[Path, ...]
     lines: tuple[str, ...]
+    groups: tuple[Measured, ...]
 
     def __len__(self) -> int:
         return len(self.names)
 
 
-def read_measured(path: Path, image_shape: tuple[int, int, int], *, smaller: bool) -> Measured:
+def read_input(path: Path, channels: int) -> Input:
     """Read the measurements in a folder, or in one file; nothing is cropped or resized, because y must not change.
 
     Args:
         path: a folder of images (or, if it has none, of .npy files), an image, or an array of several.
-        image_shape: (channels, height, width) of the model's images.
-        smaller: whether the operator's measurements are smaller than the images.
+        channels: of the model's images. Greyscale images stay greyscale if it is a colour model's.
 
     Raises:
-        UserError: for files that cannot be read, or images of another size.
+        UserError: for files that cannot be read, or a model of images that are not pictures.
     """
-    channels, *size = image_shape
     if channels not in PICTURE_CHANNELS:
         raise UserError(
             f"image files have 1 or 3 channels, but the model's images have {channels}: restore from Python, as in "
@@ -66,21 +81,19 @@ def read_measured(path: Path, image_shape: tuple[int, int, int], *, smaller: boo
     per_file = [(file, read_pictures(file)) for file in listing.files]
     files = tuple(file for file, pictures in per_file for _ in pictures)
     pictures = same_white([picture for _, found in per_file for picture in found])
-    for file, picture in zip(files, pictures, strict=True):
-        found = list(picture.pixels.shape[:2])
-        if found != size and not (smaller and _is_smaller(found, size)):
-            whole = f"{size[1]} x {size[0]}"
-            takes = f", from images of up to {whole}" if smaller else ""
-            where = file.with_name(picture.name)
-            raise UserError(f"{where} is {found[1]} x {found[0]}, but the model restores {whole}{takes}")
-    y = torch.stack([_placed(picture, image_shape) for picture in pictures])
-    return Measured(
+    by_shape: dict[tuple[int, ...], list[Picture]] = {}
+    for picture in pictures:
+        by_shape.setdefault((min(picture.num_channels, channels), *picture.pixels.shape[:2]), []).append(picture)
+    groups = tuple(
+        Measured(tuple(picture.name for picture in found), torch.stack([_floats(p, shape[0]) for p in found]))
+        for shape, found in by_shape.items()
+    )
+    return Input(
         names=tuple(picture.name for picture in pictures),
-        y=y,
-        sizes=tuple((p.pixels.shape[0], p.pixels.shape[1]) for p in pictures),
         grey=tuple(picture.num_channels == 1 for picture in pictures),
         files=files,
         lines=tuple(_lines(path, replace(listing, files=files), pictures, channels)),
+        groups=groups,
     )
 
 
@@ -129,21 +142,12 @@ def _listing(path: Path) -> Listing:
     return listing
 
 
-def _is_smaller(found: list[int], size: list[int]) -> bool:
-    """Whether (height, width) is that of a smaller image of the same aspect ratio, up to rounding to whole pixels."""
-    off = abs(found[0] * size[1] - found[1] * size[0])
-    return found[0] < size[0] and found[1] < size[1] and off < max(size)
-
-
-def _placed(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:
-    """An image as floats of this shape, in the top left corner."""
-    channels, height, width = image_shape
+def _floats(picture: Picture, channels: int) -> Tensor:
+    """An image as floats, (channel, height, width)."""
     # bytes are rounded like those of training images; floats are not clipped because noise may exceed [0, 1]
     (pixels,) = convert(picture.pixels[None], channels, clip=False)
     values = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous().float()
-    if pixels.dtype == np.uint8:
-        values = values.div_(255)
-    return functional.pad(values, (0, width - pixels.shape[1], 0, height - pixels.shape[0]))
+    return values.div_(255) if pixels.dtype == np.uint8 else values
 
 
 def _lines(path: Path, listing: Listing, pictures: Sequence[Picture], channels: int) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """From degraded to restored images: everything is checked first, then computed, written and judged."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,15 +13,15 @@ from workbench.core.measurement import Measurement
 from workbench.data.base import content_ids
 from workbench.degradations import Degradation, GaussianNoise
 from workbench.degradations.base import check_severity
-from workbench.experiments.restore.cell import with_noise
+from workbench.experiments.restore.cell import load_restorer, with_noise
 from workbench.experiments.restore.clipping import unclipped
-from workbench.experiments.restore.low_resolution import check_sizes, makes_smaller, severities
+from workbench.experiments.restore.low_resolution import check_sizes, makes_smaller, on_canvas
 from workbench.experiments.restore.noise import check_stated, doubt, estimate_noise
 from workbench.experiments.restore.outputs import REPORT, Format, Outputs
-from workbench.experiments.restore.parameters import distinct, named, parameters
-from workbench.experiments.restore.pictures import Measured, read_measured
+from workbench.experiments.restore.parameters import distinct, named, parameters, read_parameters
+from workbench.experiments.restore.pictures import Input, read_input
 from workbench.experiments.restore.verdict import Found, Verdict, judge
-from workbench.restoration import Restored
+from workbench.restoration import Restored, Restorer
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
@@ -35,7 +35,8 @@ class Request:
         pictures: a folder of images, an image file, or an .npy or .npz of several.
         output: the folder for the restored images.
         severity: the operator's level in [0, 1], for all images.
-        params: .npz with the operator's parameters; required if the operator draws them at random (a mask, a kernel).
+        params: .npz with the operator's parameters, or a folder with one file per image; required if the operator draws
+            them at random (a mask, a kernel).
         noise_std: standard deviation of the noise on [0, 1] images; auto: estimated; None: as in the cell.
         overwrite: whether files in the output folder may be overwritten.
         file_format: format of the restored images.
@@ -53,6 +54,8 @@ class Request:
 def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     """Restore every image into the output folder, with a table of severity, start, cost and residual.
 
+    Images may have any size, and different ones. Size and channels are those of the images, not of the cell's data.
+
     Args:
         cell: the networks, the operator, the start rule and the solver.
 
@@ -60,8 +63,8 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
         The contradictions found in the restored images; its message has been printed.
 
     Raises:
-        UserError: for a severity outside [0, 1], images that cannot be read or have another size, parameters that
-            are missing or unsuitable, a y that contradicts them, or an output folder that is not writable.
+        UserError: for a severity outside [0, 1], images that cannot be read, parameters that are missing or unsuitable,
+            a y that contradicts them, or an output folder that is not writable.
     """
 
     def say(line: str) -> None:
@@ -69,103 +72,145 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
 
     level = torch.full((1,), float(request.severity), dtype=torch.float64).float()  # too large values become infinite
     check_severity(level)
-    cell.check_operators()
-    shape = cell.data.image_shape
-    smaller = makes_smaller(cell.degradation, shape)
-    measured = read_measured(request.pictures, shape, smaller=smaller)
-    outputs = Outputs(request.output, request.pictures, measured, request.file_format, overwrite=request.overwrite)
-    for line in measured.lines:
+    if (trained := cell.severity_stage()) is not None and trained.given() is None:
+        trained.severity_encoder.degradation.check(cell.data.image_shape, gradient=False)
+    images = read_input(request.pictures, cell.data.channels)
+    outputs = Outputs(request.output, request.pictures, images, request.file_format, overwrite=request.overwrite)
+    for line in images.lines:
         say(line)
-    cell, measurement = _measurement(cell, request, measured, level, smaller, say)
+    cell, groups = _measurements(cell, request, images, float(level), say)
     cell.prior_stage().check()
     cell.check_recalibration()
     outputs.make()
-    restorer = cell.restorer(runtime)
-    names_of: dict[int, list[str]] = {}
-    for image_id, name in zip(measurement.ids.tolist(), measured.names, strict=True):
-        names_of.setdefault(image_id, []).append(name)
-    # images with equal content and parameters are the same for the solver
-    ids = measurement.ids.tolist()
-    first_of_each = {image_id: ids.index(image_id) for image_id in names_of}
-    different = measurement.take(list(first_of_each.values())).to(runtime.device)
+    restorer = load_restorer(cell, runtime)
+    if (stage := cell.estimator_stage()) is not None:
+        say(f"severity: {stage.load(runtime).claim}")
     done: dict[str, tuple[Found, dict[str, Any]]] = {}
     try:
-        with runtime.progress.task(f"restoring {len(measured)} images") as update:
-            for restored in restorer.restore(_batches(different, runtime.batch_size)):
-                own = restored.measurement
-                with torch.no_grad():
-                    prediction = cell.degradation.A(restored.x_hat, own.params)
-                residual = own.residual_rms(prediction).tolist()
-                for i, image_id in enumerate(restored.ids.tolist()):
-                    for name in names_of[image_id]:
-                        outputs.write(name, restored.x_hat[i].cpu())
-                        found = Found(
-                            name,
-                            residual[i],
-                            float(own.noise_std[i]),
-                            distrusted=bool(restored.distrusted[i]),
-                            diverged=bool(restored.diverged[i]),
-                        )
-                        done[name] = found, _row(found, restored, i, cell)
-                update(len(done), len(measured))
+        with runtime.progress.task(f"restoring {len(images)} images") as update:
+            for group in groups:
+                for name, x_hat, found, row in _restored(restorer, group, cell, runtime.device):
+                    outputs.write(name, x_hat)
+                    done[name] = found, row
+                    update(len(done), len(images))
     finally:  # also list the images restored before an interruption
-        rows = [done[name][1] for name in measured.names if name in done]
+        rows = [done[name][1] for name in images.names if name in done]
         if rows:
             outputs.write_report(rows)
-        if len(rows) < len(measured):
-            say(f"{len(rows)} of {len(measured)} images are in {outputs.folder}; add --overwrite to restore all")
+        if len(rows) < len(images):
+            say(f"{len(rows)} of {len(images)} images are in {outputs.folder}; add --overwrite to restore all")
     say(f"{len(rows)} image{'' if len(rows) == 1 else 's'} and {REPORT} in {outputs.folder}")
-    verdict = judge([done[name][0] for name in measured.names])
+    verdict = judge([done[name][0] for name in images.names])
     if verdict.line is not None:
         say(verdict.line)
     return verdict
 
 
-def _measurement(
-    cell: Evaluate, request: Request, measured: Measured, level: Tensor, smaller: bool, say: Callable[[str], None]
-) -> tuple[Evaluate, Measurement]:
-    """The images as measurements of the operator, and the cell with their noise level."""
+@dataclass(frozen=True)
+class Group:
+    """Images of one shape, as measurements of the operator."""
+
+    names: tuple[str, ...]
+    measurement: Measurement
+
+
+def _restored(
+    restorer: Restorer, group: Group, cell: Evaluate, device: str
+) -> Iterator[tuple[str, Tensor, Found, dict[str, Any]]]:
+    """(name, restored image, findings, row of the table) of each image, as they finish."""
+    measurement = group.measurement
+    names_of: dict[int, list[str]] = {}
+    for image_id, name in zip(measurement.ids.tolist(), group.names, strict=True):
+        names_of.setdefault(image_id, []).append(name)
+    # images with equal content and parameters are the same for the solver
+    ids = measurement.ids.tolist()
+    different = measurement.take([ids.index(image_id) for image_id in names_of])
+    _, channels, height, width = measurement.encoder_input().shape
+    sized = restorer.for_images((channels, height, width))
+    for restored in sized.restore(m.to(device) for m in _batches(different, sized.num_slots)):
+        own = restored.measurement
+        with torch.no_grad():
+            prediction = cell.degradation.A(restored.x_hat, own.params)
+        residual = own.residual_rms(prediction).tolist()
+        for i, image_id in enumerate(restored.ids.tolist()):
+            for name in names_of[image_id]:
+                found = Found(
+                    name,
+                    residual[i],
+                    float(own.noise_std[i]),
+                    distrusted=bool(restored.distrusted[i]),
+                    diverged=bool(restored.diverged[i]),
+                )
+                yield name, restored.x_hat[i].cpu(), found, _row(found, restored, i, cell)
+
+
+def _measurements(
+    cell: Evaluate, request: Request, images: Input, severity: float, say: Callable[[str], None]
+) -> tuple[Evaluate, list[Group]]:
+    """The images as measurements of the operator, those of one shape together, and the cell with their noise level."""
     degradation, lines = cell.degradation, list[str]()
-    levels = level.expand(len(measured)).clone()
-    if request.params is None:
-        levels, lines = severities(degradation, levels, measured)
-    params, converted = parameters(degradation, request.params, levels, measured)
-    lines += converted
-    if smaller:
-        check_sizes(degradation, params, measured)
-    with torch.no_grad():
-        made = degradation.A(measured.y[:1], {name: value[:1] for name, value in params.items()})
-    if made.shape != measured.y[:1].shape:
-        raise UserError(
-            f"{degradation.kind} measures {tuple(measured.y.shape[1:])} images as {tuple(made.shape[1:])}, which are "
-            "not image files: restore from Python, as in workbench.degradations.GivenPhysics"
-        )
-    # ids depend on the input: the same image with other parameters is a different one
-    ids = distinct(torch.from_numpy(content_ids(measured.y.numpy())), params)
-    with named(measured):
-        measurement, converted = degradation.given_measurement(measured.y, levels, ids, params)
-    lines += converted
-    estimate = estimate_noise(measurement.y, measurement.observed)
-    cell = _with_noise(cell, request, estimate)
-    if (
-        cell.degradation != degradation
-    ):  # with another noise level it is a different operator, even with the same values
-        measurement = cell.degradation.received(measurement.y, levels, ids, params, measurement.observed)
-    lines.append(_noise_line(cell.degradation, request, measurement))
-    if request.noise_std is None and (line := doubt(estimate, measurement.noise_std)):
+    given = None
+    if request.params is not None:
+        given = read_parameters(degradation, request.params, images.names, images.groups[0].image_shape)
+        lines += given.lines
+    smaller = makes_smaller(degradation) and not (given is None and degradation.draws_parameters)
+    groups = []
+    for low in images.groups:
+        measured = low
+        if smaller:
+            own = {} if given is None else given.stacked(low.names)
+            measured, converted = on_canvas(degradation, severity, own, low)
+            lines += converted
+        degradation.check(measured.image_shape, gradient=cell.solver.guided)
+        levels = torch.full((len(measured),), severity)
+        params, converted = parameters(degradation, given, levels, measured)
+        lines += converted
+        if smaller:
+            check_sizes(degradation, params, low, measured)
+        with torch.no_grad():
+            made = degradation.A(measured.y[:1], {name: value[:1] for name, value in params.items()})
+        if made.shape[1:] != measured.y.shape[1:]:
+            raise UserError(
+                f"{degradation.kind} measures {measured.image_shape} images as {tuple(made.shape[1:])}, which are "
+                "not image files: restore from Python, as in workbench.degradations.GivenPhysics"
+            )
+        # ids depend on the input: the same image with other parameters is a different one
+        ids = distinct(torch.from_numpy(content_ids(measured.y.numpy())), params)
+        with named(measured):
+            measurement, converted = degradation.given_measurement(measured.y, levels, ids, params)
+        lines += converted
+        groups.append(Group(measured.names, measurement))
+    estimate = estimate_noise((group.measurement.y, group.measurement.observed) for group in groups)
+    cell = _with_noise(cell, request, estimate, [group.measurement.encoder_input().shape for group in groups])
+    if cell.degradation != degradation:  # with another noise level it is a different operator
+        groups = [replace(group, measurement=_received(cell.degradation, group.measurement)) for group in groups]
+    noise_std = torch.cat([group.measurement.noise_std for group in groups])
+    lines.append(_noise_line(cell.degradation, request, noise_std))
+    if request.noise_std is None and (line := doubt(estimate, noise_std)):
         lines.append(line)
-    measurement, num_clipped = unclipped(cell.degradation, measurement)
+    num_clipped = 0
+    for i, group in enumerate(groups):
+        measurement, number = unclipped(cell.degradation, group.measurement)
+        groups[i], num_clipped = replace(group, measurement=measurement), num_clipped + number
     if num_clipped:
         lines.append(
-            f"{num_clipped} of {len(measured)} images have noise clipped at 0 and 1: the clipped values are estimated; "
+            f"{num_clipped} of {len(images)} images have noise clipped at 0 and 1: the clipped values are estimated; "
             "float files (.npy, .npz or TIFF) preserve them"
         )
-    for line in lines:
+    for line in dict.fromkeys(lines):
         say(line)
-    return cell, measurement
+    return cell, groups
 
 
-def _with_noise(cell: Evaluate, request: Request, estimate: float | None) -> Evaluate:
+def _received(degradation: Degradation, measurement: Measurement) -> Measurement:
+    """The same y as a measurement of another operator."""
+    assert measurement.severity is not None
+    return degradation.received(
+        measurement.y, measurement.severity, measurement.ids, measurement.params, measurement.observed
+    )
+
+
+def _with_noise(cell: Evaluate, request: Request, estimate: float | None, shapes: Sequence[torch.Size]) -> Evaluate:
     """The cell with the requested noise level."""
     level = request.noise_std
     if level is None:
@@ -178,13 +223,14 @@ def _with_noise(cell: Evaluate, request: Request, estimate: float | None) -> Eva
     if isinstance(cell.degradation, GaussianNoise):
         return cell
     cell = with_noise(cell, level)
-    cell.check_operators()  # a physics may have a contradicting noise model
+    for _, channels, height, width in shapes:  # a physics may have a contradicting noise model
+        cell.degradation.check((channels, height, width), gradient=cell.solver.guided)
     return cell
 
 
-def _noise_line(degradation: Degradation, request: Request, measurement: Measurement) -> str:
+def _noise_line(degradation: Degradation, request: Request, noise_std: Tensor) -> str:
     """The noise level and its source."""
-    low, high = (float(end) for end in measurement.noise_std.aminmax())
+    low, high = (float(end) for end in noise_std.aminmax())
     span = f"{low:.3g}" if high - low < 1e-6 else f"{low:.3g} to {high:.3g}"
     default = Degradation.model_fields["noise_std"].default
     stated = cast("float | None", degradation.noise_std)  # None: a physics may have a noise model

@@ -141,5 +141,7 @@ def _by_severity(severities: Scalars, variances: Scalars) -> Callable[[Sequence[
     order = severities.argsort()
     levels, logs = severities[order].double().numpy(), variances[order].double().log().numpy()
     rises = bool(np.corrcoef(levels, logs)[0, 1] >= 0)
-    means = isotonic_regression(logs, increasing=rises).x
+    levels, place, counts = np.unique(levels, return_inverse=True, return_counts=True)
+    logs = np.bincount(place, logs) / counts  # the mean of images at the same level
+    means = isotonic_regression(logs, weights=counts, increasing=rises).x
     return lambda wanted: np.exp(np.interp(wanted, levels, means)).tolist()

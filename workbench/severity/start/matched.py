@@ -81,9 +81,13 @@ class Matched(StartRule):
         return self.begin(self.source(evidence), evidence, chain, noise)
 
     def begin(
-        self, variance: Variance, evidence: Evidence, chain: Chain, noise: Latents, position: int | None = None
+        self, variance: Variance, evidence: Evidence, chain: Chain, noise: Latents, position: int | Tensor | None = None
     ) -> Start:
-        """The start matched to `variance`; or the same position for all images, each with the noise that it lacks."""
+        """The start matched to `variance`; or from a given position, with the noise that each image lacks there.
+
+        Args:
+            position: one for all images, or one for each, (batch,).
+        """
         v = self._checked(variance, len(noise)).double().cpu()
         by_channel = v[:, None] * self.channel_profile(evidence)
         # as signal plus independent noise: z_hat * gain = z0 + noise of variance v * gain
@@ -93,7 +97,8 @@ class Matched(StartRule):
             positions = self.position(noise_variance, chain)
             fell_back = (positions < 0) | (by_channel.amax(1) >= 1) & (self.channel == "mmse")
         else:
-            positions, fell_back = torch.full((len(v),), position), torch.zeros(len(v), dtype=torch.bool)
+            positions = torch.as_tensor(position).expand(len(v))
+            fell_back = torch.zeros(len(v), dtype=torch.bool)
         positions = positions.clamp(min=0)
         a = chain.alpha_bar[positions][:, None]
         missing = (1 - a - a * noise_variance).clamp(min=0)

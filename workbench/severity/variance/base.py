@@ -23,6 +23,9 @@ Forward = Callable[[Latents, Measurement], Measurements]
 Encode = Callable[[Measurements, Measurement], Latents]
 """h: z_hat of other measured values, with the operator parameters of the measurement."""
 
+ResidualRMS = Callable[[Latents, Measurement], Scalars]
+"""Root mean square of y - A(D(z)) over the observed entries, D(z) clipped to [0, 1]; one decoder evaluation."""
+
 
 class Need(Flag):
     """The evidence that a variance source, or its start rule, uses besides z_hat and the measurement.
@@ -61,7 +64,7 @@ class Evidence:
         estimate: z_hat and var_hat.
         measurement: the measurements.
         seed: keys the random probes.
-        forward, encode: for Need.OPERATOR; see `Forward` and `Encode`.
+        forward, encode, residual: for Need.OPERATOR; see `Forward`, `Encode` and `ResidualRMS`.
         fusion: for Need.FUSION.
         recalibration: for Need.RECALIBRATION.
         truth: for Need.TRUTH: the clean latents.
@@ -72,6 +75,7 @@ class Evidence:
     seed: int = 0
     forward: Forward | None = None
     encode: Encode | None = None
+    residual: ResidualRMS | None = None
     fusion: Fusion | None = None
     recalibration: Recalibration | None = None
     truth: Latents | None = None
@@ -79,7 +83,7 @@ class Evidence:
     def only(self, needs: Need) -> Self:
         """The evidence restricted to `needs`, so that nothing else can be used silently."""
         fields = {
-            Need.OPERATOR: ("forward", "encode"),
+            Need.OPERATOR: ("forward", "encode", "residual"),
             Need.FUSION: ("fusion",),
             Need.RECALIBRATION: ("recalibration",),
             Need.TRUTH: ("truth",),

@@ -7,8 +7,7 @@ import torch
 from pydantic import Field
 
 from workbench.core.bounds import MAX_COUNT
-from workbench.core.measurement import Measurement
-from workbench.core.tensors import Latents, Measurements
+from workbench.core.digests import checked
 from workbench.degradations import (
     JPEG,
     Degradation,
@@ -20,14 +19,27 @@ from workbench.degradations import (
 )
 from workbench.severity.calibration.fusion import Fusion
 from workbench.severity.estimate import error_variance
-from workbench.severity.variance.residual import residual_variance
 from workbench.stages.fit.fit_encoder import FitEncoder
-from workbench.stages.measure.estimates import estimates
+from workbench.stages.measure.estimates import estimates, variance_of_residual
 from workbench.stages.runtime import Runtime
 
 FUSION = "fusion.safetensors"
+STATISTICS = "severity_statistics"
+"""The folder of the statistics that ship, beside that of their encoder: its identity is that of the weights alone."""
 OTHERS = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise(), SuperResolution(), JPEG())
 """Degradations for fitting the gain of the features' distance. If you change this, increase the stage's version."""
+
+
+def read_fusion(folder: Path) -> Fusion | None:
+    """The statistics in a folder; None if it has none.
+
+    Raises:
+        UserError: if they are damaged.
+    """
+    from safetensors.torch import load
+
+    path = folder / FUSION
+    return Fusion.from_tensors(load(checked(path))) if path.is_file() else None
 
 
 class FitFusion(FitEncoder):
@@ -47,9 +59,9 @@ class FitFusion(FitEncoder):
 
     def load(self, runtime: Runtime) -> Fusion:
         """Load the fitted statistics."""
-        from safetensors.torch import load_file
-
-        return Fusion.from_tensors(load_file(self.ensure(runtime) / FUSION))
+        fitted = read_fusion(self.ensure(runtime))
+        assert fitted is not None
+        return fitted
 
     @torch.no_grad()
     def work(self, folder: Path, runtime: Runtime) -> None:
@@ -72,19 +84,13 @@ class FitFusion(FitEncoder):
         autoencoder, encoder = self.autoencoder_stage().load(runtime), self.severity_stage().load(runtime)
         images = self.images()
 
-        def forward(z: Latents, measurement: Measurement) -> Measurements:
-            return degradation.A(autoencoder.decode(z), dict(measurement.params))
-
-        def encode(y: Measurements, measurement: Measurement) -> Latents:
-            return encoder.estimate(degradation.with_values(measurement, y).encoder_input()).z_hat
-
         found = []
         batches = estimates(autoencoder, encoder, degradation, images, self.seed, runtime.device)
         for measurement, estimate, z0 in batches:
             own = estimate.per_image()
             residual = torch.full_like(own, torch.nan)
             if residuals:
-                residual = residual_variance(estimate.z_hat, measurement, forward, encode, own, seed=self.seed)
+                residual = variance_of_residual(autoencoder, encoder, degradation, measurement, estimate, self.seed)
             # without features all are alike, so that nothing is made of their distance
             features = own.new_zeros(len(own), 1) if estimate.features is None else estimate.features
             row = (own, residual, features, error_variance(estimate.z_hat, z0))

@@ -6,13 +6,15 @@ import torch
 
 from workbench.autoencoders import Autoencoder
 from workbench.core.measurement import Measurement
-from workbench.core.tensors import Ids, Latents
+from workbench.core.tensors import Ids, Latents, Measurements, Scalars
 from workbench.data import ImageSplit
-from workbench.degradations import Degradation
+from workbench.degradations import AnySeverityDistribution, Degradation, Uniform
 from workbench.severity.estimate import SeverityEstimate
-from workbench.severity.estimator import Estimator
+from workbench.severity.estimator import Estimator, seen_by
+from workbench.severity.variance.residual import residual_variance
 
 BATCH_SIZE = 128
+UNIFORM = Uniform()
 
 
 @torch.no_grad()
@@ -28,10 +30,37 @@ def estimates(
     for index in torch.arange(len(images)).split(BATCH_SIZE):
         measurement = degrade(degradation, images, index, seed).to(device)
         z0 = autoencoder.encode(images.batch(index).to(device))
-        yield measurement, encoder.estimate(measurement.encoder_input()), z0
+        yield measurement, encoder.estimate(seen_by(encoder, degradation, measurement)), z0
 
 
-def degrade(degradation: Degradation, images: ImageSplit, index: Ids, seed: int) -> Measurement:
-    """Measurements of the images at `index` at severities uniform on [0, 1], all keyed by (seed, id)."""
+def degrade(
+    degradation: Degradation,
+    images: ImageSplit,
+    index: Ids,
+    seed: int,
+    severities: AnySeverityDistribution = UNIFORM,
+) -> Measurement:
+    """Measurements of the images at `index`, with severities of that distribution, all keyed by (seed, id)."""
     ids = images.ids[index]
-    return degradation.measure(images.batch(index), degradation.draw_severity(ids, seed), ids, seed)
+    severity = severities.quantile(degradation.draw_severity(ids, seed))
+    return degradation.measure(images.batch(index), severity, ids, seed)
+
+
+@torch.no_grad()
+def variance_of_residual(
+    autoencoder: Autoencoder,
+    encoder: Estimator,
+    degradation: Degradation,
+    measurement: Measurement,
+    estimate: SeverityEstimate,
+    seed: int,
+) -> Scalars:
+    """The variance of the latent error that explains the residual of an estimate; see `severity.variance.residual`."""
+
+    def forward(z: Latents, measurement: Measurement) -> Measurements:
+        return degradation.A(autoencoder.decode(z), dict(measurement.params))
+
+    def encode(y: Measurements, measurement: Measurement) -> Latents:
+        return encoder.estimate(seen_by(encoder, degradation, degradation.with_values(measurement, y))).z_hat
+
+    return residual_variance(estimate.z_hat, measurement, forward, encode, estimate.per_image(), seed=seed)

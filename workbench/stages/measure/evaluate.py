@@ -1,8 +1,10 @@
 """Evaluate: restore a fixed set of measurements and compare with the ground truth, one row per image."""
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -16,7 +18,7 @@ from workbench.core.measurement import Measurement
 from workbench.core.randomness import seed_of
 from workbench.core.tensors import Images, Latents
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
-from workbench.degradations import AnyDegradation, GaussianBlur
+from workbench.degradations import AnyDegradation, AnySeverityDistribution, AtSeverity, GaussianBlur, Uniform
 from workbench.diffusion import DDIM, AnyPrior, NoiseLevels, Sampler, UNetRecipe
 from workbench.metrics import (
     LPIPS,
@@ -28,16 +30,22 @@ from workbench.metrics import (
     LPIPSConfig,
     LPIPSMetric,
     Metric,
+    MetricWeights,
     Residual,
+    SetMetric,
     load_lpips,
 )
 from workbench.metrics.perceptual import LPIPS_CHANNELS
 from workbench.restoration import Restored, Restorer
-from workbench.severity.calibration import check_sample
+from workbench.severity.calibration import Fusion, Recalibration, check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.estimator import Estimator
+from workbench.severity.fitted import FittedRecipe
 from workbench.severity.recipe import AnySeverity, SeverityRecipe
+from workbench.severity.reconstructor import Reconstructor
 from workbench.severity.start import (
+    Allocated,
+    Allocating,
     AnyStart,
     Budget,
     Costs,
@@ -52,28 +60,33 @@ from workbench.severity.start import (
     spend,
 )
 from workbench.severity.untrained import NoEncoder
-from workbench.severity.variance import Evidence, Need
+from workbench.severity.variance import Evidence, Mahalanobis, Need
 from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Stage
-from workbench.stages.fit.fit_fusion import FitFusion
+from workbench.stages.fit.fit_estimator import FitEstimator, Fitted
+from workbench.stages.fit.fit_fusion import STATISTICS, FitFusion, read_fusion
 from workbench.stages.fit.fit_recalibration import FitRecalibration
 from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
 from workbench.stages.latent_stage import LatentStage
 from workbench.stages.measure.estimates import degrade
 from workbench.stages.measure.trivial import trivial_predictors
 from workbench.stages.rows import (
+    ABSENT,
     COSTS,
     EXAMPLES,
     FIRST_COLUMNS,
     LAST_COLUMNS,
-    LPIPS_ABSENT,
     ROWS,
+    SET_METRICS,
     RowStream,
     write_sorted,
 )
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_prior import TrainPrior
-from workbench.stages.train.train_severity import TrainSeverity
+from workbench.stages.train.train_severity import SHIPPED, TrainSeverity
+
+if TYPE_CHECKING:
+    from workbench.stages.fit.fit_allocation import FitAllocation
 
 NUM_EXAMPLES = 32
 USUAL_SHARE, DEFAULT_STEPS = 0.2, 500
@@ -136,10 +149,16 @@ class Evaluate(LatentStage):
         description="precision of prior and autoencoder in the solver's steps; bf16: autocast, faster where supported",
         json_schema_extra=ADDED_LATER,
     )
+    severities: AnySeverityDistribution = Field(
+        Uniform(), description="distribution of the severities of the images", json_schema_extra=ADDED_LATER
+    )
     metrics: tuple[AnyMetric, ...] = Field(
         (PSNR(), SSIM(), Residual(), LPIPS()),
         description="metrics of the restored images",
         json_schema_extra=ADDED_LATER,
+    )
+    metric_weights: MetricWeights = Field(
+        MetricWeights(), description="files with the weights of metrics", json_schema_extra=NOT_IDENTITY
     )
     num_examples: int = Field(
         NUM_EXAMPLES,
@@ -155,8 +174,8 @@ class Evaluate(LatentStage):
         """Runs before the start rule's own check, whose advice (another variance) does not help here."""
         if isinstance(info.data.get("severity_encoder"), NoEncoder) and (asked := asked_of_encoder(start)):
             raise UserError(
-                f"{asked} needs a severity encoder, but there is none: restore with --encoder matched or universal, "
-                "or run the study without severity_encoder.kind=none"
+                f"{asked} needs a severity encoder, but there is none: restore with --encoder quick, matched or "
+                "universal, or run the study without severity_encoder.kind=none"
             )
         return start
 
@@ -170,6 +189,9 @@ class Evaluate(LatentStage):
     @classmethod
     def _fill_different_columns(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
         filled: dict[str, str] = dict.fromkeys(OTHER_COLUMNS, "every cell")
+        kinds = [metric.kind for metric in metrics]
+        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+            raise ValueError(f"{twice[0]} is given twice: remove one")
         for metric in metrics:
             declared = getattr(metric, "columns", None)
             if not isinstance(declared, Mapping):
@@ -184,20 +206,39 @@ class Evaluate(LatentStage):
     def _compatible(self) -> "Evaluate":
         self.solver.check(self.degradation)
         self.severity_encoder.check(self.degradation)
+        if isinstance(self.degradation, AtSeverity) and self.severities != Uniform():
+            raise ValueError("all images are at one severity (at_severity): set severities.kind=uniform")
         if isinstance(self.severity_encoder, NoEncoder) and Need.VAR_HAT in self.start.needs:
             raise ValueError(
                 "without a severity encoder there is no variance of its own to start from: "
                 "set start.variance=residual, or another start"
             )
-        if self._trained is None and self.start.needs & (Need.FUSION | Need.RECALIBRATION):
+        untrained = self._trained is None and self._fitted is None
+        if untrained and self.start.needs & (Need.FUSION | Need.RECALIBRATION):
             raise ValueError(
                 f"{self.severity_encoder.kind} is not trained here, and what this start needs is fitted to encoders "
                 "that are: set start.variance=encoder or residual, without recalibration, risk or noise=channel"
             )
+        self._check_fitted()
         planned = None if self.prior.is_given else self.prior.levels()
         if planned is not None:
             self._check_chain(planned, ANY_LATENT)
         return self
+
+    def _check_fitted(self) -> None:
+        """Refuse what an estimator that is fitted to one operator cannot promise. Raises UserError."""
+        if (recipe := self._fitted) is None or not isinstance(self.start, SNRMatch):
+            return
+        if isinstance(self.start.variance, Mahalanobis):
+            raise UserError(
+                f"start.variance=mahalanobis needs errors on other degradations, which {recipe.kind} is not fitted to: "
+                "set start.variance=fused or encoder"
+            )
+        if self.start.risk is not None and recipe.images == "prior":
+            raise UserError(
+                "start.risk holds for images exchangeable with the held-out ones, which samples of the prior are not: "
+                "set severity_encoder.images=data, or leave out the risk"
+            )
 
     def _check_chain(self, levels: NoiseLevels, latent_shape: tuple[int, int, int]) -> None:
         """Refuse a sampler or a start that these noise levels have not. Raises UserError."""
@@ -207,6 +248,11 @@ class Evaluate(LatentStage):
     def _trained(self) -> SeverityRecipe | None:
         """The severity encoder, if one is trained here."""
         return self.severity_encoder if isinstance(self.severity_encoder, SeverityRecipe) else None
+
+    @property
+    def _fitted(self) -> FittedRecipe | None:
+        """The estimator, if it is fitted to the degradation at hand."""
+        return self.severity_encoder if isinstance(self.severity_encoder, FittedRecipe) else None
 
     def effort(self) -> float:
         return self.num_images
@@ -240,16 +286,39 @@ class Evaluate(LatentStage):
         return TrainPrior(data=self.data, autoencoder=self.autoencoder, prior=self.prior)
 
     def severity_stage(self) -> TrainSeverity | None:
-        """The stage of the severity encoder, if there is one."""
+        """The stage of the severity encoder, if one is trained here."""
         if (recipe := self._trained) is None:
             return None
         return TrainSeverity(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
+
+    def estimator_stage(self) -> FitEstimator | None:
+        """The stage of the estimator, if it is fitted to the degradation at hand."""
+        if (recipe := self._fitted) is None:
+            return None
+        return FitEstimator(
+            data=self.data,
+            autoencoder=self.autoencoder,
+            severity_encoder=recipe,
+            degradation=self.degradation,
+            prior=self.prior if recipe.images == "prior" else None,
+        )
 
     def fusion_stage(self) -> FitFusion | None:
         """The stage of the severity encoder's in-distribution statistics, if the start rule needs them."""
         if Need.FUSION not in self.start.needs or (recipe := self._trained) is None:
             return None
         return FitFusion(data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe)
+
+    def shipped_fusion(self) -> Fusion | None:
+        """The same statistics, if the start rule needs them and they ship with the encoder.
+
+        Raises:
+            UserError: if they are damaged.
+        """
+        stage = self.severity_stage()
+        if stage is None or Need.FUSION not in self.start.needs or (folder := stage.given()) is None:
+            return None
+        return read_fusion(folder.with_name(STATISTICS)) if folder.name == SHIPPED else None
 
     def recalibration_stage(self) -> FitRecalibration | None:
         """The stage of the severity encoder's recalibration, if the start rule needs it."""
@@ -276,9 +345,17 @@ class Evaluate(LatentStage):
             return (matched,)
         return (matched, matched.replace(split="val", num_images=self.start.num_val_images))
 
+    def allocation_stage(self) -> "FitAllocation | None":
+        """The stage of what evaluations are worth, if the start rule needs it."""
+        from workbench.stages.fit.fit_allocation import FitAllocation  # which restores validation images by cells
+
+        if not isinstance(self.start, Allocated):
+            return None
+        return FitAllocation.of(self, self.start)
+
     def upstream(self) -> tuple[Stage, ...]:
-        stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage())
-        fits = (self.fusion_stage(), self.recalibration_stage())
+        stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage(), self.estimator_stage())
+        fits = (self.fusion_stage(), self.recalibration_stage(), self.allocation_stage())
         return tuple(stage for stage in (*stages, *fits, *self.matched_stages()) if stage is not None)
 
     def check(self) -> None:
@@ -290,18 +367,53 @@ class Evaluate(LatentStage):
         """
         self.check_operators()
         self.data.split(self.split).first(self.num_images)
+        if (allocation := self.allocation_stage()) is not None:
+            allocation.check()
         for matched in self.matched_stages():
             matched.data.split(matched.split).first(matched.num_images)
         self._check_chain(self.prior_stage().levels(), self.autoencoder_stage().latent_shape())
         if (trained := self.severity_stage()) is not None:
             trained.check()
+        if (fitted := self.estimator_stage()) is not None:
+            fitted.check()
         self.check_recalibration()
         if self.lpips.backbone is not None and self.has_lpips:
             load_lpips(self.lpips)
+        self.check_metrics()
+
+    def check_metrics(self) -> None:
+        """Reject damaged weights of metrics, and figures of a set on too few test images.
+
+        On validation images, by which others choose, a figure of a set is left out.
+        """
+        for metric in self.metrics:
+            metric.load(self.metric_weights, self.data.image_shape)
+            if self.split == "test" and (few := self._too_few(metric)) is not None:
+                raise UserError(f"{few}: set --num_images, or leave it out of --metrics")
+
+    def _too_few(self, metric: Metric) -> str | None:
+        if not isinstance(metric, SetMetric) or self.num_images >= metric.fewest:
+            return None
+        return f"{metric.kind.upper()} needs at least {metric.fewest:,} images, not {self.num_images:,}"
+
+    def load_metrics(self, device: torch.device | str) -> tuple[dict[str, torch.nn.Module], dict[str, Absent]]:
+        """The networks of the metrics other than LPIPS, and the metrics that are absent, by kind."""
+        networks, absent = {}, {}
+        for metric in self.metrics:
+            few = self._too_few(metric)
+            loaded = Absent(few) if few else metric.load(self.metric_weights, self.data.image_shape)
+            if isinstance(loaded, Absent):
+                absent[metric.kind] = loaded
+            elif loaded is not None:
+                networks[metric.kind] = loaded.to(device)
+        return networks, absent
 
     def check_recalibration(self) -> None:
         """Reject too few validation images for the recalibration, or for the start rule's risk."""
-        if (stage := self.recalibration_stage()) is None:
+        stage: FitRecalibration | FitEstimator | None = self.recalibration_stage()
+        if stage is None and Need.RECALIBRATION in self.start.needs:
+            stage = self.estimator_stage()
+        if stage is None:
             return
         stage.check()
         if isinstance(self.start, SNRMatch) and self.start.risk is not None:
@@ -314,9 +426,16 @@ class Evaluate(LatentStage):
         self.degradation.check(self.data.image_shape, gradient=self.solver.guided)
 
     def outdated(self, folder: Path) -> str | None:
-        if not self.has_lpips or not (folder / LPIPS_ABSENT).is_file():
-            return None
-        return None if isinstance(load_lpips(self.lpips), Absent) else "it lacks LPIPS, whose weights are now available"
+        lacking = [metric for metric in self.metrics if (folder / f"{metric.kind}{ABSENT}").is_file()]
+        for metric in lacking:
+            if isinstance(metric, LPIPS):
+                found = self.has_lpips and not isinstance(load_lpips(self.lpips), Absent)
+            else:
+                loaded = metric.load(self.metric_weights, self.data.image_shape)
+                found = not isinstance(loaded, Absent) and self._too_few(metric) is None
+            if found:
+                return f"it lacks {metric.kind.upper()}, whose weights are now available"
+        return None
 
     @property
     def has_lpips(self) -> bool:
@@ -338,7 +457,9 @@ class Evaluate(LatentStage):
     def measurement_set(self) -> str:
         """Identifies the measurements: only results on the same set may be compared."""
         images = self.data.split(self.split).first(self.num_images)
-        return digest({"ids": images.fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed})
+        known = {"ids": images.fingerprint, "degradation": self.degradation.canonical(), "seed": self.seed}
+        others = {} if self.severities == Uniform() else {"severities": self.severities.canonical()}
+        return digest(known | others)
 
     @property
     def sampling_seed(self) -> int:
@@ -358,33 +479,57 @@ class Evaluate(LatentStage):
         chain = self.sampler.chain(restorer.prior.levels, restorer.autoencoder.latent_shape(self.data.image_shape))
         return spend(control, costs, chain, own, val[0] if val else None, self.sampling_seed)
 
-    def restorer(self, runtime: Runtime) -> Restorer:
-        """The restorer with everything loaded."""
-        restorer = self._restorer(runtime)
+    def restorer(self, runtime: Runtime, fitted: Fitted | None = None, fusion: Fusion | None = None) -> Restorer:
+        """The restorer with everything loaded.
+
+        Args:
+            fitted: an estimator to use instead of the cell's, which must be one that is fitted.
+            fusion: in-distribution statistics of the severity encoder; None: fitted, if the start rule needs them.
+        """
+        restorer = self._restorer(runtime, fitted, fusion)
         if isinstance(self.start, EqualCost):
             restorer.start = Spending(self.start, self.budget(self.start, restorer, runtime))
+        if isinstance(self.start, Allocated) and (stage := self.allocation_stage()) is not None:
+            restorer.start = Allocating(self.start, stage.load(runtime))
         return restorer
 
-    def _restorer(self, runtime: Runtime) -> Restorer:
+    def _restorer(self, runtime: Runtime, fitted: Fitted | None, fusion: Fusion | None) -> Restorer:
         autoencoder = self.autoencoder_stage().load(runtime)
-        trained, fusion, recalibration = self.severity_stage(), self.fusion_stage(), self.recalibration_stage()
+        if fitted is None and (stage := self.estimator_stage()) is not None:
+            fitted = stage.load(runtime)
         return Restorer(
             autoencoder=autoencoder,
             prior=self.prior_stage().load(runtime),
-            estimator=self._untrained(autoencoder, runtime) if trained is None else trained.load(runtime),
+            estimator=self._estimator(autoencoder, runtime) if fitted is None else fitted.estimator,
             degradation=self.degradation,
             start=self.start,
             solver=self.solver,
             sampler=self.sampler,
             seed=self.sampling_seed,
             num_slots=runtime.batch_size,
-            fusion=None if fusion is None else fusion.load(runtime),
-            recalibration=None if recalibration is None else recalibration.load(runtime),
+            slot_pixels=self.data.image_shape[1] * self.data.image_shape[2],
+            fusion=self._fusion(runtime, fitted) if fusion is None else fusion,
+            recalibration=self._recalibration(runtime, fitted),
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
             precision=self.precision,
             say=runtime.progress.say,
             counted=runtime.loaded.setdefault(f"FLOPs {self._architecture()}", {}),
         )
+
+    def _fusion(self, runtime: Runtime, fitted: Fitted | None) -> Fusion | None:
+        if fitted is not None:
+            return fitted.fusion() if Need.FUSION in self.start.needs else None
+        return None if (stage := self.fusion_stage()) is None else stage.load(runtime)
+
+    def _recalibration(self, runtime: Runtime, fitted: Fitted | None) -> Recalibration | None:
+        if fitted is not None and isinstance(self.start, SNRMatch) and Need.RECALIBRATION in self.start.needs:
+            return fitted.recalibration(self.start.recalibration)
+        return None if (stage := self.recalibration_stage()) is None else stage.load(runtime)
+
+    def _estimator(self, autoencoder: Autoencoder, runtime: Runtime) -> Estimator:
+        if (trained := self.severity_stage()) is not None:
+            return trained.load(runtime)
+        return self._untrained(autoencoder, runtime)
 
     def _untrained(self, autoencoder: Autoencoder, runtime: Runtime) -> Estimator:
         estimator = self.severity_encoder.build(autoencoder)
@@ -395,14 +540,18 @@ class Evaluate(LatentStage):
     def _architecture(self) -> str:
         """Identifies the networks by all that their FLOPs depend on; built-in encoders are like the autoencoder's."""
         encoder = self.severity_encoder
-        estimator = encoder.identity if ":" in encoder.kind else encoder.kind
+        is_like_the_autoencoder = ":" not in encoder.kind and not isinstance(encoder, Reconstructor)
+        estimator = encoder.kind if is_like_the_autoencoder else encoder.identity
         return " ".join([self.autoencoder_stage().identity, self.prior_stage().identity, estimator])
 
     def work(self, folder: Path, runtime: Runtime) -> None:
         restorer = self.restorer(runtime)
         images = self.data.split(self.split).first(self.num_images)
         lpips = self.load_lpips(runtime)
-        scoring = Scoring(self, restorer, images, lpips, runtime)
+        networks, absent = self.load_metrics(runtime.device)
+        if LPIPS() in self.metrics and isinstance(lpips, Absent):
+            absent["lpips"] = lpips
+        scoring = Scoring(self, restorer, images, lpips, runtime, networks, absent)
         stream, num_rows, nfe = folder / f"{ROWS}{PARTIAL}", 0, 0
         with RowStream(stream) as rows, runtime.progress.task(f"restoring: {self.label}") as update:
             for restored in restorer.restore(scoring.measurements(runtime.batch_size), scoring.clean_latents):
@@ -412,17 +561,29 @@ class Evaluate(LatentStage):
         write_sorted(stream, folder / ROWS, by="image_id")
         stream.unlink()
         scoring.save_examples(folder / EXAMPLES)
-        if LPIPS() in self.metrics and isinstance(lpips, Absent):
-            (folder / LPIPS_ABSENT).write_text(lpips.reason)
+        if figures := scoring.figures_of_set():
+            (folder / SET_METRICS).write_text(json.dumps(figures, indent=2))
+        for kind, metric in absent.items():
+            (folder / f"{kind}{ABSENT}").write_text(metric.reason)
 
 
 class Scoring:
     """The measurements of a cell, and the comparison of the restored images with the ground truth."""
 
     def __init__(
-        self, cell: Evaluate, restorer: Restorer, images: ImageSplit, lpips: LPIPSMetric | Absent, runtime: Runtime
+        self,
+        cell: Evaluate,
+        restorer: Restorer,
+        images: ImageSplit,
+        lpips: LPIPSMetric | Absent,
+        runtime: Runtime,
+        networks: Mapping[str, torch.nn.Module],
+        absent: Mapping[str, Absent],
     ) -> None:
         self.cell, self.restorer, self.images, self.lpips = cell, restorer, images, lpips
+        self.metrics = [metric for metric in cell.metrics if metric.kind not in absent]
+        self.networks = networks
+        self.features: dict[str, dict[int, tuple[Tensor, Tensor]]] = {}
         self.device = runtime.device
         self.position = {image_id: i for i, image_id in enumerate(images.ids.tolist())}
         self.examples: dict[int, dict[str, Tensor]] = {}
@@ -432,7 +593,9 @@ class Scoring:
     def measurements(self, batch_size: int) -> Iterator[Measurement]:
         """The cell's measurements, batch by batch; simulated only when slots need them."""
         for index in torch.arange(len(self.images)).split(batch_size):
-            yield degrade(self.cell.degradation, self.images, index, self.cell.seed).to(self.device)
+            yield degrade(self.cell.degradation, self.images, index, self.cell.seed, self.cell.severities).to(
+                self.device
+            )
 
     def clean(self, ids: Tensor) -> Images:
         """The clean images with these ids."""
@@ -448,8 +611,11 @@ class Scoring:
         """One row per restored image."""
         found = self._comparison(restored)
         columns = {"image_id": restored.ids}
-        for metric in self.cell.metrics:
+        for metric in self.metrics:
             columns |= metric.checked(found)
+            if isinstance(metric, SetMetric) and (pair := metric.features(found)) is not None:
+                kept = zip(restored.ids.tolist(), pair[0].cpu(), pair[1].cpu(), strict=True)
+                self.features.setdefault(metric.figure, {}).update({key: (x, x_hat) for key, x, x_hat in kept})
         columns |= {name: getattr(restored, name) for name in COSTS}
         columns |= trivial_predictors(found.measurement, self.cell.degradation, found.decoded)
         columns |= {name: getattr(restored, name) for name in ("var_hat", "start_variance", "distrusted")}
@@ -483,7 +649,21 @@ class Scoring:
             decode=self.restorer.autoencoder.decode,
             measure=lambda x: self.cell.degradation.A(x, measurement.params),
             lpips=self.lpips,
+            networks=self.networks,
         )
+
+    def figures_of_set(self) -> dict[str, dict[str, Any]]:
+        """The figures of all images together, by name: mean, low, high (None if there is no interval), num_images."""
+        figures = {}
+        for metric in self.metrics:
+            if isinstance(metric, SetMetric) and (kept := self.features.get(metric.figure)):
+                pairs = [kept[key] for key in self.images.ids.tolist()]  # in the split's order
+                clean, restored = (torch.stack(side) for side in zip(*pairs, strict=True))
+                figures[metric.figure] = asdict(metric.of_set(clean, restored))
+        return {
+            name: {key: None if value != value else value for key, value in figure.items()}
+            for name, figure in figures.items()
+        }
 
     def _diverged(self, found: Comparison, restored: Restored) -> Tensor:
         """Whether the latent exceeded all bounds or, under guidance, x_hat explains y far worse than D(z_hat).

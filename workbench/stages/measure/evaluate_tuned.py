@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from workbench.core.bounds import Count
 from workbench.stages.base import Stage
 from workbench.stages.measure.evaluate import Evaluate
-from workbench.stages.rows import EXAMPLES, LPIPS_ABSENT, ROWS
+from workbench.stages.rows import ABSENT, EXAMPLES, ROWS, SET_METRICS
 from workbench.stages.runtime import Runtime
 
 TRIALS = "trials.json"
@@ -106,9 +106,8 @@ class EvaluateTuned(Evaluate):
             at_edge=self._at_edge(scores),
         )
         rows.to_parquet(folder / ROWS)
-        shutil.copyfile(made / EXAMPLES, folder / EXAMPLES)
-        if (made / LPIPS_ABSENT).is_file():
-            shutil.copyfile(made / LPIPS_ABSENT, folder / LPIPS_ABSENT)
+        for path in (made / EXAMPLES, *made.glob(SET_METRICS), *made.glob(f"*{ABSENT}")):
+            shutil.copyfile(path, folder / path.name)
         trials = [{"value": self.value(power), "val_psnr": score} for power, score in sorted(scores.items())]
         (folder / TRIALS).write_text(json.dumps(trials, indent=2))
 

@@ -145,6 +145,7 @@ class TrainAutoencoder(Stage):
             torch.manual_seed(recipe.seed)
             autoencoder = recipe.build(self.data.channels)
         autoencoder.latent_shape(self.data.image_shape)
+        autoencoder.prepare(train)
         autoencoder = runtime.place(autoencoder)
         if isinstance(autoencoder, VQGANAutoencoder) and autoencoder.perceptual_weight > 0:
             autoencoder.distance = _perceptual_distance(runtime.device)
@@ -169,6 +170,7 @@ class TrainAutoencoder(Stage):
             steps_per_epoch=STEPS_PER_EPOCH,
             validate=validate,
         )
+        autoencoder.finish()
         return autoencoder
 
 

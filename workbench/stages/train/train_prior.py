@@ -59,8 +59,15 @@ class TrainPrior(LatentStage):
         num_images = min(self.prior.num_train_images, len(self.data.split("train")))
         return EncodeLatents(data=self.data, autoencoder=self.autoencoder, num_images=num_images)
 
+    def last_round(self) -> "TrainPrior | None":
+        """The stage whose weights this one continues to train, if there is one; those that ship are taken."""
+        if self.prior.rounds == 1 or self.prior.is_given:
+            return None
+        return self.replace({"prior.rounds": self.prior.rounds - 1, "prior.source": "auto"})
+
     def upstream(self) -> tuple[Stage, ...]:
-        return (self.latents_stage(),)
+        last = self.last_round()
+        return (self.latents_stage(),) if last is None else (self.latents_stage(), last)
 
     def recipe(self) -> dict[str, Any]:
         """The zoo's record of how the prior was trained."""
@@ -123,6 +130,9 @@ class TrainPrior(LatentStage):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             prior = recipe.build(latent_shape)
+        if (last := self.last_round()) is not None:
+            prior.load_state_dict(recipe.load(last.ensure(runtime)).state_dict())
+            recipe = recipe.replace(seed=recipe.seed + recipe.rounds - 1)  # other batches and noise in every round
 
         def make_batch(index: Ids, _: int) -> dict[str, Any]:
             return {"z0": z0[index]}

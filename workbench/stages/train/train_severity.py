@@ -58,11 +58,16 @@ class TrainSeverity(LatentStage):
         """The zoo's record of how the encoder was trained."""
         return self.autoencoder_stage().recipe() | {"severity_encoder": self.severity_encoder.canonical()}
 
+    def given(self) -> Path | None:
+        """The folder of given weights; None if they are to be trained or found."""
+        source = self.severity_encoder.source
+        return None if source in ("train", "auto") else at_home(source)
+
     def shipped(self) -> Path | None:
         if self.severity_encoder.source == "train":
             return None
-        if self.severity_encoder.source != "auto":
-            return at_home(self.severity_encoder.source)
+        if (folder := self.given()) is not None:
+            return folder
         # an encoder belongs to the latents of one autoencoder: both must come from the same zoo folder
         beside = self.autoencoder_stage().shipped()
         folder = beside / SHIPPED if beside is not None else None
@@ -107,6 +112,8 @@ class TrainSeverity(LatentStage):
         z0 = self.latents_stage().load(runtime)
         train = self.latents_stage().images()
         encoder = runtime.place(new_encoder(recipe, autoencoder, self.data.image_shape))
+        if recipe.precision == "bf16":  # the layout in which CPUs train fastest at this precision
+            encoder.to(memory_format=torch.channels_last)
 
         def make_batch(index: Ids, step: int) -> dict[str, Any]:
             # a new severity, kernel and noise each time that an image is used

@@ -1,0 +1,28 @@
+"""The latent diffusion model of 64 px colour photographs that ships: the recipes that make it."""
+
+from workbench.autoencoders import Patch
+from workbench.data import TinyImageNet
+from workbench.degradations import GaussianBlur, Mixture
+from workbench.diffusion import UNetRecipe
+from workbench.severity.recipe import SeverityRecipe
+
+PHOTOGRAPHS = TinyImageNet()
+AUTOENCODER = Patch(num_train_images=120_000, batch_size=32, learning_rate=7e-4, precision="bf16")
+PRIOR = UNetRecipe(
+    block_out_channels=(64, 128, 192),
+    num_train_images=160_000,
+    batch_size=32,
+    learning_rate=4e-4,
+    precision="bf16",
+)
+UNIVERSAL = SeverityRecipe(
+    degradation=Mixture(), num_train_images=60_000, learning_rate=1e-3, precision="bf16", source="auto"
+)
+"""The severity encoder that ships with them, trained on a mixture of all degradations."""
+PHOTOS = {"data": PHOTOGRAPHS, "autoencoder": AUTOENCODER, "prior": PRIOR}
+"""The fields of a cell on photographs."""
+MATCHED = SeverityRecipe(degradation=GaussianBlur(), num_train_images=8_000, learning_rate=1e-3, precision="bf16")
+"""An encoder for one degradation, which each study sets: trained like the universal one, on an eighth of the images,
+so that a study of several takes minutes."""
+DESK = {**PHOTOS, "severity_encoder": MATCHED}
+"""Overrides of a study's preset for photographs."""

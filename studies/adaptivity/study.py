@@ -1,0 +1,128 @@
+"""What is it worth to adapt the start of the reverse process to each image, at equal mean cost?
+
+Every image is restored with every number of evaluations of a grid, from z_hat and the noise that it lacks there. A rule
+only chooses a number for each image, so its restorations are among these. The rules: SNR matching; `allocated`, which
+learns on validation images what one more evaluation is worth at each predicted variance and spends a mean budget where
+it gains most; the same from predictors that need no encoder, and from the true variance. Beside them stand the four
+controls: one timestep with full noise (CCDF), one timestep with each image's missing noise, variances permuted between
+images, and the known severity. Two oracles bound what could be gained: each image's own curve of quality, on the noise
+that is scored (in hindsight) and on other noise. Severities are uniform, skewed or of two levels; the encoder is the
+universal one. Expected: adapting pays where severities differ most, and less than adding only the missing noise.
+
+Cost: half an hour on two cores (desk), seconds (smoke). Run: python -m workbench study adaptivity
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from studies._cells import TINY
+from studies.adaptivity import sections
+from studies.adaptivity.results import read
+from workbench.degradations import (
+    AnyDegradation,
+    AnySeverityDistribution,
+    GaussianBlur,
+    Mixture,
+    MotionBlurCRF,
+    Skewed,
+    TwoPoint,
+    Uniform,
+)
+from workbench.experiments.study import Axes, Preset, Study
+from workbench.severity.recipe import SeverityRecipe
+from workbench.severity.start import Allocated, EqualCost, MissingNoise, SNRMatch
+from workbench.solvers import GMLDPS, LDPS, AnySolver, LDPSFew
+from workbench.stages.measure.evaluate import Evaluate
+
+UNIVERSAL = SeverityRecipe(degradation=Mixture(), num_train_images=100_000, source="auto")
+MATCH = SNRMatch(variance="encoder")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A solver with its chain, the numbers of evaluations to choose from, and the budget of the allocated cell."""
+
+    solver: AnySolver
+    num_steps: int
+    candidates: Sequence[int]
+    budget: float
+
+
+FEW = Method(LDPSFew(), 125, (0, 1, 2, 3, 4, 6, 9, 13), 4)
+LONG = Method(LDPS(), 500, (0, 2, 4, 8, 16, 32, 64, 100), 16)
+GLUED = Method(GMLDPS(), 500, (0, 4, 8, 16, 32), 16)
+QUICK = Method(LDPSFew(), 20, (0, 1, 2, 4), 2)
+
+
+Setting = tuple[Method, AnyDegradation, AnySeverityDistribution]
+
+
+def cells(
+    method: Method, degradation: AnyDegradation, severities: AnySeverityDistribution, num_images: int
+) -> list[Axes]:
+    """All cells of one solver on one distribution of measurements, the grid of evaluations on test images first."""
+    shared: Axes = {
+        "solver": (method.solver,),
+        "sampler.num_steps": (method.num_steps,),
+        "degradation": (degradation,),
+        "severities": (severities,),
+    }
+    grid = {**shared, "start.kind": ("missing_noise",), "start.nfe": tuple(method.candidates), "start.of": (MATCH,)}
+    controls = [EqualCost(control=name, of=MATCH, num_val_images=num_images) for name in BLIND]
+    allocated = Allocated(
+        budget=method.budget, candidates=tuple(method.candidates), of=MATCH, num_val_images=num_images
+    )
+    return [
+        {**grid, "split": ("test", "val"), "sample": (0,)},
+        {**grid, "split": ("test",), "sample": (1,)},
+        {**shared, "start": (MATCH, *controls), "split": ("test", "val"), "sample": (0,)},
+        {**shared, "start": (allocated,), "split": ("test",), "sample": (0,)},
+    ]
+
+
+BLIND = ("timestep", "permuted", "known_severity")
+"""Controls that begin otherwise than from the missing noise of the image's own variance; the fourth is in the grid."""
+
+
+def preset(settings: Sequence[Setting], num_images: int, **overrides: object) -> Preset:
+    """The cells of several settings, on as many test images as validation images."""
+    first, *others = [axes for one in settings for axes in cells(*one, num_images)]
+    return Preset(overrides={**overrides, "num_images": num_images}, axes=first, grids=others)
+
+
+SIX = Mixture()
+TWO = TwoPoint()
+DESK: Sequence[Setting] = (
+    (FEW, SIX, TWO),
+    (FEW, SIX, Uniform()),
+    (FEW, SIX, Skewed()),
+    (FEW, MotionBlurCRF(), TWO),
+    (FEW, GaussianBlur(), Uniform()),
+    (LONG, SIX, TWO),
+    (GLUED, SIX, TWO),
+)
+
+study = Study(
+    cell=Evaluate(severity_encoder=UNIVERSAL, start=MissingNoise(of=MATCH), solver=LDPSFew()),
+    axes={},
+    columns={
+        "sampler.num_steps": None,  # the solver's own
+        "start.kind": "rule",
+        "start.nfe": "evaluations",
+        "start.of": None,
+    },
+    presets={
+        "smoke": preset([(QUICK, GaussianBlur(), TWO)], **{**TINY, "num_images": 12}),
+        "desk": preset(DESK, num_images=128),
+    },
+    results=read,
+    answer=sections.answer,
+    main_figure=sections.main_figure,
+    report=(
+        sections.where_section,
+        sections.spending_section,
+        sections.rules_section,
+        sections.limits_section,
+        sections.trivial_section,
+    ),
+)
