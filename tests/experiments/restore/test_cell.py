@@ -5,12 +5,9 @@ import pytest
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.experiments.restore import restoring_cell
-<<<<<<< HEAD
-from workbench.solvers import LDPS, MMPS
-=======
 from workbench.severity.quick import Quick
 from workbench.severity.start import SNRMatch
->>>>>>> main
+from workbench.solvers import LDPS, MMPS
 
 
 @pytest.mark.parametrize("encoder", [EncoderChoice.UNIVERSAL, EncoderChoice.MATCHED])
@@ -19,7 +16,6 @@ def test_a_control_of_studies_is_refused_before_compute(encoder: EncoderChoice) 
         restoring_cell("gaussian_blur", encoder, "smoke", {"start.kind": "equal_cost"})
 
 
-<<<<<<< HEAD
 def test_few_steps_restore_unless_the_user_chooses() -> None:
     cell = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {})
     assert (cell.solver, cell.sampler.num_steps) == (MMPS(), 125)
@@ -29,7 +25,8 @@ def test_few_steps_restore_unless_the_user_chooses() -> None:
     assert (scaled.solver, scaled.sampler.num_steps) == (LDPS(guidance_scale=0.5), 500)
     sampled = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {"sampler.num_steps": 50})
     assert (sampled.solver, sampled.sampler.num_steps) == (LDPS(), 50)
-=======
+
+
 @pytest.mark.parametrize(
     ("operator", "given", "kind"),
     [
@@ -55,4 +52,3 @@ def test_an_estimator_of_least_squares_starts_in_its_own_channel_with_the_residu
     stated = restoring_cell("haze", EncoderChoice.QUICK, "desk", {"start.channel": "forward"})
     assert isinstance(stated.start, SNRMatch)
     assert stated.start.channel == "forward"
->>>>>>> main
