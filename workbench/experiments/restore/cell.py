@@ -78,7 +78,8 @@ def restoring_cell(
             if overrides.get(f"{ENCODER}.kind", "quick") == "quick" and "start.kind" not in overrides:
                 chosen["start.channel"] = "mmse"  # least squares makes the error independent of z_hat
             cell = cell_with(chosen)
-            if isinstance(cell.severity_encoder, FittedRecipe) and not cell.data.is_present():
+            recipe = cell.severity_encoder
+            if isinstance(recipe, FittedRecipe) and (recipe.images == "prior" or not cell.data.is_present()):
                 cell = cell_with({f"{ENCODER}.images": "prior", f"{ENCODER}.num_images": NUM_SAMPLES, **chosen})
     if isinstance(cell.start, EqualCost):
         raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")
