@@ -124,8 +124,9 @@ def _universal(cell: Evaluate) -> SeverityRecipe | None:
     folder = _shipped(cell)
     if folder is None or not (folder / SHIPPED / zoo.RECIPE).is_file():
         return None
-    recipe = SeverityRecipe.parse(zoo.read_recipe(folder / SHIPPED)["severity_encoder"])
-    return recipe.replace(source=str(folder / SHIPPED))
+    recipe = {**zoo.read_recipe(folder / SHIPPED)[ENCODER], "source": str(folder / SHIPPED)}
+    encoder = cell.replace({ENCODER: recipe}).severity_encoder
+    return encoder if isinstance(encoder, SeverityRecipe) else None
 
 
 def _shipped(cell: Evaluate) -> Path | None:

@@ -76,6 +76,7 @@ from workbench.stages.rows import (
     EXAMPLES,
     FIRST_COLUMNS,
     LAST_COLUMNS,
+    OPERATOR,
     ROWS,
     SET_METRICS,
     RowStream,
@@ -107,6 +108,7 @@ OTHER_COLUMNS = (
     "oracle_timestep",
     "fell_back",
     "diverged",
+    OPERATOR,
     "severity",
     "measurement_set",
 )
@@ -630,6 +632,8 @@ class Scoring:
         if found.z0 is not None:
             columns["oracle_timestep"] = self._oracle_timestep(restored, found.z0)
         columns |= {"fell_back": restored.fell_back, "diverged": self._diverged(found, restored)}
+        if (operator := found.measurement.operator) is not None:
+            columns[OPERATOR] = operator
         if found.measurement.severity is not None:
             columns["severity"] = found.measurement.severity
         self._keep_examples(found)

@@ -106,7 +106,7 @@ class EvaluatePhotographs(Evaluate):
 
         rows: list[dict[str, Any]] = []
         groups, lpips = self._groups(), self.load_lpips(runtime)
-        restorer = self.restorer(runtime, self.shipped_fusion()) if self._learned else None
+        restorer = self.restorer(runtime, fusion=self.shipped_fusion()) if self._learned else None
         with runtime.progress.task(f"restoring: {self.label}") as update:
             for group in groups:
                 for row in self._rows(group, restorer, lpips, runtime):
