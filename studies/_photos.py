@@ -4,7 +4,8 @@ from workbench.autoencoders import Patch
 from workbench.data import TinyImageNet
 from workbench.degradations import GaussianBlur, Mixture
 from workbench.diffusion import UNetRecipe
-from workbench.severity.recipe import SeverityRecipe
+from workbench.severity.loss import SeverityLoss
+from workbench.severity.recipe import SeverityRecipe, UNetSeverity
 
 PHOTOGRAPHS = TinyImageNet()
 AUTOENCODER = Patch(num_train_images=120_000, batch_size=32, learning_rate=7e-4, precision="bf16")
@@ -15,8 +16,14 @@ PRIOR = UNetRecipe(
     learning_rate=4e-4,
     precision="bf16",
 )
-UNIVERSAL = SeverityRecipe(
-    degradation=Mixture(), num_train_images=60_000, learning_rate=1e-3, precision="bf16", source="auto"
+UNIVERSAL = UNetSeverity(
+    degradation=Mixture(),
+    loss=SeverityLoss(weight_image=0),
+    num_train_images=100_000,
+    batch_size=32,
+    learning_rate=5e-4,
+    precision="bf16",
+    source="auto",
 )
 """The severity encoder that ships with them, trained on a mixture of all degradations."""
 PHOTOS = {"data": PHOTOGRAPHS, "autoencoder": AUTOENCODER, "prior": PRIOR}

@@ -23,6 +23,7 @@ from workbench.reporting import QUANTITIES, readable
 from workbench.severity.start import CONTROL_NAMES, Allocation, Curves
 from workbench.severity.start.allocated import LEAST, cheapest_best, price_of
 from workbench.stages.measure.trivial import LOG_VARIANCE, RESIDUAL
+from workbench.stages.rows import OPERATOR
 
 Values: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = NDArray[np.int64]
@@ -49,17 +50,19 @@ ONE, FULL_NOISE, PERMUTED, KNOWN = (
 )
 CONTROLS = {FULL_NOISE: "timestep", PERMUTED: "permuted", KNOWN: "known_severity"}
 """Controls with cells of their own; `ONE` is in the grid."""
+NO_OPERATOR = "allocated by variance and residual"
 PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
     ALLOCATED: lambda rows: np.hstack([_log(rows["start_variance"]), _log(rows[RESIDUAL])]),
+    NO_OPERATOR: lambda rows: np.hstack([_log(rows["start_variance"]), _log(rows[RESIDUAL])]),
     ALONE: lambda rows: _log(rows["start_variance"]),
     "allocated by residual norm": lambda rows: _log(rows[RESIDUAL]),
     "allocated by log variance of y": lambda rows: _column(rows[LOG_VARIANCE]),
     "allocated by known severity": lambda rows: _column(rows["severity"]),
     "allocated by true variance": lambda rows: _log(rows["s2"]),
 }
-"""What an allocation may look at, (images, predictors): predicted variance and residual norm, then each alone. The last
-two are known to studies alone."""
-LOOK_AT_RESIDUAL = (ALLOCATED, "allocated by residual norm")
+"""What an allocation may look at, (images, predictors): predicted variance and residual norm, and which operator of a
+mixture measured the image; then without the operator, and one number alone. The last two are known to studies alone."""
+LOOK_AT_RESIDUAL = (ALLOCATED, NO_OPERATOR, "allocated by residual norm")
 OTHER_NOISE, HINDSIGHT = "each image's own curve, other noise", "each image's own curve, in hindsight"
 
 
@@ -98,6 +101,14 @@ class Grid:
     def take(self, places: NDArray[np.int64]) -> "Grid":
         """Some of the images."""
         return Grid({n: frame.iloc[places] for n, frame in self.frames.items()})
+
+
+def known(rule: str, grid: Grid) -> tuple[Values, Index]:
+    """What a rule looks at: numbers (images, predictors), and each image's operator."""
+    rows = grid.rows
+    same = np.zeros(len(rows), dtype=np.int64)
+    told_apart = rule == ALLOCATED and OPERATOR in rows
+    return PREDICTORS[rule](rows), rows[OPERATOR].to_numpy(dtype=np.int64) if told_apart else same
 
 
 @dataclass(frozen=True)
@@ -149,14 +160,14 @@ class Setting:
     def allocation(self, rule: str, metric: str, budget: float, on: Grid | None = None) -> Allocation:
         """What validation images teach a rule that spends this budget."""
         grid = on or self.val
-        x = PREDICTORS[rule](grid.rows)
-        curves = Curves.fit(grid.nfe.astype(int).tolist(), x, grid.quality(metric), DEGREE)
-        return Allocation.fit(curves, x, max(budget - self.extra_of(rule), float(grid.nfe[0])))
+        x, operator = known(rule, grid)
+        curves = Curves.fit(grid.nfe.astype(int).tolist(), x, operator, grid.quality(metric), DEGREE)
+        return Allocation.fit(curves, x, operator, max(budget - self.extra_of(rule), float(grid.nfe[0])))
 
     def index(self, rule: str, metric: str, budget: float) -> Index:
         """The starts that a fitted rule, or an oracle, chooses for the test images."""
         if rule in PREDICTORS:
-            return self.allocation(rule, metric, budget).index(PREDICTORS[rule](self.test.rows))
+            return self.allocation(rule, metric, budget).index(*known(rule, self.test))
         curves = (self.test if rule == HINDSIGHT else self.again).quality(metric)
         return cheapest_best(curves, self.test.nfe, price_of(curves, self.test.nfe, budget))
 
@@ -193,7 +204,7 @@ class Setting:
         for half in set(halves):
             own = halves == half
             fitted, judged = (self.val.take(np.flatnonzero(one)) for one in (own if own.all() else ~own, own))
-            chosen = self.allocation(rule, metric, self.budget, fitted).index(PREDICTORS[rule](judged.rows))
+            chosen = self.allocation(rule, metric, self.budget, fitted).index(*known(rule, judged))
             gains[own] = judged.gain_of(chosen, metric, self.extra_of(rule))
         return gains
 

@@ -278,7 +278,9 @@ def _spending_lines(setting: Setting) -> dict[str, Line]:
     places = np.quantile(variance, np.linspace(0, 1, NUM_PLACES))
     lines = {}
     for metric in setting.metrics:
-        index = setting.allocation(ALONE, metric, setting.budget).index(np.log(places)[:, None])
+        index = setting.allocation(ALONE, metric, setting.budget).index(
+            np.log(places)[:, None], np.zeros(len(places), dtype=np.int64)
+        )
         lines[f"by variance, for {QUANTITIES[metric].label}"] = _exact(places, setting.test.nfe[index])
     matched = setting.others["test"][MATCHED].sort_values("start_variance")
     chosen = np.interp(places, matched["start_variance"].to_numpy(float), matched["nfe"].to_numpy(float))

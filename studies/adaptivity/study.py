@@ -2,19 +2,22 @@
 
 Every image is restored with every number of evaluations of a grid, from z_hat and the noise that it lacks there. A rule
 only chooses a number for each image, so its restorations are among these. The rules: SNR matching; `allocated`, which
-learns on validation images what one more evaluation is worth at each predicted variance and spends a mean budget where
-it gains most; the same from predictors that need no encoder, and from the true variance. Beside them stand the four
-controls: one timestep with full noise (CCDF), one timestep with each image's missing noise, variances permuted between
-images, and the known severity. Two oracles bound what could be gained: each image's own curve of quality, on the noise
-that is scored (in hindsight) and on other noise. Severities are uniform, skewed or of two levels; the encoder is the
-universal one. Expected: adapting pays where severities differ most, and less than adding only the missing noise.
+learns on validation images what one more evaluation is worth, by the predicted variance, the residual of D(z_hat) and
+the operator, and spends a mean budget where it gains most; the same from less, from predictors that need no encoder,
+and from the true variance. Beside them stand the four controls: one timestep with full noise (CCDF), one timestep with
+each image's missing noise, variances permuted between images, and the known severity. Two oracles bound what could be
+gained: each image's own curve of quality, on the noise that is scored (in hindsight) and on other noise. Severities are
+uniform, skewed or of two levels; the encoder is the universal one. Expected: adapting pays where severities differ
+most, and less than adding only the missing noise.
 
-Cost: half an hour on two cores (desk), seconds (smoke). Run: python -m workbench study adaptivity
+Cost: half an hour on two cores (desk, Fashion-MNIST), three quarters (photos), seconds (smoke).
+Run: python -m workbench study adaptivity
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from studies import _photos
 from studies._cells import TINY
 from studies.adaptivity import sections
 from studies.adaptivity.results import read
@@ -50,6 +53,7 @@ class Method:
 
 FEW = Method(LDPSFew(), 125, (0, 1, 2, 3, 4, 6, 9, 13), 4)
 LONG = Method(LDPS(), 500, (0, 2, 4, 8, 16, 32, 64, 100), 16)
+SHORT = Method(LDPS(), 500, (0, 4, 8, 16, 32), 16)
 GLUED = Method(GMLDPS(), 500, (0, 4, 8, 16, 32), 16)
 QUICK = Method(LDPSFew(), 20, (0, 1, 2, 4), 2)
 
@@ -101,6 +105,13 @@ DESK: Sequence[Setting] = (
     (LONG, SIX, TWO),
     (GLUED, SIX, TWO),
 )
+PHOTOS: Sequence[Setting] = (
+    (FEW, SIX, TWO),
+    (FEW, SIX, Uniform()),
+    (FEW, SIX, Skewed()),
+    (SHORT, SIX, TWO),
+    (GLUED, SIX, TWO),
+)
 
 study = Study(
     cell=Evaluate(severity_encoder=UNIVERSAL, start=MissingNoise(of=MATCH), solver=LDPSFew()),
@@ -114,6 +125,7 @@ study = Study(
     presets={
         "smoke": preset([(QUICK, GaussianBlur(), TWO)], **{**TINY, "num_images": 12}),
         "desk": preset(DESK, num_images=128),
+        "photos": preset(PHOTOS, num_images=64, **_photos.PHOTOS, severity_encoder=_photos.UNIVERSAL),
     },
     results=read,
     answer=sections.answer,

@@ -19,6 +19,8 @@ from workbench.severity.variance import Evidence, Need
 CANDIDATES = tuple(range(41))
 NFE = np.array(CANDIDATES, dtype=float)
 LOG = np.linspace(-5, 0, 400)
+SAME = np.zeros(len(LOG), dtype=np.int64)
+"""One operator for all."""
 VARIANCE = np.exp(LOG)
 
 
@@ -29,10 +31,15 @@ def worth(variance: np.ndarray) -> np.ndarray:
 
 def test_the_allocation_is_the_known_optimum() -> None:
     noisy = worth(VARIANCE) + np.random.default_rng(0).normal(0, 1, (len(VARIANCE), 1))
-    allocation = Allocation.fit(Curves.fit(CANDIDATES, LOG[:, None], noisy, degree=2), LOG[:, None], budget=10)
+    allocation = Allocation.fit(
+        Curves.fit(CANDIDATES, LOG[:, None], SAME, noisy, degree=2), LOG[:, None], SAME, budget=10
+    )
     expected = (np.log(VARIANCE) + 6) / allocation.price - 1
-    assert np.abs(NFE[allocation.index(LOG[:, None])] - expected).max() < 1
-    assert allocation.chosen(torch.from_numpy(LOG[:, None])).tolist() == NFE[allocation.index(LOG[:, None])].tolist()
+    assert np.abs(NFE[allocation.index(LOG[:, None], SAME)] - expected).max() < 1
+    assert (
+        allocation.chosen(torch.from_numpy(LOG[:, None]), torch.from_numpy(SAME)).tolist()
+        == NFE[allocation.index(LOG[:, None], SAME)].tolist()
+    )
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.3, 1.0, 5.5, 12.0])
@@ -64,9 +71,23 @@ def test_two_predictors_are_both_used() -> None:
     second = np.random.default_rng(2).uniform(0, 4, len(LOG))
     quality = np.outer(second, np.log1p(NFE))
     x = np.stack([LOG, second], axis=1)
-    allocation = Allocation.fit(Curves.fit(CANDIDATES, x, quality, degree=2), x, budget=10)
+    allocation = Allocation.fit(Curves.fit(CANDIDATES, x, SAME, quality, degree=2), x, SAME, budget=10)
     expected = np.clip(second / allocation.price - 1, 0, None)
-    assert np.abs(NFE[allocation.index(x)] - expected).max() < 1
+    assert np.abs(NFE[allocation.index(x, SAME)] - expected).max() < 1
+
+
+def test_operators_have_curves_of_their_own() -> None:
+    """Of two operators in turn, one needs nothing and the other what its variance says."""
+    operator = np.arange(len(LOG)) % 2
+    quality = operator[:, None] * worth(VARIANCE) - 0.3 * (1 - operator)[:, None] * NFE
+    x = LOG[:, None]
+    allocation = Allocation.fit(Curves.fit(CANDIDATES, x, operator, quality, degree=2), x, operator, budget=5)
+    nfe = NFE[allocation.index(x, operator)]
+    assert nfe[operator == 0].max() <= 1
+    assert 8 < nfe[operator == 1].mean() < 11
+    assert nfe[operator == 1][-20:].mean() > 2 * nfe[operator == 1][:20].mean()
+    other = allocation.curves(x[:1], np.array([7]))
+    assert np.isfinite(other).all(), "an operator that was not fitted has the shared curve"
 
 
 def test_the_residual_costs_a_decoder_evaluation() -> None:
@@ -75,8 +96,8 @@ def test_the_residual_costs_a_decoder_evaluation() -> None:
 
 
 def test_beyond_the_fitted_variances_the_ends_hold() -> None:
-    curves = Curves.fit(CANDIDATES, LOG[:, None], worth(VARIANCE), degree=2)
-    assert curves(np.array([[-99.0], [99.0]])) == pytest.approx(curves(LOG[[0, -1], None]))
+    curves = Curves.fit(CANDIDATES, LOG[:, None], SAME, worth(VARIANCE), degree=2)
+    assert curves(np.array([[-99.0], [99.0]]), SAME[:2]) == pytest.approx(curves(LOG[[0, -1], None], SAME[:2]))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +107,7 @@ def test_a_fit_that_says_nothing_is_refused(num_images: int, value: float, words
     quality = worth(VARIANCE[:num_images])
     quality[0, 0] = value
     with pytest.raises(UserError, match=words):
-        Curves.fit(CANDIDATES, LOG[:num_images, None], quality, degree=2)
+        Curves.fit(CANDIDATES, LOG[:num_images, None], SAME[:num_images], quality, degree=2)
 
 
 def test_a_budget_below_the_candidates_is_refused() -> None:
@@ -104,9 +125,9 @@ def test_a_start_is_the_missing_noise_start_of_its_evaluations() -> None:
     z_hat, noise = torch.randn(3, 4, 4, 4, generator=draws), torch.randn(3, 4, 4, 4, generator=draws)
     measurement = Measurement(y=torch.zeros(3, 1, 8, 8), ids=torch.arange(3), noise_std=torch.zeros(3))
     here = Case(Evidence(SeverityEstimate(z_hat, variance.reshape(-1, 1, 1, 1)), measurement), chain(50), noise)
-    curves = Curves.fit(CANDIDATES, LOG[:, None], worth(VARIANCE), degree=1)
+    curves = Curves.fit(CANDIDATES, LOG[:, None], SAME, worth(VARIANCE), degree=1)
     rule = Allocated(budget=10, candidates=CANDIDATES, predictors=("variance",))
-    start = here.start(Allocating(rule, Allocation.fit(curves, LOG[:, None], rule.budget)))
+    start = here.start(Allocating(rule, Allocation.fit(curves, LOG[:, None], SAME, rule.budget)))
     nfe = (len(here.chain) - start.position).tolist()
     assert nfe == sorted(nfe)
     assert nfe[0] < nfe[2]

@@ -8,7 +8,7 @@ import pytest
 from small_study import tiny_cell
 
 from workbench.core.config import UserError
-from workbench.degradations import AtSeverity, Skewed, TwoPoint
+from workbench.degradations import AtSeverity, GaussianBlur, GaussianNoise, Mixture, Skewed, TwoPoint
 from workbench.severity.start import Allocated, MissingNoise, SNRMatch
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.measure.trivial import RESIDUAL
@@ -38,7 +38,7 @@ def test_the_rows_are_those_of_each_images_number_of_evaluations(cell: Evaluate,
     stage = cell.allocation_stage()
     assert stage is not None
     allocation = stage.load(runtime)
-    nfe = np.array(RULE.candidates)[allocation.index(np.log(found[PREDICTORS].to_numpy()))]
+    nfe = np.array(RULE.candidates)[allocation.index(np.log(found[PREDICTORS].to_numpy()), np.zeros(len(found), int))]
     assert found["nfe"].tolist() == nfe.tolist()
     for n in RULE.candidates:
         fixed = rows(cell.replace({"start": MissingNoise(nfe=n, of=RULE.of)}), runtime)
@@ -56,7 +56,10 @@ def test_the_fit_is_of_validation_images_and_serves_the_match(cell: Evaluate, ru
     assert {one.split for one in stage.cells()} == {"val"}
     assert stage in cell.upstream()
     known = rows(stage.cells()[0], runtime)[PREDICTORS].to_numpy()
-    assert np.array(RULE.candidates)[stage.load(runtime).index(np.log(known))].mean() <= RULE.budget
+    assert (
+        np.array(RULE.candidates)[stage.load(runtime).index(np.log(known), np.zeros(len(known), int))].mean()
+        <= RULE.budget
+    )
     other = cell.replace({"start.budget": 3.0}).allocation_stage()
     assert other is not None
     assert [one.identity for one in other.cells()] == [one.identity for one in stage.cells()]
@@ -115,3 +118,16 @@ def test_a_control_of_known_severity_averages_over_images_at_one_level(images: P
         assert group["start_variance"].nunique() == 1
         logs = np.log(val["s2"][val["severity"] == level])
         assert np.log(group["start_variance"].iloc[0]) == pytest.approx(logs.mean(), abs=1e-3)
+
+
+def test_images_of_a_mixture_are_told_apart(images: Path, runtime: Runtime) -> None:
+    mixed = Mixture(members=(GaussianBlur(), GaussianNoise()))
+    cell = tiny_cell(images, degradation=mixed, start=RULE, num_images=12)
+    found = rows(cell, runtime)
+    assert set(found["operator"]) == {0, 1}
+    stage = cell.allocation_stage()
+    assert stage is not None
+    allocation = stage.load(runtime)
+    assert allocation.curves.num_operators == 2
+    index = allocation.index(np.log(found[PREDICTORS].to_numpy()), found["operator"].to_numpy())
+    assert found["nfe"].tolist() == np.array(RULE.candidates)[index].tolist()

@@ -13,6 +13,7 @@ from workbench.core.config import UserError
 from workbench.data import Npy
 from workbench.severity.estimate import error_variance
 from workbench.severity.estimator import seen_by
+from workbench.severity.quick import ConvolutionalTrunk
 from workbench.stages.fit.fit_estimator import FOUND, FitEstimator, Fitted
 from workbench.stages.measure.estimates import estimates
 from workbench.stages.measure.evaluate import Evaluate
@@ -111,6 +112,14 @@ def test_what_it_cannot_do_is_refused_before_compute(cell: Evaluate, tmp_path: P
     few = write_images(tmp_path / "few.npy", num_images=60)
     with pytest.raises(UserError, match="needs 80 clean images or more, but there are"):
         cell.replace({"data": Npy(path=few, size=16, channels=1), "num_images": 1}).check()
+
+
+def test_a_network_beside_the_autoencoder_learns_too(cell: Evaluate, runtime: Runtime) -> None:
+    own = cell.replace({"severity_encoder.network": "convolutional", "severity_encoder.num_train_images": 3200})
+    stage, autoencoder = stage_of(own), own.autoencoder_stage().load(runtime)
+    assert isinstance(stage.load(runtime).estimator.trunk, ConvolutionalTrunk)
+    untrained = Fitted(stage.severity_encoder.build(autoencoder), {}, {})  # whose error is that of a constant, or more
+    assert float(errors(stage.load(runtime), own, runtime).mean()) < 0.6 * float(errors(untrained, own, runtime).mean())
 
 
 RECONSTRUCTOR = {"severity_encoder.kind": "reconstructor", "severity_encoder.num_images": 160}

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
 
+MEMBER = "member"
+"""The parameter that says which operator of a mixture measured an image."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -53,6 +56,11 @@ class Measurement:
 
     def __len__(self) -> int:
         return self.y.shape[0]
+
+    @property
+    def operator(self) -> Tensor | None:
+        """Which operator of a mixture measured each image, (batch,) int64; None if there is one for all."""
+        return self.params.get(MEMBER)
 
     def encoder_input(self) -> Images:
         """The image-domain view of y that a severity encoder reads, (batch, channel, height, width)."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench.core import randomness
 from workbench.core.families import Open
+from workbench.core.measurement import MEMBER
 from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.gaussian_blur import GaussianBlur
@@ -72,7 +73,7 @@ class Mixture(Degradation):
         can be concatenated.
         """
         chosen = (randomness.uniform(ids, (seed, "member")) * len(self.members)).long().to(severity.device)
-        params: dict[str, Tensor] = {"member": chosen}
+        params: dict[str, Tensor] = {MEMBER: chosen}
         for position, member in enumerate(self.members):
             for name, value in member.parameters(severity, ids, seed, image_shape).items():
                 params[f"{member.kind}.{name}"] = value * _per_image(chosen == position, value)
@@ -95,7 +96,7 @@ class Mixture(Degradation):
         """Apply `change` of each member to the images that drew it, and keep the images' order."""
         groups, parts = [], []
         for position, member in enumerate(self.members):
-            group = (params["member"] == position).nonzero()[:, 0]
+            group = (params[MEMBER] == position).nonzero()[:, 0]
             if len(group):
                 own = {name: value[group] for name, value in _own(params, member).items()}
                 groups.append(group)
@@ -111,7 +112,7 @@ class Mixture(Degradation):
         if params is None:
             raise ValueError("the noise of a mixture depends on the images' members: pass params")
         levels = torch.stack([member.noise_level(severity) for member in self.members])
-        return levels.gather(0, params["member"][None])[0]
+        return levels.gather(0, params[MEMBER][None])[0]
 
     def observed(self, params: Params) -> Tensor | None:
         """`observed` of each image's own member, 1 everywhere for members that observe everything."""
@@ -120,7 +121,7 @@ class Mixture(Degradation):
             observed = member.observed(_own(params, member))
             if observed is not None:
                 elsewhere = torch.ones_like(observed) if result is None else result
-                result = torch.where(_per_image(params["member"] == position, observed), observed, elsewhere)
+                result = torch.where(_per_image(params[MEMBER] == position, observed), observed, elsewhere)
         return result
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
@@ -131,7 +132,7 @@ class Mixture(Degradation):
         last = len(self.members) - 1
         kinds = ", ".join(f"{position} {member.kind}" for position, member in enumerate(self.members))
         chosen = given.numbers("member", low=0, high=last, whole=True, meaning=kinds).long()
-        taken = {"member": chosen}
+        taken = {MEMBER: chosen}
         for position, member in enumerate(self.members):
             taken |= given.part(prefixes[position], member.given_parameters, (chosen == position).nonzero()[:, 0])
         return given.taken(taken)
@@ -140,7 +141,7 @@ class Mixture(Degradation):
         """`given_values` of each image's own member."""
         y, lines = y.clone(), []
         for position, member in enumerate(self.members):
-            group = (params["member"] == position).nonzero()[:, 0]
+            group = (params[MEMBER] == position).nonzero()[:, 0]
             if len(group):
                 own = {name: value[group] for name, value in _own(params, member).items()}
                 with on_behalf_of(member.kind, group):

@@ -35,11 +35,12 @@ class SeverityEncoder(SeverityNetwork):
 
     Args:
         autoencoder: provides the initial weights, and thus the architecture.
+        trunk: another network from images on [0, 1] to (features, z_hat).
     """
 
-    def __init__(self, autoencoder: Autoencoder) -> None:
+    def __init__(self, autoencoder: Autoencoder, trunk: nn.Module | None = None) -> None:
         super().__init__()
-        self.trunk = autoencoder.encoder_copy()
+        self.trunk = autoencoder.encoder_copy() if trunk is None else trunk
         self.head = VarianceHead()
 
     def forward(self, view: Images) -> tuple[Tensor, Tensor]:

@@ -1,54 +1,27 @@
 """The severity encoder of a cell: how to train it, or that there is none."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from workbench.autoencoders import Autoencoder
-from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
-from workbench.core.config import NOT_IDENTITY
 from workbench.core.families import Open
-from workbench.degradations import AnyDegradation
-from workbench.severity.encoder import SeverityEncoder, SeverityNetwork
 from workbench.severity.estimator import EstimatorRecipe
 from workbench.severity.fitted import FittedRecipe
-from workbench.severity.loss import SeverityLoss
 from workbench.severity.quick import Quick
 from workbench.severity.reconstructor import Reconstructor
+from workbench.severity.trained import SeverityRecipe
+from workbench.severity.unet_encoder import UNetSeverity
 from workbench.severity.untrained import NoEncoder
 
+__all__ = ["AnyFitted", "AnySeverity", "SeverityRecipe", "TrainedSeverity", "UNetSeverity"]
 
-class SeverityRecipe(EstimatorRecipe):
-    """The architecture of a severity encoder, its training data, and how it is trained."""
-
-    kind: Literal["encoder"] = "encoder"
-    degradation: AnyDegradation = Field(
-        description="degradation of its training images; severities are uniform on [0, 1]"
-    )
-    loss: SeverityLoss = SeverityLoss()
-    num_train_images: Count = Field(60_000, description="number of training images processed")
-    batch_size: BatchSize = 64
-    learning_rate: LearningRate = 3e-3
-    precision: Literal["float32", "bf16"] = Field(
-        "float32", description="bf16: autocast, faster on CPUs that support it"
-    )
-    seed: Seed = 0
-    source: str = Field(
-        "train",
-        description="train; auto: the one shipped with the autoencoder, if this recipe trained it; or a folder",
-        json_schema_extra=NOT_IDENTITY,
-    )
-
-    def build(self, autoencoder: Autoencoder) -> SeverityNetwork:
-        """The network before it is trained; random weights come from torch's current generator."""
-        return SeverityEncoder(autoencoder)
-
-
-TrainedSeverity = Annotated[SeverityRecipe, Open(SeverityRecipe)]
+TrainedSeverity = Annotated[SeverityRecipe | UNetSeverity, Field(discriminator="kind"), Open(SeverityRecipe)]
 """Severity encoders that are trained here."""
 AnyFitted = Annotated[Quick | Reconstructor, Field(discriminator="kind"), Open(FittedRecipe)]
 """Estimators that are fitted to the operator at hand in seconds."""
 AnySeverity = Annotated[
-    SeverityRecipe | Quick | Reconstructor | NoEncoder, Field(discriminator="kind"), Open(EstimatorRecipe)
+    SeverityRecipe | UNetSeverity | Quick | Reconstructor | NoEncoder,
+    Field(discriminator="kind"),
+    Open(EstimatorRecipe),
 ]
 """Those, and what needs no training."""

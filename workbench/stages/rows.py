@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any
 
 ROWS = "per_image.parquet"
+OPERATOR = "operator"
+"""Column with the operator of a mixture that measured an image."""
 EXAMPLES = "examples.safetensors"
 """File of the stored images of some rows, for the report."""
 ABSENT = "_absent.txt"

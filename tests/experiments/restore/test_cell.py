@@ -1,13 +1,21 @@
 """What may be restored with."""
 
+from pathlib import Path
+
 import pytest
 
+from workbench import data
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
+from workbench.data import FashionMNIST
 from workbench.experiments.restore import restoring_cell
 from workbench.severity.quick import Quick
 from workbench.severity.start import SNRMatch
+<<<<<<< HEAD
 from workbench.solvers import LDPS, MMPS
+=======
+from workbench.stages.runtime import Runtime
+>>>>>>> main
 
 
 @pytest.mark.parametrize("encoder", [EncoderChoice.UNIVERSAL, EncoderChoice.MATCHED])
@@ -52,3 +60,21 @@ def test_an_estimator_of_least_squares_starts_in_its_own_channel_with_the_residu
     stated = restoring_cell("haze", EncoderChoice.QUICK, "desk", {"start.channel": "forward"})
     assert isinstance(stated.start, SNRMatch)
     assert stated.start.channel == "forward"
+
+
+def test_without_clean_images_they_are_drawn_from_the_prior_and_no_data_set_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(FashionMNIST, "is_present", lambda self: False)
+
+    def read(self: FashionMNIST) -> None:
+        pytest.fail("the data set is read")
+
+    monkeypatch.setattr(FashionMNIST, "load_arrays", read)
+    data.base._splits.cache_clear()
+    cell = restoring_cell("haze", EncoderChoice.AUTO, "desk", {})
+    stage = cell.estimator_stage()
+    assert stage is not None
+    assert cell.severity_encoder == Quick(images="prior", num_images=500)
+    missing = [needed.name for needed in stage.missing(Runtime(tmp_path))]
+    assert missing == ["sample_prior", "fit_estimator"]

@@ -10,6 +10,7 @@ from workbench.core.encoder_choice import EncoderChoice
 from workbench.degradations import Degradation, Mixture
 from workbench.experiments.study import base_cell
 from workbench.restoration import Restorer
+from workbench.severity.fitted import FittedRecipe
 from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import EqualCost
 from workbench.severity.variance import Need
@@ -27,6 +28,8 @@ UNIVERSAL: Mapping[str, Any] = {
 }
 """The recipe of the universal severity encoder that ships for Fashion-MNIST."""
 ENCODER = "severity_encoder"
+NUM_SAMPLES = 500
+"""Clean images that are drawn from the prior where the data set is not there: drawing takes longer than fitting."""
 
 FEW_STEPS: Mapping[str, Any] = {"solver.kind": "mmps", "sampler.num_steps": 125}
 """What restores from matched starts unless the user chooses a solver or sampler: on validation images the best, in the
@@ -82,6 +85,9 @@ def restoring_cell(
             if overrides.get(f"{ENCODER}.kind", "quick") == "quick" and "start.kind" not in overrides:
                 chosen["start.channel"] = "mmse"  # least squares makes the error independent of z_hat
             cell = cell_with(chosen)
+            recipe = cell.severity_encoder
+            if isinstance(recipe, FittedRecipe) and (recipe.images == "prior" or not cell.data.is_present()):
+                cell = cell_with({f"{ENCODER}.images": "prior", f"{ENCODER}.num_images": NUM_SAMPLES, **chosen})
     if isinstance(cell.start, EqualCost):
         raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")
     if (folder := _shipped(cell)) is not None:
@@ -131,8 +137,9 @@ def _universal(cell: Evaluate) -> SeverityRecipe | None:
     folder = _shipped(cell)
     if folder is None or not (folder / SHIPPED / zoo.RECIPE).is_file():
         return None
-    recipe = SeverityRecipe.parse(zoo.read_recipe(folder / SHIPPED)["severity_encoder"])
-    return recipe.replace(source=str(folder / SHIPPED))
+    recipe = {**zoo.read_recipe(folder / SHIPPED)[ENCODER], "source": str(folder / SHIPPED)}
+    encoder = cell.replace({ENCODER: recipe}).severity_encoder
+    return encoder if isinstance(encoder, SeverityRecipe) else None
 
 
 def _shipped(cell: Evaluate) -> Path | None:

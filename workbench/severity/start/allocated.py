@@ -1,8 +1,8 @@
 """Spend a mean number of evaluations where they help most, by what validation images say they are worth.
 
-What an image gains by its n-th evaluation depends on how wrong z_hat is, and on what of y D(z_hat) leaves unexplained:
-the first evaluations explain it. For each candidate n, the quality of restored validation images is fitted as a smooth
-function q_n(x) of their predictors x. An image then takes
+What an image gains by its n-th evaluation depends on how wrong z_hat is, on what of y D(z_hat) leaves unexplained (the
+first evaluations explain it) and, in a mixture of operators, on which one measured it. For each candidate n, the
+quality of restored validation images is fitted as a smooth function q_n(x) of these predictors x. An image then takes
 
     n(x) = argmax over n of q_n(x) - price * n,
 
@@ -11,7 +11,7 @@ expected quality at as many evaluations. The price is the smallest that meets th
 up to the error of the fit, this bounds what any rule can gain that chooses n by x.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -32,14 +32,22 @@ from workbench.severity.variance.base import required
 
 Values = NDArray[np.float64]
 Evaluations = Annotated[int, Field(ge=0, le=100_000)]
-Predictor = Literal["variance", "residual"]
+Numbers = NDArray[np.int64]
+Predictor = Literal["variance", "residual", "operator"]
+RIDGE = 1.0
+"""Penalty of the squared coefficients, of predictors of unit variance, beside the sum of squares over images."""
 LEAST = 1e-12
 """Lower bound of predictors, because the logarithm of 0 is infinite."""
 MAX_PRICE = 1e6
 """Maximum price of an evaluation, in units of quality: above it, no image takes one more."""
 
 
-def cheapest_best(quality: Values, nfe: Values, price: float) -> NDArray[np.int64]:
+def numbers_of(predictors: Sequence[Predictor]) -> tuple[Predictor, ...]:
+    """Those of the predictors that are numbers."""
+    return tuple(name for name in predictors if name != "operator")
+
+
+def cheapest_best(quality: Values, nfe: Values, price: float) -> Numbers:
     """Each image's candidate of highest quality - price * nfe, (n,); of equal ones, the first.
 
     Args:
@@ -75,27 +83,33 @@ def price_of(quality: Values, nfe: Values, budget: float) -> float:
 class Curves(Config):
     """The expected quality at each candidate: a sum of polynomials of p predictors, constant outside the fitted range.
 
+    If images differ in their operator, each operator has its own constant and slopes besides.
+
     Attributes:
         nfe: the candidates, ascending.
-        coefficients: for each candidate, of 1 and of each predictor's powers 1, 2 ... of (x - centre) / scale.
+        coefficients: for each candidate, of 1, of the powers 1, 2 ... of each (x - centre) / scale and, for each
+            operator, of 1 and of each (x - centre) / scale.
         degree: of the polynomials.
+        num_operators: 1 if all images have the same.
         low, high: the range of each predictor that was fitted.
     """
 
     nfe: tuple[Evaluations, ...] = Field(min_length=1, max_length=MAX_SIZE)
     coefficients: tuple[tuple[float, ...], ...]
     degree: int
+    num_operators: int
     centre: tuple[float, ...]
     scale: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
 
     @classmethod
-    def fit(cls, nfe: Sequence[int], x: Values, quality: Values, degree: int) -> Self:
-        """Least squares for each candidate.
+    def fit(cls, nfe: Sequence[int], x: Values, operator: Numbers, quality: Values, degree: int) -> Self:
+        """Ridge regression of what an image's quality at each candidate exceeds its mean over candidates by.
 
         Args:
             x: (n, p), of n images.
+            operator: (n,), the number of each image's operator.
             quality: (n, k) of the same images at the k candidates; higher is better.
 
         Raises:
@@ -108,21 +122,27 @@ class Curves(Config):
             raise UserError("what evaluations are worth can only be fitted to finite qualities and positive variances")
         centre, scale = x.mean(0), x.std(0)
         scale[scale == 0] = 1.0
-        found = np.linalg.lstsq(_powers((x - centre) / scale, degree), quality, rcond=None)[0]
+        num_operators = int(operator.max()) + 1
+        terms = _terms((x - centre) / scale, operator, degree, num_operators)
+        penalty = RIDGE * np.eye(terms.shape[1])
+        penalty[0, 0] = 0.0
+        beyond_mean = quality - quality.mean(1, keepdims=True)
+        found = np.linalg.solve(terms.T @ terms + penalty, terms.T @ beyond_mean)
         return cls(
             nfe=tuple(nfe),
             coefficients=tuple(map(tuple, found.T.tolist())),
             degree=degree,
+            num_operators=num_operators,
             centre=tuple(centre.tolist()),
             scale=tuple(scale.tolist()),
             low=tuple(x.min(0).tolist()),
             high=tuple(x.max(0).tolist()),
         )
 
-    def __call__(self, x: Values) -> Values:
-        """The expected quality of images, (n, p) -> (n, k)."""
+    def __call__(self, x: Values, operator: Numbers) -> Values:
+        """The expected quality of images beyond their mean over candidates, (n, p) and (n,) -> (n, k)."""
         place = (x.clip(self.low, self.high) - np.array(self.centre)) / np.array(self.scale)
-        return _powers(place, self.degree) @ np.array(self.coefficients).T
+        return _terms(place, operator, self.degree, self.num_operators) @ np.array(self.coefficients).T
 
 
 class Allocation(Config):
@@ -132,17 +152,18 @@ class Allocation(Config):
     price: float = Field(ge=0)
 
     @classmethod
-    def fit(cls, curves: Curves, x: Values, budget: float) -> Self:
+    def fit(cls, curves: Curves, x: Values, operator: Numbers, budget: float) -> Self:
         """The allocation with this mean number of evaluations on these images, or less."""
-        return cls(curves=curves, price=price_of(curves(x), np.array(curves.nfe, float), budget))
+        return cls(curves=curves, price=price_of(curves(x, operator), np.array(curves.nfe, float), budget))
 
-    def index(self, x: Values) -> NDArray[np.int64]:
-        """The candidate of each image, (n, p) -> (n,)."""
-        return cheapest_best(self.curves(x), np.array(self.curves.nfe, float), self.price)
+    def index(self, x: Values, operator: Numbers) -> Numbers:
+        """The candidate of each image, (n, p) and (n,) -> (n,)."""
+        return cheapest_best(self.curves(x, operator), np.array(self.curves.nfe, float), self.price)
 
-    def chosen(self, x: Tensor) -> Tensor:
-        """The evaluations of each image, (batch, p) -> (batch,) int64 on the CPU."""
-        return torch.tensor(self.curves.nfe)[torch.from_numpy(self.index(x.double().cpu().numpy()))]
+    def chosen(self, x: Tensor, operator: Tensor) -> Tensor:
+        """The evaluations of each image, (batch, p) and (batch,) -> (batch,) int64 on the CPU."""
+        index = self.index(x.double().cpu().numpy(), operator.cpu().numpy())
+        return torch.tensor(self.curves.nfe)[torch.from_numpy(index)]
 
 
 class Allocated(StartRule):
@@ -158,10 +179,10 @@ class Allocated(StartRule):
     )
     of: SNRMatch = Field(SNRMatch(), description="the matched start, whose variance determines the noise to add")
     predictors: tuple[Predictor, ...] = Field(
-        ("variance", "residual"),
+        ("variance", "residual", "operator"),
         min_length=1,
-        description="what determines an image's evaluations: log of the variance to match, log of the root mean square "
-        "of y - A(D(z_hat)), which costs one evaluation of the decoder",
+        description="what determines an image's evaluations: log of the variance to match; log of the root mean square "
+        "of y - A(D(z_hat)), which costs one evaluation of the decoder; in a mixture, which operator measured it",
     )
     metric: str = Field(
         "psnr", description="column of the rows whose mean is maximized, or minimized if lower is better"
@@ -220,16 +241,23 @@ class Allocating:
     def __call__(self, evidence: Evidence, chain: Chain, noise: Latents) -> Start:
         """Choose the start of each image."""
         variance = self.rule.of.source(evidence)
-        known: dict[Predictor, Callable[[], Scalars]] = {
+        known: Mapping[str, Callable[[], Scalars]] = {
             "variance": lambda: variance.value,
             "residual": lambda: required(evidence.residual, "start.predictors=residual", Need.OPERATOR)(
                 evidence.estimate.z_hat, evidence.measurement
             ),
         }
-        x = torch.stack([known[name]().double().cpu().clamp(min=LEAST).log() for name in self.rule.predictors], dim=1)
-        position = len(chain) - self.allocation.chosen(x)
+        values = [known[name]().double().cpu().clamp(min=LEAST).log() for name in numbers_of(self.rule.predictors)]
+        x = torch.stack(values, dim=1) if values else torch.zeros(len(noise), 0, dtype=torch.float64)
+        operator = evidence.measurement.operator if "operator" in self.rule.predictors else None
+        same = torch.zeros(len(noise), dtype=torch.int64)
+        position = len(chain) - self.allocation.chosen(x, same if operator is None else operator)
         return self.rule.of.begin(variance, evidence, chain, noise, position=position)
 
 
-def _powers(x: Values, degree: int) -> Values:
-    return np.concatenate([np.ones((len(x), 1)), *(x**power for power in range(1, degree + 1))], axis=1)
+def _terms(x: Values, operator: Numbers, degree: int, num_operators: int) -> Values:
+    shared = [np.ones((len(x), 1)), *(x**power for power in range(1, degree + 1))]
+    if num_operators == 1:
+        return np.concatenate(shared, axis=1)
+    own = (operator[:, None] == np.arange(num_operators)).astype(float)
+    return np.concatenate([*shared, own, *(own * column[:, None] for column in x.T)], axis=1)

@@ -9,16 +9,16 @@ from pydantic import Field
 
 from workbench.core.config import UserError
 from workbench.severity.start import Allocated, Allocation, Curves, MissingNoise
-from workbench.severity.start.allocated import LEAST, Predictor
+from workbench.severity.start.allocated import LEAST, Predictor, numbers_of
 from workbench.stages.base import Stage
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.measure.trivial import RESIDUAL
-from workbench.stages.rows import ROWS
+from workbench.stages.rows import OPERATOR, ROWS
 from workbench.stages.runtime import Runtime
 
 ALLOCATION = "allocation.json"
 COLUMNS: Mapping[Predictor, str] = {"variance": "start_variance", "residual": RESIDUAL}
-"""The rows' columns of the predictors."""
+"""The rows' columns of the predictors that are numbers."""
 
 
 class FitAllocation(Stage):
@@ -90,7 +90,9 @@ class FitAllocation(Stage):
         if self.rule.metric not in frames[0]:
             raise UserError(f"start.metric={self.rule.metric} is absent from the rows: its weights were not found")
         quality = self.sign * np.stack([frame[self.rule.metric].to_numpy(dtype=float) for frame in frames], axis=1)
-        columns = [COLUMNS[name] for name in self.rule.predictors]
+        columns = [COLUMNS[name] for name in numbers_of(self.rule.predictors)]
         x = np.log(frames[0][columns].to_numpy(dtype=float).clip(LEAST))
-        curves = Curves.fit(self.rule.candidates, x, quality, self.rule.degree)
-        (folder / ALLOCATION).write_text(Allocation.fit(curves, x, self.rule.budget).model_dump_json())
+        told_apart = "operator" in self.rule.predictors and OPERATOR in frames[0]
+        operator = frames[0][OPERATOR].to_numpy() if told_apart else np.zeros(len(x), dtype=np.int64)
+        curves = Curves.fit(self.rule.candidates, x, operator, quality, self.rule.degree)
+        (folder / ALLOCATION).write_text(Allocation.fit(curves, x, operator, self.rule.budget).model_dump_json())

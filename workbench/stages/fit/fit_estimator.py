@@ -2,10 +2,10 @@
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field
@@ -14,20 +14,22 @@ from torch import Tensor
 from workbench.autoencoders import Autoencoder
 from workbench.core.config import UserError
 from workbench.core.files import write_whole
+from workbench.core.measurement import Measurement
 from workbench.core.tensors import Ids, Latents
 from workbench.data import ImageSplit
 from workbench.degradations import AnyDegradation, Degradation
 from workbench.diffusion import AnyPrior
 from workbench.severity.calibration import AnyRecalibration, Fusion, Recalibration
 from workbench.severity.calibration.recalibration import channel_error_variance
-from workbench.severity.estimate import error_variance
+from workbench.severity.estimate import SeverityEstimate, error_variance
+from workbench.severity.estimator import seen_by
 from workbench.severity.fitted import MIN_IMAGES, FittedEstimator, FittedRecipe, parts
 from workbench.severity.quick import Quick, QuickEncoder
 from workbench.severity.recipe import AnyFitted
 from workbench.stages.base import Stage
-from workbench.stages.fit.clean_images import SamplePrior
+from workbench.stages.fit.clean_images import SamplePrior, canonical_without_images
 from workbench.stages.latent_stage import LatentStage
-from workbench.stages.measure.estimates import degrade, estimates, variance_of_residual
+from workbench.stages.measure.estimates import BATCH_SIZE, degrade, variance_of_residual
 from workbench.stages.runtime import Runtime, native_bf16
 from workbench.stages.train.descend import descend
 
@@ -93,6 +95,9 @@ class FitEstimator(LatentStage):
     @property
     def label(self) -> str:
         return f"{self.severity_encoder.kind} estimator for {self.degradation.kind} on {self.autoencoder.label}"
+
+    def canonical(self) -> dict[str, Any]:
+        return super().canonical() if self.samples_stage() is None else canonical_without_images(self)
 
     def samples_stage(self) -> SamplePrior | None:
         """The stage of the prior's samples, if they are the clean images."""
@@ -176,25 +181,59 @@ def fit(
     """
     check_number(len(images), recipe)
     learns = isinstance(recipe, Quick) and isinstance(estimator, QuickEncoder)
-    for_estimate, for_variance, for_scores = map(images.part, parts(len(images), learns=learns))
+    every = Known(images, _latents(autoencoder, images, runtime), degradation, runtime.device)
+    for_estimate, for_variance, for_scores = map(every.part, parts(len(images), learns=learns))
     runtime.place(estimator)
     if isinstance(recipe, Quick) and learns:
-        _descend(recipe, estimator, autoencoder, for_estimate, degradation, folder, runtime)
+        _descend(recipe, estimator, for_estimate, folder, runtime)
     estimator.eval().requires_grad_(False)
     what = f"fitting the variance of the {recipe.kind} estimator for {degradation.kind}"
     with runtime.progress.task(what) as update:
         draws = []
         for draw in range(DRAWS):
-            draws.append(_errors(estimator, autoencoder, for_variance, degradation, recipe.seed + draw, runtime))
+            draws.append(_errors(estimator, for_variance, recipe.seed + draw))
             update(draw + 1, DRAWS + 1)
         features, s2 = (torch.stack(column) for column in zip(*draws, strict=True))
         estimator.variance.fit(features, s2)
         estimator.variance.to(runtime.device)
-        held_out, correlation = _held_out(estimator, autoencoder, for_scores, degradation, recipe.seed, runtime)
+        held_out, correlation = _held_out(estimator, autoencoder, for_scores, recipe.seed)
         update(DRAWS + 1, DRAWS + 1)
     ratio = float((held_out["s2"] / held_out["var_hat"]).mean())
-    found = {"ratio": ratio, "correlation": correlation, "num_images": len(for_scores), "images": recipe.images}
+    found = {"ratio": ratio, "correlation": correlation, "num_images": len(held_out["s2"]), "images": recipe.images}
     return Fitted(estimator, held_out, found)
+
+
+@torch.no_grad()
+def _latents(autoencoder: Autoencoder, images: ImageSplit, runtime: Runtime) -> Latents:
+    """The clean latents, encoded once: for a large encoder, this takes most of the time."""
+    found = []
+    with runtime.progress.task(f"encoding {len(images)} images") as update:
+        for index in torch.arange(len(images)).split(BATCH_SIZE):
+            found.append(autoencoder.encode(images.batch(index).to(runtime.device)))
+            update(int(index[-1]) + 1, len(images))
+    return torch.cat(found)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Clean images, their latents, and the degradation of their measurements."""
+
+    images: ImageSplit
+    z0: Latents
+    degradation: Degradation
+    device: str
+
+    def part(self, part: slice) -> Self:
+        """A slice of them."""
+        return replace(self, images=self.images.part(part), z0=self.z0[part])
+
+    def measured(
+        self, estimator: FittedEstimator, seed: int
+    ) -> Iterator[tuple[Measurement, SeverityEstimate, Latents]]:
+        """(measurement, estimate, clean latent) of each image, batch by batch."""
+        for index in torch.arange(len(self.images)).split(BATCH_SIZE):
+            measurement = degrade(self.degradation, self.images, index, seed).to(self.device)
+            yield measurement, estimator.estimate(seen_by(estimator, self.degradation, measurement)), self.z0[index]
 
 
 class _Settings(NamedTuple):
@@ -207,25 +246,15 @@ class _Settings(NamedTuple):
     seed: int
 
 
-def _descend(
-    recipe: Quick,
-    estimator: FittedEstimator,
-    autoencoder: Autoencoder,
-    images: ImageSplit,
-    degradation: Degradation,
-    folder: Path,
-    runtime: Runtime,
-) -> None:
+def _descend(recipe: Quick, estimator: FittedEstimator, known: Known, folder: Path, runtime: Runtime) -> None:
     """Minimise |z_hat - z0|^2 over degraded images: a new severity, operator and noise each time one is used."""
-    clean = [autoencoder.encode(images.batch(i).to(runtime.device)) for i in torch.arange(len(images)).split(128)]
-    z0 = torch.cat(clean)
     precision = recipe.precision
     if precision == "auto":
         precision = "bf16" if native_bf16(runtime.device) else "float32"
 
     def make_batch(index: Ids, step: int) -> dict[str, Any]:
-        measurement = degrade(degradation, images, index, seed=recipe.seed + 1 + step)
-        return {"view": measurement.encoder_input(), "z0": z0[index]}
+        measurement = degrade(known.degradation, known.images, index, seed=recipe.seed + 1 + step)
+        return {"view": measurement.encoder_input(), "z0": known.z0[index]}
 
     def loss(batch: dict[str, Any], _: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         z_hat: Latents = estimator(batch["view"])
@@ -238,8 +267,8 @@ def _descend(
         _Settings(recipe.num_train_images, recipe.batch_size, recipe.learning_rate, precision, recipe.seed),
         folder,
         runtime,
-        num_images=len(images),
-        label=f"{recipe.kind} estimator for {degradation.kind}",
+        num_images=len(known.images),
+        label=f"{recipe.kind} estimator for {known.degradation.kind}",
         note=lambda row: f"latent error {row['train/loss']:.3f}",
         steps_per_epoch=STEPS_PER_EPOCH,
     )
@@ -247,17 +276,10 @@ def _descend(
 
 
 @torch.no_grad()
-def _errors(
-    estimator: FittedEstimator,
-    autoencoder: Autoencoder,
-    images: ImageSplit,
-    degradation: Degradation,
-    seed: int,
-    runtime: Runtime,
-) -> tuple[Tensor, Tensor]:
+def _errors(estimator: FittedEstimator, known: Known, seed: int) -> tuple[Tensor, Tensor]:
     """(features, s2) of one measurement of each image."""
     found = []
-    for _, estimate, z0 in estimates(autoencoder, estimator, degradation, images, seed, runtime.device):
+    for _, estimate, z0 in known.measured(estimator, seed):
         assert estimate.features is not None
         found.append((estimate.features.cpu(), error_variance(estimate.z_hat, z0).cpu()))
     features, s2 = (torch.cat(column) for column in zip(*found, strict=True))
@@ -266,18 +288,13 @@ def _errors(
 
 @torch.no_grad()
 def _held_out(
-    estimator: FittedEstimator,
-    autoencoder: Autoencoder,
-    images: ImageSplit,
-    degradation: Degradation,
-    seed: int,
-    runtime: Runtime,
+    estimator: FittedEstimator, autoencoder: Autoencoder, known: Known, seed: int
 ) -> tuple[dict[str, Tensor], float]:
     """The columns of `Fitted.held_out`, and the correlation of e with z_hat over all elements."""
     rows, moments = [], torch.zeros(3, dtype=torch.float64)
-    for measurement, estimate, z0 in estimates(autoencoder, estimator, degradation, images, seed, runtime.device):
+    for measurement, estimate, z0 in known.measured(estimator, seed):
         z_hat, own, error = estimate.z_hat, estimate.per_image(), estimate.z_hat - z0
-        residual = variance_of_residual(autoencoder, estimator, degradation, measurement, estimate, seed)
+        residual = variance_of_residual(autoencoder, estimator, known.degradation, measurement, estimate, seed)
         assert estimate.features is not None
         columns = (own, error_variance(z_hat, z0), residual, channel_error_variance(z_hat, z0), estimate.features)
         rows.append(tuple(column.float().cpu() for column in columns))

@@ -1,0 +1,1 @@
+"""How good is a severity encoder that is fitted to the operator in a minute?"""
