@@ -11,11 +11,8 @@ from workbench.data import FashionMNIST
 from workbench.experiments.restore import restoring_cell
 from workbench.severity.quick import Quick
 from workbench.severity.start import SNRMatch
-<<<<<<< HEAD
 from workbench.solvers import LDPS, MMPS
-=======
 from workbench.stages.runtime import Runtime
->>>>>>> main
 
 
 @pytest.mark.parametrize("encoder", [EncoderChoice.UNIVERSAL, EncoderChoice.MATCHED])
