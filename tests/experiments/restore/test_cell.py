@@ -1,18 +1,35 @@
 """What may be restored with."""
 
+from pathlib import Path
+
 import pytest
 
+from workbench import data
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
+from workbench.data import FashionMNIST
 from workbench.experiments.restore import restoring_cell
 from workbench.severity.quick import Quick
 from workbench.severity.start import SNRMatch
+from workbench.solvers import LDPS, MMPS
+from workbench.stages.runtime import Runtime
 
 
 @pytest.mark.parametrize("encoder", [EncoderChoice.UNIVERSAL, EncoderChoice.MATCHED])
 def test_a_control_of_studies_is_refused_before_compute(encoder: EncoderChoice) -> None:
     with pytest.raises(UserError, match="cannot be used to restore"):
         restoring_cell("gaussian_blur", encoder, "smoke", {"start.kind": "equal_cost"})
+
+
+def test_few_steps_restore_unless_the_user_chooses() -> None:
+    cell = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {})
+    assert (cell.solver, cell.sampler.num_steps) == (MMPS(), 125)
+    full = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {"start.kind": "full"})
+    assert (full.solver, full.sampler.num_steps) == (LDPS(), 500), "few steps are for starts near the end"
+    scaled = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {"solver.guidance_scale": 0.5})
+    assert (scaled.solver, scaled.sampler.num_steps) == (LDPS(guidance_scale=0.5), 500)
+    sampled = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {"sampler.num_steps": 50})
+    assert (sampled.solver, sampled.sampler.num_steps) == (LDPS(), 50)
 
 
 @pytest.mark.parametrize(
@@ -40,3 +57,21 @@ def test_an_estimator_of_least_squares_starts_in_its_own_channel_with_the_residu
     stated = restoring_cell("haze", EncoderChoice.QUICK, "desk", {"start.channel": "forward"})
     assert isinstance(stated.start, SNRMatch)
     assert stated.start.channel == "forward"
+
+
+def test_without_clean_images_they_are_drawn_from_the_prior_and_no_data_set_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(FashionMNIST, "is_present", lambda self: False)
+
+    def read(self: FashionMNIST) -> None:
+        pytest.fail("the data set is read")
+
+    monkeypatch.setattr(FashionMNIST, "load_arrays", read)
+    data.base._splits.cache_clear()
+    cell = restoring_cell("haze", EncoderChoice.AUTO, "desk", {})
+    stage = cell.estimator_stage()
+    assert stage is not None
+    assert cell.severity_encoder == Quick(images="prior", num_images=500)
+    missing = [needed.name for needed in stage.missing(Runtime(tmp_path))]
+    assert missing == ["sample_prior", "fit_estimator"]

@@ -1,13 +1,14 @@
 """Clean images without a data set: samples of the prior, drawn once."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 
 from workbench.core import randomness
 from workbench.core.bounds import Count, Seed
+from workbench.core.config import plain
 from workbench.data import ImageSplit, split_of
 from workbench.diffusion import DDIM, AnyPrior
 from workbench.stages.base import Stage
@@ -41,6 +42,9 @@ class SamplePrior(LatentStage):
     def label(self) -> str:
         return f"samples of the {self.prior_stage().label}"
 
+    def canonical(self) -> dict[str, Any]:
+        return canonical_without_images(self)
+
     def prior_stage(self) -> TrainPrior:
         """The stage of the prior."""
         return TrainPrior(data=self.data, autoencoder=self.autoencoder, prior=self.prior)
@@ -72,3 +76,11 @@ class SamplePrior(LatentStage):
                 images.append((255 * x).round().byte().permute(0, 2, 3, 1).cpu())
                 update(int(ids[-1]) + 1, self.num_images)
         save_file({"images": torch.cat(images).contiguous()}, folder / "images.safetensors")
+
+
+def canonical_without_images(stage: LatentStage) -> dict[str, Any]:
+    """The content of the identity of a stage that uses no images of its data: networks that ship do not need them."""
+    fields = {name: plain(getattr(stage, name)) for name in type(stage).model_fields if name != "data"}
+    upstream = [needed.identity for needed in stage.upstream()]
+    shape = plain(stage.data.image_shape)
+    return {"stage": stage.name, "version": stage.version, "upstream": upstream, "image_shape": shape, **fields}

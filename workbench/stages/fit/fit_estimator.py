@@ -27,7 +27,7 @@ from workbench.severity.fitted import MIN_IMAGES, FittedEstimator, FittedRecipe,
 from workbench.severity.quick import Quick, QuickEncoder
 from workbench.severity.recipe import AnyFitted
 from workbench.stages.base import Stage
-from workbench.stages.fit.clean_images import SamplePrior
+from workbench.stages.fit.clean_images import SamplePrior, canonical_without_images
 from workbench.stages.latent_stage import LatentStage
 from workbench.stages.measure.estimates import BATCH_SIZE, degrade, variance_of_residual
 from workbench.stages.runtime import Runtime, native_bf16
@@ -95,6 +95,9 @@ class FitEstimator(LatentStage):
     @property
     def label(self) -> str:
         return f"{self.severity_encoder.kind} estimator for {self.degradation.kind} on {self.autoencoder.label}"
+
+    def canonical(self) -> dict[str, Any]:
+        return super().canonical() if self.samples_stage() is None else canonical_without_images(self)
 
     def samples_stage(self) -> SamplePrior | None:
         """The stage of the prior's samples, if they are the clean images."""
