@@ -389,7 +389,7 @@ class Evaluate(LatentStage):
         On validation images, by which others choose, a figure of a set is left out.
         """
         for metric in self.metrics:
-            metric.load(self.metric_weights, self.data.image_shape)
+            metric.load(self.metric_weights, self.scored_shape())
             if self.split == "test" and (few := self._too_few(metric)) is not None:
                 raise UserError(f"{few}: set --num_images, or leave it out of --metrics")
 
@@ -398,12 +398,16 @@ class Evaluate(LatentStage):
             return None
         return f"{metric.kind.upper()} needs at least {metric.fewest:,} images, not {self.num_images:,}"
 
+    def scored_shape(self) -> tuple[int, int, int]:
+        """(channel, height, width) of the images that metrics see."""
+        return self.data.image_shape
+
     def load_metrics(self, device: torch.device | str) -> tuple[dict[str, torch.nn.Module], dict[str, Absent]]:
         """The networks of the metrics other than LPIPS, and the metrics that are absent, by kind."""
         networks, absent = {}, {}
         for metric in self.metrics:
             few = self._too_few(metric)
-            loaded = Absent(few) if few else metric.load(self.metric_weights, self.data.image_shape)
+            loaded = Absent(few) if few else metric.load(self.metric_weights, self.scored_shape())
             if isinstance(loaded, Absent):
                 absent[metric.kind] = loaded
             elif loaded is not None:
@@ -433,7 +437,7 @@ class Evaluate(LatentStage):
             if isinstance(metric, LPIPS):
                 found = self.has_lpips and not isinstance(load_lpips(self.lpips), Absent)
             else:
-                loaded = metric.load(self.metric_weights, self.data.image_shape)
+                loaded = metric.load(self.metric_weights, self.scored_shape())
                 found = not isinstance(loaded, Absent) and self._too_few(metric) is None
             if found:
                 return f"it lacks {metric.kind.upper()}, whose weights are now available"

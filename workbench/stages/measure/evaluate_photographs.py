@@ -17,6 +17,8 @@ from workbench.data.preparation import convert
 from workbench.data.reading import list_pictures, read_pictures, same_white
 from workbench.degradations.classical import total_variation, wiener
 from workbench.metrics import Absent, LPIPSMetric, psnr
+from workbench.metrics.dists import dists
+from workbench.metrics.niqe import niqe
 from workbench.restoration import Restored, Restorer
 from workbench.restoration.tiles import restore_tiled
 from workbench.stages.base import Stage
@@ -86,7 +88,14 @@ class EvaluatePhotographs(Evaluate):
             }
         )
 
+    def scored_shape(self) -> tuple[int, int, int]:
+        """The least height and width of the photographs, on which every metric has to be defined."""
+        shapes = [group.store.shape[1:] for group in self._groups()]
+        height, width = (min(sides) for sides in list(zip(*shapes, strict=True))[:2])
+        return (self.data.channels, height, width)
+
     def check(self) -> None:
+        self.check_metrics()
         groups = self._groups()
         for group in groups:
             height, width, channels = group.store.shape[1:]
@@ -117,6 +126,7 @@ class EvaluatePhotographs(Evaluate):
                 for row, distance in zip(scoring.rows(restored), more, strict=True):
                     yield {**row, **distance}
             return
+        networks, _ = self.load_metrics(runtime.device)
         for i in range(len(images)):
             measurement = degrade(self.degradation, images, torch.tensor([i]), self.seed, self.severities)
             measurement = measurement.to(runtime.device)
@@ -133,6 +143,10 @@ class EvaluatePhotographs(Evaluate):
             row = {"image_id": int(images.ids[i]), "psnr": float(psnr(x_hat, x)), **costs}
             if not isinstance(lpips, Absent):
                 row["lpips"] = float(lpips(x_hat, x))
+            if "dists" in networks:
+                row["dists"] = float(dists(networks["dists"], x_hat, x))
+            if "niqe" in networks:
+                row["niqe"] = float(niqe(networks["niqe"], x_hat))
             yield row | {"severity": float(measurement.severity), "measurement_set": self.measurement_set()}
 
     def _groups(self) -> list[ImageSplit]:
