@@ -209,7 +209,7 @@ class Restorer:
     def unit_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
         """FLOPs of one evaluation on one (channel, height, width) image, by torch's counter.
 
-        "_grad" means an evaluation and the backward pass to its input.
+        "_grad" means an evaluation and the backward pass to its input, "_backward" a further backward pass.
         """
         if image_shape not in self.counted:
             self.counted[image_shape] = self._count_flops(image_shape)
@@ -237,6 +237,7 @@ class Restorer:
                 # backward instead of autograd.grad, which the counter does not support on leaves; weights are frozen
                 call(argument).sum().backward()
             flops[f"{name}_grad"] = float(counter.get_total_flops())
+            flops[f"{name}_backward"] = flops[f"{name}_grad"] - flops[name]
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.estimator.estimate(x)
         # what prepares an estimator's input has counted itself
