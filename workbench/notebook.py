@@ -173,7 +173,8 @@ def load_restorer(
             minute, "none" uses only the measurement's residual, and "auto" is the pretrained one if it knows the
             operator, else "quick". Or a reconstructor R: a deepinv Reconstructor or any function of (y, physics) that
             returns images, whose latents E(R(y)) are then refined; their variance is fitted to it.
-        preset: a preset of the robustness study; its cell has all settings that are not overridden.
+        preset: a preset of the robustness study; its cell has all settings that are not overridden, except that MMPS
+            restores in few steps unless a solver, a sampler or the kind of start is.
         overrides: overrides of that cell: `{"solver.guidance_scale": 0.5, "start.kind": "full"}`.
         runs: the runs folder ($WORKBENCH_RUNS, else ./runs, else that of the clone).
         device: cpu, cuda, cuda:1 ...; auto: a GPU if there is one.

@@ -12,13 +12,16 @@ from workbench.metrics import Estimate
 
 NO_GUIDANCE, UNGUIDED = "no_guidance", 0.0
 """The chain without guidance: its label, and the scale under which it stands."""
+WEIGHED = "mmps"
+"""The label of guidance without a scale."""
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """One degradation's rows, by image id, by guidance scale, ascending from `UNGUIDED`."""
+    """One degradation's rows, by image id, by guidance scale, ascending from `UNGUIDED`; and those of MMPS."""
 
     cells: Mapping[float, DataFrame]
+    weighed: DataFrame | None = None
 
     def gains(self, column: str = "psnr") -> DataFrame:
         """By how much each scale raises a column: one row per image, one column per scale."""
@@ -53,8 +56,10 @@ def read(results: StudyResults) -> dict[str, Guidance]:
     """
     found = {}
     for degradation, rows in results.frame.groupby("degradation", sort=False):
-        cells = cells_by(rows, lambda row: UNGUIDED if row["guidance"] == NO_GUIDANCE else float(row["guidance"]))
+        own = rows["guidance"] == WEIGHED
+        weighed = cells_by(rows[own], lambda row: WEIGHED).get(WEIGHED)
+        cells = cells_by(rows[~own], lambda row: UNGUIDED if row["guidance"] == NO_GUIDANCE else float(row["guidance"]))
         if UNGUIDED not in cells or len(cells) == 1:
             raise UserError(f"{degradation} needs cells with and without guidance")
-        found[str(degradation)] = Guidance(dict(sorted(cells.items())))
+        found[str(degradation)] = Guidance(dict(sorted(cells.items())), weighed)
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 from pandas import DataFrame
 
 from studies._figures import lines
-from studies._rows import has_column, intervals, mean_over, table
+from studies._rows import difference, has_column, intervals, lost, mean_over, table
 from studies.data_consistency.results import UNGUIDED, Guidance
 from workbench.metrics import mean_interval
 from workbench.reporting import QUANTITIES, MainFigure, Section, Words, readable, side_by_side
@@ -67,6 +67,27 @@ def residual_section(found: Found) -> Section:
     )  # fmt: skip
     decimals = {"images below 1, %": 0, "helps until scale": 1, "fits noise from scale": 1}
     return WORDS.section("residual", figure=figure.html(), table=table(rows, "degradation", decimals))
+
+
+def weighed_section(found: Found) -> Section | None:
+    """MMPS beside the best scale of each degradation; None without it."""
+    rows = {}
+    for name, one in found.items():
+        if one.weighed is None:
+            continue
+        best = one.cells[one.best]
+        rows[readable(name)] = {
+            "best scale": one.best,
+            "PSNR gained over the best scale, dB": difference(one.weighed, best, "psnr", name),
+            "LPIPS gained": lost(best, one.weighed, "lpips", name) if has_column(best, "lpips") else DASH,
+            "residual": one.weighed["residual_ratio"],
+            "NFE": one.weighed["nfe"].mean(),
+            "NFE at the best scale": best["nfe"].mean(),
+            "GFLOP": one.weighed["flops"].mean() / 1e9,
+            "GFLOP at the best scale": best["flops"].mean() / 1e9,
+        }
+    decimals = dict.fromkeys(("NFE", "NFE at the best scale", "GFLOP", "GFLOP at the best scale"), 1)
+    return WORDS.section("weighed", table=table(rows, "degradation", decimals)) if rows else None
 
 
 def quality_section(found: Found) -> Section | None:

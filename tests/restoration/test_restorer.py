@@ -153,6 +153,7 @@ def test_unit_flops_are_those_of_the_networks() -> None:
     assert unit["prior"] == unit["decoder"] == unit["encoder"] == unit["severity_encoder"] == matrix
     # the weights are frozen: going back costs what going forth did
     assert unit["prior_grad"] == unit["decoder_grad"] == unit["encoder_grad"] == 2 * matrix
+    assert unit["prior_backward"] == unit["decoder_backward"] == matrix
 
 
 def test_unit_flops_leave_no_gradients_and_count_nothing() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.data_consistency.results import NO_GUIDANCE, read
-from studies.data_consistency.sections import answer
+from studies.data_consistency.results import NO_GUIDANCE, WEIGHED, read
+from studies.data_consistency.sections import answer, weighed_section
 from studies.data_consistency.study import SCALES, study
 from workbench.core.config import UserError
 from workbench.experiments.results import StudyResults
@@ -15,14 +15,18 @@ from workbench.severity.start import SNRMatch
 from workbench.stages.measure.evaluate import Evaluate
 
 
-def made_up(limit: float = 4.0, fits: float = 2.0) -> StudyResults:
-    """PSNR falls linearly in log2 of the scale to nothing gained at `limit`; the residual is 1 at `fits`."""
+def made_up(limit: float = 4.0, fits: float = 2.0, weighed: float | None = None) -> StudyResults:
+    """PSNR falls linearly in log2 of the scale to nothing gained at `limit`; the residual is 1 at `fits`.
+
+    MMPS, if `weighed`, gains so many dB.
+    """
     base = 22 + np.random.default_rng(0).normal(0, 1, 16)
     frames = []
-    for label in (NO_GUIDANCE, *map(str, SCALES)):
-        scale = 0.0 if label == NO_GUIDANCE else float(label)
-        gain = 0.0 if label == NO_GUIDANCE else 0.3 * np.log2(limit / scale)
-        residual = 2.0 if label == NO_GUIDANCE else 1 + 0.1 * np.log2(fits / scale)
+    effects = {str(scale): (0.3 * np.log2(limit / scale), 1 + 0.1 * np.log2(fits / scale)) for scale in SCALES}
+    effects[NO_GUIDANCE] = 0.0, 2.0
+    if weighed is not None:
+        effects[WEIGHED] = weighed, 1.0
+    for label, (gain, residual) in effects.items():
         frames.append(
             pd.DataFrame(
                 {
@@ -30,7 +34,8 @@ def made_up(limit: float = 4.0, fits: float = 2.0) -> StudyResults:
                     "psnr": base + gain,
                     "ssim": 0.8,
                     "residual_ratio": residual,
-                    "nfe": 14,
+                    "nfe": 3 if label == WEIGHED else 14,
+                    "flops": 1e9,
                     "seconds": 0.1,
                     "degradation": "jpeg",
                     "guidance": label,
@@ -68,9 +73,20 @@ def test_each_sentence_has_the_number_of_the_results() -> None:
     assert "an end of the sweep on JPEG" in at_end
     assert "still helps at the largest scale" in answer(read(made_up(limit=100, fits=100)))[1]
     for section in study.report:
-        drawn = section(read(made_up()))
+        drawn = section(read(made_up(weighed=1.0)))
         assert drawn is not None
         assert "nan" not in drawn.html.replace("dominant", "").lower()
+
+
+def test_guidance_that_weighs_itself_stands_beside_the_best_scale() -> None:
+    results = made_up(weighed=1.5)
+    guidance = read(results)["jpeg"]
+    assert guidance.weighed is not None
+    assert guidance.best == min(SCALES), "MMPS is not one of the scales"
+    drawn = weighed_section(read(results))
+    assert drawn is not None
+    assert ">0.30</td>" in drawn.html, "1.5 dB over the 1.2 dB of the best scale"
+    assert weighed_section(read(made_up())) is None
 
 
 def test_cells_without_a_counterpart_are_refused() -> None:

@@ -20,7 +20,7 @@ from workbench.restoration.engine import Batch, Engine
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import Channel, SNRMatch
 from workbench.severity.variance import Evidence
-from workbench.solvers import GMLDPS, LDPS, PSLD, AnySolver, Guided, LDPSFew, NoGuidance, Solver, Step
+from workbench.solvers import GMLDPS, LDPS, MMPS, PSLD, AnySolver, Guided, LDPSFew, NoGuidance, Solver, Step
 from workbench.testing import (
     Gaussian,
     LinearGaussian,
@@ -41,6 +41,7 @@ OFF: dict[str, dict[str, float]] = {
     "psld": {"guidance_scale": 0, "weight": 0},
     "resample": {"image_log_snr": 99, "latent_log_snr": 99},
     "ldps_few": {"guidance_scale": 1e-9},
+    "mmps": {"iterations": 0},
     "no_guidance": {},
 }
 """What turns each solver's guidance off. Without an entry here a new solver that diffuses fails the first test."""
@@ -196,6 +197,41 @@ def test_few_step_guidance_is_exact_for_white_latents() -> None:
     slope, offset = affine(lambda z: final_latents(here, solver, sampler, z), here.latent_shape)
     gap = Gaussian.standard(16).moved(slope, offset).gap(posterior_chain(here, sampler))
     assert max(gap.mean, gap.covariance) < 1e-3
+
+
+OPERATORS: list[tuple[Degradation, float]] = [
+    (RandomInpainting(noise_std=0.1), 0.5),
+    (GaussianNoise(noise_std=0.3), 0.4),
+    (GaussianBlur(noise_std=0.02), 0.7),
+]
+
+
+@pytest.mark.parametrize(("degradation", "severity"), OPERATORS, ids=lambda value: getattr(value, "kind", None))
+def test_moment_matching_ends_in_the_posterior_of_correlated_latents(degradation: Degradation, severity: float) -> None:
+    """Its covariance of z0 given z_t is exact, so one chain without a scale suits every operator and noise level."""
+    here, sampler = linear_gaussian(degradation, severity), DDIM(num_steps=20)
+
+    def gap_of(solver: Solver) -> float:
+        slope, offset = affine(lambda z: final_latents(here, solver, sampler, z), here.latent_shape)
+        gap = Gaussian.standard(here.size).moved(slope, offset).gap(posterior_chain(here, sampler))
+        return max(gap.mean, gap.covariance)
+
+    exact = gap_of(MMPS(direction="matched", iterations=16))
+    assert exact < 1e-2
+    scaled = [gap_of(LDPSFew(direction="matched", decoder_steps=16, guidance_scale=s)) for s in (0.3, 1, 3)]
+    assert exact < 0.1 * min(scaled), "no scale of a white variance comes near"
+
+
+def test_more_iterations_of_moment_matching_come_closer() -> None:
+    here, sampler = problem(), DDIM(num_steps=20)
+    gaps = []
+    for iterations in (1, 3, 8):
+        solver = MMPS(direction="matched", iterations=iterations)
+        slope, offset = affine(lambda z, s=solver: final_latents(here, s, sampler, z), here.latent_shape)
+        gap = Gaussian.standard(here.size).moved(slope, offset).gap(posterior_chain(here, sampler))
+        gaps.append(gap.mean)
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[1] < 0.5 * gaps[0]
 
 
 # guidance

@@ -73,6 +73,7 @@ LABELS: dict[str, str] = {
     "gml_dps": "GML-DPS",
     "ldps": "LDPS",
     "ldps_few": "LDPS in few steps",
+    "mmps": "MMPS",
     "no_guidance": "no guidance",
     "psld": "PSLD",
     "resample": "ReSample",

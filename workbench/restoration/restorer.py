@@ -19,7 +19,7 @@ from workbench.restoration.any_shape import adapted
 from workbench.restoration.engine import Batch, Engine, time_on
 from workbench.restoration.record import Record, Restored
 from workbench.severity.calibration import Fusion, Recalibration
-from workbench.severity.estimator import Estimator, seen_by
+from workbench.severity.estimator import Estimator, ReadsMeasurements, seen_by
 from workbench.severity.start import ChoosesStart
 from workbench.severity.start.base import all_from, check_start
 from workbench.severity.variance import Evidence, Need
@@ -209,7 +209,7 @@ class Restorer:
     def unit_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
         """FLOPs of one evaluation on one (channel, height, width) image, by torch's counter.
 
-        "_grad" means an evaluation and the backward pass to its input.
+        "_grad" means an evaluation and the backward pass to its input, "_backward" a further backward pass.
         """
         if image_shape not in self.counted:
             self.counted[image_shape] = self._count_flops(image_shape)
@@ -237,6 +237,9 @@ class Restorer:
                 # backward instead of autograd.grad, which the counter does not support on leaves; weights are frozen
                 call(argument).sum().backward()
             flops[f"{name}_grad"] = float(counter.get_total_flops())
+            flops[f"{name}_backward"] = flops[f"{name}_grad"] - flops[name]
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.estimator.estimate(x)
-        return flops | {"severity_encoder": float(counter.get_total_flops())}
+        # what prepares an estimator's input has counted itself
+        before = (self.estimator.flops or 0.0) if isinstance(self.estimator, ReadsMeasurements) else 0.0
+        return flops | {"severity_encoder": before + float(counter.get_total_flops())}

@@ -10,16 +10,20 @@ from workbench.solvers.controls import DecodeOnly, NoGuidance
 from workbench.solvers.gml_dps import GMLDPS
 from workbench.solvers.ldps import LDPS
 from workbench.solvers.ldps_few import LDPSFew
+from workbench.solvers.mmps import MMPS
 from workbench.solvers.psld import PSLD
 from workbench.solvers.resample import ReSample
 
 AnySolver = Annotated[
-    LDPS | GMLDPS | PSLD | ReSample | LDPSFew | NoGuidance | DecodeOnly, Field(discriminator="kind"), Open(Solver)
+    LDPS | GMLDPS | PSLD | ReSample | LDPSFew | MMPS | NoGuidance | DecodeOnly,
+    Field(discriminator="kind"),
+    Open(Solver),
 ]
 
 __all__ = [
     "GMLDPS",
     "LDPS",
+    "MMPS",
     "PSLD",
     "AnySolver",
     "DecodeOnly",

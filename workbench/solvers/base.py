@@ -13,11 +13,14 @@ from workbench.autoencoders import Autoencoder
 from workbench.core.config import UserError
 from workbench.core.families import Member
 from workbench.core.measurement import Measurement
-from workbench.core.tensors import Images, Latents, Measurements, Scalars, Times
+from workbench.core.tensors import Images, Latents, Measurements, Scalars, Times, Variances
 from workbench.degradations import Degradation
 from workbench.diffusion import DDIM, Chain, Prior
 
 Precision = Literal["float32", "bf16"]
+
+LEAST_NOISE = 1e-3
+"""Standard deviation on [0, 1] assumed for a measurement without noise, where a solver divides by it."""
 
 
 @dataclass
@@ -28,7 +31,8 @@ class Networks:
 
     Attributes:
         accounts: for each image of the batch, its evaluations by name: "prior", "decoder", "encoder", and each with
-            "_grad" for evaluations with gradient. None: evaluations are not counted.
+            "_grad" for evaluations with gradient, or "_backward" for a further backward pass through the same
+            evaluation. None: evaluations are not counted.
         precision: bf16: torch.autocast for convolutions and matrix products of prior and autoencoder. Latents, images,
             the operator and the reverse step stay float32.
     """
@@ -72,6 +76,14 @@ class Networks:
         self._count("encoder", x)
         with self._cast(x):
             return self.autoencoder.encode(x).float()
+
+    def count_backward(self, *names: str) -> None:
+        """Count a further backward pass through the last evaluations of these networks.
+
+        The first one is part of an evaluation with gradient.
+        """
+        for account in self.accounts or ():
+            account.update(f"{name}_backward" for name in names)
 
     def _cast(self, argument: Tensor) -> torch.autocast:
         return torch.autocast(argument.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -153,6 +165,11 @@ class Step:
 def norms(values: Tensor) -> Scalars:
     """The Euclidean norm of each image's values, (batch,)."""
     return values.flatten(1).norm(dim=1)
+
+
+def inner(u: Tensor, v: Tensor) -> Variances:
+    """The inner product of each image's values, (batch, 1, 1, 1)."""
+    return (u * v).flatten(1).sum(1).reshape(-1, 1, 1, 1)
 
 
 class Solver(Member):

@@ -12,14 +12,10 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from workbench.core.bounds import Depth
 from workbench.core.tensors import Latents, Variances
-from workbench.solvers.base import Solver, Step
-
-LEAST_NOISE = 1e-3
-"""Standard deviation on [0, 1] assumed for a measurement without noise, so that the objective is defined."""
+from workbench.solvers.base import LEAST_NOISE, Solver, Step, inner
 
 
 class LDPSFew(Solver):
@@ -75,12 +71,12 @@ def most_probable(step: Step, z0_hat: Latents, variance: Variances, num_steps: i
         last = _Conjugate(gradient, direction)
         with torch.no_grad():
             # over one standard deviation of z0: if A rounds (JPEG), a smaller step shows no slope
-            size = (variance * direction[0].numel() / _inner(direction, direction).clamp(min=1e-30)).sqrt()
+            size = (variance * direction[0].numel() / inner(direction, direction).clamp(min=1e-30)).sqrt()
             moved = step.residual(step.networks.decode(z + size * direction))
         # slope of the residual along the direction, and of the gradient: the curvature
         slope = (moved - residual) / size.reshape(-1, *[1] * (residual.ndim - 1))
-        curvature = _inner(slope, slope) / noise_variance + _inner(direction, direction) / variance
-        z = z - _inner(gradient, direction) / curvature.clamp(min=1e-30) * direction
+        curvature = inner(slope, slope) / noise_variance + inner(direction, direction) / variance
+        z = z - inner(gradient, direction) / curvature.clamp(min=1e-30) * direction
     return z
 
 
@@ -93,10 +89,5 @@ class _Conjugate:
 
     def conjugacy(self, gradient: Latents) -> Variances:
         """Polak-Ribiere's share of the last direction in the next, 0 if it would be negative (a restart)."""
-        change = _inner(gradient, gradient - self.gradient)
-        return (change / _inner(self.gradient, self.gradient).clamp(min=1e-30)).clamp(min=0)
-
-
-def _inner(u: Tensor, v: Tensor) -> Variances:
-    """The inner product of each image's values, (batch, 1, 1, 1)."""
-    return (u * v).flatten(1).sum(1).reshape(-1, 1, 1, 1)
+        change = inner(gradient, gradient - self.gradient)
+        return (change / inner(self.gradient, self.gradient).clamp(min=1e-30)).clamp(min=0)

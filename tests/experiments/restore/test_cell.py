@@ -11,6 +11,7 @@ from workbench.data import FashionMNIST
 from workbench.experiments.restore import restoring_cell
 from workbench.severity.quick import Quick
 from workbench.severity.start import SNRMatch
+from workbench.solvers import LDPS, MMPS
 from workbench.stages.runtime import Runtime
 
 
@@ -18,6 +19,17 @@ from workbench.stages.runtime import Runtime
 def test_a_control_of_studies_is_refused_before_compute(encoder: EncoderChoice) -> None:
     with pytest.raises(UserError, match="cannot be used to restore"):
         restoring_cell("gaussian_blur", encoder, "smoke", {"start.kind": "equal_cost"})
+
+
+def test_few_steps_restore_unless_the_user_chooses() -> None:
+    cell = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {})
+    assert (cell.solver, cell.sampler.num_steps) == (MMPS(), 125)
+    full = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {"start.kind": "full"})
+    assert (full.solver, full.sampler.num_steps) == (LDPS(), 500), "few steps are for starts near the end"
+    scaled = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {"solver.guidance_scale": 0.5})
+    assert (scaled.solver, scaled.sampler.num_steps) == (LDPS(guidance_scale=0.5), 500)
+    sampled = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {"sampler.num_steps": 50})
+    assert (sampled.solver, sampled.sampler.num_steps) == (LDPS(), 50)
 
 
 @pytest.mark.parametrize(

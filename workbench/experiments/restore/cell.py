@@ -31,6 +31,10 @@ ENCODER = "severity_encoder"
 NUM_SAMPLES = 500
 """Clean images that are drawn from the prior where the data set is not there: drawing takes longer than fitting."""
 
+FEW_STEPS: Mapping[str, Any] = {"solver.kind": "mmps", "sampler.num_steps": 125}
+"""What restores from matched starts unless the user chooses a solver or sampler: on validation images the best, in the
+fewest steps."""
+
 
 def restoring_cell(
     operator: str | Degradation, encoder: EncoderChoice, preset: str, overrides: Mapping[str, Any]
@@ -49,8 +53,11 @@ def restoring_cell(
     """
     named = "degradation.kind" if isinstance(operator, str) else "degradation"
 
+    theirs = any(path.startswith(("solver", "sampler", "start.kind")) for path in overrides)
+    few = {} if theirs else FEW_STEPS
+
     def cell_with(chosen: Mapping[str, Any], given: Mapping[str, Any] = overrides) -> Evaluate:
-        cell = base_cell("robustness", preset, {named: operator, **chosen, **given})
+        cell = base_cell("robustness", preset, {named: operator, **few, **chosen, **given})
         assert isinstance(cell, Evaluate)
         return cell
 
@@ -78,7 +85,8 @@ def restoring_cell(
             if overrides.get(f"{ENCODER}.kind", "quick") == "quick" and "start.kind" not in overrides:
                 chosen["start.channel"] = "mmse"  # least squares makes the error independent of z_hat
             cell = cell_with(chosen)
-            if isinstance(cell.severity_encoder, FittedRecipe) and not cell.data.is_present():
+            recipe = cell.severity_encoder
+            if isinstance(recipe, FittedRecipe) and (recipe.images == "prior" or not cell.data.is_present()):
                 cell = cell_with({f"{ENCODER}.images": "prior", f"{ENCODER}.num_images": NUM_SAMPLES, **chosen})
     if isinstance(cell.start, EqualCost):
         raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")

@@ -1,0 +1,86 @@
+"""Moment matching on linear networks: the correction in closed form, its cost, and operators that round."""
+
+from collections import Counter
+
+import pytest
+import torch
+from linear_steps import NUM, jacobian, step_of
+from linear_stubs import StubDegradation
+from torch import Tensor
+
+from workbench.core.measurement import Measurement
+from workbench.degradations import JPEG, RandomInpainting
+from workbench.diffusion import DDIM
+from workbench.solvers import MMPS, NoGuidance, Step
+from workbench.testing import gaussian_prior, linear_gaussian
+
+LATENTS = linear_gaussian(image_size=8).latents
+
+
+def gaussian_step(noise_std: float = 0.2) -> Step:
+    """Three images at three noise levels, with the exact prior of correlated Gaussian latents."""
+    step = step_of(RandomInpainting(noise_std=noise_std), sampler=DDIM())
+    step.networks.prior = gaussian_prior(LATENTS, (4, 4, 4))
+    return step
+
+
+def posterior_mean(step: Step) -> Tensor:
+    """E[z0 | z_t, y] from the two Gaussian factors z_t and y of N(m, C), in float64."""
+    slope, at_zero = jacobian(step)
+    found = []
+    for i in range(NUM):
+        a = float(step.alpha_bar[i])
+        eye = torch.eye(len(LATENTS.mean), dtype=torch.float64)
+        given_z = LATENTS.given(a**0.5 * eye, step.z[i].flatten().double(), 1 - a)
+        seen = slope[i].abs().sum(1) > 0
+        y = (step.measurement.y[i].flatten().double() - at_zero[i])[seen]
+        found.append(given_z.given(slope[i][seen], y, float(step.measurement.noise_std[i]) ** 2).mean)
+    return torch.stack(found).reshape(step.z.shape).float()
+
+
+@pytest.mark.parametrize("noise_std", [0.5, 0.1])
+def test_conjugate_gradients_reach_the_posterior_mean_at_every_noise_level(noise_std: float) -> None:
+    step = gaussian_step(noise_std)
+    z0_hat, eps = step.networks.predict(step.z, step.time)
+    a_next = step.alpha_bar_next.reshape(-1, 1, 1, 1).sqrt().float()
+    expected = step.reverse(z0_hat, eps) + a_next * (posterior_mean(step) - z0_hat)
+    torch.testing.assert_close(MMPS(iterations=40).step(step), expected, rtol=0, atol=5e-3)
+
+
+def test_the_correction_vanishes_in_infinite_noise() -> None:
+    step = gaussian_step()
+    m = step.measurement
+    drowned = Measurement(y=m.y, ids=m.ids, noise_std=torch.full((NUM,), 1e4), observed=m.observed, params=m.params)
+    step = gaussian_step()
+    loud = Step(**(vars(step) | {"measurement": drowned}))
+    torch.testing.assert_close(MMPS().step(loud), NoGuidance().step(loud), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_the_cost_of_a_step(iterations: int) -> None:
+    step = step_of(StubDegradation())
+    MMPS(iterations=iterations).step(step)
+    expected = Counter(prior_grad=1, decoder_grad=iterations, decoder=iterations)
+    expected += Counter(prior_backward=iterations - 1)
+    assert step.networks.accounts == [expected] * NUM
+
+
+def test_a_measurement_without_noise_gives_finite_latents_that_explain_it() -> None:
+    step = gaussian_step()
+    m = step.measurement
+    clean = Measurement(y=m.y, ids=m.ids, noise_std=torch.zeros(NUM), observed=m.observed, params=m.params)
+    step = Step(**(vars(step) | {"measurement": clean}))
+    z0_hat, eps = step.networks.predict(step.z, step.time)
+    a_next = step.alpha_bar_next.reshape(-1, 1, 1, 1).sqrt().float()
+    z0 = z0_hat + (MMPS(iterations=20).step(step) - step.reverse(z0_hat, eps)) / a_next
+    assert (step.residual_norm(z0) < 0.05 * step.residual_norm(z0_hat)).all()
+
+
+def test_where_the_operator_rounds_the_residual_still_falls() -> None:
+    step = step_of(JPEG(noise_std=0.02), sampler=DDIM())
+    step.networks.prior = gaussian_prior(LATENTS, (4, 4, 4))
+    z0_hat, eps = step.networks.predict(step.z, step.time)
+    a_next = step.alpha_bar_next.reshape(-1, 1, 1, 1).sqrt().float()
+    z0 = z0_hat + (MMPS(iterations=4).step(step) - step.reverse(z0_hat, eps)) / a_next
+    noisy = slice(0, 2)  # the last image is at the clean end, where z0_hat has no error
+    assert (step.residual_norm(z0)[noisy] < 0.9 * step.residual_norm(z0_hat)[noisy]).all()
