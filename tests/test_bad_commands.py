@@ -101,7 +101,7 @@ COMMANDS = {
     "data seed": ((*SHOW, "--seed=-1"), "--seed must be at least 0 and at most 9223372036854775807, got -1"),
     "data size": ((*SHOW, "--size=1000000000"), "data.size: input should be at least 8 and at most 8192 (got 1000000"),
     "data kind": (("data", "show", "[red]"), "unknown kind '[red]' for data; available: fashion_mnist"),
-    "operator": ((*RESTORE, "--operator=[/]", "--severity=0.5"), "unknown kind '[/]' for severity_encoder.degradation"),
+    "operator": ((*RESTORE, "--operator=[/]", "--severity=0.5"), "unknown kind '[/]' for degradation"),
     "no operator": ((*RESTORE, "--severity=0.5"), "Missing option '--operator'. (see --help)"),
     "no number": ((*RESTORE, "--operator=jpeg", "--severity=x"), "Invalid value for '--severity'"),
     "encoder": ((*RESTORE, "--operator=jpeg", "--severity=0.5", "--encoder=x"), "Invalid value for '--encoder'"),

@@ -208,6 +208,8 @@ def test_another_methods_estimate_is_refined(operator: Any, trained: Trained, ov
     expected = restorer.autoencoder.encode(restorer.degradation.reconstruct(reconstruct, measurement))
     torch.testing.assert_close(restored.z_hat, expected, rtol=1e-4, atol=1e-4)
     assert bool((restored.start_variance > 0).all())
+    flops = restorer.unit_flops((1, 16, 16))
+    assert flops["severity_encoder"] > 2 * flops["encoder"]  # E of R(y) and of y, and R itself
 
 
 @pytest.mark.parametrize(

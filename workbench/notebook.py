@@ -139,7 +139,7 @@ def load_restorer(
     operator: "str | Degradation" = "gaussian_blur",
     *,
     encoder: "str | Reconstruct" = EncoderChoice.AUTO,
-    preset: str = DEFAULT_PRESET,
+    preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     runs: str | Path | None = None,
     device: str = "auto",
@@ -157,7 +157,7 @@ def load_restorer(
     >>> from workbench.degradations import GaussianBlur
     >>> from workbench.notebook import load_restorer
     >>> images = FashionMNIST().split("test").first(2)
-    >>> restorer = load_restorer(GaussianBlur(), overrides={"start.variance": "encoder"})
+    >>> restorer = load_restorer(GaussianBlur(), overrides={"data.kind": "fashion_mnist"})
     >>> x = images.batch([0, 1])
     >>> measurement = restorer.degradation.measure(x, torch.tensor([0.1, 0.9]), images.ids, seed=0)
     >>> restored = restorer.restore_all(measurement)
@@ -174,7 +174,8 @@ def load_restorer(
             operator, else "quick". Or a reconstructor R: a deepinv Reconstructor or any function of (y, physics) that
             returns images, whose latents E(R(y)) are then refined; their variance is fitted to it.
         preset: a preset of the robustness study; its cell has all settings that are not overridden, except that MMPS
-            restores in few steps unless a solver, a sampler or the kind of start is.
+            restores in few steps unless a solver, a sampler or the kind of start is. By default, the networks are those
+            for photographs; those for clothes if `overrides` has `"data.kind": "fashion_mnist"`.
         overrides: overrides of that cell: `{"solver.guidance_scale": 0.5, "start.kind": "full"}`.
         runs: the runs folder ($WORKBENCH_RUNS, else ./runs, else that of the clone).
         device: cpu, cuda, cuda:1 ...; auto: a GPU if there is one.

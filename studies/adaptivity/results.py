@@ -63,7 +63,8 @@ PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
 """What an allocation may look at, (images, predictors): predicted variance and residual norm, and which operator of a
 mixture measured the image; then without the operator, and one number alone. The last two are known to studies alone."""
 LOOK_AT_RESIDUAL = (ALLOCATED, NO_OPERATOR, "allocated by residual norm")
-OTHER_NOISE, HINDSIGHT = "each image's own curve, other noise", "each image's own curve, in hindsight"
+OTHER_NOISE, HINDSIGHT = "own curve, other noise", "own curve, in hindsight"
+"""Oracles: each image's curve of quality is known, from other noise or from the noise that is scored."""
 
 
 @dataclass(frozen=True)

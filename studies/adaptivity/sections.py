@@ -62,13 +62,19 @@ def answer(found: Adaptivity) -> list[str]:
     )
 
 
+def example(found: Adaptivity) -> str | None:
+    """The first cell of the allocated start."""
+    cells = [str(setting.allocated["cell"].iloc[0]) for setting in found.settings if setting.allocated is not None]
+    return cells[0] if cells else None
+
+
 def main_figure(found: Adaptivity) -> MainFigure:
     """Quality gained over one start for all, against cost: of the rules and of what bounds them."""
     panels = {setting.name: _gain_lines(setting, "psnr") for setting in found.settings[:4]}
     figure = curves(
         panels,
-        title="PSNR gained over one start for all, at equal mean NFE",
-        x_label="mean NFE",
+        title="PSNR gained over one start for all, at equal mean cost",
+        x_label="mean cost, evaluations",
         y_label="PSNR, dB",
         log_x=True,
         zero=True,
@@ -78,7 +84,7 @@ def main_figure(found: Adaptivity) -> MainFigure:
         "more than the allocated one that chooses by the same predictors, and none at all more than each image's "
         "own curve."
     )
-    return MainFigure(figure, "PSNR gained by rules that adapt, against mean NFE, one panel a setting", caption)
+    return MainFigure(figure, "PSNR gained by rules that adapt, against mean cost, one panel a setting", caption)
 
 
 def where_section(found: Adaptivity) -> Section:
@@ -87,26 +93,26 @@ def where_section(found: Adaptivity) -> Section:
         setting.name: {
             f"{QUANTITIES[metric].label} {part}": value
             for metric in setting.metrics
-            for part, value in {"gained": setting.worth(metric), **_by_bin(setting, metric)}.items()
+            for worth in [setting.worth(metric)]
+            for part, value in zip(("gained", *BINS), (worth, *_by_bin(worth, setting)), strict=False)
         }
         for setting in found.settings
     }
     panels = {
         setting.name: {
             rule: Line(
-                range(NUM_BINS),
-                [mean_interval(gain.to_numpy()[setting.bins("test") == i]) for i in range(NUM_BINS)],
+                _middles(setting), [mean_interval(gain) for gain in _by_bin(setting.gain(rule, "psnr"), setting)]
             )
             for rule in ADAPTIVE
-            for gain in [setting.gain(rule, "psnr")]
         }
         for setting in found.settings[:4]
     }
     figure = curves(
         panels,
         title="PSNR gained over one start for all, by predicted severity",
-        x_label="third of images: 0 mild, 1 middle, 2 severe",
+        x_label="predicted variance, median of a third of the images",
         y_label="PSNR, dB",
+        log_x=True,
         zero=True,
     )
     choices = {
@@ -137,7 +143,7 @@ def spending_section(found: Adaptivity) -> Section:
         zero=True,
     )
     costs = {setting.name: _cost_lines(setting) for setting in found.settings[:4]}
-    quality = curves(costs, title="PSNR against cost", x_label="mean NFE", y_label="PSNR, dB", log_x=True)
+    quality = curves(costs, title="PSNR against cost", x_label="mean cost, evaluations", y_label="PSNR, dB", log_x=True)
     figures = side_by_side(
         [
             MainFigure(figure, "Evaluations by predicted variance").html(),
@@ -209,7 +215,7 @@ def trivial_section(found: Adaptivity) -> Section:
 
 
 def _decimals(metric: str) -> int:
-    return QUANTITIES[metric].decimals
+    return QUANTITIES[metric].decimals + (metric == "lpips")
 
 
 def _most(found: Adaptivity) -> tuple[Setting, int]:
@@ -230,9 +236,15 @@ def _more(setting: Setting, rule: str) -> Series:
     return setting.gain(rule, "psnr") - setting.gain(setting.chosen(ADAPTIVE, "psnr"), "psnr")
 
 
-def _by_bin(setting: Setting, metric: str) -> dict[str, Series]:
-    worth, bins = setting.worth(metric), setting.bins("test")
-    return {name: worth[bins == place] for place, name in enumerate(BINS) if (bins == place).any()}
+def _by_bin(values: Series, setting: Setting) -> list[Series]:
+    """The values of each bin that has test images, from mild to severe."""
+    bins = setting.bins("test")
+    return [values[bins == place] for place in range(NUM_BINS) if (bins == place).any()]
+
+
+def _middles(setting: Setting) -> list[float]:
+    """The median predicted variance of each bin's test images."""
+    return [float(variance.median()) for variance in _by_bin(setting.test.rows["var_hat"], setting)]
 
 
 def _gain_lines(setting: Setting, metric: str) -> dict[str, Line]:

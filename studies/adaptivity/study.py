@@ -10,7 +10,8 @@ gained: each image's own curve of quality, on the noise that is scored (in hinds
 uniform, skewed or of two levels; the encoder is the universal one. Expected: adapting pays where severities differ
 most, and less than adding only the missing noise.
 
-Cost: half an hour on two cores (desk, Fashion-MNIST), three quarters (photos), seconds (smoke).
+Cost: half an hour on two cores (desk, Fashion-MNIST), three quarters (photos), five
+minutes (short, the first setting of desk), seconds (smoke).
 Run: python -m workbench study adaptivity
 """
 
@@ -124,12 +125,14 @@ study = Study(
     },
     presets={
         "smoke": preset([(QUICK, GaussianBlur(), TWO)], **{**TINY, "num_images": 12}),
+        "short": preset(DESK[:1], num_images=128),
         "desk": preset(DESK, num_images=128),
         "photos": preset(PHOTOS, num_images=64, **_photos.PHOTOS, severity_encoder=_photos.UNIVERSAL),
     },
     results=read,
     answer=sections.answer,
     main_figure=sections.main_figure,
+    example=sections.example,
     report=(
         sections.where_section,
         sections.spending_section,

@@ -350,7 +350,8 @@ def test_deepinvs_inpainting_restores_as_the_workbenchs_own(tmp_path: Path) -> N
     params = own.parameters(severity, torch.zeros(2, dtype=torch.int64), 0, shape)  # one mask for all
     y = params["mask"] * (x + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
     physics = Inpainting(img_size=shape, mask=params["mask"][0])
-    restorer = load_restorer(own, encoder="none", runs=tmp_path, overrides={"sampler.num_steps": 10})
+    overrides = {"data.kind": "fashion_mnist", "sampler.num_steps": 10}
+    restorer = load_restorer(own, encoder="none", runs=tmp_path, overrides=overrides)
     expected = restorer.restore_all(own.given_measurement(y, severity, ids, params)[0])
 
     def restored(**fields: Any) -> Restored:

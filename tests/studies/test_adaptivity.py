@@ -148,7 +148,7 @@ def test_nothing_to_gain_is_not_shown() -> None:
     assert abs(same.settings[0].worth("psnr").mean()) < 0.15
     gain, *_ = answer(read(made_up(slope=3.0)))
     assert gain.startswith("At equal mean cost, adapting the start to each image gains +")
-    assert "mean over 1 setting)" in gain
+    assert "(mean over 1 setting, 120 test images)" in gain
 
 
 def test_the_page_is_whole(found: Adaptivity) -> None:

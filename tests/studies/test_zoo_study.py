@@ -76,6 +76,7 @@ def test_the_folder_holds_all_that_ships(recipe: ArchitectureRecipe, exported: P
     folder = folder_of(recipe, exported)
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     encoder = {f"severity_encoder/{name}" for name in ("README.md", "recipe.json", "weights.safetensors")}
+    encoder |= {"severity_statistics/fusion.safetensors"}
     assert files == (encoder if recipe.kind == "tiny" else set()) | {
         "README.md",
         "recipe.json",

@@ -10,7 +10,6 @@ from workbench.cli.options import (
     Allow,
     BatchSize,
     Device,
-    PresetOption,
     Rerun,
     Runs,
     app,
@@ -18,6 +17,15 @@ from workbench.cli.options import (
     read_overrides,
 )
 from workbench.core.encoder_choice import EncoderChoice
+
+NetworksPreset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="a preset of the robustness study, for its networks and settings: photos, or desk if --data.kind is given",
+        show_default=False,
+    ),
+]
 
 data_app = typer.Typer(no_args_is_help=True, help="Obtain data sets and show them.")
 app.add_typer(data_app, name="data")
@@ -68,7 +76,7 @@ def restore(
     ] = "png",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="overwrite files in the output folder")] = False,
     wandb: Annotated[bool, typer.Option("--wandb", help="log the training of a matched encoder to W&B")] = False,
-    preset: PresetOption = "desk",
+    preset: NetworksPreset = None,
     runs: Runs = Path("runs"),
     _allow: Allow = None,
     device: Device = "auto",
@@ -115,7 +123,7 @@ def photographs(
         str, typer.Option("--sides", help="squares to compare calibration on, pixels a side")
     ] = "64,128,256",
     encoder: Annotated[EncoderChoice, typer.Option(help="as for restore")] = EncoderChoice.UNIVERSAL,
-    preset: PresetOption = "desk",
+    preset: NetworksPreset = None,
     runs: Runs = Path("runs"),
     _allow: Allow = None,
     device: Device = "auto",

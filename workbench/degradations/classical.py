@@ -16,8 +16,8 @@ from workbench.degradations.gaussian_noise import GaussianNoise
 if TYPE_CHECKING:
     from deepinv.physics import LinearPhysics
 
-MAX_ITERATIONS = 60
-INNER_ITERATIONS = 20
+MAX_ITERATIONS = 40
+INNER_ITERATIONS = 10
 """Of the proximal operator of total variation, which continues from its last result (warm restart)."""
 LEAST_NOISE = 1e-3
 

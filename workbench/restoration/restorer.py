@@ -19,7 +19,7 @@ from workbench.restoration.any_shape import adapted
 from workbench.restoration.engine import Batch, Engine, time_on
 from workbench.restoration.record import Record, Restored
 from workbench.severity.calibration import Fusion, Recalibration
-from workbench.severity.estimator import Estimator, seen_by
+from workbench.severity.estimator import Estimator, ReadsMeasurements, seen_by
 from workbench.severity.start import ChoosesStart
 from workbench.severity.start.base import all_from, check_start
 from workbench.severity.variance import Evidence, Need
@@ -240,4 +240,6 @@ class Restorer:
             flops[f"{name}_backward"] = flops[f"{name}_grad"] - flops[name]
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.estimator.estimate(x)
-        return flops | {"severity_encoder": float(counter.get_total_flops())}
+        # what prepares an estimator's input has counted itself
+        before = (self.estimator.flops or 0.0) if isinstance(self.estimator, ReadsMeasurements) else 0.0
+        return flops | {"severity_encoder": before + float(counter.get_total_flops())}

@@ -23,6 +23,9 @@ class Estimator(Protocol):
 class ReadsMeasurements(Protocol):
     """An estimator that needs more than the view: it prepares its own input, with the operator at hand."""
 
+    flops: float | None
+    """FLOPs of `seen` on one image; None before the first."""
+
     def seen(self, degradation: Degradation, measurement: Measurement) -> Images:
         """What `estimate` reads, (batch, channel, height, width)."""
         ...

@@ -60,6 +60,9 @@ class ReconstructorEncoder(FittedEstimator):
         autoencoder: provides E, which is not changed.
         reconstruct: R.
         name: R's name in messages.
+
+    Attributes:
+        flops: R's FLOPs on one image, counted at its first call.
     """
 
     def __init__(self, autoencoder: Autoencoder, reconstruct: Reconstruct, name: str | None = None) -> None:
@@ -69,6 +72,8 @@ class ReconstructorEncoder(FittedEstimator):
         if isinstance(reconstruct, nn.Module):
             reconstruct.eval()
         self.reconstruct = (reconstruct,)  # in a tuple: R's weights are not part of what is fitted
+        self.channels = autoencoder.image_channels
+        self.flops: float | None = None
         self.name = name or getattr(reconstruct, "__name__", type(reconstruct).__name__)
 
     @torch.no_grad()
@@ -79,7 +84,7 @@ class ReconstructorEncoder(FittedEstimator):
             UserError: if R fails, or returns anything but finite images.
         """
         view = measurement.encoder_input()
-        made = attempt(f"{self.name} fails", lambda: degradation.reconstruct(self.reconstruct[0], measurement))
+        made = attempt(f"{self.name} fails", lambda: self._counted(degradation, measurement))
         if not isinstance(made, Tensor) or made.shape != view.shape:
             got = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
             raise UserError(f"{self.name}(y, physics) must return images of shape {tuple(view.shape)}, got {got}")
@@ -87,10 +92,20 @@ class ReconstructorEncoder(FittedEstimator):
             raise UserError(f"{self.name}(y, physics) returns values that are not finite")
         return torch.cat([made.to(view), view], dim=1)
 
+    def _counted(self, degradation: Degradation, measurement: Measurement) -> Any:
+        """R(y); the first call counts R's FLOPs."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        if self.flops is not None:
+            return degradation.reconstruct(self.reconstruct[0], measurement)
+        with FlopCounterMode(display=False) as counter:
+            made = degradation.reconstruct(self.reconstruct[0], measurement)
+        self.flops = counter.get_total_flops() / len(measurement)
+        return made
+
     def read(self, seen: Images) -> tuple[Latents, Tensor]:
         # one image alone, as when FLOPs are counted, stands for both
-        channels = seen.shape[1] // 2 if seen.shape[1] % 2 == 0 else seen.shape[1]
-        reconstructed, view = seen[:, :channels], seen[:, -channels:]
+        reconstructed, view = seen[:, : self.channels], seen[:, -self.channels :]
         features, z_hat = self.trunk(reconstructed)
         of_view, _ = self.trunk(view)
         return z_hat, torch.cat([summary(features), summary(of_view)], dim=1)

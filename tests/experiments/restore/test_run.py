@@ -20,6 +20,8 @@ from workbench.restoration import Restorer
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
 
+CLOTHES = "--data.kind=fashion_mnist"
+
 
 def restored(cell: Evaluate, measurement: Measurement, runs: Path) -> dict[int, torch.Tensor]:
     """What the restorer makes of a measurement, by image id."""
@@ -166,13 +168,14 @@ def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_training", "no_images")
-def test_what_ships_needs_no_data_set(cli: CommandLine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("of", [[], [CLOTHES]], ids=["photographs", "clothes"])
+def test_what_ships_needs_no_data_set(of: list[str], cli: CommandLine, tmp_path: Path) -> None:
     """Pictures of any size, and what the severity encoder's start is checked with."""
     rows, columns = torch.meshgrid(torch.linspace(0, 3, 40), torch.linspace(0, 3, 52), indexing="ij")
     degraded = write((rows.sin() * columns.cos()).square()[None, None], tmp_path / "degraded")
     fields = {"input": degraded, "output": tmp_path / "output", "operator": "gaussian_blur", "severity": SEVERITY}
     flags = [f"--{name}={value}" for name, value in fields.items()]
-    said = cli("restore", *flags, f"--runs={tmp_path / 'runs'}", "--data.kind=fashion_mnist")
+    said = cli("restore", *flags, f"--runs={tmp_path / 'runs'}", "--sampler.num_steps=100", *of)
     assert said.code in DONE, said.err
     assert pixels(tmp_path / "output" / "0.png").shape == (40, 52)
     (row,) = table(tmp_path / "output")
@@ -187,12 +190,12 @@ def test_the_universal_encoder_ships(cli: CommandLine, tmp_path: Path) -> None:
     degraded = write(measure(shipped, SuperResolution()).view, tmp_path / "degraded")  # type: ignore[arg-type]
     fields = {"input": degraded, "output": tmp_path / "output", "operator": "gaussian_blur", "severity": SEVERITY}
     flags = [f"--{name}={value}" for name, value in fields.items()]
-    said = cli("restore", *flags, f"--runs={tmp_path / 'runs'}", "--encoder=universal", "--start.variance=max")
+    said = cli("restore", *flags, f"--runs={tmp_path / 'runs'}", "--encoder=universal", "--start.variance=max", CLOTHES)
     assert said.code in DONE, said.err
     rows = table(tmp_path / "output")
     assert len(rows) == NUM_IMAGES
     assert all(0 < float(row["sigma_hat"]) < 1 for row in rows)
-    line = cli.refuses("restore", *flags, "--encoder=universal", "--severity_encoder.seed=1")
+    line = cli.refuses("restore", *flags, "--encoder=universal", "--severity_encoder.seed=1", CLOTHES)
     assert line.startswith("no universal encoder ships for this data and autoencoder")
 
 
@@ -510,7 +513,7 @@ def test_the_right_parameters_restore_as_well_as_they_should(shared: Path, cli: 
     noise = ["--operator=gaussian_noise", "--severity=1"]
     for folder, flags, least in (("mask255", mask, 23.0), ("clipped_noise/png", noise, 17.5)):
         output = tmp_path / folder
-        said = cli("restore", f"--input={cases / folder}", f"--output={output}", "--encoder=universal", *flags)
+        said = cli("restore", f"--input={cases / folder}", f"--output={output}", CLOTHES, *flags)
         assert said.code == 0, said.err
         assert "contradict" not in said.out
         found = np.stack([pixels(path) for path in sorted(output.glob("*.png"))]) / 255

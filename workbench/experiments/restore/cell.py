@@ -28,6 +28,8 @@ UNIVERSAL: Mapping[str, Any] = {
 }
 """The recipe of the universal severity encoder that ships for Fashion-MNIST."""
 ENCODER = "severity_encoder"
+PHOTOGRAPHS, OTHERS = "photos", "desk"
+"""Presets of the robustness study: of photographs, which images are taken for, and of any other data."""
 NUM_SAMPLES = 500
 """Clean images that are drawn from the prior where the data set is not there: drawing takes longer than fitting."""
 
@@ -37,7 +39,7 @@ fewest steps."""
 
 
 def restoring_cell(
-    operator: str | Degradation, encoder: EncoderChoice, preset: str, overrides: Mapping[str, Any]
+    operator: str | Degradation, encoder: EncoderChoice, preset: str | None, overrides: Mapping[str, Any]
 ) -> Evaluate:
     """The cell for restoring: networks, operator, start rule and solver, with the user's overrides.
 
@@ -45,13 +47,16 @@ def restoring_cell(
 
     Args:
         operator: the degradation of the images, or its kind (with default settings).
-        preset: a preset of the robustness study, which defines the cell.
+        preset: a preset of the robustness study, which defines the cell; None: that of photographs, or of other data if
+            the overrides name them.
 
     Raises:
         UserError: for an unknown operator, preset or field, a start that only studies can use, or if no universal
             encoder ships for the data and the autoencoder.
     """
     named = "degradation.kind" if isinstance(operator, str) else "degradation"
+    if preset is None:
+        preset = PHOTOGRAPHS if overrides.get("data.kind", "tiny_imagenet") == "tiny_imagenet" else OTHERS
 
     theirs = any(path.startswith(("solver", "sampler", "start.kind")) for path in overrides)
     few = {} if theirs else FEW_STEPS
