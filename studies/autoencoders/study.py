@@ -26,8 +26,7 @@ from pandas import read_parquet
 
 from studies._autoencoders import AUTOENCODERS, prior_of
 from studies._cells import SMOKE, matched
-from studies._photos import AUTOENCODER, PRIOR
-from studies._photos import DESK as PHOTOS
+from studies._photos import AUTOENCODER, PHOTOGRAPHS, PRIOR
 from studies._trivial import TRIVIAL
 from studies.autoencoders import sections
 from studies.autoencoders.results import COST, FULL, ITSELF, MATCHED, ORACLE, read
@@ -157,7 +156,11 @@ QUICK = {
 }
 
 QUICK_PHOTOS = {
-    **{name: value for name, value in PHOTOS.items() if name not in ("autoencoder", "prior")},
+    "data": PHOTOGRAPHS,
+    # the autoencoder's own encoder, fine-tuned: this study is about what can be read from it
+    "severity_encoder": SeverityRecipe(
+        degradation=FAMILIES[0], num_train_images=8_000, learning_rate=1e-3, precision="bf16"
+    ),
     "num_images": 64,
     "num_val_images": 12,
     "num_values": 3,

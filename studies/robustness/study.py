@@ -143,7 +143,7 @@ study = Study(
             ),
         ),
         "desk": Preset(grids=(crossed(FOUR, FUSED, TRUE), *equal_cost(FOUR), without_encoder(FOUR))),
-        "photos": on_photos(FOUR, 48, *equal_cost(FOUR[:2], num_val_images=64)),
+        "photos": on_photos(FOUR, 40, *equal_cost(FOUR[:2], num_val_images=64)),
         "photos_full": on_photos(FAMILIES, 128, *equal_cost(FAMILIES)),
         "full": Preset(
             overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000},

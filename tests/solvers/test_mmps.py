@@ -56,6 +56,28 @@ def test_the_correction_vanishes_in_infinite_noise() -> None:
     torch.testing.assert_close(MMPS().step(loud), NoGuidance().step(loud), rtol=1e-4, atol=1e-4)
 
 
+def test_a_weak_measurement_moves_z_as_far_as_the_posteriors_flow_does() -> None:
+    """To first order in its information, a kept correction of weight 1 - sqrt(SNR / SNR') is the matched one."""
+    step = gaussian_step()
+    m = step.measurement
+    weak = Measurement(y=m.y, ids=m.ids, noise_std=torch.full((NUM,), 20.0), observed=m.observed, params=m.params)
+    step = Step(**(vars(step) | {"measurement": weak}))
+    free = NoGuidance().step(step)
+    kept, matched = (
+        solver.step(step) - free for solver in (MMPS(iterations=10, share=1), MMPS(iterations=10, direction="matched"))
+    )
+    assert (kept.flatten(1).norm(dim=1) > 1e-6).all()
+    torch.testing.assert_close(kept, matched, rtol=0.05, atol=0.05 * float(matched[:2].abs().max()))
+
+
+def test_a_large_share_is_all_of_the_measurement() -> None:
+    step = gaussian_step()
+    torch.testing.assert_close(MMPS(share=1e6).step(step), MMPS().step(step))
+    assert not torch.allclose(MMPS(share=1).step(step), MMPS().step(step), atol=1e-2)
+    with pytest.raises(ValueError, match="share is for direction=kept"):
+        MMPS(share=1, direction="matched")
+
+
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_the_cost_of_a_step(iterations: int) -> None:
     step = step_of(StubDegradation())

@@ -259,7 +259,8 @@ def gather(plan: _Plan, runtime: Runtime) -> StudyResults | None:
                 return None
             rows, pictures = pd.read_parquet(folder / ROWS), _read_examples(folder)
             made.append(read_provenance(folder))
-            notes.update(absent.read_text() for absent in folder.glob(f"*{ABSENT}"))
+            for absent in folder.glob(f"*{ABSENT}"):
+                notes.add(absent.read_text())
             if (figures := folder / SET_METRICS).is_file():
                 sets[identity] = json.loads(figures.read_text())
         frames.append(rows)

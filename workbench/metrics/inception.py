@@ -7,6 +7,7 @@ A set has one distance: it is a figure of a cell, not of an image.
 import functools
 import io
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from workbench.metrics.statistics import Estimate, Values, interval_of_counts
 from workbench.weights.diffusers_folder import read_state_dict
 
 CHANNELS = (1, 3)
-FEATURES = 2048
+FEATURES: Final = 2048
 """Number of features of the last layer."""
 
 
@@ -49,7 +50,11 @@ def _loaded(path: Path, _changed: int, features: int) -> nn.Module:
     held.seek(0)
     try:
         with torch.random.fork_rng(devices=[]):  # random weights are drawn first, and replaced
-            network: nn.Module = NoTrainInceptionV3("inception-v3-compat", [str(features)], held)
+            network: nn.Module = NoTrainInceptionV3(
+                "inception-v3-compat",
+                [str(features)],
+                held,  # type: ignore[arg-type]
+            )
     except RuntimeError as error:
         raise UserError(f"{path} does not hold {INCEPTION.content}: {str(error).splitlines()[-1].strip()}") from None
     return network

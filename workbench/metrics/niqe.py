@@ -83,5 +83,6 @@ def _of_one(model: nn.Module, image: Tensor) -> float:
     """One by one, on the CPU in double precision: a value does not depend on the batch."""
     try:
         return float(model(255 * image.clamp(0, 1).cpu().double()[None]))
-    except torch.linalg.LinAlgError:  # patches without variance have no features, and two are needed
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        # patches without variance have no features, and two are needed
         return math.nan

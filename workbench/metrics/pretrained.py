@@ -58,7 +58,7 @@ NIQE_MODEL = Weights(
 
 
 def _file_of(weights: Weights) -> str | None:
-    return Field(  # type: ignore[no-any-return]
+    return Field(
         None,
         description=f"file with {weights.content}; without it ${weights.variable}, then torch's cache",
         json_schema_extra=NOT_IDENTITY,

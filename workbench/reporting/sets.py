@@ -40,5 +40,5 @@ def set_section(results: "StudyResults") -> Section | None:
 def _estimate(name: str, figure: dict[str, Any] | None) -> Estimate:
     if figure is None:
         return Estimate(math.nan, math.nan, math.nan, 0)
-    ends = (math.nan if figure[key] is None else figure[key] for key in ("mean", "low", "high"))
-    return Estimate(*ends, figure["num_images"]).scaled(QUANTITIES.get(name, Quantity(name)).scale)
+    mean, low, high = (math.nan if figure[key] is None else float(figure[key]) for key in ("mean", "low", "high"))
+    return Estimate(mean, low, high, figure["num_images"]).scaled(QUANTITIES.get(name, Quantity(name)).scale)

@@ -16,10 +16,10 @@ tune. LDPS takes a step along V J^T (y - A(D(z0_hat))), with J the derivative of
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from workbench.core.tensors import Images, Latents, Measurements, Variances
+from workbench.core.tensors import Images, Latents, Measurements, Scalars, Variances
 from workbench.solvers.base import LEAST_NOISE, Solver, Step, inner
 
 SMALL_STEP, ROUNDING_STEP = 0.1, 3.0
@@ -41,6 +41,13 @@ class MMPS(Solver):
     iterations: int = Field(
         3, ge=0, le=1000, description="conjugate gradient iterations per reverse step; 0: no guidance"
     )
+    share: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="weight of the measurement in a step, in units of the share of the noise that the step removes, "
+        "and at most 1, so that earlier starts and more steps do not fit the noise; none: 1 in every step",
+    )
     direction: Literal["kept", "matched"] = Field(
         "kept",
         description="the noise with which the reverse step continues: the prior's (kept), or the noise in z given the "
@@ -52,18 +59,38 @@ class MMPS(Solver):
         with torch.enable_grad():
             z = step.z.detach().requires_grad_(True)
             z0_hat, eps = step.networks.predict(z, step.time)
-        z0, eps = z0_hat.detach() + self._correction(step, z, z0_hat, a), eps.detach()
+        noise_variance = step.measurement.noise_std.clamp(min=LEAST_NOISE).square() / self._weight(step).to(z)
+        correction = self._correction(step, z, z0_hat, a, noise_variance.reshape(-1, 1, 1, 1))
+        z0, eps = z0_hat.detach() + correction, eps.detach()
         if self.direction == "matched":
             eps = (step.z - a.sqrt() * z0) / (1 - a).sqrt()
         return step.reverse(z0, eps)
 
-    def _correction(self, step: Step, z: Latents, z0_hat: Latents, a: Variances) -> Latents:
+    def _weight(self, step: Step) -> Scalars:
+        """Power of the likelihood in this step, (batch,) float64 on the CPU.
+
+        A kept correction is in z for good, and the next step counts the same measurement again: many steps fit the
+        noise. DDIM moves z by 1 - sqrt(SNR / SNR') of a correction if the noise is matched; `share` times that is the
+        weight here. The last step has weight 1.
+        """
+        if self.share is None:
+            return torch.ones_like(step.alpha_bar)
+        a, a_next = step.alpha_bar, step.alpha_bar_next
+        removed = 1 - (a / (1 - a) * (1 - a_next) / a_next).sqrt()
+        return (self.share * removed).clamp(min=1e-6, max=1)
+
+    @model_validator(mode="after")
+    def _shares_what_is_kept(self) -> "MMPS":
+        if self.share is not None and self.direction == "matched":
+            raise ValueError("share is for direction=kept: matched noise counts the measurement once")
+        return self
+
+    def _correction(self, step: Step, z: Latents, z0_hat: Latents, a: Variances, noise_variance: Variances) -> Latents:
         """z0(y) - z0_hat, with z0_hat on the graph of z.
 
         V^-1 is never applied: a vector is held as a pair (w, V w), (2, *z.shape), and every w is a sum of pulled-back
         residuals, of which the prior's backward pass gives V w.
         """
-        noise_variance = step.measurement.noise_std.clamp(min=LEAST_NOISE).square().reshape(-1, 1, 1, 1)
         found = z.new_zeros(2, *z.shape)
         direction = before = None
         for i in range(self.iterations):

@@ -404,7 +404,8 @@ class Evaluate(LatentStage):
 
     def load_metrics(self, device: torch.device | str) -> tuple[dict[str, torch.nn.Module], dict[str, Absent]]:
         """The networks of the metrics other than LPIPS, and the metrics that are absent, by kind."""
-        networks, absent = {}, {}
+        networks: dict[str, torch.nn.Module] = {}
+        absent: dict[str, Absent] = {}
         for metric in self.metrics:
             few = self._too_few(metric)
             loaded = Absent(few) if few else metric.load(self.metric_weights, self.scored_shape())
