@@ -1,5 +1,7 @@
 """A severity encoder's trunk of more capacity than the autoencoder's encoder: a UNet on the grid of the latents."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
