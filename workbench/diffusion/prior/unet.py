@@ -96,7 +96,7 @@ class UNetRecipe(PriorRecipe):
         """A new prior for latents of (channel, height, width)."""
         from diffusers import DDPMScheduler
 
-        network = self._network(latent_shape)
+        network: Any = self._network(latent_shape)
         if self.precision == "bf16":  # the layout in which CPUs train fastest at this precision
             network.to(memory_format=torch.channels_last)
         with torch.device("cpu"):  # even if the network is built without memory, to count its cost
