@@ -33,7 +33,7 @@ PHOTOGRAPHS, OTHERS = "photos", "desk"
 NUM_SAMPLES = 500
 """Clean images that are drawn from the prior where the data set is not there: drawing takes longer than fitting."""
 
-FEW_STEPS: Mapping[str, Any] = {"solver.kind": "mmps", "sampler.num_steps": 125}
+FEW_STEPS: Mapping[str, Any] = {"solver.kind": "mmps", "solver.share": 4.0, "sampler.num_steps": 125}
 """What restores from matched starts unless the user chooses a solver or sampler: on validation images the best, in the
 fewest steps."""
 
