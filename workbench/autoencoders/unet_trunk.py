@@ -26,7 +26,7 @@ class UNetTrunk(nn.Module):
 
         self.encoder, self.downscale = autoencoder.encoder_copy(), autoencoder.downscale
         channels, levels = autoencoder.latent_channels, len(block_out_channels)
-        self.unet: Any = UNet2DModel(
+        unet: Any = UNet2DModel(
             in_channels=autoencoder.image_channels * self.downscale**2 + channels,
             out_channels=channels,
             block_out_channels=block_out_channels,
@@ -35,8 +35,9 @@ class UNetTrunk(nn.Module):
             up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
             norm_num_groups=16,
         )
-        self.projection = self.unet.conv_out
-        self.unet.conv_out = nn.Identity()  # its input are the features
+        self.projection = unet.conv_out
+        unet.conv_out = nn.Identity()  # its input are the features
+        self.unet = unet
         nn.init.zeros_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
 
