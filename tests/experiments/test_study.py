@@ -270,7 +270,16 @@ def test_results_of_a_damaged_cell_are_refused(named: Study, runtime: Runtime) -
         gather_cached("small", "desk", {}, runtime)
 
 
-@pytest.mark.parametrize("axis", [{"seed": (0, 1)}, {"num_images": (4, 6)}, {"split": ("val", "test")}])
+def test_splits_stand_side_by_side_in_a_column(named: Study, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Study(cell=named.cell, axes={"split": ("val", "test")}, presets={"desk": Preset()})
+    monkeypatch.setattr(running, "load_study", lambda name: (both, ""))
+    results, _ = run_study("small", "desk", {}, runtime)
+    assert results is not None
+    assert results.frame.groupby("split")["measurement_set"].nunique().to_dict() == {"test": 1, "val": 1}
+    assert results.frame["measurement_set"].nunique() == 2
+
+
+@pytest.mark.parametrize("axis", [{"seed": (0, 1)}, {"num_images": (4, 6)}])
 def test_cells_on_different_measurements_are_refused(
     axis: dict[str, Any], named: Study, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from workbench.autoencoders import Autoencoder
 from workbench.autoencoders.grey import GreyAutoencoder, Repeat
 from workbench.autoencoders.padded import PaddedAutoencoder, reflect
@@ -54,7 +56,7 @@ def adapted(
         autoencoder = PaddedAutoencoder(autoencoder, (height, width), multiple).eval()
         prior.check_latents(autoencoder.latent_shape(image_shape))
 
-    def prepare(view: Images) -> Images:
+    def prepare(view: Images) -> Tensor:  # of another height, width or number of channels
         if is_grey:
             view = Repeat()(view)
         return view if multiple is None else reflect(view, multiple)
