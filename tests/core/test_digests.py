@@ -80,12 +80,13 @@ def test_a_flipped_bit_in_what_ships_is_noticed_where_it_is_used_and_by_the_doct
     def weights() -> None:
         zoo.find({"no such": "recipe"})
         zoo.made_by(pair / "severity_encoder", {})
-        zoo.weights_digest(*(pair / part for part in ("autoencoder", "unet", "scheduler", "severity_encoder")))
+        parts = ("autoencoder", "unet", "scheduler", "severity_encoder", "severity_statistics")
+        zoo.weights_digest(*(pair / part for part in parts))
 
     uses: dict[Path, Any] = dict.fromkeys(zoo.weight_files(pair), weights)
     uses |= {path: lambda: read_everything(small) for path in small.glob("*.*") if path.name != DIGESTS}
     uses |= {path: lambda: settings.load_settings("zoo_vq") for path in (mine / "presets").glob("zoo_vq.json")}
-    assert len(uses) == 8 + 5 + 1
+    assert len(uses) == 9 + 5 + 1
     paths = list(uses)
     for number in range(max(NUM_FLIPS, 2 * len(paths))):
         path = paths[number % len(paths)]
@@ -209,7 +210,7 @@ def test_the_doctor_looks_at_every_file(mine: Path, cli: CommandLine, monkeypatc
     runs = mine / "runs"
     said = cli("doctor", "--verify", "--runs", runs)
     assert said.code == 0, said.err
-    assert "fashion_mnist_32_tiny: 12 files as they shipped" in said.out
+    assert "fashion_mnist_32_tiny: 13 files as they shipped" in said.out
     picture = mine / "zoo" / "fashion_mnist_32_vq" / "samples.png"
     flip(picture, 1000)
     (mine / "reference" / "tuning" / "desk" / DIGESTS).unlink()

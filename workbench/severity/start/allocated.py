@@ -31,6 +31,7 @@ from workbench.severity.variance import Evidence, Need
 from workbench.severity.variance.base import required
 
 Values = NDArray[np.float64]
+Value = Annotated[float, Field(ge=-1e12, le=1e12)]
 Evaluations = Annotated[int, Field(ge=0, le=100_000)]
 Numbers = NDArray[np.int64]
 Predictor = Literal["variance", "residual", "operator"]
@@ -95,13 +96,13 @@ class Curves(Config):
     """
 
     nfe: tuple[Evaluations, ...] = Field(min_length=1, max_length=MAX_SIZE)
-    coefficients: tuple[tuple[float, ...], ...]
-    degree: int
-    num_operators: int
-    centre: tuple[float, ...]
-    scale: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    coefficients: tuple[tuple[Value, ...], ...]
+    degree: int = Field(ge=0, le=8)
+    num_operators: int = Field(ge=1, le=MAX_SIZE)
+    centre: tuple[Value, ...]
+    scale: tuple[Value, ...]
+    low: tuple[Value, ...]
+    high: tuple[Value, ...]
 
     @classmethod
     def fit(cls, nfe: Sequence[int], x: Values, operator: Numbers, quality: Values, degree: int) -> Self:
@@ -149,7 +150,7 @@ class Allocation(Config):
     """What evaluations are worth, and the price that meets a budget."""
 
     curves: Curves
-    price: float = Field(ge=0)
+    price: float = Field(ge=0, le=1e12)
 
     @classmethod
     def fit(cls, curves: Curves, x: Values, operator: Numbers, budget: float) -> Self:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator
 
+from workbench.core.bounds import MAX_SIZE
 from workbench.core.config import NOT_IDENTITY, UserError, digest
 from workbench.core.places import at_home
 from workbench.data import ImageSplit
@@ -47,11 +48,11 @@ class EvaluatePhotographs(Evaluate):
     part: Literal["test", "tuning"] = Field(
         "test", description="the first `num_images` photographs by their content, or the last"
     )
-    side: int | None = Field(None, ge=8, description="pixels a side of a square from the middle; none: the photograph")
+    side: int | None = Field(None, ge=8, le=MAX_SIZE, description="pixels a side of a square in the middle; none: all")
     method: Method = Field(
         "whole", description="whole: as `restore` does; tiles: of the model's size; tv, wiener: without a learned prior"
     )
-    strength: float = Field(1.0, gt=0, description="tv, wiener: weight of the regularisation, in units of the noise")
+    strength: float = Field(1.0, gt=0, le=1e6, description="tv, wiener: weight of the prior, in units of the noise")
 
     @field_validator("photographs", mode="before")
     @classmethod
