@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from memory_use import MEGABYTE, allocate, fail
 
 from workbench.core.config import UserError
 from workbench.severity.calibration.recalibration import Isotonic
@@ -19,7 +20,6 @@ from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 
 SMALL = {"image_size": 16, "batch_size": 2, "num_repeats": 3, "autoencoder.width": 8, "prior.block_out_channels": (16,)}
-MEGABYTE = 2**20
 
 
 def small(**fields: object) -> MeasureCost:
@@ -67,23 +67,9 @@ def test_rows_name_the_machine_and_every_repeat(tmp_path: Path) -> None:
     assert small().identity != small(batch_size=4).identity
 
 
-def allocate(num_bytes: int) -> object:
-    """Work that fills that much memory and lets go of it."""
-    waste = torch.ones(64 * MEGABYTE, dtype=torch.uint8)  # before: it must not count
-    del waste
-    return functools.partial(torch.ones, num_bytes, dtype=torch.uint8)
-
-
 def test_peak_memory_is_what_the_work_takes() -> None:
     peak = peak_memory(functools.partial(allocate, 100 * MEGABYTE), "cpu", ())
     assert peak == pytest.approx(100 * MEGABYTE, rel=0.1)
-
-
-def fail() -> object:
-    import os
-
-    os.kill(os.getpid(), 9)
-    return None
 
 
 def test_a_process_killed_for_memory_is_one_line() -> None:
