@@ -152,7 +152,7 @@ def case(here: LinearGaussian, num: int = 6) -> Case:
 def test_every_start_rule_runs_or_says_what_it_needs(kind: str, std: float) -> None:
     here = case(problem(KINDS[kind](std)))
     rules = {kind_of(member) for member in members(AnyStart)}
-    for rule in ("snr_match", "oracle_variance", "oracle_gaussian", "full"):
+    for rule in ("snr_match", "oracle_variance", "oracle_gaussian", "missing_noise", "full"):
         start = here.start(TypeAdapter(AnyStart).validate_python({"kind": rule}))
         assert start.z.isfinite().all()
         assert (start.position < len(here.chain)).all()
@@ -165,7 +165,7 @@ def test_every_start_rule_runs_or_says_what_it_needs(kind: str, std: float) -> N
         with pytest.raises(UserError, match="needs a DDPM prior's timesteps"):
             here.start(TypeAdapter(AnyStart).validate_python({"kind": rule}))
         rules.remove(rule)
-    assert rules == {"equal_cost"}, "a control, of which each is one of these"
+    assert rules == {"equal_cost", "allocated"}, "each of which chooses one of these, by the results of others"
 
 
 @pytest.mark.parametrize("kind", ["scaled_linear", "flow", "edm"])
