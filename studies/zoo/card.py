@@ -135,7 +135,8 @@ def write_severity_encoder(stage: TrainSeverity, target: Path, runtime: Runtime)
         s2, var_hat = torch.cat(found, dim=1).cpu()
         rank, ratio = spearman(var_hat, s2), mean_interval(s2 / var_hat)
         rows.append({"family": family.kind, "s2": f"{s2.mean():.3f}", "rank": rank, "ratio": ratio})
-    write_card(target, "encoder_card", recipe=recipe, num_test=len(test), rows=rows)
+    preset = " --preset photos" if isinstance(stage.autoencoder, Patch) else ""
+    write_card(target, "encoder_card", recipe=recipe, num_test=len(test), rows=rows, preset=preset)
 
 
 def write_statistics(stage: TrainSeverity, target: Path, runtime: Runtime) -> None:
