@@ -167,7 +167,10 @@ def test_results_without_the_grid_are_refused() -> None:
         read(dataclasses.replace(results, frame=part))
 
 
-@pytest.mark.parametrize("preset", study.presets)
+ON_PHOTOGRAPHS = pytest.param("photos", marks=[pytest.mark.shared, pytest.mark.usefixtures("photographs")])
+
+
+@pytest.mark.parametrize("preset", [*(name for name in study.presets if name != "photos"), ON_PHOTOGRAPHS])
 def test_the_cells_of_the_grid_are_those_of_the_fit(preset: str) -> None:
     cells = [cell.stage for cell in study.cells(preset)]
     identities = {cell.identity for cell in cells}
