@@ -167,11 +167,19 @@ def test_results_without_the_grid_are_refused() -> None:
         read(dataclasses.replace(results, frame=part))
 
 
-ON_PHOTOGRAPHS = pytest.param("photos", marks=[pytest.mark.shared, pytest.mark.usefixtures("photographs")])
-
-
-@pytest.mark.parametrize("preset", [*(name for name in study.presets if name != "photos"), ON_PHOTOGRAPHS])
+@pytest.mark.parametrize("preset", [name for name in study.presets if name != "photos"])
 def test_the_cells_of_the_grid_are_those_of_the_fit(preset: str) -> None:
+    require_the_grid_of_the_fit(preset)
+
+
+@pytest.mark.shared
+@pytest.mark.usefixtures("photographs")
+def test_the_cells_of_the_grid_are_those_of_the_fit_on_photographs() -> None:
+    require_the_grid_of_the_fit("photos")
+
+
+def require_the_grid_of_the_fit(preset: str) -> None:
+    """Every cell that an allocation is fitted to is one of the study's."""
     cells = [cell.stage for cell in study.cells(preset)]
     identities = {cell.identity for cell in cells}
     allocated = [cell for cell in cells if isinstance(cell, Evaluate) and isinstance(cell.start, Allocated)]
