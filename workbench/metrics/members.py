@@ -94,7 +94,7 @@ class NIQE(Metric):
 
 
 class FID(SetMetric):
-    """Fréchet inception distance of the restored images from the clean ones: one figure a cell."""
+    """Fréchet inception distance of the restored images from the clean ones: one value per cell."""
 
     kind: Literal["fid"] = "fid"
     num_features: Literal[64, 192, 768, 2048] = Field(
@@ -123,7 +123,7 @@ class FID(SetMetric):
 
 
 class KID(SetMetric):
-    """Kernel inception distance of the restored images from the clean ones: one figure a cell."""
+    """Kernel inception distance of the restored images from the clean ones: one value per cell."""
 
     kind: Literal["kid"] = "kid"
 

@@ -19,7 +19,7 @@ NOTE = (
 
 
 def set_section(results: "StudyResults") -> Section | None:
-    """A table with one row a cell; None without such figures."""
+    """A table with one row per cell; None if there are no such metrics."""
     import pandas as pd
 
     if not results.sets:

@@ -8,12 +8,20 @@ from workbench.core.config import UserError
 from workbench.core.digests import require
 from workbench.core.foreign import FOREIGN
 
+CONFIG = "config.json"
+
 
 def save_half(model: Any, folder: Path) -> None:
-    """Write a diffusers model as fp16 safetensors; the model in memory keeps its precision."""
+    """Write a diffusers model as fp16 safetensors; the model in memory keeps its precision.
+
+    The config does not say from which folder the model was loaded, if it was.
+    """
     import copy
 
     copy.deepcopy(model).half().save_pretrained(folder, variant="fp16", safe_serialization=True)
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if config.pop("_name_or_path", None) is not None:
+        (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_strictly(model_class: Any, folder: Path) -> Any:
