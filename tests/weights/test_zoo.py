@@ -196,6 +196,13 @@ def test_what_ships_is_small_and_documented() -> None:
     assert not [path for path in files if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
 
 
+def test_a_model_does_not_say_from_which_folder_it_was_loaded(autoencoder: Autoencoder, tmp_path: Path) -> None:
+    assert "_name_or_path" in autoencoder.model.config, "diffusers notes it"
+    autoencoder.save(tmp_path)
+    for path in (tmp_path / "config.json", *SHIPPED.rglob("config.json")):
+        assert "_name_or_path" not in json.loads(path.read_text()), path
+
+
 def test_the_shipped_autoencoder_gives_images_back(autoencoder: Autoencoder, x: Images) -> None:
     with torch.no_grad():
         x_hat = autoencoder.decode(autoencoder.encode(x)).clamp(0, 1)

@@ -94,7 +94,7 @@ def class_name(folder: Path) -> str:
     Raises:
         UserError: if the config is missing or cannot be read.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder} has no model: expected config.json and safetensors in diffusers' folder format")
     try:
