@@ -8,14 +8,13 @@ images' patches, so training starts from their quality.
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor, nn
 
-from workbench.autoencoders.base import Autoencoder, DescentRecipe, ImageBatches, moment_penalty
+from workbench.autoencoders.base import Autoencoder, DescentRecipe, ImageBatches
 from workbench.autoencoders.pca import PCA, PCAAutoencoder
+from workbench.autoencoders.tiny import TinyAutoencoder
 from workbench.core.bounds import Depth, Weight, Width
-from workbench.core.tensors import Images
 
 NUM_BASIS_IMAGES = 10_000
 
@@ -31,26 +30,18 @@ class _Features(nn.Module):
         return torch.cat([self.basis.encode(x).latents, self.network(x)], dim=1)
 
 
-class PatchAutoencoder(Autoencoder):
+class PatchAutoencoder(TinyAutoencoder):
     """Patch components with corrections, trained with squared error and a little noise on the latent."""
 
     def __init__(
         self, model: Any, latent_noise: float = 0.0, moment_weight: float = 0.0, channel_power: float = 0.0
     ) -> None:
-        super().__init__(model)
-        self.latent_noise, self.moment_weight, self.channel_power = latent_noise, moment_weight, channel_power
+        super().__init__(model, latent_noise, moment_weight)
+        self.channel_power = channel_power
 
     @property
     def downscale(self) -> int:
         return 4
-
-    def _encode(self, x: Tensor) -> Tensor:
-        latents: Tensor = self.model.encode(x).latents
-        return latents
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        images: Tensor = self.model.decode(latents).sample
-        return images
 
     def _encoder_parts(self) -> tuple[nn.Module, nn.Module]:
         # P(x) + f(x) as one convolution of both, which a severity encoder can change
@@ -62,14 +53,6 @@ class PatchAutoencoder(Autoencoder):
             assert projection.bias is not None
             projection.bias.copy_(correction.bias)
         return _Features(self.model), projection
-
-    def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        raw = self._encode(2 * x - 1).float()
-        noise = torch.randn(raw.shape, generator=generator).to(raw)
-        x_hat = (self._decode(raw + self.latent_noise * noise).float() + 1) / 2
-        mse = F.mse_loss(x_hat, x)
-        penalty = moment_penalty(raw)
-        return mse + self.moment_weight * penalty, {"mse": mse, "moments": penalty}
 
     def prepare(self, train: ImageBatches) -> None:
         """Set the basis to the principal components of the first training images."""

@@ -20,7 +20,7 @@ class _ToUnitRange(nn.Module):
 
 
 class TinyAutoencoder(Autoencoder):
-    """AutoencoderTiny, trained with squared error and a little noise on the latent."""
+    """A deterministic encoder and decoder, trained with squared error and a little noise on the latent."""
 
     def __init__(self, model: Any, latent_noise: float = 0.0, moment_weight: float = 0.0) -> None:
         super().__init__(model)
@@ -39,9 +39,9 @@ class TinyAutoencoder(Autoencoder):
         return nn.Sequential(_ToUnitRange(), *layers[:-1]), layers[-1]
 
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        raw = self._encode(2 * x - 1)
+        raw = self._encode(2 * x - 1).float()  # moments are not for bf16
         noise = torch.randn(raw.shape, generator=generator).to(raw)
-        x_hat = (self._decode(raw + self.latent_noise * noise) + 1) / 2
+        x_hat = (self._decode(raw + self.latent_noise * noise).float() + 1) / 2
         mse = F.mse_loss(x_hat, x)
         penalty = moment_penalty(raw)
         return mse + self.moment_weight * penalty, {"mse": mse, "moments": penalty}
