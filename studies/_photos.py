@@ -12,6 +12,7 @@ AUTOENCODER = Patch(num_train_images=120_000, batch_size=32, learning_rate=7e-4,
 PRIOR = UNetRecipe(
     block_out_channels=(64, 128, 192),
     num_train_images=160_000,
+    rounds=2,
     batch_size=32,
     learning_rate=4e-4,
     precision="bf16",

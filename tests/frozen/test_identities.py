@@ -28,8 +28,8 @@ def test_a_study_has_the_very_cells_that_were_frozen(study: str, what: str) -> N
 @pytest.mark.slow
 def test_every_stage_has_the_canonical_json_that_was_frozen() -> None:
     kept, today = FROZEN["stages"], identities.stages()
-    if kept.keys() != today.keys():
-        pytest.fail(_differences(sorted(kept), sorted(today)))
+    if missing := sorted(kept.keys() - today.keys()):  # new studies have stages of their own
+        pytest.fail(f"{len(missing)} stages are no longer there: {missing[:SHOWN]}")
     assert len(kept) == 4039
     for identity, stage in kept.items():
         assert today[identity]["stage"] == stage["stage"]

@@ -1,6 +1,7 @@
 """Moment matching on linear networks: the correction in closed form, its cost, and operators that round."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from linear_stubs import StubDegradation
 from torch import Tensor
 
 from workbench.core.measurement import Measurement
-from workbench.degradations import JPEG, RandomInpainting
+from workbench.degradations import JPEG, Mixture, MotionBlurCRF, RandomInpainting
 from workbench.diffusion import DDIM
 from workbench.solvers import MMPS, NoGuidance, Step
 from workbench.testing import gaussian_prior, linear_gaussian
@@ -106,3 +107,21 @@ def test_where_the_operator_rounds_the_residual_still_falls() -> None:
     z0 = z0_hat + (MMPS(iterations=4).step(step) - step.reverse(z0_hat, eps)) / a_next
     noisy = slice(0, 2)  # the last image is at the clean end, where z0_hat has no error
     assert (step.residual_norm(z0)[noisy] < 0.9 * step.residual_norm(z0_hat)[noisy]).all()
+
+
+def test_in_a_mixture_each_image_is_corrected_as_with_its_own_member_alone() -> None:
+    mixture = Mixture(members=(MotionBlurCRF(), JPEG()))
+    step = step_of(mixture, sampler=DDIM())
+    step.networks.prior = gaussian_prior(LATENTS, (4, 4, 4))
+    z = MMPS().step(step)
+    for position, member in enumerate(mixture.members):
+        alone = replace(step, networks=replace(step.networks, degradation=member))
+        params = {
+            name.removeprefix(f"{member.kind}."): value
+            for name, value in step.measurement.params.items()
+            if name.startswith(f"{member.kind}.")
+        }
+        alone = replace(alone, measurement=replace(step.measurement, params=params))
+        chosen = step.measurement.params["member"] == position
+        assert chosen.any()
+        torch.testing.assert_close(z[chosen], MMPS().step(alone)[chosen], rtol=1e-3, atol=1e-3)

@@ -59,6 +59,10 @@ class AtSeverity(Degradation):
         """Whether the member has a surrogate gradient."""
         return self.member.surrogate_gradient
 
+    def rounds(self, params: Params) -> bool | Tensor:
+        """The member's."""
+        return self.member.rounds(params)
+
     def draw_severity(self, ids: Ids, seed: int) -> Severities:
         """`severity` for every image."""
         return torch.full((len(ids),), self.severity)

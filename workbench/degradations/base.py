@@ -58,6 +58,10 @@ class Degradation(Member):
         """Whether A's gradient is that of a smooth surrogate, because A rounds."""
         return False
 
+    def rounds(self, params: Params) -> bool | Tensor:
+        """`surrogate_gradient` for all images, or for each, (batch,) bool, if they have different operators."""
+        return self.surrogate_gradient
+
     @abstractmethod
     def parameters(self, severity: Severities, ids: Ids, seed: int, image_shape: tuple[int, int, int]) -> Params:
         """Per-image operator parameters for (channel, height, width) images, keyed by (seed, id)."""

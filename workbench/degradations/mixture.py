@@ -92,6 +92,11 @@ class Mixture(Degradation):
 
         return self._each(y, params, view)
 
+    def rounds(self, params: Params) -> Tensor:
+        """`surrogate_gradient` of each image's own member."""
+        chosen = params[MEMBER]
+        return torch.tensor([member.surrogate_gradient for member in self.members], device=chosen.device)[chosen]
+
     def _each(self, images: Tensor, params: Params, change: Callable[[Degradation, Tensor, Params], Tensor]) -> Tensor:
         """Apply `change` of each member to the images that drew it, and keep the images' order."""
         groups, parts = [], []

@@ -134,6 +134,7 @@ def _slope(step: Step, z0: Latents, x0: Images, residual: Measurements, d: Laten
     """
     std = (variance * d[0].numel() / inner(d, d).clamp(min=1e-30)).sqrt()
     change = step.networks.decode(z0 + SMALL_STEP * std * d) - x0
-    size = ROUNDING_STEP if step.networks.degradation.surrogate_gradient else SMALL_STEP
+    rounds = torch.as_tensor(step.networks.degradation.rounds(dict(step.measurement.params)), device=z0.device)
+    size = torch.where(rounds, ROUNDING_STEP, SMALL_STEP).expand(len(z0)).reshape(-1, 1, 1, 1)
     difference = residual - step.residual(x0 + size / SMALL_STEP * change)
     return difference / (size * std).reshape(-1, *[1] * (difference.ndim - 1))
