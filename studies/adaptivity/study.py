@@ -35,7 +35,7 @@ from workbench.degradations import (
 from workbench.experiments.study import Axes, Preset, Study
 from workbench.severity.recipe import SeverityRecipe
 from workbench.severity.start import Allocated, EqualCost, MissingNoise, SNRMatch
-from workbench.solvers import GMLDPS, LDPS, AnySolver, LDPSFew
+from workbench.solvers import GMLDPS, LDPS, MMPS, AnySolver, LDPSFew
 from workbench.stages.measure.evaluate import Evaluate
 
 UNIVERSAL = SeverityRecipe(degradation=Mixture(), num_train_images=100_000, source="auto")
@@ -56,6 +56,7 @@ FEW = Method(LDPSFew(), 125, (0, 1, 2, 3, 4, 6, 9, 13), 4)
 LONG = Method(LDPS(), 500, (0, 2, 4, 8, 16, 32, 64, 100), 16)
 SHORT = Method(LDPS(), 500, (0, 4, 8, 16, 32), 16)
 GLUED = Method(GMLDPS(), 500, (0, 4, 8, 16, 32), 16)
+MATCHED_MOMENTS = Method(MMPS(share=4), 125, FEW.candidates, FEW.budget)
 QUICK = Method(LDPSFew(), 20, (0, 1, 2, 4), 2)
 
 
@@ -111,7 +112,7 @@ PHOTOS: Sequence[Setting] = (
     (FEW, SIX, Uniform()),
     (FEW, SIX, Skewed()),
     (SHORT, SIX, TWO),
-    (GLUED, SIX, TWO),
+    (MATCHED_MOMENTS, SIX, TWO),
 )
 
 study = Study(

@@ -1,0 +1,1 @@
+"""Which solver restores best in a few evaluations of the prior?"""
