@@ -51,18 +51,22 @@ ONE, FULL_NOISE, PERMUTED, KNOWN = (
 CONTROLS = {FULL_NOISE: "timestep", PERMUTED: "permuted", KNOWN: "known_severity"}
 """Controls with cells of their own; `ONE` is in the grid."""
 NO_OPERATOR = "allocated by variance and residual"
+INFORMED, TRUE_VARIANCE = "allocated, and the severity known", "allocated by true variance"
 PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
     ALLOCATED: lambda rows: np.hstack([_log(rows["start_variance"]), _log(rows[RESIDUAL])]),
     NO_OPERATOR: lambda rows: np.hstack([_log(rows["start_variance"]), _log(rows[RESIDUAL])]),
     ALONE: lambda rows: _log(rows["start_variance"]),
+    INFORMED: lambda rows: np.hstack([_log(rows["start_variance"]), _log(rows[RESIDUAL]), _column(rows["severity"])]),
     "allocated by residual norm": lambda rows: _log(rows[RESIDUAL]),
     "allocated by log variance of y": lambda rows: _column(rows[LOG_VARIANCE]),
     "allocated by known severity": lambda rows: _column(rows["severity"]),
-    "allocated by true variance": lambda rows: _log(rows["s2"]),
+    TRUE_VARIANCE: lambda rows: np.hstack([_log(rows["s2"]), _log(rows[RESIDUAL])]),
 }
 """What an allocation may look at, (images, predictors): predicted variance and residual norm, and which operator of a
-mixture measured the image; then without the operator, and one number alone. The last two are known to studies alone."""
-LOOK_AT_RESIDUAL = (ALLOCATED, NO_OPERATOR, "allocated by residual norm")
+mixture measured the image; then without the operator, with the severity besides, one number alone, and all three with
+the true variance. Severity and true variance are known to studies alone."""
+TELL_OPERATORS_APART = (ALLOCATED, INFORMED, TRUE_VARIANCE)
+LOOK_AT_RESIDUAL = (*TELL_OPERATORS_APART, NO_OPERATOR, "allocated by residual norm")
 OTHER_NOISE, HINDSIGHT = "own curve, other noise", "own curve, in hindsight"
 """Oracles: each image's curve of quality is known, from other noise or from the noise that is scored."""
 
@@ -108,7 +112,7 @@ def known(rule: str, grid: Grid) -> tuple[Values, Index]:
     """What a rule looks at: numbers (images, predictors), and each image's operator."""
     rows = grid.rows
     same = np.zeros(len(rows), dtype=np.int64)
-    told_apart = rule == ALLOCATED and OPERATOR in rows
+    told_apart = rule in TELL_OPERATORS_APART and OPERATOR in rows
     return PREDICTORS[rule](rows), rows[OPERATOR].to_numpy(dtype=np.int64) if told_apart else same
 
 

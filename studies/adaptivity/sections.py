@@ -21,6 +21,7 @@ from studies.adaptivity.results import (
     ONE,
     OTHER_NOISE,
     PREDICTORS,
+    TRUE_VARIANCE,
     Adaptivity,
     Setting,
 )
@@ -30,7 +31,7 @@ from workbench.reporting import QUANTITIES, Line, MainFigure, Section, Words, cu
 WORDS = Words(Path(__file__).with_name("templates"))
 BINS = ("mild", "middle", "severe")
 """Thirds of the images by predicted variance; the edges are of validation images."""
-TRUTH = ("allocated by true variance", OTHER_NOISE, HINDSIGHT)
+TRUTH = (TRUE_VARIANCE, OTHER_NOISE, HINDSIGHT)
 """Rules that know what no user does, each more than the one before."""
 NUM_PLACES = 25
 """At how many predicted variances the allocation is drawn."""

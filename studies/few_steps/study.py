@@ -62,7 +62,7 @@ study = Study(
     presets={
         "smoke": Preset({**SMOKE, "severity_encoder.source": "train"}, SHORT, SHORT_FURTHER),
         "desk": Preset(grids=FURTHER),
-        "photos": Preset({**_photos.PHOTOS, "severity_encoder": _photos.UNIVERSAL, "num_images": 48}, grids=FURTHER),
+        "photos": Preset({**_photos.PHOTOS, "severity_encoder": _photos.UNIVERSAL, "num_images": 32}, grids=FURTHER),
     },
     results=read,
     answer=sections.answer,
