@@ -125,10 +125,10 @@ study = Study(
         "start.of": None,
     },
     presets={
-        "smoke": preset([(QUICK, GaussianBlur(), TWO)], **{**TINY, "num_images": 16}),
+        "smoke": preset([(QUICK, GaussianBlur(), TWO)], **{**TINY, "num_images": 14}),
         "short": preset(DESK[:1], num_images=128),
         "desk": preset(DESK, num_images=128),
-        "photos": preset(PHOTOS, num_images=64, **_photos.PHOTOS, severity_encoder=_photos.UNIVERSAL),
+        "photos": preset(PHOTOS, num_images=96, **_photos.PHOTOS, severity_encoder=_photos.UNIVERSAL),
     },
     results=read,
     answer=sections.answer,

@@ -201,7 +201,7 @@ def test_the_smoke_study_runs_and_does_nothing_twice(images: Path, tmp_path: Pat
     (path,) = tmp_path.glob("studies/adaptivity/*/results.parquet")
     frame = pd.read_parquet(path)
     allocated = frame[frame["rule"] == "allocated"]
-    assert len(allocated) == 12
+    assert len(allocated) == 14
     assert set(allocated["nfe"]) <= {0, 1, 2, 4}
     (page,) = tmp_path.glob("studies/adaptivity/*/report/index.html")
     assert "Where does adapting gain?" in page.read_text()
