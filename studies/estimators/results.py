@@ -12,6 +12,8 @@ from workbench.experiments.results import StudyResults
 
 RESIDUAL, QUICK, TRAINED = "none", "quick", "encoder"
 """The estimators, by their labels."""
+ALSO_TRAINED = "unet"
+"""The label of a trained encoder with a network of its own."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,14 @@ def read(results: StudyResults) -> dict[str, Estimators]:
         UserError: if cells cannot be told apart, or there is no fitted estimator.
     """
     found = {
-        str(degradation): Estimators(cells_by(rows, lambda row: str(row["estimator"])))
+        str(degradation): Estimators(cells_by(rows, _name))
         for degradation, rows in results.frame.groupby("degradation", sort=False)
     }
     if not any(QUICK in one.cells for one in found.values()):
         raise UserError("these results hold no estimator of kind quick")
     return found
+
+
+def _name(row: Series) -> str:
+    label = str(row["estimator"])
+    return TRAINED if label == ALSO_TRAINED else label

@@ -10,12 +10,16 @@ Other autoencoders that ship: --preset-settings=zoo_kl. Preset `given` is for a 
 (--autoencoder.kind=pretrained --autoencoder.source=FOLDER): only estimates and D(z_hat) are compared, and the prior,
 trained on 64 latents, takes one step whose result is not shown.
 
-Cost: half an hour on two cores (desk), most of it for the trained encoders; 20 seconds (smoke). `given`: minutes.
+On photographs (photos) the trained encoder is the universal one that ships.
+
+Cost: half an hour on two cores (desk, photos), most of it to train and fit encoders; 20 seconds (smoke). `given`:
+minutes.
 Run: python -m workbench study estimators
 """
 
 from collections.abc import Sequence
 
+from studies import _photos
 from studies._cells import SMOKE
 from studies.estimators import sections
 from studies.estimators.results import read
@@ -58,6 +62,15 @@ def trained(families: Sequence[Degradation]) -> list[Axes]:
     ]
 
 
+def universal(families: Sequence[Degradation]) -> Axes:
+    """Trained for all of them, on photographs: the encoder that ships."""
+    return {
+        "severity_encoder": (_photos.UNIVERSAL,),
+        "degradation": families,
+        "start": (SNRMatch(variance="fused"),),
+    }
+
+
 study = Study(
     cell=Evaluate(),
     axes=residual(FAMILIES),
@@ -65,6 +78,9 @@ study = Study(
     presets={
         "smoke": Preset(SMOKE, residual(FAMILIES[:1]), (quick(FAMILIES[:1]), *trained(FAMILIES[:1]))),
         "desk": Preset(grids=(quick(FAMILIES), *trained(FAMILIES))),
+        "photos": Preset(
+            {**_photos.PHOTOS, "num_images": 64, "num_examples": 0}, grids=(quick(FAMILIES), universal(FAMILIES))
+        ),
         "given": Preset(WITHOUT_PRIOR, grids=(quick(FAMILIES),)),
     },
     results=read,

@@ -26,14 +26,13 @@ UNIVERSAL = SeverityRecipe(degradation=Mixture(), num_train_images=100_000, sour
 SHARED = MMPS(share=4)
 """The solver that restores by default."""
 METHODS: Sequence[tuple[AnySolver, int]] = (
-    (SHARED, 125),
     (SHARED, 60),
-    (SHARED, 250),
-    (MMPS(share=2), 125),
-    (MMPS(share=8), 125),
-    (MMPS(), 125),
-    (LDPSFew(), 125),
-    (LDPS(), 125),
+    (SHARED, 30),
+    (SHARED, 125),
+    (MMPS(share=2), 60),
+    (MMPS(share=8), 60),
+    (MMPS(), 60),
+    (LDPSFew(), 60),
     (LDPS(), 500),
 )
 """Solvers and the steps of their whole chains; the first is the one that the others are compared with."""

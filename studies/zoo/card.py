@@ -27,6 +27,7 @@ from workbench.reporting import QUANTITIES
 from workbench.severity.estimate import error_variance
 from workbench.severity.recipe import SeverityRecipe
 from workbench.stages.fit.fit_fusion import FUSION, STATISTICS, FitFusion
+from workbench.stages.fit.fit_non_blind import NON_BLIND, FitNonBlind
 from workbench.stages.measure.estimates import estimates
 from workbench.stages.provenance import read_provenance
 from workbench.stages.runtime import Runtime
@@ -140,11 +141,13 @@ def write_severity_encoder(stage: TrainSeverity, target: Path, runtime: Runtime)
 
 
 def write_statistics(stage: TrainSeverity, target: Path, runtime: Runtime) -> None:
-    """In-distribution statistics of the severity encoder in a pair's folder, for starts that check their encoder."""
+    """Statistics of the severity encoder in a pair's folder, for starts that check or correct its variance."""
     given = stage.severity_encoder.replace(source=str(target / SHIPPED))
-    fit = FitFusion(data=stage.data, autoencoder=stage.autoencoder, severity_encoder=given)
+    fields = {"data": stage.data, "autoencoder": stage.autoencoder, "severity_encoder": given}
     (target / STATISTICS).mkdir(exist_ok=True)
-    shutil.copy(fit.ensure(runtime) / FUSION, target / STATISTICS)
+    shutil.copy(FitFusion(**fields).ensure(runtime) / FUSION, target / STATISTICS)
+    known = FitNonBlind(**fields, degradation=given.degradation)
+    shutil.copy(known.ensure(runtime) / NON_BLIND, target / STATISTICS)
 
 
 def _test_images(stage: TrainPrior | TrainSeverity) -> ImageSplit:

@@ -1,10 +1,12 @@
 """The report of the estimators study, on rows made up from known effects, and its cells."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from studies.estimators.results import QUICK, RESIDUAL, TRAINED, read
+from studies.estimators.results import ALSO_TRAINED, QUICK, RESIDUAL, TRAINED, read
 from studies.estimators.sections import answer, estimates, restored
 from studies.estimators.study import study
 from workbench.core.config import UserError
@@ -54,6 +56,13 @@ def test_the_answer_is_what_was_put_in() -> None:
     assert "on 0 of 2 degradations" in answer(read(made_up(ratio=1.2)))[-1]
 
 
+def test_the_universal_encoder_of_photographs_counts_as_trained() -> None:
+    results = made_up()
+    names = results.frame["estimator"].replace(TRAINED, ALSO_TRAINED)
+    renamed = dataclasses.replace(results, frame=results.frame.assign(estimator=names))
+    assert answer(read(renamed)) == answer(read(results))
+
+
 def test_without_a_prior_only_estimates_are_compared() -> None:
     found = read(made_up((RESIDUAL, QUICK)))
     assert len(answer(found)) == 2
@@ -73,5 +82,5 @@ def test_every_estimator_gets_the_same_measurements() -> None:
             by_degradation.setdefault(cell.labels["degradation"], set()).add(cell.labels["estimator"])
             if isinstance(cell.stage.severity_encoder, Quick):
                 assert cell.stage.start.channel == "mmse"  # type: ignore[union-attr]
-        expected = {RESIDUAL, QUICK} | (set() if preset == "given" else {TRAINED})
+        expected = {RESIDUAL, QUICK} | {"given": set(), "photos": {ALSO_TRAINED}}.get(preset, {TRAINED})
         assert all(found == expected for found in by_degradation.values())

@@ -18,7 +18,7 @@ from workbench.diffusion import DDIM, Prior
 from workbench.restoration.any_shape import adapted
 from workbench.restoration.engine import Batch, Engine, time_on
 from workbench.restoration.record import Record, Restored
-from workbench.severity.calibration import Fusion, Recalibration
+from workbench.severity.calibration import Fusion, NonBlindFit, Recalibration
 from workbench.severity.estimator import Estimator, ReadsMeasurements, seen_by
 from workbench.severity.start import ChoosesStart
 from workbench.severity.start.base import all_from, check_start
@@ -48,6 +48,7 @@ class Restorer:
         say: called with a message if this many images do not fit into memory.
         fusion: in-distribution statistics of the severity encoder, for start rules that need them.
         recalibration: recalibration of its variance, for start rules that need it.
+        non_blind: regression of its error's variance for the operator, for start rules that need it.
         guess: the input of the estimator: the image-domain view of y, or its pseudo-inverse.
         counted: the networks' FLOPs by image shape, counted when first needed; restorers with networks of the same
             architecture may share it.
@@ -65,6 +66,7 @@ class Restorer:
     slot_pixels: int | None = None
     fusion: Fusion | None = None
     recalibration: Recalibration | None = None
+    non_blind: NonBlindFit | None = None
     guess: Literal["view", "pseudo_inverse"] = "view"
     precision: Precision = "float32"
     say: Callable[[str], None] = lambda line: None
@@ -160,6 +162,7 @@ class Restorer:
             residual=lambda z, m: m.residual_rms(networks.measure(networks.decode(z).clamp(0, 1), m)),
             fusion=self.fusion,
             recalibration=self.recalibration,
+            non_blind=self.non_blind,
             truth=truth,
         )
         if self.solver.diffuses:

@@ -97,10 +97,18 @@ def restoring_cell(
         raise UserError("start.kind=equal_cost needs the costs of a study's images: it cannot be used to restore")
     if (folder := _shipped(cell)) is not None:
         cell = cell.replace({"autoencoder.source": str(folder), "prior.source": str(folder)})
-    lacks_statistics = Need.FUSION in cell.start.needs and cell.shipped_fusion() is None
-    if encoder is EncoderChoice.UNIVERSAL and lacks_statistics and not any(_is_in(path, "start") for path in overrides):
-        cell = cell.replace({"start.variance": "encoder"})
+    if encoder is EncoderChoice.UNIVERSAL and not any(_is_in(path, "start") for path in overrides):
+        cell = _with_what_ships(cell)
     return cell
+
+
+def _with_what_ships(cell: Evaluate) -> Evaluate:
+    """The cell with the best variance whose statistics ship with the encoder."""
+    for variance in ("non_blind", "fused"):
+        chosen = cell.replace({"start.variance": variance})
+        if chosen.shipped_non_blind() is not None or chosen.shipped_fusion() is not None:
+            return chosen
+    return cell.replace({"start.variance": "encoder"})
 
 
 def load_restorer(cell: Evaluate, runtime: Runtime, fitted: Fitted | None = None) -> Restorer:
@@ -109,7 +117,7 @@ def load_restorer(cell: Evaluate, runtime: Runtime, fitted: Fitted | None = None
     Args:
         fitted: an estimator to use instead of the cell's.
     """
-    return cell.restorer(runtime, fitted, cell.shipped_fusion())
+    return cell.restorer(runtime, fitted, shipped_statistics=True)
 
 
 def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
@@ -118,7 +126,10 @@ def with_noise(cell: Evaluate, noise_std: float) -> Evaluate:
     encoder = cell.severity_encoder
     if isinstance(encoder, SeverityRecipe) and encoder.degradation == cell.degradation:
         overrides["severity_encoder.degradation.noise_std"] = noise_std
-    return cell.replace(overrides)
+    noisy = cell.replace(overrides)
+    if Need.NON_BLIND in noisy.start.needs and noisy.shipped_non_blind() is None and not noisy.data.is_present():
+        return noisy.replace({"start.variance": "fused"})  # nothing to fit to
+    return noisy
 
 
 def _automatic(

@@ -27,7 +27,9 @@ class SNRMatch(Matched):
         Encoder(),
         description="the variance to match: the severity encoder's; that which explains the residual of the "
         "measurement; the larger of the two (max); the encoder's unless the residual contradicts it (fused); the "
-        "encoder's, raised with its features' distance from in-distribution ones (mahalanobis); the true one (oracle)",
+        "encoder's, raised with its features' distance from in-distribution ones (mahalanobis); predicted from the "
+        "encoder's, the residual's and the level of the operator, by a fit to this operator (non_blind); the true one "
+        "(oracle)",
     )
     recalibration: AnyRecalibration = Field(
         Unchanged(),

@@ -10,6 +10,7 @@ from workbench.severity.variance.encoder import Encoder
 from workbench.severity.variance.fused import Fused
 from workbench.severity.variance.mahalanobis import Mahalanobis
 from workbench.severity.variance.max import Max
+from workbench.severity.variance.non_blind import NonBlind
 from workbench.severity.variance.oracle import Oracle
 from workbench.severity.variance.recalibrated import AtRisk, Recalibrated
 from workbench.severity.variance.residual import Residual
@@ -23,6 +24,7 @@ __all__ = [
     "Mahalanobis",
     "Max",
     "Need",
+    "NonBlind",
     "Oracle",
     "Recalibrated",
     "Residual",
@@ -33,7 +35,7 @@ __all__ = [
 
 
 AnyVariance = Annotated[
-    Encoder | Residual | Max | Fused | Mahalanobis | Oracle,
+    Encoder | Residual | Max | Fused | Mahalanobis | NonBlind | Oracle,
     Field(discriminator="kind"),
     Open(VarianceSource),
     BeforeValidator(named),

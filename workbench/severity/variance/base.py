@@ -13,6 +13,7 @@ from workbench.core.families import Member
 from workbench.core.measurement import Measurement
 from workbench.core.tensors import Latents, Measurements, Scalars
 from workbench.severity.calibration.fusion import Fusion
+from workbench.severity.calibration.non_blind import NonBlindFit
 from workbench.severity.calibration.recalibration import Recalibration
 from workbench.severity.estimate import SeverityEstimate
 
@@ -42,6 +43,8 @@ class Need(Flag):
     """In-distribution statistics of the severity encoder."""
     RECALIBRATION = auto()
     """Recalibration of its variance, with the remaining error and the distribution of its error over channels."""
+    NON_BLIND = auto()
+    """A regression of its error's variance, fitted to the operator at hand."""
     TRUTH = auto()
     """The clean latent, known only in a study."""
 
@@ -52,6 +55,8 @@ REMEDIES: Mapping[Need, str] = {
     "or use load_restorer, which fits them",
     Need.RECALIBRATION: "a fit on validation images of the severity encoder's degradation: pass recalibration= from "
     "FitRecalibration(...).load(runtime), or use load_restorer, which fits it",
+    Need.NON_BLIND: "a fit on validation images of the operator: pass non_blind= from FitNonBlind(...).load(runtime), "
+    "or use load_restorer, which fits it",
     Need.TRUTH: "the clean images: use it in studies, not to restore",
 }
 
@@ -67,6 +72,7 @@ class Evidence:
         forward, encode, residual: for Need.OPERATOR; see `Forward`, `Encode` and `ResidualRMS`.
         fusion: for Need.FUSION.
         recalibration: for Need.RECALIBRATION.
+        non_blind: for Need.NON_BLIND.
         truth: for Need.TRUTH: the clean latents.
     """
 
@@ -78,6 +84,7 @@ class Evidence:
     residual: ResidualRMS | None = None
     fusion: Fusion | None = None
     recalibration: Recalibration | None = None
+    non_blind: NonBlindFit | None = None
     truth: Latents | None = None
 
     def only(self, needs: Need) -> Self:
@@ -86,6 +93,7 @@ class Evidence:
             Need.OPERATOR: ("forward", "encode", "residual"),
             Need.FUSION: ("fusion",),
             Need.RECALIBRATION: ("recalibration",),
+            Need.NON_BLIND: ("non_blind",),
             Need.TRUTH: ("truth",),
         }
         unneeded: dict[str, Any] = {name: None for need, names in fields.items() if need not in needs for name in names}

@@ -37,7 +37,7 @@ from workbench.metrics import (
 )
 from workbench.metrics.perceptual import LPIPS_CHANNELS
 from workbench.restoration import Restored, Restorer
-from workbench.severity.calibration import Fusion, Recalibration, check_sample
+from workbench.severity.calibration import Fusion, NonBlindFit, Recalibration, check_sample
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.estimator import Estimator
 from workbench.severity.fitted import FittedRecipe
@@ -65,6 +65,7 @@ from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Stage
 from workbench.stages.fit.fit_estimator import FitEstimator, Fitted
 from workbench.stages.fit.fit_fusion import STATISTICS, FitFusion, read_fusion
+from workbench.stages.fit.fit_non_blind import FitNonBlind, operators, read_non_blind
 from workbench.stages.fit.fit_recalibration import FitRecalibration
 from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
 from workbench.stages.latent_stage import LatentStage
@@ -216,6 +217,11 @@ class Evaluate(LatentStage):
                 "set start.variance=residual, or another start"
             )
         untrained = self._trained is None and self._fitted is None
+        if Need.NON_BLIND in self.start.needs and self._trained is None:
+            raise ValueError(
+                f"start.variance=non_blind is fitted to a trained severity encoder, which {self.severity_encoder.kind} "
+                "is not: set start.variance=encoder, fused or residual"
+            )
         if untrained and self.start.needs & (Need.FUSION | Need.RECALIBRATION):
             raise ValueError(
                 f"{self.severity_encoder.kind} is not trained here, and what this start needs is fitted to encoders "
@@ -322,6 +328,26 @@ class Evaluate(LatentStage):
             return None
         return read_fusion(folder.with_name(STATISTICS)) if folder.name == SHIPPED else None
 
+    def non_blind_stage(self) -> FitNonBlind | None:
+        """The stage of the regressions of the encoder's error for the operator, if the start rule needs them."""
+        if Need.NON_BLIND not in self.start.needs or (recipe := self._trained) is None:
+            return None
+        return FitNonBlind(
+            data=self.data, autoencoder=self.autoencoder, severity_encoder=recipe, degradation=self.degradation
+        )
+
+    def shipped_non_blind(self) -> NonBlindFit | None:
+        """The same regressions, if they ship with the encoder; None if not, or not for this operator.
+
+        Raises:
+            UserError: if they are damaged.
+        """
+        stage = self.severity_stage()
+        if stage is None or Need.NON_BLIND not in self.start.needs or (folder := stage.given()) is None:
+            return None
+        found = read_non_blind(folder.with_name(STATISTICS)) if folder.name == SHIPPED else None
+        return None if found is None else found.of([member.canonical() for member in operators(self.degradation)])
+
     def recalibration_stage(self) -> FitRecalibration | None:
         """The stage of the severity encoder's recalibration, if the start rule needs it."""
         if Need.RECALIBRATION not in self.start.needs or (recipe := self._trained) is None:
@@ -357,7 +383,7 @@ class Evaluate(LatentStage):
 
     def upstream(self) -> tuple[Stage, ...]:
         stages = (self.autoencoder_stage(), self.prior_stage(), self.severity_stage(), self.estimator_stage())
-        fits = (self.fusion_stage(), self.recalibration_stage(), self.allocation_stage())
+        fits = (self.fusion_stage(), self.recalibration_stage(), self.non_blind_stage(), self.allocation_stage())
         return tuple(stage for stage in (*stages, *fits, *self.matched_stages()) if stage is not None)
 
     def check(self) -> None:
@@ -486,21 +512,25 @@ class Evaluate(LatentStage):
         chain = self.sampler.chain(restorer.prior.levels, restorer.autoencoder.latent_shape(self.data.image_shape))
         return spend(control, costs, chain, own, val[0] if val else None, self.sampling_seed)
 
-    def restorer(self, runtime: Runtime, fitted: Fitted | None = None, fusion: Fusion | None = None) -> Restorer:
+    def restorer(self, runtime: Runtime, fitted: Fitted | None = None, *, shipped_statistics: bool = False) -> Restorer:
         """The restorer with everything loaded.
 
         Args:
             fitted: an estimator to use instead of the cell's, which must be one that is fitted.
-            fusion: in-distribution statistics of the severity encoder; None: fitted, if the start rule needs them.
+            shipped_statistics: use what ships with the severity encoder for the start rule, where it is there, instead
+                of a fit to the cell's validation images.
         """
-        restorer = self._restorer(runtime, fitted, fusion)
+        restorer = self._restorer(runtime, fitted, shipped_statistics)
         if isinstance(self.start, EqualCost):
             restorer.start = Spending(self.start, self.budget(self.start, restorer, runtime))
         if isinstance(self.start, Allocated) and (stage := self.allocation_stage()) is not None:
             restorer.start = Allocating(self.start, stage.load(runtime))
         return restorer
 
-    def _restorer(self, runtime: Runtime, fitted: Fitted | None, fusion: Fusion | None) -> Restorer:
+    def _restorer(self, runtime: Runtime, fitted: Fitted | None, shipped: bool) -> Restorer:
+        fusion, non_blind = (self.shipped_fusion(), self.shipped_non_blind()) if shipped else (None, None)
+        if non_blind is None and (regressions := self.non_blind_stage()) is not None:
+            non_blind = regressions.load(runtime)
         autoencoder = self.autoencoder_stage().load(runtime)
         if fitted is None and (stage := self.estimator_stage()) is not None:
             fitted = stage.load(runtime)
@@ -517,6 +547,7 @@ class Evaluate(LatentStage):
             slot_pixels=self.data.image_shape[1] * self.data.image_shape[2],
             fusion=self._fusion(runtime, fitted) if fusion is None else fusion,
             recalibration=self._recalibration(runtime, fitted),
+            non_blind=non_blind,
             guess=self.severity_encoder.guess if isinstance(self.severity_encoder, NoEncoder) else "view",
             precision=self.precision,
             say=runtime.progress.say,

@@ -71,8 +71,11 @@ class EvaluatePhotographs(Evaluate):
     def upstream(self) -> tuple[Stage, ...]:
         if not self._learned:
             return ()
-        fit = None if self.shipped_fusion() is None else self.fusion_stage()
-        return tuple(stage for stage in super().upstream() if stage != fit)
+        fits = (
+            None if self.shipped_fusion() is None else self.fusion_stage(),
+            None if self.shipped_non_blind() is None else self.non_blind_stage(),
+        )
+        return tuple(stage for stage in super().upstream() if stage not in fits)
 
     def canonical(self) -> dict[str, Any]:
         return super().canonical() | {"photographs": self._fingerprint()}
@@ -107,7 +110,7 @@ class EvaluatePhotographs(Evaluate):
 
         rows: list[dict[str, Any]] = []
         groups, lpips = self._groups(), self.load_lpips(runtime)
-        restorer = self.restorer(runtime, fusion=self.shipped_fusion()) if self._learned else None
+        restorer = self.restorer(runtime, shipped_statistics=True) if self._learned else None
         with runtime.progress.task(f"restoring: {self.label}") as update:
             for group in groups:
                 for row in self._rows(group, restorer, lpips, runtime):

@@ -66,7 +66,7 @@ class MeasureCost(Stage):
 
     @model_validator(mode="after")
     def _measurable(self) -> "MeasureCost":
-        if self.start.needs & (Need.FUSION | Need.RECALIBRATION):
+        if self.start.needs & (Need.FUSION | Need.RECALIBRATION | Need.NON_BLIND):
             raise ValueError(
                 "a start rule with a fit needs a trained severity encoder: set start.variance=encoder or residual, "
                 "without recalibration, risk or noise=channel"
