@@ -42,6 +42,8 @@ FEWEST_TO_HALVE = 40
 MATCHED, ALLOCATED, ALONE = "matched", "allocated", "allocated by predicted variance"
 ADAPTIVE = (MATCHED, ALONE, ALLOCATED)
 """The rules that adapt to each image and need no truth."""
+NON_BLIND, BY_NON_BLIND = "matched, non-blind", "allocated by non-blind variance"
+"""The same two with the variance that the operator corrects, where there are results."""
 ONE, FULL_NOISE, PERMUTED, KNOWN = (
     "one timestep, missing noise",
     "one timestep, full noise",
@@ -57,6 +59,7 @@ PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
     NO_OPERATOR: lambda rows: np.hstack([_log(rows["start_variance"]), _log(rows[RESIDUAL])]),
     ALONE: lambda rows: _log(rows["start_variance"]),
     INFORMED: lambda rows: np.hstack([_log(rows["start_variance"]), _log(rows[RESIDUAL]), _column(rows["severity"])]),
+    BY_NON_BLIND: lambda rows: _log(rows[CORRECTED]),
     "allocated by residual norm": lambda rows: _log(rows[RESIDUAL]),
     "allocated by log variance of y": lambda rows: _column(rows[LOG_VARIANCE]),
     "allocated by known severity": lambda rows: _column(rows["severity"]),
@@ -65,8 +68,10 @@ PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
 """What an allocation may look at, (images, predictors): predicted variance and residual norm, and which operator of a
 mixture measured the image; then without the operator, with the severity besides, one number alone, and all three with
 the true variance. Severity and true variance are known to studies alone."""
-TELL_OPERATORS_APART = (ALLOCATED, INFORMED, TRUE_VARIANCE)
-LOOK_AT_RESIDUAL = (*TELL_OPERATORS_APART, NO_OPERATOR, "allocated by residual norm")
+CORRECTED = "non_blind_variance"
+"""Column of the first start's rows: the variance that the operator corrects."""
+TELL_OPERATORS_APART = (ALLOCATED, INFORMED, BY_NON_BLIND, TRUE_VARIANCE)
+LOOK_AT_RESIDUAL = (ALLOCATED, INFORMED, TRUE_VARIANCE, NO_OPERATOR, "allocated by residual norm")
 OTHER_NOISE, HINDSIGHT = "own curve, other noise", "own curve, in hindsight"
 """Oracles: each image's curve of quality is known, from other noise or from the noise that is scored."""
 
@@ -151,15 +156,39 @@ class Setting:
     @cached_property
     def extra(self) -> float:
         """What it costs to look at the residual, in evaluations: by the FLOPs of the allocated start's own cell."""
-        if self.allocated is None:
-            return 0.0
+        return 0.0 if self.allocated is None else self._beyond_steps(self.allocated)
+
+    @cached_property
+    def correction(self) -> float:
+        """What it costs to correct the variance by the operator, in evaluations."""
+        return self._beyond_steps(self.others["test"][NON_BLIND]) if self.is_non_blind else 0.0
+
+    @property
+    def is_non_blind(self) -> bool:
+        """Whether there are results of the variance that the operator corrects."""
+        return all(NON_BLIND in others for others in self.others.values())
+
+    @property
+    def adaptive(self) -> tuple[str, ...]:
+        """The rules that adapt to each image and need no truth, as far as there are results."""
+        return (*ADAPTIVE, NON_BLIND, BY_NON_BLIND) if self.is_non_blind else ADAPTIVE
+
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """Those of `PREDICTORS` that there are results of."""
+        return tuple(rule for rule in PREDICTORS if rule != BY_NON_BLIND or self.is_non_blind)
+
+    def _beyond_steps(self, rows: DataFrame) -> float:
+        """What a rule with a cell of its own costs besides evaluations, in evaluations."""
         flops = np.array([self.test.frames[int(n)]["flops"].mean() for n in self.test.nfe])
-        plain = np.interp(self.allocated["nfe"].to_numpy(float), self.test.nfe, flops)
+        plain = np.interp(rows["nfe"].to_numpy(float), self.test.nfe, flops)
         per_step = (flops[-1] - flops[0]) / (self.test.nfe[-1] - self.test.nfe[0])
-        return float((self.allocated["flops"].to_numpy(float) - plain).mean() / per_step)
+        return float((rows["flops"].to_numpy(float) - plain).mean() / per_step)
 
     def extra_of(self, rule: str) -> float:
         """What a rule costs besides evaluations."""
+        if rule in (NON_BLIND, BY_NON_BLIND):
+            return self.correction
         return self.extra if rule in LOOK_AT_RESIDUAL else 0.0
 
     def allocation(self, rule: str, metric: str, budget: float, on: Grid | None = None) -> Allocation:
@@ -194,7 +223,7 @@ class Setting:
     def cost(self, rule: str, metric: str, budget: float | None = None) -> float:
         """The test images' mean cost under a rule, in evaluations."""
         if rule in self.others["test"]:
-            return float(self.others["test"][rule]["nfe"].mean())
+            return float(self.others["test"][rule]["nfe"].mean()) + self.extra_of(rule)
         index = self.index(rule, metric, self.budget if budget is None else budget)
         return float(self.test.nfe[index].mean()) + self.extra_of(rule)
 
@@ -224,7 +253,7 @@ class Setting:
 
     def worth(self, metric: str) -> Series:
         """What adapting is worth: the best rule that adapts over the best control, both chosen on validation images."""
-        best, control = (self.chosen(rules, metric) for rules in (ADAPTIVE, self.controls))
+        best, control = (self.chosen(rules, metric) for rules in (self.adaptive, self.controls))
         return self.gain(best, metric) - self.gain(control, metric)
 
     def worth_of_less(self, metric: str) -> Series:
@@ -233,7 +262,7 @@ class Setting:
 
     def worth_on_validation(self, metric: str) -> Values:
         """The same on the images that it was chosen on, to choose where to look."""
-        best, control = (self.chosen(rules, metric) for rules in (ADAPTIVE, self.controls))
+        best, control = (self.chosen(rules, metric) for rules in (self.adaptive, self.controls))
         return self.on_validation(best, metric) - self.on_validation(control, metric)
 
     @cached_property
@@ -253,7 +282,7 @@ class Setting:
         if not rows.index.equals(grid.rows.index):
             raise UserError(f"{self.name}: cells were tested on different images; run the study again")
         quality = QUANTITIES[metric].better * rows[metric].to_numpy(float)
-        return quality - grid.one(float(rows["nfe"].mean()), metric)
+        return quality - grid.one(float(rows["nfe"].mean()) + self.extra_of(rule), metric)
 
 
 @dataclass(frozen=True)
@@ -271,7 +300,7 @@ class Adaptivity:
     @property
     def num_comparisons(self) -> int:
         """How many comparisons of a rule that adapts with a control at equal cost the results hold."""
-        return sum(len(ADAPTIVE) * len(setting.controls) * len(setting.metrics) for setting in self.settings)
+        return sum(len(setting.adaptive) * len(setting.controls) * len(setting.metrics) for setting in self.settings)
 
 
 def read(results: StudyResults) -> Adaptivity:
@@ -291,6 +320,10 @@ def read(results: StudyResults) -> Adaptivity:
             MATCHED in o for o in others.values()
         ):
             continue
+        for split, grid in (("test", test), ("val", val)):
+            if NON_BLIND in others[split]:
+                corrected = others[split][NON_BLIND]["start_variance"]
+                grid.rows[CORRECTED] = corrected.reindex(grid.rows.index)
         allocated = [frame for (*_, rule, _), frame in cells.items() if rule == "allocated"]
         where = "six operators" if degradation == "mixture" else readable(degradation)
         name = f"{readable(solver)}, {where}, {SEVERITIES.get(severities, severities)}"
@@ -321,7 +354,8 @@ def _others(cells: Cells, split: str) -> dict[str, DataFrame]:
     found = {}
     for (where, sample, rule, label), rows in cells.items():
         if (where, sample) == (split, "0") and rule in ("snr_match", "equal_cost"):
-            found[MATCHED if rule == "snr_match" else labels[label]] = rows
+            matched = NON_BLIND if label == "non_blind" else MATCHED
+            found[matched if rule == "snr_match" else labels[label]] = rows
     return found
 
 

@@ -11,7 +11,6 @@ from pandas import Series
 from studies._rows import ABSENT, intervals, mean_over, table
 from studies._trivial import trivial_table
 from studies.adaptivity.results import (
-    ADAPTIVE,
     ALLOCATED,
     ALONE,
     FULL_NOISE,
@@ -20,7 +19,6 @@ from studies.adaptivity.results import (
     NUM_BINS,
     ONE,
     OTHER_NOISE,
-    PREDICTORS,
     TRUE_VARIANCE,
     Adaptivity,
     Setting,
@@ -104,7 +102,7 @@ def where_section(found: Adaptivity) -> Section:
             rule: Line(
                 _middles(setting), [mean_interval(gain) for gain in _by_bin(setting.gain(rule, "psnr"), setting)]
             )
-            for rule in ADAPTIVE
+            for rule in setting.adaptive
         }
         for setting in found.settings[:4]
     }
@@ -120,7 +118,7 @@ def where_section(found: Adaptivity) -> Section:
         setting.name: {
             f"{QUANTITIES[metric].label}: {what}": setting.chosen(rules, metric)
             for metric in setting.metrics
-            for what, rules in {"rule": ADAPTIVE, "control": setting.controls}.items()
+            for what, rules in {"rule": setting.adaptive, "control": setting.controls}.items()
         }
         for setting in found.settings
     }
@@ -163,7 +161,7 @@ def rules_section(found: Adaptivity) -> Section:
                 "NFE": mean_interval(setting.others["test"][MATCHED]["nfe"]),
                 **{
                     rule: setting.gain(rule, metric)
-                    for rule in (*ADAPTIVE, *(control for control in setting.controls if control != ONE))
+                    for rule in (*setting.adaptive, *(control for control in setting.controls if control != ONE))
                 },
             }
             for setting in found.settings
@@ -191,7 +189,7 @@ def limits_section(found: Adaptivity) -> Section:
     tables = [
         table(
             {
-                setting.name: {rule: setting.gain(rule, metric) for rule in (*ADAPTIVE, *TRUTH)}
+                setting.name: {rule: setting.gain(rule, metric) for rule in (*setting.adaptive, *TRUTH)}
                 for setting in found.settings
             },
             "setting",
@@ -205,7 +203,9 @@ def limits_section(found: Adaptivity) -> Section:
 
 def trivial_section(found: Adaptivity) -> Section:
     """What allocation by predictors that need no encoder gains, and how predictors rank images."""
-    rows = {setting.name: {rule: setting.gain(rule, "psnr") for rule in PREDICTORS} for setting in found.settings}
+    rows = {
+        setting.name: {rule: setting.gain(rule, "psnr") for rule in setting.predictors} for setting in found.settings
+    }
     ranks = {setting.name: setting.test.rows for setting in found.settings}
     return WORDS.section(
         "trivial",
@@ -234,7 +234,7 @@ def _most(found: Adaptivity) -> tuple[Setting, int]:
 
 def _more(setting: Setting, rule: str) -> Series:
     """What an oracle gains over the rule that adapts without the truth, PSNR."""
-    return setting.gain(rule, "psnr") - setting.gain(setting.chosen(ADAPTIVE, "psnr"), "psnr")
+    return setting.gain(rule, "psnr") - setting.gain(setting.chosen(setting.adaptive, "psnr"), "psnr")
 
 
 def _by_bin(values: Series, setting: Setting) -> list[Series]:
