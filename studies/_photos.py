@@ -1,5 +1,8 @@
 """The latent diffusion model of 64 px colour photographs that ships: the recipes that make it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from workbench.autoencoders import Patch
 from workbench.data import TinyImageNet
 from workbench.degradations import GaussianBlur, Mixture
@@ -27,7 +30,7 @@ UNIVERSAL = UNetSeverity(
     source="auto",
 )
 """The severity encoder that ships with them, trained on a mixture of all degradations."""
-PHOTOS = {"data": PHOTOGRAPHS, "autoencoder": AUTOENCODER, "prior": PRIOR}
+PHOTOS: Mapping[str, Any] = {"data": PHOTOGRAPHS, "autoencoder": AUTOENCODER, "prior": PRIOR}
 """The fields of a cell on photographs."""
 MATCHED = UNIVERSAL.replace({"degradation": GaussianBlur(), "num_train_images": 10_000, "source": "train"})
 """An encoder for one degradation, which each study sets: trained like the universal one, on a tenth of the images, so
