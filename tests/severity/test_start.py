@@ -16,6 +16,7 @@ from workbench.core.config import UserError
 from workbench.core.measurement import Measurement
 from workbench.diffusion import DDPMLevels
 from workbench.severity.calibration.fusion import Fusion
+from workbench.severity.calibration.non_blind import LogLinear, NonBlindFit, OfOperator
 from workbench.severity.estimate import SeverityEstimate, error_variance
 from workbench.severity.start import (
     AnyStart,
@@ -396,6 +397,12 @@ def test_under_the_wrong_channel_they_have_not(channel: Channel) -> None:
 # whose variance is matched
 
 
+def as_the_residual() -> NonBlindFit:
+    """A regression that follows the residual alone."""
+    alone, level = LogLinear(intercept=0, weights=(0, 1)), LogLinear(intercept=0, weights=(0, 1, 0, 0))
+    return NonBlindFit(operators=(OfOperator(operator={}, informed=level, uninformed=alone),))
+
+
 def doubting(variance: str, **fields: object) -> Case:
     """An image that the encoder is right about and one that it is ten times over-confident about; F is the identity.
 
@@ -411,6 +418,7 @@ def doubting(variance: str, **fields: object) -> Case:
     features = torch.tensor([[0.5, 0.0], [4.0, 0.0]])
     estimate = replace(here.estimate, features=features)
     given: dict[str, Any] = {"forward": lambda z, _: z, "encode": lambda y, _: z0 + error, "fusion": usual}
+    given["non_blind"] = as_the_residual()
     return here.knowing(estimate=estimate, measurement=measurement, **{**given, **fields})
 
 
@@ -422,6 +430,7 @@ def doubting(variance: str, **fields: object) -> Case:
         ("max", [0.05, 0.5]),
         ("fused", [0.05, 0.5]),
         ("mahalanobis", [0.05, 0.2]),
+        ("non_blind", [0.05, 0.5]),
     ],
 )
 def test_whose_variance_is_matched(variance: str, expected: list[float]) -> None:
@@ -440,6 +449,8 @@ def test_whose_variance_is_matched(variance: str, expected: list[float]) -> None
         ("max", "encode", "needs the operator"),
         ("fused", "fusion", "needs in-distribution statistics.*: pass fusion= from FitFusion"),
         ("mahalanobis", "fusion", "needs in-distribution statistics"),
+        ("non_blind", "encode", "needs the operator"),
+        ("non_blind", "non_blind", "needs a fit on validation images of the operator.*: pass non_blind="),
     ],
 )
 def test_what_a_rule_needs_is_said(variance: str, lacks: str, message: str) -> None:

@@ -80,6 +80,7 @@ LABELS: dict[str, str] = {
     "ddim": "DDIM",
     "ddpm": "DDPM",
     "mahalanobis": "Mahalanobis",
+    "non_blind": "non-blind",
     "oracle_gaussian": "closed form",
     "oracle_variance": "true variance",
     "snr_match": "SNR matching",

@@ -9,6 +9,7 @@ from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.data import FashionMNIST
 from workbench.experiments.restore import restoring_cell
+from workbench.experiments.restore.cell import with_noise
 from workbench.severity.quick import Quick
 from workbench.severity.start import SNRMatch
 from workbench.solvers import LDPS, MMPS
@@ -75,3 +76,24 @@ def test_without_clean_images_they_are_drawn_from_the_prior_and_no_data_set_is_r
     assert cell.severity_encoder == Quick(images="prior", num_images=500)
     missing = [needed.name for needed in stage.missing(Runtime(tmp_path))]
     assert missing == ["sample_prior", "fit_estimator"]
+
+
+def test_photographs_are_restored_with_the_variance_that_ships_for_the_operator() -> None:
+    for operator in ("gaussian_blur", "jpeg"):
+        cell = restoring_cell(operator, EncoderChoice.AUTO, None, {})
+        assert isinstance(cell.start, SNRMatch)
+        assert cell.start.variance.kind == "non_blind"
+        fit = cell.shipped_non_blind()
+        assert fit is not None
+        (only,) = fit.operators
+        assert only.operator["kind"] == operator
+    noisier = with_noise(cell, 0.1)
+    assert isinstance(noisier.start, SNRMatch)
+    assert noisier.shipped_non_blind() is None
+    assert noisier.start.variance.kind == ("non_blind" if noisier.data.is_present() else "fused")
+    chosen = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, None, {"start.variance": "fused"})
+    assert isinstance(chosen.start, SNRMatch)
+    assert chosen.start.variance.kind == "fused"
+    clothes = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {})
+    assert isinstance(clothes.start, SNRMatch)
+    assert clothes.start.variance.kind == "fused", "no regression ships for them"

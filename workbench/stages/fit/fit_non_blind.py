@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 
 from workbench.core.bounds import MAX_COUNT
+from workbench.core.config import UserError
 from workbench.core.digests import checked
 from workbench.degradations import AnyDegradation, Degradation, Mixture
 from workbench.severity.calibration.non_blind import MIN_IMAGES, NonBlindFit, OfOperator
@@ -54,6 +55,14 @@ class FitNonBlind(FitEncoder):
     @property
     def label(self) -> str:
         return f"variance of the {self.severity_encoder.degradation.kind} encoder for {self.degradation.kind}"
+
+    def check(self) -> None:
+        """Reject too few validation images, before any expensive computation. Raises UserError."""
+        if len(self.images()) < MIN_IMAGES:
+            raise UserError(
+                f"start.variance=non_blind is fitted to {MIN_IMAGES} validation images or more, but the data has "
+                f"{len(self.images())}: set start.variance=fused"
+            )
 
     def load(self, runtime: Runtime) -> NonBlindFit:
         """Load the regressions."""

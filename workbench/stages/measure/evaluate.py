@@ -405,6 +405,8 @@ class Evaluate(LatentStage):
         if (fitted := self.estimator_stage()) is not None:
             fitted.check()
         self.check_recalibration()
+        if (known := self.non_blind_stage()) is not None:
+            known.check()
         if self.lpips.backbone is not None and self.has_lpips:
             load_lpips(self.lpips)
         self.check_metrics()
