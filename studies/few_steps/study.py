@@ -46,6 +46,7 @@ def cells(methods: Sequence[tuple[AnySolver, int]], degradations: Sequence[Degra
             **({"solver.share": (solver.share,)} if isinstance(solver, MMPS) else {}),
             "sampler.num_steps": (steps,),
             "degradation": degradations,
+            **({"num_examples": (0,)} if (solver, steps) != methods[0] else {}),
         }
         for solver, steps in methods
     ]
@@ -55,9 +56,9 @@ FIRST, *FURTHER = cells(METHODS, FAMILIES)
 SHORT, *SHORT_FURTHER = cells(((SHARED, 40), (LDPSFew(), 40)), FAMILIES[:1])
 
 study = Study(
-    cell=Evaluate(severity_encoder=UNIVERSAL, split="val", num_examples=0),
+    cell=Evaluate(severity_encoder=UNIVERSAL, split="val"),
     axes=FIRST,
-    columns={"sampler.num_steps": "steps", "solver.share": "share"},
+    columns={"sampler.num_steps": "steps", "solver.share": "share", "num_examples": None},
     presets={
         "smoke": Preset({**SMOKE, "severity_encoder.source": "train"}, SHORT, SHORT_FURTHER),
         "desk": Preset(grids=FURTHER),

@@ -18,7 +18,7 @@ from workbench.core.digests import write_digests
 from workbench.core.tensors import Images
 from workbench.data import ImageSplit
 from workbench.data.preparation import size_text
-from workbench.degradations import Mixture
+from workbench.degradations import Mixture, members_of
 from workbench.diffusion import DDIM, Prior
 from workbench.experiments.results import Cell
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, mean_interval, psnr, spearman, ssim_columns
@@ -128,7 +128,7 @@ def write_severity_encoder(stage: TrainSeverity, target: Path, runtime: Runtime)
     encoder = stage.replace({"severity_encoder.source": str(target)}).load(runtime)
     autoencoder, recipe, test = stage.autoencoder_stage().load(runtime), stage.severity_encoder, _test_images(stage)
     rows = []
-    for family in recipe.degradation.members if isinstance(recipe.degradation, Mixture) else (recipe.degradation,):
+    for family in members_of(recipe.degradation):
         found = [
             torch.stack([error_variance(estimate.z_hat, z0), estimate.per_image()])
             for _, estimate, z0 in estimates(autoencoder, encoder, family, test, recipe.seed, runtime.device)

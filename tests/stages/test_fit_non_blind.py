@@ -1,5 +1,6 @@
 """The regressions of a severity encoder: fitted for each operator, used by a start, and refused on too few images."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ def test_a_start_is_matched_to_the_variance_that_was_fitted(cell: Evaluate, tmp_
     columns = (found["var_hat"], residual["start_variance"], found["severity"])
     expected = fit.variance(*(torch.tensor(column.to_numpy()) for column in columns))
     assert found["start_variance"].to_numpy() == pytest.approx(expected.numpy(), rel=1e-3)
+    with pytest.raises(UserError, match="fitted to another operator than this jpeg: load a restorer for it"):
+        dataclasses.replace(cell.restorer(runtime), degradation=JPEG())
     assert (found["decoder_evals"] > found["nfe"] + 1).all(), "the residual is paid for"
 
 

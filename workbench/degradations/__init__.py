@@ -15,7 +15,7 @@ from workbench.degradations.gaussian_noise import GaussianNoise
 from workbench.degradations.given_physics import GivenPhysics
 from workbench.degradations.haze import Haze
 from workbench.degradations.jpeg import JPEG
-from workbench.degradations.mixture import Mixture
+from workbench.degradations.mixture import Mixture, members_of
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.random_inpainting import RandomInpainting
@@ -43,5 +43,6 @@ __all__ = [
     "SuperResolution",
     "TwoPoint",
     "Uniform",
+    "members_of",
     "pseudo_inverse",
 ]

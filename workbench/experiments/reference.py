@@ -206,10 +206,11 @@ def write_reference(results: StudyResults, cells: Sequence[Cell], support: Mappi
     rows = results.frame.drop(columns=["measurement_set", *results.axes])
     small = dict.fromkeys(rows.select_dtypes("float64"), "float32") | {"cell": "category"}
     small |= {name: "int32" for name in rows.select_dtypes("int64") if name != "image_id"}
+    pictures = _shared_pictures(results)  # which may be refused: before anything is written
     with whole(folder / ROWS) as partial:
         rows.astype(small).to_parquet(partial, compression="zstd", index=False)
     with whole(folder / EXAMPLES) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **_shared_pictures(results))
+        np.savez_compressed(file, allow_pickle=False, **pictures)
     write_whole(folder / EVIDENCE, json.dumps(results.evidence))
     write_whole(folder / PROVENANCE, json.dumps(results.provenance, indent=2))
     write_whole(folder / CELLS, json.dumps(index, indent=1))

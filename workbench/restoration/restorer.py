@@ -11,9 +11,10 @@ from torch import Tensor
 
 from workbench.autoencoders import Autoencoder
 from workbench.core import randomness
+from workbench.core.config import UserError
 from workbench.core.measurement import Measurement
 from workbench.core.tensors import Images, Latents, Measurements
-from workbench.degradations import Degradation, pseudo_inverse
+from workbench.degradations import Degradation, members_of, pseudo_inverse
 from workbench.diffusion import DDIM, Prior
 from workbench.restoration.any_shape import adapted
 from workbench.restoration.engine import Batch, Engine, time_on
@@ -74,6 +75,13 @@ class Restorer:
 
     def __post_init__(self) -> None:
         self.solver.check(self.degradation)
+        if self.non_blind is not None:
+            own = [member.canonical() for member in members_of(self.degradation)]
+            if self.non_blind.of(own) is None:
+                raise UserError(
+                    f"start.variance=non_blind was fitted to another operator than this {self.degradation.kind}: "
+                    "load a restorer for it"
+                )
 
     def networks(self) -> Networks:
         """The networks that the solver's steps evaluate."""

@@ -25,6 +25,8 @@ def test_a_control_of_studies_is_refused_before_compute(encoder: EncoderChoice) 
 def test_few_steps_restore_unless_the_user_chooses() -> None:
     cell = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {})
     assert (cell.solver, cell.sampler.num_steps) == (MMPS(share=4), 125)
+    photographs = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, None, {})
+    assert (photographs.solver, photographs.sampler.num_steps) == (MMPS(share=4), 60)
     full = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {"start.kind": "full"})
     assert (full.solver, full.sampler.num_steps) == (LDPS(), 500), "few steps are for starts near the end"
     scaled = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {"solver.guidance_scale": 0.5})

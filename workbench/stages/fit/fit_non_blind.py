@@ -9,7 +9,7 @@ from pydantic import Field
 from workbench.core.bounds import MAX_COUNT
 from workbench.core.config import UserError
 from workbench.core.digests import checked
-from workbench.degradations import AnyDegradation, Degradation, Mixture
+from workbench.degradations import AnyDegradation, Degradation, members_of
 from workbench.severity.calibration.non_blind import MIN_IMAGES, NonBlindFit, OfOperator
 from workbench.severity.estimate import error_variance
 from workbench.stages.fit.fit_encoder import FitEncoder
@@ -29,11 +29,6 @@ def read_non_blind(folder: Path) -> NonBlindFit | None:
     return NonBlindFit.model_validate_json(checked(path)) if path.is_file() else None
 
 
-def operators(degradation: Degradation) -> tuple[Degradation, ...]:
-    """The members of a mixture, in the order of their numbers; the degradation alone if it is none."""
-    return tuple(degradation.members) if isinstance(degradation, Mixture) else (degradation,)
-
-
 class FitNonBlind(FitEncoder):
     """Validation images -> `NonBlindFit`, of the operator at hand, or of each that a mixture draws from."""
 
@@ -50,7 +45,7 @@ class FitNonBlind(FitEncoder):
     )
 
     def effort(self) -> float:
-        return self.num_images * len(operators(self.degradation))
+        return self.num_images * len(members_of(self.degradation))
 
     @property
     def label(self) -> str:
@@ -71,7 +66,7 @@ class FitNonBlind(FitEncoder):
         return fitted
 
     def work(self, folder: Path, runtime: Runtime) -> None:
-        found, members = [], operators(self.degradation)
+        found, members = [], members_of(self.degradation)
         with runtime.progress.task(f"fitting {self.label}") as update:
             for member in members:
                 found.append(self._fit(member, runtime))

@@ -18,7 +18,14 @@ from workbench.core.measurement import Measurement
 from workbench.core.randomness import seed_of
 from workbench.core.tensors import Images, Latents
 from workbench.data import FashionMNIST, ImageSplit, Source, Split
-from workbench.degradations import AnyDegradation, AnySeverityDistribution, AtSeverity, GaussianBlur, Uniform
+from workbench.degradations import (
+    AnyDegradation,
+    AnySeverityDistribution,
+    AtSeverity,
+    GaussianBlur,
+    Uniform,
+    members_of,
+)
 from workbench.diffusion import DDIM, AnyPrior, NoiseLevels, Sampler, UNetRecipe
 from workbench.metrics import (
     LPIPS,
@@ -65,7 +72,7 @@ from workbench.solvers import LDPS, AnySolver, Precision
 from workbench.stages.base import Stage
 from workbench.stages.fit.fit_estimator import FitEstimator, Fitted
 from workbench.stages.fit.fit_fusion import STATISTICS, FitFusion, read_fusion
-from workbench.stages.fit.fit_non_blind import FitNonBlind, operators, read_non_blind
+from workbench.stages.fit.fit_non_blind import FitNonBlind, read_non_blind
 from workbench.stages.fit.fit_recalibration import FitRecalibration
 from workbench.stages.flops import DEFAULT_SHAPE, coder_flops, default_prior_flops, values
 from workbench.stages.latent_stage import LatentStage
@@ -346,7 +353,7 @@ class Evaluate(LatentStage):
         if stage is None or Need.NON_BLIND not in self.start.needs or (folder := stage.given()) is None:
             return None
         found = read_non_blind(folder.with_name(STATISTICS)) if folder.name == SHIPPED else None
-        return None if found is None else found.of([member.canonical() for member in operators(self.degradation)])
+        return None if found is None else found.of([member.canonical() for member in members_of(self.degradation)])
 
     def recalibration_stage(self) -> FitRecalibration | None:
         """The stage of the severity encoder's recalibration, if the start rule needs it."""
