@@ -39,7 +39,7 @@ def test_each_image_of_a_mixture_gets_the_regression_of_its_own_operator() -> No
     both = NonBlindFit(operators=(OfOperator.fit(BLUR, *images(200, 2.0)), OfOperator.fit(NOISE, *images(200, 0.2))))
     own, residual, severity, _ = images(6, 1.0, seed=2)
     number = torch.tensor([0, 1, 1, 0, 1, 0])
-    found = both.variance(own, residual, severity, number)
+    found, _ = both.variance(own, residual, severity, number)
     for i, one in enumerate(number.tolist()):
         alone = both.operators[one].variance(own[[i]], residual[[i]], severity[[i]])
         torch.testing.assert_close(found[[i]], alone)
@@ -66,3 +66,11 @@ def test_variances_stay_in_their_range_and_bad_ones_are_refused() -> None:
         OfOperator.fit(BLUR, *(value[:10] for value in (own, residual, severity, s2)))
     with pytest.raises(UserError, match="positive, finite variances"):
         OfOperator.fit(BLUR, own, residual * 0, severity, s2)
+
+
+def test_a_residual_far_above_the_usual_is_flagged() -> None:
+    own, residual, severity, s2 = images(200, 2.0)
+    both = NonBlindFit(operators=(OfOperator.fit(BLUR, own, residual, severity, s2),))
+    assert both.variance(own, residual, severity, None)[1].float().mean() < 0.03
+    assert both.variance(own, 100 * residual, severity, None)[1].float().mean() > 0.9
+    assert not both.variance(own, residual / 100, severity, None)[1].any()

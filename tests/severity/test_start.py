@@ -400,7 +400,7 @@ def test_under_the_wrong_channel_they_have_not(channel: Channel) -> None:
 def as_the_residual() -> NonBlindFit:
     """A regression that follows the residual alone."""
     alone, level = LogLinear(intercept=0, weights=(0, 1)), LogLinear(intercept=0, weights=(0, 1, 0, 0))
-    return NonBlindFit(operators=(OfOperator(operator={}, informed=level, uninformed=alone),))
+    return NonBlindFit(operators=(OfOperator(operator={}, informed=level, uninformed=alone, log_ratio=0, spread=0.5),))
 
 
 def doubting(variance: str, **fields: object) -> Case:
@@ -438,7 +438,7 @@ def test_whose_variance_is_matched(variance: str, expected: list[float]) -> None
     assert start.variance is not None
     assert start.variance.tolist() == pytest.approx(expected, rel=0.5)
     flags = None if start.distrusted is None else start.distrusted.tolist()
-    assert flags == ([False, True] if variance == "fused" else None)
+    assert flags == ([False, True] if variance in ("fused", "non_blind") else None)
     assert (start.position[1] < start.position[0]) == (variance != "encoder")
 
 

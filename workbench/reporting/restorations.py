@@ -55,12 +55,13 @@ class Restorations:
     s2: Scalars
 
     def frame(self) -> "pd.DataFrame":
-        """One row per image: severity, predicted and true error (standard deviations), start, cost, PSNR in dB."""
+        """One row per image: severity; predicted, matched and true error (standard deviations); start, cost, PSNR."""
         import pandas as pd
 
         columns: dict[str, Tensor] = {
             "image_id": self.measurement.ids,
             "sigma_hat": self.restored.var_hat.sqrt(),
+            "start_sigma": self.restored.start_variance.sqrt(),
             "true_sigma": self.s2.sqrt(),
             "start_timestep": self.restored.start_timestep,
             "nfe": self.restored.nfe,
@@ -144,8 +145,9 @@ def levels_section(runs: Sequence[Restorations], image: int = 0) -> Section:
             Picture(_array(run.restored.x_hat[image]), (f"restored {number(row['psnr'], 1)}",)),
             Picture(_array(run.x[image]), ("clean",)),
         ]
+        corrected = f", corrected to {number(row['start_sigma'], 3)}" if _is_corrected(run) else ""
         note = (
-            f"error predicted {number(row['sigma_hat'], 3)}, true {number(row['true_sigma'], 3)}; starts at "
+            f"error predicted {number(row['sigma_hat'], 3)}{corrected}, true {number(row['true_sigma'], 3)}; starts at "
             f"{row['start_timestep']:.0f}, {row['nfe']:.0f} NFE"
         )
         strips.append(Strip(f"Severity {run.severity:.2f}", [Card(pictures, len(pictures))], note))
@@ -164,7 +166,8 @@ def severity_section(runs: Sequence[Restorations]) -> Section:
     def line(column: str) -> Line:
         return Line(severities, [mean_interval(frame[column].to_numpy(dtype=float)) for frame in frames])
 
-    errors = {"predicted": line("sigma_hat"), "true": line("true_sigma")}
+    corrected = {"corrected": line("start_sigma")} if any(map(_is_corrected, runs)) else {}
+    errors = {"predicted": line("sigma_hat"), **corrected, "true": line("true_sigma")}
     quality = {"degraded": "psnr_degraded", "decoded": "psnr_decoded", "restored": "psnr"}
     figures = {
         "Error of ẑ": (errors, "standard deviation (latents have 1)"),
@@ -176,6 +179,12 @@ def severity_section(runs: Sequence[Restorations]) -> Section:
         for title, (lines, label) in figures.items()
     ]
     return Section("Over severity", side_by_side(drawn))
+
+
+def _is_corrected(run: Restorations) -> bool:
+    """Whether starts are matched to another variance than the severity encoder's."""
+    matched = run.restored.start_variance
+    return bool(matched.isfinite().all()) and not torch.allclose(matched, run.restored.var_hat, rtol=1e-4)
 
 
 def _widened(values: Tensor) -> Tensor:

@@ -21,8 +21,11 @@ from torch import Tensor
 from workbench.core.bounds import MAX_SIZE, Logarithm
 from workbench.core.config import Config, UserError
 from workbench.core.tensors import Scalars, Severities
+from workbench.severity.calibration.fusion import MIN_SPREAD
 from workbench.severity.estimate import MAX_VARIANCE, MIN_VARIANCE
 
+UNUSUAL = 3.0
+"""Standard deviations of log(r / var_hat) above its mean, beyond which the residual contradicts the encoder."""
 MIN_IMAGES = 20
 """Minimum number of images for a fit."""
 
@@ -55,9 +58,12 @@ class OfOperator(Config):
     Attributes:
         operator: its canonical JSON: other settings of the same kind have regressions of their own.
         informed, uninformed: with its level, and without.
+        log_ratio, spread: mean and standard deviation of log(r / var_hat).
     """
 
     operator: dict[str, Any]
+    log_ratio: Logarithm
+    spread: float = Field(gt=0, le=MAX_SIZE)
     informed: LogLinear
     uninformed: LogLinear
 
@@ -75,8 +81,11 @@ class OfOperator(Config):
             raise UserError(f"start.variance=non_blind needs at least {MIN_IMAGES} validation images, got {len(s2)}")
         if not all(bool((v.isfinite() & (v > 0)).all()) for v in (own, residual, s2)):
             raise UserError("start.variance=non_blind needs positive, finite variances: train the encoder longer")
+        log_ratio = (residual / own).double().log()
         return cls(
             operator=operator,
+            log_ratio=float(log_ratio.mean()),
+            spread=max(float(log_ratio.std()), MIN_SPREAD),
             informed=LogLinear.fit(_predictors(own, residual, severity), s2),
             uninformed=LogLinear.fit(_predictors(own, residual, None), s2),
         )
@@ -85,6 +94,10 @@ class OfOperator(Config):
         """v of each image."""
         regression = self.uninformed if severity is None else self.informed
         return regression(_predictors(own, residual, severity)).to(own)
+
+    def distrusted(self, own: Scalars, residual: Scalars) -> Tensor:
+        """Where the residual contradicts the encoder, (batch,) bool: the regression still weighs both."""
+        return (residual / own).double().log() > self.log_ratio + UNUSUAL * self.spread
 
 
 class NonBlindFit(Config):
@@ -99,15 +112,16 @@ class NonBlindFit(Config):
 
     def variance(
         self, own: Scalars, residual: Scalars, severity: Severities | None, operator: Tensor | None
-    ) -> Scalars:
-        """v of each image.
+    ) -> tuple[Scalars, Tensor]:
+        """(v, distrusted) of each image.
 
         Args:
             operator: the number of each image's operator, (batch,) int64; None: the first for all.
         """
-        number = torch.zeros(len(own), dtype=torch.int64) if operator is None else operator.cpu()
-        each = torch.stack([one.variance(own, residual, severity) for one in self.operators])
-        return each.gather(0, number[None].to(each.device))[0]
+        number = (torch.zeros(len(own), dtype=torch.int64) if operator is None else operator).to(own.device)
+        variance = torch.stack([one.variance(own, residual, severity) for one in self.operators])
+        distrusted = torch.stack([one.distrusted(own, residual) for one in self.operators])
+        return variance.gather(0, number[None])[0], distrusted.gather(0, number[None])[0]
 
 
 def _predictors(own: Scalars, residual: Scalars, severity: Severities | None) -> Tensor:

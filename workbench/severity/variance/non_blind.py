@@ -16,4 +16,4 @@ class NonBlind(VarianceSource):
         fit = required(evidence.non_blind, self.asker, Need.NON_BLIND)
         own, residual = own_variance(evidence.estimate), explained_variance(evidence, self.asker)
         measurement = evidence.measurement
-        return Variance(fit.variance(own, residual, measurement.severity, measurement.operator))
+        return Variance(*fit.variance(own, residual, measurement.severity, measurement.operator))
