@@ -11,4 +11,4 @@ README = Path(__file__).parents[1] / "README.md"
 def test_the_readmes_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     exec(compile(code, str(README), "exec"), {})
-    assert "torch.Size([16, 1, 32, 32]) tensor([" in capsys.readouterr().out
+    assert "torch.Size([3, 3, 96, 96]) tensor([" in capsys.readouterr().out
