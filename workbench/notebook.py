@@ -148,8 +148,8 @@ def load_restorer(
     """Flash-Diffusion for one operator: `restore_all(measurement)` returns the restored images, their starts and costs.
 
     Pretrained weights are loaded. Anything else is made at the first call and kept in the runs folder: a severity
-    encoder for encoder "matched" (minutes) or "quick" (about a minute), and the in-distribution statistics for start
-    rules that check their encoder, as the default rule does (seconds). What is fitted to a physics or a reconstructor
+    encoder for encoder "matched" (minutes) or "quick" (about a minute), and statistics of the encoder for start rules
+    that check or correct it, as the default rules do (seconds). What is fitted to a physics or a reconstructor
     object is not kept, because objects have no name.
 
     >>> import torch
@@ -197,6 +197,10 @@ def load_restorer(
             raise UserError("cannot train an encoder for a physics object: use encoder 'quick', 'universal' or 'none'")
         choice = EncoderChoice.QUICK if choice is EncoderChoice.AUTO else choice
         named = Evaluate().degradation
+        if given.get("start.variance") == "non_blind":
+            raise UserError("start.variance=non_blind is fitted to an operator with a name: use fused or residual")
+        if choice is EncoderChoice.UNIVERSAL and "start.kind" not in given:
+            given = {"start.variance": "fused", **given}
     if not isinstance(encoder, str):  # nothing is known of the correlation of its error
         given = {"severity_encoder.num_images": 512, "start.channel": "forward", **given}
     cell = restoring_cell(named, choice, preset, given)

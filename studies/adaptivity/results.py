@@ -37,6 +37,8 @@ DEGREE = 2
 NUM_BINS = 3
 FRACTION = 0.25
 """Of the matched start's cost: a small budget, at which evaluations are still worth much."""
+FEWEST_FOR_THREE = 2 * (3 * DEGREE + 1)
+"""Validation images below which three predictors cannot be fitted."""
 FEWEST_TO_HALVE = 40
 """Validation images below which a fitted rule is judged on the images that it was fitted to."""
 MATCHED, ALLOCATED, ALONE = "matched", "allocated", "allocated by predicted variance"
@@ -53,7 +55,7 @@ ONE, FULL_NOISE, PERMUTED, KNOWN = (
 CONTROLS = {FULL_NOISE: "timestep", PERMUTED: "permuted", KNOWN: "known_severity"}
 """Controls with cells of their own; `ONE` is in the grid."""
 NO_OPERATOR = "allocated by variance and residual"
-INFORMED, TRUE_VARIANCE = "allocated, and the severity known", "allocated by true variance"
+INFORMED, TRUE_VARIANCE = "allocated, severity known", "allocated by true variance"
 PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
     ALLOCATED: lambda rows: np.hstack([_log(rows["start_variance"]), _log(rows[RESIDUAL])]),
     NO_OPERATOR: lambda rows: np.hstack([_log(rows["start_variance"]), _log(rows[RESIDUAL])]),
@@ -65,9 +67,9 @@ PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
     "allocated by known severity": lambda rows: _column(rows["severity"]),
     TRUE_VARIANCE: lambda rows: np.hstack([_log(rows["s2"]), _log(rows[RESIDUAL])]),
 }
-"""What an allocation may look at, (images, predictors): predicted variance and residual norm, and which operator of a
-mixture measured the image; then without the operator, with the severity besides, one number alone, and all three with
-the true variance. Severity and true variance are known to studies alone."""
+"""What an allocation may look at, (images, predictors). Predicted variance, residual norm and operator; then without
+the operator, with the severity, or with the true variance in place of the predicted one; or a single number. Severity
+and true variance are known to studies alone."""
 CORRECTED = "non_blind_variance"
 """Column of the first start's rows: the variance that the operator corrects."""
 TELL_OPERATORS_APART = (ALLOCATED, INFORMED, BY_NON_BLIND, TRUE_VARIANCE)
@@ -176,13 +178,16 @@ class Setting:
     @property
     def predictors(self) -> tuple[str, ...]:
         """Those of `PREDICTORS` that there are results of."""
-        return tuple(rule for rule in PREDICTORS if rule != BY_NON_BLIND or self.is_non_blind)
+        absent = {BY_NON_BLIND} if not self.is_non_blind else set()
+        if len(self.val.rows) < FEWEST_FOR_THREE:
+            absent.add(INFORMED)
+        return tuple(rule for rule in PREDICTORS if rule not in absent)
 
     def _beyond_steps(self, rows: DataFrame) -> float:
         """What a rule with a cell of its own costs besides evaluations, in evaluations."""
         flops = np.array([self.test.frames[int(n)]["flops"].mean() for n in self.test.nfe])
-        plain = np.interp(rows["nfe"].to_numpy(float), self.test.nfe, flops)
         per_step = (flops[-1] - flops[0]) / (self.test.nfe[-1] - self.test.nfe[0])
+        plain = flops[0] + per_step * (rows["nfe"].to_numpy(float) - self.test.nfe[0])
         return float((rows["flops"].to_numpy(float) - plain).mean() / per_step)
 
     def extra_of(self, rule: str) -> float:

@@ -57,10 +57,10 @@ class Method:
 FEW = Method(LDPSFew(), 125, (0, 1, 2, 3, 4, 6, 9, 13), 4)
 LONG = Method(LDPS(), 500, (0, 2, 4, 8, 16, 32, 64, 100), 16)
 GLUED = Method(GMLDPS(), 500, (0, 4, 8, 16, 32), 16)
+# on photographs the estimates are worse, and starts earlier
 FEW_PHOTOS = Method(LDPSFew(), 60, FEW.candidates, 4)
 MMPS_PHOTOS = Method(MMPS(share=4), 60, FEW.candidates, 4)
 LONG_PHOTOS = Method(LDPS(), 500, (0, 8, 16, 32, 64, 100), 32)
-"""On photographs, estimates are worse, and begin earlier."""
 QUICK = Method(LDPSFew(), 20, (0, 1, 2, 4), 2)
 
 

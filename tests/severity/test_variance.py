@@ -8,7 +8,8 @@ import torch
 from workbench.core import randomness
 from workbench.core.config import UserError, kind_of, members
 from workbench.core.measurement import Measurement
-from workbench.severity.calibration import Fusion, Isotonic, Recalibration
+from workbench.severity.calibration import Fusion, Isotonic, NonBlindFit, OfOperator, Recalibration
+from workbench.severity.calibration.non_blind import LogLinear
 from workbench.severity.calibration.recalibration import LogMap
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.start import SNRMatch
@@ -47,6 +48,17 @@ def everything() -> Evidence:
         fusion=Fusion(0.0, 0.3, torch.zeros(2), torch.eye(2), 0.0, 1.0),
         recalibration=Recalibration(
             log_map=LogMap(x=(0.0,), y=(0.5,)), scores=tuple(torch.linspace(-1, 1, 99).tolist()), channel_profile=(1.0,)
+        ),
+        non_blind=NonBlindFit(
+            operators=(
+                OfOperator(
+                    operator={},
+                    log_ratio=0.0,
+                    spread=0.5,
+                    informed=LogLinear(intercept=0.0, weights=(0.5, 0.5, 0.0, 0.0)),
+                    uninformed=LogLinear(intercept=0.0, weights=(0.5, 0.5)),
+                ),
+            )
         ),
         truth=z0,
     )

@@ -10,7 +10,7 @@ import torch
 from small_study import tiny_cell
 
 from workbench.core.config import UserError
-from workbench.degradations import JPEG, GaussianBlur, Mixture
+from workbench.degradations import JPEG, AtSeverity, GaussianBlur, Mixture, members_of
 from workbench.severity.variance import Need
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.rows import ROWS
@@ -61,3 +61,18 @@ def test_what_cannot_be_fitted_is_refused_before_compute(images: Path) -> None:
     with pytest.raises(UserError, match="fitted to a trained severity encoder, which quick is not"):
         few.replace({"severity_encoder.kind": "quick"})
     assert Need.NON_BLIND in few.start.needs
+
+
+def test_of_a_mixtures_fit_a_restorer_of_one_operator_takes_its_own(cell: Evaluate, tmp_path: Path) -> None:
+    mixed = cell.replace({"degradation": BOTH}).restorer(Runtime(tmp_path))
+    alone = dataclasses.replace(mixed, degradation=JPEG())
+    assert mixed.non_blind is not None
+    assert alone.non_blind is not None
+    assert alone.non_blind.operators == mixed.non_blind.operators[1:]
+
+
+def test_a_mixture_at_one_level_has_a_regression_for_each_member(cell: Evaluate, tmp_path: Path) -> None:
+    at_level = cell.replace({"degradation": AtSeverity(member=BOTH, severity=0.5)})
+    found = pd.read_parquet(at_level.ensure(Runtime(tmp_path)) / ROWS)
+    assert (found["start_variance"] > 0).all()
+    assert [member.kind for member in members_of(at_level.degradation)] == ["at_severity"] * 2

@@ -13,9 +13,11 @@ from studies.adaptivity.results import (
     ADAPTIVE,
     ALLOCATED,
     ALONE,
+    BY_NON_BLIND,
     FULL_NOISE,
     HINDSIGHT,
     MATCHED,
+    NON_BLIND,
     ONE,
     OTHER_NOISE,
     Adaptivity,
@@ -34,16 +36,21 @@ FULL_NOISE_LOSS = 0.4
 SETTING = {"solver": "ldps_few", "degradation": "mixture", "severities": "two_point"}
 
 
-def made_up(slope: float = 2.0, luck: float = 0.0, lpips: bool = True) -> StudyResults:
-    """PSNR = 20 + needed * log(1 + n), where needed rises with log variance, plus luck of each draw."""
+def made_up(slope: float = 2.0, luck: float = 0.0, lpips: bool = True, non_blind: bool = False) -> StudyResults:
+    """PSNR = 20 + needed * log(1 + n), where needed rises with log variance, plus luck of each draw.
+
+    The corrected start, if there is one, gives the images what they need, for one evaluation more than it takes.
+    """
     frames: list[pd.DataFrame] = []
     rng = np.random.default_rng(0)
     known = {split: np.exp(rng.uniform(-4, 0, NUM)) for split in ("test", "val")}
 
-    def add(nfe: np.ndarray, split: str, sample: str, rule: str, evaluations: str, lost: float = 0.0) -> None:
+    def add(
+        nfe: np.ndarray, split: str, sample: str, rule: str, evaluations: str, lost: float = 0.0, extra: float = 0.0
+    ) -> None:
         needed = slope * (np.log(known[split]) + 4) / 4 + 0.2
         psnr = 20 + needed * np.log1p(nfe) - 0.2 * nfe - lost + rng.normal(0, 1, NUM) * luck
-        columns = {"image_id": np.arange(NUM), "psnr": psnr, "nfe": nfe.astype(float), "flops": nfe * 1e6}
+        columns = {"image_id": np.arange(NUM), "psnr": psnr, "nfe": nfe.astype(float), "flops": (nfe + extra) * 1e6}
         columns |= {
             "start_variance": known[split],
             "var_hat": known[split],
@@ -62,6 +69,8 @@ def made_up(slope: float = 2.0, luck: float = 0.0, lpips: bool = True) -> StudyR
         # the match gives the images what they need least of
         wrong = np.where(known[split] > np.median(known[split]), 2, 4)
         add(wrong, split, "0", "snr_match", "encoder")
+        if non_blind:
+            add(6 - wrong, split, "0", "snr_match", "non_blind", extra=1.0)
         add(np.full(NUM, 3), split, "0", "equal_cost", "one timestep", lost=FULL_NOISE_LOSS)
         add(np.full(NUM, 3), split, "0", "equal_cost", "permuted variances")
         add(np.full(NUM, 3), split, "0", "equal_cost", "known severity")
@@ -131,6 +140,21 @@ def test_the_residual_is_paid_for() -> None:
     index = setting.index(ALLOCATED, "psnr", setting.budget)
     assert setting.test.nfe[index].mean() < plain.test.nfe[plain.index(ALLOCATED, "psnr", setting.budget)].mean()
     assert setting.gain(ALLOCATED, "psnr").mean() < plain.gain(ALLOCATED, "psnr").mean()
+
+
+def test_a_corrected_variance_is_a_rule_and_pays_for_the_residual() -> None:
+    (plain,) = read(made_up()).settings
+    (setting,) = read(made_up(non_blind=True)).settings
+    assert plain.adaptive == ADAPTIVE
+    assert setting.adaptive == (*ADAPTIVE, NON_BLIND, BY_NON_BLIND)
+    assert BY_NON_BLIND in setting.predictors
+    assert BY_NON_BLIND not in plain.predictors
+    assert setting.correction == pytest.approx(1)
+    assert setting.cost(NON_BLIND, "psnr") == pytest.approx(setting.others["test"][NON_BLIND]["nfe"].mean() + 1)
+    free = setting.others["test"][NON_BLIND]["psnr"] - setting.test.one(3.0, "psnr")
+    assert setting.gain(NON_BLIND, "psnr").mean() < free.mean(), "one evaluation more would be worth something"
+    spent = setting.test.nfe[setting.index(BY_NON_BLIND, "psnr", setting.budget)]
+    assert spent.mean() == pytest.approx(setting.budget - 1, abs=0.4)
 
 
 def test_lpips_gains_are_positive_where_it_falls(found: Adaptivity) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from workbench.core.families import Open
-from workbench.degradations.at_severity import AtSeverity
+from workbench.degradations.at_severity import AtSeverity, members_of
 from workbench.degradations.base import Degradation
 from workbench.degradations.compose import Compose
 from workbench.degradations.deepinv_physics import DeepinvPhysics
@@ -15,7 +15,7 @@ from workbench.degradations.gaussian_noise import GaussianNoise
 from workbench.degradations.given_physics import GivenPhysics
 from workbench.degradations.haze import Haze
 from workbench.degradations.jpeg import JPEG
-from workbench.degradations.mixture import Mixture, members_of
+from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.random_inpainting import RandomInpainting

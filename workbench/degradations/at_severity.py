@@ -12,6 +12,7 @@ from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severitie
 from workbench.degradations.base import Degradation, Params
 from workbench.degradations.drawing_severity import DrawsSeverity
 from workbench.degradations.gaussian_blur import GaussianBlur
+from workbench.degradations.mixture import Mixture
 
 
 class AtSeverity(Degradation):
@@ -115,3 +116,10 @@ class AtSeverity(Degradation):
     def describe(self, severity: float) -> str:
         """The member's level."""
         return self.member.describe(severity)
+
+
+def members_of(degradation: Degradation) -> tuple[Degradation, ...]:
+    """The members of a mixture, in the order of their numbers and at its level; a degradation alone if it is none."""
+    if isinstance(degradation, AtSeverity):
+        return tuple(degradation.replace(member=member) for member in members_of(degradation.member))
+    return tuple(degradation.members) if isinstance(degradation, Mixture) else (degradation,)

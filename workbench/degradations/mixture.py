@@ -159,11 +159,6 @@ class Mixture(Degradation):
         return "; ".join(f"{member.kind} {member.describe(severity)}" for member in self.members)
 
 
-def members_of(degradation: Degradation) -> tuple[Degradation, ...]:
-    """The members of a mixture, in the order of their numbers; the degradation alone if it is none."""
-    return tuple(degradation.members) if isinstance(degradation, Mixture) else (degradation,)
-
-
 def _own(params: Params, member: Degradation) -> Params:
     """A member's parameters by their own names."""
     prefix = f"{member.kind}."

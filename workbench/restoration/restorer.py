@@ -76,8 +76,8 @@ class Restorer:
     def __post_init__(self) -> None:
         self.solver.check(self.degradation)
         if self.non_blind is not None:
-            own = [member.canonical() for member in members_of(self.degradation)]
-            if self.non_blind.of(own) is None:
+            self.non_blind = self.non_blind.of([member.canonical() for member in members_of(self.degradation)])
+            if self.non_blind is None:
                 raise UserError(
                     f"start.variance=non_blind was fitted to another operator than this {self.degradation.kind}: "
                     "load a restorer for it"

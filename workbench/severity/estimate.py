@@ -10,8 +10,7 @@ from workbench.core.tensors import Latents, Scalars, Variances
 
 MIN_VARIANCE, MAX_VARIANCE = 1e-3, 4.0
 """Range of variances that are not the encoder's own: below it, start rules cannot distinguish values; above it, z_hat
-has
-no information."""
+has no information."""
 
 
 @dataclass(frozen=True)

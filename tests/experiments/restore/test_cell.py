@@ -92,7 +92,13 @@ def test_photographs_are_restored_with_the_variance_that_ships_for_the_operator(
     noisier = with_noise(cell, 0.1)
     assert isinstance(noisier.start, SNRMatch)
     assert noisier.shipped_non_blind() is None
-    assert noisier.start.variance.kind == ("non_blind" if noisier.data.is_present() else "fused")
+    assert noisier.start.variance.kind == "fused", "the regressions are for other noise"
+    shifted = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, None, {"start.offset_db": 1.0})
+    assert isinstance(shifted.start, SNRMatch)
+    assert (shifted.start.variance.kind, shifted.start.offset_db) == ("non_blind", 1.0)
+    bounded = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, None, {"start.risk": 0.1})
+    assert isinstance(bounded.start, SNRMatch)
+    assert bounded.start.variance.kind == "fused", "what is bounded is the encoder's own variance"
     chosen = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, None, {"start.variance": "fused"})
     assert isinstance(chosen.start, SNRMatch)
     assert chosen.start.variance.kind == "fused"

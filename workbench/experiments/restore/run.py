@@ -81,6 +81,7 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     cell, groups = _measurements(cell, request, images, float(level), say)
     cell.prior_stage().check()
     cell.check_recalibration()
+    cell.check_non_blind()
     outputs.make()
     restorer = load_restorer(cell, runtime)
     if (stage := cell.estimator_stage()) is not None:
@@ -181,7 +182,8 @@ def _measurements(
         lines += converted
         groups.append(Group(measured.names, measurement))
     estimate = estimate_noise((group.measurement.y, group.measurement.observed) for group in groups)
-    cell = _with_noise(cell, request, estimate, [group.measurement.encoder_input().shape for group in groups])
+    shapes = [group.measurement.encoder_input().shape for group in groups]
+    cell = _with_noise(cell, request, estimate, shapes, say)
     if cell.degradation != degradation:  # with another noise level it is a different operator
         groups = [replace(group, measurement=_received(cell.degradation, group.measurement)) for group in groups]
     noise_std = torch.cat([group.measurement.noise_std for group in groups])
@@ -210,7 +212,13 @@ def _received(degradation: Degradation, measurement: Measurement) -> Measurement
     )
 
 
-def _with_noise(cell: Evaluate, request: Request, estimate: float | None, shapes: Sequence[torch.Size]) -> Evaluate:
+def _with_noise(
+    cell: Evaluate,
+    request: Request,
+    estimate: float | None,
+    shapes: Sequence[torch.Size],
+    say: Callable[[str], None],
+) -> Evaluate:
     """The cell with the requested noise level."""
     level = request.noise_std
     if level is None:
@@ -222,7 +230,10 @@ def _with_noise(cell: Evaluate, request: Request, estimate: float | None, shapes
     check_stated(cell.degradation, request.severity, level, estimated=request.noise_std == "auto")
     if isinstance(cell.degradation, GaussianNoise):
         return cell
-    cell = with_noise(cell, level)
+    before, cell = cell, with_noise(cell, level)
+    if cell.start != before.start:
+        ships = f"ships for noise {before.degradation.noise_std:g}"
+        say(f"the correction of the start by the operator {ships}, so it is left out: start.variance=fused")
     for _, channels, height, width in shapes:  # a physics may have a contradicting noise model
         cell.degradation.check((channels, height, width), gradient=cell.solver.guided)
     return cell

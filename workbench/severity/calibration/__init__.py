@@ -1,4 +1,4 @@
-"""Fits to a severity encoder on validation images of its own training degradation.
+"""Fits to a severity encoder on validation images, of its own training degradation unless stated.
 
 `recalibration` calibrates its variance on average, `conformal` bounds the true variance, and `fusion` stores
 in-distribution statistics, so that unusual inputs can be detected. `non_blind` fits its variance to an operator.

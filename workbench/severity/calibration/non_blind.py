@@ -25,7 +25,7 @@ from workbench.severity.calibration.fusion import MIN_SPREAD
 from workbench.severity.estimate import MAX_VARIANCE, MIN_VARIANCE
 
 UNUSUAL = 3.0
-"""Standard deviations of log(r / var_hat) above its mean, beyond which the residual contradicts the encoder."""
+"""Standard deviations of log(r / var_hat) above its median, beyond which the residual contradicts the encoder."""
 MIN_IMAGES = 20
 """Minimum number of images for a fit."""
 
@@ -58,7 +58,7 @@ class OfOperator(Config):
     Attributes:
         operator: its canonical JSON: other settings of the same kind have regressions of their own.
         informed, uninformed: with its level, and without.
-        log_ratio, spread: mean and standard deviation of log(r / var_hat).
+        log_ratio, spread: median of log(r / var_hat), and its standard deviation above it.
     """
 
     operator: dict[str, Any]
@@ -82,10 +82,12 @@ class OfOperator(Config):
         if not all(bool((v.isfinite() & (v > 0)).all()) for v in (own, residual, s2)):
             raise UserError("start.variance=non_blind needs positive, finite variances: train the encoder longer")
         log_ratio = (residual / own).double().log()
+        usual = log_ratio.median()
         return cls(
             operator=operator,
-            log_ratio=float(log_ratio.mean()),
-            spread=max(float(log_ratio.std()), MIN_SPREAD),
+            log_ratio=float(usual),
+            # the median of the absolute value of a normal variable is 0.6745 standard deviations
+            spread=max(float((log_ratio[log_ratio > usual] - usual).median()) / 0.6745, MIN_SPREAD),
             informed=LogLinear.fit(_predictors(own, residual, severity), s2),
             uninformed=LogLinear.fit(_predictors(own, residual, None), s2),
         )

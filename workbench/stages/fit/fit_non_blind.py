@@ -9,6 +9,7 @@ from pydantic import Field
 from workbench.core.bounds import MAX_COUNT
 from workbench.core.config import UserError
 from workbench.core.digests import checked
+from workbench.data import ImageSplit
 from workbench.degradations import AnyDegradation, Degradation, members_of
 from workbench.severity.calibration.non_blind import MIN_IMAGES, NonBlindFit, OfOperator
 from workbench.severity.estimate import error_variance
@@ -41,8 +42,13 @@ class FitNonBlind(FitEncoder):
         256,
         ge=MIN_IMAGES,
         le=MAX_COUNT,
-        description="number of validation images of each operator, from the start of the split, or all",
+        description="number of validation images of each operator: the last ones, because studies choose settings on "
+        "the first; or all",
     )
+
+    def images(self) -> ImageSplit:
+        images = self.data.split("val")
+        return images.part(slice(max(len(images) - self.num_images, 0), None))
 
     def effort(self) -> float:
         return self.num_images * len(members_of(self.degradation))

@@ -461,6 +461,11 @@ class Evaluate(LatentStage):
         if isinstance(self.start, SNRMatch) and self.start.risk is not None:
             check_sample(stage.num_scores(), self.start.risk)
 
+    def check_non_blind(self) -> None:
+        """Reject too few validation images for a regression that does not ship. Raises UserError."""
+        if (stage := self.non_blind_stage()) is not None and self.shipped_non_blind() is None:
+            stage.check()
+
     def check_operators(self) -> None:
         """Reject operators that cannot measure the images, or are not differentiable if the solver needs it."""
         if (recipe := self._trained) is not None:

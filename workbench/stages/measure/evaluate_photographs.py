@@ -78,7 +78,8 @@ class EvaluatePhotographs(Evaluate):
         return tuple(stage for stage in super().upstream() if stage not in fits)
 
     def canonical(self) -> dict[str, Any]:
-        return super().canonical() | {"photographs": self._fingerprint()}
+        shipped = {} if (fit := self.shipped_non_blind()) is None else {"non_blind": fit.identity}
+        return super().canonical() | {"photographs": self._fingerprint(), **shipped}
 
     def measurement_set(self) -> str:
         return digest(
@@ -100,6 +101,7 @@ class EvaluatePhotographs(Evaluate):
 
     def check(self) -> None:
         self.check_metrics()
+        self.check_non_blind()
         groups = self._groups()
         for group in groups:
             height, width, channels = group.store.shape[1:]
