@@ -187,6 +187,16 @@ def test_a_physics_object_is_restored_from(trained: Trained, overrides: dict[str
         load_restorer(operator, encoder="matched", **given)  # type: ignore[arg-type]
 
 
+def test_a_photographs_encoder_serves_a_physics_object(tmp_path: Path) -> None:
+    operator = GivenPhysics(physics=deepinv_factories.defocus(0.5), noise_std=0.05)
+    restorer = load_restorer(operator, encoder="universal", runs=tmp_path)
+    assert restorer.start.variance.kind == "fused"  # type: ignore[attr-defined]
+    restored = restorer.restore_all(operator.measurement(torch.rand(1, 3, 32, 32)))
+    assert bool(restored.x_hat.isfinite().all())
+    with pytest.raises(UserError, match="fitted to an operator with a name: use fused or residual"):
+        load_restorer(operator, encoder="universal", overrides={"start.variance": "non_blind"}, runs=tmp_path)
+
+
 def test_an_estimator_is_fitted_to_a_physics_object(trained: Trained, overrides: dict[str, Any]) -> None:
     operator = GivenPhysics(physics=deepinv_factories.defocus(0.5), noise_std=0.05)
     brief = {**without_encoder(overrides), "severity_encoder.num_train_images": 64}
