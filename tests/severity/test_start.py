@@ -400,7 +400,7 @@ def test_under_the_wrong_channel_they_have_not(channel: Channel) -> None:
 def as_the_residual() -> NonBlindFit:
     """A regression that follows the residual alone."""
     alone, level = LogLinear(intercept=0, weights=(0, 1)), LogLinear(intercept=0, weights=(0, 1, 0, 0))
-    return NonBlindFit(operators=(OfOperator(operator={}, informed=level, uninformed=alone, log_ratio=0, spread=0.5),))
+    return NonBlindFit(operators=(OfOperator(operator={}, informed=level, uninformed=alone, usual=1),))
 
 
 def doubting(variance: str, **fields: object) -> Case:

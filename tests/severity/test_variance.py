@@ -53,8 +53,7 @@ def everything() -> Evidence:
             operators=(
                 OfOperator(
                     operator={},
-                    log_ratio=0.0,
-                    spread=0.5,
+                    usual=1.0,
                     informed=LogLinear(intercept=0.0, weights=(0.5, 0.5, 0.0, 0.0)),
                     uninformed=LogLinear(intercept=0.0, weights=(0.5, 0.5)),
                 ),

@@ -11,6 +11,7 @@ The weights are least squares on validation images; b makes the mean of s2 / v 1
 biased (see `recalibration`). Without s, the last two terms are left out and the others are fitted again.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -21,11 +22,10 @@ from torch import Tensor
 from workbench.core.bounds import MAX_SIZE, Logarithm
 from workbench.core.config import Config, UserError
 from workbench.core.tensors import Scalars, Severities
-from workbench.severity.calibration.fusion import MIN_SPREAD
 from workbench.severity.estimate import MAX_VARIANCE, MIN_VARIANCE
 
-UNUSUAL = 3.0
-"""Standard deviations of log(r / var_hat) above its median, beyond which the residual contradicts the encoder."""
+USUAL, FACTOR = 0.99, 2.0
+"""The residual contradicts the encoder if r / var_hat exceeds this quantile of validation images by this factor."""
 MIN_IMAGES = 20
 """Minimum number of images for a fit."""
 
@@ -58,12 +58,11 @@ class OfOperator(Config):
     Attributes:
         operator: its canonical JSON: other settings of the same kind have regressions of their own.
         informed, uninformed: with its level, and without.
-        log_ratio, spread: median of log(r / var_hat), and its standard deviation above it.
+        usual: the quantile `USUAL` of log(r / var_hat).
     """
 
     operator: dict[str, Any]
-    log_ratio: Logarithm
-    spread: float = Field(gt=0, le=MAX_SIZE)
+    usual: Logarithm
     informed: LogLinear
     uninformed: LogLinear
 
@@ -81,13 +80,9 @@ class OfOperator(Config):
             raise UserError(f"start.variance=non_blind needs at least {MIN_IMAGES} validation images, got {len(s2)}")
         if not all(bool((v.isfinite() & (v > 0)).all()) for v in (own, residual, s2)):
             raise UserError("start.variance=non_blind needs positive, finite variances: train the encoder longer")
-        log_ratio = (residual / own).double().log()
-        usual = log_ratio.median()
         return cls(
             operator=operator,
-            log_ratio=float(usual),
-            # the median of the absolute value of a normal variable is 0.6745 standard deviations
-            spread=max(float((log_ratio[log_ratio > usual] - usual).median()) / 0.6745, MIN_SPREAD),
+            usual=float((residual / own).double().log().quantile(USUAL)),
             informed=LogLinear.fit(_predictors(own, residual, severity), s2),
             uninformed=LogLinear.fit(_predictors(own, residual, None), s2),
         )
@@ -99,7 +94,7 @@ class OfOperator(Config):
 
     def distrusted(self, own: Scalars, residual: Scalars) -> Tensor:
         """Where the residual contradicts the encoder, (batch,) bool: the regression still weighs both."""
-        return (residual / own).double().log() > self.log_ratio + UNUSUAL * self.spread
+        return (residual / own).double().log() > self.usual + math.log(FACTOR)
 
 
 class NonBlindFit(Config):
