@@ -5,7 +5,7 @@ LDPS for few steps, and by MMPS with several weights of the measurement and on s
 images: `restore` uses what is best here, and `--split=test` says what it is worth on others. Expected: solvers that
 solve for the data in every step reach LDPS at a fifth of its evaluations, and MMPS without a scale to tune.
 
-Cost: half an hour on two cores (desk, on Fashion-MNIST; photos), 20 seconds (smoke).
+Cost: a quarter of an hour on two cores (desk, on Fashion-MNIST; photos), 20 seconds (smoke).
 Run: python -m workbench study few_steps --preset photos
 """
 
