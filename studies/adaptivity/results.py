@@ -144,6 +144,11 @@ class Setting:
     allocated: DataFrame | None
 
     @property
+    def panel(self) -> str:
+        """The name over a narrow panel."""
+        return self.name.replace(", ", "\n", 1)
+
+    @property
     def metrics(self) -> list[str]:
         """Those of `METRICS` that all rows hold."""
         frames = [*self.test.frames.values(), *self.val.frames.values(), *self.again.frames.values()]
@@ -330,8 +335,8 @@ def read(results: StudyResults) -> Adaptivity:
                 corrected = others[split][NON_BLIND]["start_variance"]
                 grid.rows[CORRECTED] = corrected.reindex(grid.rows.index)
         allocated = [frame for (*_, rule, _), frame in cells.items() if rule == "allocated"]
-        where = "six operators" if degradation == "mixture" else readable(degradation)
-        name = f"{readable(solver)}, {where}, {SEVERITIES.get(severities, severities)}"
+        where = [readable(degradation)] if degradation != "mixture" else []
+        name = ", ".join([readable(solver), *where, SEVERITIES.get(severities, severities)])
         found.append(Setting(name, solver, test, val, again, others, allocated[0] if allocated else None))
     if not found:
         raise UserError(

@@ -69,7 +69,7 @@ def example(found: Adaptivity) -> str | None:
 
 def main_figure(found: Adaptivity) -> MainFigure:
     """Quality gained over one start for all, against cost: of the rules and of what bounds them."""
-    panels = {setting.name: _gain_lines(setting, "psnr") for setting in found.settings[:4]}
+    panels = {setting.panel: _gain_lines(setting, "psnr") for setting in found.settings[:4]}
     figure = curves(
         panels,
         title="PSNR gained over one start for all, at equal mean cost",
@@ -98,7 +98,7 @@ def where_section(found: Adaptivity) -> Section:
         for setting in found.settings
     }
     panels = {
-        setting.name: {
+        setting.panel: {
             rule: Line(
                 _middles(setting), [mean_interval(gain) for gain in _by_bin(setting.gain(rule, "psnr"), setting)]
             )
@@ -109,7 +109,7 @@ def where_section(found: Adaptivity) -> Section:
     figure = curves(
         panels,
         title="PSNR gained over one start for all, by predicted severity",
-        x_label="predicted variance, median of a third of the images",
+        x_label="predicted variance, median",
         y_label="PSNR, dB",
         log_x=True,
         zero=True,
@@ -132,7 +132,7 @@ def where_section(found: Adaptivity) -> Section:
 
 def spending_section(found: Adaptivity) -> Section:
     """How many evaluations an image gets by its predicted variance, and the curves of quality that say so."""
-    spending = {setting.name: _spending_lines(setting) for setting in found.settings[:4]}
+    spending = {setting.panel: _spending_lines(setting) for setting in found.settings[:4]}
     figure = curves(
         spending,
         title="Evaluations by predicted variance, at the matched start's mean",
@@ -141,7 +141,7 @@ def spending_section(found: Adaptivity) -> Section:
         log_x=True,
         zero=True,
     )
-    costs = {setting.name: _cost_lines(setting) for setting in found.settings[:4]}
+    costs = {setting.panel: _cost_lines(setting) for setting in found.settings[:4]}
     quality = curves(costs, title="PSNR against cost", x_label="mean cost, evaluations", y_label="PSNR, dB", log_x=True)
     figures = side_by_side(
         [

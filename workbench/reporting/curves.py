@@ -158,6 +158,7 @@ def _panels(
     num_columns = 2 if len(panels) > 1 else 1
     num_rows = math.ceil(len(panels) / num_columns)
     plot_height, panel_header, gap = (110.0, 24.0, 12.0) if len(panels) > 1 else (185.0, 4.0, 0.0)
+    panel_header += 1.3 * _LABEL * max((panel.count("\n") for panel in panels), default=0)
     gutter, right, line_height = 34.0, 8.0, 1.4 * _SMALL
     title_lines = _title_lines(title, _WIDTH)
     legend_top = 4 + 1.3 * _TITLE * len(title_lines)
