@@ -12,7 +12,7 @@ Run: python -m workbench study few_steps --preset photos
 from collections.abc import Sequence
 
 from studies import _photos
-from studies._cells import SMOKE
+from studies._cells import TINY
 from studies.few_steps import sections
 from studies.few_steps.results import read
 from studies.robustness.study import FAMILIES
@@ -60,7 +60,7 @@ study = Study(
     axes=FIRST,
     columns={"sampler.num_steps": "steps", "solver.share": "share", "num_examples": None},
     presets={
-        "smoke": Preset({**SMOKE, "severity_encoder.source": "train"}, SHORT, SHORT_FURTHER),
+        "smoke": Preset({**TINY, "severity_encoder.source": "train"}, SHORT, SHORT_FURTHER),
         "desk": Preset(grids=FURTHER),
         "photos": Preset({**_photos.PHOTOS, "severity_encoder": _photos.UNIVERSAL, "num_images": 32}, grids=FURTHER),
     },
