@@ -146,8 +146,9 @@ def write_statistics(stage: TrainSeverity, target: Path, runtime: Runtime) -> No
     fields = {"data": stage.data, "autoencoder": stage.autoencoder, "severity_encoder": given}
     (target / STATISTICS).mkdir(exist_ok=True)
     shutil.copy(FitFusion(**fields).ensure(runtime) / FUSION, target / STATISTICS)
-    known = FitNonBlind(**fields, degradation=given.degradation)
-    shutil.copy(known.ensure(runtime) / NON_BLIND, target / STATISTICS)
+    if isinstance(stage.autoencoder, Patch):  # `restore` uses it for photographs
+        known = FitNonBlind(**fields, degradation=given.degradation)
+        shutil.copy(known.ensure(runtime) / NON_BLIND, target / STATISTICS)
 
 
 def _test_images(stage: TrainPrior | TrainSeverity) -> ImageSplit:
