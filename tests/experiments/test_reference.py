@@ -28,6 +28,7 @@ from workbench.experiments.reference import (
 from workbench.experiments.results import StudyResults
 from workbench.experiments.run import gather_cached, run_study, ship
 from workbench.experiments.study import Preset, Study, load_study
+from workbench.notebook import open_study
 from workbench.solvers import LDPS, NoGuidance
 from workbench.stages.base import Stage
 from workbench.stages.measure import evaluate
@@ -296,6 +297,15 @@ def test_what_ships_is_of_the_study_as_it_stands(name: str, preset: str) -> None
 @pytest.mark.parametrize(("name", "preset"), ON_PHOTOGRAPHS)
 def test_what_ships_on_photographs_is_of_the_study_as_it_stands(name: str, preset: str) -> None:
     require_current(name, preset)
+
+
+def test_results_on_photographs_are_read_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "runs"))
+    study = open_study("adaptivity")
+    results = study.results("photos")
+    assert len(results.axes["solver"]) == 3
+    assert "adapting the start to each image gains" in study.answer(results).html
 
 
 def require_current(name: str, preset: str) -> None:

@@ -29,6 +29,8 @@ PER_CLASS, NUM_TEST = 160, 4000
 CONTENT = "6e5f7cedf84c0c617e58465228ba90bc3d838df24da620bd3a19551d909c27e7"
 """SHA-256 over the names and bytes of these 36,000 files, in the order of their names."""
 SIDE = 64
+FINGERPRINT = "b9c58b914f49"
+"""Of these images as published."""
 
 
 class TinyImageNet(ImageSource):
@@ -42,6 +44,13 @@ class TinyImageNet(ImageSource):
     size: int = Field(64, ge=8, le=SIDE, description="height and width in pixels: 64 as published, or less (resized)")
     channels: PictureChannels = 3
     all: bool = Field(False, description="use all 110,000 images instead of 36,000")
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the images; known without them for the default settings, so that shipped results can be read."""
+        if not self.is_present() and self == TinyImageNet():
+            return FINGERPRINT
+        return super().fingerprint
 
     def is_present(self) -> bool:
         return _archive().is_file()
