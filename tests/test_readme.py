@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from scipy.stats import spearmanr
 
-from studies._rows import has_column
+from studies._rows import has_column, mean_over
 from studies._trivial import trivial_gain
+from studies.adaptivity import results as adaptivity
 from studies.autoencoders import results as autoencoders
 from studies.robustness.likeness import Pair
 from studies.robustness.results import OWN, TRUE, UNSEEN, Grid, Remedy, Robustness
@@ -96,6 +97,29 @@ def test_the_matrix_of_corrected_starts(remedy: Remedy) -> None:
     assert_said(*matrix(remedy.rules["fused"], one_seed=False))
     residual = [remedy.rules["residual"].frames["none", d]["psnr"].mean() for d in remedy.own.degradations]
     assert_said(f"| no encoder (residual alone) | {' | '.join(number(float(value), 2) for value in residual)} |")
+
+
+def test_what_adapting_is_worth_on_photographs() -> None:
+    found = adaptivity.read(shipped("adaptivity", "photos"))
+    worth = {setting.name: mean_interval(setting.worth("psnr")) for setting in found.settings}
+    few = [gain.mean for name, gain in worth.items() if not name.startswith("LDPS, ")]
+    full_noise = mean_over(-setting.gain(adaptivity.FULL_NOISE, "psnr") for setting in found.settings)
+    own_curve = mean_over(
+        setting.gain(adaptivity.OTHER_NOISE, "psnr") - setting.gain(setting.chosen(setting.adaptive, "psnr"), "psnr")
+        for setting in found.settings
+    )
+    lpips = mean_over(setting.worth("lpips") for setting in found.settings).scaled(-1)
+    assert_said(
+        f"gains {spoken(mean_over(setting.worth('psnr') for setting in found.settings), 2)} dB",
+        f"{ranged(few, 2)} dB with solvers of few steps",
+        f"changes LPIPS by {spoken(lpips, 3)}",
+        f"{found.num_comparisons} comparisons",
+        f"is worth {spoken(full_noise, 2)} dB",
+        f"{spoken(own_curve, 2)} dB by each image's own curve",
+        " | ".join(spoken(gain, 2) for gain in worth.values()),
+    )
+    for rule in (*found.settings[0].adaptive, *adaptivity.CONTROLS, adaptivity.TRUE_VARIANCE, adaptivity.OTHER_NOISE):
+        assert_said(" | ".join(spoken(mean_interval(one.gain(rule, "psnr")), 2) for one in found.settings))
 
 
 def test_what_mismatch_costs(robustness: Robustness, grid: Grid) -> None:
