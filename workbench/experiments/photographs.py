@@ -98,13 +98,15 @@ def method_table(rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def side_table(rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Calibration of the severity encoder by the size of the image, and the gain of diffusion."""
+    """Calibration of the severity encoder, and of the variance that starts match, by the size of the image."""
     table = {
         side: {
             "s2": mean_interval(own["s2"]),
             "s2 / var_hat": mean_interval(own["s2"] / own["var_hat"]),
             "means of both": ratio_of_means(own["s2"], own["var_hat"]),
             "rank correlation": spearman(own["var_hat"], own["s2"]),
+            "s2 / matched": mean_interval(own["s2"] / own["start_variance"]),
+            "rank of matched": spearman(own["start_variance"], own["s2"]),
             "restored minus decoded, dB": paired_difference(own["psnr"], own["psnr_decoded"]),
             "autoencoder, dB": mean_interval(own["psnr_ceiling"]),
         }
