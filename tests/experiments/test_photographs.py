@@ -54,7 +54,15 @@ def test_all_methods_restore_the_same_measurements(cell: Evaluate, folder: Path,
     )
     squares = side_table(by_side(cell, plan, runtime))
     assert squares.index.tolist() == ["16", "32", "whole"]
+    assert "s2 / matched" not in squares, "this start matches no variance"
     assert (squares["s2"].map(lambda found: found.num_images) == NUM_IMAGES).all()
+
+
+def test_the_variance_that_starts_match_is_checked_too(cell: Evaluate, folder: Path, trained: Trained) -> None:
+    matched = cell.replace({"start.kind": "snr_match", "start.variance": "encoder"})
+    plan, runtime = Plan(folder, NUM_IMAGES, NUM_TUNING, ()), Runtime(trained.runs)
+    table = side_table(by_side(matched, plan, runtime))
+    assert table.loc["whole", "s2 / matched"].mean == pytest.approx(table.loc["whole", "s2 / var_hat"].mean, rel=1e-4)
 
 
 def test_tuning_sees_no_photograph_of_the_test(cell: Evaluate, folder: Path) -> None:

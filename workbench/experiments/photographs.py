@@ -105,14 +105,21 @@ def side_table(rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             "s2 / var_hat": mean_interval(own["s2"] / own["var_hat"]),
             "means of both": ratio_of_means(own["s2"], own["var_hat"]),
             "rank correlation": spearman(own["var_hat"], own["s2"]),
-            "s2 / matched": mean_interval(own["s2"] / own["start_variance"]),
-            "rank of matched": spearman(own["start_variance"], own["s2"]),
+            **_of_the_match(own),
             "restored minus decoded, dB": paired_difference(own["psnr"], own["psnr_decoded"]),
             "autoencoder, dB": mean_interval(own["psnr_ceiling"]),
         }
         for side, own in rows.items()
     }
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("pixels a side")
+
+
+def _of_the_match(rows: pd.DataFrame) -> dict[str, Any]:
+    """Calibration of the variance that starts match; nothing for a start that matches none."""
+    matched = rows["start_variance"]
+    if matched.isna().any():
+        return {}
+    return {"s2 / matched": mean_interval(rows["s2"] / matched), "rank of matched": spearman(matched, rows["s2"])}
 
 
 def _tuned(cell: Evaluate, plan: Plan, method: Method, runtime: Runtime) -> float:
