@@ -19,7 +19,8 @@ from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 
 STRENGTHS: Mapping[Method, Sequence[float]] = {"tv": (0.25, 0.5, 1.0, 2.0), "wiener": (1.0, 4.0, 16.0, 64.0)}
-"""Weights of the regularisation that are tried; the best of them is used."""
+"""Weights of the regularisation that are tried; the best is used. Beyond an end that is the best, more are tried."""
+MAX_EXTENSIONS = 5
 TUNING_SIDE = 128
 """Pixels a side of the squares that classical methods are tuned on."""
 DECODED = "decoded"
@@ -125,11 +126,20 @@ def _of_the_match(rows: pd.DataFrame) -> dict[str, Any]:
 def _tuned(cell: Evaluate, plan: Plan, method: Method, runtime: Runtime) -> float:
     """The strength with the highest mean PSNR on the photographs for tuning."""
     other = {"part": "tuning", "num_images": plan.num_tuning, "side": TUNING_SIDE, "method": method}
-    means = {
-        strength: _rows(plan.cell(cell, **other, strength=strength), runtime)["psnr"].mean()
-        for strength in STRENGTHS[method]
-    }
-    return max(means, key=lambda strength: float(means[strength]))
+
+    def quality(strength: float) -> float:
+        return float(_rows(plan.cell(cell, **other, strength=strength), runtime)["psnr"].mean())
+
+    low, second, *_ = STRENGTHS[method]
+    factor = second / low
+    means = {strength: quality(strength) for strength in STRENGTHS[method]}
+    for _ in range(MAX_EXTENSIONS):
+        best = max(means, key=lambda strength: means[strength])
+        if best not in (min(means), max(means)):
+            break
+        further = best / factor if best == min(means) else best * factor
+        means[further] = quality(further)
+    return max(means, key=lambda strength: means[strength])
 
 
 def _rows(stage: EvaluatePhotographs, runtime: Runtime) -> pd.DataFrame:
