@@ -86,10 +86,11 @@ def cells(
     allocated = Allocated(
         budget=method.budget, candidates=tuple(method.candidates), of=MATCH, num_val_images=num_images
     )
+    no_pictures: Axes = {"num_examples": (0,)}  # the page shows those of the allocated start
     return [
-        {**grid, "split": ("test", "val"), "sample": (0,)},
-        {**grid, "split": ("test",), "sample": (1,)},
-        {**shared, "start": (*matches, *controls), "split": ("test", "val"), "sample": (0,)},
+        {**grid, "split": ("test", "val"), "sample": (0,), **no_pictures},
+        {**grid, "split": ("test",), "sample": (1,), **no_pictures},
+        {**shared, "start": (*matches, *controls), "split": ("test", "val"), "sample": (0,), **no_pictures},
         {**shared, "start": (allocated,), "split": ("test",), "sample": (0,)},
     ]
 
@@ -136,6 +137,7 @@ study = Study(
         "start.kind": "rule",
         "start.nfe": "evaluations",
         "start.of": None,
+        "num_examples": None,
     },
     presets={
         "smoke": preset([(QUICK, GaussianBlur(), TWO)], matches=(MATCH,), **{**TINY, "num_images": 14}),

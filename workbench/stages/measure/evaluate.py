@@ -330,10 +330,15 @@ class Evaluate(LatentStage):
         Raises:
             UserError: if they are damaged.
         """
+        folder = self._shipped_statistics(Need.FUSION)
+        return None if folder is None else read_fusion(folder)
+
+    def _shipped_statistics(self, need: Need) -> Path | None:
+        """The folder of what ships beside the severity encoder, if the start rule needs it and the encoder ships."""
         stage = self.severity_stage()
-        if stage is None or Need.FUSION not in self.start.needs or (folder := stage.given()) is None:
+        if stage is None or need not in self.start.needs or (folder := stage.given()) is None:
             return None
-        return read_fusion(folder.with_name(STATISTICS)) if folder.name == SHIPPED else None
+        return folder.with_name(STATISTICS) if folder.name == SHIPPED else None
 
     def non_blind_stage(self) -> FitNonBlind | None:
         """The stage of the regressions of the encoder's error for the operator, if the start rule needs them."""
@@ -349,10 +354,8 @@ class Evaluate(LatentStage):
         Raises:
             UserError: if they are damaged.
         """
-        stage = self.severity_stage()
-        if stage is None or Need.NON_BLIND not in self.start.needs or (folder := stage.given()) is None:
-            return None
-        found = read_non_blind(folder.with_name(STATISTICS)) if folder.name == SHIPPED else None
+        folder = self._shipped_statistics(Need.NON_BLIND)
+        found = None if folder is None else read_non_blind(folder)
         return None if found is None else found.of([member.canonical() for member in members_of(self.degradation)])
 
     def recalibration_stage(self) -> FitRecalibration | None:
