@@ -36,6 +36,7 @@ from workbench.degradations import (
     RandomInpainting,
     SuperResolution,
 )
+from workbench.experiments.restore.cell import FEWER_STEPS
 from workbench.experiments.results import Cell
 from workbench.experiments.study import Axes, Preset, Study
 from workbench.severity.recipe import SeverityRecipe
@@ -49,7 +50,9 @@ FAMILIES = (GaussianBlur(), RandomInpainting(), MotionBlurCRF(), GaussianNoise()
 FOUR = FAMILIES[:4]
 TRAINED_ON = "severity_encoder.degradation"
 OWN, TRUE = SNRMatch(variance="encoder"), OracleVariance()
-RESIDUAL, MAX, FUSED, DISTANCE = (SNRMatch(variance=v) for v in ("residual", "max", "fused", "mahalanobis"))
+RESIDUAL, MAX, FUSED, NON_BLIND, DISTANCE = (
+    SNRMatch(variance=v) for v in ("residual", "max", "fused", "non_blind", "mahalanobis")
+)
 STATISTICS_IMAGES = 500, 20_000
 
 
@@ -115,14 +118,14 @@ def evidence(folders: Mapping[str, Path]) -> dict[str, Any]:
 def on_photos(families: Sequence[Degradation], num_images: int, *further: Axes) -> Preset:
     """Each family's encoder and the universal one that ships on photographs; true and further starts keep no pictures.
 
-    The universal one has seen all six families.
+    The universal one has seen all six families. The solver is the one that restores photographs by default.
     """
     starts: Axes = {"start": (OWN, FUSED)}
     universal: Axes = {"severity_encoder": (UNIVERSAL,), TRAINED_ON: (UNIVERSAL.degradation,), "degradation": families}
     matched: Axes = {TRAINED_ON: families, "degradation": families}
-    others: list[Axes] = [{**universal, "start": (TRUE,)}, {**matched, "start": (TRUE,)}, without_encoder(families)]
+    others: list[Axes] = [{**universal, "start": (NON_BLIND, TRUE)}, {**matched, "start": (TRUE,)}, without_encoder(families)]
     return Preset(
-        overrides={**PHOTOS, "num_images": num_images},
+        overrides={**PHOTOS, **FEWER_STEPS, "num_images": num_images},
         axes={**matched, **starts},
         grids=({**universal, **starts}, *({**axes, "num_examples": (0,)} for axes in (*others, *further))),
     )
@@ -144,7 +147,7 @@ study = Study(
         ),
         "desk": Preset(grids=(crossed(FOUR, FUSED, TRUE), *equal_cost(FOUR), without_encoder(FOUR))),
         "photos": on_photos(FOUR, 40, *equal_cost(FOUR[:2], num_val_images=64)),
-        "photos_full": on_photos(FAMILIES, 128, *equal_cost(FAMILIES)),
+        "photos_full": on_photos(FAMILIES, 64, *equal_cost(FAMILIES)),
         "full": Preset(
             overrides={"num_images": 256, "severity_encoder.num_train_images": 100_000},
             axes={**crossed(FAMILIES, OWN), "severity_encoder.seed": (0, 1, 2)},
