@@ -123,7 +123,11 @@ def on_photos(families: Sequence[Degradation], num_images: int, *further: Axes) 
     starts: Axes = {"start": (OWN, FUSED)}
     universal: Axes = {"severity_encoder": (UNIVERSAL,), TRAINED_ON: (UNIVERSAL.degradation,), "degradation": families}
     matched: Axes = {TRAINED_ON: families, "degradation": families}
-    others: list[Axes] = [{**universal, "start": (NON_BLIND, TRUE)}, {**matched, "start": (TRUE,)}, without_encoder(families)]
+    others: list[Axes] = [
+        {**universal, "start": (NON_BLIND, TRUE)},
+        {**matched, "start": (TRUE,)},
+        without_encoder(families),
+    ]
     return Preset(
         overrides={**PHOTOS, **FEWER_STEPS, "num_images": num_images},
         axes={**matched, **starts},

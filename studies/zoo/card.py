@@ -19,7 +19,7 @@ from workbench.core.tensors import Images
 from workbench.data import ImageSplit
 from workbench.data.preparation import size_text
 from workbench.degradations import Mixture, members_of
-from workbench.diffusion import DDIM, Prior
+from workbench.diffusion import DDIM, Prior, UNetRecipe
 from workbench.experiments.results import Cell
 from workbench.metrics import Absent, LPIPSConfig, load_lpips, mean_interval, psnr, spearman, ssim_columns
 from workbench.metrics.perceptual import LPIPS_CHANNELS
@@ -57,10 +57,16 @@ def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
         runtime.progress.say(f"{target}: to ship it, cp -r {target} {zoo.zoo_root()}/")
 
 
+def trained(stage: TrainPrior) -> UNetRecipe:
+    """How the prior is trained."""
+    assert isinstance(stage.prior, UNetRecipe)
+    return stage.prior
+
+
 def universal(stage: TrainPrior) -> TrainSeverity:
     """The stage that trains the severity encoder which ships with a pair."""
     recipe = UNIVERSAL if isinstance(stage.autoencoder, Patch) else SeverityRecipe(**CLOTHES)
-    num_images = min(recipe.num_train_images, stage.prior.num_train_images)
+    num_images = min(recipe.num_train_images, trained(stage).num_train_images)
     recipe = recipe.replace(num_train_images=num_images, source="train")
     return TrainSeverity(data=stage.data, autoencoder=stage.autoencoder, severity_encoder=recipe)
 
@@ -158,7 +164,7 @@ def _test_images(stage: TrainPrior | TrainSeverity) -> ImageSplit:
 
 def sample(prior: Prior, autoencoder: Autoencoder, stage: TrainPrior, runtime: Runtime) -> Images:
     """Unconditional samples by deterministic DDIM."""
-    sampler = DDIM(num_steps=min(NUM_STEPS, stage.prior.num_timesteps))
+    sampler = DDIM(num_steps=min(NUM_STEPS, trained(stage).num_timesteps))
     shape = autoencoder.latent_shape(stage.data.image_shape)
     z = torch.randn(NUM_SAMPLES, *shape, generator=randomness.generator("zoo", "samples")).to(runtime.device)
     chain = sampler.chain(prior.levels, z.shape[1:])

@@ -29,7 +29,7 @@ every = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kin
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """Digests and downloads are remembered in a process; tests change folders."""
-    for cached in (module._digest, module._download, module.zoo.weights_digest):
+    for cached in (module._digest, module.download, module.zoo.weights_digest):
         cached.cache_clear()
 
 

@@ -1,7 +1,6 @@
 """An autoencoder trained elsewhere: a diffusers folder, a model on the Hugging Face Hub, or TAEF2's state dicts."""
 
 import json
-import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from workbench.core.config import NOT_IDENTITY, UserError
 from workbench.core.places import at_home
 from workbench.weights import zoo
 from workbench.weights.diffusers_folder import class_name
+from workbench.weights.model import HUB_ID, download
 
 NORMALISATION = "normalisation.json"
 TAEF2_FILES = ("taef2_encoder.pth", "taef2_decoder.pth")
@@ -24,10 +24,6 @@ FAMILIES: dict[str, AutoencoderRecipe] = {"AutoencoderKL": KL(), "AutoencoderTin
 """The adapter for each diffusers class."""
 EFFORT = 10.0
 """Encoding the images for scale and shift takes as long as training on this many images."""
-
-
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-"""A name of a model on the Hub: owner/name, or the name alone of an old one."""
 
 
 class Pretrained(AutoencoderRecipe):
@@ -73,7 +69,7 @@ class Pretrained(AutoencoderRecipe):
         local = at_home(self.source)
         if not local.is_dir() and not HUB_ID.fullmatch(self.source):
             raise UserError(f"autoencoder.source: {self.source!r} is not a folder")
-        root = local if local.is_dir() else _download(self.source, self.subfolder, self.revision)
+        root = local if local.is_dir() else download(self.source, self.revision, self.subfolder)
         return root / self.subfolder if self.subfolder else root
 
     def build(self, image_channels: int) -> Autoencoder:
@@ -147,26 +143,3 @@ def _digest(folder: Path) -> str:
         if not path.is_file():
             raise UserError(f"TAEF2 needs both of its state dicts; {path} is missing")
     return zoo.contents_digest(files)
-
-
-@lru_cache(maxsize=16)
-def _download(name: str, subfolder: str, revision: str | None) -> Path:
-    """The local copy of a Hub model's configs and safetensors; the Hub is queried once per process.
-
-    Raises:
-        UserError: if it cannot be downloaded.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RevisionResolutionError
-
-    inside = f"{subfolder}/" if subfolder else ""
-    wanted = [f"{inside}*.json", f"{inside}*.safetensors"]
-    # a star also matches slashes: without a subfolder, a whole latent diffusion model would be downloaded
-    unwanted = None if subfolder else ["*/*"]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=unwanted))
-    except (OSError, ValueError, RevisionResolutionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"autoencoder.source: {name!r} is neither a folder nor a model found on the Hub ({reason})"
-        ) from None

@@ -76,18 +76,30 @@ Allow = Annotated[
         show_default=False,
     ),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FOLDER|HUB_ID[@REVISION]",
+        help="use the autoencoder and the prior of a pretrained latent diffusion model in diffusers' format",
+        show_default=False,
+    ),
+]
 Quality = Annotated[Literal["psnr", "lpips"], typer.Option("--quality", help="the metric to optimize")]
 ValImages = Annotated[
     int | None, typer.Option("--val-images", help="validation images per trial (default: at most 64)")
 ]
 
 
-def read_overrides(context: typer.Context) -> dict[str, Any]:
-    """The overrides typed, which take precedence over `--preset-settings`. Modules that they name are allowed."""
+def read_overrides(context: typer.Context, model: str | None = None) -> dict[str, Any]:
+    """The overrides typed, which take precedence over `--preset-settings` and `--model`.
+
+    Modules that they name are allowed.
+    """
     from workbench.core.config import parse_overrides
     from workbench.core.families import allow_named
-    from workbench.experiments.settings import with_settings
+    from workbench.experiments.settings import with_model, with_settings
 
     typed = parse_overrides(context.args)
     allow_named(typed)
-    return with_settings(typed)
+    return with_model(with_settings(typed), model)

@@ -10,6 +10,7 @@ from workbench.cli.options import (
     Allow,
     BatchSize,
     Device,
+    Model,
     Rerun,
     Runs,
     app,
@@ -78,6 +79,7 @@ def restore(
     wandb: Annotated[bool, typer.Option("--wandb", help="log the training of a matched encoder to W&B")] = False,
     preset: NetworksPreset = None,
     runs: Runs = Path("runs"),
+    model: Model = None,
     _allow: Allow = None,
     device: Device = "auto",
     batch_size: BatchSize = 64,
@@ -92,7 +94,7 @@ def restore(
     from workbench.experiments.restore import restore as restore_pictures
     from workbench.experiments.restore.noise import read_noise_std
 
-    overrides = read_overrides(context)
+    overrides = read_overrides(context, model)
     allow_named({"degradation.kind": operator})
     if noise_std is not None and "degradation.noise_std" in overrides:
         raise UserError("--noise-std and --degradation.noise_std set the same value: give only one")
@@ -125,6 +127,7 @@ def photographs(
     encoder: Annotated[EncoderChoice, typer.Option(help="as for restore")] = EncoderChoice.UNIVERSAL,
     preset: NetworksPreset = None,
     runs: Runs = Path("runs"),
+    model: Model = None,
     _allow: Allow = None,
     device: Device = "auto",
     batch_size: BatchSize = 64,
@@ -143,7 +146,7 @@ def photographs(
     require_range("--tuning", tuning, 1, MAX_COUNT)
     if not all(side.isdecimal() for side in sides.split(",") if sides):
         raise UserError(f"--sides must be whole numbers with commas, got {sides!r}")
-    overrides = read_overrides(context)
+    overrides = read_overrides(context, model)
     allow_named({"degradation.kind": operator})
     cell = restoring_cell(operator, encoder, preset, overrides)
     plan = Plan(folder, images, tuning, [int(side) for side in sides.split(",") if side])

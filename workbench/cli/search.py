@@ -10,6 +10,7 @@ from workbench.cli.options import (
     Allow,
     BatchSize,
     Device,
+    Model,
     Name,
     PresetOption,
     Quality,
@@ -57,6 +58,7 @@ def tune(
     dashboard: Annotated[bool, typer.Option("--dashboard", help="only print how to view the trials")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
+    model: Model = None,
     _allow: Allow = None,
     device: Device = "auto",
     batch_size: BatchSize = 64,
@@ -72,7 +74,7 @@ def tune(
     from workbench.experiments.tune.tune import tune as search
     from workbench.reporting.publish import publish_cached
 
-    overrides, definition = read_overrides(context), load_study(name)[0]
+    overrides, definition = read_overrides(context, model), load_study(name)[0]
     definition.preset(preset)
     if dashboard:
         typer.echo(how_to_look(name, preset, overrides, storage, runs))
@@ -112,6 +114,7 @@ def sweep(
     create: Annotated[bool, typer.Option("--create", help="register the sweeps at W&B")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
+    model: Model = None,
     _allow: Allow = None,
 ) -> None:
     """Write one W&B sweep file per cell for a study's `search` fields; `wandb agent` runs the trials."""
@@ -122,7 +125,10 @@ def sweep(
     from workbench.experiments.sweep import Options, as_yaml, register, sweep_configs
     from workbench.stages.runtime import Runtime
 
-    options, overrides = Options(method, Objective(quality, cost), trials, points, val_images), read_overrides(context)
+    options, overrides = (
+        Options(method, Objective(quality, cost), trials, points, val_images),
+        read_overrides(context, model),
+    )
     configs = sweep_configs(name, load_study(name)[0], preset, overrides, options)
     runtime = Runtime(runs)
     if output is None:

@@ -13,6 +13,7 @@ from workbench.cli.options import (
     BatchSize,
     Device,
     MaybeName,
+    Model,
     Name,
     PresetOption,
     Rerun,
@@ -32,6 +33,7 @@ def study(
     list_studies: Annotated[bool, typer.Option("--list", help="list the studies and their questions")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
+    model: Model = None,
     _allow: Allow = None,
     device: Device = "auto",
     batch_size: BatchSize = 64,
@@ -68,7 +70,7 @@ def study(
     from workbench.experiments.study import load_study
     from workbench.reporting.publish import publish
 
-    overrides = read_overrides(context)
+    overrides = read_overrides(context, model)
     resources = {path: overrides.pop(path) for path in list(overrides) if path.startswith("cluster.")}
     ensure = _ensure(jobs, cluster, device, resources)
     device = device if cluster is None else "cpu"
@@ -86,6 +88,7 @@ def run(
     name: Name,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
+    model: Model = None,
     _allow: Allow = None,
     device: Device = "auto",
     batch_size: BatchSize = 64,
@@ -103,7 +106,7 @@ def run(
     from workbench.tracking.agent import agent_run
 
     with agent_run() as agent:
-        given = read_overrides(context)
+        given = read_overrides(context, model)
         refuse_unnamed(agent.config, "the sweep")
         own = {path: value for path, value in given.items() if path not in agent.config}
         stage = base_cell(name, preset, own).replace(agent.config)
@@ -122,6 +125,7 @@ def report(
     all_studies: Annotated[bool, typer.Option("--all", help="draw every study that has results, and an index")] = False,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
+    model: Model = None,
     _allow: Allow = None,
     reference: UseReference = True,
 ) -> None:
@@ -130,7 +134,7 @@ def report(
     from workbench.cli.session import open_runtime
     from workbench.core.config import UserError
 
-    overrides = read_overrides(context)
+    overrides = read_overrides(context, model)
     if all_studies == (name is not None) or (all_studies and overrides):
         raise UserError("give the name of a study, or --all without a name or overrides")
     from workbench.experiments.run import gather_cached
@@ -190,6 +194,7 @@ def show(
     name: Name,
     preset: PresetOption = "desk",
     runs: Runs = Path("runs"),
+    model: Model = None,
     _allow: Allow = None,
 ) -> None:
     """List a study's cells, what is cached, and the estimated time that is left."""
@@ -197,7 +202,7 @@ def show(
     from workbench.reporting.overview import print_overview
 
     with open_runtime(runs, "cpu", 1, False, group=None, writes=False) as runtime:
-        print_overview(name, preset, read_overrides(context), runtime)
+        print_overview(name, preset, read_overrides(context, model), runtime)
 
 
 def _ensure(jobs: int | None, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:

@@ -11,11 +11,12 @@ from workbench.data.eurosat import EuroSAT
 from workbench.data.fashion_mnist import FashionMNIST
 from workbench.data.image_folder import ImageFolder
 from workbench.data.imagenette import Imagenette
+from workbench.data.no_images import NoImages
 from workbench.data.npy import Npy
 from workbench.data.tiny_imagenet import TinyImageNet
 
 Source = Annotated[
-    FashionMNIST | CIFAR10 | TinyImageNet | Imagenette | EuroSAT | ImageFolder | Npy,
+    FashionMNIST | CIFAR10 | TinyImageNet | Imagenette | EuroSAT | ImageFolder | Npy | NoImages,
     Field(discriminator="kind"),
     Open(ImageSource),
 ]
@@ -28,6 +29,7 @@ __all__ = [
     "ImageSource",
     "ImageSplit",
     "Imagenette",
+    "NoImages",
     "Npy",
     "Source",
     "Split",

@@ -3,12 +3,13 @@
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from workbench.core.config import ADDED_LATER
+from workbench.core.config import ADDED_LATER, UserError
 from workbench.core.families import Member, Open
 from workbench.core.tensors import Latents, Scalars
-from workbench.diffusion.noise_levels import Chain, NoiseLevels
+from workbench.diffusion.noise_levels import Chain, DDPMLevels, NoiseLevels
+from workbench.diffusion.noise_levels.ddpm import leading_timesteps
 
 
 class DDIM(Member):
@@ -26,9 +27,36 @@ class DDIM(Member):
         json_schema_extra=ADDED_LATER,
     )
 
+    spacing: Literal["trailing", "leading"] = Field(
+        "trailing",
+        description="which timesteps a shorter chain keeps, as diffusers names them: trailing: from the last one on; "
+        "leading: from the first one on, as latent diffusion and Stable Diffusion do, so that no chain begins at pure "
+        "noise",
+        json_schema_extra=ADDED_LATER,
+    )
+    steps_offset: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="added to the timesteps of spacing=leading; Stable Diffusion: 1",
+        json_schema_extra=ADDED_LATER,
+    )
+
+    @model_validator(mode="after")
+    def _offset_of_leading(self) -> "DDIM":
+        if self.steps_offset and self.spacing != "leading":
+            raise ValueError("steps_offset applies to spacing=leading only")
+        return self
+
     def chain(self, levels: NoiseLevels, latent_shape: tuple[int, ...]) -> Chain:
         """The noise levels of a chain for latents of (channel, height, width)."""
         channels, height, width = latent_shape
+        if self.spacing == "leading":
+            if not isinstance(levels, DDPMLevels):
+                raise UserError("sampler.spacing=leading needs a prior with timesteps, such as Stable Diffusion's")
+            return levels.chain_at(
+                leading_timesteps(levels.num_timesteps, self.num_steps, self.steps_offset), self.clean_end
+            )
         return levels.chain(self.num_steps, (channels, height, width), self.clean_end)
 
     def step(

@@ -78,8 +78,12 @@ UNUSED = ("clip_sample_range", "sample_max_value", "dynamic_thresholding_ratio")
 """Settings without effect unless rejected ones are set."""
 
 
-def read_scheduler(folder: Path) -> tuple[Any, tuple[str, ...]]:
+def read_scheduler(folder: Path, *, learned_variance: bool = False) -> tuple[Any, tuple[str, ...]]:
     """A scheduler's folder as a DDPMScheduler, with messages about ignored settings.
+
+    Args:
+        folder: the folder.
+        learned_variance: whether a network that also predicts variances is accepted.
 
     Raises:
         UserError: for a folder without a config, a class or a setting that the prior cannot represent.
@@ -100,6 +104,8 @@ def read_scheduler(folder: Path) -> tuple[Any, tuple[str, ...]]:
     settings = defaults | {key: value for key, value in config.items() if key in defaults}
     for field, (values, meaning) in REFUSED.items():
         value = settings.get(field)
+        if field == "variance_type" and learned_variance:
+            continue
         if bool(value) if values == TRUE else value in values:
             stated = "" if field in config else ", its default"
             raise UserError(

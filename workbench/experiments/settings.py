@@ -50,6 +50,36 @@ def with_settings(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, **given}
 
 
+def with_model(overrides: Mapping[str, Any], model: str | None) -> dict[str, Any]:
+    """Overrides with the autoencoder and the prior of a pretrained latent diffusion model; others take precedence.
+
+    Args:
+        overrides: the user's.
+        model: a folder, a Hub id or a Hub id@revision; None: no model.
+
+    Raises:
+        UserError: if there is no such model, or it is of an unknown kind.
+    """
+    if model is None:
+        return dict(overrides)
+    from workbench.weights.model import read_model
+
+    source, at, revision = model.rpartition("@")
+    if not at or at_home(model).is_dir():
+        source, revision = model, ""
+    found = read_model(source, revision or None)
+    return {
+        "autoencoder.kind": "pretrained",
+        "autoencoder.source": source,
+        "autoencoder.subfolder": found.autoencoder,
+        "autoencoder.scaling": "config",
+        "prior.kind": "pretrained",
+        "prior.source": source,
+        **({"autoencoder.revision": revision, "prior.revision": revision} if revision else {}),
+        **overrides,
+    }
+
+
 def load_settings(name: str) -> Settings:
     """Load the settings of a name in workbench/presets, or of a JSON file.
 

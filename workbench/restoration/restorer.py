@@ -249,6 +249,8 @@ class Restorer:
                 call(argument).sum().backward()
             flops[f"{name}_grad"] = float(counter.get_total_flops())
             flops[f"{name}_backward"] = flops[f"{name}_grad"] - flops[name]
+        for name in ("prior", "prior_grad", "prior_backward"):  # an evaluation with guidance counts as two
+            flops[name] /= self.prior.calls
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.estimator.estimate(x)
         # what prepares an estimator's input has counted itself

@@ -49,7 +49,7 @@ class Networks:
 
     def predict(self, z: Latents, time: Times) -> tuple[Latents, Latents]:
         """The prior's (z0_hat, eps)."""
-        self._count("prior", z)
+        self._count("prior", z, self.prior.calls)
         with self._cast(z):
             return self.prior.predict(z, time)
 
@@ -83,19 +83,20 @@ class Networks:
         The first one is part of an evaluation with gradient.
         """
         for account in self.accounts or ():
-            account.update(f"{name}_backward" for name in names)
+            for name in names:
+                account[f"{name}_backward"] += self.prior.calls if name == "prior" else 1
 
     def _cast(self, argument: Tensor) -> torch.autocast:
         return torch.autocast(argument.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def _count(self, name: str, argument: Tensor) -> None:
+    def _count(self, name: str, argument: Tensor, times: int = 1) -> None:
         if self.accounts is None:
             return
         if len(self.accounts) != len(argument):
             raise ValueError(f"{len(argument)} images evaluated, {len(self.accounts)} accounts to charge")
         graded = argument.requires_grad and torch.is_grad_enabled()
         for account in self.accounts:
-            account[f"{name}_grad" if graded else name] += 1
+            account[f"{name}_grad" if graded else name] += times
 
 
 @dataclass(frozen=True)

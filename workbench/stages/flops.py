@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from workbench.autoencoders import AnyAutoencoder, Pretrained, Tiny
-from workbench.diffusion import PriorRecipe, UNetRecipe
+from workbench.diffusion import PriorRecipe, PriorSource, UNetRecipe
 
 Shape = tuple[int, int, int]
 """(channel, height, width)."""
@@ -57,10 +57,11 @@ def coder_flops(recipe: AnyAutoencoder, given: Path | None, image_shape: Shape) 
 
 
 @functools.lru_cache(maxsize=256)
-def prior_flops(recipe: PriorRecipe, given: Path | None, latent_shape: Shape) -> float:
+def prior_flops(recipe: PriorSource, given: Path | None, latent_shape: Shape) -> float:
     """FLOPs of one evaluation of the prior on one latent."""
     if given is not None:
-        return sum(_by_files(given / part, latent_shape) for part in recipe.parts)
+        return sum(_by_files(part, latent_shape) for part in recipe.network_parts(given))
+    assert isinstance(recipe, PriorRecipe)
 
     def calls(shape: Shape) -> tuple[Any, ...]:
         prior = recipe.build(shape).eval()

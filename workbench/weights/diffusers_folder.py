@@ -44,7 +44,8 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
     logging.set_verbosity_error()
     if stated != model_class.__name__:
         raise UserError(f"{folder} holds a {stated}, not a {model_class.__name__}")
-    variant = "fp16" if any(".fp16." in name for name in found) else None
+    # of two precisions, the higher one
+    variant = "fp16" if all(".fp16" in name for name in found) else None
     import torch
 
     try:
@@ -68,6 +69,30 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
             f"the weights in {folder} do not fit its config.json: {len(wrong)} keys differ, e.g. {wrong[0]}"
         )
     return model.eval()
+
+
+def build_and_save(config: dict[str, Any], weights: dict[str, Any], folder: Path, origin: Path) -> None:
+    """Write a diffusers model from its config and all of its weights, in float32.
+
+    Args:
+        config: config.json; its `_class_name` must be one of diffusers' models.
+        weights: its state dict.
+        folder: where to.
+        origin: the file that both are from, named in messages.
+
+    Raises:
+        UserError: if they do not fit each other.
+    """
+    import diffusers
+
+    given = {name: value for name, value in config.items() if not name.startswith("_")}
+    try:
+        model = getattr(diffusers, config["_class_name"])(**given)
+        model.load_state_dict({name: value.float() for name, value in weights.items()})
+    except FOREIGN as error:
+        detail = " ".join(str(error).split())[:200]
+        raise UserError(f"the weights in {origin} do not fit the config: {detail}") from None
+    model.save_pretrained(folder, safe_serialization=True)
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:

@@ -134,7 +134,10 @@ class NoiseLevels(ABC):
         Raises:
             UserError: for an invalid number of steps.
         """
-        time = self.times(num_steps, latent_shape)
+        return self.chain_at(self.times(num_steps, latent_shape), clean_end)
+
+    def chain_at(self, time: Tensor, clean_end: bool = True) -> Chain:
+        """The chain over these network times, (num_steps,) float64, descending; see `chain`."""
         end = self.alpha_bar_at(torch.tensor([self.cleanest], dtype=torch.float64))
         alpha_bar = torch.cat([self.alpha_bar_at(time), torch.ones_like(end) if clean_end else end])
         return Chain(time, alpha_bar, self._by_timestep())

@@ -65,3 +65,23 @@ def spaced_timesteps(num_timesteps: int, num_steps: int) -> Tensor:
         raise UserError(f"sampler.num_steps must be at least 1, got {num_steps}")
     steps = torch.arange(num_steps, dtype=torch.float64)
     return (num_timesteps * (1 - steps / num_steps)).round().long() - 1
+
+
+def leading_timesteps(num_timesteps: int, num_steps: int, offset: int = 0) -> Tensor:
+    """num_steps timesteps T // num_steps apart, of which the last is `offset`: (num_steps,) float64, descending.
+
+    Args:
+        num_timesteps: T.
+
+    Raises:
+        UserError: unless 1 <= num_steps <= T, and the first timestep is below T.
+    """
+    if not 1 <= num_steps <= num_timesteps:
+        raise UserError(f"sampler.num_steps must be from 1 to T = {num_timesteps}, got {num_steps}")
+    steps = torch.arange(num_steps - 1, -1, -1, dtype=torch.float64) * (num_timesteps // num_steps) + offset
+    if steps[0] >= num_timesteps:
+        raise UserError(
+            f"sampler.steps_offset {offset} puts the first of {num_steps} steps beyond T = {num_timesteps}: "
+            "use fewer steps"
+        )
+    return steps

@@ -13,6 +13,7 @@ from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
 from workbench.core.config import ADDED_LATER, NOT_IDENTITY
 from workbench.core.families import Member
 from workbench.core.foreign import readable
+from workbench.core.places import at_home
 from workbench.core.tensors import Latents, Times
 from workbench.diffusion.noise_levels import DDPMLevels, NoiseLevels
 from workbench.diffusion.prediction import Prediction, estimates, target
@@ -54,6 +55,11 @@ class Prior(nn.Module):
         return int(self.network.config.in_channels)
 
     @property
+    def calls(self) -> int:
+        """How many times one evaluation calls the network: twice with classifier-free guidance."""
+        return 1
+
+    @property
     def multiple(self) -> int:
         """Height and width of latents must be multiples of it."""
         return 1
@@ -91,7 +97,50 @@ class Prior(nn.Module):
         return _per_image(signal).to(z), _per_image(noise).to(z)
 
 
-class PriorRecipe(Member):
+class PriorSource(Member):
+    """Where a prior comes from: the base of all kinds."""
+
+    source: str
+
+    @property
+    def is_given(self) -> bool:
+        """Whether `source` is a folder of weights."""
+        return self.source not in ("auto", "train")
+
+    def folder(self) -> Path:
+        """The folder of given weights."""
+        return at_home(self.source)
+
+    def given_parts(self, folder: Path) -> tuple[Path, ...]:
+        """Everything in a folder of weights that the prior's answers depend on."""
+        return self.network_parts(folder)
+
+    @abstractmethod
+    def network_parts(self, folder: Path) -> tuple[Path, ...]:
+        """The parts of a folder of weights that are evaluated at every step."""
+
+    def conditions(self) -> dict[str, Any]:
+        """Settings on which the answers of given weights depend."""
+        return {}
+
+    def levels(self) -> NoiseLevels | None:
+        """The noise levels of a prior trained by this recipe; None if they are only known once it is built."""
+        return None
+
+    @abstractmethod
+    def load(self, folder: Path) -> Prior:
+        """Load the prior in a folder.
+
+        Raises:
+            UserError: if it is missing, invalid or of another kind.
+        """
+
+    def plan(self, folder: Path) -> Prior:
+        """The prior in a folder for what can be known without its weights: levels, and the latents that it accepts."""
+        return self.load(folder)
+
+
+class PriorRecipe(PriorSource):
     """How a prior is trained, or where to load it. A new kind is one file: a recipe and, if necessary, a Prior."""
 
     source: str = Field(
@@ -121,10 +170,8 @@ class PriorRecipe(Member):
     parts: ClassVar[tuple[str, ...]] = ("prior",)
     """The subfolders of a saved prior."""
 
-    @property
-    def is_given(self) -> bool:
-        """Whether `source` is a folder of weights."""
-        return self.source not in ("auto", "train")
+    def network_parts(self, folder: Path) -> tuple[Path, ...]:
+        return tuple(folder / part for part in self.parts)
 
     @abstractmethod
     def build(self, latent_shape: tuple[int, int, int]) -> Prior:
@@ -133,10 +180,6 @@ class PriorRecipe(Member):
         Raises:
             UserError: for latents that it does not accept.
         """
-
-    def levels(self) -> NoiseLevels | None:
-        """The noise levels of a prior trained by this recipe; None if they are only known once it is built."""
-        return None
 
     def save(self, prior: Prior, folder: Path, latent_shape: tuple[int, int, int]) -> None:
         """Write the files that `load` reads: by default, the weights and the arguments of `build`."""
@@ -148,11 +191,6 @@ class PriorRecipe(Member):
         (inner / LATENT_SHAPE).write_text(json.dumps(latent_shape), encoding="utf-8")
 
     def load(self, folder: Path) -> Prior:
-        """Load the prior in a folder.
-
-        Raises:
-            UserError: if it is missing, invalid or of another kind.
-        """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

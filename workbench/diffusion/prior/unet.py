@@ -142,7 +142,7 @@ def load_prior(folder: Path) -> UNetPrior:
     from diffusers import UNet2DModel
 
     unet = load_strictly(UNet2DModel, folder / "unet")
-    _check_unet(unet.config, folder / "unet")
+    check_unet(unet.config, folder / "unet")
     scheduler, notes = read_scheduler(folder / "scheduler")
     spread = LatentStd.read(folder)
     try:
@@ -151,7 +151,7 @@ def load_prior(folder: Path) -> UNetPrior:
         raise UserError(f"{folder}/scheduler is invalid: {error}") from error
 
 
-def _check_unet(config: Any, folder: Path) -> None:
+def check_unet(config: Any, folder: Path) -> None:
     """Reject a network that is not a noise predictor of latents and timesteps."""
     if config.out_channels != config.in_channels:
         variances = ", as if it predicted variances too" if config.out_channels == 2 * config.in_channels else ""

@@ -7,6 +7,7 @@ from typing import Any
 from workbench.autoencoders import ArchitectureRecipe
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
+from workbench.data import TinyImageNet
 from workbench.degradations import Degradation, members_of
 from workbench.experiments.study import base_cell
 from workbench.restoration import Restorer
@@ -18,6 +19,7 @@ from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.train_severity import SHIPPED
 from workbench.weights import zoo
+from workbench.weights.model import ModelFolder, read_model
 
 UNIVERSAL: Mapping[str, Any] = {
     "severity_encoder.source": "auto",
@@ -57,8 +59,10 @@ def restoring_cell(
             encoder ships for the data and the autoencoder.
     """
     named = "degradation.kind" if isinstance(operator, str) else "degradation"
+    overrides = _with_size(overrides)
     if preset is None:
-        preset = PHOTOGRAPHS if overrides.get("data.kind", "tiny_imagenet") == "tiny_imagenet" else OTHERS
+        photos = overrides.get("data.kind", "tiny_imagenet") == "tiny_imagenet" or _pretrained(overrides) is not None
+        preset = PHOTOGRAPHS if photos else OTHERS
 
     theirs = any(path.startswith(("solver", "sampler", "start.kind")) for path in overrides)
     few = {} if theirs else FEWER_STEPS if preset == PHOTOGRAPHS else FEW_STEPS
@@ -102,6 +106,21 @@ def restoring_cell(
     if encoder is EncoderChoice.UNIVERSAL and not overrides.keys() & {"start", "start.kind", "start.variance"}:
         cell = _with_what_ships(cell)
     return cell
+
+
+def _pretrained(overrides: Mapping[str, Any]) -> ModelFolder | None:
+    """Somebody else's model, if the overrides name one."""
+    if overrides.get("prior.kind") != "pretrained" or "prior.source" not in overrides:
+        return None
+    return read_model(str(overrides["prior.source"]), overrides.get("prior.revision"))
+
+
+def _with_size(overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The overrides; where a pretrained model has no clean images at hand, with the size that it was trained on."""
+    model = _pretrained(overrides)
+    if model is None or TinyImageNet().is_present() or any(_is_in(path, "data") for path in overrides):
+        return overrides
+    return {"data.kind": "none", "data.size": model.image_size(), **overrides}
 
 
 def _with_what_ships(cell: Evaluate) -> Evaluate:

@@ -13,10 +13,11 @@ from pydantic import Field, model_validator
 from workbench.autoencoders import AnyAutoencoder, Tiny
 from workbench.core import randomness
 from workbench.core.bounds import BatchSize, Depth, Size
+from workbench.core.config import UserError
 from workbench.core.tensors import Images, Latents, Measurements
 from workbench.data.base import MAX_CHANNELS
 from workbench.degradations import AnyDegradation, GaussianBlur
-from workbench.diffusion import DDIM, AnyPrior, Sampler, UNetRecipe
+from workbench.diffusion import DDIM, AnyPrior, PriorRecipe, Sampler, UNetRecipe
 from workbench.restoration import Restorer
 from workbench.severity.estimate import SeverityEstimate
 from workbench.severity.recipe import SeverityRecipe
@@ -130,6 +131,8 @@ class Parts:
             torch.manual_seed(0)
             autoencoder = stage.autoencoder.build(stage.channels)
             self.latent_shape = autoencoder.latent_shape(stage.image_shape)
+            if not isinstance(stage.prior, PriorRecipe):
+                raise UserError("the cost is measured with random weights: prior.kind=pretrained has none")
             prior = stage.prior.build(self.latent_shape)
         encoder = new_encoder(SeverityRecipe(degradation=stage.degradation), autoencoder, stage.image_shape)
         for network in (autoencoder, prior, encoder):

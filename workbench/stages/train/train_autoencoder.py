@@ -109,6 +109,9 @@ class TrainAutoencoder(Stage):
         return loaded
 
     def work(self, folder: Path, runtime: Runtime) -> None:
+        if isinstance(self.autoencoder, Pretrained) and self.autoencoder.scaling == "config":  # needs no images
+            self.autoencoder.save(self.autoencoder.build(self.data.channels), folder / "autoencoder")
+            return
         train = self.data.split("train")
         autoencoder = self.autoencoder.fit(self.data.channels, train)
         if autoencoder is None:

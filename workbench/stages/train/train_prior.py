@@ -9,9 +9,9 @@ import torch
 
 from workbench.autoencoders import Pretrained
 from workbench.core.config import UserError
-from workbench.core.places import at_home
 from workbench.core.tensors import Ids
-from workbench.diffusion import AnyPrior, NoiseLevels, Prior, PriorRecipe
+from workbench.diffusion import AnyPrior, NoiseLevels, Prior, PriorRecipe, PriorSource
+from workbench.diffusion.prior.conditional import ConditionalPrior
 from workbench.stages.base import Stage
 from workbench.stages.flops import default_prior_flops, prior_flops
 from workbench.stages.latent_stage import LatentStage
@@ -33,7 +33,17 @@ class TrainPrior(LatentStage):
     prior: AnyPrior
 
     def effort(self) -> float:
-        return self.prior.num_train_images
+        return self._recipe().num_train_images
+
+    def _recipe(self) -> PriorRecipe:
+        """How the prior is trained.
+
+        Raises:
+            TypeError: for one that is given.
+        """
+        if not isinstance(self.prior, PriorRecipe):
+            raise TypeError(f"a {self.prior.kind} prior is not trained")
+        return self.prior
 
     def relative_cost(self) -> float:
         return self.evaluation_flops() / default_prior_flops()
@@ -44,7 +54,7 @@ class TrainPrior(LatentStage):
         Raises:
             UserError: for latents that the network does not accept.
         """
-        given = Path(self.prior.source) if self.prior.is_given else None
+        given = self.prior.folder() if self.prior.is_given else None
         shape = self.autoencoder_stage().planned_latent_shape()
         if given is None:
             _levels(self.prior, None, shape)
@@ -56,14 +66,14 @@ class TrainPrior(LatentStage):
 
     def latents_stage(self) -> EncodeLatents:
         """The stage of the training latents."""
-        num_images = min(self.prior.num_train_images, len(self.data.split("train")))
+        num_images = min(self._recipe().num_train_images, len(self.data.split("train")))
         return EncodeLatents(data=self.data, autoencoder=self.autoencoder, num_images=num_images)
 
     def last_round(self) -> "TrainPrior | None":
         """The stage whose weights this one continues to train, if there is one; those that ship are taken."""
-        if self.prior.rounds == 1 or self.prior.is_given:
+        if self.prior.is_given or self._recipe().rounds == 1:
             return None
-        return self.replace({"prior.rounds": self.prior.rounds - 1, "prior.source": "auto"})
+        return self.replace({"prior.rounds": self._recipe().rounds - 1, "prior.source": "auto"})
 
     def upstream(self) -> tuple[Stage, ...]:
         last = self.last_round()
@@ -77,7 +87,7 @@ class TrainPrior(LatentStage):
         from workbench.weights import zoo
 
         if self.prior.is_given:
-            return at_home(self.prior.source)
+            return self.prior.folder()
         # a prior belongs to the latents of one autoencoder: both must come from the same zoo folder
         if self.prior.source == "train" or self.autoencoder_stage().shipped() is None:
             return None
@@ -85,7 +95,11 @@ class TrainPrior(LatentStage):
         return folder if folder == self.autoencoder_stage().shipped() else None
 
     def shipped_parts(self, folder: Path) -> tuple[Path, ...]:
-        return tuple(folder / part for part in self.prior.parts)
+        return self.prior.given_parts(folder) if self.prior.is_given else self.prior.network_parts(folder)
+
+    def canonical(self) -> dict[str, Any]:
+        """For given weights, also what they are told."""
+        return super().canonical() | (self.prior.conditions() if self.prior.is_given else {})
 
     def check(self) -> None:
         """Reject invalid given weights, and images or latents that the networks do not accept."""
@@ -124,7 +138,7 @@ class TrainPrior(LatentStage):
         return prior
 
     def work(self, folder: Path, runtime: Runtime) -> None:
-        recipe: PriorRecipe = self.prior
+        recipe = self._recipe()
         z0 = self.latents_stage().load(runtime)
         latent_shape = (z0.shape[1], z0.shape[2], z0.shape[3])
         with torch.random.fork_rng(devices=[]):
@@ -155,16 +169,17 @@ class TrainPrior(LatentStage):
 
 
 @functools.lru_cache(maxsize=16)
-def _levels(recipe: PriorRecipe, given: Path | None, latent_shape: tuple[int, int, int]) -> NoiseLevels:
+def _levels(recipe: PriorSource, given: Path | None, latent_shape: tuple[int, int, int]) -> NoiseLevels:
     """The noise levels of given weights, or of those to be trained; computed once per process.
 
     Raises:
         UserError: for invalid weights, or latents that the network does not accept.
     """
     if given is not None:
-        prior = recipe.load(given)
+        prior = recipe.plan(given)
         _require_channels(prior, given, latent_shape[0])
     else:
+        assert isinstance(recipe, PriorRecipe)
         prior = _untrained(recipe, latent_shape)
     prior.check_latents(latent_shape)
     return prior.levels
@@ -180,7 +195,10 @@ def _untrained(recipe: PriorRecipe, latent_shape: tuple[int, int, int]) -> Prior
 
 def _require_channels(prior: Prior, folder: Path, channels: int) -> None:
     if prior.latent_channels != channels:
+        remedy = "add --prior.source=train to train one for it"
+        if isinstance(prior, ConditionalPrior):
+            remedy = "name both by --model"
         raise UserError(
             f"the prior in {folder} is for {prior.latent_channels}-channel latents, "
-            f"but the autoencoder's have {channels}: add --prior.source=train to train one for it"
+            f"but the autoencoder's have {channels}: {remedy}"
         )

@@ -1,0 +1,106 @@
+"""Other people's model files as a folder in diffusers' format, with safetensors: `python -m workbench import`."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from workbench.core.config import UserError
+from workbench.core.files import remove
+from workbench.weights.checkpoint import read_checkpoint
+from workbench.weights.compvis import check_betas, read_config, translate
+from workbench.weights.diffusers_folder import build_and_save
+
+MODEL_INDEX, SCHEDULER = "model_index.json", "scheduler_config.json"
+TEXT = (".json", ".txt", ".model")
+"""What is copied beside the weights: configs, and the vocabularies of tokenizers."""
+
+
+def import_compvis(checkpoint: Path, config: Path, output: Path, say: Callable[[str], None]) -> None:
+    """Write a CompVis latent diffusion checkpoint as a folder that `--model` reads.
+
+    Args:
+        checkpoint: the file of weights; only its tensors are read, and nothing in it runs.
+        config: CompVis' YAML of the model.
+        output: the folder to make.
+        say: called with a line for the user.
+
+    Raises:
+        UserError: for files that cannot be read or translated, or an output that exists.
+    """
+    params = read_config(config)
+    with _made(output) as folder:
+        tensors = read_checkpoint(checkpoint)
+        imported = translate(params, tensors, config)
+        check_betas(imported, tensors, config)
+        index: dict[str, Any] = {"_class_name": "LDMPipeline"}
+        for role, part in (("vqvae", imported.autoencoder), ("unet", imported.denoiser)):
+            build_and_save(part.config, part.weights, folder / part.subfolder, checkpoint)
+            index[role if role == "unet" else part.subfolder] = ["diffusers", part.config["_class_name"]]
+        _write_json(folder / "scheduler" / SCHEDULER, imported.scheduler)
+        index["scheduler"] = ["diffusers", imported.scheduler["_class_name"]]
+        _write_json(folder / MODEL_INDEX, index)
+    which = "the moving average of its weights" if imported.averaged else "its weights; it has no moving average"
+    scale = imported.autoencoder.config["scaling_factor"]
+    say(f"{output}: {imported.autoencoder.config['_class_name']} (scaling_factor {scale:.6g}) and UNet2DModel, {which}")
+
+
+def import_pickled(model: Path, output: Path, say: Callable[[str], None]) -> None:
+    """Write a diffusers folder whose weights are pickled (.bin) as one with safetensors.
+
+    Args:
+        model: the folder.
+        output: the folder to make.
+        say: called with a line for the user.
+
+    Raises:
+        UserError: if it has no pickled weights, one cannot be read, or the output exists.
+    """
+    from safetensors.torch import save_file
+
+    pickled = [path for path in sorted(model.rglob("*.bin")) if path.is_file()]
+    if not pickled:
+        raise UserError(f"{model} has no pickled weights (*.bin): name it as --model directly")
+    with _made(output) as folder:
+        for path in sorted(model.rglob("*")):
+            target = folder / path.relative_to(model)
+            if path.suffix in (*TEXT, ".safetensors") and path.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+        for path in pickled:
+            whole: dict[str, Tensor] = {name: t.clone().contiguous() for name, t in read_checkpoint(path).items()}
+            inner = folder / path.relative_to(model).parent
+            inner.mkdir(parents=True, exist_ok=True)
+            # transformers and diffusers name their files differently
+            name = path.name.replace("pytorch_model", "model") if path.name.startswith("pytorch") else path.name
+            save_file(whole, inner / Path(name).with_suffix(".safetensors"), {"format": "pt"})
+    say(f"{output}: {len(pickled)} pickled files as safetensors")
+
+
+@contextmanager
+def _made(output: Path) -> Iterator[Path]:
+    """A folder to write to, which appears at `output` once it is complete."""
+    if output.exists():
+        raise UserError(f"{output} exists: name a new folder")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as error:
+        raise UserError(f"{output} cannot be made ({error.strerror})") from None
+    try:
+        yield partial
+        partial.chmod(0o755)
+        partial.rename(output)
+    finally:
+        if partial.exists():
+            remove(partial)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
