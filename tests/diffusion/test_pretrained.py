@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,7 +125,9 @@ CASES = {
         of_text(),
         DDIM(num_steps=STEPS, clean_end=False),
     ),
-    "sdxl": Case(tiny_models.sdxl, of_text(prompt="the sea"), DDIM(**LEADING, steps_offset=1), settings={"prompt": "the sea"}),
+    "sdxl": Case(
+        tiny_models.sdxl, of_text(prompt="the sea"), DDIM(**LEADING, steps_offset=1), settings={"prompt": "the sea"}
+    ),
     "sdxl, guided": Case(
         tiny_models.sdxl,
         of_text(prompt="the sea", guidance_scale=3.0),
@@ -185,3 +188,164 @@ def test_sampling_equals_the_pipeline(case: Case, made: Callable[[Case], tuple[A
     theirs, ours = case.sample(pipeline, noise), sampled(prior, case.sampler, noise)
     assert theirs.std() > 0.05
     assert (theirs - ours).abs().max() < 1e-4
+
+
+@every
+@torch.no_grad()
+def test_autoencoder_and_noise_levels_are_the_models(
+    case: Case, made: Callable[[Case], tuple[Any, ModelFolder]]
+) -> None:
+    pipeline, folder = made(case)
+    ours = Pretrained(source=str(folder.root), subfolder=folder.autoencoder, scaling="config").build(3)
+    theirs = getattr(pipeline, folder.autoencoder).eval()
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    raw = theirs.encode(2 * x - 1)
+    mode = raw.latents if folder.autoencoder == "vqvae" else raw.latent_dist.mode()
+    z = (mode - (theirs.config.get("shift_factor") or 0)) * theirs.config.scaling_factor
+    assert (ours.encode(x) - z).abs().max() < 1e-5
+    assert (ours.decode(z) - (theirs.decode(mode).sample + 1) / 2).abs().max() < 1e-5
+    levels = PretrainedPrior(source=str(folder.root), **case.settings).plan(folder.root).levels
+    time = torch.tensor([100.0, 500.0, 900.0])
+    if (table := getattr(pipeline.scheduler, "alphas_cumprod", None)) is not None:
+        assert torch.equal(levels.alpha_bar_at(time), table[time.long()].double())
+    else:  # a flow: z = (1 - sigma) z0 + sigma eps, in variance-preserving coordinates
+        sigma = time.double() / 1000
+        expected = (1 - sigma) ** 2 / ((1 - sigma) ** 2 + sigma**2)
+        assert (levels.alpha_bar_at(time) - expected).abs().max() < 1e-12
+
+
+def test_two_evaluations_with_guidance(made: Callable[[Case], tuple[Any, ModelFolder]]) -> None:
+    _, folder = made(CASES["stable diffusion"])
+    plain, guided = (PretrainedPrior(source=str(folder.root), cfg_scale=s).load(folder.root) for s in (1.0, 2.0))
+    assert (plain.calls, guided.calls) == (1, 2)
+
+
+def test_what_the_prior_is_told_is_in_its_identity() -> None:
+    source = "somebody/model"
+    told = PretrainedPrior(source=source, prompt="the sea", cfg_scale=3.0)
+    assert told.conditions() == {"prompt": "the sea", "cfg_scale": 3.0}
+    assert PretrainedPrior(source=source).conditions() == {}
+
+
+def test_a_unet_without_kind_is_still_read() -> None:
+    from workbench.diffusion import UNetRecipe
+    from workbench.stages.measure.evaluate import Evaluate
+
+    stored = Evaluate().model_dump(mode="json")
+    del stored["prior"]["kind"]
+    assert Evaluate.model_validate(stored).prior == UNetRecipe()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("ldm", {"prompt": "the sea"}, "prior.prompt: the model in .* is unconditional"),
+        ("ldm", {"cfg_scale": 2.0}, "prior.cfg_scale: the model in .* is unconditional"),
+        ("stable diffusion", {"class_label": 1}, "prior.class_label: .* conditioned on a text"),
+        ("dit", {"prompt": "the sea"}, "prior.prompt: .* conditioned on a class"),
+        ("dit", {"class_label": 1000}, "prior.class_label must be from 0 to 999, got 1000"),
+    ],
+)
+def test_settings_that_the_model_has_no_use_for(
+    name: str, settings: dict[str, Any], message: str, made: Callable[[Case], tuple[Any, ModelFolder]]
+) -> None:
+    _, folder = made(CASES[name])
+    with pytest.raises(UserError, match=message):
+        PretrainedPrior(source=str(folder.root), **settings).load(folder.root)
+
+
+def test_a_negative_prompt_needs_guidance() -> None:
+    with pytest.raises(ValueError, match="negative_prompt has no effect without guidance"):
+        PretrainedPrior(source="x", negative_prompt="blurred")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("dit", (4, 8, 16), "needs square latents"),
+        ("dit", (4, 7, 7), "divisible by 2"),
+        ("sd3", (16, 64, 64), "positions reach to latents of 48 x 48"),
+    ],
+)
+def test_latents_that_a_transformer_does_not_take(
+    name: str, shape: tuple[int, int, int], message: str, made: Callable[[Case], tuple[Any, ModelFolder]]
+) -> None:
+    _, folder = made(CASES[name])
+    with pytest.raises(UserError, match=message):
+        PretrainedPrior(source=str(folder.root)).plan(folder.root).check_latents(shape)
+
+
+@pytest.fixture
+def copy(made: Callable[[Case], tuple[Any, ModelFolder]], tmp_path: Path) -> Path:
+    """A Stable Diffusion model, to be harmed."""
+    return Path(shutil.copytree(made(CASES["stable diffusion"])[1].root, tmp_path / "model"))
+
+
+def harmed(copy: Path, how: str) -> None:
+    match how:
+        case "pipeline":
+            tiny_models.edit(copy / "model_index.json", _class_name="StableDiffusionUpscalePipeline")
+        case "network":
+            tiny_models.edit(copy / "unet/config.json", _class_name="PixArtTransformer2DModel")
+        case "index":
+            (copy / "model_index.json").write_text("[1")
+        case "no autoencoder":
+            shutil.rmtree(copy / "vae")
+        case "no denoiser":
+            shutil.rmtree(copy / "unet")
+        case "no text encoder":
+            shutil.rmtree(copy / "text_encoder")
+        case "pickled":
+            (copy / "unet/diffusion_pytorch_model.safetensors").rename(copy / "unet/diffusion_pytorch_model.bin")
+        case "no weights":
+            (copy / "unet/diffusion_pytorch_model.safetensors").unlink()
+        case "cut":
+            path = copy / "unet/diffusion_pytorch_model.safetensors"
+            path.write_bytes(path.read_bytes()[:5000])
+        case "cut text":
+            path = copy / "text_encoder/model.safetensors"
+            path.write_bytes(path.read_bytes()[:5000])
+        case "shape":
+            tiny_models.edit(copy / "unet/config.json", block_out_channels=[16, 64])
+        case "scheduler":
+            shutil.rmtree(copy / "scheduler")
+        case "another text encoder":
+            tiny_models.edit(copy / "text_encoder/config.json", architectures=["RobertaSeriesModelWithTransformation"])
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("pipeline", "is a StableDiffusionUpscalePipeline, which is not supported; available: LDMPipeline"),
+        ("network", "holds a PixArtTransformer2DModel, which is not supported; available: UNet2DModel"),
+        ("index", "model_index.json cannot be read"),
+        ("no autoencoder", "has no autoencoder: expected vae/config.json or vqvae/config.json"),
+        ("no denoiser", "has no denoising network: expected unet/config.json"),
+        ("no text encoder", "lacks text_encoder/ or tokenizer/"),
+        ("pickled", r"is pickled, and loading it could run its code: python -m workbench import .*/model"),
+        ("no weights", "has a config.json but no weights"),
+        ("cut", "cannot load .*unet"),
+        ("cut text", "cannot read the text encoder"),
+        ("shape", "cannot load .*unet|do not fit its config"),
+        ("scheduler", "scheduler has no scheduler_config.json"),
+        ("another text encoder", "holds a RobertaSeriesModelWithTransformation; supported"),
+    ],
+)
+def test_a_harmed_folder_is_one_line(how: str, message: str, copy: Path) -> None:
+    harmed(copy, how)
+    with pytest.raises(UserError, match=message) as raised:
+        PretrainedPrior(source=str(copy)).load(PretrainedPrior(source=str(copy)).folder())
+    assert "\n" not in str(raised.value)
+
+
+def test_no_module_that_a_folder_names_is_imported(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    tiny_models.edit(copy / "model_index.json", vae=["trap", "AutoencoderKL"], safety_checker=["trap", "Checker"])
+    tiny_models.edit(copy / "text_encoder/config.json", auto_map={"AutoModel": "trap.Model"})
+    PretrainedPrior(source=str(copy)).load(copy)
+
+
+def test_a_folder_without_an_index(copy: Path) -> None:
+    (copy / "model_index.json").unlink()
+    assert read_model(str(copy)).network == "UNet2DConditionModel"

@@ -128,7 +128,7 @@ def dit() -> Any:
             sample_size=8,
             num_embeds_ada_norm=1000,
         )
-        shake(transformer)
+        shake(transformer, 0.03)
         return DiTPipeline(transformer, vae(), DDIMScheduler(clip_sample=False))
 
 
@@ -203,12 +203,12 @@ class seeded:  # noqa: N801
         torch.set_rng_state(self.state)
 
 
-def shake(network: Any) -> None:
+def shake(network: Any, by: float = 0.1) -> None:
     """Give every weight a value: transformers begin with zeros, which answer nothing."""
     network.eval()
     with torch.no_grad():
         for weight in network.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
+            weight.add_(by * torch.randn_like(weight))
 
 
 def vae(channels: int = 4, scaling_factor: float = 0.18215, shift_factor: float | None = None) -> Any:
@@ -265,7 +265,7 @@ def clip_tokenizer() -> Any:
     from transformers import CLIPTokenizer
 
     vocabulary = {token: number for number, token in enumerate(_clip_vocabulary())}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77, pad_token="<|endoftext|>")  # noqa: S106
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77, pad_token="<|endoftext|>")
 
 
 def t5_tokenizer() -> Any:

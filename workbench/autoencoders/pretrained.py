@@ -10,6 +10,7 @@ from pydantic import Field
 from workbench.autoencoders.base import Autoencoder, AutoencoderRecipe, ImageBatches
 from workbench.autoencoders.grey import GreyAutoencoder
 from workbench.autoencoders.kl import KL
+from workbench.autoencoders.patch import Patch
 from workbench.autoencoders.tiny import Tiny, TinyAutoencoder
 from workbench.autoencoders.vq import VQ
 from workbench.core.config import NOT_IDENTITY, UserError
@@ -20,8 +21,13 @@ from workbench.weights.model import HUB_ID, download
 
 NORMALISATION = "normalisation.json"
 TAEF2_FILES = ("taef2_encoder.pth", "taef2_decoder.pth")
-FAMILIES: dict[str, AutoencoderRecipe] = {"AutoencoderKL": KL(), "AutoencoderTiny": Tiny(), "VQModel": VQ()}
-"""The adapter for each diffusers class."""
+FAMILIES: dict[str, AutoencoderRecipe] = {
+    "AutoencoderKL": KL(),
+    "AutoencoderTiny": Tiny(),
+    "VQModel": VQ(),
+    "CorrectedPatches": Patch(),
+}
+"""The adapter for each class, of diffusers or of what ships."""
 EFFORT = 10.0
 """Encoding the images for scale and shift takes as long as training on this many images."""
 

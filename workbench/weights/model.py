@@ -20,7 +20,7 @@ from workbench.weights.diffusers_folder import CONFIG, class_name
 MODEL_INDEX = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 """A name of a model on the Hub: owner/name, or the name alone of an old one."""
-AUTOENCODERS = ("vae", "vqvae")
+AUTOENCODERS = ("vae", "vqvae", "autoencoder")
 DENOISERS = ("unet", "transformer")
 TEXTS = ("tokenizer", "text_encoder")
 DEFAULT_SIZE = 512

@@ -31,6 +31,7 @@ def encode_prompts(model: ModelFolder, prompt: str, negative: str) -> tuple[Cond
             f"{model.root} is conditioned on text, which needs transformers: pip install 'severity-workbench[text]'"
         ) from None
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     endings = model.texts()
     parts: dict[str, Any] = {}
     for ending in endings:
