@@ -1,4 +1,4 @@
-"""One network in other clothes: as another prediction, as a flow, and on latents of another width, it restores alike."""
+"""One network in other clothes, as another prediction, as a flow, on latents of another width, restores alike."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -112,7 +112,7 @@ def test_without_clean_images_samples_have_the_models_size(tmp_path: Path, monke
     cell = restoring_cell("gaussian_blur", EncoderChoice.AUTO, None, with_model({}, str(folder)))
     assert cell.data == NoImages(size=16)
     assert getattr(cell.severity_encoder, "images", None) == "prior"
-    with pytest.raises(UserError, match="this needs clean images: add --data.kind=image_folder"):
+    with pytest.raises(UserError, match="this needs clean images: add --data"):
         cell.data.split("train")
 
 
