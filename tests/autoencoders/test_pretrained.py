@@ -137,7 +137,9 @@ def test_tables_tell_two_by_where_they_lie(fields: dict[str, str], label: str) -
 def test_an_unknown_class_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     saved(RECIPES[0], tmp_path)
     change_config(tmp_path, _class_name="AutoencoderDC")
-    with pytest.raises(UserError, match=r"a AutoencoderDC.*AutoencoderKL, AutoencoderTiny, VQModel, TAEF2") as raised:
+    with pytest.raises(
+        UserError, match=r"a AutoencoderDC.*AutoencoderKL, AutoencoderTiny, VQModel, CorrectedPatches, TAEF2"
+    ) as raised:
         Pretrained(source=str(tmp_path)).build(3)
     assert "\n" not in str(raised.value)
 

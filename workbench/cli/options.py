@@ -21,6 +21,8 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.mro()[2]
 """Click's ClickException, wherever this version of Typer keeps Click."""
 
+AUTOMATIC = 64
+"""Images at once with `--batch-size auto`."""
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 """The Click settings of a command that takes overrides."""
 
@@ -45,6 +47,15 @@ def _carry(modules: list[str] | None) -> list[str] | None:
     return modules
 
 
+def _batch_size(text: str) -> int:
+    if str(text) == "auto":
+        return AUTOMATIC
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number, and not auto") from None
+
+
 STUDY = typer.Argument(
     help="a study (`study --list` lists them), or your own: path/to/mine.py, my_package.mine",
     show_default=False,
@@ -55,7 +66,15 @@ MaybeName = Annotated[str | None, STUDY]
 PresetOption = Annotated[str, typer.Option("--preset", help="the size of the study: smoke, desk, full ...")]
 Runs = Annotated[Path, typer.Option("--runs", envvar="WORKBENCH_RUNS", help="the folder of results", callback=home)]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto: a GPU if there is one")]
-BatchSize = Annotated[int, typer.Option("--batch-size", help="number of images restored at once")]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        "--batch-size",
+        metavar="N|auto",
+        parser=_batch_size,
+        help=f"number of images restored at once; fewer where memory is short; auto: {AUTOMATIC}",
+    ),
+]
 UseReference = Annotated[
     bool, typer.Option("--reference/--no-reference", help="use reference results for cells that have them")
 ]

@@ -49,12 +49,14 @@ class Preset:
         grids: further grids of cells, in addition to that of the axes; each is the product of its own axes. For
             questions about some cells only.
         search: further search fields, for cells that have them.
+        cell: a stage of another kind, of which the cells are variations along the preset's own axes only.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
     axes: Axes = field(default_factory=dict)
     grids: Sequence[Axes] = ()
     search: Mapping[str, "BaseDistribution"] = field(default_factory=dict)
+    cell: Stage | None = None
 
 
 @dataclass(frozen=True)
@@ -147,14 +149,16 @@ class Study(Generic[R]):
             UserError: for an unknown preset, a field or kind that no cell has, or an invalid cell.
         """
         chosen = self.preset(preset)
-        grids = [{**self.axes, **chosen.axes}, *chosen.grids]
+        base = chosen.cell or self.cell
+        own = {} if chosen.cell is not None else self.axes
+        grids = [{**own, **chosen.axes}, *chosen.grids]
         columns = _columns(grids)
         found: dict[str, Cell] = {}
         unused = _Unused()
         for axes in grids:
             for values in itertools.product(*axes.values()):
                 # in one call, so that a preset's field applies to the member that an axis sets
-                stage = unused.replace(self.cell, chosen.overrides, dict(zip(axes, values, strict=True)))
+                stage = unused.replace(base, chosen.overrides, dict(zip(axes, values, strict=True)))
                 try:
                     stage = unused.replace(stage, overrides or {}, {})
                 except UnknownFieldError:
@@ -339,7 +343,8 @@ def _imported(name: str) -> ModuleType:
 def base_cell(name: str, preset: str, overrides: Mapping[str, Any]) -> Stage:
     """The study's cell at a preset, with the user's overrides and without its axes."""
     study, _ = load_study(name)
-    return study.cell.replace(study.preset(preset).overrides).replace(overrides)
+    chosen = study.preset(preset)
+    return (chosen.cell or study.cell).replace(chosen.overrides).replace(overrides)
 
 
 def value_at(config: Config, path: str) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench.autoencoders import Autoencoder
 from workbench.core import randomness
 from workbench.core.config import UserError
+from workbench.core.flop_counter import flop_counter
 from workbench.core.measurement import Measurement
 from workbench.core.tensors import Images, Latents, Measurements
 from workbench.degradations import Degradation, members_of, pseudo_inverse
@@ -46,6 +47,8 @@ class Restorer:
             many, whatever their size.
         precision: precision of prior and autoencoder in the solver's steps; bf16: autocast. Start and decoding are
             float32.
+        checkpointing: whether steps keep no activations for their gradients, and compute them again: less memory, more
+            FLOPs, which are counted.
         say: called with a message if this many images do not fit into memory.
         fusion: in-distribution statistics of the severity encoder, for start rules that need them.
         recalibration: recalibration of its variance, for start rules that need it.
@@ -70,6 +73,7 @@ class Restorer:
     non_blind: NonBlindFit | None = None
     guess: Literal["view", "pseudo_inverse"] = "view"
     precision: Precision = "float32"
+    checkpointing: bool = False
     say: Callable[[str], None] = lambda line: None
     counted: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
 
@@ -85,7 +89,13 @@ class Restorer:
 
     def networks(self) -> Networks:
         """The networks that the solver's steps evaluate."""
-        return Networks(self.autoencoder, self.prior, self.degradation, precision=self.precision)
+        return Networks(
+            self.autoencoder,
+            self.prior,
+            self.degradation,
+            precision=self.precision,
+            checkpointing=self.checkpointing,
+        )
 
     def restore(
         self, measurements: Iterable[Measurement], truth: Callable[[Measurement], Latents] | None = None
@@ -227,31 +237,30 @@ class Restorer:
         return self.counted[image_shape]
 
     def _count_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
-        from torch.utils.flop_counter import FlopCounterMode
-
         device = next(self.autoencoder.parameters()).device
         x = torch.zeros(1, *image_shape, device=device)
         z = torch.zeros(1, *self.autoencoder.latent_shape(image_shape), device=device)
         time = torch.zeros(1)
+        networks = self.networks()
         calls: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
-            "prior": (lambda z: self.prior.predict(z, time)[0], z),
-            "decoder": (self.autoencoder.decode, z),
+            "prior": (lambda z: networks.predict(z, time)[0], z),
+            "decoder": (networks.decode, z),
             "encoder": (self.autoencoder.encode, x),
         }
         flops = {}
         for name, (call, argument) in calls.items():
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
+            with flop_counter() as counter, torch.no_grad():
                 call(argument)
             flops[name] = float(counter.get_total_flops())
             argument = argument.clone().requires_grad_(True)
-            with FlopCounterMode(display=False) as counter, torch.enable_grad():
+            with flop_counter() as counter, torch.enable_grad():
                 # backward instead of autograd.grad, which the counter does not support on leaves; weights are frozen
                 call(argument).sum().backward()
             flops[f"{name}_grad"] = float(counter.get_total_flops())
             flops[f"{name}_backward"] = flops[f"{name}_grad"] - flops[name]
         for name in ("prior", "prior_grad", "prior_backward"):  # an evaluation with guidance counts as two
             flops[name] /= self.prior.calls
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with flop_counter() as counter, torch.no_grad():
             self.estimator.estimate(x)
         # what prepares an estimator's input has counted itself
         before = (self.estimator.flops or 0.0) if isinstance(self.estimator, ReadsMeasurements) else 0.0

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from workbench.autoencoders import Autoencoder
 from workbench.core.bounds import BatchSize, Count, LearningRate
 from workbench.core.config import ADDED_LATER
+from workbench.core.flop_counter import flop_counter
 from workbench.core.tensors import Images, Latents
 from workbench.severity.encoder import summary
 from workbench.severity.fitted import FittedEstimator, FittedRecipe
@@ -113,9 +114,7 @@ class _Block(nn.Module):
 
 def cost(trunk: nn.Module, autoencoder: Autoencoder) -> float:
     """FLOPs of a network on one image, per pixel."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     side = 8 * autoencoder.downscale
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with flop_counter() as counter, torch.no_grad():
         trunk(torch.zeros(1, autoencoder.image_channels, side, side, device=next(trunk.parameters()).device))
     return float(counter.get_total_flops()) / side**2

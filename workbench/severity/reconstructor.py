@@ -11,6 +11,7 @@ from workbench.autoencoders import Autoencoder
 from workbench.core.bounds import MAX_COUNT
 from workbench.core.config import UserError
 from workbench.core.families import attempt, find, source_digest
+from workbench.core.flop_counter import flop_counter
 from workbench.core.measurement import Measurement
 from workbench.core.tensors import Images, Latents
 from workbench.degradations import Degradation
@@ -94,11 +95,9 @@ class ReconstructorEncoder(FittedEstimator):
 
     def _counted(self, degradation: Degradation, measurement: Measurement) -> Any:
         """R(y); the first call counts R's FLOPs."""
-        from torch.utils.flop_counter import FlopCounterMode
-
         if self.flops is not None:
             return degradation.reconstruct(self.reconstruct[0], measurement)
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             made = degradation.reconstruct(self.reconstruct[0], measurement)
         self.flops = counter.get_total_flops() / len(measurement)
         return made

@@ -2,12 +2,14 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from workbench.autoencoders import Autoencoder
 from workbench.core.config import UserError
@@ -35,6 +37,8 @@ class Networks:
             evaluation. None: evaluations are not counted.
         precision: bf16: torch.autocast for convolutions and matrix products of prior and autoencoder. Latents, images,
             the operator and the reverse step stay float32.
+        checkpointing: whether evaluations with gradient keep no activations, and compute them again for it: less
+            memory, one more evaluation.
     """
 
     autoencoder: Autoencoder
@@ -42,6 +46,7 @@ class Networks:
     degradation: Degradation
     accounts: Sequence[Counter[str]] | None = None
     precision: Precision = "float32"
+    checkpointing: bool = False
 
     def charging(self, accounts: Sequence[Counter[str]] | None) -> Self:
         """The same networks for a batch of images with these accounts."""
@@ -51,13 +56,13 @@ class Networks:
         """The prior's (z0_hat, eps)."""
         self._count("prior", z, self.prior.calls)
         with self._cast(z):
-            return self.prior.predict(z, time)
+            return self._evaluated(self.prior.predict, z, time)
 
     def decode(self, z: Latents) -> Images:
         """D(z)."""
         self._count("decoder", z)
         with self._cast(z):
-            return self.autoencoder.decode(z).float()
+            return self._evaluated(self.autoencoder.decode, z).float()
 
     def measure(self, x: Images, measurement: Measurement) -> Measurements:
         """A(x), with the operator of the measurement."""
@@ -75,7 +80,12 @@ class Networks:
         """E(x)."""
         self._count("encoder", x)
         with self._cast(x):
-            return self.autoencoder.encode(x).float()
+            return self._evaluated(self.autoencoder.encode, x).float()
+
+    def _evaluated(self, network: Callable[..., Any], argument: Tensor, *more: Any) -> Any:
+        if self.checkpointing and argument.requires_grad and torch.is_grad_enabled():
+            return checkpoint(network, argument, *more, use_reentrant=False)
+        return network(argument, *more)
 
     def count_backward(self, *names: str) -> None:
         """Count a further backward pass through the last evaluations of these networks.
@@ -86,8 +96,8 @@ class Networks:
             for name in names:
                 account[f"{name}_backward"] += self.prior.calls if name == "prior" else 1
 
-    def _cast(self, argument: Tensor) -> torch.autocast:
-        return torch.autocast(argument.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+    def _cast(self, argument: Tensor) -> AbstractContextManager[Any]:
+        return torch.autocast(argument.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def _count(self, name: str, argument: Tensor, times: int = 1) -> None:
         if self.accounts is None:

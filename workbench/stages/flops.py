@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from workbench.autoencoders import AnyAutoencoder, Pretrained, Tiny
+from workbench.core.flop_counter import flop_counter
 from workbench.diffusion import PriorRecipe, PriorSource, UNetRecipe
 
 Shape = tuple[int, int, int]
@@ -86,11 +87,9 @@ def _counted(calls: Callable[[Shape], tuple[Any, ...]], shape: Shape) -> float:
 
 
 def _count(calls: Callable[[Shape], tuple[Any, ...]], shape: Shape, device: str) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
     with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
         pieces = calls(shape)
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             for call in pieces:
                 call()
     return float(counter.get_total_flops())

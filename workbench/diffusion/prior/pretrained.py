@@ -29,7 +29,9 @@ class PretrainedPrior(PriorSource):
     revision: str | None = Field(None, description="branch, tag or commit on the Hub", json_schema_extra=NOT_IDENTITY)
     prompt: str = Field("", description="the text of the images, for a text-to-image model")
     negative_prompt: str = Field("", description="the text from which guidance leads away")
-    class_label: int | None = Field(None, ge=0, description="the class of the images, for a class-conditional model")
+    class_label: int | None = Field(
+        None, ge=0, le=10**6, description="the class of the images, for a class-conditional model"
+    )
     cfg_scale: float = Field(
         1.0,
         ge=0,

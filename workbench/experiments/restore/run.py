@@ -22,6 +22,7 @@ from workbench.experiments.restore.parameters import distinct, named, parameters
 from workbench.experiments.restore.pictures import Input, read_input
 from workbench.experiments.restore.verdict import Found, Verdict, judge
 from workbench.restoration import Restored, Restorer
+from workbench.restoration.memory import fitted
 from workbench.severity.untrained import NoEncoder
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
@@ -86,11 +87,12 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     restorer = load_restorer(cell, runtime)
     if (stage := cell.estimator_stage()) is not None:
         say(f"severity: {stage.load(runtime).claim}")
+    sized = {shape: fitted(restorer, shape) for shape in dict.fromkeys(group.image_shape for group in groups)}
     done: dict[str, tuple[Found, dict[str, Any]]] = {}
     try:
         with runtime.progress.task(f"restoring {len(images)} images") as update:
             for group in groups:
-                for name, x_hat, found, row in _restored(restorer, group, cell, runtime.device):
+                for name, x_hat, found, row in _restored(sized[group.image_shape], group, cell, runtime.device):
                     outputs.write(name, x_hat)
                     done[name] = found, row
                     update(len(done), len(images))
@@ -114,6 +116,12 @@ class Group:
     names: tuple[str, ...]
     measurement: Measurement
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channel, height, width)."""
+        _, channels, height, width = self.measurement.encoder_input().shape
+        return channels, height, width
+
 
 def _restored(
     restorer: Restorer, group: Group, cell: Evaluate, device: str
@@ -126,9 +134,7 @@ def _restored(
     # images with equal content and parameters are the same for the solver
     ids = measurement.ids.tolist()
     different = measurement.take([ids.index(image_id) for image_id in names_of])
-    _, channels, height, width = measurement.encoder_input().shape
-    sized = restorer.for_images((channels, height, width))
-    for restored in sized.restore(m.to(device) for m in _batches(different, sized.num_slots)):
+    for restored in restorer.restore(m.to(device) for m in _batches(different, restorer.num_slots)):
         own = restored.measurement
         with torch.no_grad():
             prediction = cell.degradation.A(restored.x_hat, own.params)

@@ -1,0 +1,102 @@
+"""Memory of a restoration: predictions agree with what is allocated, and too little is known before the first step."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from workbench.core.config import UserError
+from workbench.core.encoder_choice import EncoderChoice
+from workbench.degradations import GaussianBlur
+from workbench.experiments.restore import restoring_cell
+from workbench.experiments.restore.cell import load_restorer
+from workbench.restoration import Restorer, memory
+from workbench.restoration.memory import StepMemory, fitted, free_memory, size_text, step_memory
+from workbench.solvers import LDPS, MMPS, Solver
+from workbench.solvers.base import middle_step
+from workbench.stages.runtime import Runtime
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def restorer(tmp_path_factory: pytest.TempPathFactory) -> Restorer:
+    """The restorer of photographs, from the residual."""
+    cell = restoring_cell("gaussian_blur", EncoderChoice.NONE, None, {})
+    return load_restorer(cell, Runtime(tmp_path_factory.mktemp("runs")))
+
+
+def allocated(restorer: Restorer, side: int) -> float:
+    return memory._peak(memory._step(restorer, side), CPU)
+
+
+def test_the_counter_counts_what_is_alive_at_once() -> None:
+    def work() -> None:
+        first = torch.ones(1000, 1000)
+        halves = [first * i for i in range(3)]
+        del halves
+        torch.ones(500, 500)
+
+    assert memory._peak(work, CPU) == pytest.approx(4 * 4e6, rel=0.01)
+
+
+@pytest.mark.parametrize("solver", [LDPS(), MMPS(share=4)], ids=lambda solver: solver.kind)
+def test_two_small_images_tell_of_a_larger_one(solver: Solver, restorer: Restorer) -> None:
+    restorer = replace(restorer, solver=solver)
+    predicted = step_memory(restorer).of(256**2) / memory.MARGIN
+    assert allocated(restorer, 256) == pytest.approx(predicted, rel=0.15)
+
+
+@pytest.mark.parametrize("solver", [LDPS(), MMPS(share=4)], ids=lambda solver: solver.kind)
+def test_activations_that_are_computed_again_take_less_memory_and_change_nothing(
+    solver: Solver, restorer: Restorer
+) -> None:
+    kept = replace(restorer, solver=solver)
+    again = replace(kept, checkpointing=True, counted={})
+    assert allocated(again, 128) < 0.75 * allocated(kept, 128)
+    x = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    operator = GaussianBlur()
+    measurement = operator.measure(x, torch.tensor([0.5]), torch.tensor([1]), 0)
+    z = torch.randn(1, 12, 12, 12, generator=torch.Generator().manual_seed(1))
+    steps = [solver.step(middle_step(z, measurement, r.networks(), restorer.sampler)) for r in (kept, again)]
+    assert torch.allclose(*steps, atol=1e-6)
+    one, other = (r.unit_flops((3, 48, 48)) for r in (kept, again))
+    assert other["prior_grad"] == pytest.approx(one["prior_grad"] + one["prior"], rel=0.02)
+    assert other["decoder_grad"] == pytest.approx(one["decoder_grad"] + one["decoder"], rel=0.02)
+    assert other["prior"] == one["prior"]
+
+
+def test_as_many_at_once_as_fit(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SMALL_IMAGE", 0)
+    many = replace(restorer, num_slots=64, slot_pixels=None)
+    shape = (3, 64, 64)
+    one = step_memory(many).of(64**2)
+    for free, slots in ((1e12, 64), (3.5 * one / memory.SHARE, 3)):
+        monkeypatch.setattr(memory, "free_memory", lambda _, free=free: free)
+        assert fitted(many, shape).num_slots == slots
+    assert not fitted(many, shape).checkpointing
+
+
+def test_too_little_memory(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, said = (3, 512, 512), list[str]()
+    restorer = replace(restorer, say=said.append)
+    kept = step_memory(restorer).of(512**2)
+    less = step_memory(replace(restorer, checkpointing=True)).of(512**2)
+    monkeypatch.setattr(memory, "free_memory", lambda _: (kept + less) / 2 / memory.SHARE)
+    assert fitted(restorer, shape).checkpointing
+    assert "activations are computed again instead of kept" in said[0]
+    monkeypatch.setattr(memory, "free_memory", lambda _: less / 2)
+    with pytest.raises(UserError, match=r"a step of one 512 x 512 image needs about .* GiB of memory, and .* are free"):
+        fitted(restorer, shape)
+
+
+def test_free_memory_is_known_here() -> None:
+    free = free_memory(CPU)
+    assert free is None or 2**26 < free < 2**50
+    assert size_text(3 * 2**30) == "3.0 GiB"
+    assert StepMemory(10, 2).of(5, 3) == pytest.approx(memory.MARGIN * 40)
+
+
+def test_small_images_need_no_prediction(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "step_memory", lambda _: pytest.fail("measured"))
+    assert fitted(restorer, (3, 64, 64)).num_slots == restorer.num_slots

@@ -1,0 +1,88 @@
+"""What networks cost, counted on torch's meta device: no weights, no memory, no time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from workbench.core.flop_counter import flop_counter
+
+
+@dataclass(frozen=True)
+class Part:
+    """The cost of one evaluation of a network on one image.
+
+    Attributes:
+        parameters: number of its weights.
+        flops: of an evaluation.
+        flops_grad: of an evaluation and the gradient with respect to its input.
+        activation_bytes: what an evaluation keeps for that gradient, besides the weights, float32.
+    """
+
+    parameters: int
+    flops: float
+    flops_grad: float
+    activation_bytes: float
+
+
+def count(network: nn.Module, call: Callable[[Tensor], Tensor], argument: Tensor) -> Part:
+    """Count one evaluation.
+
+    Args:
+        network: the network, on the meta device, with frozen weights.
+        call: an evaluation of it.
+        argument: its input, on the meta device.
+    """
+    with torch.no_grad(), flop_counter() as plain:
+        call(argument)
+    with flop_counter() as graded:
+        call(argument.clone().requires_grad_(True)).sum().backward()
+    weights = {id(weight) for weight in (*network.parameters(), *network.buffers())}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if id(tensor) not in weights:
+            kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with _fused_attention(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        call(argument.clone().requires_grad_(True))
+    return Part(
+        sum(weight.numel() for weight in network.parameters()),
+        float(plain.get_total_flops()),
+        float(graded.get_total_flops()),
+        float(sum(tensor.untyped_storage().nbytes() for tensor in kept.values())),
+    )
+
+
+class _Attention(torch.autograd.Function):
+    """Attention as fused kernels compute it, on the meta device: the matrix of all pairs is never stored."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        out = query.new_empty(*query.shape[:-1], value.shape[-1])
+        ctx.save_for_backward(query, key, value, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value, _ = ctx.saved_tensors
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+@contextmanager
+def _fused_attention() -> Iterator[None]:
+    whole = F.scaled_dot_product_attention
+
+    def fused(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
+        return _Attention.apply(query, key, value)
+
+    F.scaled_dot_product_attention = fused
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = whole
