@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.cli.options import OVERRIDES, Allow, Device, Runs, app, read_overrides
+from workbench.cli.options import OVERRIDES, Allow, Device, Model, Runs, app, read_overrides
 
 
 @app.command(context_settings=OVERRIDES)
@@ -40,8 +40,32 @@ def doctor(
         bool,
         typer.Option("--verify", help="check the digest of every file that ships, was downloaded or computed"),
     ] = False,
+    model: Model = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size",
+            help="pixels a side of the images to restore with --model (default: the model's own)",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "auto",
 ) -> None:
-    """Print what the workbench finds on this machine: versions, device, threads, data, weights, W&B."""
+    """Print what the workbench finds on this machine: versions, device, threads, data, weights, W&B.
+
+    With --model, print what that model costs here: weights, FLOPs, time and memory of each part and of a restoration.
+    """
+    from workbench.core.config import UserError
+
+    if size is not None and model is None:
+        raise UserError("--size is for --model")
+    if model is not None:
+        from workbench.cli.session import open_runtime
+        from workbench.reporting.model_costs import print_model_costs
+
+        with open_runtime(runs, device, 1, False, group=None) as runtime:
+            print_model_costs(model, size, runtime)
+        return
     from workbench.reporting.overview import print_doctor
     from workbench.reporting.verify import verify as verify_files
 

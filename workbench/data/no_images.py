@@ -14,7 +14,7 @@ class NoImages(ImageSource):
     """No clean images. What needs some is refused; samples of a prior have this size."""
 
     kind: Literal["none"] = "none"
-    size: ImageSize = Field(256, description="pixels a side of samples of the prior, or [height, width]")
+    size: ImageSize = Field(description="pixels a side of samples of the prior, or [height, width]")
     channels: PictureChannels = 3
 
     def is_present(self) -> bool:

@@ -1,7 +1,9 @@
 """Memory of a restoration, predicted before its first step: measured on small images, and scaled to their pixels."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -145,8 +147,7 @@ def _peak(work: Callable[[], object], device: torch.device) -> float:
         return float(torch.cuda.max_memory_allocated(device) - before)
     from torch.profiler import ProfilerActivity, profile
 
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the profiler's library writes to the terminal
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+    with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         work()
     assert found.profiler is not None
     events = [event for event in found.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -155,3 +156,17 @@ def _peak(work: Callable[[], object], device: torch.device) -> float:
         now += event.nbytes()
         peak = max(peak, now)
     return float(peak)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Hide what the profiler's library writes to the terminal past Python."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)

@@ -1,15 +1,18 @@
 """What networks cost, counted on torch's meta device: no weights, no memory, no time."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from workbench.core.flop_counter import flop_counter
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,16 @@ class Part:
     flops: float
     flops_grad: float
     activation_bytes: float
+
+
+def on_meta(network: N) -> N:
+    """A copy of a network on the meta device; its weights are not copied."""
+    memo: dict[int, Any] = {
+        id(weight): nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=weight.requires_grad)
+        for weight in network.parameters()
+    }
+    memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in network.buffers()}
+    return copy.deepcopy(network, memo)
 
 
 def count(network: nn.Module, call: Callable[[Tensor], Tensor], argument: Tensor) -> Part:

@@ -1,0 +1,159 @@
+"""What a pretrained model costs on this machine: `doctor --model`."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from workbench.core.bounds import MAX_SIZE
+from workbench.core.config import require_range
+from workbench.core.encoder_choice import EncoderChoice
+from workbench.degradations import GaussianNoise
+from workbench.experiments.restore import restoring_cell
+from workbench.experiments.restore.cell import load_restorer
+from workbench.experiments.settings import with_model
+from workbench.restoration import Restorer
+from workbench.restoration.engine import time_on
+from workbench.restoration.memory import LEAST_SIDE, SHARE, free_memory, size_text, step_memory
+from workbench.solvers.base import Networks, middle_step
+from workbench.stages.measure.on_meta import Part, count, on_meta
+from workbench.stages.runtime import Runtime
+from workbench.weights.model import read_model
+
+FEW, MANY = 5, 15
+"""Steps of a restoration from matched starts, from mild to severe degradations of photographs by the shipped pair."""
+
+
+def print_model_costs(model: str, size: int | None, runtime: Runtime) -> None:
+    """Print weights, FLOPs, time and memory of each part, and of one step of the default solver.
+
+    FLOPs and activations are counted without computing. Times are measured on small images, and scaled by FLOPs.
+
+    Args:
+        model: as `--model`.
+        size: pixels a side of the images; None: the model's own.
+    """
+    from rich.table import Table
+
+    settings = with_model({}, model)
+    if size is None:
+        size = read_model(str(settings["prior.source"]), settings.get("prior.revision")).image_size()
+    require_range("--size", size, 8, MAX_SIZE)
+    overrides = {**settings, "data.kind": "none", "data.size": size}
+    restorer = load_restorer(restoring_cell("gaussian_blur", EncoderChoice.NONE, None, overrides), runtime)
+    base = restorer.autoencoder.downscale * restorer.prior.multiple
+    side, small = base * ceil(size / base), base * ceil(LEAST_SIDE / base)
+    large_parts, small_parts = (_parts(restorer, s) for s in (side, small))
+    table = Table(title=f"{model}, one image of {side} x {side}, {runtime.device}")
+    for column in ("part", "million weights", "GFLOP", "with gradient", "activations", "ms", "ms with gradient"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    seconds: dict[str, float] = {}
+    for name, part in large_parts.items():
+        own = small_parts[name]
+        plain, graded = _seconds(restorer, name, small)
+        seconds[name] = plain * part.flops / own.flops
+        seconds[f"{name}_grad"] = graded * part.flops_grad / own.flops_grad
+        table.add_row(
+            name,
+            f"{part.parameters / 1e6:,.1f}",
+            f"{part.flops / 1e9:,.1f}",
+            f"{part.flops_grad / 1e9:,.1f}",
+            size_text(part.activation_bytes),
+            f"{1000 * seconds[name]:,.0f}",
+            f"{1000 * seconds[f'{name}_grad']:,.0f}",
+        )
+    runtime.progress.show(table)
+    evaluations = _evaluations(restorer, small)
+    flops = sum(number * _cost(large_parts, name) for name, number in evaluations.items())
+    taken = sum(
+        number * seconds.get(name, seconds.get(name.replace("_backward", "_grad"), 0.0))
+        for name, number in evaluations.items()
+    )
+    runtime.progress.say(
+        f"a step of {restorer.solver.kind}: {flops / 1e12:.3g} TFLOP, about {_seconds_text(taken)}; a restoration takes "
+        f"some {FEW} to {MANY} of them from a matched start, {_seconds_text(FEW * taken)} to "
+        f"{_seconds_text(MANY * taken)}"
+    )
+    runtime.progress.say(_memory_line(restorer, side))
+
+
+def _parts(restorer: Restorer, side: int) -> dict[str, Part]:
+    """The cost of prior, decoder and encoder on an image of this side."""
+    autoencoder, prior = on_meta(restorer.autoencoder), on_meta(restorer.prior)
+    calls = _calls(replace(restorer, autoencoder=autoencoder, prior=prior), side, torch.device("meta"))
+    networks: dict[str, nn.Module] = {"prior": prior, "decoder": autoencoder, "encoder": autoencoder}
+    return {name: count(networks[name], call, argument) for name, (call, argument) in calls.items()}
+
+
+def _calls(restorer: Restorer, side: int, device: torch.device) -> dict[str, tuple[Callable[[Tensor], Tensor], Tensor]]:
+    """One evaluation of each network, and its argument."""
+    autoencoder, prior = restorer.autoencoder, restorer.prior
+    shape = (autoencoder.image_channels, side, side)
+    x = torch.zeros(1, *shape, device=device)
+    z = torch.zeros(1, *autoencoder.latent_shape(shape), device=device)
+    middle = prior.levels.times(3, autoencoder.latent_shape(shape))[1:2]
+    return {
+        "prior": (lambda z: prior.predict(z, middle)[0], z),
+        "decoder": (autoencoder.decode, z),
+        "encoder": (autoencoder.encode, x),
+    }
+
+
+def _seconds(restorer: Restorer, name: str, side: int) -> tuple[float, float]:
+    """The time of an evaluation of a network on this machine, and with the gradient; the better of two."""
+    device = next(restorer.autoencoder.parameters()).device
+    call, argument = _calls(restorer, side, device)[name]
+
+    def graded() -> None:
+        with torch.enable_grad():
+            call(argument.clone().requires_grad_(True)).sum().backward()
+
+    def plain() -> None:
+        with torch.no_grad():
+            call(argument)
+
+    def timed(work: Callable[[], None]) -> float:
+        started = time_on(device)
+        work()
+        return time_on(device) - started
+
+    return min(timed(plain) for _ in range(2)), min(timed(graded) for _ in range(2))
+
+
+def _evaluations(restorer: Restorer, side: int) -> Counter[str]:
+    """The evaluations in a step of the solver, by their names in accounts."""
+    device = next(restorer.autoencoder.parameters()).device
+    operator, spent = GaussianNoise(), Counter[str]()
+    x = torch.full((1, restorer.autoencoder.image_channels, side, side), 0.5)
+    measurement = operator.measure(x, torch.full((1,), 0.5), torch.zeros(1, dtype=torch.int64), 0).to(device)
+    z = torch.zeros(1, *restorer.autoencoder.latent_shape((x.shape[1], side, side)), device=device)
+    networks = Networks(restorer.autoencoder, restorer.prior, operator, [spent])
+    restorer.solver.step(middle_step(z, measurement, networks, restorer.sampler))
+    return spent
+
+
+def _cost(parts: dict[str, Part], evaluation: str) -> float:
+    name, _, how = evaluation.partition("_")
+    part = parts[name]
+    return {"": part.flops, "grad": part.flops_grad, "backward": part.flops_grad - part.flops}[how]
+
+
+def _memory_line(restorer: Restorer, side: int) -> str:
+    """Memory of a step, and whether it fits."""
+    free = free_memory(next(restorer.autoencoder.parameters()).device)
+    kept, again = (step_memory(replace(restorer, checkpointing=c)).of(side**2) for c in (False, True))
+    needs = f"memory of a step: about {size_text(kept)}, or {size_text(again)} if activations are computed again"
+    if free is None:
+        return needs
+    fits = "fits" if kept <= SHARE * free else "fits if they are" if again <= SHARE * free else "does not fit"
+    return f"{needs}; {size_text(free)} are free: {fits}"
+
+
+def _seconds_text(seconds: float) -> str:
+    """A duration, to two digits."""
+    if seconds < 1:
+        return f"{1000 * seconds:.2g} ms" if seconds < 0.1 else f"{seconds:.2f} s"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
