@@ -72,10 +72,10 @@ def print_model_costs(model: str, size: int | None, runtime: Runtime) -> None:
         number * seconds.get(name, seconds.get(name.replace("_backward", "_grad"), 0.0))
         for name, number in evaluations.items()
     )
+    few, many = _seconds_text(FEW * taken), _seconds_text(MANY * taken)
     runtime.progress.say(
-        f"a step of {restorer.solver.kind}: {flops / 1e12:.3g} TFLOP, about {_seconds_text(taken)}; a restoration takes "
-        f"some {FEW} to {MANY} of them from a matched start, {_seconds_text(FEW * taken)} to "
-        f"{_seconds_text(MANY * taken)}"
+        f"a step of {restorer.solver.kind}: {flops / 1e12:.3g} TFLOP, about {_seconds_text(taken)}; a restoration "
+        f"takes some {FEW} to {MANY} of them from a matched start, {few} to {many}"
     )
     runtime.progress.say(_memory_line(restorer, side))
 

@@ -163,7 +163,7 @@ def _silent() -> Iterator[None]:
     """Hide what the profiler's library writes to the terminal past Python."""
     sys.stderr.flush()
     terminal = os.dup(2)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

@@ -1,0 +1,27 @@
+"""`doctor --model`: what a model costs, before anything is restored with it."""
+
+from pathlib import Path
+
+import pytest
+import tiny_models
+from command_line import CommandLine
+
+from workbench.reporting.model_costs import _seconds_text
+
+
+def test_a_table_of_parts_and_what_a_step_takes(workbench: CommandLine, tmp_path: Path) -> None:
+    folder = tiny_models.saved(tiny_models.ldm(), tmp_path / "model")
+    said = workbench("doctor", "--model", folder, "--size", 32, "--runs", tmp_path / "runs").out
+    for words in ("one image of 32 x 32", "prior", "decoder", "encoder", "a step of mmps:", "memory of a step: about"):
+        assert words in said
+
+
+def test_a_size_needs_a_model(workbench: CommandLine) -> None:
+    assert workbench.refuses("doctor", "--size", 32) == "--size is for --model"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0123, "12 ms"), (0.42, "0.42 s"), (4.26, "4.3 s"), (64.2, "64 s"), (7200, "120 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert _seconds_text(seconds) == text
