@@ -8,7 +8,7 @@ from pandas import DataFrame
 
 from workbench.experiments.results import StudyResults
 from workbench.metrics import Estimate
-from workbench.reporting import MainFigure, Section, Words, heat_map, html_table
+from workbench.reporting import MainFigure, Section, Words, heat_map, html_table, readable
 
 WORDS = Words(Path(__file__).with_name("templates"))
 TENTH = 10
@@ -80,7 +80,7 @@ def main_figure(found: PaperScale) -> MainFigure:
     figure = heat_map(
         [[Estimate(value, math.nan, math.nan, 0) for value in row] for row in saved.to_numpy()],
         found.models,
-        [str(solver) for solver in saved.columns],
+        [readable(str(solver)) for solver in saved.columns],
         title="FLOPs from pure noise over those from a matched start",
         column_title="solver",
         decimals=2,
@@ -95,7 +95,7 @@ def costs_section(found: PaperScale) -> Section:
     shown = DataFrame(
         {
             "model": rows[TITLE],
-            "solver": rows[SOLVER].map(str),
+            "solver": rows[SOLVER].map(lambda solver: readable(str(solver))),
             "prior, million weights": rows["parameters"] / 1e6,
             "a step, TFLOP": rows["step"] / 1e12,
             "severity encoding, steps": rows["severity"] / rows["step"],
@@ -105,4 +105,5 @@ def costs_section(found: PaperScale) -> Section:
         }
     ).set_index(["model", "solver"])
     shown.index = shown.index.map(", ".join).rename("model, solver")
-    return WORDS.section("paper_costs", table=html_table(shown, 2), tenth=TENTH, long=LONG)
+    decimals = {column: 2 if "encoding" in column else 1 for column in shown}
+    return WORDS.section("paper_costs", table=html_table(shown, decimals), tenth=TENTH, long=LONG)

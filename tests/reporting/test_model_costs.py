@@ -9,15 +9,15 @@ from command_line import CommandLine
 from workbench.reporting.model_costs import _seconds_text
 
 
-def test_a_table_of_parts_and_what_a_step_takes(workbench: CommandLine, tmp_path: Path) -> None:
+def test_a_table_of_parts_and_what_a_step_takes(cli: CommandLine, tmp_path: Path) -> None:
     folder = tiny_models.saved(tiny_models.ldm(), tmp_path / "model")
-    said = workbench("doctor", "--model", folder, "--size", 32, "--runs", tmp_path / "runs").out
+    said = cli("doctor", "--model", folder, "--size", 32, "--runs", tmp_path / "runs").out
     for words in ("one image of 32 x 32", "prior", "decoder", "encoder", "a step of mmps:", "memory of a step: about"):
         assert words in said
 
 
-def test_a_size_needs_a_model(workbench: CommandLine) -> None:
-    assert workbench.refuses("doctor", "--size", 32) == "--size is for --model"
+def test_a_size_needs_a_model(cli: CommandLine) -> None:
+    assert cli.refuses("doctor", "--size", 32) == "--size is for --model"
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,12 @@ def test_published_models_have_as_many_weights(name: str) -> None:
 
 
 def test_a_convolution_costs_what_it_costs() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.SiLU()).requires_grad_(False)
-    part = count(on_meta(network), on_meta(network), torch.zeros(1, 3, 10, 10, device="meta"))
+    network = on_meta(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.SiLU()).requires_grad_(False))
+    part = count(network, network, torch.zeros(1, 3, 10, 10, device="meta"))
     assert part.parameters == 3 * 8 * 9
     assert part.flops == 2 * 3 * 8 * 9 * 100
     assert part.flops_grad == 2 * part.flops
-    assert part.activation_bytes == 4 * 8 * 100, "the input of SiLU; frozen weights need no input of the convolution"
+    assert part.activation_bytes == 4 * (3 + 8) * 100, "the inputs of both layers"
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
