@@ -105,5 +105,5 @@ def costs_section(found: PaperScale) -> Section:
         }
     ).set_index(["model", "solver"])
     shown.index = shown.index.map(", ".join).rename("model, solver")
-    decimals = {column: 2 if "encoding" in column else 1 for column in shown}
+    decimals = {column: 2 if "encoding" in column else 1 for column in map(str, shown)}
     return WORDS.section("paper_costs", table=html_table(shown, decimals), tenth=TENTH, long=LONG)

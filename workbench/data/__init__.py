@@ -9,6 +9,7 @@ from workbench.data.base import ImageSource, ImageSplit, Split, split_of
 from workbench.data.cifar10 import CIFAR10
 from workbench.data.eurosat import EuroSAT
 from workbench.data.fashion_mnist import FashionMNIST
+from workbench.data.hugging_face import HuggingFace
 from workbench.data.image_folder import ImageFolder
 from workbench.data.imagenette import Imagenette
 from workbench.data.no_images import NoImages
@@ -16,7 +17,7 @@ from workbench.data.npy import Npy
 from workbench.data.tiny_imagenet import TinyImageNet
 
 Source = Annotated[
-    FashionMNIST | CIFAR10 | TinyImageNet | Imagenette | EuroSAT | ImageFolder | Npy | NoImages,
+    FashionMNIST | CIFAR10 | TinyImageNet | Imagenette | EuroSAT | HuggingFace | ImageFolder | Npy | NoImages,
     Field(discriminator="kind"),
     Open(ImageSource),
 ]
@@ -25,6 +26,7 @@ __all__ = [
     "CIFAR10",
     "EuroSAT",
     "FashionMNIST",
+    "HuggingFace",
     "ImageFolder",
     "ImageSource",
     "ImageSplit",

@@ -157,7 +157,7 @@ def ship(name: str, preset: str, runtime: Runtime, folder: Path) -> tuple[StudyR
     if results is None:
         raise UserError(f"the cells of {name} have no rows to ship")
     if "measurement_set" not in results.frame:
-        raise UserError(f"the cells of {name} ({preset}) are not of images, and ship nowhere: run them anew")
+        raise UserError(f"the cells of {name} ({preset}) cannot ship: reference results are compared image by image")
     write_reference(results, plan.cells, plan.support, made(folder))
     return results, num_cells - len(there)
 
