@@ -93,6 +93,7 @@ def restore(
     from workbench.experiments.restore import CONTRADICTED, Request, restoring_cell
     from workbench.experiments.restore import restore as restore_pictures
     from workbench.experiments.restore.noise import read_noise_std
+    from workbench.reporting.overview import announce
 
     overrides = read_overrides(context, model)
     allow_named({"degradation.kind": operator})
@@ -109,6 +110,7 @@ def restore(
     )
     cell = restoring_cell(operator, encoder, preset, overrides)
     with open_runtime(runs, device, batch_size, rerun, group="restore" if wandb else None) as runtime:
+        announce(cell.severity_stage() or cell.estimator_stage(), runtime)
         verdict = restore_pictures(cell, request, runtime)
     if verdict.all_contradict:
         raise typer.Exit(CONTRADICTED)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LONG_WAIT = 60.0
+"""Seconds of work that are announced."""
 ANY_PHOTOGRAPH = (3, 512, 512)
 """The size of an image on which every metric is defined."""
 
@@ -58,6 +60,15 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
         runtime.progress.say(f"{len(todo)} stages are left, about {_duration(seconds)} on this machine")
     else:
         runtime.progress.say("all cached")
+
+
+def announce(stage: Stage | None, runtime: Runtime) -> None:
+    """Say what a stage will take with all that it needs, if that is long."""
+    missing = [] if stage is None else stage.missing(runtime)
+    pace = Pace(runtime)
+    seconds = sum(pace.seconds(needed) for needed in missing)
+    if stage is not None and seconds >= LONG_WAIT:
+        runtime.progress.say(f"{stage.label}: about {_duration(seconds)} on this machine, once")
 
 
 def _duration(seconds: float) -> str:
