@@ -56,7 +56,10 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     folder = parquet(tmp_path / "hub", pictures(tmp_path / "images"))
     for source, message in (
         (HuggingFace(name=str(folder), size=16), "has no images in 'image'; its columns of images are picture"),
-        (HuggingFace(name=str(folder), column="picture", train_split="other", size=16), "cannot be loaded, split other"),
+        (
+            HuggingFace(name=str(folder), column="picture", train_split="other", size=16),
+            "cannot be loaded, split other",
+        ),
         (HuggingFace(name="/no/such/set", size=16), "cannot be loaded, split train"),
         (HuggingFace(name=str(folder), column="picture", size=64), "image 0 of .* smaller than size 64"),
     ):

@@ -121,4 +121,4 @@ def read_overrides(context: typer.Context, model: str | None = None) -> dict[str
 
     typed = parse_overrides(context.args)
     allow_named(typed)
-    return with_model(with_settings(typed), model)
+    return with_settings(with_model(typed, model))

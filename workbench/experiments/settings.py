@@ -68,6 +68,8 @@ def with_model(overrides: Mapping[str, Any], model: str | None) -> dict[str, Any
     if not at or at_home(model).is_dir():
         source, revision = model, ""
     found = read_model(source, revision or None)
+    if revision and at_home(source).is_dir():
+        raise UserError(f"--model: {source} is a folder, which has no revision {revision}")
     return {
         "autoencoder.kind": "pretrained",
         "autoencoder.source": source,

@@ -39,10 +39,10 @@ def print_model_costs(model: str, size: int | None, runtime: Runtime) -> None:
     from rich.table import Table
 
     settings = with_model({}, model)
-    if size is None:
-        size = read_model(str(settings["prior.source"]), settings.get("prior.revision")).image_size()
+    own_size = read_model(str(settings["prior.source"]), settings.get("prior.revision")).image_size()
+    size = own_size if size is None else size
     require_range("--size", size, 8, MAX_SIZE)
-    overrides = {**settings, "data.kind": "none", "data.size": size}
+    overrides = {**settings, "data.kind": "none", "data.size": own_size}
     restorer = load_restorer(restoring_cell("gaussian_blur", EncoderChoice.NONE, None, overrides), runtime)
     base = restorer.autoencoder.downscale * restorer.prior.multiple
     side, small = base * ceil(size / base), base * ceil(LEAST_SIDE / base)

@@ -47,7 +47,10 @@ def step_memory(restorer: Restorer) -> StepMemory:
     base = restorer.autoencoder.downscale * restorer.prior.multiple
     side = base * ceil(LEAST_SIDE / base)
     small, large = side**2, (2 * side) ** 2
-    first, second = (_peak(_step(restorer, s), _device(restorer)) for s in (side, 2 * side))
+    first = _peak(_step(restorer, side), _device(restorer))
+    if not _accepts(restorer, 2 * side):  # some transformers have positions up to some size only
+        return StepMemory(0.0, first / small)
+    second = _peak(_step(restorer, 2 * side), _device(restorer))
     per_pixel = max(0.0, (second - first) / (large - small))
     return StepMemory(max(0.0, first - per_pixel * small), per_pixel)
 
@@ -108,9 +111,22 @@ def _cgroup_free(folder: Path, most: str, now: str) -> float | None:
     """What is left of a container's memory limit; None if there is none."""
     try:
         limit, used = (folder / most).read_text().strip(), (folder / now).read_text().strip()
-        return float(limit) - float(used)
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        # files that were read and are kept in case they are read again count as used, and are given up first
+        return float(limit) - float(used) + float(statistics.get("inactive_file", 0))
     except (OSError, ValueError):  # no such file, or no limit ("max")
         return None
+
+
+def _accepts(restorer: Restorer, side: int) -> bool:
+    """Whether the prior takes latents of an image of this side."""
+    try:
+        restorer.prior.check_latents(
+            restorer.autoencoder.latent_shape((restorer.autoencoder.image_channels, side, side))
+        )
+    except UserError:
+        return False
+    return True
 
 
 def _device(restorer: Restorer) -> torch.device:

@@ -51,8 +51,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
                     "load it with torch where you trust it, and save it again"
                 )
         with zipfile.ZipFile(path) as archive:
-            content = _unpickled(archive, path)
-    tensors = _named_tensors(content)
+            tensors = _named_tensors(_unpickled(archive, path))
     if not tensors:
         raise UserError(
             f"{path} holds no named tensors: expected a state dict, or a dict that has one under state_dict"

@@ -337,6 +337,8 @@ def check_betas(imported: Imported, tensors: Mapping[str, Tensor], path: Path) -
     if stored is None:
         return
     config = imported.scheduler
+    if config["num_train_timesteps"] < 2 or not 0 < config["beta_start"] < config["beta_end"] < 1:
+        raise UserError(f"{path}: timesteps must be 2 or more, and 0 < linear_start < linear_end < 1")
     power = 0.5 if config["beta_schedule"] == "scaled_linear" else 1.0
     steps, first, last = config["num_train_timesteps"], config["beta_start"] ** power, config["beta_end"] ** power
     if len(stored) != steps:

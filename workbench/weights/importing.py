@@ -1,6 +1,7 @@
 """Other people's model files as a folder in diffusers' format, with safetensors: `python -m workbench import`."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,11 +13,15 @@ from torch import Tensor
 
 from workbench.core.config import UserError
 from workbench.core.files import remove
+from workbench.core.foreign import readable
 from workbench.weights.checkpoint import read_checkpoint
 from workbench.weights.compvis import check_betas, read_config, translate
 from workbench.weights.diffusers_folder import build_and_save
+from workbench.weights.model import AUTOENCODERS, DENOISERS, MODEL_INDEX, TEXTS
 
-MODEL_INDEX, SCHEDULER = "model_index.json", "scheduler_config.json"
+SCHEDULER = "scheduler_config.json"
+INDEX = ".bin.index.json"
+PARTS = (*AUTOENCODERS, *DENOISERS, *TEXTS, "scheduler")
 TEXT = (".json", ".txt", ".model")
 """What is copied beside the weights: configs, and the vocabularies of tokenizers."""
 
@@ -63,29 +68,53 @@ def import_pickled(model: Path, output: Path, say: Callable[[str], None]) -> Non
     """
     from safetensors.torch import save_file
 
-    pickled = [path for path in sorted(model.rglob("*.bin")) if path.is_file()]
+    own = _own_files(model)
+    pickled = [path for path in own if path.suffix == ".bin" and not _renamed(path).exists()]
     if not pickled:
         raise UserError(f"{model} has no pickled weights (*.bin): name it as --model directly")
     with _made(output) as folder:
-        for path in sorted(model.rglob("*")):
+        for path in own:
             target = folder / path.relative_to(model)
-            if path.suffix in (*TEXT, ".safetensors") and path.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.name.endswith(INDEX):
+                _write_index(path, target)
+            elif path.suffix in (*TEXT, ".safetensors"):
                 shutil.copyfile(path, target)
         for path in pickled:
             whole: dict[str, Tensor] = {name: t.clone().contiguous() for name, t in read_checkpoint(path).items()}
-            inner = folder / path.relative_to(model).parent
-            inner.mkdir(parents=True, exist_ok=True)
-            # transformers and diffusers name their files differently
-            name = path.name.replace("pytorch_model", "model") if path.name.startswith("pytorch") else path.name
-            save_file(whole, inner / Path(name).with_suffix(".safetensors"), {"format": "pt"})
+            save_file(whole, folder / _renamed(path).relative_to(model), {"format": "pt"})
     say(f"{output}: {len(pickled)} pickled files as safetensors")
+
+
+def _own_files(model: Path) -> list[Path]:
+    """The files of a model's parts. Links out of the model are left out: what they name may be private."""
+    home = model.resolve()
+    # a snapshot of the Hub's cache consists of links into the cache of the same model
+    home = home.parents[1] if home.parent.name == "snapshots" else home
+    folders = [folder for folder in sorted(model.iterdir()) if folder.is_dir() and folder.name.startswith(PARTS)]
+    files = [path for folder in (model, *folders) for path in sorted(folder.iterdir()) if path.is_file()]
+    return [path for path in files if path.resolve().is_relative_to(home)]
+
+
+def _renamed(path: Path) -> Path:
+    """The name of a file of pickled weights as safetensors: transformers and diffusers have different ones."""
+    name = path.name.replace("pytorch_model", "model") if path.name.startswith("pytorch") else path.name
+    return path.with_name(name).with_suffix(".safetensors")
+
+
+def _write_index(path: Path, target: Path) -> None:
+    """The index of weights in several files, with their new names."""
+    with readable(path, "the index"):
+        index = json.loads(path.read_text(encoding="utf-8"))
+        index["weight_map"] = {name: _renamed(Path(file)).name for name, file in index["weight_map"].items()}
+    whole = _renamed(path.with_name(path.name.removesuffix(".index.json"))).name
+    _write_json(target.with_name(f"{whole}.index.json"), index)
 
 
 @contextmanager
 def _made(output: Path) -> Iterator[Path]:
     """A folder to write to, which appears at `output` once it is complete."""
-    if output.exists():
+    if os.path.lexists(output):
         raise UserError(f"{output} exists: name a new folder")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from workbench.core.bounds import MAX_SIZE
 from workbench.core.config import UserError
 from workbench.core.foreign import FOREIGN
 from workbench.core.places import at_home
@@ -23,7 +24,12 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 AUTOENCODERS = ("vae", "vqvae", "autoencoder")
 DENOISERS = ("unet", "transformer")
 TEXTS = ("tokenizer", "text_encoder")
-DEFAULT_SIZE = 512
+DEFAULT_SIZE, PATCH = 512, 4
+REFUSED = {
+    "quantization_config": "is quantised, which is not supported: use the model in its full precision",
+    "auto_map": "needs code of its own, which is not run",
+}
+"""Entries of a part's config with which a library would load something else than the weights."""
 NETWORKS = {
     "UNet2DModel": (),
     "UNet2DConditionModel": ("", "_2"),
@@ -67,13 +73,26 @@ class ModelFolder:
 
     def downscale(self) -> int:
         """The factor per side by which latents are smaller than images."""
-        return int(2 ** (len(self._config(self.autoencoder)["block_out_channels"]) - 1))
+        widths = self._config(self.autoencoder).get("block_out_channels")
+        if widths is None:  # the autoencoder that ships for photographs
+            return PATCH
+        if not isinstance(widths, list) or not 0 < len(widths) < 16:
+            raise UserError(
+                f"{self.root / self.autoencoder / CONFIG}: block_out_channels must be a list, got {widths!r}"
+            )
+        return int(2 ** (len(widths) - 1))
 
     def image_size(self) -> int:
         """Pixels a side of the images that the denoiser was trained on, as its config says; 512 if it does not."""
         size = self._config(self.denoiser).get("sample_size")
-        side = max(size) if isinstance(size, list) else size
-        return DEFAULT_SIZE if side is None else int(side) * self.downscale()
+        side = max(size) if isinstance(size, list) and size else size
+        if side is None:
+            return DEFAULT_SIZE
+        if not isinstance(side, int) or not 0 < side <= MAX_SIZE:
+            raise UserError(
+                f"{self.root / self.denoiser / CONFIG}: sample_size must be a number of pixels, got {size!r}"
+            )
+        return side * self.downscale()
 
     def _config(self, part: str) -> dict[str, Any]:
         path = self.root / part / CONFIG
@@ -125,7 +144,12 @@ def _read(root: Path) -> ModelFolder:
     autoencoder = _one_of(root, AUTOENCODERS, "autoencoder")
     for part in (autoencoder, denoiser):
         _require_weights(root / part)
-    return ModelFolder(root, autoencoder, denoiser, network, settings)
+    model = ModelFolder(root, autoencoder, denoiser, network, settings)
+    for part in (autoencoder, denoiser, *(f"text_encoder{ending}" for ending in model.texts())):
+        refused = [name for name in REFUSED if name in model._config(part)]
+        if refused:
+            raise UserError(f"{root / part / CONFIG}: {refused[0]}: the network {REFUSED[refused[0]]}")
+    return model
 
 
 def _settings(root: Path) -> Mapping[str, Any]:
@@ -194,7 +218,7 @@ def download(name: str, revision: str | None, subfolder: str | None = None) -> P
     try:
         root = Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=unwanted))
         if subfolder is None and not any(root.glob(f"{part}/*.safetensors") for part in DENOISERS):
-            half = [f"{part}/*.fp16*.safetensors" for part in (*AUTOENCODERS, *DENOISERS, "text_encoder*")]
+            half = [f"{part}/*.fp16*" for part in (*AUTOENCODERS, *DENOISERS, "text_encoder*")]
             pickled = [f"{part}/*.bin" for part in (*AUTOENCODERS, *DENOISERS)]
             snapshot_download(name, revision=revision, allow_patterns=half)
             if not any(root.glob(f"{part}/*.safetensors") for part in DENOISERS):

@@ -15,8 +15,8 @@ from workbench.core.foreign import reason
 RECIPE = "recipe.json"
 LARGE = 2**26
 """Bytes; larger files are read in parts of this size: pretrained models have gigabytes."""
-SUFFIXES = (".safetensors", ".json")
-"""Suffixes of weight and config files."""
+SUFFIXES = (".safetensors", ".json", ".txt", ".model")
+"""Suffixes of weights, configs, and vocabularies of tokenizers."""
 
 
 def zoo_root() -> Path:

@@ -119,8 +119,8 @@ class PriorSource(Member):
     def network_parts(self, folder: Path) -> tuple[Path, ...]:
         """The parts of a folder of weights that are evaluated at every step."""
 
-    def conditions(self) -> dict[str, Any]:
-        """Settings on which the answers of given weights depend."""
+    def told(self, folder: Path) -> dict[str, Any]:
+        """What the answers of the weights in a folder depend on besides them."""
         return {}
 
     def levels(self) -> NoiseLevels | None:

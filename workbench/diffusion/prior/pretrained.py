@@ -7,9 +7,11 @@ import torch
 from pydantic import Field, model_validator
 
 from workbench.core.config import NOT_IDENTITY, UserError
+from workbench.core.foreign import readable
 from workbench.diffusion.latent_std import LatentStd
 from workbench.diffusion.prior.base import Prior, PriorSource
 from workbench.diffusion.prior.conditional import Condition, ConditionalPrior
+from workbench.diffusion.prior.prompts import encode_prompts, needed_texts
 from workbench.diffusion.prior.unet import UNetPrior, check_unet
 from workbench.diffusion.scheduler_folder import levels_of, read_scheduler
 from workbench.weights.diffusers_folder import load_strictly
@@ -66,6 +68,10 @@ class PretrainedPrior(PriorSource):
     def given_parts(self, folder: Path) -> tuple[Path, ...]:
         return read_model(str(folder)).parts()
 
+    def told(self, folder: Path) -> dict[str, Any]:
+        zeros = read_model(str(folder)).settings.get("force_zeros_for_empty_prompt", True)
+        return self.conditions() | ({} if zeros else {"force_zeros_for_empty_prompt": False})
+
     def conditions(self) -> dict[str, Any]:
         """The settings that differ from their defaults."""
         names = ("prompt", "negative_prompt", "class_label", "cfg_scale", "distilled_guidance")
@@ -87,8 +93,9 @@ def _load(recipe: PretrainedPrior, model: ModelFolder, *, with_weights: bool) ->
     if with_weights:
         network = load_strictly(network_class, where)
     else:
-        with torch.device("meta"):
+        with readable(where, "the network"), torch.device("meta"):
             network = network_class.from_config(network_class.load_config(where))
+    _check(recipe, model, network.config)
     scheduler, notes = read_scheduler(
         model.root / "scheduler", learned_variance=model.network == "DiTTransformer2DModel"
     )
@@ -97,11 +104,10 @@ def _load(recipe: PretrainedPrior, model: ModelFolder, *, with_weights: bool) ->
     try:
         if model.network == "UNet2DModel":
             check_unet(network.config, where)
-            _refuse(recipe, model, "prompt", "class_label", "cfg_scale", because="is unconditional")
             return UNetPrior(network, scheduler, spread.std, notes).eval()
         levels = levels_of(scheduler, spread.std)
-        condition, without = _conditions(recipe, model, network) if with_weights else ({}, {})
-        arguments = (network, *levels, condition, without, recipe.cfg_scale, notes)
+        condition, without, more = _conditions(recipe, model, network.config) if with_weights else ({}, {}, ())
+        arguments = (network, *levels, condition, without, recipe.cfg_scale, notes + more)
         return _conditional(model, network, arguments).eval()
     except ValueError as error:
         raise UserError(f"{model.root}: {error}") from error
@@ -120,8 +126,15 @@ def _conditional(model: ModelFolder, network: Any, arguments: tuple[Any, ...]) -
                 )
             if config.time_cond_proj_dim is not None:
                 raise ValueError("the network is distilled to take its guidance as an input: not supported")
+            condition = arguments[3]
+            if condition and condition["encoder_hidden_states"].shape[-1] != config.cross_attention_dim:
+                raise ValueError("the text encoders are of another width than the network's attention")
             if config.addition_embed_type is None:
                 return StableDiffusionPrior(*arguments)
+            if condition:
+                told = 6 * config.addition_time_embed_dim + condition["text_embeds"].shape[-1]
+                if told != config.projection_class_embeddings_input_dim:
+                    raise ValueError("the network is told other things than SDXL's base model, as its refiner is")
             prior = SDXLPrior(*arguments)
             prior.downscale = model.downscale()
             return prior
@@ -133,23 +146,43 @@ def _conditional(model: ModelFolder, network: Any, arguments: tuple[Any, ...]) -
             return FluxPrior(*arguments)
 
 
-def _conditions(recipe: PretrainedPrior, model: ModelFolder, network: Any) -> tuple[Condition, Condition]:
-    """What the network is told about all images, and without it."""
-    if model.network == "DiTTransformer2DModel":
-        _refuse(recipe, model, "prompt", because="is conditioned on a class, not on a text: set prior.class_label")
-        classes = int(network.config.num_embeds_ada_norm)
-        label = classes if recipe.class_label is None else recipe.class_label  # one more than the last: no class
-        if label > classes or (recipe.class_label is not None and label == classes):
-            raise UserError(f"prior.class_label must be from 0 to {classes - 1}, got {recipe.class_label}")
-        return {"class_labels": torch.tensor([label])}, {"class_labels": torch.tensor([classes])}
-    _refuse(recipe, model, "class_label", because="is conditioned on a text, not on a class: set prior.prompt")
-    from workbench.diffusion.prior.prompts import encode_prompts
+def _check(recipe: PretrainedPrior, model: ModelFolder, config: Any) -> None:
+    """Refuse settings that the model has no use for, and conditions that it lacks, before any weights are read."""
+    guides_itself = model.network == "FluxTransformer2DModel" and config.guidance_embeds
+    if not guides_itself:
+        _refuse(recipe, model, "distilled_guidance", because="takes no guidance as its input")
+    match model.network:
+        case "UNet2DModel":
+            told = ("prompt", "negative_prompt", "class_label", "cfg_scale")
+            _refuse(recipe, model, *told, because="is unconditional")
+        case "DiTTransformer2DModel":
+            because = "is conditioned on a class, not on a text: set prior.class_label"
+            _refuse(recipe, model, "prompt", "negative_prompt", because=because)
+            classes = int(config.num_embeds_ada_norm)
+            if recipe.class_label is not None and recipe.class_label >= classes:
+                raise UserError(f"prior.class_label must be from 0 to {classes - 1}, got {recipe.class_label}")
+        case _:
+            _refuse(recipe, model, "class_label", because="is conditioned on a text, not on a class: set prior.prompt")
+            for ending in needed_texts(model.network, config):
+                if ending not in model.texts():
+                    raise UserError(
+                        f"{model.root} lacks text_encoder{ending}/ or tokenizer{ending}/, which encode the prompt"
+                    )
 
-    condition, without = encode_prompts(model, recipe.prompt, recipe.negative_prompt)
-    if model.network == "FluxTransformer2DModel" and network.config.guidance_embeds:
+
+def _conditions(
+    recipe: PretrainedPrior, model: ModelFolder, config: Any
+) -> tuple[Condition, Condition, tuple[str, ...]]:
+    """What the network is told about all images, and without it; and notes."""
+    if model.network == "DiTTransformer2DModel":
+        no_class = int(config.num_embeds_ada_norm)  # one more than the last
+        label = no_class if recipe.class_label is None else recipe.class_label
+        return {"class_labels": torch.tensor([label])}, {"class_labels": torch.tensor([no_class])}, ()
+    condition, without, notes = encode_prompts(model, config, recipe.prompt, recipe.negative_prompt)
+    if model.network == "FluxTransformer2DModel" and config.guidance_embeds:
         strength = {"guidance": torch.tensor([recipe.distilled_guidance])}
-        return {**condition, **strength}, {**without, **strength}
-    return condition, without
+        return {**condition, **strength}, {**without, **strength}, notes
+    return condition, without, notes
 
 
 def _refuse(recipe: PretrainedPrior, model: ModelFolder, *names: str, because: str) -> None:

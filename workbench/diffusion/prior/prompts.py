@@ -18,8 +18,13 @@ DERIVED = ("position_ids", "embed_tokens.weight")
 """Stored tensors that follow from others; files may have them or not."""
 
 
-def encode_prompts(model: ModelFolder, prompt: str, negative: str) -> tuple[Condition, Condition]:
-    """What the network is told with the prompt, and with the negative one.
+def encode_prompts(
+    model: ModelFolder, config: Any, prompt: str, negative: str
+) -> tuple[Condition, Condition, tuple[str, ...]]:
+    """What the network is told with the prompt, and with the negative one; and notes on what was cut off.
+
+    Args:
+        config: the network's.
 
     Raises:
         UserError: if the text encoders are missing or cannot be read, or transformers is not installed.
@@ -39,22 +44,38 @@ def encode_prompts(model: ModelFolder, prompt: str, negative: str) -> tuple[Cond
         parts |= {f"tokenizer{ending}": tokenizer, f"text_encoder{ending}": encoder}
     with torch.no_grad(), readable(model.root, "the prompt with the text encoders of"):
         match model.network:
-            case "UNet2DConditionModel" if "_2" in endings:
-                return _sdxl(model, parts, prompt, negative)
+            case "UNet2DConditionModel" if config.addition_embed_type is not None:
+                told = _sdxl(model, parts, prompt, negative)
             case "UNet2DConditionModel":
-                return _stable_diffusion(model, parts, prompt, negative)
+                told = _stable_diffusion(parts, prompt, negative)
             case "SD3Transformer2DModel":
-                return _sd3(model, parts, prompt, negative)
+                told = _sd3(model, parts, prompt, negative)
             case _:
-                return _flux(model, parts, prompt), _flux(model, parts, negative)
+                told = _flux(parts, prompt), _flux(parts, negative)
+    return (*told, _cut_off(parts, prompt, negative))
 
 
-def _stable_diffusion(
-    model: ModelFolder, parts: dict[str, Any], prompt: str, negative: str
-) -> tuple[Condition, Condition]:
+def needed_texts(network: str, config: Any) -> tuple[str, ...]:
+    """The endings of the text encoders that a network cannot do without."""
+    if network == "UNet2DConditionModel":
+        return ("",) if config.addition_embed_type is None else ("", "_2")
+    return ("", "_2")
+
+
+def _cut_off(parts: dict[str, Any], *texts: str) -> tuple[str, ...]:
+    """A note on each text that CLIP's text encoder does not read to its end."""
+    tokenizer = parts["tokenizer"]
+    longest = int(tokenizer.model_max_length)
+    return tuple(
+        f"the prompt has more than {longest} tokens: CLIP reads only its beginning, {text[:40]!r} ..."
+        for text in texts
+        if len(tokenizer(text).input_ids) > longest
+    )
+
+
+def _stable_diffusion(parts: dict[str, Any], prompt: str, negative: str) -> tuple[Condition, Condition]:
     from diffusers import StableDiffusionPipeline
 
-    _require(model, parts, "")
     pipeline: Any = StableDiffusionPipeline(
         **parts,
         vae=None,
@@ -71,17 +92,16 @@ def _stable_diffusion(
 def _sdxl(model: ModelFolder, parts: dict[str, Any], prompt: str, negative: str) -> tuple[Condition, Condition]:
     from diffusers import StableDiffusionXLPipeline
 
-    _require(model, {"text_encoder": None, "tokenizer": None} | parts, "_2")
     zeros = bool(model.settings.get("force_zeros_for_empty_prompt", True))
     pipeline: Any = StableDiffusionXLPipeline(
-        **({"text_encoder": None, "tokenizer": None} | parts),
+        **parts,
         vae=None,
         unet=None,
         scheduler=None,
         force_zeros_for_empty_prompt=zeros,
         add_watermarker=False,
     )
-    # SDXL was trained with zeros, not with the encoding of an empty text
+    # without the text, SDXL is told zeros; an empty prompt is a text, as in its own pipeline
     given, without, pooled, pooled_without = pipeline.encode_prompt(
         prompt, device="cpu", do_classifier_free_guidance=True, negative_prompt=negative or None
     )
@@ -94,7 +114,6 @@ def _sdxl(model: ModelFolder, parts: dict[str, Any], prompt: str, negative: str)
 def _sd3(model: ModelFolder, parts: dict[str, Any], prompt: str, negative: str) -> tuple[Condition, Condition]:
     from diffusers import StableDiffusion3Pipeline
 
-    _require(model, parts, "", "_2")
     # T5 may be left out, because it is large
     pipeline: Any = StableDiffusion3Pipeline(
         **({"text_encoder_3": None, "tokenizer_3": None} | parts), vae=None, transformer=_Config(model), scheduler=None
@@ -108,10 +127,9 @@ def _sd3(model: ModelFolder, parts: dict[str, Any], prompt: str, negative: str) 
     )
 
 
-def _flux(model: ModelFolder, parts: dict[str, Any], prompt: str) -> Condition:
+def _flux(parts: dict[str, Any], prompt: str) -> Condition:
     from diffusers import FluxPipeline
 
-    _require(model, parts, "", "_2")
     pipeline: Any = FluxPipeline(**parts, vae=None, transformer=None, scheduler=None)
     given, pooled, _ = pipeline.encode_prompt(prompt, device="cpu")
     return {"encoder_hidden_states": given, "pooled_projections": pooled}
@@ -130,12 +148,6 @@ class _Config(torch.nn.Module):
 class _Fields(dict[str, Any]):
     def __getattr__(self, name: str) -> Any:
         return self[name]
-
-
-def _require(model: ModelFolder, parts: dict[str, Any], *endings: str) -> None:
-    for ending in endings:
-        if f"text_encoder{ending}" not in parts:
-            raise UserError(f"{model.root} lacks text_encoder{ending}/ or tokenizer{ending}/, which encode the prompt")
 
 
 def _load(tokenizer: Path, encoder: Path) -> tuple[Any, Any]:
@@ -161,6 +173,7 @@ def _load(tokenizer: Path, encoder: Path) -> tuple[Any, Any]:
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            attn_implementation="sdpa",  # a config may name a kernel to download
         )
     missing = [name for name in report["missing_keys"] if not name.endswith(DERIVED)]
     if missing or report["mismatched_keys"]:

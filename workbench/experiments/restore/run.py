@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from workbench.autoencoders import Pretrained
 from workbench.core.config import UserError
 from workbench.core.measurement import Measurement
 from workbench.data.base import content_ids
@@ -22,8 +23,9 @@ from workbench.experiments.restore.parameters import distinct, named, parameters
 from workbench.experiments.restore.pictures import Input, read_input
 from workbench.experiments.restore.verdict import Found, Verdict, judge
 from workbench.restoration import Restored, Restorer
+from workbench.restoration.any_shape import adapted
 from workbench.restoration.memory import fitted
-from workbench.severity.untrained import NoEncoder
+from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
 
@@ -81,6 +83,7 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
         say(line)
     cell, groups = _measurements(cell, request, images, float(level), say)
     cell.prior_stage().check()
+    _check_sizes(cell, groups, runtime)
     cell.check_recalibration()
     cell.check_non_blind()
     outputs.make()
@@ -121,6 +124,14 @@ class Group:
         """(channel, height, width)."""
         _, channels, height, width = self.measurement.encoder_input().shape
         return channels, height, width
+
+
+def _check_sizes(cell: Evaluate, groups: Sequence[Group], runtime: Runtime) -> None:
+    """Refuse images that given networks do not take, before anything is fitted."""
+    if isinstance(cell.autoencoder, Pretrained) and cell.prior.is_given:
+        autoencoder, prior = cell.autoencoder_stage().load(runtime), cell.prior.plan(cell.prior.folder())
+        for shape in dict.fromkeys(group.image_shape for group in groups):
+            adapted(autoencoder, Untrained(autoencoder), prior, shape)
 
 
 def _restored(

@@ -523,7 +523,8 @@ class Evaluate(LatentStage):
         frames = [pd.read_parquet(stage.ensure(runtime) / ROWS) for stage in self.matched_stages()]
         unit = restorer.unit_flops(self.data.image_shape)
         plain = unit["severity_encoder"] + unit["decoder"]
-        costs = Costs.of(frames[0]["nfe"].tolist(), frames[0]["flops"].tolist(), plain)
+        steps = frames[0]["nfe"] / restorer.prior.calls  # a step with guidance counts two evaluations
+        costs = Costs.of(steps.tolist(), frames[0]["flops"].tolist(), plain)
         columns = ("image_id", "start_variance", "severity", "s2")
         own, *val = (Outcomes(*(torch.tensor(frame[name].to_numpy()) for name in columns)) for frame in frames)
         chain = self.sampler.chain(restorer.prior.levels, restorer.autoencoder.latent_shape(self.data.image_shape))

@@ -54,12 +54,13 @@ def count(network: nn.Module, call: Callable[[Tensor], Tensor], argument: Tensor
         call(argument)
     with flop_counter() as graded:
         call(argument.clone().requires_grad_(True)).sum().backward()
-    weights = {id(weight) for weight in (*network.parameters(), *network.buffers())}
+    # by storage: what is kept of a linear layer is a view of its weights
+    weights = {weight.untyped_storage()._cdata for weight in (*network.parameters(), *network.buffers())}
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if id(tensor) not in weights:
-            kept[tensor.untyped_storage()._cdata] = tensor
+        if (storage := tensor.untyped_storage()._cdata) not in weights:
+            kept[storage] = tensor
         return tensor
 
     with _fused_attention(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

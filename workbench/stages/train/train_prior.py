@@ -99,7 +99,7 @@ class TrainPrior(LatentStage):
 
     def canonical(self) -> dict[str, Any]:
         """For given weights, also what they are told."""
-        return super().canonical() | (self.prior.conditions() if self.prior.is_given else {})
+        return super().canonical() | (self.prior.told(self.prior.folder()) if self.prior.is_given else {})
 
     def check(self) -> None:
         """Reject invalid given weights, and images or latents that the networks do not accept."""
