@@ -309,6 +309,10 @@ def harmed(copy: Path, how: str) -> None:
             tiny_models.edit(copy / "unet/config.json", block_out_channels=[16, 64])
         case "scheduler":
             shutil.rmtree(copy / "scheduler")
+        case "own code":
+            tiny_models.edit(copy / "text_encoder/config.json", auto_map={"AutoModel": "trap.Model"})
+        case "quantised":
+            tiny_models.edit(copy / "unet/config.json", quantization_config={"quant_method": "bitsandbytes"})
         case "another text encoder":
             tiny_models.edit(copy / "text_encoder/config.json", architectures=["RobertaSeriesModelWithTransformation"])
 
@@ -328,6 +332,8 @@ def harmed(copy: Path, how: str) -> None:
         ("cut text", "cannot read the text encoder"),
         ("shape", "cannot load .*unet|do not fit its config"),
         ("scheduler", "scheduler has no scheduler_config.json"),
+        ("own code", "auto_map: the network needs code of its own, which is not run"),
+        ("quantised", "quantization_config: the network is quantised, which is not supported"),
         ("another text encoder", "holds a RobertaSeriesModelWithTransformation; supported"),
     ],
 )
@@ -342,7 +348,6 @@ def test_no_module_that_a_folder_names_is_imported(copy: Path, tmp_path: Path, m
     (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     tiny_models.edit(copy / "model_index.json", vae=["trap", "AutoencoderKL"], safety_checker=["trap", "Checker"])
-    tiny_models.edit(copy / "text_encoder/config.json", auto_map={"AutoModel": "trap.Model"})
     PretrainedPrior(source=str(copy)).load(copy)
 
 

@@ -85,7 +85,7 @@ def _reached() -> Iterator[tuple[str, str, list[Any], list[Any], list[Any]]]:
                 for preset, size in study.presets.items():
                     if preset.startswith("photos"):
                         continue  # their images are not downloaded for tests
-                    overrides = elsewhere if preset == "paper" else {}
+                    overrides = elsewhere if preset == "paper" and size.cell is None else {}
                     cells = study.cells(preset, overrides)
                     support = study.supporting(cells)
                     tasks = study.tasks(preset, overrides) if study.search or size.search else []

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.overhead import sections
+from studies.overhead import paper, sections
 from studies.overhead.results import ASSUMED_NFE, read
 from studies.overhead.study import restoration, study
 from workbench.core.config import UserError
@@ -82,7 +82,7 @@ def test_without_measured_restorations_evaluations_are_assumed() -> None:
 
 def test_sections_show_every_setting_and_operation() -> None:
     found = read(make_results())
-    html = "".join(section(found).html for section in study.report)
+    html = "".join(drawn.html for section in study.report if (drawn := section(found)) is not None)
     for words in ("tiny, 32 px, batch 64", "KL, 32 px, batch 64", *MILLISECONDS, "Peak", "quartiles"):
         assert words in html
 
@@ -104,3 +104,36 @@ def test_cells_of_the_presets(preset: str, num_cells: int, restores: bool) -> No
     cells = study.cells(preset)
     assert len(cells) == num_cells
     assert restoration(cells) == ({"restoration": Evaluate()} if restores else {})
+
+
+def paper_results() -> StudyResults:
+    """Counts of two models and two solvers, of which a step costs 1 and 4 TFLOP."""
+    rows = [
+        {
+            "model": model,
+            "title": title,
+            "solver": solver,
+            "cell": f"{model} {solver}",
+            "prior_parameters": 1e9,
+            "decoder_flops": 0.0,
+            "severity_flops": 1e11,
+            "step_flops": step,
+            "step_activation_bytes": size * 2.0**30,
+        }
+        for model, title, size in (("small", "Small, 64 px", 2), ("large", "Large, 512 px", 40))
+        for solver, step in (("ldps", 1e12), ("mmps", 4e12))
+    ]
+    return dataclasses.replace(make_results(), frame=pd.DataFrame(rows), axes=("model", "solver"))
+
+
+def test_on_paper_a_tenth_of_the_steps_saves_a_little_less_than_nine_tenths() -> None:
+    found = paper.read(paper_results())
+    assert found.saved.loc["Small, 64 px", "ldps"] == pytest.approx(1000 / 100.1)
+    assert study.answer is not None
+    assert study.main_figure is not None
+    said = " ".join(study.answer(found))
+    assert "40 GiB of activations for one image (Large, 512 px" in said
+    assert "Heat map of the saving" in study.main_figure(found).html()
+    drawn = [section(found) for section in study.report]
+    assert [section is None for section in drawn] == [False, True, True]
+    assert "1000.0" in drawn[0].html

@@ -15,8 +15,10 @@ from workbench.core.foreign import reason
 RECIPE = "recipe.json"
 LARGE = 2**26
 """Bytes; larger files are read in parts of this size: pretrained models have gigabytes."""
-SUFFIXES = (".safetensors", ".json", ".txt", ".model")
-"""Suffixes of weights, configs, and vocabularies of tokenizers."""
+SUFFIXES = (".safetensors", ".json")
+"""Suffixes of weight and config files."""
+VOCABULARIES = (".txt", ".model")
+"""Suffixes of a tokenizer's further files."""
 
 
 def zoo_root() -> Path:
@@ -100,8 +102,9 @@ def _read_recipe(path: Path, _changed: int, _size: int) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Every weight and config file below a folder."""
-    return [path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES]
+    """Every weight and config file below a folder; of a tokenizer, its vocabulary, too."""
+    suffixes = (*SUFFIXES, *VOCABULARIES) if folder.name.startswith("tokenizer") else SUFFIXES
+    return [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes]
 
 
 @lru_cache(maxsize=64)
