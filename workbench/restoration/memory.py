@@ -1,5 +1,6 @@
 """Memory of a restoration, predicted before its first step: measured on small images, and scaled to their pixels."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ def step_memory(restorer: Restorer) -> StepMemory:
     base = restorer.autoencoder.downscale * restorer.prior.multiple
     side = base * ceil(LEAST_SIDE / base)
     small, large = side**2, (2 * side) ** 2
+    _step(restorer, side)()  # what is only allocated at the first call is no part of a step
     first = _peak(_step(restorer, side), _device(restorer))
     if not _accepts(restorer, 2 * side):  # some transformers have positions up to some size only
         return StepMemory(0.0, first / small)
@@ -163,14 +165,16 @@ def _peak(work: Callable[[], object], device: torch.device) -> float:
         return float(torch.cuda.max_memory_allocated(device) - before)
     from torch.profiler import ProfilerActivity, profile
 
+    gc.collect()  # what is freed meanwhile must be the work's own
     with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         work()
     assert found.profiler is not None
     events = [event for event in found.profiler.kineto_results.events() if event.name() == "[memory]"]
-    now = peak = 0
+    now = least = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()
-        peak = max(peak, now)
+        least = min(least, now)  # below 0: older memory was freed
+        peak = max(peak, now - least)
     return float(peak)
 
 
