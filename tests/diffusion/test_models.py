@@ -354,3 +354,16 @@ def test_no_module_that_a_folder_names_is_imported(copy: Path, tmp_path: Path, m
 def test_a_folder_without_an_index(copy: Path) -> None:
     (copy / "model_index.json").unlink()
     assert read_model(str(copy)).network == "UNet2DConditionModel"
+
+
+def test_a_quantised_autoencoder_without_a_factor_is_not_scaled(tmp_path: Path) -> None:
+    folder = tiny_models.saved(tiny_models.ldm(), tmp_path / "model")
+    tiny_models.edit(folder / "vqvae/config.json", scaling_factor=None)
+    autoencoder = Pretrained(source=str(folder), subfolder="vqvae", scaling="config").build(3)
+    assert autoencoder.scale == 1, "not the 0.18215 that diffusers has for another class"
+
+
+def test_latents_scaled_by_channel_are_refused(copy: Path) -> None:
+    tiny_models.edit(copy / "vae/config.json", latents_std=[1.0, 2.0, 1.0, 1.0])
+    with pytest.raises(UserError, match="latents_std: latents scaled by channel are not supported"):
+        Pretrained(source=str(copy), subfolder="vae", scaling="config").build(3)

@@ -9,6 +9,15 @@ import torch
 
 CHANNELS = 8
 TEXT_WIDTH = 16
+OF_STABLE_DIFFUSION: dict[str, Any] = {
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+"""The settings of its scheduler."""
 WORDS = ["a", "photograph", "of", "the", "sea", "portrait", "not", "blurred"]
 
 
@@ -55,20 +64,12 @@ def stable_diffusion(**scheduler: Any) -> Any:
             down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         )
-        settings = {
-            "beta_schedule": "scaled_linear",
-            "beta_start": 0.00085,
-            "beta_end": 0.012,
-            "clip_sample": False,
-            "set_alpha_to_one": False,
-            "steps_offset": 1,
-        }
         return StableDiffusionPipeline(
             vae=vae(),
             text_encoder=clip(),
             tokenizer=clip_tokenizer(),
             unet=unet,
-            scheduler=DDIMScheduler(**settings | scheduler),
+            scheduler=DDIMScheduler(**OF_STABLE_DIFFUSION | scheduler),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
@@ -94,14 +95,6 @@ def sdxl() -> Any:
             projection_class_embeddings_input_dim=6 * 8 + TEXT_WIDTH,
             use_linear_projection=True,
         )
-        scheduler = DDIMScheduler(
-            beta_schedule="scaled_linear",
-            beta_start=0.00085,
-            beta_end=0.012,
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-        )
         return StableDiffusionXLPipeline(
             vae=vae(),
             text_encoder=clip(),
@@ -109,7 +102,7 @@ def sdxl() -> Any:
             tokenizer=clip_tokenizer(),
             tokenizer_2=clip_tokenizer(),
             unet=unet,
-            scheduler=scheduler,
+            scheduler=DDIMScheduler(**OF_STABLE_DIFFUSION),
             add_watermarker=False,
         )
 

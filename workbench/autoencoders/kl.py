@@ -1,5 +1,6 @@
 """AutoencoderKL: the variational autoencoder of latent diffusion (Rombach et al., arXiv 2112.10752), by diffusers."""
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penalty
 from workbench.core.bounds import BlockWidths, Depth, Weight, Width
+from workbench.core.config import UserError
 from workbench.core.tensors import Images
+from workbench.weights.diffusers_folder import read_config
 
 
 class _Mode(nn.Module):
@@ -64,6 +67,13 @@ class KL(DescentRecipe):
     moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")
 
     adapter: ClassVar[type[Autoencoder]] = KLAutoencoder
+
+    def load(self, folder: Path) -> Autoencoder:
+        """Read an autoencoder. Raises UserError if its latents are scaled by channel, which one factor cannot."""
+        scaled = [name for name in ("latents_mean", "latents_std") if read_config(folder).get(name) is not None]
+        if scaled:
+            raise UserError(f"{folder}/config.json: {scaled[0]}: latents scaled by channel are not supported")
+        return super().load(folder)
 
     @classmethod
     def model_class(cls) -> Any:

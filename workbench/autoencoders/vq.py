@@ -1,5 +1,6 @@
 """VQModel: the vector-quantised autoencoder (van den Oord et al., arXiv 1711.00937), by diffusers."""
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,6 +12,7 @@ from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penal
 from workbench.core.bounds import BlockWidths, Depth, Weight, Width
 from workbench.core.config import ADDED_LATER
 from workbench.core.tensors import Images
+from workbench.weights.diffusers_folder import read_config
 
 
 class VQAutoencoder(Autoencoder):
@@ -77,6 +79,16 @@ class VQRecipe(DescentRecipe):
     moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")
 
     adapter: ClassVar[type[Autoencoder]] = VQAutoencoder
+
+    def load(self, folder: Path) -> Autoencoder:
+        """Read an autoencoder. One whose config states no scaling_factor has 1, as in latent diffusion.
+
+        diffusers' default, 0.18215, is that of Stable Diffusion's AutoencoderKL.
+        """
+        autoencoder = super().load(folder)
+        if "scaling_factor" not in read_config(folder):
+            autoencoder.normalise(1.0, 0.0)
+        return autoencoder
 
     @classmethod
     def model_class(cls) -> Any:

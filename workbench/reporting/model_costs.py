@@ -19,6 +19,7 @@ from workbench.restoration import Restorer
 from workbench.restoration.engine import time_on
 from workbench.restoration.memory import LEAST_SIDE, SHARE, free_memory, size_text, step_memory
 from workbench.solvers.base import Networks, middle_step
+from workbench.stages.measure.count_cost import flops_of
 from workbench.stages.measure.on_meta import Part, count, on_meta
 from workbench.stages.runtime import Runtime
 from workbench.weights.model import read_model
@@ -67,7 +68,7 @@ def print_model_costs(model: str, size: int | None, runtime: Runtime) -> None:
         )
     runtime.progress.show(table)
     evaluations = _evaluations(restorer, small)
-    flops = sum(number * _cost(large_parts, name) for name, number in evaluations.items())
+    flops = sum(number * flops_of(large_parts, name) for name, number in evaluations.items())
     taken = sum(
         number * seconds.get(name, seconds.get(name.replace("_backward", "_grad"), 0.0))
         for name, number in evaluations.items()
@@ -133,12 +134,6 @@ def _evaluations(restorer: Restorer, side: int) -> Counter[str]:
     networks = Networks(restorer.autoencoder, restorer.prior, operator, [spent])
     restorer.solver.step(middle_step(z, measurement, networks, restorer.sampler))
     return spent
-
-
-def _cost(parts: dict[str, Part], evaluation: str) -> float:
-    name, _, how = evaluation.partition("_")
-    part = parts[name]
-    return {"": part.flops, "grad": part.flops_grad, "backward": part.flops_grad - part.flops}[how]
 
 
 def _memory_line(restorer: Restorer, side: int) -> str:

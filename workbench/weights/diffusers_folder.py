@@ -119,11 +119,23 @@ def class_name(folder: Path) -> str:
     Raises:
         UserError: if the config is missing or cannot be read.
     """
+    try:
+        return str(read_config(folder)["_class_name"])
+    except KeyError:
+        raise UserError(f"{folder / CONFIG} does not name the model's class: it has no _class_name") from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The settings in the config.json of a folder, without the defaults of its class.
+
+    Raises:
+        UserError: if the config is missing or cannot be read.
+    """
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder} has no model: expected config.json and safetensors in diffusers' folder format")
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["_class_name"])
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except FOREIGN as error:
         raise UserError(f"{path} does not name the model's class ({_first_line(error)})") from None
 

@@ -16,7 +16,7 @@ from workbench.core.bounds import MAX_SIZE
 from workbench.core.config import UserError
 from workbench.core.foreign import FOREIGN
 from workbench.core.places import at_home
-from workbench.weights.diffusers_folder import CONFIG, class_name
+from workbench.weights.diffusers_folder import CONFIG, class_name, read_config
 
 MODEL_INDEX = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -73,7 +73,7 @@ class ModelFolder:
 
     def downscale(self) -> int:
         """The factor per side by which latents are smaller than images."""
-        widths = self._config(self.autoencoder).get("block_out_channels")
+        widths = read_config(self.root / self.autoencoder).get("block_out_channels")
         if widths is None:  # the autoencoder that ships for photographs
             return PATCH
         if not isinstance(widths, list) or not 0 < len(widths) < 16:
@@ -84,7 +84,7 @@ class ModelFolder:
 
     def image_size(self) -> int:
         """Pixels a side of the images that the denoiser was trained on, as its config says; 512 if it does not."""
-        size = self._config(self.denoiser).get("sample_size")
+        size = read_config(self.root / self.denoiser).get("sample_size")
         side = max(size) if isinstance(size, list) and size else size
         if side is None:
             return DEFAULT_SIZE
@@ -93,14 +93,6 @@ class ModelFolder:
                 f"{self.root / self.denoiser / CONFIG}: sample_size must be a number of pixels, got {size!r}"
             )
         return side * self.downscale()
-
-    def _config(self, part: str) -> dict[str, Any]:
-        path = self.root / part / CONFIG
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            return dict(config)
-        except FOREIGN as error:
-            raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
 
     def texts(self) -> tuple[str, ...]:
         """The endings of the folders of the text encoders that it has: "" for text_encoder, "_2" ..."""
@@ -146,7 +138,7 @@ def _read(root: Path) -> ModelFolder:
         _require_weights(root / part)
     model = ModelFolder(root, autoencoder, denoiser, network, settings)
     for part in (autoencoder, denoiser, *(f"text_encoder{ending}" for ending in model.texts())):
-        refused = [name for name in REFUSED if name in model._config(part)]
+        refused = [name for name in REFUSED if name in read_config(root / part)]
         if refused:
             raise UserError(f"{root / part / CONFIG}: {refused[0]}: the network {REFUSED[refused[0]]}")
     return model
