@@ -61,7 +61,7 @@ def test_a_weak_measurement_moves_z_as_far_as_the_posteriors_flow_does() -> None
     """To first order in its information, a kept correction of weight 1 - sqrt(SNR / SNR') is the matched one."""
     step = gaussian_step()
     m = step.measurement
-    weak = Measurement(y=m.y, ids=m.ids, noise_std=torch.full((NUM,), 20.0), observed=m.observed, params=m.params)
+    weak = Measurement(y=m.y, ids=m.ids, noise_std=torch.full((NUM,), 5.0), observed=m.observed, params=m.params)
     step = Step(**(vars(step) | {"measurement": weak}))
     free = NoGuidance().step(step)
     kept, matched = (
