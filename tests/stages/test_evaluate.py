@@ -402,9 +402,9 @@ def test_guidance_that_diverges_is_flagged_and_the_rest_go_on(cell: Evaluate, ru
 def test_a_residual_that_grows_is_flagged_where_guidance_began_at_z_hat(
     cell: Evaluate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workbench.stages.measure import evaluate
+    from workbench.stages.measure import scoring
 
-    monkeypatch.setattr(evaluate, "RESIDUAL_GROWTH", 0.0)
+    monkeypatch.setattr(scoring, "RESIDUAL_GROWTH", 0.0)
     assert rows(cell.replace({"seed": 5}), runtime)["diverged"].all()
     assert not rows(cell.replace({"seed": 5, "solver.kind": "no_guidance"}), runtime)["diverged"].any()
     from_noise = rows(cell.replace({"seed": 5, "start.kind": "full"}), runtime)

@@ -26,7 +26,7 @@ def test_what_is_written_is_the_sorted_frame(
     with RowStream(tmp_path / "stream") as stream:
         for first in range(0, num_rows, together):
             stream.extend(given[first : first + together])
-    write_sorted(tmp_path / "stream", tmp_path / "rows.parquet", by="image_id")
+    write_sorted([tmp_path / "stream"], tmp_path / "rows.parquet", by="image_id")
     frame = pd.DataFrame(given).sort_values("image_id", ignore_index=True)
     frame.to_parquet(tmp_path / "expected.parquet")
     assert (tmp_path / "rows.parquet").read_bytes() == (tmp_path / "expected.parquet").read_bytes()

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import slurm_machine
-from small_study import EVALUATION, NETWORKS, source_overrides
+import two_ranks
+from small_study import EVALUATION, NETWORKS, source_overrides, tiny_cell
 from study_process import (
     assert_nothing_is_left_over,
     assert_same_results,
@@ -22,6 +24,9 @@ from study_process import (
     wait_until,
 )
 from users_folder import Outside
+
+from workbench.stages.execute.cluster import Cluster, ensure_on_cluster
+from workbench.stages.runtime import Runtime
 
 ON_SLURM = {"cluster": "slurm", "cluster.cpus": 1, "cluster.minutes": 20, "cluster.evaluate.minutes": 10}
 
@@ -93,3 +98,25 @@ def test_slurms_jobs_may_import_what_their_command_does(tmp_path: Path) -> None:
     made = records(outside.folder / "runs")
     assert {"train_prior", "train_severity"} < {record["canonical"]["stage"] for record in made}
     assert len({record["process"] for record in made}) == len(made), "each stage was a job of its own"
+
+
+@pytest.mark.slow
+def test_two_nodes_share_the_training_of_a_network(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm_machine.install()
+    (tmp_path / "slurm").mkdir(mode=0o755)
+    settings = {"autoencoder.batch_size": 8, "autoencoder.num_train_images": 80}
+    stage = two_ranks.EveryStepAutoencoder(**dict(tiny_cell(images, **settings).autoencoder_stage()))
+    cluster = {"cluster.nodes": 2, "cluster.cpus": 1}
+    with slurm_machine.running(tmp_path / "slurm", num_nodes=2) as config:
+        monkeypatch.setenv("SLURM_CONF", str(config))
+        there = Runtime(tmp_path / "there")
+        ensure_on_cluster([stage], there, cluster=Cluster("slurm", "cpu", cluster))
+    assert len(list(there.root.glob("cluster/*/*_log.out"))) == 2, "one log for each node"
+    curves = [
+        pd.read_csv(stage.ensure(runtime) / "metrics.csv")["train/loss"]
+        for runtime in (there, Runtime(tmp_path / "here"))
+    ]
+    pd.testing.assert_series_equal(*curves, rtol=0, atol=1e-5)
+    assert len(curves[0]) == 10

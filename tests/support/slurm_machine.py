@@ -1,4 +1,4 @@
-"""A real SLURM on this machine, for a while: munged, slurmctld and slurmd with one node of two CPUs."""
+"""A real SLURM on this machine, for a while: munged, slurmctld, and slurmd for one node or more."""
 
 import os
 import shutil
@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
-NODE = "node"
 TIMEOUT = 60
 
 CONFIG = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={daemon_port}
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
@@ -31,14 +29,15 @@ ReturnToService=2
 MpiDefault=none
 KillWait=2
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
+SlurmdLogFile={folder}/slurmd-%n.log
+{nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+A_NODE = "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} State=UNKNOWN"
 
 
 def install() -> None:
@@ -54,25 +53,28 @@ def install() -> None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Path]:
+def running(folder: Path, num_nodes: int = 1) -> Iterator[Path]:
     """Start the daemons in `folder`, which root owns and nobody else may write; gives the configuration's path.
 
-    They are stopped in the end. Jobs and commands find the cluster by the path in SLURM_CONF.
+    They are stopped in the end. Jobs and commands find the cluster by the path in SLURM_CONF. All nodes are this
+    machine, and share two CPUs.
     """
     if os.geteuid() != 0:
         pytest.skip("only root can start SLURM's daemons")
-    for name in ("state", "spool"):
-        (folder / name).mkdir()
+    (folder / "state").mkdir()
+    names = [f"node{number}" for number in range(num_nodes)]
+    for name in names:
+        (folder / f"spool-{name}").mkdir()
     key, config = folder / "munge.key", folder / "slurm.conf"
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
-    controller_port, daemon_port = _free_ports(2)
+    controller_port, *ports = _free_ports(1 + num_nodes)
     host = socket.gethostname().partition(".")[0]
-    config.write_text(
-        CONFIG.format(
-            folder=folder, host=host, node=NODE, controller_port=controller_port, daemon_port=daemon_port
-        ).lstrip()
+    nodes = "\n".join(
+        A_NODE.format(node=name, host=host, port=port, cpus=max(1, 2 // num_nodes))
+        for name, port in zip(names, ports, strict=True)
     )
+    config.write_text(CONFIG.format(folder=folder, host=host, controller_port=controller_port, nodes=nodes).lstrip())
     paths = {"key": key, "socket": folder / "munge.socket", "pid": folder / "munged.pid"}
     paths |= {"log": folder / "munged.log", "seed": folder / "munged.seed"}
     flags = [f"--{name}{'' if name == 'socket' else '-file'}={path}" for name, path in paths.items()]
@@ -80,20 +82,22 @@ def running(folder: Path) -> Iterator[Path]:
         stack.enter_context(_daemon(["munged", "--foreground", "--force", *flags], folder))
         _wait_until(paths["socket"].exists, folder)
         stack.enter_context(_daemon(["slurmctld", "-D", "-f", str(config)], folder))
-        stack.enter_context(_daemon(["slurmd", "-D", "-f", str(config), "-N", NODE], folder))
-        _wait_until(lambda: _state(config) == "idle", folder)
+        for name in names:
+            stack.enter_context(_daemon(["slurmd", "-D", "-f", str(config), "-N", name], folder))
+        _wait_until(lambda: _states(config) == {"idle"}, folder)
         yield config
 
 
-def _state(config: Path) -> str:
+def _states(config: Path) -> set[str]:
+    """The states of the nodes."""
     command = ["sinfo", "--noheader", "--format=%T"]
     answer = subprocess.run(command, env=os.environ | {"SLURM_CONF": str(config)}, capture_output=True, text=True)
-    return answer.stdout.strip()
+    return set(answer.stdout.split())
 
 
 @contextmanager
 def _daemon(command: list[str], folder: Path) -> Iterator[None]:
-    with (folder / f"{command[0]}.out").open("w") as log:
+    with (folder / f"{command[0]}-{command[-1].rpartition('/')[2]}.out").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         yield

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from workbench.core import ranks
 from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
 from workbench.core.config import NOT_IDENTITY, UserError
 from workbench.core.families import Member
@@ -77,6 +78,11 @@ class Autoencoder(nn.Module):
     def latent_channels(self) -> int:
         """Channels of a latent."""
         return int(self.model.config.latent_channels)
+
+    @property
+    def overflows_in_half(self) -> bool:
+        """Whether its activations may be too large for fp16, as SDXL's are; diffusers assumes so unless told."""
+        return bool(self.model.config.get("force_upcast", False))
 
     def encode(self, x: Images) -> Latents:
         """The scaled latents of images on [0, 1]; deterministic (KL: the mode; VQ: before quantisation).
@@ -215,6 +221,10 @@ class ArchitectureRecipe(AutoencoderRecipe):
 class DescentRecipe(ArchitectureRecipe):
     """An architecture that is trained by gradient descent on its `training_loss`."""
 
+    splits_batches: ClassVar[bool] = False
+    """Whether it can be trained on several devices: its loss must be a mean over images, and draw its noise and compute
+    moments of a batch by `workbench.core.ranks`."""
+
     num_train_images: Count = Field(400_000, description="number of training images processed")
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 1.5e-3
@@ -232,6 +242,5 @@ def moment_penalty(raw: Tensor) -> Tensor:
 
     A single scaling factor cannot normalise channels of different variance, but SNR matching assumes that it does.
     """
-    mean = raw.mean((0, 2, 3))
-    variance = raw.var((0, 2, 3))
+    mean, variance = ranks.channel_moments(raw)
     return (mean.square() + (variance - 1).square()).mean()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe
 from workbench.autoencoders.side_features import SideFeatures, latents_alone
+from workbench.core import ranks
 from workbench.core.bounds import Depth, Width
 from workbench.core.tensors import Images
 
@@ -69,7 +70,7 @@ class FlowAutoencoder(Autoencoder):
 
         It bounds that of 8-bit images if the noise is one level wide, and is only comparable at equal width.
         """
-        noise = torch.rand(x.shape, generator=generator).to(x) - 0.5
+        noise = ranks.rand(x.shape, generator).to(x) - 0.5
         z, log_det = self.model.transform(2 * x - 1 + self.dequantisation * GREY_LEVEL * noise)
         size = x[0].numel()
         log_density = -0.5 * z.square().flatten(1).sum(1) - 0.5 * size * math.log(2 * math.pi) + log_det
@@ -95,6 +96,7 @@ class Flow(DescentRecipe):
     )
 
     adapter: ClassVar[type[Autoencoder]] = FlowAutoencoder
+    splits_batches: ClassVar[bool] = True
 
     @classmethod
     def model_class(cls) -> Any:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penalty
+from workbench.core import ranks
 from workbench.core.bounds import BlockWidths, Depth, Weight, Width
 from workbench.core.config import UserError
 from workbench.core.tensors import Images
@@ -47,7 +48,7 @@ class KLAutoencoder(Autoencoder):
 
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         posterior = self.model.encode(2 * x - 1).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+        noise = ranks.randn(posterior.mean.shape, generator).to(posterior.mean)
         x_hat = (self._decode(posterior.mean + posterior.std * noise) + 1) / 2
         mse = F.mse_loss(x_hat, x)
         kl = posterior.kl().mean() / posterior.mean[0].numel()
@@ -67,6 +68,7 @@ class KL(DescentRecipe):
     moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")
 
     adapter: ClassVar[type[Autoencoder]] = KLAutoencoder
+    splits_batches: ClassVar[bool] = True
 
     def load(self, folder: Path) -> Autoencoder:
         """Read an autoencoder. Raises UserError if its latents are scaled by channel, which one factor cannot."""

@@ -52,6 +52,10 @@ class PaddedAutoencoder(Autoencoder):
         return self.inner.image_channels
 
     @property
+    def overflows_in_half(self) -> bool:
+        return self.inner.overflows_in_half
+
+    @property
     def downscale(self) -> int:
         return self.inner.downscale
 

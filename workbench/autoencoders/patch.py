@@ -87,6 +87,7 @@ class Patch(DescentRecipe):
     )
 
     adapter: ClassVar[type[Autoencoder]] = PatchAutoencoder
+    splits_batches: ClassVar[bool] = True
 
     @classmethod
     def model_class(cls) -> Any:

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.autoencoders.base import Autoencoder, DescentRecipe, moment_penalty
+from workbench.core import ranks
 from workbench.core.bounds import MAX_SIZE, Depth, Weight, Width
 from workbench.core.tensors import Images
 
@@ -40,7 +41,7 @@ class TinyAutoencoder(Autoencoder):
 
     def training_loss(self, x: Images, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         raw = self._encode(2 * x - 1).float()  # moments are not for bf16
-        noise = torch.randn(raw.shape, generator=generator).to(raw)
+        noise = ranks.randn(raw.shape, generator).to(raw)
         x_hat = (self._decode(raw + self.latent_noise * noise).float() + 1) / 2
         mse = F.mse_loss(x_hat, x)
         penalty = moment_penalty(raw)
@@ -63,6 +64,7 @@ class Tiny(DescentRecipe):
     moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")
 
     adapter: ClassVar[type[Autoencoder]] = TinyAutoencoder
+    splits_batches: ClassVar[bool] = True
 
     @classmethod
     def model_class(cls) -> Any:

@@ -79,6 +79,7 @@ class VQRecipe(DescentRecipe):
     moment_weight: Weight = Field(0.01, description="weight of the penalty on channel means and variances")
 
     adapter: ClassVar[type[Autoencoder]] = VQAutoencoder
+    splits_batches: ClassVar[bool] = True
 
     def load(self, folder: Path) -> Autoencoder:
         """Read an autoencoder. One whose config states no scaling_factor has 1, as in latent diffusion.

@@ -85,6 +85,7 @@ class VQGAN(VQRecipe):
     )
 
     adapter: ClassVar[type[Autoencoder]] = VQGANAutoencoder
+    splits_batches: ClassVar[bool] = False  # its loss balances gradients of a whole batch
 
     def build(self, image_channels: int) -> VQGANAutoencoder:
         model = super().build(image_channels).model

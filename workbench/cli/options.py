@@ -66,6 +66,16 @@ MaybeName = Annotated[str | None, STUDY]
 PresetOption = Annotated[str, typer.Option("--preset", help="the size of the study: smoke, desk, full ...")]
 Runs = Annotated[Path, typer.Option("--runs", envvar="WORKBENCH_RUNS", help="the folder of results", callback=home)]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto: a GPU if there is one")]
+Devices = Annotated[
+    int,
+    typer.Option(
+        "--devices",
+        min=1,
+        max=1024,
+        help="number of GPUs (or, with --device cpu, of processes): training shares every batch (DDP), and evaluation "
+        "the images; with --jobs, stages that run at once share the devices",
+    ),
+]
 BatchSize = Annotated[
     int,
     typer.Option(

@@ -8,7 +8,7 @@ from pathlib import Path
 from workbench.core.config import UserError
 from workbench.core.files import disk_refusal
 from workbench.core.progress import Bars
-from workbench.stages.runtime import Runtime, choose_device
+from workbench.stages.runtime import Runtime, choose_devices
 from workbench.tracking.mode import stated_mode
 from workbench.tracking.tracker import Recorder
 
@@ -22,6 +22,7 @@ def open_runtime(
     group: str | None,
     tags: tuple[str, ...] = (),
     *,
+    num_devices: int = 1,
     writes: bool = True,
 ) -> Iterator[Runtime]:
     """A runtime with progress bars, recorded for W&B if a group is given. Read-only commands need no writable folder.
@@ -31,7 +32,8 @@ def open_runtime(
             while the runtime is open.
     """
     with Bars() as progress:
-        runtime = Runtime(runs, choose_device(device), batch_size, rerun, progress)
+        devices = choose_devices(device, num_devices)
+        runtime = Runtime(runs, devices[0], devices, batch_size=batch_size, rerun=rerun, progress=progress)
         if writes:
             runtime.require_writable()
         elif runs.exists() and not runs.is_dir():

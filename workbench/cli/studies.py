@@ -12,6 +12,7 @@ from workbench.cli.options import (
     Allow,
     BatchSize,
     Device,
+    Devices,
     MaybeName,
     Model,
     Name,
@@ -36,6 +37,7 @@ def study(
     model: Model = None,
     _allow: Allow = None,
     device: Device = "auto",
+    devices: Devices = 1,
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
     reference: UseReference = True,
@@ -72,9 +74,10 @@ def study(
 
     overrides = read_overrides(context, model)
     resources = {path: overrides.pop(path) for path in list(overrides) if path.startswith("cluster.")}
-    ensure = _ensure(jobs, cluster, device, resources)
+    ensure = _ensure(jobs, cluster, device, devices, resources)
     device = device if cluster is None else "cpu"
-    with open_runtime(runs, device, batch_size, rerun, folder_name(name), (preset,)) as runtime:
+    group = folder_name(name)
+    with open_runtime(runs, device, batch_size, rerun, group, (preset,), num_devices=devices) as runtime:
         results, folder = run_study(name, preset, overrides, runtime, use_reference=reference, ensure=ensure)
         if results is None:
             runtime.progress.say(f"{name}: done, in {folder}")
@@ -91,6 +94,7 @@ def run(
     model: Model = None,
     _allow: Allow = None,
     device: Device = "auto",
+    devices: Devices = 1,
     batch_size: BatchSize = 64,
     rerun: Rerun = False,
     rungs: Annotated[
@@ -112,7 +116,7 @@ def run(
         stage = base_cell(name, preset, own).replace(agent.config)
         stage.check()
         group = None if agent.is_live else folder_name(name)
-        with open_runtime(runs, device, batch_size, rerun, group, (preset,)) as runtime:
+        with open_runtime(runs, device, batch_size, rerun, group, (preset,), num_devices=devices) as runtime:
             for part in parts_of(stage) if rungs else [stage]:
                 agent.log(part.ensure(runtime), getattr(part, "split", "test"))
             print_cell(stage, stage.folder(runtime), runtime.progress)
@@ -205,7 +209,13 @@ def show(
         print_overview(name, preset, read_overrides(context, model), runtime)
 
 
-def _ensure(jobs: int | None, cluster: Literal["slurm", "local"] | None, device: str, resources: dict[str, Any]) -> Any:
+def _ensure(
+    jobs: int | None,
+    cluster: Literal["slurm", "local"] | None,
+    device: str,
+    num_devices: int,
+    resources: dict[str, Any],
+) -> Any:
     """What runs the missing stages: this process, several processes, or cluster jobs."""
     from workbench.core.config import UserError, require_range
     from workbench.stages.base import ensure_all
@@ -219,6 +229,8 @@ def _ensure(jobs: int | None, cluster: Literal["slurm", "local"] | None, device:
         if jobs is None:
             return ensure_quickest
         return ensure_all if jobs == 1 else partial(ensure_in_processes, num_processes=jobs)
+    if num_devices > 1:
+        raise UserError("--devices is for this machine: jobs use all GPUs that they ask for, --cluster.gpus=N")
     if jobs is not None and jobs > 1:
         raise UserError("--jobs (local processes) and --cluster (cluster jobs) exclude each other: give only one")
     return partial(ensure_on_cluster, cluster=Cluster(cluster, device, resources))

@@ -7,7 +7,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from workbench.core import randomness
+from workbench.core import randomness, ranks
 from workbench.core.tensors import Ids
 
 Batch = dict[str, Any]
@@ -36,8 +36,10 @@ class StepDataset(IterableDataset[Batch]):
             yield {**self.make_batch(self.indices(step), step), "step": step}
 
     def indices(self, step: int) -> Ids:
-        """The positions in the split of the images of a step."""
-        positions = range(step * self.batch_size, (step + 1) * self.batch_size)
+        """The positions in the split of this rank's images of a step."""
+        own = self.batch_size // ranks.size()
+        first = step * self.batch_size + own * ranks.rank()
+        positions = range(first, first + own)
         return torch.stack([self._order(p // self.num_images)[p % self.num_images] for p in positions])
 
     def _order(self, number: int) -> torch.Tensor:
@@ -54,7 +56,7 @@ class StepDataModule(LightningDataModule):
 
     Args:
         num_images: number of images in the training split.
-        batch_size: images per step.
+        batch_size: images per step, on all ranks together.
         num_steps: total number of steps.
         steps_per_epoch: steps between checkpoints.
         seed: keys the order of the images.

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from workbench.core.families import Open
-from workbench.solvers.base import Guided, Networks, Precision, Solver, Step
+from workbench.solvers.base import Guided, Networks, Precision, Solver, Step, weights_type
 from workbench.solvers.controls import DecodeOnly, NoGuidance
 from workbench.solvers.gml_dps import GMLDPS
 from workbench.solvers.ldps import LDPS
@@ -35,4 +35,5 @@ __all__ = [
     "ReSample",
     "Solver",
     "Step",
+    "weights_type",
 ]

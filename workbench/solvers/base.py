@@ -19,7 +19,15 @@ from workbench.core.tensors import Images, Latents, Measurements, Scalars, Times
 from workbench.degradations import Degradation
 from workbench.diffusion import DDIM, Chain, Prior
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bf16", "bf16-true", "fp16-true"]
+"""Names as Lightning's: bf16 is mixed precision; -true has the prior's weights in it too."""
+HALF = {"bf16": torch.bfloat16, "bf16-true": torch.bfloat16, "fp16-true": torch.float16}
+
+
+def weights_type(precision: Precision) -> torch.dtype:
+    """The type of the prior's weights."""
+    return HALF[precision] if precision.endswith("-true") else torch.float32
+
 
 LEAST_NOISE = 1e-3
 """Standard deviation on [0, 1] assumed for a measurement without noise, where a solver divides by it."""
@@ -35,10 +43,11 @@ class Networks:
         accounts: for each image of the batch, its evaluations by name: "prior", "decoder", "encoder", and each with
             "_grad" for evaluations with gradient, or "_backward" for a further backward pass through the same
             evaluation. None: evaluations are not counted.
-        precision: bf16: torch.autocast for convolutions and matrix products of prior and autoencoder. Latents, images,
-            the operator and the reverse step stay float32.
-        checkpointing: whether evaluations with gradient keep no activations, and compute them again for it: less
-            memory, one more evaluation.
+        precision: bf16: torch.autocast for convolutions and matrix products of prior and autoencoder. bf16-true,
+            fp16-true: the same for the autoencoder, while the prior's weights are themselves in half precision, and so
+            is all that it computes. Latents, images, the operator and the reverse step stay float32.
+        checkpointing: whether evaluations with gradient keep only the inputs of blocks, and compute activations again
+            for it: less memory, one more evaluation.
     """
 
     autoencoder: Autoencoder
@@ -55,14 +64,15 @@ class Networks:
     def predict(self, z: Latents, time: Times) -> tuple[Latents, Latents]:
         """The prior's (z0_hat, eps)."""
         self._count("prior", z, self.prior.calls)
-        with self._cast(z):
-            return self._evaluated(self.prior.predict, z, time)
+        mixed = self._cast(z) if self.precision == "bf16" else nullcontext()
+        with mixed:
+            return self._evaluated(self.prior.network, self.prior.predict, z, time)
 
     def decode(self, z: Latents) -> Images:
         """D(z)."""
         self._count("decoder", z)
         with self._cast(z):
-            return self._evaluated(self.autoencoder.decode, z).float()
+            return self._evaluated(self.autoencoder.model, self.autoencoder.decode, z).float()
 
     def measure(self, x: Images, measurement: Measurement) -> Measurements:
         """A(x), with the operator of the measurement."""
@@ -80,12 +90,18 @@ class Networks:
         """E(x)."""
         self._count("encoder", x)
         with self._cast(x):
-            return self._evaluated(self.autoencoder.encode, x).float()
+            return self._evaluated(self.autoencoder.model, self.autoencoder.encode, x).float()
 
-    def _evaluated(self, network: Callable[..., Any], argument: Tensor, *more: Any) -> Any:
-        if self.checkpointing and argument.requires_grad and torch.is_grad_enabled():
+    def _evaluated(self, model: Any, network: Callable[..., Any], argument: Tensor, *more: Any) -> Any:
+        if not (self.checkpointing and argument.requires_grad and torch.is_grad_enabled()):
+            return network(argument, *more)
+        if not getattr(model, "_supports_gradient_checkpointing", False):
             return checkpoint(network, argument, *more, use_reentrant=False)
-        return network(argument, *more)
+        model.enable_gradient_checkpointing()  # block by block, which takes less memory than all at once
+        try:
+            return network(argument, *more)
+        finally:
+            model.disable_gradient_checkpointing()
 
     def count_backward(self, *names: str) -> None:
         """Count a further backward pass through the last evaluations of these networks.
@@ -97,7 +113,10 @@ class Networks:
                 account[f"{name}_backward"] += self.prior.calls if name == "prior" else 1
 
     def _cast(self, argument: Tensor) -> AbstractContextManager[Any]:
-        return torch.autocast(argument.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        dtype = HALF.get(self.precision)
+        if dtype is None or (dtype == torch.float16 and self.autoencoder.overflows_in_half):
+            return nullcontext()
+        return torch.autocast(argument.device.type, dtype)
 
     def _count(self, name: str, argument: Tensor, times: int = 1) -> None:
         if self.accounts is None:

@@ -90,6 +90,14 @@ class Stage(Config):
     def check(self) -> None:
         """Raise UserError, before any expensive computation, if the stage cannot work."""
 
+    @property
+    def trains(self) -> bool:
+        """Whether several devices and machines can share the work as ranks of a training."""
+        return False
+
+    def check_devices(self, number: int) -> None:
+        """Raise UserError if the stage's training cannot be shared by so many devices."""
+
     def shipped(self) -> Path | None:
         """A folder of shipped or given weights that replaces the work; None: do the work."""
         return None

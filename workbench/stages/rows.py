@@ -79,11 +79,11 @@ class RowStream:
         self._waiting = []
 
 
-def write_sorted(stream: Path, path: Path, by: str) -> None:
-    """Write the rows of a finished stream, sorted by a column, as a Parquet file of a data frame."""
+def write_sorted(streams: Sequence[Path], path: Path, by: str) -> None:
+    """Write the rows of finished streams, sorted by a column, as a Parquet file of a data frame."""
     import pandas as pd
 
     # columns of numbers take some hundred bytes per row; only rows as Python objects would be too large
-    frame = pd.read_parquet(stream).sort_values(by, ignore_index=True)
+    frame = pd.concat(map(pd.read_parquet, streams)).sort_values(by, ignore_index=True)
     frame.attrs = {}
     frame.to_parquet(path)

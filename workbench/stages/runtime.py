@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workbench.core.bounds import MAX_BATCH
 from workbench.core.config import UserError, require_range
 from workbench.core.progress import Progress, Silent
+from workbench.core.ranks import Node, Rank
 from workbench.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ class Runtime:
     Attributes:
         root: the runs folder.
         device: a torch device.
+        devices: all devices that a stage may use at once, `device` first; (): `device` alone.
+        node: this machine, if it is one of several that train together, each on as many devices.
+        rank: this process's place in a training on several devices.
+        meet: a queue that tells rank 0, on the same machine, of this process: None when it is about to train, else
+            why it fails.
         batch_size: number of images that the engine restores at once.
         rerun: recompute damaged or outdated cache entries, instead of raising an error or using them.
         progress: shows the progress.
@@ -32,6 +38,10 @@ class Runtime:
 
     root: Path
     device: str = "cpu"
+    devices: tuple[str, ...] = ()
+    node: Node | None = None
+    rank: Rank | None = None
+    meet: Any = field(default=None, repr=False)
     batch_size: int = 64
     rerun: bool = False
     progress: Progress = field(default_factory=Silent)
@@ -40,6 +50,12 @@ class Runtime:
 
     def __post_init__(self) -> None:
         require_range("the batch size", self.batch_size, 1, MAX_BATCH)
+
+    @property
+    def num_ranks(self) -> int:
+        """On how many devices a network is trained."""
+        nodes = 1 if self.node is None else self.node.of
+        return max(1, len(self.devices)) * nodes if self.rank is None else self.rank.size
 
     def require_writable(self) -> None:
         """Create the runs folder if it does not exist; raise UserError if it is not writable."""
@@ -86,6 +102,28 @@ def choose_device(name: str) -> str:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(f"device {name!r} cannot be used: {reason}") from None
     return name
+
+
+def choose_devices(name: str, number: int) -> tuple[str, ...]:
+    """That many devices of a kind: GPUs, or shares of the processor.
+
+    Raises:
+        UserError: if there are fewer, or the name is that of one device.
+    """
+    import torch
+
+    if number == 1:
+        return (choose_device(name),)
+    if ":" in name:
+        raise UserError(f"--device={name} is one device: leave it out, or use --device=cuda with --devices={number}")
+    kind = choose_device(name)
+    if kind == "cpu":
+        return (kind,) * number
+    if kind != "cuda":
+        raise UserError(f"several devices of the kind {kind!r} are not supported: leave out --devices")
+    if (there := torch.cuda.device_count()) < number:
+        raise UserError(f"--devices={number}: there {'is' if there == 1 else 'are'} {there} here")
+    return tuple(f"cuda:{i}" for i in range(number))
 
 
 def native_bf16(device: str) -> bool:

@@ -19,7 +19,9 @@ from lightning.pytorch.callbacks import Callback
 from workbench.core.config import UserError
 from workbench.core.files import whole
 from workbench.core.foreign import FOREIGN
+from workbench.core.ranks import Rank
 from workbench.data.module import StepDataModule
+from workbench.training.group import disbanded, placement
 from workbench.training.modules import TrainingModule
 
 Precision = Literal["float32", "bf16"]
@@ -39,6 +41,7 @@ def fit(
     label: str = "network",
     precision: Precision = "float32",
     device: str = "cpu",
+    rank: Rank | None = None,
     validate: Callable[[], dict[str, float]] | None = None,
     progress: Progress | None = None,
 ) -> None:
@@ -53,6 +56,7 @@ def fit(
 
     Args:
         label: name of what is trained, in words.
+        rank: this process's place among those that train together; the first writes everything.
         validate: computes the validation metrics of a row.
         progress: called with (steps done, total steps, row).
     """
@@ -60,11 +64,10 @@ def fit(
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists() and (problem := _problem(checkpoint)) is not None:
         raise UserError(f"the checkpoint {checkpoint} {problem}: delete it to train from the start")
-    with _quiet(), _interruptible():
+    with _quiet(), _interruptible(), disbanded():
         trainer = lightning.Trainer(
             max_epochs=epochs,
-            accelerator="gpu" if device.startswith("cuda") else "cpu",
-            devices=[_gpu_number(device)] if device.startswith("cuda") else 1,
+            **placement(device, rank),
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             gradient_clip_val=1.0,
             reload_dataloaders_every_n_epochs=1,
@@ -99,11 +102,6 @@ def _problem(checkpoint: Path) -> str | None:
     return None
 
 
-def _gpu_number(device: str) -> int:
-    """1 of "cuda:1"; 0 of "cuda"."""
-    return int(device.partition(":")[2] or 0)
-
-
 class _Curve(Callback):
     """Writes the training curve and the checkpoint at the end of every epoch."""
 
@@ -129,6 +127,8 @@ class _Curve(Callback):
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not math.isfinite(row["train/loss"]):
             raise _diverged(self.label, trainer.global_step, self.data.num_steps, f"loss is {row['train/loss']}")
+        if not trainer.is_global_zero:
+            return
         if self.validate is not None:
             module.eval()
             row |= self.validate()
@@ -141,6 +141,9 @@ class _Curve(Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         # at the start of the next epoch, because only then does Lightning's loop state count the last one as done
         if trainer.current_epoch > 0:
+            if not trainer.is_global_zero:
+                trainer.save_checkpoint(self.folder / CHECKPOINT)  # writes nothing, and waits for rank 0
+                return
             with whole(self.folder / CHECKPOINT) as partial:
                 trainer.save_checkpoint(partial)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from workbench.core import randomness
+from workbench.core import randomness, ranks
 
 Loss = Callable[[dict[str, Any], torch.Generator], tuple[Tensor, dict[str, Tensor]]]
 
@@ -41,12 +41,15 @@ class TrainingModule(lightning.LightningModule):
         self.num_steps, self.learning_rate, self.seed = num_steps, learning_rate, seed
         self.ema = None
         if ema_decay is not None:
-            self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+            self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)).requires_grad_(False)
 
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         loss, parts = self.loss_function(batch, randomness.generator(self.seed, "loss", batch["step"]))
         self.log_dict(
-            {f"train/{name}": value for name, value in {"loss": loss, **parts}.items()}, on_epoch=True, on_step=False
+            {f"train/{name}": value for name, value in {"loss": loss, **parts}.items()},
+            on_epoch=True,
+            on_step=False,
+            sync_dist=ranks.size() > 1,
         )
         return loss
 

@@ -24,8 +24,13 @@ def save_half(model: Any, folder: Path) -> None:
         (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_strictly(model_class: Any, folder: Path) -> Any:
-    """`model_class.from_pretrained(folder)` in float32, from safetensors only.
+def load_strictly(model_class: Any, folder: Path, dtype: Any = None) -> Any:
+    """`model_class.from_pretrained(folder)`, from safetensors only.
+
+    Args:
+        model_class: a class of diffusers, or like one.
+        folder: config and weights.
+        dtype: the torch type of the weights; None: float32.
 
     diffusers only warns about weights that a file lacks and leaves them random; here that is an error.
 
@@ -52,7 +57,7 @@ def load_strictly(model_class: Any, folder: Path) -> Any:
         model, report = model_class.from_pretrained(
             folder,
             variant=variant,
-            torch_dtype=torch.float32,
+            torch_dtype=dtype or torch.float32,
             use_safetensors=True,
             low_cpu_mem_usage=False,
             output_loading_info=True,

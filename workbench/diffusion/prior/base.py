@@ -9,12 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from workbench.core import ranks
 from workbench.core.bounds import BatchSize, Count, LearningRate, Seed
 from workbench.core.config import ADDED_LATER, NOT_IDENTITY
 from workbench.core.families import Member
 from workbench.core.foreign import readable
 from workbench.core.places import at_home
 from workbench.core.tensors import Latents, Times
+from workbench.diffusion.half import in_type
 from workbench.diffusion.noise_levels import DDPMLevels, NoiseLevels
 from workbench.diffusion.prediction import Prediction, estimates, target
 
@@ -68,27 +70,34 @@ class Prior(nn.Module):
         """Raise UserError for a height and width that the network does not accept."""
 
     def answer(self, x: Latents, time: Times) -> Latents:
-        """The network's prediction for its own input."""
-        answer: Latents = self.network(x, time.to(x)).sample.float()
+        """The network's prediction for its own input, both of the type of its weights."""
+        answer: Latents = self.network(x, time.to(x.device, torch.float32)).sample
         return answer
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the network's weights."""
+        found: torch.dtype = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), torch.float32)
+        return found
 
     def predict(self, z: Latents, time: Times) -> tuple[Latents, Latents]:
         """The posterior mean of the clean latent and of the noise, (z0_hat, eps), at per-image times."""
         # before the network: reading times from a GPU waits for all queued work
         signal, noise = self._mixture(z, time)
         x = _per_image(self.levels.scale_at(time)).to(z) * z
-        u, eps = estimates(self.prediction, self.answer(x, time), x, signal, noise)
+        answer = in_type(self.dtype, lambda x: self.answer(x, time), x)
+        u, eps = estimates(self.prediction, answer, x, signal, noise)
         return u / self.levels.std, eps
 
     def training_loss(self, z0: Latents, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the network's own target at uniform timesteps (arXiv 2006.11239, eq. 14)."""
         if not isinstance(self.levels, DDPMLevels):
             raise TypeError("training needs DDPM's timesteps")
-        timestep = torch.randint(self.levels.num_timesteps, (len(z0),), generator=generator)
-        eps = torch.randn(z0.shape, generator=generator).to(z0)
+        timestep = ranks.randint(self.levels.num_timesteps, len(z0), generator)
+        eps = ranks.randn(z0.shape, generator).to(z0)
         signal, noise = self._mixture(z0, timestep)
         u = self.levels.std * z0
-        answer = self.answer(signal * u + noise * eps, timestep)
+        answer = self.answer(signal * u + noise * eps, timestep).float()
         return (answer - target(self.prediction, u, eps, signal, noise)).square().mean(), {}
 
     def _mixture(self, z: Latents, time: Times) -> tuple[Tensor, Tensor]:
@@ -135,6 +144,10 @@ class PriorSource(Member):
             UserError: if it is missing, invalid or of another kind.
         """
 
+    def load_as(self, folder: Path, dtype: torch.dtype) -> Prior:
+        """The same with weights of this type."""
+        return self.load(folder).to(dtype)
+
     def plan(self, folder: Path) -> Prior:
         """The prior in a folder for what can be known without its weights: levels, and the latents that it accepts."""
         return self.load(folder)
@@ -169,6 +182,8 @@ class PriorRecipe(PriorSource):
 
     parts: ClassVar[tuple[str, ...]] = ("prior",)
     """The subfolders of a saved prior."""
+    splits_batches: ClassVar[bool] = False
+    """Whether it can be trained on several devices: as `DescentRecipe.splits_batches`."""
 
     def network_parts(self, folder: Path) -> tuple[Path, ...]:
         return tuple(folder / part for part in self.parts)

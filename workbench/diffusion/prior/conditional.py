@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from workbench.core.tensors import Latents, Times
@@ -57,11 +58,11 @@ class ConditionalPrior(Prior):
         return 2 if self.guided else 1
 
     def answer(self, x: Latents, time: Times) -> Latents:
-        time = time.to(x)
-        answer = self.conditioned(x, time, self._condition("with", len(x))).float()
+        time = time.to(x.device, torch.float32)  # half precision has no 999
+        answer = self.conditioned(x, time, self._condition("with", len(x)))
         if not self.guided:
             return answer
-        alone = self.conditioned(x, time, self._condition("without", len(x))).float()
+        alone = self.conditioned(x, time, self._condition("without", len(x)))
         return alone + self.cfg_scale * (answer - alone)
 
     @abstractmethod

@@ -30,7 +30,7 @@ class SDXLPrior(StableDiffusionPrior):
 
     def conditioned(self, x: Latents, time: Times, condition: dict[str, Tensor]) -> Latents:
         height, width = (self.downscale * side for side in x.shape[-2:])
-        sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=x.dtype, device=x.device)
+        sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=x.device)
         added = {"text_embeds": condition["text_embeds"], "time_ids": sizes.expand(len(x), -1)}
         answer: Tensor = self.network(
             x, time, encoder_hidden_states=condition["encoder_hidden_states"], added_cond_kwargs=added

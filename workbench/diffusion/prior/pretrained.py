@@ -78,20 +78,24 @@ class PretrainedPrior(PriorSource):
         return {n: getattr(self, n) for n in names if getattr(self, n) != type(self).model_fields[n].default}
 
     def load(self, folder: Path) -> Prior:
-        return _load(self, read_model(str(folder)), with_weights=True)
+        return self.load_as(folder, torch.float32)
+
+    def load_as(self, folder: Path, dtype: torch.dtype) -> Prior:
+        return _load(self, read_model(str(folder)), dtype).to(dtype)
 
     def plan(self, folder: Path) -> Prior:
         """The prior without weights or prompt, on torch's meta device: what can be known without reading them."""
-        return _load(self, read_model(str(folder)), with_weights=False)
+        return _load(self, read_model(str(folder)), None)
 
 
-def _load(recipe: PretrainedPrior, model: ModelFolder, *, with_weights: bool) -> Prior:
+def _load(recipe: PretrainedPrior, model: ModelFolder, dtype: torch.dtype | None) -> Prior:
+    """The prior with weights of a type; None: on the meta device, without weights or prompt."""
     import diffusers
 
     network_class = getattr(diffusers, model.network)
     where = model.root / model.denoiser
-    if with_weights:
-        network = load_strictly(network_class, where)
+    if dtype is not None:
+        network = load_strictly(network_class, where, dtype)
     else:
         with readable(where, "the network"), torch.device("meta"):
             network = network_class.from_config(network_class.load_config(where))
@@ -106,7 +110,7 @@ def _load(recipe: PretrainedPrior, model: ModelFolder, *, with_weights: bool) ->
             check_unet(network.config, where)
             return UNetPrior(network, scheduler, spread.std, notes).eval()
         levels = levels_of(scheduler, spread.std)
-        condition, without, more = _conditions(recipe, model, network.config) if with_weights else ({}, {}, ())
+        condition, without, more = _conditions(recipe, model, network.config) if dtype is not None else ({}, {}, ())
         arguments = (network, *levels, condition, without, recipe.cfg_scale, notes + more)
         return _conditional(model, network, arguments).eval()
     except ValueError as error:

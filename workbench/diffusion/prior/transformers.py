@@ -76,7 +76,7 @@ class FluxPrior(_Transformer):
             tokens,
             timestep=time / TIME_UNIT,  # the scheduler counts to T, the network to 1
             img_ids=_positions(rows, columns, x),
-            txt_ids=x.new_zeros(condition["encoder_hidden_states"].shape[1], 3),
+            txt_ids=x.new_zeros(condition["encoder_hidden_states"].shape[1], 3, dtype=torch.float32),
             **condition,
         ).sample
         answer = answer.reshape(batch, rows, columns, channels, FLUX_PATCH, FLUX_PATCH)
@@ -86,4 +86,4 @@ class FluxPrior(_Transformer):
 def _positions(rows: int, columns: int, like: Tensor) -> Tensor:
     """(0, row, column) of each token, (tokens, 3)."""
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    return torch.stack([torch.zeros_like(row), row, column], -1).reshape(-1, 3).to(like)
+    return torch.stack([torch.zeros_like(row), row, column], -1).reshape(-1, 3).to(like.device, torch.float32)

@@ -68,6 +68,7 @@ class UNetRecipe(PriorRecipe):
     )
 
     parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
+    splits_batches: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _betas_grow(self) -> "UNetRecipe":

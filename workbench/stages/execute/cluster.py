@@ -29,9 +29,11 @@ from pydantic import Field
 from workbench.core import families
 from workbench.core.config import Config, UserError
 from workbench.core.progress import Bars, Update
+from workbench.core.ranks import Node
 from workbench.stages.base import Stage, ensure_all
 from workbench.stages.execute.plan import Plan, elsewhere, without_interrupt
-from workbench.stages.runtime import Runtime, choose_device
+from workbench.stages.runtime import Runtime, choose_devices
+from workbench.stages.train.together import assist
 from workbench.tracking.record import Record
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ MAX_MINUTES = 366 * 24 * 60
 """A year."""
 WARNING = 30
 """Seconds before its end at which SLURM notifies a job."""
+FIRST_PORT, NUM_PORTS = 15_000, 10_000
+"""Where the nodes of a job meet: on a port that its number gives."""
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "GONE"}
 ENDED_HERE = {"FINISHED", "INTERRUPTED"}
 """Final states of jobs: SLURM's, with GONE for a job that it no longer knows, and submitit's."""
@@ -56,7 +60,8 @@ ENDED_HERE = {"FINISHED", "INTERRUPTED"}
 class Resources(Config):
     """The resources of a job."""
 
-    gpus: int = Field(0, ge=0, le=1024, description="GPUs")
+    gpus: int = Field(0, ge=0, le=1024, description="GPUs on each node; a stage uses all of them")
+    nodes: int = Field(1, ge=1, le=1024, description="nodes, which share the training of a network")
     cpus: int = Field(2, ge=1, le=8192, description="processor cores, and thus threads")
     minutes: int = Field(60, ge=1, le=MAX_MINUTES, description="time limit in minutes")
     memory_gb: float | None = Field(None, ge=0.1, le=100_000, description="memory in GB; null: the cluster's default")
@@ -169,6 +174,7 @@ def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runt
         timeout_min=wanted.minutes,
         cpus_per_task=wanted.cpus,
         gpus_per_node=wanted.gpus or None,
+        nodes=wanted.nodes,
         mem_gb=wanted.memory_gb,
         stderr_to_stdout=True,
         slurm_partition=wanted.partition,
@@ -179,7 +185,7 @@ def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runt
         with without_interrupt():  # so that Ctrl-C finds every job
             with executor.batch():
                 submitted = {
-                    target: executor.submit(_make, stage, away, cluster.device, wanted.cpus)
+                    target: executor.submit(_make, stage, away, cluster.device, wanted)
                     for target, stage in stages.items()
                 }
             jobs |= submitted
@@ -196,15 +202,30 @@ def _python() -> str:
     return shlex.join(["env", *(f"{name}={value}" for name, value in told.items()), sys.executable])
 
 
-def _make(stage: Stage, runtime: Runtime, device: str, threads: int) -> list[Record]:
-    """The work of a job; returns the records for W&B."""
+def _make(stage: Stage, runtime: Runtime, device: str, given: Resources) -> list[Record]:
+    """The work of a job on one of its nodes; returns the records for W&B."""
     import torch
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit ignores it, and SLURM then waits before it kills
-    torch.set_num_threads(threads)
+    torch.set_num_threads(given.cpus)
+    devices = choose_devices(device, max(1, given.gpus))
+    node = _node() if given.nodes > 1 else None
     with Bars() as progress:
-        stage.ensure(replace(runtime, device=choose_device(device), progress=progress))
+        runtime = replace(runtime, device=devices[0], devices=devices, node=node, progress=progress)
+        if node is not None and node.number:
+            assist(stage, runtime)
+        else:
+            stage.ensure(runtime)
     return runtime.tracker.take()
+
+
+def _node() -> Node:
+    """This node of a job."""
+    from submitit import JobEnvironment
+
+    job = JobEnvironment()
+    port = FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % NUM_PORTS  # jobs that share a node have others
+    return Node(job.node, job.num_nodes, job.hostnames[0], port)
 
 
 def _cancel(jobs: "Jobs", kind: Kind) -> None:
@@ -260,6 +281,7 @@ class _Queue:
 
 def _collect(job: "Job[list[Record]]", folder: Path, queue: _Queue, runtime: Runtime) -> str | None:
     """Take the records of a finished job; return the problem if it has not computed its stage."""
+    job = job.task(0)  # on the first node
     if not job.paths.result_pickle.is_file():
         problem = f"it left no result; its state is {queue.states[job.job_id]}"
     elif (error := job.exception()) is not None:

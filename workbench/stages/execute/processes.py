@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,21 +90,52 @@ def _ensure(plan: Plan, stages: Sequence[Stage], runtime: Runtime, update: Updat
 def ensure_quickest(stages: Sequence[Stage], runtime: Runtime, update: Update | None = None) -> None:
     """Compute all missing artifacts in as many processes as `quickest_number` returns."""
     plan = Plan(stages, runtime)
-    number = quickest_number(plan.missing.values(), runtime.device)
+    number = quickest_number(plan.missing.values(), runtime.device, len(runtime.devices))
     if number == 1:
         ensure_all(stages, runtime, update)
     else:
         _ensure(plan, stages, runtime, update, number)
 
 
-def quickest_number(missing: Collection[Stage], device: str) -> int:
+def shares_of(devices: Sequence[str], num_processes: int) -> list[tuple[str, ...]]:
+    """The devices of each process: equal shares, or one that several processes have."""
+    each = max(1, len(devices) // num_processes)
+    firsts = [number * each % len(devices) for number in range(num_processes)]
+    return [tuple(devices[first : first + each]) for first in firsts]
+
+
+def share_of_threads(num_processes: int) -> int:
+    """The threads of each of so many processes."""
+    import torch
+
+    return max(1, torch.get_num_threads() // num_processes)
+
+
+@contextmanager
+def fewer_threads(num_processes: int) -> Iterator[None]:
+    """Use this process's share of its threads, beside others."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(share_of_threads(num_processes))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def quickest_number(missing: Collection[Stage], device: str, num_devices: int = 1) -> int:
     """The number of processes that computes these stages fastest: one per thread if the networks are small.
+
+    With several devices, each has one.
 
     A batch of small images is too little work to share among threads, but several stages are not. The results of one
     thread do not depend on the number of threads.
     """
     import torch
 
+    if num_devices > 1:
+        return max(1, min(num_devices, len(missing)))
     try:
         costs = [stage.relative_cost() for stage in missing]
         seconds = sum(s.effort() * s.seconds_per_effort * cost for s, cost in zip(missing, costs, strict=True))
@@ -116,16 +147,22 @@ def quickest_number(missing: Collection[Stage], device: str) -> int:
     return max(1, min(torch.get_num_threads(), len(missing), memory // MEMORY))
 
 
-@contextmanager
-def _workers(num_processes: int, runtime: Runtime) -> Iterator[ProcessPoolExecutor]:
-    """Processes for `_attempt`; they end with this process, immediately if it does not end normally."""
-    import torch
+def own_processes(devices: Sequence[str], runtime: Runtime) -> AbstractContextManager[ProcessPoolExecutor]:
+    """Processes that help this one with a stage, one for each further device; it keeps its own share of the threads."""
+    return _workers(len(devices), runtime, helped=True)
 
+
+@contextmanager
+def _workers(num_processes: int, runtime: Runtime, *, helped: bool = False) -> Iterator[ProcessPoolExecutor]:
+    """Processes for `_attempt`; they end with this process, immediately if it does not end normally."""
     context = multiprocessing.get_context("spawn")  # forking a process with threads or CUDA is unsafe
-    threads = max(1, torch.get_num_threads() // num_processes)
+    threads = share_of_threads(num_processes + helped)
+    shares: Any = context.Queue()
+    for share in shares_of(runtime.devices or (runtime.device,), num_processes):
+        shares.put(share)
     with relayed(context.Queue(), runtime.progress) as queue:
         pool = ProcessPoolExecutor(
-            num_processes, context, _begin, (elsewhere(runtime), queue, threads, families.allowed())
+            num_processes, context, _begin, (elsewhere(runtime), shares, queue, threads, families.allowed())
         )
         try:
             yield pool
@@ -142,15 +179,21 @@ def _workers(num_processes: int, runtime: Runtime) -> Iterator[ProcessPoolExecut
 _runtime: Runtime
 
 
-def _begin(runtime: Runtime, queue: Any, threads: int, allowed: list[str]) -> None:
+def runtime_here() -> Runtime:
+    """The runtime of this process."""
+    return _runtime
+
+
+def _begin(runtime: Runtime, shares: Any, queue: Any, threads: int, allowed: list[str]) -> None:
     global _runtime
     families.allow(*allowed)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is loaded, with the first stage
-    _runtime = replace(runtime, progress=Relay(queue))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    devices = shares.get()
+    _runtime = replace(runtime, device=devices[0], devices=devices, progress=Relay(queue))
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End with the parent: a killed parent cannot end its processes."""
     parent = multiprocessing.parent_process()
     assert parent is not None

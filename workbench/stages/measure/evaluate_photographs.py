@@ -24,7 +24,8 @@ from workbench.restoration import Restored, Restorer
 from workbench.restoration.tiles import restore_tiled
 from workbench.stages.base import Stage
 from workbench.stages.measure.estimates import degrade
-from workbench.stages.measure.evaluate import Evaluate, Scoring
+from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.measure.scoring import Scoring
 from workbench.stages.rows import ROWS
 from workbench.stages.runtime import Runtime
 

@@ -20,6 +20,7 @@ from workbench.stages.base import Stage
 from workbench.stages.flops import DEFAULT_SHAPE, image_cost, values
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.descend import descend
+from workbench.stages.train.together import check_devices
 
 STEPS_PER_EPOCH = 100
 NUM_VALIDATION_IMAGES = 512
@@ -53,6 +54,14 @@ class TrainAutoencoder(Stage):
         """The folder of given weights, which may have another architecture."""
         given = getattr(self.autoencoder, "source", "auto") not in ("auto", "train")
         return self.shipped() if given else None
+
+    @property
+    def trains(self) -> bool:
+        return isinstance(self.autoencoder, DescentRecipe)
+
+    def check_devices(self, number: int) -> None:
+        if isinstance(self.autoencoder, DescentRecipe):
+            check_devices(self.label, self.autoencoder.splits_batches, self.autoencoder.batch_size, number)
 
     @property
     def label(self) -> str:
@@ -169,6 +178,7 @@ class TrainAutoencoder(Stage):
             runtime,
             num_images=len(train),
             label=self.label,
+            stage=self,
             note=lambda row: f"val {row['val/psnr']:.2f} dB",
             steps_per_epoch=STEPS_PER_EPOCH,
             validate=validate,

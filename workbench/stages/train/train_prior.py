@@ -17,6 +17,7 @@ from workbench.stages.flops import default_prior_flops, prior_flops
 from workbench.stages.latent_stage import LatentStage
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.descend import descend
+from workbench.stages.train.together import check_devices
 from workbench.stages.train.encode_latents import EncodeLatents
 
 STEPS_PER_EPOCH = 100
@@ -59,6 +60,13 @@ class TrainPrior(LatentStage):
         if given is None:
             _levels(self.prior, None, shape)
         return prior_flops(self.prior, given, shape)
+
+    @property
+    def trains(self) -> bool:
+        return True
+
+    def check_devices(self, number: int) -> None:
+        check_devices(self.label, self._recipe().splits_batches, self._recipe().batch_size, number)
 
     @property
     def label(self) -> str:
@@ -109,19 +117,19 @@ class TrainPrior(LatentStage):
         """The prior's noise levels, known before training. Raises UserError like `check`."""
         return _levels(self.prior, self.shipped(), self.autoencoder_stage().latent_shape())
 
-    def load(self, runtime: Runtime) -> Prior:
-        """Load the trained prior, frozen, on the runtime's device.
+    def load(self, runtime: Runtime, dtype: torch.dtype = torch.float32) -> Prior:
+        """Load the trained prior, frozen, on the runtime's device, with weights of a type.
 
         Raises:
             UserError: if its folder is invalid, or it is for latents of another shape.
         """
         # given weights are told how wide the autoencoder's latents are
-        key = f"{self.identity} {self.prior.kind} {self.autoencoder_stage().identity}"
+        key = f"{self.identity} {self.prior.kind} {self.autoencoder_stage().identity} {dtype}"
         if key in runtime.loaded:
             loaded: Prior = runtime.loaded[key]
             return loaded
         folder = self.ensure(runtime)
-        prior = self.prior.load(folder)
+        prior = self.prior.load_as(folder, dtype)
         if self.prior.is_given and (spread := self.autoencoder_stage().latent_std(runtime)) is not None:
             prior.levels = prior.levels.for_latents(spread.std)
         elif (
@@ -160,6 +168,7 @@ class TrainPrior(LatentStage):
             runtime,
             num_images=len(z0),
             label=self.label,
+            stage=self,
             note=lambda row: f"loss {row['train/loss']:.3f}",
             steps_per_epoch=STEPS_PER_EPOCH,
             ema_decay=recipe.ema_decay,

@@ -18,6 +18,7 @@ from workbench.stages.latent_stage import LatentStage
 from workbench.stages.measure.estimates import degrade, estimates
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.descend import descend
+from workbench.stages.train.together import check_devices
 from workbench.stages.train.encode_latents import EncodeLatents
 from workbench.weights import zoo
 
@@ -41,6 +42,13 @@ class TrainSeverity(LatentStage):
 
     def effort(self) -> float:
         return self.severity_encoder.num_train_images
+
+    @property
+    def trains(self) -> bool:
+        return True
+
+    def check_devices(self, number: int) -> None:
+        check_devices(self.label, True, self.severity_encoder.batch_size, number)
 
     @property
     def label(self) -> str:
@@ -133,6 +141,7 @@ class TrainSeverity(LatentStage):
             runtime,
             num_images=len(train),
             label=self.label,
+            stage=self,
             note=lambda row: f"val rank {row['val/spearman_s2']:.2f}, s2/var_hat {row['val/s2_over_var_hat']:.2f}",
             steps_per_epoch=STEPS_PER_EPOCH,
             validate=Validation(self, autoencoder, encoder, runtime),

@@ -1,0 +1,42 @@
+"""Networks that keep only the inputs of their blocks: the same gradient, with less memory."""
+
+import pytest
+import torch
+
+from workbench.autoencoders import KL, VQ
+from workbench.degradations import GaussianNoise
+from workbench.solvers import Networks
+
+
+@pytest.mark.parametrize("recipe", [KL(block_out_channels=(16, 16)), VQ(block_out_channels=(16, 16))])
+def test_gradients_are_the_same_and_models_are_left_as_they_were(
+    recipe: KL | VQ,
+) -> None:
+    autoencoder = recipe.build(3).eval().requires_grad_(False)
+    z = torch.randn(1, 8, 8, 8)
+
+    def gradient(networks: Networks) -> torch.Tensor:
+        given = z.clone().requires_grad_(True)
+        (found,) = torch.autograd.grad(networks.decode(given).square().sum(), given)
+        return found
+
+    kept, again = (
+        Networks(autoencoder, torch.nn.Identity(), GaussianNoise(), checkpointing=checkpointing)  # type: ignore[arg-type]
+        for checkpointing in (False, True)
+    )
+    torch.testing.assert_close(gradient(kept), gradient(again))
+    assert saved_values(again, z) < 0.6 * saved_values(kept, z)
+    assert not any(getattr(part, "gradient_checkpointing", False) for part in autoencoder.modules())
+
+
+def saved_values(networks: Networks, z: torch.Tensor) -> int:
+    """Number of values that an evaluation keeps for its gradient."""
+    kept: list[int] = []
+
+    def pack(value: torch.Tensor) -> torch.Tensor:
+        kept.append(value.numel())
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        networks.decode(z.clone().requires_grad_(True))
+    return sum(kept)
