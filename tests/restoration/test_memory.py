@@ -1,18 +1,21 @@
 """Memory of a restoration: predictions agree with what is allocated, and too little is known before the first step."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import tiny_models
 import torch
 
+from workbench.autoencoders import Pretrained
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.degradations import GaussianBlur
 from workbench.experiments.restore import restoring_cell
 from workbench.experiments.restore.cell import load_restorer
 from workbench.restoration import Restorer, memory
-from workbench.restoration.memory import StepMemory, fitted, free_memory, size_text, step_memory
-from workbench.solvers import LDPS, MMPS, Solver
+from workbench.restoration.memory import StepMemory, decoding_memory, fitted, free_memory, size_text, step_memory
+from workbench.solvers import LDPS, MMPS, DecodeOnly, Solver
 from workbench.solvers.base import middle_step
 from workbench.stages.runtime import Runtime
 
@@ -100,3 +103,36 @@ def test_free_memory_is_known_here() -> None:
 def test_small_images_need_no_prediction(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "step_memory", lambda _: pytest.fail("measured"))
     assert fitted(restorer, (3, 64, 64)).num_slots == restorer.num_slots
+
+
+def of_a_model(restorer: Restorer, folder: Path) -> Restorer:
+    """A restorer that only decodes, with the autoencoder of a pretrained model for 32 px images."""
+    autoencoder = tiny_models.vae()
+    autoencoder.save_pretrained(folder)
+    loaded = Pretrained(source=str(folder), scaling="config").build(3).requires_grad_(False)
+    return replace(restorer, solver=DecodeOnly(), autoencoder=loaded, counted={})
+
+
+def test_without_guidance_a_large_image_is_decoded_in_tiles(
+    restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    made = replace(of_a_model(restorer, tmp_path / "vae"), say=said.append)
+    z = torch.randn(2, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    whole, in_tiles = made.autoencoder.decode(z), made.autoencoder.decode_in_tiles(z)
+    middle = slice(2, 14)
+    assert not torch.equal(whole, in_tiles), "it has tiles of 16 px"
+    assert float((whole - in_tiles)[..., middle, middle].abs().mean()) < 0.3 * float(whole.std())
+    assert torch.equal(made.autoencoder.decode(z), whole), "the model is left as it was"
+    peak = memory._peak(lambda: made.autoencoder.decode_in_tiles(z[:1]), CPU)
+    assert peak < 0.5 * memory._peak(memory._decoding(made, 128), CPU)
+
+    shape = (3, 512, 512)
+    needed = decoding_memory(made).of(512**2)
+    monkeypatch.setattr(memory, "free_memory", lambda _: 2 * needed / memory.SHARE)
+    assert not fitted(made, shape).in_tiles
+    monkeypatch.setattr(memory, "free_memory", lambda _: needed / 2)
+    fit = fitted(made, shape)
+    assert fit.in_tiles
+    assert "decoding in tiles" in said[-1]
+    assert fit.unit_flops(shape)["decoder"] > 1.2 * made.unit_flops(shape)["decoder"], "what overlaps is counted"

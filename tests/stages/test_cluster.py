@@ -46,7 +46,10 @@ def test_resources_are_for_all_stages_or_for_one_kind() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"cluster.gpu": 1}, r"unknown field 'cluster\.gpu'; Resources has: gpus, nodes, cpus, minutes, memory_gb, partition"),
+        (
+            {"cluster.gpu": 1},
+            r"unknown field 'cluster\.gpu'; Resources has: gpus, nodes, cpus, minutes, memory_gb, partition",
+        ),
         ({"cluster.piece.gpu": 1}, r"unknown field 'cluster\.gpu'; Resources has: gpus"),
         ({"cluster.minutes": 0}, r"cluster\.minutes: input should be at least 1 and at most 527040 \(got 0\)"),
         ({"cluster.cpus": "two"}, r"cluster\.cpus: input should be a valid integer"),

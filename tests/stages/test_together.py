@@ -121,7 +121,10 @@ class StopsAfter:
 
 @pytest.mark.parametrize(
     ("stage_class", "message"),
-    [(two_ranks.FailsElsewhere, "a training process failed: its disk is full"), (two_ranks.DiesElsewhere, "was killed")],
+    [
+        (two_ranks.FailsElsewhere, "a training process failed: its disk is full"),
+        (two_ranks.DiesElsewhere, "was killed"),
+    ],
 )
 def test_a_rank_that_fails_ends_the_training_with_its_message(
     stage_class: type[Stage], message: str, cell: Evaluate, tmp_path: Path
@@ -138,9 +141,7 @@ def test_a_rank_that_fails_ends_the_training_with_its_message(
         ({"autoencoder.batch_size": 9}, "2 devices cannot share batches of 9 equally"),
     ],
 )
-def test_what_cannot_be_shared_is_refused(
-    fields: dict[str, Any], message: str, images: Path, tmp_path: Path
-) -> None:
+def test_what_cannot_be_shared_is_refused(fields: dict[str, Any], message: str, images: Path, tmp_path: Path) -> None:
     small = {"autoencoder.block_out_channels": (16,)} if "autoencoder.kind" in fields else {}
     stage = tiny_cell(images).replace({**fields, **small}).autoencoder_stage()
     with pytest.raises(UserError, match=message):

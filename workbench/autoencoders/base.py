@@ -97,6 +97,24 @@ class Autoencoder(nn.Module):
         """Images on about [0, 1] (not clipped, so that gradients pass) from scaled latents."""
         return (self._decode(z / self.scale + self.shift) + 1) / 2
 
+    @property
+    def tiles(self) -> bool:
+        """Whether it can decode in tiles."""
+        return hasattr(self.model, "enable_tiling")
+
+    def decode_in_tiles(self, z: Latents) -> Images:
+        """The images, one by one and each in overlapping tiles of the model's own size, blended as diffusers does.
+
+        Memory does not grow with their size, and no gradient is kept. Tiles do not see each other, so images differ a
+        little from `decode`.
+        """
+        self.model.enable_tiling()
+        try:
+            with torch.no_grad():
+                return torch.cat([self.decode(one) for one in z.split(1)])
+        finally:
+            self.model.disable_tiling()
+
     def latent_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """(channel, height, width) of the latent of a (channel, height, width) image.
 

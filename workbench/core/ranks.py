@@ -1,7 +1,7 @@
 """Training on several devices: each process, a rank, has an equal part of every batch.
 
-What is drawn and averaged here belongs to the whole batch, so the number of ranks does not change what is learned. Without
-a process group, there is one rank.
+What is drawn and averaged here belongs to the whole batch, so the number of ranks does not change what is learned.
+Without a process group, there is one rank.
 """
 
 from dataclasses import dataclass

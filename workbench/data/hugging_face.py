@@ -1,6 +1,7 @@
 """Images of a data set of the Hugging Face Hub, or in one of its local formats, through the `datasets` library."""
 
 import hashlib
+import sys
 from typing import Any, Literal
 
 import numpy as np
@@ -59,11 +60,13 @@ class HuggingFace(ImageSource):
         return prepared(data_root() / "prepared" / f"huggingface-{name}.npy", lambda: self._made(rows))
 
     def _made(self, rows: Any) -> np.ndarray:
+        from rich.console import Console
         from rich.progress import track
 
         channels, height, width = self.image_shape
         images = np.empty((len(rows), height, width, channels), np.uint8)
-        for i, row in enumerate(track(rows, description=f"preparing {len(rows):,} images", transient=True)):
+        shown: Any = {"transient": True, "console": Console(stderr=True), "disable": not sys.stderr.isatty()}
+        for i, row in enumerate(track(rows, f"preparing {len(rows):,} images", **shown)):
             picture = row[self.column]
             pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
             if is_smaller(pixels.shape[0], pixels.shape[1], self.size):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -14,7 +15,7 @@ from workbench.data.download import file_digest
 def prepared(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The array in an .npy file, memory-mapped and read-only; made now if it is missing or damaged.
 
-    The file's SHA-256 lies next to it, and is checked whenever the file is opened.
+    The file's SHA-256 lies next to it, and is checked whenever the file has changed.
 
     Args:
         path: the file. Its name must identify everything that the array depends on.
@@ -22,19 +23,34 @@ def prepared(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path), FileLock(path.with_suffix(".lock")):
-        if not _is_sound(path):
+        if not is_sound(path):
             with whole(path) as temporary, temporary.open("wb") as file:
                 np.save(file, make(), allow_pickle=False)
-            write_whole(_record(path), json.dumps({"sha256": file_digest(path)}))
+            record(path)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _is_sound(path: Path) -> bool:
+def record(path: Path, **more: Any) -> None:
+    """Write the file's digest, and more about it, next to it."""
+    known = {"sha256": file_digest(path), "written": _written(path), **more}
+    write_whole(path.with_suffix(".json"), json.dumps(known))
+
+
+def is_sound(path: Path) -> bool:
+    """Whether the file is as it was recorded; its digest is computed only if it has been written since."""
     try:
-        return json.loads(_record(path).read_text()) == {"sha256": file_digest(path)}
-    except (OSError, ValueError):
+        known = json.loads(path.with_suffix(".json").read_text())
+        if known.get("written") == _written(path):
+            return True
+        if known.get("sha256") != file_digest(path):
+            return False
+        write_whole(path.with_suffix(".json"), json.dumps({**known, "written": _written(path)}))
+    except (OSError, ValueError, AttributeError):
         return False
+    return True
 
 
-def _record(path: Path) -> Path:
-    return path.with_suffix(".json")
+def _written(path: Path) -> list[int]:
+    """Size and time of the file's last change."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]

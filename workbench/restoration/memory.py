@@ -10,6 +10,7 @@ from math import ceil
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from workbench.core.config import UserError
 from workbench.degradations import GaussianNoise
@@ -44,15 +45,29 @@ class StepMemory:
 
 
 def step_memory(restorer: Restorer) -> StepMemory:
-    """Measured on images of two sizes, with no operator but noise: those of images need little beside networks."""
+    """Of one step, with no operator but noise: those of images need little beside networks."""
+    return _measured(restorer, _step)
+
+
+def decoding_memory(restorer: Restorer) -> StepMemory:
+    """Of decoding without a gradient."""
+    return _measured(restorer, _decoding)
+
+
+def _measured(restorer: Restorer, work: Callable[[Restorer, int], Callable[[], object]]) -> StepMemory:
+    """Of some work on one image, measured at two sizes.
+
+    Args:
+        work: (restorer, side of the image in pixels) -> the work.
+    """
     base = restorer.autoencoder.downscale * restorer.prior.multiple
     side = base * ceil(LEAST_SIDE / base)
     small, large = side**2, (2 * side) ** 2
-    _step(restorer, side)()  # what is only allocated at the first call is no part of a step
-    first = _peak(_step(restorer, side), _device(restorer))
+    work(restorer, side)()  # what is only allocated at the first call is no part of a step
+    first = _peak(work(restorer, side), _device(restorer))
     if not _accepts(restorer, 2 * side):  # some transformers have positions up to some size only
         return StepMemory(0.0, first / small)
-    second = _peak(_step(restorer, 2 * side), _device(restorer))
+    second = _peak(work(restorer, 2 * side), _device(restorer))
     per_pixel = max(0.0, (second - first) / (large - small))
     return StepMemory(max(0.0, first - per_pixel * small), per_pixel)
 
@@ -71,6 +86,8 @@ def fitted(restorer: Restorer, image_shape: tuple[int, int, int]) -> Restorer:
     free = free_memory(_device(restorer))
     if free is None or (num_pixels <= SMALL_IMAGE and num_weights <= SMALL_MODEL):
         return sized
+    if not sized.solver.guided:  # else decoding without a gradient takes less than a step
+        sized = _decoding_in_tiles(sized, decoding_memory(restorer).of(num_pixels), free, image_shape)
     needed = 0.0
     for checkpointing in (False, True):
         # the FLOPs of its networks are others then
@@ -90,6 +107,24 @@ def fitted(restorer: Restorer, image_shape: tuple[int, int, int]) -> Restorer:
         f"a step of one {image_shape[1]} x {image_shape[2]} image needs about {size_text(needed)} of memory, and "
         f"{size_text(free)} are free: restore smaller images or parts of them, or use another device"
     )
+
+
+def _decoding_in_tiles(restorer: Restorer, needed: float, free: float, image_shape: tuple[int, int, int]) -> Restorer:
+    """The restorer, which decodes in tiles if one image needs more than the free memory.
+
+    Raises:
+        UserError: if its autoencoder cannot.
+    """
+    if needed <= SHARE * free:
+        return restorer
+    size = f"{image_shape[1]} x {image_shape[2]}"
+    if not restorer.autoencoder.tiles:
+        raise UserError(
+            f"decoding one {size} image needs about {size_text(needed)} of memory, and {size_text(free)} are free: "
+            "restore smaller images or parts of them, or use another device"
+        )
+    restorer.say(f"decoding one {size} image needs more than the free memory ({size_text(free)}): decoding in tiles")
+    return replace(restorer, in_tiles=True, counted={})
 
 
 def free_memory(device: torch.device) -> float | None:
@@ -152,6 +187,18 @@ def _step(restorer: Restorer, side: int) -> Callable[[], object]:
     z = torch.zeros(1, *restorer.autoencoder.latent_shape((x.shape[1], side, side)), device=device)
     step = middle_step(z, measurement, networks, restorer.sampler)
     return lambda: restorer.solver.step(step)
+
+
+def _decoding(restorer: Restorer, side: int) -> Callable[[], object]:
+    """Decoding one image of this side."""
+    shape = restorer.autoencoder.latent_shape((restorer.autoencoder.image_channels, side, side))
+    z = torch.zeros(1, *shape, device=_device(restorer))
+    return lambda: _without_gradient(restorer.autoencoder.decode, z)
+
+
+@torch.no_grad()
+def _without_gradient(network: Callable[[Tensor], Tensor], argument: Tensor) -> Tensor:
+    return network(argument)
 
 
 def _peak(work: Callable[[], object], device: torch.device) -> float:

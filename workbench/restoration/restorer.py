@@ -49,6 +49,7 @@ class Restorer:
             float32.
         checkpointing: whether steps keep no activations for their gradients, and compute them again: less memory, more
             FLOPs, which are counted.
+        in_tiles: whether the last latent is decoded in tiles; see `Autoencoder.decode_in_tiles`.
         say: called with a message if this many images do not fit into memory.
         fusion: in-distribution statistics of the severity encoder, for start rules that need them.
         recalibration: recalibration of its variance, for start rules that need it.
@@ -74,6 +75,7 @@ class Restorer:
     guess: Literal["view", "pseudo_inverse"] = "view"
     precision: Precision = "float32"
     checkpointing: bool = False
+    in_tiles: bool = False
     say: Callable[[str], None] = lambda line: None
     counted: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
 
@@ -218,7 +220,7 @@ class Restorer:
     def _end(self, finished: Batch) -> Restored:
         """Decode the images and finalize their records."""
         clock = time_on(finished.z.device)
-        x_hat = self.autoencoder.decode(finished.z).clamp(0, 1)
+        x_hat = self._decode(finished.z).clamp(0, 1)
         share = (time_on(x_hat.device) - clock) / len(x_hat)
         unit = self.unit_flops((x_hat.shape[1], x_hat.shape[2], x_hat.shape[3]))
         for record in finished.records:
@@ -226,6 +228,9 @@ class Restorer:
             record.flops = sum(times * unit[name] for name, times in record.evaluations.items())
             record.seconds += share
         return Restored(finished.measurement, x_hat, finished.records)
+
+    def _decode(self, z: Latents) -> Images:
+        return self.autoencoder.decode_in_tiles(z) if self.in_tiles else self.autoencoder.decode(z)
 
     def unit_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
         """FLOPs of one evaluation on one (channel, height, width) image, by torch's counter.
@@ -250,7 +255,7 @@ class Restorer:
         flops = {}
         for name, (call, argument) in calls.items():
             with flop_counter() as counter, torch.no_grad():
-                call(argument)
+                (self._decode if name == "decoder" and self.in_tiles else call)(argument)
             flops[name] = float(counter.get_total_flops())
             argument = argument.clone().requires_grad_(True)
             with flop_counter() as counter, torch.enable_grad():

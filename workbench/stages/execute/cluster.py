@@ -28,12 +28,13 @@ from pydantic import Field
 
 from workbench.core import families
 from workbench.core.config import Config, UserError
+from workbench.core.files import write_whole
 from workbench.core.progress import Bars, Update
 from workbench.core.ranks import Node
 from workbench.stages.base import Stage, ensure_all
 from workbench.stages.execute.plan import Plan, elsewhere, without_interrupt
 from workbench.stages.runtime import Runtime, choose_devices
-from workbench.stages.train.together import assist
+from workbench.stages.train.together import assist, free_port
 from workbench.tracking.record import Record
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ MAX_MINUTES = 366 * 24 * 60
 """A year."""
 WARNING = 30
 """Seconds before its end at which SLURM notifies a job."""
-FIRST_PORT, NUM_PORTS = 15_000, 10_000
-"""Where the nodes of a job meet: on a port that its number gives."""
+MEET = 600.0
+"""Seconds that the other nodes of a job wait for the first one."""
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "GONE"}
 ENDED_HERE = {"FINISHED", "INTERRUPTED"}
 """Final states of jobs: SLURM's, with GONE for a job that it no longer knows, and submitit's."""
@@ -220,12 +221,24 @@ def _make(stage: Stage, runtime: Runtime, device: str, given: Resources) -> list
 
 
 def _node() -> Node:
-    """This node of a job."""
+    """This node of a job; the first one writes where they meet beside the job's log.
+
+    Raises:
+        UserError: if it does not.
+    """
     from submitit import JobEnvironment
 
     job = JobEnvironment()
-    port = FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % NUM_PORTS  # jobs that share a node have others
-    return Node(job.node, job.num_nodes, job.hostnames[0], port)
+    meeting = job.paths.folder / f"{job.job_id}_port"
+    if job.node == 0:
+        write_whole(meeting, str(free_port()))
+    deadline = time.monotonic() + MEET
+    while not meeting.is_file():
+        if time.monotonic() > deadline:
+            raise UserError("the first node of the job did not begin")
+        time.sleep(POLL)
+    address = os.environ["SLURM_LAUNCH_NODE_IPADDR"]  # where srun was called: the first node
+    return Node(job.node, job.num_nodes, address, int(meeting.read_text()))
 
 
 def _cancel(jobs: "Jobs", kind: Kind) -> None:

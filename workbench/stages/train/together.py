@@ -1,7 +1,7 @@
 """Train on several devices: each further device has a process that repeats the stage's work up to training.
 
-There the processes meet, as the ranks of a process group (DDP). The first rank is the process that was asked for the stage:
-it alone writes, and goes on after training.
+There the processes meet, as the ranks of a process group (DDP). The first rank is the process that was asked for the
+stage: it alone writes, and goes on after training.
 """
 
 import multiprocessing
@@ -52,7 +52,7 @@ def together(stage: Stage | None, folder: Path, runtime: Runtime) -> Iterator[Ra
     elif runtime.num_ranks == 1:
         yield None
     else:
-        node = runtime.node or Node(0, 1, "127.0.0.1", _free_port())
+        node = runtime.node or Node(0, 1, "127.0.0.1", free_port())
         here = runtime.num_ranks // node.of
         first = Rank(node.number * here, runtime.num_ranks, node.port, node.address, node.of)
         with _others(stage, folder, runtime, first):
@@ -163,7 +163,8 @@ def assist(stage: Stage, runtime: Runtime) -> None:
             stage.work(stage.folder(runtime).with_suffix(PARTIAL), runtime)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

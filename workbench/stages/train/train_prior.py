@@ -17,8 +17,8 @@ from workbench.stages.flops import default_prior_flops, prior_flops
 from workbench.stages.latent_stage import LatentStage
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.descend import descend
-from workbench.stages.train.together import check_devices
 from workbench.stages.train.encode_latents import EncodeLatents
+from workbench.stages.train.together import check_devices
 
 STEPS_PER_EPOCH = 100
 

@@ -18,8 +18,8 @@ from workbench.stages.latent_stage import LatentStage
 from workbench.stages.measure.estimates import degrade, estimates
 from workbench.stages.runtime import Runtime
 from workbench.stages.train.descend import descend
-from workbench.stages.train.together import check_devices
 from workbench.stages.train.encode_latents import EncodeLatents
+from workbench.stages.train.together import check_devices
 from workbench.weights import zoo
 
 STEPS_PER_EPOCH = 50
