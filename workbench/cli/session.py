@@ -33,7 +33,7 @@ def open_runtime(
     """
     with Bars() as progress:
         devices = choose_devices(device, num_devices)
-        runtime = Runtime(runs, devices[0], devices, batch_size=batch_size, rerun=rerun, progress=progress)
+        runtime = Runtime(runs, devices[0], batch_size, rerun, progress, devices=devices)
         if writes:
             runtime.require_writable()
         elif runs.exists() and not runs.is_dir():

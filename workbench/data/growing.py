@@ -44,7 +44,6 @@ class Facts:
     finishing: bool = False
     about_white: list[str] = field(default_factory=list)
 
-
     @property
     def conversions(self) -> Conversions:
         """What the user is told."""

@@ -24,29 +24,29 @@ class Runtime:
     Attributes:
         root: the runs folder.
         device: a torch device.
-        devices: all devices that a stage may use at once, `device` first; (): `device` alone.
-        node: this machine, if it is one of several that train together, each on as many devices.
-        rank: this process's place in a training on several devices.
-        meet: a queue that tells rank 0, on the same machine, of this process: None when it is about to train, else
-            why it fails.
         batch_size: number of images that the engine restores at once.
         rerun: recompute damaged or outdated cache entries, instead of raising an error or using them.
         progress: shows the progress.
         tracker: receives a record of every stage, for W&B.
         loaded: objects that stages share, such as networks, by stage identity, so that each is loaded once.
+        devices: all devices that a stage may use at once, `device` first; (): `device` alone.
+        node: this machine, if it is one of several that train together, each on as many devices.
+        rank: this process's place in a training on several devices.
+        meet: a queue that tells rank 0, on the same machine, of this process: None when it is about to train, else
+            why it fails.
     """
 
     root: Path
     device: str = "cpu"
-    devices: tuple[str, ...] = ()
-    node: Node | None = None
-    rank: Rank | None = None
-    meet: Any = field(default=None, repr=False)
     batch_size: int = 64
     rerun: bool = False
     progress: Progress = field(default_factory=Silent)
     tracker: Tracker = field(default_factory=Tracker)
     loaded: dict[str, Any] = field(default_factory=dict, repr=False)
+    devices: tuple[str, ...] = ()
+    node: Node | None = None
+    rank: Rank | None = None
+    meet: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         require_range("the batch size", self.batch_size, 1, MAX_BATCH)
