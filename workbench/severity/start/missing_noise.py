@@ -20,7 +20,7 @@ class MissingNoise(StartRule):
     """
 
     kind: Literal["missing_noise"] = "missing_noise"
-    nfe: int = Field(10, ge=0, le=100_000, description="number of evaluations of the prior, the same for every image")
+    nfe: int = Field(10, ge=0, le=100_000, description="number of steps, the same for every image; each evaluates the prior once, with classifier-free guidance twice")
     of: SNRMatch = Field(SNRMatch(), description="the matched start, whose variance determines the noise to add")
 
     @property
