@@ -17,6 +17,7 @@ from workbench.degradations.haze import Haze
 from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
+from workbench.degradations.mri import MRI
 from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.severities import AnySeverityDistribution, Skewed, TwoPoint, Uniform
@@ -26,6 +27,7 @@ AnyDegradation = Annotated[DrawsSeverity | AtSeverity, Field(discriminator="kind
 
 __all__ = [
     "JPEG",
+    "MRI",
     "AnyDegradation",
     "AnySeverityDistribution",
     "AtSeverity",

@@ -8,6 +8,7 @@ from workbench.degradations.haze import Haze
 from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
+from workbench.degradations.mri import MRI
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
 
@@ -19,6 +20,7 @@ DrawsSeverity = (
     | SuperResolution
     | JPEG
     | Haze
+    | MRI
     | Compose
     | DeepinvPhysics
     | Mixture

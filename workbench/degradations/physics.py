@@ -40,6 +40,21 @@ def inpainting(mask: Tensor, images: Tensor) -> "LinearPhysics":
     return Inpainting(img_size=tuple(images.shape[1:]), mask=mask.to(images), device=images.device)
 
 
+def mri(mask: Tensor, coil_maps: Tensor, images: Tensor) -> "LinearPhysics":
+    """Multi-coil Cartesian MRI of complex images, (batch, 2, height, width) -> (batch, 2, coils, height, width).
+
+    Args:
+        mask: (batch, 1, height, width), 1 where k-space is measured.
+        coil_maps: (batch, coils, height, width), complex.
+        images: what it will be applied to; sets device and precision.
+    """
+    from deepinv.physics import MultiCoilMRI
+
+    size = tuple(images.shape[-2:])
+    mask = mask.to(images).expand(-1, 2, -1, -1)
+    return MultiCoilMRI(mask=mask, coil_maps=coil_maps, img_size=size, device=images.device)
+
+
 def identity(images: Tensor) -> "LinearPhysics":
     """The identity: the operator of denoising.
 

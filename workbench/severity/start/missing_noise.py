@@ -20,7 +20,13 @@ class MissingNoise(StartRule):
     """
 
     kind: Literal["missing_noise"] = "missing_noise"
-    nfe: int = Field(10, ge=0, le=100_000, description="number of steps, the same for every image; each evaluates the prior once, with classifier-free guidance twice")
+    nfe: int = Field(
+        10,
+        ge=0,
+        le=100_000,
+        description="number of steps, the same for every image; each evaluates the prior once, or twice with "
+        "classifier-free guidance",
+    )
     of: SNRMatch = Field(SNRMatch(), description="the matched start, whose variance determines the noise to add")
 
     @property
