@@ -123,16 +123,14 @@ def test_conversions_of_all_rows_are_not_done_twice(
     assert np.array_equal(images, expected)
 
 
-def test_several_processes_read_many_files(
-    tmp_path: Path, pictures: np.ndarray, save: Save, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_image_among_many_is_named(tmp_path: Path, pictures: np.ndarray, save: Save) -> None:
     folder = save(pictures, tmp_path / "photos")
-    expected, _ = in_memory(folder, monkeypatch)
-    monkeypatch.setattr(image_folder, "MANY", 10)
-    images, _ = source(folder).load_arrays()
-    assert np.array_equal(images, expected)
     save(pictures[:1, :8, :8], folder, lambda _: "small.png")
     with pytest.raises(UserError, match=r"small.png is 8 x 8 pixels, smaller than size 16:"):
+        source(folder).load_arrays()
+    (folder / "small.png").unlink()
+    (folder / "broken.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"broken\.png"):
         source(folder).load_arrays()
 
 

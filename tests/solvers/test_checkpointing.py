@@ -2,10 +2,28 @@
 
 import pytest
 import torch
+from small_autoencoders import RECIPES
 
-from workbench.autoencoders import KL, VQ
+from workbench.autoencoders import KL, VQ, AutoencoderRecipe
 from workbench.degradations import GaussianNoise
 from workbench.solvers import Networks
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
+def test_encodings_and_their_gradients_are_the_same_for_every_autoencoder(recipe: AutoencoderRecipe) -> None:
+    torch.manual_seed(0)
+    autoencoder = recipe.build(1).eval().requires_grad_(False)
+    x = torch.rand(1, 1, 16, 16)
+    found = []
+    for checkpointing in (False, True):
+        networks = Networks(autoencoder, torch.nn.Identity(), GaussianNoise(), checkpointing=checkpointing)  # type: ignore[arg-type]
+        given = x.clone().requires_grad_(True)
+        z = networks.encode(given)
+        x_hat = networks.decode(z)
+        (gradient,) = torch.autograd.grad(x_hat.square().sum(), given)
+        found.append((z.detach(), x_hat.detach(), gradient))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("recipe", [KL(block_out_channels=(16, 16)), VQ(block_out_channels=(16, 16))])

@@ -9,13 +9,17 @@ from small_study import tiny_cell
 
 from workbench.core.config import UserError
 from workbench.stages.execute.processes import shares_of
+from workbench.stages.measure import shared_evaluation
 from workbench.stages.rows import EXAMPLES, ROWS
 from workbench.stages.runtime import Runtime, choose_devices
 
 TIMES = ["seconds", "start_seconds"]
 
 
-def test_rows_and_pictures_are_those_of_one_device(images: Path, tmp_path: Path) -> None:
+def test_rows_and_pictures_are_those_of_one_device(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_evaluation, "FEWEST", 3)
     cell = tiny_cell(images, num_images=7)
     alone = Runtime(tmp_path)
     for stage in cell.upstream():

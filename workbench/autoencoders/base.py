@@ -100,7 +100,7 @@ class Autoencoder(nn.Module):
     @property
     def tiles(self) -> bool:
         """Whether it can decode in tiles."""
-        return hasattr(self.model, "enable_tiling")
+        return hasattr(self.model, "tiled_decode")
 
     def decode_in_tiles(self, z: Latents) -> Images:
         """The images, one by one and each in overlapping tiles of the model's own size, blended as diffusers does.

@@ -22,6 +22,7 @@ class Rank:
         port: of rank 0, where they meet.
         address: of rank 0's node.
         num_nodes: number of nodes, with equally many ranks on each.
+        devices: those of the ranks on this node.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Rank:
     port: int
     address: str = "127.0.0.1"
     num_nodes: int = 1
+    devices: tuple[str, ...] = ()
 
     @property
     def num_local(self) -> int:

@@ -1,8 +1,10 @@
 """A large array that is filled row by row in a file, so that neither memory nor a killed process limits it."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -127,7 +129,11 @@ class RowsInFile(Rows):
         return self.path.with_suffix(f".{dtype.name}.partial")
 
     def _new(self, dtype: type) -> np.ndarray:
-        return np.lib.format.open_memmap(self._file(np.dtype(dtype)), "w+", dtype, self.shape)
+        file = self._file(np.dtype(dtype))
+        array = np.lib.format.open_memmap(file, "w+", dtype, self.shape)
+        with file.open("r+b") as opened:  # now, or a full disk would be a bus error later
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+        return array
 
     def again(self) -> None:
         self.state.unlink(missing_ok=True)
@@ -158,7 +164,7 @@ def in_file(path: Path, shape: Sequence[int], fill: Callable[[Rows], None]) -> t
         fill: fills the rows that are not done, and completes their facts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with naming(path), FileLock(path.with_suffix(".lock")):
+    with naming(path), nullcontext() if is_sound(path) else FileLock(path.with_suffix(".lock")):
         if not is_sound(path):
             rows = RowsInFile(shape, path)
             fill(rows)

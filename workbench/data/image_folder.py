@@ -2,12 +2,9 @@
 
 import functools
 import hashlib
-import multiprocessing
-import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from workbench.core.config import ADDED_LATER, NOT_IDENTITY, UserError
+from workbench.core.foreign import readable
 from workbench.core.places import at_home, data_root
 from workbench.data.base import ImageSize, ImageSource, PictureChannels
 from workbench.data.growing import ROWS_AT_ONCE, Facts, Rows, as_floats, in_file
@@ -30,8 +28,6 @@ VERSION = 1
 """Of how images are prepared: part of the name of the file that keeps them."""
 IN_MEMORY = 2**26
 """Values of prepared images, up to which they are kept in memory, and prepared by every process that needs them."""
-MANY = 2000
-"""Number of files from which several processes read them."""
 TRAIN, VAL, TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
 """Names of the folders of official splits, in any case."""
 
@@ -100,7 +96,12 @@ class ImageFolder(ImageSource):
 
     def _known(self, folder: Path, files: Sequence[Path]) -> tuple[Any, ...]:
         """Everything that the prepared images depend on: of files, when they were written."""
-        stated = [(str(f.relative_to(folder)), (s := f.stat()).st_size, s.st_mtime_ns) for f in files]
+        stated = []
+        for file in files:
+            with readable(file, "the image"):
+                status = file.stat()
+            changed = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            stated.append((str(file.relative_to(folder)), *changed))
         return (VERSION, str(folder.resolve()), self.size, self.channels, self.white, stated)
 
     def _fill(self, rows: Rows, files: Sequence[Path]) -> None:
@@ -108,9 +109,9 @@ class ImageFolder(ImageSource):
         facts = rows.facts
         read = functools.partial(_read, self.size, self.channels, self.white, facts.black_and_white)
         left = range(facts.done, len(files), ROWS_AT_ONCE)
-        with _readers(len(files) - facts.done) as mapped, _progress(len(files)) as update:
+        with _progress(len(files)) as update:
             for first in left:
-                found = list(mapped(read, files[first : first + ROWS_AT_ONCE]))
+                found = list(map(read, files[first : first + ROWS_AT_ONCE]))
                 for row, (_, notes, dtype, peak, is_deep) in enumerate(found, start=first):
                     facts.notes += notes
                     if dtype is not None:
@@ -167,17 +168,6 @@ def _read(size: ImageSize, channels: int, given: float | None, black_and_white: 
         # even if cropping and resizing give bytes: the folder has more than 8 bits
         return as_floats(prepare(pixels[None], size, channels, clip=False)[0]), notes, dtype, peak, dtype == "uint16"
     return prepare(pixels[None], size, channels, clip=False)[0], notes, dtype, peak, False
-
-
-@contextmanager
-def _readers(num_files: int) -> Iterator[Callable[..., Iterable[Read]]]:
-    """What applies a function to files: this process, or several for many files."""
-    if num_files < MANY:
-        yield map
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, 16), context) as pool:
-        yield functools.partial(pool.map, chunksize=16)
 
 
 @contextmanager

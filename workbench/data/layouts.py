@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from workbench.core.config import UserError
 from workbench.core.foreign import readable
 from workbench.data.reading import Listing, list_pictures
 
@@ -44,7 +45,9 @@ def _ffhq(folder: Path) -> Layout | None:
     if not found:
         return None
     listing = list_pictures(folder / found[0], recursive=True)
-    is_test = {file: file.stem.isdigit() and int(file.stem) >= FFHQ_TEST for file in listing.files}
+    is_test = {
+        file: file.stem.isascii() and file.stem.isdigit() and int(file.stem) >= FFHQ_TEST for file in listing.files
+    }
     return _divided(folder / found[0], listing, is_test, "FFHQ", f"from {FFHQ_TEST} on")
 
 
@@ -61,6 +64,8 @@ def _celeba_hq(folder: Path) -> Layout | None:
                 words = line.split()
                 if len(words) == 3 and words[0].isdigit() and words[2].partition(".")[0].isdigit():
                     numbers[words[0]] = int(words[2].partition(".")[0])
+    if mapping.is_file() and (missing := sum(file.stem not in numbers for file in listing.files)):
+        raise UserError(f"{mapping} lacks {missing} of the {len(listing.files)} images: obtain it again, or remove it")
     is_test = {file: numbers.get(file.stem, 0) >= CELEBA_TEST for file in listing.files}
     return _divided(images, listing, is_test, "CelebA-HQ", "those of CelebA's")
 
@@ -73,7 +78,7 @@ def _imagenet(folder: Path) -> Layout | None:
         return None
     with readable(train, "the folder"):
         synsets = [path for path in train.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    if not synsets or not all(SYNSET.fullmatch(path.name) for path in synsets):
+    if 2 * sum(SYNSET.fullmatch(path.name) is not None for path in synsets) <= len(synsets):  # lost+found may be there
         return None
     listings = [list_pictures(part, recursive=True) for part in (train, val)]
     return Layout([train, val], listings, "; ImageNet: train train, test val")

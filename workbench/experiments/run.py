@@ -71,8 +71,6 @@ def run_study(
     for cell in missing:
         if not cell.is_cached(runtime):
             cell.stage.check()
-            for stage in cell.stage.missing(runtime):
-                stage.check_devices(runtime.num_ranks)
     folder = study_folder(runtime, name, preset, overrides)
     folder.mkdir(parents=True, exist_ok=True)
     cached = sum(cell.is_cached(runtime) for cell in plan.cells)

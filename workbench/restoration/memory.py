@@ -86,8 +86,11 @@ def fitted(restorer: Restorer, image_shape: tuple[int, int, int]) -> Restorer:
     free = free_memory(_device(restorer))
     if free is None or (num_pixels <= SMALL_IMAGE and num_weights <= SMALL_MODEL):
         return sized
+    most = sized.num_slots
     if not sized.solver.guided:  # else decoding without a gradient takes less than a step
-        sized = _decoding_in_tiles(sized, decoding_memory(restorer).of(num_pixels), free, image_shape)
+        decoding = decoding_memory(restorer)
+        sized = _decoding_in_tiles(sized, decoding.of(num_pixels), free, image_shape)
+        most = max(1, min(most, decoding.fitting(SHARE * free, num_pixels)))
     needed = 0.0
     for checkpointing in (False, True):
         # the FLOPs of its networks are others then
@@ -102,7 +105,7 @@ def fitted(restorer: Restorer, image_shape: tuple[int, int, int]) -> Restorer:
                     f"({size_text(free)}): activations are computed again instead of kept"
                 )
             at_once = max(1, memory.fitting(SHARE * free, num_pixels))
-            return replace(chosen, num_slots=min(sized.num_slots, at_once))
+            return replace(chosen, num_slots=min(most, at_once))
     raise UserError(
         f"a step of one {image_shape[1]} x {image_shape[2]} image needs about {size_text(needed)} of memory, and "
         f"{size_text(free)} are free: restore smaller images or parts of them, or use another device"

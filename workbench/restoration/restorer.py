@@ -179,7 +179,7 @@ class Restorer:
             self.seed,
             forward=networks.forward,
             encode=lambda y, m: self._encode(y, m, records),
-            residual=lambda z, m: m.residual_rms(networks.measure(networks.decode(z).clamp(0, 1), m)),
+            residual=lambda z, m: m.residual_rms(networks.measure(self._decoded(z, networks).clamp(0, 1), m)),
             fusion=self.fusion,
             recalibration=self.recalibration,
             non_blind=self.non_blind,
@@ -232,6 +232,14 @@ class Restorer:
     def _decode(self, z: Latents) -> Images:
         return self.autoencoder.decode_in_tiles(z) if self.in_tiles else self.autoencoder.decode(z)
 
+    def _decoded(self, z: Latents, networks: Networks) -> Images:
+        """D(z) without a gradient, counted."""
+        if not self.in_tiles:
+            return networks.decode(z)
+        for account in networks.accounts or ():
+            account["decoder"] += 1
+        return self._decode(z)
+
     def unit_flops(self, image_shape: tuple[int, int, int]) -> dict[str, float]:
         """FLOPs of one evaluation on one (channel, height, width) image, by torch's counter.
 
@@ -257,6 +265,9 @@ class Restorer:
             with flop_counter() as counter, torch.no_grad():
                 (self._decode if name == "decoder" and self.in_tiles else call)(argument)
             flops[name] = float(counter.get_total_flops())
+            if self.in_tiles and name != "prior":  # without guidance: nothing needs their gradient
+                flops |= {f"{name}_grad": 0.0, f"{name}_backward": 0.0}
+                continue
             argument = argument.clone().requires_grad_(True)
             with flop_counter() as counter, torch.enable_grad():
                 # backward instead of autograd.grad, which the counter does not support on leaves; weights are frozen

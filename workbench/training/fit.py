@@ -5,6 +5,7 @@ import logging
 import math
 import pickle
 import signal
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -121,6 +122,11 @@ class _Curve(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        # Lightning's handler of SIGTERM talks to the other ranks, who may be in the middle of another exchange
+        if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         row = {"step": float(trainer.global_step)}

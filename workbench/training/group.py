@@ -69,7 +69,8 @@ def placement(device: str, rank: Rank | None) -> dict[str, Any]:
         process_group_backend="nccl" if on_gpu else "gloo",
         broadcast_buffers=False,  # no layer changes them in training
     )
-    devices = {"devices": rank.num_local, "num_nodes": rank.num_nodes}
+    here = [_gpu_number(each) for each in rank.devices] if on_gpu else rank.num_local
+    devices = {"devices": here, "num_nodes": rank.num_nodes}
     return {"accelerator": accelerator, **devices, "strategy": strategy, "use_distributed_sampler": False}
 
 

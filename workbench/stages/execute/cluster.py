@@ -165,6 +165,8 @@ def _submit(name: str, stages: Mapping[Path, Stage], jobs: "Jobs", runtime: Runt
     from submitit import AutoExecutor
     from submitit.core.utils import FailedJobError
 
+    if cluster.kind == "local" and cluster.resources(name).nodes > 1:
+        raise UserError("--cluster.nodes is for SLURM: this machine is one node")
     wanted, away, all_jobs = cluster.resources(name), elsewhere(runtime), runtime.root / "cluster"
     all_jobs.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=all_jobs))

@@ -134,6 +134,8 @@ def quickest_number(missing: Collection[Stage], device: str, num_devices: int = 
     """
     import torch
 
+    if any(stage.is_timing for stage in missing):
+        return 1
     if num_devices > 1:
         return max(1, min(num_devices, len(missing)))
     try:
@@ -141,7 +143,7 @@ def quickest_number(missing: Collection[Stage], device: str, num_devices: int = 
         seconds = sum(s.effort() * s.seconds_per_effort * cost for s, cost in zip(missing, costs, strict=True))
     except UserError:  # the error is reported when the stage runs
         return 1
-    if device != "cpu" or seconds < LONG or max(costs) > SMALL or any(s.is_timing for s in missing):
+    if device != "cpu" or seconds < LONG or max(costs) > SMALL:
         return 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, min(torch.get_num_threads(), len(missing), memory // MEMORY))

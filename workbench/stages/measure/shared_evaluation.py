@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from numpy import ndarray
+from torch import from_numpy
 
 from workbench.core.config import UserError
 from workbench.stages.execute.processes import fewer_threads, own_processes
@@ -15,8 +16,11 @@ from workbench.stages.runtime import Runtime
 if TYPE_CHECKING:
     from workbench.stages.measure.evaluate import Evaluate
 
-Kept = tuple[dict[int, dict[str, Tensor]], dict[str, dict[int, tuple[Tensor, Tensor]]]]
-"""The stored images of a part, and the features of its images for figures of the set."""
+Kept = tuple[dict[int, dict[str, ndarray]], dict[str, dict[int, tuple[ndarray, ndarray]]]]
+"""The stored images of a part, and the features of its images for figures of the set: as arrays, because every tensor
+that goes to another process takes a file descriptor."""
+FEWEST = 64
+"""Images for each device: a process for fewer takes longer to begin than to restore them."""
 
 
 def restore_all(cell: "Evaluate", folder: Path, runtime: Runtime) -> tuple[Scoring, list[Path]]:
@@ -28,7 +32,7 @@ def restore_all(cell: "Evaluate", folder: Path, runtime: Runtime) -> tuple[Scori
     Raises:
         UserError: if a device's process fails.
     """
-    num_parts = max(1, min(len(runtime.devices), cell.num_images))
+    num_parts = max(1, min(len(runtime.devices), cell.num_images // FEWEST))
     streams = [cell.stream(folder, number) for number in range(num_parts)]
     if num_parts == 1:
         return cell.restore_part(streams[0], runtime, 0, 1), streams
@@ -41,7 +45,14 @@ def restore_all(cell: "Evaluate", folder: Path, runtime: Runtime) -> tuple[Scori
             with fewer_threads(num_parts):
                 scoring = cell.restore_part(streams[0], replace(runtime, devices=()), 0, num_parts)
             for other in others:
-                scoring.take(*other.result())
+                examples, features = other.result()
+                scoring.take(
+                    {key: {n: from_numpy(x) for n, x in kept.items()} for key, kept in examples.items()},
+                    {
+                        f: {key: (from_numpy(x), from_numpy(y)) for key, (x, y) in kept.items()}
+                        for f, kept in features.items()
+                    },
+                )
     except BrokenProcessPool:
         raise UserError(
             "a process that restores images was killed, perhaps because memory ran out: "
@@ -55,4 +66,7 @@ def _restore_part(cell: "Evaluate", stream: Path, device: str, number: int, num_
     from workbench.stages.execute.processes import runtime_here
 
     scoring = cell.restore_part(stream, replace(runtime_here(), device=device, devices=()), number, num_parts)
-    return scoring.examples, scoring.features
+    return (
+        {key: {name: x.numpy() for name, x in kept.items()} for key, kept in scoring.examples.items()},
+        {f: {key: (x.numpy(), y.numpy()) for key, (x, y) in kept.items()} for f, kept in scoring.features.items()},
+    )

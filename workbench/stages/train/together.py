@@ -5,8 +5,10 @@ stage: it alone writes, and goes on after training.
 """
 
 import multiprocessing
+import os
 import queue
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import distributed, nn
 
 from workbench.core import families
 from workbench.core.config import UserError
@@ -27,6 +29,8 @@ from workbench.stages.runtime import Runtime
 
 LOOK = 0.5
 """Seconds between two looks at whether the other processes are alive."""
+NOTICED = 30.0
+"""Seconds in which a process notices that another one has died, or has ended."""
 
 
 class TrainedElsewhere(Exception):  # noqa: N818 (the end of a rank's work is not an error)
@@ -54,7 +58,8 @@ def together(stage: Stage | None, folder: Path, runtime: Runtime) -> Iterator[Ra
     else:
         node = runtime.node or Node(0, 1, "127.0.0.1", free_port())
         here = runtime.num_ranks // node.of
-        first = Rank(node.number * here, runtime.num_ranks, node.port, node.address, node.of)
+        devices = runtime.devices or (runtime.device,)
+        first = Rank(node.number * here, runtime.num_ranks, node.port, node.address, node.of, devices)
         with _others(stage, folder, runtime, first):
             yield first
         if first.number:
@@ -78,16 +83,39 @@ def _others(stage: Stage, folder: Path, runtime: Runtime, first: Rank) -> Iterat
                 process.start()
         _wait_for_all(told, processes)
         try:
-            with fewer_threads(first.num_local):
+            with fewer_threads(first.num_local), _watched(processes):
                 yield
-        except RuntimeError as error:  # a collective operation fails once a rank is gone
-            if processes and (problem := _problem(told)) is not None:
+        except RuntimeError as error:
+            # a collective operation fails once a rank is gone
+            is_lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
+            if is_lost and processes and (problem := _problem(told)) is not None:
                 raise UserError(problem) from error
             raise
     finally:
         for process in processes:
             process.kill()  # Lightning handles SIGTERM, which a process that waits for others never gets to
             process.join()
+
+
+@contextmanager
+def _watched(processes: list[Any]) -> Iterator[None]:
+    """End this process if another one has died and this one does not notice: it may wait for it where nothing wakes it.
+
+    Usually a collective operation fails first.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK):
+            if not all(process.is_alive() for process in processes) and not over.wait(NOTICED):
+                print("error: a training process was killed: run the same command again to resume", file=sys.stderr)
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _wait_for_all(told: Any, processes: list[Any]) -> None:
