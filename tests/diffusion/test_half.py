@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from workbench.autoencoders import KL
 from workbench.degradations import GaussianBlur
-from workbench.diffusion import DDIM
+from workbench.diffusion import DDIM, UNetRecipe
 from workbench.diffusion.half import in_type
 from workbench.diffusion.prior.pretrained import PretrainedPrior
 from workbench.solvers import LDPS, Networks, Precision, weights_type
@@ -91,7 +91,8 @@ def test_a_guided_step_is_that_of_full_precision_to_rounding(precision: Precisio
 
 
 def test_an_autoencoder_that_fp16_cannot_hold_stays_in_full_precision() -> None:
-    networks = Networks(KL(block_out_channels=(16, 16)).build(3), nn.Identity(), None, precision="fp16-true")  # type: ignore[arg-type]
+    prior = UNetRecipe(block_out_channels=(16,)).build((8, 8, 8))
+    networks = Networks(KL(block_out_channels=(16, 16)).build(3), prior, GaussianBlur(), precision="fp16-true")
     model = networks.autoencoder.model
     x = torch.rand(1, 3, 16, 16)
     full = networks.autoencoder.encode(x)

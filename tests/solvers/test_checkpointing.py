@@ -6,7 +6,11 @@ from small_autoencoders import RECIPES
 
 from workbench.autoencoders import KL, VQ, AutoencoderRecipe
 from workbench.degradations import GaussianNoise
+from workbench.diffusion import UNetRecipe
 from workbench.solvers import Networks
+
+PRIOR = UNetRecipe(block_out_channels=(16,)).build((4, 8, 8))
+"""It is not evaluated."""
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.kind)
@@ -16,7 +20,7 @@ def test_encodings_and_their_gradients_are_the_same_for_every_autoencoder(recipe
     x = torch.rand(1, 1, 16, 16)
     found = []
     for checkpointing in (False, True):
-        networks = Networks(autoencoder, torch.nn.Identity(), GaussianNoise(), checkpointing=checkpointing)  # type: ignore[arg-type]
+        networks = Networks(autoencoder, PRIOR, GaussianNoise(), checkpointing=checkpointing)
         given = x.clone().requires_grad_(True)
         z = networks.encode(given)
         x_hat = networks.decode(z)
@@ -39,8 +43,7 @@ def test_gradients_are_the_same_and_models_are_left_as_they_were(
         return found
 
     kept, again = (
-        Networks(autoencoder, torch.nn.Identity(), GaussianNoise(), checkpointing=checkpointing)  # type: ignore[arg-type]
-        for checkpointing in (False, True)
+        Networks(autoencoder, PRIOR, GaussianNoise(), checkpointing=checkpointing) for checkpointing in (False, True)
     )
     torch.testing.assert_close(gradient(kept), gradient(again))
     assert saved_values(again, z) < 0.6 * saved_values(kept, z)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workbench.core.bounds import MAX_BATCH
 from workbench.core.config import UserError, require_range
 from workbench.core.progress import Progress, Silent
-from workbench.core.ranks import Node, Rank
 from workbench.tracking.tracker import Tracker
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch reads the number of threads when it is loaded, which processes set first
     from torch import nn
+
+    from workbench.core.ranks import Node, Rank
 
 Network = TypeVar("Network", bound="nn.Module")
 
@@ -44,8 +45,8 @@ class Runtime:
     tracker: Tracker = field(default_factory=Tracker)
     loaded: dict[str, Any] = field(default_factory=dict, repr=False)
     devices: tuple[str, ...] = ()
-    node: Node | None = None
-    rank: Rank | None = None
+    node: "Node | None" = None
+    rank: "Rank | None" = None
     meet: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
