@@ -46,18 +46,4 @@ def test_gradients_are_the_same_and_models_are_left_as_they_were(
         Networks(autoencoder, PRIOR, GaussianNoise(), checkpointing=checkpointing) for checkpointing in (False, True)
     )
     torch.testing.assert_close(gradient(kept), gradient(again))
-    assert saved_values(again, z) < 0.6 * saved_values(kept, z)
     assert not any(getattr(part, "gradient_checkpointing", False) for part in autoencoder.modules())
-
-
-def saved_values(networks: Networks, z: torch.Tensor) -> int:
-    """Number of values that an evaluation keeps for its gradient."""
-    kept: list[int] = []
-
-    def pack(value: torch.Tensor) -> torch.Tensor:
-        kept.append(value.numel())
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        networks.decode(z.clone().requires_grad_(True))
-    return sum(kept)
