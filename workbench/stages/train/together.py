@@ -30,7 +30,7 @@ from workbench.stages.runtime import Runtime
 LOOK = 0.5
 """Seconds between two looks at whether the other processes are alive."""
 NOTICED = 30.0
-"""Seconds in which a process notices that another one has died, or has ended."""
+"""Seconds in which a process notices by itself that another one has died."""
 
 
 class TrainedElsewhere(Exception):  # noqa: N818 (the end of a rank's work is not an error)
@@ -107,7 +107,8 @@ def _watched(processes: list[Any]) -> Iterator[None]:
 
     def watch() -> None:
         while not over.wait(LOOK):
-            if not all(process.is_alive() for process in processes) and not over.wait(NOTICED):
+            # one that has ended well has trained to the end, while rank 0 may still validate
+            if any(process.exitcode not in (None, 0) for process in processes) and not over.wait(NOTICED):
                 print("error: a training process was killed: run the same command again to resume", file=sys.stderr)
                 os._exit(1)
 
