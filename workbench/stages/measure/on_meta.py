@@ -56,12 +56,13 @@ def count(network: nn.Module, call: Callable[[Tensor], Tensor], argument: Tensor
         call(argument.clone().requires_grad_(True)).sum().backward()
     # by storage: what is kept of a linear layer is a view of its weights
     weights = {weight.untyped_storage()._cdata for weight in (*network.parameters(), *network.buffers())}
-    kept: dict[int, Tensor] = {}
+    kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if (storage := tensor.untyped_storage()._cdata) not in weights:
-            kept[storage] = tensor
-        return tensor
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor.detach()  # a node that keeps its own output, graph and all, would never be freed
 
     with _fused_attention(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         call(argument.clone().requires_grad_(True))
@@ -69,7 +70,7 @@ def count(network: nn.Module, call: Callable[[Tensor], Tensor], argument: Tensor
         sum(weight.numel() for weight in network.parameters()),
         float(plain.get_total_flops()),
         float(graded.get_total_flops()),
-        float(sum(tensor.untyped_storage().nbytes() for tensor in kept.values())),
+        float(sum(kept.values())),
     )
 
 
