@@ -139,6 +139,7 @@ def load_restorer(
     operator: "str | Degradation" = "gaussian_blur",
     *,
     encoder: "str | Reconstruct" = EncoderChoice.AUTO,
+    model: str | None = None,
     preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     runs: str | Path | None = None,
@@ -173,6 +174,7 @@ def load_restorer(
             minute, "none" uses only the measurement's residual, and "auto" is the pretrained one if it knows the
             operator, else "quick". Or a reconstructor R: a deepinv Reconstructor or any function of (y, physics) that
             returns images, whose latents E(R(y)) are then refined; their variance is fitted to it.
+        model: a pretrained latent diffusion model to restore with: a folder in diffusers' format, or a Hub id.
         preset: a preset of the robustness study; its cell has all settings that are not overridden, except that MMPS
             restores in few steps unless a solver, a sampler or the kind of start is. By default, the networks are those
             for photographs; those for clothes if `overrides` has `"data.kind": "fashion_mnist"`.
@@ -186,12 +188,13 @@ def load_restorer(
     """
     from workbench.degradations import GivenPhysics
     from workbench.experiments.restore.cell import load_restorer, restoring_cell
+    from workbench.experiments.settings import with_model
     from workbench.stages.measure.evaluate import Evaluate
 
     if isinstance(encoder, str) and encoder not in list(EncoderChoice):
         raise UserError(f"unknown encoder {encoder!r}; available: {', '.join(EncoderChoice)}, or a reconstructor")
     choice = EncoderChoice(encoder) if isinstance(encoder, str) else EncoderChoice.QUICK
-    named, given = operator, dict(overrides or {})
+    named, given = operator, with_model(overrides or {}, model)
     if isinstance(operator, GivenPhysics):  # it cannot be part of a cell, because it has no identity
         if choice is EncoderChoice.MATCHED:
             raise UserError("cannot train an encoder for a physics object: use encoder 'quick', 'universal' or 'none'")

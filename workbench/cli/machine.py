@@ -33,8 +33,9 @@ def bench(
         print_bench(cell, runtime)
 
 
-@app.command()
+@app.command(context_settings=OVERRIDES)
 def doctor(
+    context: typer.Context,
     runs: Runs = Path("runs"),
     verify: Annotated[
         bool,
@@ -42,29 +43,33 @@ def doctor(
     ] = False,
     model: Model = None,
     size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             "--size",
-            help="pixels a side of the images to restore with --model (default: the model's own)",
+            metavar="SIDE|HEIGHTxWIDTH",
+            help="pixels of the images to restore with --model (default: the model's own)",
             show_default=False,
         ),
     ] = None,
+    _allow: Allow = None,
     device: Device = "auto",
 ) -> None:
     """Print what the workbench finds on this machine: versions, device, threads, data, weights, W&B.
 
-    With --model, print what that model costs here: weights, FLOPs, time and memory of each part and of a restoration.
+    With --model, print what that model costs here: weights, FLOPs, time and memory of each part and of a restoration,
+    with overrides of settings such as --solver.kind=ldps --precision=bf16-true.
     """
     from workbench.core.config import UserError
 
-    if size is not None and model is None:
-        raise UserError("--size is for --model")
+    overrides = read_overrides(context)
+    if model is None and (size is not None or overrides):
+        raise UserError(f"--{'size' if size is not None else min(overrides)} is for --model")
     if model is not None:
         from workbench.cli.session import open_runtime
         from workbench.reporting.model_costs import print_model_costs
 
         with open_runtime(runs, device, 1, False, group=None) as runtime:
-            print_model_costs(model, size, runtime)
+            print_model_costs(model, None if size is None else _sides(size), overrides, runtime)
         return
     from workbench.reporting.overview import print_doctor
     from workbench.reporting.verify import verify as verify_files
@@ -72,6 +77,20 @@ def doctor(
     print_doctor(runs)
     if verify:
         verify_files(runs, typer.echo)
+
+
+def _sides(size: str) -> tuple[int, int]:
+    """(height, width) of 512 or 321x481. Raises UserError."""
+    from workbench.core.bounds import MAX_SIZE
+    from workbench.core.config import UserError, require_range
+
+    sides = size.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise UserError(f"--size must be a number of pixels a side, or HEIGHTxWIDTH, got {size!r}")
+    height, width = int(sides[0]), int(sides[-1])
+    require_range("--size", min(height, width), 8, MAX_SIZE)
+    require_range("--size", max(height, width), 8, MAX_SIZE)
+    return height, width
 
 
 @app.command()

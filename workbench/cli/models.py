@@ -13,7 +13,8 @@ def import_model(
     model: Annotated[
         Path,
         typer.Argument(
-            help="a CompVis checkpoint (.ckpt), or a diffusers folder with pickled weights (.bin)", callback=home
+            help="a CompVis checkpoint (.ckpt or .safetensors), or a diffusers folder with pickled weights (.bin)",
+            callback=home,
         ),
     ],
     output: Annotated[Path, typer.Option("--output", help="the folder to make", show_default=False, callback=home)],
@@ -26,11 +27,16 @@ def import_model(
     from workbench.core.config import UserError
     from workbench.weights.importing import import_compvis, import_pickled
 
+    if not model.exists():
+        raise UserError(f"there is no file or folder {model}")
     if model.is_dir():
         if config is not None:
             raise UserError("--config is for a checkpoint: a diffusers folder has its own configs")
         import_pickled(model, output, typer.echo)
     elif config is None:
-        raise UserError("--config is missing: the YAML file that came with the checkpoint")
+        raise UserError(
+            f"--config is missing: the YAML file that came with {model.name} (Stable Diffusion: use diffusers' "
+            "from_single_file and save_pretrained instead)"
+        )
     else:
         import_compvis(model, config, output, typer.echo)

@@ -120,15 +120,19 @@ ValImages = Annotated[
 ]
 
 
-def read_overrides(context: typer.Context, model: str | None = None) -> dict[str, Any]:
+def read_overrides(context: typer.Context, model: str | None = None, *, of_a_study: bool = False) -> dict[str, Any]:
     """The overrides typed, which take precedence over `--preset-settings` and `--model`.
 
     Modules that they name are allowed.
+
+    Args:
+        of_a_study: they are of cells, which need clean images.
     """
     from workbench.core.config import parse_overrides
     from workbench.core.families import allow_named
-    from workbench.experiments.settings import with_model, with_settings
+    from workbench.experiments.settings import with_clean_images, with_model, with_settings
 
     typed = parse_overrides(context.args)
     allow_named(typed)
-    return with_settings(with_model(typed, model))
+    overrides = with_settings(with_model(typed, model))
+    return with_clean_images(overrides) if of_a_study and model is not None else overrides

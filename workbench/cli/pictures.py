@@ -126,7 +126,7 @@ def photographs(
     sides: Annotated[
         str, typer.Option("--sides", help="squares to compare calibration on, pixels a side")
     ] = "64,128,256",
-    encoder: Annotated[EncoderChoice, typer.Option(help="as for restore")] = EncoderChoice.UNIVERSAL,
+    encoder: Annotated[EncoderChoice, typer.Option(help="as for restore")] = EncoderChoice.AUTO,
     preset: NetworksPreset = None,
     runs: Runs = Path("runs"),
     model: Model = None,

@@ -74,7 +74,7 @@ def tune(
     from workbench.experiments.tune.tune import tune as search
     from workbench.reporting.publish import publish_cached
 
-    overrides, definition = read_overrides(context, model), load_study(name)[0]
+    overrides, definition = read_overrides(context, model, of_a_study=True), load_study(name)[0]
     definition.preset(preset)
     if dashboard:
         typer.echo(how_to_look(name, preset, overrides, storage, runs))
@@ -127,7 +127,7 @@ def sweep(
 
     options, overrides = (
         Options(method, Objective(quality, cost), trials, points, val_images),
-        read_overrides(context, model),
+        read_overrides(context, model, of_a_study=True),
     )
     configs = sweep_configs(name, load_study(name)[0], preset, overrides, options)
     runtime = Runtime(runs)

@@ -72,7 +72,7 @@ def study(
     from workbench.experiments.study import load_study
     from workbench.reporting.publish import publish
 
-    overrides = read_overrides(context, model)
+    overrides = read_overrides(context, model, of_a_study=True)
     resources = {path: overrides.pop(path) for path in list(overrides) if path.startswith("cluster.")}
     ensure = _ensure(jobs, cluster, device, devices, resources)
     device = device if cluster is None else "cpu"
@@ -110,7 +110,7 @@ def run(
     from workbench.tracking.agent import agent_run
 
     with agent_run() as agent:
-        given = read_overrides(context, model)
+        given = read_overrides(context, model, of_a_study=True)
         refuse_unnamed(agent.config, "the sweep")
         own = {path: value for path, value in given.items() if path not in agent.config}
         stage = base_cell(name, preset, own).replace(agent.config)
@@ -138,7 +138,7 @@ def report(
     from workbench.cli.session import open_runtime
     from workbench.core.config import UserError
 
-    overrides = read_overrides(context, model)
+    overrides = read_overrides(context, model, of_a_study=True)
     if all_studies == (name is not None) or (all_studies and overrides):
         raise UserError("give the name of a study, or --all without a name or overrides")
     from workbench.experiments.run import gather_cached
@@ -206,7 +206,7 @@ def show(
     from workbench.reporting.overview import print_overview
 
     with open_runtime(runs, "cpu", 1, False, group=None, writes=False) as runtime:
-        print_overview(name, preset, read_overrides(context, model), runtime)
+        print_overview(name, preset, read_overrides(context, model, of_a_study=True), runtime)
 
 
 def _ensure(

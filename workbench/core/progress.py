@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
 _ENDLESS = re.compile(r"\S{600,}")
+WIDTH_OF_FILES = 200
 MAX_LINE = 2000
 """Maximum number of characters of a message."""
 
@@ -77,6 +78,8 @@ class Bars:
 
         # text in brackets or between colons comes from paths and names: it is not markup or emoji
         self.console = Console(markup=False, emoji=False)
+        if not self.console.is_terminal:  # a file has no width: tables are not cut
+            self.console.width = WIDTH_OF_FILES
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -102,7 +105,7 @@ class Bars:
         if not self.console.is_terminal:
             self.say(f"... {description}")
         try:
-            yield lambda done, total, note="": self.bars.update(bar, completed=int(done), total=int(total), note=note)
+            yield lambda done, total, note="": self.bars.update(bar, completed=done, total=int(total), note=note)
         finally:
             self.bars.remove_task(bar)
 

@@ -192,7 +192,8 @@ def check_severity(severity: Severities) -> None:
     if not severity.is_floating_point():
         raise UserError(f"severity must be a floating-point tensor, got {severity.dtype}: write 0.0 rather than 0")
     if not bool(((severity >= 0) & (severity <= 1)).all()):
-        raise UserError(f"severity must be in [0, 1], got {severity.min():g} ... {severity.max():g}")
+        low, high = float(severity.min()), float(severity.max())
+        raise UserError(f"severity must be in [0, 1], got {low:g}" + ("" if low == high else f" ... {high:g}"))
 
 
 def _like(per_image: Scalars, tensor: Tensor) -> Tensor:

@@ -216,8 +216,8 @@ def _notes(path: Path, name: str, config: dict[str, Any], defaults: dict[str, An
     if changed or not name.startswith("DDPM"):
         own = f" ({', '.join(changed)})" if changed else ""
         notes.append(
-            f"{path}: {name}'s own sampling{own} is ignored: the workbench has its own grid of timesteps and reverse "
-            "step, see sampler.num_steps and sampler.eta"
+            f"{path}: noise levels and prediction are taken from {name}; how it samples{own} is not: steps and their "
+            "spacing are those of sampler"
         )
     odd = [field for field in config if field not in defaults and not field.startswith("_")]
     if odd:

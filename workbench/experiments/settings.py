@@ -82,6 +82,29 @@ def with_model(overrides: Mapping[str, Any], model: str | None) -> dict[str, Any
     }
 
 
+RESIZED = ("image_folder", "huggingface")
+"""Sources whose images are made the size that is asked for."""
+
+
+def with_clean_images(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides of a study; with a pretrained model, its images are made the size that the model was trained on.
+
+    Raises:
+        UserError: for a pretrained model without images: no data set goes with it.
+    """
+    if overrides.get("prior.kind") != "pretrained" or "prior.source" not in overrides:
+        return dict(overrides)
+    from workbench.weights.model import read_model
+
+    size = read_model(str(overrides["prior.source"]), overrides.get("prior.revision")).image_size()
+    if not any(path == "data" or path.startswith("data.") for path in overrides):
+        raise UserError(
+            "a study with --model needs clean images of the model's kind: add --data.kind=image_folder "
+            f"--data.path=FOLDER (made {size} x {size}, the model's own size, unless --data.size says otherwise)"
+        )
+    return {**({"data.size": size} if overrides.get("data.kind") in RESIZED else {}), **overrides}
+
+
 def load_settings(name: str) -> Settings:
     """Load the settings of a name in workbench/presets, or of a JSON file.
 

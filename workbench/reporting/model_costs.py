@@ -1,15 +1,14 @@
 """What a pretrained model costs on this machine: `doctor --model`."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from workbench.core.bounds import MAX_SIZE
-from workbench.core.config import require_range
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.degradations import GaussianNoise
 from workbench.experiments.restore import restoring_cell
@@ -28,27 +27,30 @@ FEW, MANY = 5, 15
 """Steps of a restoration from matched starts, from mild to severe degradations of photographs by the shipped pair."""
 
 
-def print_model_costs(model: str, size: int | None, runtime: Runtime) -> None:
+def print_model_costs(model: str, size: tuple[int, int] | None, overrides: Mapping[str, Any], runtime: Runtime) -> None:
     """Print weights, FLOPs, time and memory of each part, and of one step of the default solver.
 
     FLOPs and activations are counted without computing. Times are measured on small images, and scaled by FLOPs.
 
     Args:
         model: as `--model`.
-        size: pixels a side of the images; None: the model's own.
+        size: (height, width) of the images in pixels; None: the model's own.
+        overrides: of the cell that restores.
     """
     from rich.table import Table
 
-    settings = with_model({}, model)
+    settings = with_model(overrides, model)
     own_size = read_model(str(settings["prior.source"]), settings.get("prior.revision")).image_size()
-    size = own_size if size is None else size
-    require_range("--size", size, 8, MAX_SIZE)
-    overrides = {**settings, "data.kind": "none", "data.size": own_size}
-    restorer = load_restorer(restoring_cell("gaussian_blur", EncoderChoice.NONE, None, overrides), runtime)
+    settings = {**settings, "data.kind": "none", "data.size": own_size}
+    restorer = load_restorer(restoring_cell("gaussian_blur", EncoderChoice.NONE, None, settings), runtime)
     base = restorer.autoencoder.downscale * restorer.prior.multiple
-    side, small = base * ceil(size / base), base * ceil(LEAST_SIDE / base)
-    large_parts, small_parts = (_parts(restorer, s) for s in (side, small))
-    table = Table(title=f"{model}, one image of {side} x {side}, {runtime.device}")
+    height, width = (base * ceil(side / base) for side in size or (own_size, own_size))
+    small = base * ceil(LEAST_SIDE / base)
+    restorer.prior.check_latents(
+        restorer.autoencoder.latent_shape((restorer.autoencoder.image_channels, height, width))
+    )
+    large_parts, small_parts = (_parts(restorer, s) for s in ((height, width), (small, small)))
+    table = Table(title=f"{model}, one image of {height} x {width}, {runtime.device}, {restorer.precision}")
     for column in ("part", "million weights", "GFLOP", "with gradient", "activations", "ms", "ms with gradient"):
         table.add_column(column, justify="left" if column == "part" else "right")
     seconds: dict[str, float] = {}
@@ -78,27 +80,32 @@ def print_model_costs(model: str, size: int | None, runtime: Runtime) -> None:
         f"a step of {restorer.solver.kind}: {flops / 1e12:.3g} TFLOP, about {_seconds_text(taken)}; a restoration "
         f"takes some {FEW} to {MANY} of them from a matched start, {few} to {many}"
     )
-    runtime.progress.say(_memory_line(restorer, side))
+    runtime.progress.say(_memory_line(restorer, height * width))
 
 
-def _parts(restorer: Restorer, side: int) -> dict[str, Part]:
-    """The cost of prior, decoder and encoder on an image of this side."""
+def _parts(restorer: Restorer, size: tuple[int, int]) -> dict[str, Part]:
+    """The cost of prior, decoder and encoder on an image of (height, width)."""
     autoencoder, prior = on_meta(restorer.autoencoder), on_meta(restorer.prior)
-    calls = _calls(replace(restorer, autoencoder=autoencoder, prior=prior), side, torch.device("meta"))
+    calls = _calls(replace(restorer, autoencoder=autoencoder, prior=prior), size, torch.device("meta"))
     networks: dict[str, nn.Module] = {"prior": prior, "decoder": autoencoder, "encoder": autoencoder}
     return {name: count(networks[name], call, argument) for name, (call, argument) in calls.items()}
 
 
-def _calls(restorer: Restorer, side: int, device: torch.device) -> dict[str, tuple[Callable[[Tensor], Tensor], Tensor]]:
+def _calls(
+    restorer: Restorer, size: tuple[int, int], device: torch.device
+) -> dict[str, tuple[Callable[[Tensor], Tensor], Tensor]]:
     """One evaluation of each network, and its argument."""
     autoencoder, prior = restorer.autoencoder, restorer.prior
-    shape = (autoencoder.image_channels, side, side)
+    shape = (autoencoder.image_channels, *size)
     x = torch.zeros(1, *shape, device=device)
     z = torch.zeros(1, *autoencoder.latent_shape(shape), device=device)
     middle = prior.levels.times(3, autoencoder.latent_shape(shape))[1:2]
+    networks = restorer.networks()
+    if device.type == "meta":  # which has no autocast
+        networks = replace(networks, precision="float32")
     return {
-        "prior": (lambda z: prior.predict(z, middle)[0], z),
-        "decoder": (autoencoder.decode, z),
+        "prior": (lambda z: networks.predict(z, middle)[0], z),
+        "decoder": (networks.decode, z),
         "encoder": (autoencoder.encode, x),
     }
 
@@ -106,7 +113,7 @@ def _calls(restorer: Restorer, side: int, device: torch.device) -> dict[str, tup
 def _seconds(restorer: Restorer, name: str, side: int) -> tuple[float, float]:
     """The time of an evaluation of a network on this machine, and with the gradient; the better of two."""
     device = next(restorer.autoencoder.parameters()).device
-    call, argument = _calls(restorer, side, device)[name]
+    call, argument = _calls(restorer, (side, side), device)[name]
 
     def graded() -> None:
         with torch.enable_grad():
@@ -136,10 +143,10 @@ def _evaluations(restorer: Restorer, side: int) -> Counter[str]:
     return spent
 
 
-def _memory_line(restorer: Restorer, side: int) -> str:
+def _memory_line(restorer: Restorer, num_pixels: int) -> str:
     """Memory of a step, and whether it fits."""
     free = free_memory(next(restorer.autoencoder.parameters()).device)
-    kept, again = (step_memory(replace(restorer, checkpointing=c)).of(side**2) for c in (False, True))
+    kept, again = (step_memory(replace(restorer, checkpointing=c)).of(num_pixels) for c in (False, True))
     needs = f"memory of a step: about {size_text(kept)}, or {size_text(again)} if activations are computed again"
     if free is None:
         return needs

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.core.config import UserError
 from workbench.core.files import PARTIAL
 from workbench.reporting.pace import Pace
 from workbench.stages.base import Stage
@@ -41,6 +42,7 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
     for column in (*cells[0].labels, "cell", "state"):
         table.add_column(column)
     todo: dict[str, Stage] = {}
+    refused = ""
     for cell in cells:
         missing = cell.stage.missing(runtime)
         if missing and reference is not None and cell.identity in reference:
@@ -49,9 +51,17 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
             state = Text(f"needs {_counted(stage.name for stage in missing)}")
         else:
             state = Text("cached", style="green")
+        if missing and not refused:
+            try:
+                cell.stage.check()
+            except UserError as error:
+                refused = f"the study cannot run: {error}"
         todo.update({stage.identity: stage for stage in missing})
         table.add_row(*cell.labels.values(), cell.identity, state)
     runtime.progress.show(table)
+    if refused:
+        runtime.progress.say(refused)
+        return
     if reference is None or not reference.supports(support):
         todo.update({needed.identity: needed for stage in support.values() for needed in stage.missing(runtime)})
     if todo:
@@ -146,7 +156,7 @@ def print_doctor(runs: Path) -> None:
     from rich.table import Table
 
     from workbench import __version__
-    from workbench.core.config import UserError, kind_of, members
+    from workbench.core.config import kind_of, members
     from workbench.data import Source
     from workbench.metrics import DISTS, KID, NIQE, Absent, LPIPSConfig, MetricWeights, load_lpips
     from workbench.tracking.mode import wandb_mode

@@ -91,6 +91,8 @@ class Engine:
         seed: keys the noise.
         num_slots: number of images restored at once; halved if a step of this size does not fit into GPU memory.
         say: called with a message when that happens.
+        under_way: called after each step with the number of images in slots, each counted by the part of its steps that
+            it has taken.
     """
 
     def __init__(
@@ -101,9 +103,10 @@ class Engine:
         seed: int,
         num_slots: int = 64,
         say: Callable[[str], None] = lambda line: None,
+        under_way: Callable[[float], None] = lambda images: None,
     ) -> None:
         self.networks, self.solver, self.sampler = networks, solver, sampler
-        self.seed, self.num_slots, self.say = seed, num_slots, say
+        self.seed, self.num_slots, self.say, self.under_way = seed, num_slots, say, under_way
 
     def chain(self, latent_shape: tuple[int, ...]) -> Chain:
         """The noise levels of the chain for latents of (channel, height, width)."""
@@ -126,6 +129,8 @@ class Engine:
                 slots = slots.take((~done).nonzero().flatten())
             else:
                 self._advance(slots, chain)
+                entered = torch.tensor([record.entered for record in slots.records])
+                self.under_way(float(((slots.position - entered) / (len(chain) - entered)).sum()))
 
     def _fill(self, slots: Batch, waiting: Batch, source: Iterator[Batch]) -> tuple[Batch, Batch]:
         """Fill free slots with the waiting images that have the most steps left, and read more as they become fewer."""
@@ -144,8 +149,9 @@ class Engine:
 
     def _entering(self, batch: Batch) -> Batch:
         # one generator per image: its draws do not depend on when it enters or on the other images
-        for record in batch.records:
+        for record, position in zip(batch.records, batch.position.tolist(), strict=True):
             record.generator = randomness.generator(self.seed, "step", record.image_id)
+            record.entered = position
         return batch
 
     def _advance(self, slots: Batch, chain: Chain) -> None:

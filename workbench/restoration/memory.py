@@ -144,7 +144,7 @@ def free_memory(device: torch.device) -> float | None:
 
 def size_text(num_bytes: float) -> str:
     """A number of bytes for a message."""
-    return f"{num_bytes / 2**30:.1f} GiB"
+    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 / 10 else f"{num_bytes / 2**20:.2g} MiB"
 
 
 def _cgroup_free(folder: Path, most: str, now: str) -> float | None:

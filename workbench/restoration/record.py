@@ -31,7 +31,7 @@ class Record:
         flops: FLOPs of all networks, including gradients but not the operator.
         seconds: the image's share of the wall time.
         start_seconds: the part of `seconds` spent on the estimate and the start.
-        generator: generator of the image's noise, set by the engine.
+        generator, entered: generator of the image's noise and its first position in the grid, set by the engine.
     """
 
     image_id: int
@@ -48,6 +48,7 @@ class Record:
     seconds: float = 0.0
     start_seconds: float = 0.0
     generator: torch.Generator | None = None
+    entered: int = 0
 
     @property
     def nfe(self) -> int:

@@ -51,6 +51,7 @@ class Restorer:
             FLOPs, which are counted.
         in_tiles: whether the last latent is decoded in tiles; see `Autoencoder.decode_in_tiles`.
         say: called with a message if this many images do not fit into memory.
+        under_way: called after each step with the images that are being restored; see `Engine`.
         fusion: in-distribution statistics of the severity encoder, for start rules that need them.
         recalibration: recalibration of its variance, for start rules that need it.
         non_blind: regression of its error's variance for the operator, for start rules that need it.
@@ -77,6 +78,7 @@ class Restorer:
     checkpointing: bool = False
     in_tiles: bool = False
     say: Callable[[str], None] = lambda line: None
+    under_way: Callable[[float], None] = lambda images: None
     counted: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -135,7 +137,7 @@ class Restorer:
     def _restore(
         self, measurements: Iterable[Measurement], truth: Callable[[Measurement], Latents] | None
     ) -> Iterator[Restored]:
-        engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say)
+        engine = Engine(self.networks(), self.solver, self.sampler, self.seed, self.num_slots, self.say, self.under_way)
         known = truth if Need.TRUTH in self.start.needs else None
         under_way: set[int] = set()
         batches = (self._begin(m, engine, known(m) if known else None, under_way) for m in measurements)

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from workbench.core.config import UserError
@@ -43,7 +45,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: if the file is missing or damaged, was saved by torch before 1.6, or holds no named tensors.
     """
-    with readable(path, "the checkpoint", remedy="download it again"):
+    with readable(path, "the checkpoint", SafetensorError, remedy="download it again"):
+        if path.suffix == ".safetensors":
+            return load_file(path)
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise UserError(

@@ -17,7 +17,7 @@ from workbench.core.foreign import readable
 from workbench.weights.checkpoint import read_checkpoint
 from workbench.weights.compvis import check_betas, read_config, translate
 from workbench.weights.diffusers_folder import build_and_save
-from workbench.weights.model import AUTOENCODERS, DENOISERS, MODEL_INDEX, TEXTS
+from workbench.weights.model import AUTOENCODERS, DENOISERS, MODEL_INDEX, TEXTS, read_model
 
 SCHEDULER = "scheduler_config.json"
 INDEX = ".bin.index.json"
@@ -71,6 +71,7 @@ def import_pickled(model: Path, output: Path, say: Callable[[str], None]) -> Non
     own = _own_files(model)
     pickled = [path for path in own if path.suffix == ".bin" and not _renamed(path).exists()]
     if not pickled:
+        read_model(str(model))  # says what else it is, if it is no model that can be used
         raise UserError(f"{model} has no pickled weights (*.bin): name it as --model directly")
     with _made(output) as folder:
         for path in own:

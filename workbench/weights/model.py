@@ -24,6 +24,8 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 AUTOENCODERS = ("vae", "vqvae", "autoencoder")
 DENOISERS = ("unet", "transformer")
 TEXTS = ("tokenizer", "text_encoder")
+CHECKPOINTS = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
+"""Suffixes of files that hold the weights of a whole model."""
 DEFAULT_SIZE, PATCH = 512, 4
 REFUSED = {
     "quantization_config": "is quantised, which is not supported: use the model in its full precision",
@@ -117,8 +119,10 @@ def read_model(source: str, revision: str | None = None) -> ModelFolder:
     local = at_home(source)
     if local.is_dir():
         return _read(local)
-    if not HUB_ID.fullmatch(source):
-        raise UserError(f"model: {source!r} is not a folder")
+    if local.is_file():
+        raise UserError(f"{source} is one file, but a model is a folder: {_converted(local)}")
+    if not HUB_ID.fullmatch(source) or source.startswith("."):
+        raise UserError(f"there is no folder {source}: a model is a folder, or a Hub id (owner/name)")
     return _read(download(source, revision))
 
 
@@ -164,7 +168,20 @@ def _one_of(root: Path, names: tuple[str, ...], what: str) -> str:
     listed = " or ".join(f"{name}/{CONFIG}" for name in names)
     if found:
         raise UserError(f"{root} has {len(found)} {what}s, {' and '.join(found)}: keep one of them")
+    files = sorted(path for path in root.iterdir() if path.suffix in CHECKPOINTS)
+    if files and names == DENOISERS:
+        raise UserError(f"{root} is not in diffusers' folder format: {_converted(files[0])}")
     raise UserError(f"{root} has no {what}: expected {listed}, in diffusers' folder format")
+
+
+def _converted(checkpoint: Path) -> str:
+    """How a model in one file becomes a folder."""
+    configs = sorted(checkpoint.parent.glob("*.yaml"))
+    config = configs[0] if len(configs) == 1 else "CONFIG.yaml"
+    return (
+        f"python -m workbench import {checkpoint} --config {config} --output NEW_FOLDER converts a CompVis checkpoint "
+        "(Stable Diffusion: from_single_file and save_pretrained of diffusers)"
+    )
 
 
 def _require_weights(folder: Path) -> None:

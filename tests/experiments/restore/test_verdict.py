@@ -1,5 +1,7 @@
 """What is said against restored images, and what is not."""
 
+from dataclasses import replace
+
 import pytest
 
 from workbench.experiments.restore.verdict import Found, judge
@@ -41,8 +43,23 @@ def test_what_contradicts_is_said_and_named(bad: dict, reason: str) -> None:
     against = [image(i, **bad) for i in range(4)]
     some = judge([*against, image(9)])
     assert some.line == (
-        f"4 of 5 images contradict the operator you gave ({reason}): 0.png, 1.png, 2.png ...; "
-        "check --operator, --severity, --params and --noise-std"
+        f"4 of 5 images contradict the operator or the model ({reason}): 0.png, 1.png, 2.png ...; "
+        "check --operator, --severity, --params and --noise-std, and that the model knows such images"
     )
     assert not some.all_contradict
     assert judge(against).all_contradict
+
+
+def test_an_estimate_that_explains_nothing_is_said() -> None:
+    lost = replace(image(0), unexplained=True)
+    line = judge([lost]).line
+    assert line is not None
+    assert line.startswith("1 of 1 image contradicts the operator or the model (1 starts from noise alone, because")
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_findings_are_read_from_a_row_of_the_table(as_text: bool) -> None:
+    row = {"image": "a", "residual": 0.1, "noise_std": 0.05, "distrusted": False, "diverged": True, "start_sigma": 2.0}
+    found = Found.of({name: str(value) for name, value in row.items()} if as_text else row)
+    assert found == Found("a", 0.1, 0.05, distrusted=False, diverged=True, unexplained=True)
+    assert not Found.of({**row, "start_sigma": float("nan")}).unexplained

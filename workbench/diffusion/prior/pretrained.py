@@ -124,6 +124,11 @@ def _conditional(model: ModelFolder, network: Any, arguments: tuple[Any, ...]) -
     config = network.config
     match model.network:
         case "UNet2DConditionModel":
+            if config.in_channels != config.out_channels:
+                raise ValueError(
+                    f"the network takes {config.in_channels} channels for latents of {config.out_channels}, as one for "
+                    "inpainting or depth does: use the model that it was made from, such as its text-to-image model"
+                )
             if config.addition_embed_type not in (None, "text_time") or config.class_embed_type is not None:
                 raise ValueError(
                     f"the network takes {config.addition_embed_type or config.class_embed_type} conditions"

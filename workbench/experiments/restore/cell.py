@@ -163,9 +163,10 @@ def _automatic(
     degradation: Degradation, universal: SeverityRecipe | None, overrides: Mapping[str, Any]
 ) -> EncoderChoice:
     """The encoder that ships if it knows the operator, else one that is fitted to it."""
-    if any(_is_in(path, ENCODER) for path in overrides):
-        # settings of an encoder that is trained, or a kind of the user's choice
-        return EncoderChoice.QUICK if f"{ENCODER}.kind" in overrides else EncoderChoice.MATCHED
+    if own := {path for path in overrides if _is_in(path, ENCODER)}:
+        # a kind of the user's choice, or settings that only fitted encoders have, or of one that is trained
+        fitted = {f"{ENCODER}.{name}" for name in FittedRecipe.model_fields.keys() - SeverityRecipe.model_fields.keys()}
+        return EncoderChoice.QUICK if own & {f"{ENCODER}.kind", *fitted} else EncoderChoice.MATCHED
     known = () if universal is None else members_of(universal.degradation)
     is_known = degradation.kind in {member.kind for member in known}
     return EncoderChoice.UNIVERSAL if is_known else EncoderChoice.QUICK

@@ -17,7 +17,7 @@ from workbench.core.files import FULL, PARTIAL, whole
 from workbench.data.preparation import LUMA
 from workbench.experiments.restore.pictures import Input, parts, printable, some
 
-REPORT = "restored.csv"
+REPORT, KEY = "restored.csv", "key"
 Format = Literal["png", "npy"]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """First characters of a cell that spreadsheets interpret as a formula."""
@@ -46,8 +46,43 @@ class Outputs:
         self.files = {name: output_name(name, file_format) for name in measured.names}
         self._is_grey = dict(zip(measured.names, measured.grey, strict=True))
         self._refuse_clashes(measured)
-        if folder.is_dir():
-            self._refuse_present(measured, overwrite)
+        self._measured, self._listed = measured, [] if overwrite else self._rows_there()
+        if folder.is_dir() and not self._listed:
+            self._refuse_present(overwrite)
+
+    def finished(self, keys: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """The rows of images that an earlier run of the same request has restored, by name.
+
+        Files of that run that its table does not list yet are written again.
+
+        Args:
+            keys: image -> its settings and content, as `SETTINGS-CONTENT`.
+
+        Raises:
+            UserError: for existing files of another request.
+        """
+        if not self._listed:
+            return {}
+        rows = {row[KEY]: row for row in self._listed}
+        found = {name: rows[k] for name, k in keys.items() if k in rows and (self.folder / self.files[name]).is_file()}
+        settings = next(iter(keys.values())).partition("-")[0]
+        same = all(key.partition("-")[0] == settings for key in rows)
+        listed = {row["image"] for row in self._listed}
+        if not same or any(_cell(name) in listed and name not in found for name in keys):
+            self._refuse_present(overwrite=False)
+        return found
+
+    def _rows_there(self) -> list[dict[str, str]]:
+        """The rows of the table in the folder, if an earlier run has written one that can be continued."""
+        path = self.folder / REPORT
+        if not path.is_file() or path.is_symlink():
+            return []
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, ValueError, csv.Error):  # somebody else's file: it is not overwritten
+            return []
+        return rows if all(row.get(KEY) and row.get("image") for row in rows) else []
 
     def make(self) -> None:
         """Create the folder and test that it is writable.
@@ -116,7 +151,7 @@ class Outputs:
         if len(self.files) < len(measured.names):
             raise UserError("--input: two images have the same name")
 
-    def _refuse_present(self, measured: Input, overwrite: bool) -> None:
+    def _refuse_present(self, overwrite: bool) -> None:
         wanted = [*self.files.values(), REPORT]
         present = [name for name in wanted if os.path.lexists(self.folder / name)]
         if present and not overwrite:
@@ -124,7 +159,7 @@ class Outputs:
                 f"--output {self.folder} already contains {some(present)} ({len(present)} of {len(wanted)} files): "
                 "add --overwrite to replace them, or choose another --output"
             )
-        files = set(measured.files) if present else ()
+        files = set(self._measured.files) if present else ()
         inputs = {(status.st_dev, status.st_ino) for status in map(Path.stat, files)}
         for name in present:
             path = self.folder / name

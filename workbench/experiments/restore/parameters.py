@@ -115,7 +115,7 @@ def distinct(ids: Ids, params: Mapping[str, Tensor]) -> Ids:
 
     An image whose y occurs with one set of parameters keeps its id, and so its noise.
     """
-    digests = [_digest(params, i) for i in range(len(ids))]
+    digests = [params_digest(params, i) for i in range(len(ids))]
     keys = ids.tolist()
     variants: dict[int, set[str]] = {}
     for key, digest in zip(keys, digests, strict=True):
@@ -137,7 +137,8 @@ def named(measured: Measured) -> Iterator[None]:
         raise UserError(f"{some(who)} ({len(who)} of {len(measured)} images): {error.reason}") from None
 
 
-def _digest(params: Mapping[str, Tensor], image: int) -> str:
+def params_digest(params: Mapping[str, Tensor], image: int) -> str:
+    """A digest of one image's parameters."""
     state = hashlib.sha256()
     for name in sorted(params):
         state.update(name.encode())

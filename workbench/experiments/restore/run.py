@@ -1,6 +1,7 @@
 """From degraded to restored images: everything is checked first, then computed, written and judged."""
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -8,8 +9,10 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from workbench import __version__
 from workbench.autoencoders import Pretrained
-from workbench.core.config import UserError
+from workbench.core import randomness
+from workbench.core.config import UserError, digest
 from workbench.core.measurement import Measurement
 from workbench.data.base import content_ids
 from workbench.degradations import Degradation, GaussianNoise
@@ -18,8 +21,8 @@ from workbench.experiments.restore.cell import load_restorer, with_noise
 from workbench.experiments.restore.clipping import unclipped
 from workbench.experiments.restore.low_resolution import check_sizes, makes_smaller, on_canvas
 from workbench.experiments.restore.noise import check_stated, doubt, estimate_noise
-from workbench.experiments.restore.outputs import REPORT, Format, Outputs
-from workbench.experiments.restore.parameters import distinct, named, parameters, read_parameters
+from workbench.experiments.restore.outputs import KEY, REPORT, Format, Outputs
+from workbench.experiments.restore.parameters import distinct, named, parameters, params_digest, read_parameters
 from workbench.experiments.restore.pictures import Input, read_input
 from workbench.experiments.restore.verdict import Found, Verdict, judge
 from workbench.restoration import Restored, Restorer
@@ -28,6 +31,9 @@ from workbench.restoration.memory import fitted
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
+
+LISTED_EVERY = 5.0
+"""Seconds between updates of the table."""
 
 
 @dataclass(frozen=True)
@@ -86,30 +92,80 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     _check_sizes(cell, groups, runtime)
     cell.check_recalibration()
     cell.check_non_blind()
-    outputs.make()
-    restorer = load_restorer(cell, runtime)
-    if (stage := cell.estimator_stage()) is not None:
-        say(f"severity: {stage.load(runtime).claim}")
-    sized = {shape: fitted(restorer, shape) for shape in dict.fromkeys(group.image_shape for group in groups)}
-    done: dict[str, tuple[Found, dict[str, Any]]] = {}
-    try:
-        with runtime.progress.task(f"restoring {len(images)} images") as update:
-            for group in groups:
-                for name, x_hat, found, row in _restored(sized[group.image_shape], group, cell, runtime.device):
-                    outputs.write(name, x_hat)
-                    done[name] = found, row
-                    update(len(done), len(images))
-    finally:  # also list the images restored before an interruption
-        rows = [done[name][1] for name in images.names if name in done]
-        if rows:
-            outputs.write_report(rows)
-        if len(rows) < len(images):
-            say(f"{len(rows)} of {len(images)} images are in {outputs.folder}; add --overwrite to restore all")
-    say(f"{len(rows)} image{'' if len(rows) == 1 else 's'} and {REPORT} in {outputs.folder}")
-    verdict = judge([done[name][0] for name in images.names])
+    keys = _keys(cell, float(level), groups)
+    done: dict[str, Mapping[str, Any]] = dict(outputs.finished(keys))
+    if done:
+        say(f"{len(done)} of {_images(len(images))} are already in {outputs.folder}; --overwrite restores them again")
+    if groups := [group for g in groups if (group := g.without(done)) is not None]:
+        outputs.make()
+        _restore_groups(cell, groups, images, outputs, keys, done, runtime, say)
+    say(f"{_images(len(images))} and {REPORT} in {outputs.folder}")
+    verdict = judge([Found.of(done[name]) for name in images.names])
     if verdict.line is not None:
         say(verdict.line)
     return verdict
+
+
+def _restore_groups(
+    cell: Evaluate,
+    groups: Sequence["Group"],
+    images: Input,
+    outputs: Outputs,
+    keys: Mapping[str, str],
+    done: dict[str, Mapping[str, Any]],
+    runtime: Runtime,
+    say: Callable[[str], None],
+) -> None:
+    """Restore and write the images that are not done, and list them; also those before an interruption."""
+    restorer = load_restorer(cell, runtime)
+    if (stage := cell.estimator_stage()) is not None:
+        height, width = stage.data.image_shape[1:]
+        of = "" if stage.samples_stage() is not None else f", fitted on {stage.data.kind} at {height} x {width}"
+        say(f"severity{of}: {stage.load(runtime).claim}")
+
+    def list_them() -> None:
+        if rows := [done[name] for name in images.names if name in done]:
+            outputs.write_report(rows)
+
+    num_left, listed = sum(len(group.names) for group in groups), 0.0
+    num_before = len(done)
+    try:
+        with runtime.progress.task(f"restoring {_images(num_left)}") as update:
+
+            def under_way(in_slots: float) -> None:
+                update(len(done) - num_before + in_slots, num_left)
+
+            sized = {shape: fitted(restorer, shape) for shape in dict.fromkeys(group.image_shape for group in groups)}
+            for group in groups:
+                own = replace(sized[group.image_shape], under_way=under_way)
+                for name, x_hat, row in _restored(own, group, cell, runtime.device):
+                    outputs.write(name, x_hat)
+                    done[name] = row | {KEY: keys[name]}
+                    under_way(0.0)
+                    if time.monotonic() > listed + LISTED_EVERY:
+                        list_them()
+                        listed = time.monotonic()
+    finally:
+        list_them()
+        if len(done) < len(images):
+            say(
+                f"{len(done)} of {_images(len(images))} are in {outputs.folder}; the same command continues with the "
+                "others"
+            )
+
+
+def _images(number: int) -> str:
+    return f"{number} image{'' if number == 1 else 's'}"
+
+
+def _keys(cell: Evaluate, severity: float, groups: Sequence["Group"]) -> dict[str, str]:
+    """What each image's restoration depends on: the settings, and its content and parameters."""
+    settings = digest([cell.model_dump(mode="json"), severity, __version__])
+    return {
+        name: f"{settings}-{randomness.seed_of(image_id, params_digest(group.measurement.params, i)):x}"
+        for group in groups
+        for i, (name, image_id) in enumerate(zip(group.names, group.measurement.ids.tolist(), strict=True))
+    }
 
 
 @dataclass(frozen=True)
@@ -125,6 +181,13 @@ class Group:
         _, channels, height, width = self.measurement.encoder_input().shape
         return channels, height, width
 
+    def without(self, names: Container[str]) -> "Group | None":
+        """The other images; None if there are none."""
+        left = [i for i, name in enumerate(self.names) if name not in names]
+        if len(left) == len(self.names):
+            return self
+        return Group(tuple(self.names[i] for i in left), self.measurement.take(left)) if left else None
+
 
 def _check_sizes(cell: Evaluate, groups: Sequence[Group], runtime: Runtime) -> None:
     """Refuse images that given networks do not take, before anything is fitted."""
@@ -136,8 +199,8 @@ def _check_sizes(cell: Evaluate, groups: Sequence[Group], runtime: Runtime) -> N
 
 def _restored(
     restorer: Restorer, group: Group, cell: Evaluate, device: str
-) -> Iterator[tuple[str, Tensor, Found, dict[str, Any]]]:
-    """(name, restored image, findings, row of the table) of each image, as they finish."""
+) -> Iterator[tuple[str, Tensor, dict[str, Any]]]:
+    """(name, restored image, row of the table) of each image, as they finish."""
     measurement = group.measurement
     names_of: dict[int, list[str]] = {}
     for image_id, name in zip(measurement.ids.tolist(), group.names, strict=True):
@@ -152,14 +215,7 @@ def _restored(
         residual = own.residual_rms(prediction).tolist()
         for i, image_id in enumerate(restored.ids.tolist()):
             for name in names_of[image_id]:
-                found = Found(
-                    name,
-                    residual[i],
-                    float(own.noise_std[i]),
-                    distrusted=bool(restored.distrusted[i]),
-                    diverged=bool(restored.diverged[i]),
-                )
-                yield name, restored.x_hat[i].cpu(), found, _row(found, restored, i, cell)
+                yield name, restored.x_hat[i].cpu(), _row(name, residual[i], restored, i, cell)
 
 
 def _measurements(
@@ -216,6 +272,7 @@ def _measurements(
             f"{num_clipped} of {len(images)} images have noise clipped at 0 and 1: the clipped values are estimated; "
             "float files (.npy, .npz or TIFF) preserve them"
         )
+    say(f"{cell.degradation.kind}, severity {severity:g}: {cell.degradation.describe(severity)}")
     for line in dict.fromkeys(lines):
         say(line)
     return cell, groups
@@ -273,19 +330,21 @@ def _noise_line(degradation: Degradation, request: Request, noise_std: Tensor) -
     return f"noise of standard deviation {span} on [0, 1] images, {who}"
 
 
-def _row(found: Found, restored: Restored, i: int, cell: Evaluate) -> dict[str, Any]:
+def _row(name: str, residual: float, restored: Restored, i: int, cell: Evaluate) -> dict[str, Any]:
+    noise_std = float(restored.measurement.noise_std[i])
     untrained = isinstance(cell.severity_encoder, NoEncoder)  # has no prediction
     return {
-        "image": found.name,
+        "image": name,
         "sigma_hat": "" if untrained else float(restored.var_hat[i].sqrt()),
         "start_sigma": float(restored.start_variance[i].sqrt()),
-        "distrusted": found.distrusted,
+        "distrusted": bool(restored.distrusted[i]),
         "start_timestep": int(restored.start_timestep[i]),
         "nfe": int(restored.nfe[i]),
-        "diverged": found.diverged,
+        "diverged": bool(restored.diverged[i]),
         "seconds": round(float(restored.seconds[i]), 3),
-        "noise_std": found.noise_std,
-        "residual_ratio": found.residual / found.noise_std if found.noise_std else "",
+        "noise_std": noise_std,
+        "residual": residual,
+        "residual_ratio": residual / noise_std if noise_std else "",
     }
 
 

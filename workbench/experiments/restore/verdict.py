@@ -1,9 +1,11 @@
 """Checks of the restored images against the operator; reported because a picture does not show contradictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from workbench.experiments.restore.pictures import some
+from workbench.severity.estimate import MAX_VARIANCE
 
 CONTRADICTED = 3
 """The exit status if all images contradict the operator."""
@@ -29,6 +31,7 @@ class Found:
         noise_std: the noise level passed to the solver.
         distrusted: whether the residual contradicted the severity encoder.
         diverged: whether the latent exceeded all bounds.
+        unexplained: whether the start has the largest variance there is, because no error of z_hat explains y.
     """
 
     name: str
@@ -36,6 +39,19 @@ class Found:
     noise_std: float
     distrusted: bool
     diverged: bool
+    unexplained: bool = False
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Those in a row of the table, of this run or as text of an earlier one."""
+        return cls(
+            row["image"],
+            float(row["residual"]),
+            float(row["noise_std"]),
+            distrusted=str(row["distrusted"]) == "True",
+            diverged=str(row["diverged"]) == "True",
+            unexplained=float(row["start_sigma"]) ** 2 > (1 - 1e-6) * MAX_VARIANCE,
+        )
 
     @property
     def ratio(self) -> float:
@@ -72,17 +88,24 @@ def judge(images: Sequence[Found]) -> Verdict:
     diverged = [image for image in images if image.diverged]
     far = [image for image in images if image.is_far]
     unlikely = [image for image in images if image.contradicts_encoder]
-    against = [image.name for image in images if image in (*diverged, *far, *unlikely)]
+    lost = [image for image in images if image.unexplained]
+    against = [image.name for image in images if image in (*diverged, *far, *unlikely, *lost)]
     if not against:
         return Verdict(None, False)
     reasons = [f"{len(diverged)} diverged"] if diverged else []
     if far:
         ratios = sorted(image.ratio for image in far)
-        reasons.append(f"{len(far)} leave a residual of {ratios[len(ratios) // 2]:.2g} times the noise")
+        leave = "leaves" if len(far) == 1 else "leave"
+        reasons.append(f"{len(far)} {leave} a residual of {ratios[len(ratios) // 2]:.2g} times the noise")
     if unlikely:
         reasons.append(f"in {len(unlikely)} y and the operator contradict the severity encoder")
+    if lost:
+        start = "starts" if len(lost) == 1 else "start"
+        reasons.append(f"{len(lost)} {start} from noise alone, because no error of the estimate explains y")
+    contradict = "image contradicts" if len(images) == 1 else "images contradict"
     line = (
-        f"{len(against)} of {len(images)} images contradict the operator you gave ({', '.join(reasons)}): "
-        f"{some(against)}; check --operator, --severity, --params and --noise-std"
+        f"{len(against)} of {len(images)} {contradict} the operator or the model ({', '.join(reasons)}): "
+        f"{some(against)}; check --operator, --severity, --params and --noise-std, and that the model "
+        "knows such images"
     )
     return Verdict(line, len(against) == len(images))

@@ -160,8 +160,9 @@ def check_number(num_images: int, recipe: FittedRecipe) -> None:
     """Raise UserError if so few clean images leave too few for one of the disjoint parts."""
     if num_images < MIN_IMAGES:
         raise UserError(
-            f"severity_encoder.kind={recipe.kind} needs {MIN_IMAGES} clean images or more, but there are "
-            f"{num_images}: set severity_encoder.images=prior to draw them from the prior"
+            f"severity_encoder.kind={recipe.kind} needs {MIN_IMAGES} clean training images or more, but there are "
+            f"{num_images} (others are for validation and test): set severity_encoder.images=prior to draw them from "
+            "the prior"
         )
 
 
