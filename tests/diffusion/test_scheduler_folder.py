@@ -56,7 +56,7 @@ def test_known_classes_have_the_alpha_bar_that_they_were_saved_with(name: str, s
     assert ours.config.prediction_type == "v_prediction"
     assert not ours.config.clip_sample
     assert len(notes) == (not name.startswith("DDPM"))
-    assert all(f"{name}'s own sampling is ignored" in note and "\n" not in note for note in notes)
+    assert all(f"{name}; how it samples is not" in note and "\n" not in note for note in notes)
 
 
 def test_a_class_says_what_its_config_leaves_open(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_a_class_does_unless_told_counts(tmp_path: Path) -> None:
 def test_how_it_samples_is_said_not_to_be_taken_over(field: str, value: Any, tmp_path: Path) -> None:
     saved("DDPMScheduler", tmp_path, clip_sample=False, **{field: value})
     _, (note,) = read_scheduler(tmp_path)
-    assert f"({field}={json.dumps(value)}) is ignored: the workbench has its own grid" in note
+    assert f"how it samples ({field}={json.dumps(value)}) is not: steps and their spacing" in note
 
 
 def test_odd_fields_are_named(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_prior_of_another_scheduler_loads_with_its_note(prior_folder: Path) ->
     saved("EulerDiscreteScheduler", prior_folder / "scheduler", use_karras_sigmas=True, **settings)
     prior = load_prior(prior_folder)
     (note,) = prior.notes
-    assert "EulerDiscreteScheduler's own sampling (use_karras_sigmas=true) is ignored" in note
+    assert "EulerDiscreteScheduler; how it samples (use_karras_sigmas=true) is not" in note
     expected = diffusers.EulerDiscreteScheduler(**settings).alphas_cumprod
     torch.testing.assert_close(prior.levels.alpha_bar, expected.double())
 
@@ -211,7 +211,7 @@ def test_a_prior_trained_by_flow_matching_loads_with_its_shift(prior_folder: Pat
     prior = load_prior(prior_folder)
     assert isinstance(prior.levels, FlowLevels)
     assert (prior.levels.shift, prior.prediction) == (Shift(3.0), "flow_prediction")
-    assert "own sampling (use_karras_sigmas=true) is ignored" in prior.notes[0]
+    assert "how it samples (use_karras_sigmas=true) is not" in prior.notes[0]
     saved("FlowMatchEulerDiscreteScheduler", prior_folder / "scheduler", use_dynamic_shifting=True, max_shift=2.0)
     levels = load_prior(prior_folder).levels
     assert isinstance(levels, FlowLevels)

@@ -16,8 +16,20 @@ def test_a_table_of_parts_and_what_a_step_takes(cli: CommandLine, tmp_path: Path
         assert words in said
 
 
+def test_sides_and_settings(cli: CommandLine, tmp_path: Path) -> None:
+    folder = tiny_models.saved(tiny_models.ldm(), tmp_path / "model")
+    own = ["--size=20x33", "--solver.kind=ldps", "--precision=bf16-true", f"--runs={tmp_path / 'runs'}"]
+    said = cli("doctor", "--model", folder, *own).out
+    for words in ("one image of 20 x 36, cpu, bf16-true", "a step of ldps:", "MiB"):
+        assert words in said
+    assert cli.refuses("doctor", "--model", folder, "--size=20x") == (
+        "--size must be a number of pixels a side, or HEIGHTxWIDTH, got '20x'"
+    )
+
+
 def test_a_size_needs_a_model(cli: CommandLine) -> None:
     assert cli.refuses("doctor", "--size", 32) == "--size is for --model"
+    assert cli.refuses("doctor", "--precision=bf16") == "--precision is for --model"
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_without_guidance_a_large_image_is_decoded_in_tiles(
     whole, in_tiles = made.autoencoder.decode(z), made.autoencoder.decode_in_tiles(z)
     middle = slice(2, 14)
     assert not torch.equal(whole, in_tiles), "it has tiles of 16 px"
-    assert float((whole - in_tiles)[..., middle, middle].abs().mean()) < 0.3 * float(whole.std())
+    assert float((whole - in_tiles)[..., middle, middle].abs().mean()) < 0.5 * float(whole.std())
     assert torch.equal(made.autoencoder.decode(z), whole), "the model is left as it was"
     peak = memory._peak(lambda: made.autoencoder.decode_in_tiles(z[:1]), CPU)
     assert peak < 0.5 * memory._peak(memory._decoding(made, 128), CPU)

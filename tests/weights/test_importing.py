@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench.autoencoders import Pretrained
 from workbench.core.config import UserError
 from workbench.diffusion import PretrainedPrior
+from workbench.weights.checkpoint import read_checkpoint
 from workbench.weights.compvis import read_config
 from workbench.weights.importing import import_compvis, import_pickled
 from workbench.weights.model import read_model
@@ -145,3 +146,21 @@ def test_pickled_weights_of_a_folder(tmp_path: Path) -> None:
         import_pickled(pickled, tmp_path / "new", lambda _: None)
     with pytest.raises(UserError, match=r"has no pickled weights"):
         import_pickled(folder, tmp_path / "other", lambda _: None)
+
+
+@pytest.mark.shared
+def test_a_checkpoint_in_safetensors(
+    files: Callable[[str], tuple[Path, Path, dict[str, Tensor]]], tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    checkpoint, config, _ = files("kl_f8")
+    tensors = {name: tensor.clone().contiguous() for name, tensor in read_checkpoint(checkpoint).items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    for source, name in ((checkpoint, "one"), (tmp_path / "model.safetensors", "other")):
+        import_compvis(source, config, tmp_path / name, lambda _: None)
+    for path in (tmp_path / "one").rglob("*.safetensors"):
+        assert path.read_bytes() == (tmp_path / "other" / path.relative_to(tmp_path / "one")).read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"cannot read the checkpoint .*cut\.safetensors .*: download it again"):
+        import_compvis(tmp_path / "cut.safetensors", config, tmp_path / "new", lambda _: None)

@@ -163,7 +163,8 @@ def in_file(path: Path, shape: Sequence[int], fill: Callable[[Rows], None]) -> t
         shape: of the array.
         fill: fills the rows that are not done, and completes their facts.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path), nullcontext() if is_sound(path) else FileLock(path.with_suffix(".lock")):
         if not is_sound(path):
             rows = RowsInFile(shape, path)

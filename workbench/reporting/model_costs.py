@@ -50,7 +50,7 @@ def print_model_costs(model: str, size: tuple[int, int] | None, overrides: Mappi
         restorer.autoencoder.latent_shape((restorer.autoencoder.image_channels, height, width))
     )
     large_parts, small_parts = (_parts(restorer, s) for s in ((height, width), (small, small)))
-    table = Table(title=f"{model}, one image of {height} x {width}, {runtime.device}, {restorer.precision}")
+    table = Table()
     for column in ("part", "million weights", "GFLOP", "with gradient", "activations", "ms", "ms with gradient"):
         table.add_column(column, justify="left" if column == "part" else "right")
     seconds: dict[str, float] = {}
@@ -68,6 +68,7 @@ def print_model_costs(model: str, size: tuple[int, int] | None, overrides: Mappi
             f"{1000 * seconds[name]:,.0f}",
             f"{1000 * seconds[f'{name}_grad']:,.0f}",
         )
+    runtime.progress.say(f"{model}, one image of {height} x {width}, {runtime.device}, {restorer.precision}:")
     runtime.progress.show(table)
     evaluations = _evaluations(restorer, small)
     flops = sum(number * flops_of(large_parts, name) for name, number in evaluations.items())

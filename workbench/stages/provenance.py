@@ -30,6 +30,7 @@ def provenance(runtime: Runtime) -> dict[str, Any]:
         if runtime.device.startswith("cuda")
         else f"CPU {platform.machine()}",
         "threads": torch.get_num_threads(),
+        "devices": runtime.num_ranks,
     }
 
 

@@ -1,6 +1,7 @@
 """Restoring with somebody else's model: every class, and the shipped pair in a folder that somebody else made."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny_models
+import torch
+from diffusers import UNet2DConditionModel
 from PIL import Image
 
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.data import NoImages
 from workbench.experiments.restore import Request, restore, restoring_cell
-from workbench.experiments.settings import with_model
+from workbench.experiments.settings import with_clean_images, with_model
+from workbench.notebook import load_restorer
 from workbench.stages.runtime import Runtime
 from workbench.weights import zoo
 
@@ -78,12 +82,67 @@ def test_the_shipped_pair_as_an_ldm_folder_restores_as_it_does_natively(pictures
     shutil.copytree(PAIR / "autoencoder", folder / "vae")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "LDMPipeline"}))
     tables = [
-        restored(pictures, tmp_path / f"out{i}", tmp_path / "runs", with_model({}, model)).drop(columns="seconds")
+        restored(pictures, tmp_path / f"out{i}", tmp_path / "runs", with_model({}, model)).drop(
+            columns=["seconds", "key"]
+        )
         for i, model in enumerate((None, str(folder)))
     ]
     pd.testing.assert_frame_equal(*tables)
     for path in pictures.iterdir():
         assert (tmp_path / "out0" / path.name).read_bytes() == (tmp_path / "out1" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors", "folder"])
+def test_a_model_in_one_file_is_converted_first(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+        path, config = path, path / "config.yaml"
+        (path / "model.ckpt").touch()
+        config.touch()
+    else:
+        path.touch()
+        config = "CONFIG.yaml"
+    file = path / "model.ckpt" if name == "folder" else path
+    command = f"python -m workbench import {file} --config {config} --output NEW_FOLDER converts a CompVis checkpoint"
+    with pytest.raises(UserError, match=re.escape(command)):
+        with_model({}, str(path))
+
+
+def test_an_inpainting_network_is_named_as_one(pictures: Path, tmp_path: Path) -> None:
+    folder = tiny_models.saved(tiny_models.stable_diffusion(), tmp_path / "model")
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    unet = UNet2DConditionModel.from_config({**config, "in_channels": 9})
+    unet.save_pretrained(folder / "unet")
+    with pytest.raises(UserError, match="takes 9 channels for latents of 4, as one for inpainting"):
+        restored(pictures, tmp_path / "out", tmp_path / "runs", with_model(FULL, str(folder)))
+
+
+def test_clean_images_of_a_study_are_named_and_have_the_models_size(tmp_path: Path) -> None:
+    folder = tiny_models.saved(tiny_models.ldm(), tmp_path / "model")
+    with pytest.raises(UserError, match=r"add --data\.kind=image_folder --data\.path=FOLDER \(made 16 x 16"):
+        with_clean_images(with_model({}, str(folder)))
+    own = {"data.kind": "image_folder", "data.path": "photos"}
+    assert with_clean_images(with_model(own, str(folder)))["data.size"] == 16
+    assert with_clean_images(with_model({**own, "data.size": 24}, str(folder)))["data.size"] == 24
+    assert "data.size" not in with_clean_images(with_model({"data.kind": "tiny_imagenet"}, str(folder)))
+    assert with_clean_images({"solver.kind": "ldps"}) == {"solver.kind": "ldps"}
+
+
+def test_settings_of_a_fitted_encoder_choose_it(tmp_path: Path) -> None:
+    folder = tiny_models.saved(tiny_models.ldm(), tmp_path / "model")
+    given = with_model({"severity_encoder.images": "prior"}, str(folder))
+    cell = restoring_cell("gaussian_blur", EncoderChoice.AUTO, None, given)
+    assert (cell.severity_encoder.kind, getattr(cell.severity_encoder, "images", None)) == ("quick", "prior")
+
+
+def test_a_restorer_in_python(tmp_path: Path) -> None:
+    folder = tiny_models.saved(tiny_models.ldm(), tmp_path / "model")
+    restorer = load_restorer(encoder="none", model=str(folder), overrides=FULL, runs=tmp_path / "runs")
+    assert restorer.autoencoder.image_channels == 3
+    x = torch.rand(1, 3, 16, 16)
+    y = restorer.degradation.measure(x, torch.tensor([0.5]), torch.tensor([1]), seed=0)
+    assert restorer.restore_all(y).x_hat.shape == x.shape
 
 
 def test_overrides_take_precedence_and_revisions_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +178,7 @@ def test_without_clean_images_samples_have_the_models_size(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("/no/such/folder", "model: '/no/such/folder' is not a folder$"),
+        ("/no/such/folder", "there is no folder /no/such/folder: a model is a folder"),
         ("somebody/model", "'somebody/model' is neither a folder nor a model found on the Hub"),
         ("somebody/model@v3", "'somebody/model' is neither a folder nor a model found on the Hub at v3"),
     ],

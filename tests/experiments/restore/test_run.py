@@ -311,6 +311,39 @@ def test_a_second_run_into_the_same_folder_asks_before_it_computes(
     assert (tmp_path / "output" / "0.png").read_bytes() == before
 
 
+def test_an_interrupted_run_is_continued_by_the_same_command(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "output"
+    arguments = words(trained, degraded, output)
+    assert cli(*arguments).code in DONE
+    whole, rows = {path.name: path.read_bytes() for path in output.iterdir()}, table(output)
+    said = cli(*arguments)
+    assert f"{NUM_IMAGES} of {NUM_IMAGES} images are already in {output}; --overwrite restores them again" in said.out
+    assert said.code in DONE
+
+    # as if it had been killed after some images, one of which is not in the table yet
+    lines = (output / "restored.csv").read_text().splitlines(keepends=True)
+    (output / "restored.csv").write_text("".join(lines[:2]))
+    for number in range(2, NUM_IMAGES):
+        (output / f"{number}.png").unlink()
+    written: list[str] = []
+    write_one = Outputs.write
+    monkeypatch.setattr(Outputs, "write", lambda self, name, x: (written.append(name), write_one(self, name, x)))
+    assert cli(*arguments).code in DONE
+    assert sorted(written) == [f"{number}.png" for number in range(1, NUM_IMAGES)]
+    assert {name: (output / name).read_bytes() for name in whole if name != "restored.csv"} == {
+        name: content for name, content in whole.items() if name != "restored.csv"
+    }
+    again = table(output)
+    assert [row["image"] for row in again] == [row["image"] for row in rows]
+    assert [row["key"] for row in again] == [row["key"] for row in rows]
+
+    # another picture under an old name: what it replaces is somebody's
+    Image.fromarray(255 - pixels(degraded / "0.png")).save(degraded / "0.png")
+    assert "add --overwrite" in cli.refuses(*arguments)
+
+
 @pytest.mark.usefixtures("no_training")
 def test_an_output_that_cannot_be_is_refused_before_training(
     cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path
@@ -383,7 +416,7 @@ def test_what_contradicts_the_operator_is_said_last(
     y = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     said = cli(*without_encoder(words(trained, write(y, tmp_path / "wild"), tmp_path / "output")))
     assert said.code == 3
-    assert said.out.splitlines()[-1].startswith("3 of 3 images contradict the operator you gave (")
+    assert said.out.splitlines()[-1].startswith("3 of 3 images contradict the operator or the model (")
     assert "0.png, 1.png, 2.png; check --operator" in said.out.splitlines()[-1]
     assert all(float(row["residual_ratio"]) > 2.5 for row in table(tmp_path / "output"))
     # a prior that has hardly learnt, with noise that explains anything

@@ -160,7 +160,8 @@ def _images(number: int) -> str:
 
 def _keys(cell: Evaluate, severity: float, groups: Sequence["Group"]) -> dict[str, str]:
     """What each image's restoration depends on: the settings, and its content and parameters."""
-    settings = digest([cell.model_dump(mode="json"), severity, __version__])
+    networks = [cell.autoencoder_stage().identity, cell.prior_stage().identity]  # a folder's weights may change
+    settings = digest([cell.model_dump(mode="json"), networks, severity, __version__])
     return {
         name: f"{settings}-{randomness.seed_of(image_id, params_digest(group.measurement.params, i)):x}"
         for group in groups

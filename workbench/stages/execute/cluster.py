@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +52,8 @@ MAX_MINUTES = 366 * 24 * 60
 """A year."""
 WARNING = 30
 """Seconds before its end at which SLURM notifies a job."""
-MEET = 600.0
+MEET, GRACE = 600.0, 30.0
+PORT, OVER = "port", "over"
 """Seconds that the other nodes of a job wait for the first one."""
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "GONE"}
 ENDED_HERE = {"FINISHED", "INTERRUPTED"}
@@ -215,10 +217,16 @@ def _make(stage: Stage, runtime: Runtime, device: str, given: Resources) -> list
     node = _node() if given.nodes > 1 else None
     with Bars() as progress:
         runtime = replace(runtime, device=devices[0], devices=devices, node=node, progress=progress)
-        if node is not None and node.number:
+        if node is None:
+            stage.ensure(runtime)
+        elif node.number:
+            threading.Thread(target=_end_with_first_node, daemon=True).start()
             assist(stage, runtime)
         else:
-            stage.ensure(runtime)
+            try:
+                stage.ensure(runtime)
+            finally:
+                _meeting(OVER).touch()
     return runtime.tracker.take()
 
 
@@ -231,7 +239,7 @@ def _node() -> Node:
     from submitit import JobEnvironment
 
     job = JobEnvironment()
-    meeting = job.paths.folder / f"{job.job_id}_port"
+    meeting = _meeting(PORT)
     if job.node == 0:
         write_whole(meeting, str(free_port()))
     deadline = time.monotonic() + MEET
@@ -241,6 +249,22 @@ def _node() -> Node:
         time.sleep(POLL)
     address = os.environ["SLURM_LAUNCH_NODE_IPADDR"]  # where srun was called: the first node
     return Node(job.node, job.num_nodes, address, int(meeting.read_text()))
+
+
+def _meeting(name: str) -> Path:
+    """A file by which the nodes of this job meet."""
+    from submitit import JobEnvironment
+
+    job = JobEnvironment()
+    return Path(job.paths.folder / f"{job.job_id}_{name}")
+
+
+def _end_with_first_node() -> None:
+    """End this process if the first node has ended without it: it would wait for a training that never begins."""
+    while not _meeting(OVER).is_file():
+        time.sleep(POLL)
+    time.sleep(GRACE)
+    os._exit(0)
 
 
 def _cancel(jobs: "Jobs", kind: Kind) -> None:
