@@ -8,6 +8,7 @@ from workbench.core.families import Open
 from workbench.degradations.at_severity import AtSeverity, members_of
 from workbench.degradations.base import Degradation
 from workbench.degradations.compose import Compose
+from workbench.degradations.ct import CT
 from workbench.degradations.deepinv_physics import DeepinvPhysics
 from workbench.degradations.drawing_severity import DrawsSeverity
 from workbench.degradations.gaussian_blur import GaussianBlur
@@ -26,6 +27,7 @@ from workbench.degradations.super_resolution import SuperResolution
 AnyDegradation = Annotated[DrawsSeverity | AtSeverity, Field(discriminator="kind"), Open(Degradation)]
 
 __all__ = [
+    "CT",
     "JPEG",
     "MRI",
     "AnyDegradation",

@@ -1,6 +1,7 @@
 """The degradations that draw a severity per image: all but `at_severity`, which wraps one of them."""
 
 from workbench.degradations.compose import Compose
+from workbench.degradations.ct import CT
 from workbench.degradations.deepinv_physics import DeepinvPhysics
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.gaussian_noise import GaussianNoise
@@ -21,6 +22,7 @@ DrawsSeverity = (
     | JPEG
     | Haze
     | MRI
+    | CT
     | Compose
     | DeepinvPhysics
     | Mixture
