@@ -11,7 +11,7 @@ Expected: SNR matching is at least as good as pure noise at a tenth of its evalu
 inpainting loses first. Most of that saving a fixed start has, too: what matching adds to it is smaller.
 
 Cost: about an hour on one core, half of that on two (desk), as long on photographs (photos), seconds (smoke), a night
-(full), hours (photos_full).
+(full), an hour on two cores (photos_full: three degradations).
 Run: python -m workbench study solvers
 """
 
@@ -115,6 +115,14 @@ PHOTO_GRIDS = Grids(
     matched=(500, 250, 100),
     few=(125, 60),
 )
+ON_PHOTOS = {
+    **PHOTOS,
+    "num_images": 48,
+    "num_val_images": 12,
+    "num_values": 3,
+    "max_extensions": 2,
+    "num_examples": 6,
+}
 FULL = Grids(
     baseline=(1000, 200, 100, 50, 20),
     resample=(500, 200, 100, 50),
@@ -152,18 +160,8 @@ study = Study(
             {"num_images": 64, "num_val_images": 16, "num_values": 3, "max_extensions": 2},
             num_control_images=64,
         ),
-        "photos": preset(
-            pairs((LDPS(),), FAMILIES[:2]),
-            PHOTO_GRIDS,
-            {**PHOTOS, "num_images": 48, "num_val_images": 12, "num_values": 3, "max_extensions": 2, "num_examples": 6},
-            num_control_images=48,
-        ),
-        "photos_full": preset(
-            [*pairs((LDPS(), ReSample()), FAMILIES), (PSLD(), FAMILIES[0])],
-            DESK,
-            {**PHOTOS, "num_images": 96, "num_val_images": 16, "num_values": 3, "num_examples": 6},
-            num_control_images=64,
-        ),
+        "photos": preset(pairs((LDPS(),), FAMILIES[:2]), PHOTO_GRIDS, ON_PHOTOS, num_control_images=48),
+        "photos_full": preset(pairs((LDPS(),), FAMILIES), PHOTO_GRIDS, ON_PHOTOS, num_control_images=48),
         "full": preset(
             pairs(SOLVERS, FAMILIES),
             FULL,

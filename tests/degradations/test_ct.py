@@ -18,7 +18,9 @@ SIDE = 48
 
 def disc(radius: float, height: int = SIDE, width: int = SIDE) -> Tensor:
     """A disc of value 0.5 in the middle, radius in pixels, with smooth edges."""
-    rows, columns = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij"
+    )
     return (0.5 * (radius + 0.5 - torch.hypot(rows, columns)).clamp(0, 1))[None, None].expand(NUM, 1, -1, -1)
 
 

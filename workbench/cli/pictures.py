@@ -38,7 +38,10 @@ def restore(
     pictures: Annotated[
         Path,
         typer.Option(
-            "--input", help="degraded images: a folder, an image file, or an .npy or .npz file", show_default=False
+            "--input",
+            help="degraded images: a folder, an image file, or an .npy or .npz file; for mri and ct, arrays of k-space "
+            "or sinograms, or fastMRI's .h5 files",
+            show_default=False,
         ),
     ],
     output: Annotated[
@@ -46,8 +49,13 @@ def restore(
     ],
     operator: Annotated[str, typer.Option("--operator", help="the degradation of the images", show_default=False)],
     severity: Annotated[
-        float, typer.Option("--severity", help="the level of the degradation in [0, 1]", show_default=False)
-    ],
+        float | None,
+        typer.Option(
+            "--severity",
+            help="the level of the degradation in [0, 1]; mri and ct know it from their parameters",
+            show_default=False,
+        ),
+    ] = None,
     params: Annotated[
         Path | None,
         typer.Option(

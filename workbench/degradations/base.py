@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -40,6 +40,9 @@ class Degradation(Member):
     """Where y is 0 because nothing was measured."""
     when_it_is_not_zero: ClassVar[str] = "set it to 0 there, or give the operator that it comes from"
     """The remedy for a y with other values there."""
+
+    measures_images: ClassVar[bool] = True
+    """Whether y is an image; else `image_shape` tells the image's."""
 
     # class variables in most members; properties here, because in some they depend on the settings
 
@@ -84,6 +87,22 @@ class Degradation(Member):
 
     def view(self, y: Measurements, params: Params) -> Images | None:
         """The image-domain view of y that a severity encoder reads, if y is not an image; None: y itself."""
+        return None
+
+    def image_shape(self, y: Tensor) -> tuple[int, int, int]:
+        """(channel, height, width) of the images with a user's measurements y, whose axes of size 1 may be missing.
+
+        Raises:
+            UserError: if there are none.
+        """
+        return y.shape[1], y.shape[2], y.shape[3]
+
+    def for_parameters(self, params: Params) -> Self:
+        """The operator with the settings that a user's parameters have."""
+        return self
+
+    def severity_of(self, params: Params) -> Severities | None:
+        """The severity that parameters have; None if they do not tell it."""
         return None
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:

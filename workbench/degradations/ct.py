@@ -57,6 +57,7 @@ class CT(Degradation):
     )
 
     linear: ClassVar[bool] = True
+    measures_images: ClassVar[bool] = False
     identity_db: ClassVar[float] = 18.0
     severity_range: ClassVar[str] = "views on 180 degrees 120 -> 12, or degrees 180 -> 18, geometric"
     unobserved: ClassVar[str] = "in the views that are left out"
@@ -117,6 +118,28 @@ class CT(Degradation):
         params = {**params, "weight": weight}
         return self.received(y, severity, ids, params, self.observed(params))
 
+    def image_shape(self, y: Tensor) -> tuple[int, int, int]:
+        """Of (batch, channel, detector, view), for square images."""
+        if y.ndim < 3 or y.is_complex() or y.shape[-1] != self.num_views:
+            raise UserError(
+                f"y of ct has shape {tuple(y.shape)}, expected real numbers: N x detectors x {self.num_views} views "
+                "(for another number of views, set degradation.num_views)"
+            )
+        detectors = y.shape[-2]
+        side = int(detectors / math.sqrt(2))
+        if physics.num_detectors(side) != detectors:
+            raise UserError(
+                f"y of ct has {detectors} detectors, but square images of {side} or {side + 1} pixels a side have "
+                f"{physics.num_detectors(side)} or {physics.num_detectors(side + 1)}"
+            )
+        return 1 if y.ndim == 3 else y.shape[1], side, side
+
+    def severity_of(self, params: Params) -> Severities:
+        """By the number of views."""
+        views = params["views"]
+        found = (views.sum(1) / views.shape[1]).log() / math.log(FEWEST)
+        return found.clamp(0, 1)
+
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
         """The measured `views`, zeros and ones; with log_poisson noise also the `weight` of each ray."""
         names = ("views", "weight") if self.noise == "log_poisson" else ("views",)
@@ -133,6 +156,7 @@ class CT(Degradation):
 
     def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
         """A sinogram in units of the longer side; with log_poisson noise, weighted."""
+        y = y[:, None] if y.ndim == 3 else y
         height, width = _height_and_width(params)
         size = (physics.num_detectors(max(height, width)), self.num_views)
         if y.ndim != 4 or y.shape[2:] != size:

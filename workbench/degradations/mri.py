@@ -1,7 +1,7 @@
 """Magnetic resonance imaging: k-space with left-out columns."""
 
 import math
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -43,6 +43,7 @@ class MRI(Degradation):
     complex_images: bool = Field(False, description="pairs of channels are real and imaginary part")
 
     linear: ClassVar[bool] = True
+    measures_images: ClassVar[bool] = False
     identity_db: ClassVar[float] = 10.0
     draws_parameters: ClassVar[bool] = True
     severity_range: ClassVar[str] = "acceleration 2 -> 12, linear"
@@ -92,16 +93,37 @@ class MRI(Degradation):
     def observed(self, params: Params) -> Tensor:
         return params["mask"][:, :, None, :, :, None]
 
+    def image_shape(self, y: Tensor) -> tuple[int, int, int]:
+        """Of complex (batch, images, coils, height, width)."""
+        if not y.is_complex() or y.ndim < 3:
+            raise UserError(
+                f"y of mri has shape {tuple(y.shape)} and type {y.dtype}, expected complex numbers: "
+                f"N x height x width{f', or N x {self.num_coils} x height x width' if self.num_coils > 1 else ''}"
+            )
+        height, width = y.shape[-2:]
+        num_images = max(1, y[0].numel() // (self.num_coils * height * width))
+        return num_images * (2 if self.complex_images else 1), height, width
+
+    def for_parameters(self, params: Params) -> Self:
+        """With as many coils as there are sensitivities."""
+        return self.replace({"num_coils": len(params["coil_maps"][0])}) if "coil_maps" in params else self
+
+    def severity_of(self, params: Params) -> Severities:
+        """By the number of columns."""
+        columns = params["mask"][:, 0].amax(1)
+        found = (columns.shape[1] / columns.sum(1) - LEAST) / (MOST - LEAST)
+        return found.clamp(0, 1)
+
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
         """A mask of zeros and ones, and with several coils their complex sensitivities."""
         _, height, width = image_shape
-        names = ("mask", "coil_maps") if self.num_coils > 1 else ("mask",)
+        names = ("mask", "coil_maps") if self.num_coils > 1 or "coil_maps" in params else ("mask",)
         arrays = {name: value[:, :1] if name == "mask" and value.ndim == 4 else value for name, value in params.items()}
         if "coil_maps" in arrays and arrays["coil_maps"].is_complex():
             arrays["coil_maps"] = torch.view_as_real(arrays["coil_maps"].resolve_conj())
         given = Given(self.kind, arrays, names, image_shape)
         taken = {"mask": given.mask("mask")}
-        if self.num_coils > 1:
+        if "coil_maps" in names:
             taken["coil_maps"] = given.numbers(
                 "coil_maps", self.num_coils, height, width, 2, low=-math.inf, high=math.inf, meaning="sensitivities"
             )

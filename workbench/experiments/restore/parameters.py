@@ -79,25 +79,31 @@ def read_parameters(
 
 
 def parameters(
-    degradation: Degradation, given: Given | None, severity: Severities, measured: Measured
+    degradation: Degradation,
+    given: Given | None,
+    severity: Severities | None,
+    measured: Measured,
 ) -> tuple[Params, list[str]]:
     """The operator's parameters for each image, and messages for the user.
 
     Raises:
         UserError: for parameters that are missing or unsuitable.
     """
-    shape = measured.image_shape
+    shape = degradation.image_shape(measured.y)
     if given is None:
-        if degradation.draws_parameters:
+        if degradation.draws_parameters or severity is None:
             default = _default(degradation, shape)
+            why = "draws its parameters at random" if degradation.draws_parameters else "needs --severity or parameters"
             raise UserError(
-                f"{degradation.kind} draws its parameters at random: pass yours with --params FILE.npz, with "
+                f"{degradation.kind} {why}: pass yours with --params FILE.npz, with "
                 + ", ".join(f"{name} {(len(measured), *size)}" for name, size in default.items())
             )
         # the ids only affect the values drawn
         return degradation.parameters(severity, torch.arange(len(measured)), 0, shape), []
     with named(measured):
         taken, converted = degradation.given_parameters(given.stacked(measured.names), shape)
+    if not degradation.measures_images:
+        return taken, converted
     # a kernel may have any size: the operator checks it
     try:
         fits = degradation.A(measured.y[:1], {name: value[:1] for name, value in taken.items()}).shape[1:] == shape

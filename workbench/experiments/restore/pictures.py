@@ -1,8 +1,8 @@
 """Reading the degraded images from a folder, a file, or an array of several."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from workbench.core.config import UserError
-from workbench.core.tensors import Images
 from workbench.data.preparation import LUMA, convert
 from workbench.data.reading import ARRAYS, PICTURES, Listing, Picture, list_pictures, read_pictures, same_white
 from workbench.data.shown import PICTURE_CHANNELS
@@ -21,15 +20,16 @@ NUM_NAMED = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """Images of one shape as measurements, in natural order of their names.
+    """Measurements of one shape, in natural order of their names.
 
     Attributes:
         names: names of the images.
-        y: (images, channel, height, width), on the scale of [0, 1] images.
+        y: (images, channel, height, width), on the scale of [0, 1] images; or what else the operator measures, real or
+            complex.
     """
 
     names: tuple[str, ...]
-    y: Images
+    y: Tensor
 
     def __len__(self) -> int:
         return len(self.names)
@@ -50,6 +50,7 @@ class Input:
         files: the files that were read.
         lines: messages for the user.
         groups: the images, those of one shape together.
+        params: parameters of the operator that are in the files, by name of the image.
     """
 
     names: tuple[str, ...]
@@ -57,6 +58,7 @@ class Input:
     files: tuple[Path, ...]
     lines: tuple[str, ...]
     groups: tuple[Measured, ...]
+    params: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -99,13 +101,13 @@ def read_input(path: Path, channels: int) -> Input:
 
 def parts(name: str) -> tuple[str, str]:
     """(the file's name without suffix, the name of one image within a file of several, or "")."""
-    found = re.fullmatch(r"(.*?)\.np[yz]:(.*)", name, re.DOTALL)
+    found = re.fullmatch(r"(.*?)\.(?:np[yz]|h5|hdf5):(.*)", name, re.DOTALL)
     return (found[1], _without_suffix(found[2])) if found else (Path(name).stem, "")
 
 
 def titles(name: str) -> tuple[str, ...]:
     """The names that a user may use for an image: with and without suffix; in a file of several, its own name only."""
-    found = re.fullmatch(r".*?\.np[yz]:(.*)", name, re.DOTALL)
+    found = re.fullmatch(r".*?\.(?:np[yz]|h5|hdf5):(.*)", name, re.DOTALL)
     own = found[1] if found else name
     return (own, _without_suffix(own) if found else Path(name).stem)
 

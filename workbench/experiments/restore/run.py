@@ -1,7 +1,7 @@
 """From degraded to restored images: everything is checked first, then computed, written and judged."""
 
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,15 +14,15 @@ from workbench.autoencoders import Pretrained
 from workbench.core import randomness
 from workbench.core.config import UserError, digest
 from workbench.core.measurement import Measurement
-from workbench.data.base import content_ids
 from workbench.degradations import Degradation, GaussianNoise
 from workbench.degradations.base import check_severity
+from workbench.experiments.restore.arrays import read_arrays
 from workbench.experiments.restore.cell import load_restorer, with_noise
 from workbench.experiments.restore.clipping import unclipped
-from workbench.experiments.restore.low_resolution import check_sizes, makes_smaller, on_canvas
+from workbench.experiments.restore.measurements import Group, as_measurements
 from workbench.experiments.restore.noise import check_stated, doubt, estimate_noise
 from workbench.experiments.restore.outputs import KEY, REPORT, Format, Outputs
-from workbench.experiments.restore.parameters import distinct, named, parameters, params_digest, read_parameters
+from workbench.experiments.restore.parameters import Given, params_digest, read_parameters
 from workbench.experiments.restore.pictures import Input, read_input
 from workbench.experiments.restore.verdict import Found, Verdict, judge
 from workbench.restoration import Restored, Restorer
@@ -43,7 +43,7 @@ class Request:
     Attributes:
         pictures: a folder of images, an image file, or an .npy or .npz of several.
         output: the folder for the restored images.
-        severity: the operator's level in [0, 1], for all images.
+        severity: the operator's level in [0, 1], for all images; None: known from its parameters.
         params: .npz with the operator's parameters, or a folder with one file per image; required if the operator draws
             them at random (a mask, a kernel).
         noise_std: standard deviation of the noise on [0, 1] images; auto: estimated; None: as in the cell.
@@ -53,7 +53,7 @@ class Request:
 
     pictures: Path
     output: Path
-    severity: float
+    severity: float | None
     params: Path | None = None
     noise_std: float | Literal["auto"] | None = None
     overwrite: bool = False
@@ -79,20 +79,24 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     def say(line: str) -> None:
         runtime.progress.say(line.replace("\n", "\\n"))  # a name may contain line breaks
 
-    level = torch.full((1,), float(request.severity), dtype=torch.float64).float()  # too large values become infinite
-    check_severity(level)
+    if request.severity is not None:
+        # too large values become infinite
+        check_severity(torch.full((1,), float(request.severity), dtype=torch.float64).float())
     if (trained := cell.severity_stage()) is not None and trained.given() is None:
         trained.severity_encoder.degradation.check(cell.data.image_shape, gradient=False)
-    images = read_input(request.pictures, cell.data.channels)
+    if cell.degradation.measures_images:
+        images = read_input(request.pictures, cell.data.channels)
+    else:
+        images = read_arrays(request.pictures)
     outputs = Outputs(request.output, request.pictures, images, request.file_format, overwrite=request.overwrite)
     for line in images.lines:
         say(line)
-    cell, groups = _measurements(cell, request, images, float(level), say)
+    cell, groups = _measurements(cell, request, images, say)
     cell.prior_stage().check()
     _check_sizes(cell, groups, runtime)
     cell.check_recalibration()
     cell.check_non_blind()
-    keys = _keys(cell, float(level), groups)
+    keys = _keys(cell, groups)
     done: dict[str, Mapping[str, Any]] = dict(outputs.finished(keys))
     if done:
         say(f"{len(done)} of {_images(len(images))} are already in {outputs.folder}; --overwrite restores them again")
@@ -108,7 +112,7 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
 
 def _restore_groups(
     cell: Evaluate,
-    groups: Sequence["Group"],
+    groups: Sequence[Group],
     images: Input,
     outputs: Outputs,
     keys: Mapping[str, str],
@@ -158,36 +162,15 @@ def _images(number: int) -> str:
     return f"{number} image{'' if number == 1 else 's'}"
 
 
-def _keys(cell: Evaluate, severity: float, groups: Sequence["Group"]) -> dict[str, str]:
+def _keys(cell: Evaluate, groups: Sequence[Group]) -> dict[str, str]:
     """What each image's restoration depends on: the settings, and its content and parameters."""
     networks = [cell.autoencoder_stage().identity, cell.prior_stage().identity]  # a folder's weights may change
-    settings = digest([cell.model_dump(mode="json"), networks, severity, __version__])
+    settings = digest([cell.model_dump(mode="json"), networks, __version__])
     return {
-        name: f"{settings}-{randomness.seed_of(image_id, params_digest(group.measurement.params, i)):x}"
+        name: f"{settings}-{randomness.seed_of(image_id, params_digest(group.of_image(), i)):x}"
         for group in groups
         for i, (name, image_id) in enumerate(zip(group.names, group.measurement.ids.tolist(), strict=True))
     }
-
-
-@dataclass(frozen=True)
-class Group:
-    """Images of one shape, as measurements of the operator."""
-
-    names: tuple[str, ...]
-    measurement: Measurement
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channel, height, width)."""
-        _, channels, height, width = self.measurement.encoder_input().shape
-        return channels, height, width
-
-    def without(self, names: Container[str]) -> "Group | None":
-        """The other images; None if there are none."""
-        left = [i for i, name in enumerate(self.names) if name not in names]
-        if len(left) == len(self.names):
-            return self
-        return Group(tuple(self.names[i] for i in left), self.measurement.take(left)) if left else None
 
 
 def _check_sizes(cell: Evaluate, groups: Sequence[Group], runtime: Runtime) -> None:
@@ -220,61 +203,58 @@ def _restored(
 
 
 def _measurements(
-    cell: Evaluate, request: Request, images: Input, severity: float, say: Callable[[str], None]
+    cell: Evaluate, request: Request, images: Input, say: Callable[[str], None]
 ) -> tuple[Evaluate, list[Group]]:
-    """The images as measurements of the operator, those of one shape together, and the cell with their noise level."""
-    degradation, lines = cell.degradation, list[str]()
-    given = None
+    """The images as measurements of the operator, and the cell with their noise level."""
+    degradation, given = cell.degradation, None
     if request.params is not None:
-        given = read_parameters(degradation, request.params, images.names, images.groups[0].image_shape)
-        lines += given.lines
-    smaller = makes_smaller(degradation) and not (given is None and degradation.draws_parameters)
-    groups = []
-    for low in images.groups:
-        measured = low
-        if smaller:
-            own = {} if given is None else given.stacked(low.names)
-            measured, converted = on_canvas(degradation, severity, own, low)
-            lines += converted
-        degradation.check(measured.image_shape, gradient=cell.solver.guided)
-        levels = torch.full((len(measured),), severity)
-        params, converted = parameters(degradation, given, levels, measured)
-        lines += converted
-        if smaller:
-            check_sizes(degradation, params, low, measured)
-        with torch.no_grad():
-            made = degradation.A(measured.y[:1], {name: value[:1] for name, value in params.items()})
-        if made.shape[1:] != measured.y.shape[1:]:
-            raise UserError(
-                f"{degradation.kind} measures {measured.image_shape} images as {tuple(made.shape[1:])}, which are "
-                "not image files: restore from Python, as in workbench.degradations.GivenPhysics"
-            )
-        # ids depend on the input: the same image with other parameters is a different one
-        ids = distinct(torch.from_numpy(content_ids(measured.y.numpy())), params)
-        with named(measured):
-            measurement, converted = degradation.given_measurement(measured.y, levels, ids, params)
-        lines += converted
-        groups.append(Group(measured.names, measurement))
-    estimate = estimate_noise((group.measurement.y, group.measurement.observed) for group in groups)
-    shapes = [group.measurement.encoder_input().shape for group in groups]
-    cell = _with_noise(cell, request, estimate, shapes, say)
+        shape = degradation.image_shape(images.groups[0].y)
+        given = read_parameters(degradation, request.params, images.names, shape)
+        for line in given.lines:
+            say(line)
+    elif images.params:
+        given = Given(request.pictures, images.params, ())
+    if given is not None:
+        fitting = degradation.for_parameters(given.stacked(images.groups[0].names))
+        if fitting != degradation:
+            cell, degradation = cell.replace({"degradation": fitting}), fitting
+    groups, lines = as_measurements(degradation, images, given, request.severity, gradient=cell.solver.guided)
+    levels = torch.cat([g.measurement.severity for g in groups if g.measurement.severity is not None])
+    low, high = float(levels.min()), float(levels.max())
+    described = dict.fromkeys(degradation.describe(level) for level in (low, high))
+    levels_text = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+    say(f"{degradation.kind}, severity {levels_text}: {' to '.join(described)}")
+    for line in dict.fromkeys(lines):
+        say(line)
+    return _with_stated_noise(cell, request, groups, say)
+
+
+def _with_stated_noise(
+    cell: Evaluate, request: Request, groups: list[Group], say: Callable[[str], None]
+) -> tuple[Evaluate, list[Group]]:
+    """The cell with the noise level of the images, and their measurements with it."""
+    degradation, lines = cell.degradation, list[str]()
+    pictures = [group for group in groups if group.measurement.view is None]
+    seen = [(group.measurement.y, group.measurement.observed) for group in pictures]
+    estimate = estimate_noise(seen) if seen else None
+    cell = _with_noise(cell, request, estimate, [(1, *group.image_shape) for group in groups], say)
     if cell.degradation != degradation:  # with another noise level it is a different operator
         groups = [replace(group, measurement=_received(cell.degradation, group.measurement)) for group in groups]
     noise_std = torch.cat([group.measurement.noise_std for group in groups])
     lines.append(_noise_line(cell.degradation, request, noise_std))
     if request.noise_std is None and (line := doubt(estimate, noise_std)):
         lines.append(line)
-    num_clipped = 0
+    num_clipped, num_images = 0, sum(len(group.names) for group in groups)
     for i, group in enumerate(groups):
-        measurement, number = unclipped(cell.degradation, group.measurement)
-        groups[i], num_clipped = replace(group, measurement=measurement), num_clipped + number
+        if group.measurement.view is None:
+            measurement, number = unclipped(cell.degradation, group.measurement)
+            groups[i], num_clipped = replace(group, measurement=measurement), num_clipped + number
     if num_clipped:
         lines.append(
-            f"{num_clipped} of {len(images)} images have noise clipped at 0 and 1: the clipped values are estimated; "
+            f"{num_clipped} of {num_images} images have noise clipped at 0 and 1: the clipped values are estimated; "
             "float files (.npy, .npz or TIFF) preserve them"
         )
-    say(f"{cell.degradation.kind}, severity {severity:g}: {cell.degradation.describe(severity)}")
-    for line in dict.fromkeys(lines):
+    for line in lines:
         say(line)
     return cell, groups
 
@@ -291,7 +271,7 @@ def _with_noise(
     cell: Evaluate,
     request: Request,
     estimate: float | None,
-    shapes: Sequence[torch.Size],
+    shapes: Sequence[tuple[int, int, int, int]],
     say: Callable[[str], None],
 ) -> Evaluate:
     """The cell with the requested noise level."""
@@ -300,9 +280,10 @@ def _with_noise(
         return cell
     if level == "auto":
         if estimate is None:
-            raise UserError("--noise-std auto: too few neighbouring pixels are observed for an estimate: give a number")
+            raise UserError("--noise-std auto: only images with neighbouring pixels give an estimate: give a number")
         level = float(f"{estimate:.2g}")
-    check_stated(cell.degradation, request.severity, level, estimated=request.noise_std == "auto")
+    if request.severity is not None:
+        check_stated(cell.degradation, request.severity, level, estimated=request.noise_std == "auto")
     if isinstance(cell.degradation, GaussianNoise):
         return cell
     before, cell = cell, with_noise(cell, level)
