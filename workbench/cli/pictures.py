@@ -81,8 +81,14 @@ def restore(
         ),
     ] = EncoderChoice.AUTO,
     file_format: Annotated[
-        Literal["png", "npy"], typer.Option("--format", help="format of restored images: png (8 bits) or npy (float32)")
-    ] = "png",
+        Literal["png", "npy"] | None,
+        typer.Option(
+            "--format",
+            help="format of restored images: png (8 bits) or npy (float32); default: png, and for DICOM and NIfTI that "
+            "of the input",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="overwrite files in the output folder")] = False,
     wandb: Annotated[bool, typer.Option("--wandb", help="log the training of a matched encoder to W&B")] = False,
     preset: NetworksPreset = None,

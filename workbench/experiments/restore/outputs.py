@@ -30,7 +30,8 @@ class Outputs:
         folder: the output folder; created by `make`.
         input_path: the folder or file of the input images.
         measured: the input images.
-        file_format: png: 8 bits; npy: float32, (height, width) or (height, width, 3).
+        file_format: png: 8 bits; npy: float32, (height, width) or (height, width, 3); None: png, or for DICOM and NIfTI
+            the format of the input.
         overwrite: whether existing files may be overwritten.
 
     Raises:
@@ -38,12 +39,14 @@ class Outputs:
     """
 
     def __init__(
-        self, folder: Path, input_path: Path, measured: Input, file_format: Format, *, overwrite: bool
+        self, folder: Path, input_path: Path, measured: Input, file_format: Format | None, *, overwrite: bool
     ) -> None:
-        self.folder, self.format = folder, file_format
+        self.folder, self.format = folder, file_format or "png"
+        self.volumes = measured.volumes if file_format is None else {}
+        self._slices: dict[Path, dict[int, np.ndarray]] = {}
         if folder.is_dir() and input_path.is_dir() and folder.samefile(input_path):
             raise UserError(f"--output {folder} is the input folder: its images would be overwritten")
-        self.files = {name: output_name(name, file_format) for name in measured.names}
+        self.files = {name: self._file(name) for name in measured.names}
         self._is_grey = dict(zip(measured.names, measured.grey, strict=True))
         self._refuse_clashes(measured)
         self._measured, self._listed = measured, [] if overwrite else self._rows_there()
@@ -67,8 +70,8 @@ class Outputs:
         found = {name: rows[k] for name, k in keys.items() if k in rows and (self.folder / self.files[name]).is_file()}
         settings = next(iter(keys.values())).partition("-")[0]
         same = all(key.partition("-")[0] == settings for key in rows)
-        listed = {row["image"] for row in self._listed}
-        if not same or any(_cell(name) in listed and name not in found for name in keys):
+        listed = {row["image"]: row[KEY] for row in self._listed}
+        if not same or any(listed.get(_cell(name), key) != key for name, key in keys.items()):
             self._refuse_present(overwrite=False)
         return found
 
@@ -112,6 +115,9 @@ class Outputs:
             pixels = pixels @ LUMA[:, None]
         if pixels.shape[2] == 1:
             pixels = pixels[..., 0]
+        if name in self.volumes:
+            self._write_slice(name, pixels)
+            return
         with self._writing(self.files[name]) as partial:
             if self.format == "npy":
                 with partial.open("wb") as file:
@@ -119,6 +125,19 @@ class Outputs:
             else:
                 # rounded like torchvision's save_image
                 Image.fromarray((pixels * 255 + 0.5).clip(0, 255).astype(np.uint8)).save(partial, "PNG")
+
+    def _write_slice(self, name: str, pixels: np.ndarray) -> None:
+        """Write a volume once it has all of its slices."""
+        file, volume, number = self.volumes[name]
+        there = self._slices.setdefault(file, {})
+        there[number] = pixels
+        if len(there) == len(volume.values):
+            with self._writing(self.files[name]) as partial:
+                volume.write(np.stack([there[i] for i in range(len(there))]), partial)
+            del self._slices[file]
+
+    def _file(self, name: str) -> str:
+        return self.volumes[name][0].name if name in self.volumes else output_name(name, self.format)
 
     def write_report(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a table with one row per image; cells that a spreadsheet would interpret as a formula start with '."""
@@ -145,11 +164,15 @@ class Outputs:
         for name, file in self.files.items():
             # some file systems do not distinguish A and a, or different encodings of an accent
             other = taken.setdefault(unicodedata.normalize("NFC", file).casefold(), name)
-            if other != name:
+            if other != name and not self._share_volume(name, other):
                 both = f"{printable(other)} and {printable(name)}"
                 raise UserError(f"--input: {both} would both become {printable(self.files[other])}")
         if len(self.files) < len(measured.names):
             raise UserError("--input: two images have the same name")
+
+    def _share_volume(self, name: str, other: str) -> bool:
+        """Whether both are slices of one file."""
+        return name in self.volumes and other in self.volumes and self.volumes[name][0] == self.volumes[other][0]
 
     def _refuse_present(self, overwrite: bool) -> None:
         wanted = [*self.files.values(), REPORT]

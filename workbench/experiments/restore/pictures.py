@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from workbench.core.config import UserError
+from workbench.data.medical import DICOM, NIFTI, Volume, is_medical, read_medical
 from workbench.data.preparation import LUMA, convert
 from workbench.data.reading import ARRAYS, PICTURES, Listing, Picture, list_pictures, read_pictures, same_white
 from workbench.data.shown import PICTURE_CHANNELS
 
+MEDICAL = (*DICOM, ".nii", ".gz")
 NUM_NAMED = 3
 """Maximum number of files named in a message about several files."""
 
@@ -51,6 +53,7 @@ class Input:
         lines: messages for the user.
         groups: the images, those of one shape together.
         params: parameters of the operator that are in the files, by name of the image.
+        volumes: the DICOM or NIfTI file of each slice, and its position there.
     """
 
     names: tuple[str, ...]
@@ -59,6 +62,7 @@ class Input:
     lines: tuple[str, ...]
     groups: tuple[Measured, ...]
     params: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    volumes: Mapping[str, tuple[Path, Volume, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -80,7 +84,8 @@ def read_input(path: Path, channels: int) -> Input:
             "workbench.degradations.GivenPhysics"
         )
     listing = _listing(path)
-    per_file = [(file, read_pictures(file)) for file in listing.files]
+    volumes: dict[str, tuple[Path, Volume, int]] = {}
+    per_file = [(file, _slices(file, volumes) if is_medical(file) else read_pictures(file)) for file in listing.files]
     files = tuple(file for file, pictures in per_file for _ in pictures)
     pictures = same_white([picture for _, found in per_file for picture in found])
     by_shape: dict[tuple[int, ...], list[Picture]] = {}
@@ -96,7 +101,21 @@ def read_input(path: Path, channels: int) -> Input:
         files=files,
         lines=tuple(_lines(path, replace(listing, files=files), pictures, channels)),
         groups=groups,
+        volumes=volumes,
     )
+
+
+def _slices(file: Path, volumes: dict[str, tuple[Path, Volume, int]]) -> list[Picture]:
+    """The slices of a DICOM or NIfTI file, which is noted for each of them."""
+    volume = read_medical(file)
+    images, note = volume.images(), volume.note()
+    names = [file.name] if len(images) == 1 else [f"{file.name}:{i}" for i in range(len(images))]
+    volumes |= {name: (file, volume, i) for i, name in enumerate(names)}
+    single = np.dtype(np.float32)
+    return [
+        Picture(name, image[..., None], 1, (note,) if i == 0 else (), 1.0, float(image.max()), single)
+        for i, (name, image) in enumerate(zip(names, images, strict=True))
+    ]
 
 
 def parts(name: str) -> tuple[str, str]:
@@ -133,15 +152,22 @@ def _listing(path: Path) -> Listing:
         if not path.is_file():
             raise UserError(f"--input {path} is neither a folder nor a file")
         return Listing((path,))
-    listing = list_pictures(path)
+    listing = _with_volumes(list_pictures(path, (*PICTURES, *MEDICAL)))
     if not listing.files:
         listing = list_pictures(path, (".npy",))
     if not listing.files:
         archives = list_pictures(path, (".npz",)).files
         advice = f": to restore the images in {archives[0].name}, pass the file itself" if archives else ""
-        known = ", ".join(s.removeprefix(".") for s in (*PICTURES, *ARRAYS))
+        known = ", ".join(s.removeprefix(".") for s in (*PICTURES, *ARRAYS, *DICOM, *NIFTI))
         raise UserError(f"--input {path} has no images{advice or f' ({known})'}")
     return listing
+
+
+def _with_volumes(listing: Listing) -> Listing:
+    """A listing without compressed files that are no volumes."""
+    others = tuple(file for file in listing.files if file.suffix.lower() == ".gz" and not is_medical(file))
+    kept = tuple(file for file in listing.files if file not in others)
+    return replace(listing, files=kept, left_out=(*listing.left_out, *((file, ".gz") for file in others)))
 
 
 def _floats(picture: Picture, channels: int) -> Tensor:

@@ -48,7 +48,7 @@ class Request:
             them at random (a mask, a kernel).
         noise_std: standard deviation of the noise on [0, 1] images; auto: estimated; None: as in the cell.
         overwrite: whether files in the output folder may be overwritten.
-        file_format: format of the restored images.
+        file_format: format of the restored images; None: png, or for DICOM and NIfTI that of the input.
     """
 
     pictures: Path
@@ -57,7 +57,7 @@ class Request:
     params: Path | None = None
     noise_std: float | Literal["auto"] | None = None
     overwrite: bool = False
-    file_format: Format = "png"
+    file_format: Format | None = None
 
 
 def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
