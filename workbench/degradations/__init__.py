@@ -7,6 +7,7 @@ from pydantic import Field
 from workbench.core.families import Open
 from workbench.degradations.at_severity import AtSeverity, members_of
 from workbench.degradations.base import Degradation
+from workbench.degradations.clipping import Clipping
 from workbench.degradations.compose import Compose
 from workbench.degradations.ct import CT
 from workbench.degradations.deepinv_physics import DeepinvPhysics
@@ -19,7 +20,9 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.mri import MRI
+from workbench.degradations.poisson import Poisson
 from workbench.degradations.pseudo_inverse import pseudo_inverse
+from workbench.degradations.quantisation import Quantisation
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.severities import AnySeverityDistribution, Skewed, TwoPoint, Uniform
 from workbench.degradations.super_resolution import SuperResolution
@@ -33,6 +36,7 @@ __all__ = [
     "AnyDegradation",
     "AnySeverityDistribution",
     "AtSeverity",
+    "Clipping",
     "Compose",
     "DeepinvPhysics",
     "Degradation",
@@ -42,6 +46,8 @@ __all__ = [
     "Haze",
     "Mixture",
     "MotionBlurCRF",
+    "Poisson",
+    "Quantisation",
     "RandomInpainting",
     "Skewed",
     "SuperResolution",

@@ -1,5 +1,6 @@
 """The degradations that draw a severity per image: all but `at_severity`, which wraps one of them."""
 
+from workbench.degradations.clipping import Clipping
 from workbench.degradations.compose import Compose
 from workbench.degradations.ct import CT
 from workbench.degradations.deepinv_physics import DeepinvPhysics
@@ -10,6 +11,8 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.mri import MRI
+from workbench.degradations.poisson import Poisson
+from workbench.degradations.quantisation import Quantisation
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.super_resolution import SuperResolution
 
@@ -23,6 +26,9 @@ DrawsSeverity = (
     | Haze
     | MRI
     | CT
+    | Clipping
+    | Quantisation
+    | Poisson
     | Compose
     | DeepinvPhysics
     | Mixture
