@@ -139,7 +139,7 @@ def load_restorer(
     operator: "str | Degradation" = "gaussian_blur",
     *,
     encoder: "str | Reconstruct" = EncoderChoice.AUTO,
-    model: str | None = None,
+    model: str | Path | None = None,
     preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     runs: str | Path | None = None,
@@ -194,7 +194,7 @@ def load_restorer(
     if isinstance(encoder, str) and encoder not in list(EncoderChoice):
         raise UserError(f"unknown encoder {encoder!r}; available: {', '.join(EncoderChoice)}, or a reconstructor")
     choice = EncoderChoice(encoder) if isinstance(encoder, str) else EncoderChoice.QUICK
-    named, given = operator, with_model(overrides or {}, model)
+    named, given = operator, with_model(overrides or {}, None if model is None else str(model))
     if isinstance(operator, GivenPhysics):  # it cannot be part of a cell, because it has no identity
         if choice is EncoderChoice.MATCHED:
             raise UserError("cannot train an encoder for a physics object: use encoder 'quick', 'universal' or 'none'")

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from workbench.metrics import psnr, ssim, ssim_columns, ssim_valid
+from workbench.metrics import psnr, spectral_angle, ssim, ssim_columns, ssim_valid
 
 
 @pytest.fixture
@@ -107,3 +107,13 @@ def test_shapes_must_agree(metric, x: torch.Tensor) -> None:
     # the function's own error, or that of the shape checks where they are on
     with pytest.raises((ValueError, TypeError)):
         metric(x[:1], x)
+
+
+def test_spectral_angles_are_those_between_pixels() -> None:
+    x = torch.zeros(3, 4, 8, 8)
+    x[:, 0] = 0.5
+    x_hat = 0.6 * x
+    x_hat[1, 1] = x_hat[1, 0]  # 45 degrees
+    x_hat[2, :, :4] = 0  # black pixels have no spectrum
+    assert torch.allclose(spectral_angle(x_hat, x), torch.tensor([0.0, 45.0, 0.0]), atol=0.05)
+    assert spectral_angle(torch.zeros_like(x), x).isnan().all()

@@ -102,7 +102,9 @@ def test_what_cannot_work_is_one_line(overrides: dict[str, Any], tmp_path: Path)
     words = [sys.executable, *command(tmp_path / "runs", {**overrides, "num_images": 1000})]
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 2
-    assert done.stderr == "error: asked for 1000 test images, but the split has 20\n"
+    assert done.stderr == (
+        "error: asked for 1000 test images, but the split has 20: reduce num_images, or add images\n"
+    )
     assert not (tmp_path / "runs" / "stages").exists()
 
 

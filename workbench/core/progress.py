@@ -27,9 +27,9 @@ def one_line(message: str) -> str:
 
 
 class Update(Protocol):
-    """Moves a bar: how much is done, the total, and a short note."""
+    """Moves a bar: how much is done, the total, a short note, and what is under way, in the unit of both."""
 
-    def __call__(self, done: float, total: float, note: str = "") -> None: ...
+    def __call__(self, done: float, total: float, note: str = "", under_way: float = 0.0) -> None: ...
 
 
 class Progress(Protocol):
@@ -53,7 +53,7 @@ class Silent:
 
     @contextmanager
     def task(self, description: str) -> Iterator[Update]:
-        yield lambda done, total, note="": None
+        yield lambda done, total, note="", under_way=0.0: None
 
     def say(self, line: str) -> None:
         """Nothing."""
@@ -69,7 +69,6 @@ class Bars:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
-            MofNCompleteColumn,
             Progress,
             TextColumn,
             TimeElapsedColumn,
@@ -83,7 +82,7 @@ class Bars:
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}", style="progress.download", markup=False),
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(),
@@ -101,11 +100,16 @@ class Bars:
 
     @contextmanager
     def task(self, description: str) -> Iterator[Update]:
-        bar = self.bars.add_task(printable(description), total=None, note="")
+        bar = self.bars.add_task(printable(description), total=None, note="", count="")
+
+        def update(done: float, total: float, note: str = "", under_way: float = 0.0) -> None:
+            count = f"{int(done)}/{int(total)}"
+            self.bars.update(bar, completed=done + under_way, total=int(total), note=note, count=count)
+
         if not self.console.is_terminal:
             self.say(f"... {description}")
         try:
-            yield lambda done, total, note="": self.bars.update(bar, completed=done, total=int(total), note=note)
+            yield update
         finally:
             self.bars.remove_task(bar)
 
@@ -131,7 +135,9 @@ class Relay:
         key = (os.getpid(), next(self.numbers))
         self.queue.put(("begin", key, description))
         try:
-            yield lambda done, total, note="": self.queue.put(("update", key, done, total, note))
+            yield lambda done, total, note="", under_way=0.0: self.queue.put(
+                ("update", key, done, total, note, under_way)
+            )
         finally:
             self.queue.put(("end", key))
 
@@ -162,8 +168,8 @@ def _show_all(queue: Any, progress: Progress) -> None:
             case "begin", (key, description):
                 stack = ExitStack()
                 bars[key] = stack, stack.enter_context(progress.task(description))
-            case "update", (key, done, total, note):
-                bars[key][1](done, total, note)
+            case "update", (key, done, total, note, under_way):
+                bars[key][1](done, total, note, under_way)
             case "end", (key,):
                 bars.pop(key)[0].close()
             case "say", (line,):

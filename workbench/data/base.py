@@ -86,7 +86,11 @@ class ImageSplit:
             UserError: if the split has fewer.
         """
         if num_images > len(self):
-            raise UserError(f"asked for {num_images} {self.name} images, but the split has {len(self)}")
+            fewer = {"test": "reduce num_images", "val": "reduce num_val_images or --val-images"}
+            raise UserError(
+                f"asked for {num_images} {self.name} images, but the split has {len(self)}: "
+                f"{fewer.get(self.name, 'ask for fewer')}, or add images"
+            )
         return self.part(slice(num_images))
 
 

@@ -62,6 +62,8 @@ def with_model(overrides: Mapping[str, Any], model: str | None) -> dict[str, Any
     """
     if model is None:
         return dict(overrides)
+    if not model.strip():
+        raise UserError("--model is empty: name a folder or a Hub id")
     from workbench.weights.model import read_model
 
     source, at, revision = model.rpartition("@")

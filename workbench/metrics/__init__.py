@@ -18,7 +18,7 @@ from workbench.metrics.likeness import (
     spectral_matrix,
 )
 from workbench.metrics.mantel import MantelResult, mantel_test
-from workbench.metrics.members import DISTS, FID, KID, LPIPS, NIQE, PSNR, SSIM, Residual
+from workbench.metrics.members import DISTS, FID, KID, LPIPS, NIQE, PSNR, SSIM, Residual, SpectralAngle
 from workbench.metrics.ordering import ordering_accuracy, own_ordering_accuracy
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
 from workbench.metrics.pretrained import MetricWeights
@@ -30,7 +30,7 @@ from workbench.metrics.ranks import (
     spearman_across,
     spearman_within,
 )
-from workbench.metrics.reconstruction import psnr, ssim, ssim_columns, ssim_valid
+from workbench.metrics.reconstruction import psnr, spectral_angle, ssim, ssim_columns, ssim_valid
 from workbench.metrics.scaling import Map, average_linkage, classical_map
 from workbench.metrics.statistics import (
     Estimate,
@@ -42,7 +42,7 @@ from workbench.metrics.statistics import (
 )
 
 AnyMetric = Annotated[
-    PSNR | SSIM | LPIPS | DISTS | NIQE | FID | KID | Residual,
+    PSNR | SSIM | LPIPS | DISTS | NIQE | FID | KID | Residual | SpectralAngle,
     Field(discriminator="kind"),
     Open(Metric),
     BeforeValidator(named),
@@ -70,6 +70,7 @@ __all__ = [
     "Moments",
     "Residual",
     "SetMetric",
+    "SpectralAngle",
     "average_linkage",
     "beside_trivial",
     "classical_map",
@@ -93,6 +94,7 @@ __all__ = [
     "spearman",
     "spearman_across",
     "spearman_within",
+    "spectral_angle",
     "spectral_distance",
     "spectral_matrix",
     "ssim",

@@ -12,7 +12,7 @@ from workbench.metrics.inception import FEATURES, FEWEST_FOR_KID, fewest_for_fid
 from workbench.metrics.niqe import load_niqe, niqe
 from workbench.metrics.perceptual import LPIPS_CHANNELS, Absent
 from workbench.metrics.pretrained import MetricWeights
-from workbench.metrics.reconstruction import psnr, ssim_columns
+from workbench.metrics.reconstruction import psnr, spectral_angle, ssim_columns
 from workbench.metrics.statistics import Estimate
 
 
@@ -47,6 +47,17 @@ class SSIM(Metric):
 
     def __call__(self, found: Comparison) -> dict[str, Tensor]:
         return ssim_columns(found.x_hat, found.x)
+
+
+class SpectralAngle(Metric):
+    """Mean angle between the spectra of pixels in degrees, for images of several channels, such as remote sensing."""
+
+    kind: Literal["spectral_angle"] = "spectral_angle"
+
+    columns: ClassVar[Columns] = {"spectral_angle": "lower"}
+
+    def __call__(self, found: Comparison) -> dict[str, Tensor]:
+        return {} if found.x.shape[1] == 1 else {"spectral_angle": spectral_angle(found.x_hat, found.x)}
 
 
 class LPIPS(Metric):

@@ -20,6 +20,22 @@ def psnr(x_hat: Images, x: Images) -> Scalars:
     return peak_signal_noise_ratio(x_hat.clamp(0, 1), x, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
+def spectral_angle(x_hat: Images, x: Images) -> Scalars:
+    """Mean angle between the spectra of corresponding pixels in degrees, (B,), for images of at least two channels.
+
+    Yuhas, Goetz and Boardman, JPL Airborne Geoscience Workshop 1992. It does not depend on brightness. Pixels that are
+    black in one of the images have no angle, and are left out; an image of such pixels alone has NaN. `x_hat` is
+    clamped to [0, 1] first.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    from torchmetrics.functional.image import spectral_angle_mapper
+
+    _require_same_shape(x_hat, x)
+    return spectral_angle_mapper(x_hat.clamp(0, 1), x, reduction=None).flatten(1).nanmean(1).rad2deg()
+
+
 def ssim(x_hat: Images, x: Images) -> Scalars:
     """Structural similarity with reflected borders, (B,), at most 1: the mean over the windows of all pixels.
 

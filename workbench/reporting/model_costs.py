@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
 from workbench.degradations import GaussianNoise
 from workbench.experiments.restore import restoring_cell
@@ -39,6 +40,8 @@ def print_model_costs(model: str, size: tuple[int, int] | None, overrides: Mappi
     """
     from rich.table import Table
 
+    if sized := sorted(path for path in overrides if path.startswith("data")):
+        raise UserError(f"--{sized[0]} has no part in the costs of a model: --size sets the size of images")
     settings = with_model(overrides, model)
     own_size = read_model(str(settings["prior.source"]), settings.get("prior.revision")).image_size()
     settings = {**settings, "data.kind": "none", "data.size": own_size}

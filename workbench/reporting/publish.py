@@ -38,6 +38,7 @@ MEANS = (
     "ssim_valid",
     "lpips",
     "dists",
+    "spectral_angle",
     "niqe",
     "residual_ratio",
     "nfe",

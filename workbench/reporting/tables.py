@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_AXES = 4
 """Maximum number of label columns in the terminal; more labels share one column."""
-_TERMINAL_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "dists", "niqe", "nfe", "seconds")
+_TERMINAL_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "dists", "niqe", "spectral_angle", "nfe", "seconds")
 
 
 def column_estimate(frame: "DataFrame", column: str) -> Estimate:

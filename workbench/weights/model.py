@@ -6,6 +6,7 @@ that a folder names is imported: its pipeline and networks must be known here.
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -117,6 +118,8 @@ def read_model(source: str, revision: str | None = None) -> ModelFolder:
         UserError: if there is no such model, or it is of an unknown kind or lacks a part; the message has the remedy.
     """
     local = at_home(source)
+    if local.exists() and not (local / MODEL_INDEX).is_file() and (whole := _whole_model(local)) is not None:
+        raise UserError(f"{source} is a part of a model: name its folder, {whole}")
     if local.is_dir():
         return _read(local)
     if local.is_file():
@@ -177,11 +180,16 @@ def _one_of(root: Path, names: tuple[str, ...], what: str) -> str:
 def _converted(checkpoint: Path) -> str:
     """How a model in one file becomes a folder."""
     configs = sorted(checkpoint.parent.glob("*.yaml"))
-    config = configs[0] if len(configs) == 1 else "CONFIG.yaml"
+    config = shlex.quote(str(configs[0])) if len(configs) == 1 else "CONFIG.yaml"
     return (
-        f"python -m workbench import {checkpoint} --config {config} --output NEW_FOLDER converts a CompVis checkpoint "
-        "(Stable Diffusion: from_single_file and save_pretrained of diffusers)"
+        f"python -m workbench import {shlex.quote(str(checkpoint))} --config {config} --output NEW_FOLDER converts a "
+        "CompVis checkpoint (Stable Diffusion: from_single_file and save_pretrained of diffusers)"
     )
+
+
+def _whole_model(part: Path) -> Path | None:
+    """The folder of the model that a file or a folder is a part of."""
+    return next((folder for folder in (part.parent, part.parent.parent) if (folder / MODEL_INDEX).is_file()), None)
 
 
 def _require_weights(folder: Path) -> None:

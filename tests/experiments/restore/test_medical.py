@@ -14,6 +14,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from workbench.core.config import UserError
 from workbench.data.medical import read_medical
+from workbench.experiments.restore.journal import JOURNAL
+from workbench.experiments.restore.outputs import Outputs
 from workbench.experiments.restore.pictures import read_input
 
 LOW, HIGH = -159.5, 240.5
@@ -107,11 +109,34 @@ def test_a_volume_is_restored_slice_by_slice(name: str, cli: CommandLine, traine
     assert made.min() >= -1000
     assert made.max() <= 200
     assert [row["image"] for row in table(tmp_path / "out")] == [f"{name}:{i}" for i in range(3)]
-    assert "3 of 3 images are already in" in cli(*arguments).out
-    whole = (tmp_path / "out" / name).read_bytes()
-    (tmp_path / "out" / name).unlink()
+    assert f"already contains {name}" in cli.refuses(*arguments)
+
+
+def test_an_interrupted_volume_is_restored_again(
+    cli: CommandLine, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name, number in (("a.nii", 2), ("b.nii", 3)):
+        nifti(tmp_path / "in" / name, hounsfield(number) + number)
+    write, slices = Outputs.write, list[str]()
+
+    def interrupted(outputs: Outputs, name: str, *more: Any) -> None:
+        if len(slices) == 3:
+            raise KeyboardInterrupt
+        slices.append(name)
+        write(outputs, name, *more)
+
+    arguments = command(trained, tmp_path / "in", tmp_path / "out")
     assert cli(*arguments).code in DONE
-    assert (tmp_path / "out" / name).read_bytes() == whole
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.nii")}
+    with monkeypatch.context() as patch:
+        patch.setattr(Outputs, "write", interrupted)
+        assert cli(*arguments, "--overwrite").code == 130
+    for path in (tmp_path / "out").glob("*.nii"):
+        if path.name not in (tmp_path / "out" / JOURNAL).read_text():
+            path.unlink()
+    assert cli(*arguments).code in DONE
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.nii")} == whole
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

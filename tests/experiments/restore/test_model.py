@@ -82,14 +82,21 @@ def test_the_shipped_pair_as_an_ldm_folder_restores_as_it_does_natively(pictures
     shutil.copytree(PAIR / "autoencoder", folder / "vae")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "LDMPipeline"}))
     tables = [
-        restored(pictures, tmp_path / f"out{i}", tmp_path / "runs", with_model({}, model)).drop(
-            columns=["seconds", "key"]
-        )
+        restored(pictures, tmp_path / f"out{i}", tmp_path / "runs", with_model({}, model)).drop(columns="seconds")
         for i, model in enumerate((None, str(folder)))
     ]
     pd.testing.assert_frame_equal(*tables)
     for path in pictures.iterdir():
         assert (tmp_path / "out0" / path.name).read_bytes() == (tmp_path / "out1" / path.name).read_bytes()
+
+
+def test_a_part_of_a_model_names_the_whole(tmp_path: Path) -> None:
+    folder = tiny_models.saved(tiny_models.ldm(), tmp_path / "my model")
+    for part in (folder / "unet", folder / "model_index.json", *(folder / "unet").glob("*.safetensors")):
+        with pytest.raises(UserError, match=r"is a part of a model: name its folder, .*my model$"):
+            with_model({}, str(part))
+    with pytest.raises(UserError, match="--model is empty"):
+        with_model({}, "")
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors", "folder"])
@@ -138,7 +145,7 @@ def test_settings_of_a_fitted_encoder_choose_it(tmp_path: Path) -> None:
 
 def test_a_restorer_in_python(tmp_path: Path) -> None:
     folder = tiny_models.saved(tiny_models.ldm(), tmp_path / "model")
-    restorer = load_restorer(encoder="none", model=str(folder), overrides=FULL, runs=tmp_path / "runs")
+    restorer = load_restorer(encoder="none", model=folder, overrides=FULL, runs=tmp_path / "runs")
     assert restorer.autoencoder.image_channels == 3
     x = torch.rand(1, 3, 16, 16)
     y = restorer.degradation.measure(x, torch.tensor([0.5]), torch.tensor([1]), seed=0)

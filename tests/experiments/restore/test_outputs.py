@@ -188,7 +188,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(
         made.write("a.png", GREY)
     assert str(error.value) == (
         f"--output {tmp_path / 'out'} has no space left (No space left on device) at a.png: fix this and run the same "
-        "command again with --overwrite"
+        "command again"
     )
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
 

@@ -15,6 +15,7 @@ from workbench.core.config import UserError
 from workbench.core.measurement import Measurement
 from workbench.data.base import ImageSource
 from workbench.degradations import Degradation, Mixture, MotionBlurCRF, RandomInpainting, SuperResolution
+from workbench.experiments.restore.journal import JOURNAL
 from workbench.experiments.restore.outputs import Outputs
 from workbench.restoration import Restorer
 from workbench.stages.measure.evaluate import Evaluate
@@ -311,37 +312,126 @@ def test_a_second_run_into_the_same_folder_asks_before_it_computes(
     assert (tmp_path / "output" / "0.png").read_bytes() == before
 
 
-def test_an_interrupted_run_is_continued_by_the_same_command(
-    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output = tmp_path / "output"
-    arguments = words(trained, degraded, output)
-    assert cli(*arguments).code in DONE
-    whole, rows = {path.name: path.read_bytes() for path in output.iterdir()}, table(output)
-    said = cli(*arguments)
-    assert f"{NUM_IMAGES} of {NUM_IMAGES} images are already in {output}; --overwrite restores them again" in said.out
-    assert said.code in DONE
+class Interrupted:
+    """A run into an output folder that is interrupted after two images, and what a whole run writes."""
 
-    # as if it had been killed after some images, one of which is not in the table yet
-    lines = (output / "restored.csv").read_text().splitlines(keepends=True)
-    (output / "restored.csv").write_text("".join(lines[:2]))
-    for number in range(2, NUM_IMAGES):
-        (output / f"{number}.png").unlink()
+    def __init__(
+        self, cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.cli, self.output, self.degraded = cli, tmp_path / "output", degraded
+        self.command = words(trained, degraded, self.output)
+        assert cli(*words(trained, degraded, tmp_path / "whole")).code in DONE
+        self.whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
+        self.rows = table(tmp_path / "whole")
+        write_one, self.written = Outputs.write, list[str]()
+
+        def write(outputs: Outputs, name: str, x_hat: torch.Tensor, entry: Any = None) -> None:
+            if len(self.written) == 2:
+                raise KeyboardInterrupt
+            write_one(outputs, name, x_hat, entry)
+            self.written.append(name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Outputs, "write", write)
+            self.said = cli(*self.command)
+        assert self.said.code == 130
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.output.iterdir()}
+
+    def assert_whole(self) -> None:
+        """As if it had never been interrupted."""
+        found = self.files()
+        assert found.pop("restored.csv")
+        assert found == self.whole
+        own, other = ([r | {"seconds": ""} for r in rows] for rows in (table(self.output), self.rows))
+        assert own == other
+
+
+@pytest.fixture
+def interrupted(
+    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Interrupted:
+    (degraded / "4.png").write_bytes((degraded / "3.png").read_bytes())  # the same content
+    return Interrupted(cli, trained, degraded, tmp_path, monkeypatch)
+
+
+def test_an_interrupted_run_lists_what_it_restored(interrupted: Interrupted) -> None:
+    assert [row["image"] for row in table(interrupted.output)] == sorted(interrupted.written)
+    assert f"2 of {NUM_IMAGES} images are in {interrupted.output}; the same command continues" in interrupted.said.out
+    assert set(interrupted.files()) == {*interrupted.written, "restored.csv", JOURNAL}, "no half files"
+
+
+def test_the_same_command_continues(interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     write_one = Outputs.write
-    monkeypatch.setattr(Outputs, "write", lambda self, name, x: (written.append(name), write_one(self, name, x)))
-    assert cli(*arguments).code in DONE
-    assert sorted(written) == [f"{number}.png" for number in range(1, NUM_IMAGES)]
-    assert {name: (output / name).read_bytes() for name in whole if name != "restored.csv"} == {
-        name: content for name, content in whole.items() if name != "restored.csv"
-    }
-    again = table(output)
-    assert [row["image"] for row in again] == [row["image"] for row in rows]
-    assert [row["key"] for row in again] == [row["key"] for row in rows]
+    monkeypatch.setattr(
+        Outputs, "write", lambda self, name, *more: (written.append(name), write_one(self, name, *more))
+    )
+    said = interrupted.cli(*interrupted.command)
+    assert said.code in DONE
+    assert f"continuing: 2 of {NUM_IMAGES} images are in {interrupted.output}" in said.out
+    assert {*written, *interrupted.written} == {f"{i}.png" for i in range(NUM_IMAGES)}
+    assert len(written) == NUM_IMAGES - 2
+    interrupted.assert_whole()
+    assert "already contains" in interrupted.cli.refuses(*interrupted.command), "nothing is left to continue"
 
-    # another picture under an old name: what it replaces is somebody's
-    Image.fromarray(255 - pixels(degraded / "0.png")).save(degraded / "0.png")
-    assert "add --overwrite" in cli.refuses(*arguments)
+
+@pytest.mark.parametrize("damage", ["cut", "no table", "lost picture"])
+def test_what_a_killed_process_leaves_is_continued(damage: str, interrupted: Interrupted) -> None:
+    journal, report = interrupted.output / JOURNAL, interrupted.output / "restored.csv"
+    match damage:
+        case "cut":  # killed while it noted the second picture
+            lines = journal.read_text().splitlines()
+            last = max(i for i, line in enumerate(lines) if interrupted.written[1] in line and '"row"' in line)
+            journal.write_text("\n".join(lines[:last]) + "\n" + lines[last][: len(lines[last]) // 2])
+            (interrupted.output / interrupted.written[1]).unlink()
+            report.unlink()
+        case "no table":
+            report.unlink()
+        case _:
+            (interrupted.output / interrupted.written[0]).unlink()
+    assert interrupted.cli(*interrupted.command).code in DONE
+    interrupted.assert_whole()
+
+
+def test_nothing_of_somebody_elses_is_overwritten(interrupted: Interrupted) -> None:
+    cli, output, done = interrupted.cli, interrupted.output, interrupted.written[0]
+    left = next(name for name in interrupted.whole if name not in interrupted.written)
+    own = (output / done).read_bytes()
+
+    def refused(*more: str) -> str:
+        before = interrupted.files()
+        said = cli.refuses(*interrupted.command, *more)
+        assert interrupted.files() == before
+        return said
+
+    (output / left).write_bytes(b"somebody's")
+    assert f"already contains {left} (1 of {NUM_IMAGES + 1} files)" in refused()
+    (output / left).unlink()
+    (output / done).write_bytes(interrupted.whole[left])  # an output, but of another picture
+    assert f"already contains {done}" in refused()
+    (output / done).write_bytes(own)
+    (output / "restored.csv").write_text("notes of somebody")
+    assert "already contains restored.csv" in refused()
+    (output / "restored.csv").unlink()
+    for more in ("--severity=1", "--solver.guidance_scale=7", "--format=npy"):
+        expected = "changed since the run" if more == "--severity=1" else "an interrupted run with other settings"
+        assert expected in refused(more)
+    Image.fromarray(255 - pixels(interrupted.degraded / done)).save(interrupted.degraded / done)
+    assert f"{done} changed since the run that was interrupted" in refused()
+    assert cli(*interrupted.command, "--overwrite").code in DONE
+    assert set(interrupted.files()) == {*interrupted.whole, "restored.csv"}
+
+
+def test_an_input_in_the_output_folder_stays(interrupted: Interrupted, tmp_path: Path) -> None:
+    left = next(name for name in interrupted.whole if name not in interrupted.written)
+    source = interrupted.output / left
+    source.write_bytes((interrupted.degraded / left).read_bytes())
+    one = [word if not word.startswith("--input=") else f"--input={source}" for word in interrupted.command]
+    before = source.read_bytes()
+    assert "already contains" in interrupted.cli.refuses(*one)
+    assert source.read_bytes() == before
 
 
 @pytest.mark.usefixtures("no_training")
@@ -481,25 +571,6 @@ def test_masks_of_pictures_of_any_size_are_in_a_folder(cli: CommandLine, trained
         own, whole = (pixels(tmp_path / name / f"{number}.png") for name in ("out", "all"))
         assert own.shape == shape
         assert not np.array_equal(own, whole)
-
-
-def test_an_interrupted_run_lists_what_it_restored(
-    cli: CommandLine, trained: Trained, degraded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_picture, written = Outputs.write, []
-
-    def interrupted(self: Outputs, name: str, x_hat: torch.Tensor) -> None:
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        write_picture(self, name, x_hat)
-        written.append(name)
-
-    monkeypatch.setattr(Outputs, "write", interrupted)
-    said = cli(*words(trained, degraded, tmp_path / "output"))
-    assert said.code == 130
-    assert [row["image"] for row in table(tmp_path / "output")] == sorted(written)
-    assert f"2 of {NUM_IMAGES} images are in {tmp_path / 'output'}" in said.out
-    assert len(list((tmp_path / "output").iterdir())) == 3, "no half files"
 
 
 def test_home_is_home_and_names_are_literal(

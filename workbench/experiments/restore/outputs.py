@@ -4,7 +4,7 @@ import csv
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +15,10 @@ from torch import Tensor
 from workbench.core.config import UserError
 from workbench.core.files import FULL, PARTIAL, whole
 from workbench.data.preparation import LUMA
+from workbench.experiments.restore.journal import JOURNAL, Journal
 from workbench.experiments.restore.pictures import Input, parts, printable, some
 
-REPORT, KEY = "restored.csv", "key"
+REPORT = "restored.csv"
 Format = Literal["png", "npy"]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """First characters of a cell that spreadsheets interpret as a formula."""
@@ -43,49 +44,48 @@ class Outputs:
     ) -> None:
         self.folder, self.format = folder, file_format or "png"
         self.volumes = measured.volumes if file_format is None else {}
-        self._slices: dict[Path, dict[int, np.ndarray]] = {}
+        self._slices: dict[Path, tuple[dict[int, np.ndarray], dict[str, Any]]] = {}
         if folder.is_dir() and input_path.is_dir() and folder.samefile(input_path):
             raise UserError(f"--output {folder} is the input folder: its images would be overwritten")
         self.files = {name: self._file(name) for name in measured.names}
         self._is_grey = dict(zip(measured.names, measured.grey, strict=True))
         self._refuse_clashes(measured)
-        self._measured, self._listed = measured, [] if overwrite else self._rows_there()
-        if folder.is_dir() and not self._listed:
-            self._refuse_present(overwrite)
+        self._measured, self._overwrite = measured, overwrite
+        self.journal = None if overwrite or not folder.is_dir() else Journal.read(folder)
+        if folder.is_dir() and self.journal is None:
+            self._refuse_present()
 
-    def finished(self, keys: Mapping[str, str]) -> dict[str, dict[str, str]]:
-        """The rows of images that an earlier run of the same request has restored, by name.
-
-        Files of that run that its table does not list yet are written again.
+    def continued(self, settings: str, keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """The rows of images that an interrupted run of the same request has restored, by name.
 
         Args:
-            keys: image -> its settings and content, as `SETTINGS-CONTENT`.
+            settings: digest of what all images depend on.
+            keys: image -> digest of what else it depends on.
 
         Raises:
-            UserError: for existing files of another request.
+            UserError: for an interrupted run of another request, or somebody else's files.
         """
-        if not self._listed:
+        before = self.journal
+        if before is None:
+            self.journal = Journal(self.folder / JOURNAL, settings)
             return {}
-        rows = {row[KEY]: row for row in self._listed}
-        found = {name: rows[k] for name, k in keys.items() if k in rows and (self.folder / self.files[name]).is_file()}
-        settings = next(iter(keys.values())).partition("-")[0]
-        same = all(key.partition("-")[0] == settings for key in rows)
-        listed = {row["image"]: row[KEY] for row in self._listed}
-        if not same or any(listed.get(_cell(name), key) != key for name, key in keys.items()):
-            self._refuse_present(overwrite=False)
-        return found
-
-    def _rows_there(self) -> list[dict[str, str]]:
-        """The rows of the table in the folder, if an earlier run has written one that can be continued."""
-        path = self.folder / REPORT
-        if not path.is_file() or path.is_symlink():
-            return []
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, ValueError, csv.Error):  # somebody else's file: it is not overwritten
-            return []
-        return rows if all(row.get(KEY) and row.get("image") for row in rows) else []
+        remedy = "add --overwrite to start again, or choose another --output"
+        if not before.digests:  # it has not come to its first image
+            before.remove()
+            self.journal = Journal(before.path, settings)
+            self._refuse_present()
+            return {}
+        if before.settings != settings:
+            raise UserError(f"--output {self.folder} has an interrupted run with other settings: {remedy}")
+        changed = [name for name, key in keys.items() if before.entries.get(name, {"key": key})["key"] != key]
+        if changed:
+            raise UserError(
+                f"{some(changed)} changed since the run that was interrupted in --output {self.folder}: {remedy}"
+            )
+        own = {file for file in before.digests if before.is_own(self.folder / file)}
+        self._refuse_present(own)
+        done = [name for name in keys if name in before.entries and self.files[name] in own]
+        return {name: before.entries[name]["row"] for name in done}
 
     def make(self) -> None:
         """Create the folder and test that it is writable.
@@ -103,12 +103,22 @@ class Outputs:
                 raise UserError(
                     f"--output {self.folder} allows names of {limit} bytes, but one has {longest}: shorten it"
                 )
+            if self.journal is not None:
+                if self._overwrite:
+                    self.journal.remove()  # of an earlier run
+                self.journal.begin()
         except OSError as error:
             raise UserError(f"--output {self.folder} cannot be written ({error.strerror})") from None
 
-    def write(self, name: str, x_hat: Tensor) -> None:
-        """Write a restored (channel, height, width) image on [0, 1]; greyscale if the input was."""
+    def write(self, name: str, x_hat: Tensor, entry: Mapping[str, Any] | None = None) -> None:
+        """Write a restored (channel, height, width) image on [0, 1]; greyscale if the input was.
+
+        Args:
+            entry: its entry in the journal.
+        """
         from PIL import Image
+
+        entries = {} if entry is None else {name: entry}
 
         pixels = x_hat.permute(1, 2, 0).numpy()
         if pixels.shape[2] == 3 and self._is_grey[name]:
@@ -116,9 +126,9 @@ class Outputs:
         if pixels.shape[2] == 1:
             pixels = pixels[..., 0]
         if name in self.volumes:
-            self._write_slice(name, pixels)
+            self._write_slice(name, pixels, entries)
             return
-        with self._writing(self.files[name]) as partial:
+        with self._writing(self.files[name], entries) as partial:
             if self.format == "npy":
                 with partial.open("wb") as file:
                     np.save(file, pixels.astype(np.float32))
@@ -126,13 +136,14 @@ class Outputs:
                 # rounded like torchvision's save_image
                 Image.fromarray((pixels * 255 + 0.5).clip(0, 255).astype(np.uint8)).save(partial, "PNG")
 
-    def _write_slice(self, name: str, pixels: np.ndarray) -> None:
+    def _write_slice(self, name: str, pixels: np.ndarray, entries: Mapping[str, Any]) -> None:
         """Write a volume once it has all of its slices."""
         file, volume, number = self.volumes[name]
-        there = self._slices.setdefault(file, {})
+        there, known = self._slices.setdefault(file, ({}, {}))
         there[number] = pixels
+        known |= entries
         if len(there) == len(volume.values):
-            with self._writing(self.files[name]) as partial:
+            with self._writing(self.files[name], known) as partial:
                 volume.write(np.stack([there[i] for i in range(len(there))]), partial)
             del self._slices[file]
 
@@ -141,22 +152,30 @@ class Outputs:
 
     def write_report(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a table with one row per image; cells that a spreadsheet would interpret as a formula start with '."""
-        with self._writing(REPORT) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        with self._writing(REPORT, {}) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+            file.flush()
+
+    def finish(self) -> None:
+        """Nothing is left to continue."""
+        if self.journal is not None:
+            self.journal.remove()
 
     @contextmanager
-    def _writing(self, name: str) -> Iterator[Path]:
+    def _writing(self, name: str, entries: Mapping[str, Any]) -> Iterator[Path]:
         path = self.folder / name
         try:
             with whole(path) as partial:
                 yield partial
+                if self.journal is not None and self.journal.path.is_file():
+                    self.journal.add(name, partial, entries)
         except OSError as error:
             what = "has no space left" if error.errno in FULL else "cannot be written"
             raise UserError(
                 f"--output {self.folder} {what} ({error.strerror}) at {printable(name)}: fix this and run the same "
-                "command again with --overwrite"
+                "command again"
             ) from error
 
     def _refuse_clashes(self, measured: Input) -> None:
@@ -174,10 +193,11 @@ class Outputs:
         """Whether both are slices of one file."""
         return name in self.volumes and other in self.volumes and self.volumes[name][0] == self.volumes[other][0]
 
-    def _refuse_present(self, overwrite: bool) -> None:
-        wanted = [*self.files.values(), REPORT]
-        present = [name for name in wanted if os.path.lexists(self.folder / name)]
-        if present and not overwrite:
+    def _refuse_present(self, own: Container[str] = ()) -> None:
+        """Refuse files that would be overwritten unasked, or never must be; `own` were written by this request."""
+        wanted = [*dict.fromkeys(self.files.values()), REPORT]
+        present = [name for name in wanted if name not in own and os.path.lexists(self.folder / name)]
+        if present and not self._overwrite:
             raise UserError(
                 f"--output {self.folder} already contains {some(present)} ({len(present)} of {len(wanted)} files): "
                 "add --overwrite to replace them, or choose another --output"
@@ -192,7 +212,7 @@ class Outputs:
             if (status.st_dev, status.st_ino) in inputs:
                 raise UserError(f"--output {path} is an input and would be overwritten")
         # a partial file of an earlier run; writing would follow a link there
-        for name in wanted:
+        for name in (*wanted, JOURNAL):
             partial = self.folder / f"{name}{PARTIAL}"
             if partial.is_symlink() or partial.is_dir():
                 raise UserError(f"{partial} is in the way: remove it")

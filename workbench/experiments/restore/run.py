@@ -1,6 +1,5 @@
 """From degraded to restored images: everything is checked first, then computed, written and judged."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from workbench.experiments.restore.cell import load_restorer, with_noise
 from workbench.experiments.restore.clipping import unclipped
 from workbench.experiments.restore.measurements import Group, as_measurements
 from workbench.experiments.restore.noise import check_stated, doubt, estimate_noise
-from workbench.experiments.restore.outputs import KEY, REPORT, Format, Outputs
+from workbench.experiments.restore.outputs import REPORT, Format, Outputs
 from workbench.experiments.restore.parameters import Given, params_digest, read_parameters
 from workbench.experiments.restore.pictures import Input, read_input
 from workbench.experiments.restore.verdict import Found, Verdict, judge
@@ -31,9 +30,6 @@ from workbench.restoration.memory import fitted
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.stages.measure.evaluate import Evaluate
 from workbench.stages.runtime import Runtime
-
-LISTED_EVERY = 5.0
-"""Seconds between updates of the table."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +92,16 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     _check_sizes(cell, groups, runtime)
     cell.check_recalibration()
     cell.check_non_blind()
-    keys = _keys(cell, groups)
-    done: dict[str, Mapping[str, Any]] = dict(outputs.finished(keys))
+    settings, keys = _settings(cell, request), _keys(groups)
+    done: dict[str, Mapping[str, Any]] = dict(outputs.continued(settings, keys))
     if done:
-        say(f"{len(done)} of {_images(len(images))} are already in {outputs.folder}; --overwrite restores them again")
-    if groups := [group for g in groups if (group := g.without(done)) is not None]:
-        outputs.make()
-        _restore_groups(cell, groups, images, outputs, keys, done, runtime, say)
+        say(f"continuing: {len(done)} of {_images(len(images))} are in {outputs.folder}")
+    outputs.make()
+    left = [group for g in groups if (group := g.without(done)) is not None]
+    if left:
+        _restore_groups(cell, left, images, outputs, keys, done, runtime, say)
+    outputs.write_report([done[name] for name in images.names])
+    outputs.finish()
     say(f"{_images(len(images))} and {REPORT} in {outputs.folder}")
     verdict = judge([Found.of(done[name]) for name in images.names])
     if verdict.line is not None:
@@ -127,47 +126,45 @@ def _restore_groups(
         of = "" if stage.samples_stage() is not None else f", fitted on {stage.data.kind} at {height} x {width}"
         say(f"severity{of}: {stage.load(runtime).claim}")
 
-    def list_them() -> None:
-        if rows := [done[name] for name in images.names if name in done]:
-            outputs.write_report(rows)
-
-    num_left, listed = sum(len(group.names) for group in groups), 0.0
-    num_before = len(done)
+    num_left, num_before = sum(len(group.names) for group in groups), len(done)
     try:
         with runtime.progress.task(f"restoring {_images(num_left)}") as update:
 
             def under_way(in_slots: float) -> None:
-                update(len(done) - num_before + in_slots, num_left)
+                update(len(done) - num_before, num_left, under_way=in_slots)
 
             sized = {shape: fitted(restorer, shape) for shape in dict.fromkeys(group.image_shape for group in groups)}
             for group in groups:
                 own = replace(sized[group.image_shape], under_way=under_way)
                 for name, x_hat, row in _restored(own, group, cell, runtime.device):
-                    outputs.write(name, x_hat)
-                    done[name] = row | {KEY: keys[name]}
+                    outputs.write(name, x_hat, {"key": keys[name], "row": row})
+                    done[name] = row
                     under_way(0.0)
-                    if time.monotonic() > listed + LISTED_EVERY:
-                        list_them()
-                        listed = time.monotonic()
-    finally:
-        list_them()
-        if len(done) < len(images):
-            say(
-                f"{len(done)} of {_images(len(images))} are in {outputs.folder}; the same command continues with the "
-                "others"
-            )
+    except BaseException:  # also list the images restored before an interruption
+        if rows := [done[name] for name in images.names if name in done]:
+            outputs.write_report(rows)
+        there = f"{len(done)} of {_images(len(images))} are in {outputs.folder}"
+        say(f"{there}; the same command continues with the others")
+        raise
 
 
 def _images(number: int) -> str:
     return f"{number} image{'' if number == 1 else 's'}"
 
 
-def _keys(cell: Evaluate, groups: Sequence[Group]) -> dict[str, str]:
-    """What each image's restoration depends on: the settings, and its content and parameters."""
-    networks = [cell.autoencoder_stage().identity, cell.prior_stage().identity]  # a folder's weights may change
-    settings = digest([cell.model_dump(mode="json"), networks, __version__])
+def _settings(cell: Evaluate, request: Request) -> str:
+    """A digest of what all images depend on, with the source of classes and functions of the user's own."""
+    members = (cell.degradation, cell.severity_encoder, cell.start, cell.solver, cell.sampler)
+    made = (cell.autoencoder_stage(), cell.prior_stage(), cell.severity_stage(), cell.estimator_stage())
+    identities = [None if stage is None else stage.identity for stage in made]
+    own = [cell.seed, cell.sample, cell.precision, request.file_format, __version__]
+    return digest([*(member.canonical() for member in members), *identities, *own])
+
+
+def _keys(groups: Sequence[Group]) -> dict[str, str]:
+    """A digest of what else each image depends on: its content, parameters and level."""
     return {
-        name: f"{settings}-{randomness.seed_of(image_id, params_digest(group.of_image(), i)):x}"
+        name: f"{randomness.seed_of(image_id, params_digest(group.of_image(), i)):x}"
         for group in groups
         for i, (name, image_id) in enumerate(zip(group.names, group.measurement.ids.tolist(), strict=True))
     }
