@@ -84,7 +84,7 @@ def _sides(size: str) -> tuple[int, int]:
     from workbench.core.bounds import MAX_SIZE
     from workbench.core.config import UserError, require_range
 
-    sides = size.split("x")
+    sides = size.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() for side in sides):
         raise UserError(f"--size must be a number of pixels a side, or HEIGHTxWIDTH, got {size!r}")
     height, width = int(sides[0]), int(sides[-1])

@@ -24,8 +24,9 @@ from workbench.stages.measure.on_meta import Part, count, on_meta
 from workbench.stages.runtime import Runtime
 from workbench.weights.model import read_model
 
-FEW, MANY = 5, 15
-"""Steps of a restoration from matched starts, from mild to severe degradations of photographs by the shipped pair."""
+FEW, MANY = 1 / 12, 1 / 4
+"""The part of the chain's steps that restorations from matched starts take, from mild to severe degradations of
+photographs by the shipped pair."""
 
 
 def print_model_costs(model: str, size: tuple[int, int] | None, overrides: Mapping[str, Any], runtime: Runtime) -> None:
@@ -71,7 +72,9 @@ def print_model_costs(model: str, size: tuple[int, int] | None, overrides: Mappi
             f"{1000 * seconds[name]:,.0f}",
             f"{1000 * seconds[f'{name}_grad']:,.0f}",
         )
-    runtime.progress.say(f"{model}, one image of {height} x {width}, {runtime.device}, {restorer.precision}:")
+    padded = "" if size is None or size == (height, width) else f" ({size[0]} x {size[1]}, padded)"
+    where = f"{runtime.device}, {restorer.precision}"
+    runtime.progress.say(f"{model}, one image of {height} x {width}{padded}, {where}:")
     runtime.progress.show(table)
     evaluations = _evaluations(restorer, small)
     flops = sum(number * flops_of(large_parts, name) for name, number in evaluations.items())
@@ -79,10 +82,11 @@ def print_model_costs(model: str, size: tuple[int, int] | None, overrides: Mappi
         number * seconds.get(name, seconds.get(name.replace("_backward", "_grad"), 0.0))
         for name, number in evaluations.items()
     )
-    few, many = _seconds_text(FEW * taken), _seconds_text(MANY * taken)
+    few, many = (max(1, round(part * restorer.sampler.num_steps)) for part in (FEW, MANY))
     runtime.progress.say(
         f"a step of {restorer.solver.kind}: {flops / 1e12:.3g} TFLOP, about {_seconds_text(taken)}; a restoration "
-        f"takes some {FEW} to {MANY} of them from a matched start, {few} to {many}"
+        f"takes some {few} to {many} of them from a matched start, {_seconds_text(few * taken)} to "
+        f"{_seconds_text(many * taken)}"
     )
     runtime.progress.say(_memory_line(restorer, height * width))
 
