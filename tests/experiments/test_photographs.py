@@ -94,3 +94,10 @@ def test_the_command_prints_both_tables(cli: CommandLine, trained: Trained, fold
     assert "calibration by size" in said.out
     assert "wiener" not in said.out, "the filter inverts convolutions only"
     assert "--sides must be whole numbers" in cli.refuses("photographs", folder, "--sides=large")
+
+
+def test_k_space_has_no_tiles(cell: Evaluate, folder: Path, trained: Trained) -> None:
+    plan, runtime = Plan(folder, 2, NUM_TUNING, ()), Runtime(trained.runs)
+    rows = by_method(cell.replace({"degradation.kind": "mri"}), plan, runtime)
+    assert list(rows) == ["whole", "decoded", "view of y", "tv"]
+    assert (rows["tv"]["psnr"] > rows["view of y"]["psnr"]).all()

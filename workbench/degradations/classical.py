@@ -51,7 +51,8 @@ def total_variation(degradation: Degradation, measurement: Measurement, strength
             thres_conv=1e-4,
         )
         y = own.residual(torch.zeros_like(own.y))  # 0 where it is not observed
-        restored.append(solve(y, operator, init=(y, y)))
+        first = y if own.view is None else own.view
+        restored.append(solve(y, operator, init=(first, first)))
     return torch.cat(restored).clamp(0, 1)
 
 

@@ -23,7 +23,8 @@ STRENGTHS: Mapping[Method, Sequence[float]] = {"tv": (0.25, 0.5, 1.0, 2.0), "wie
 MAX_EXTENSIONS = 5
 TUNING_SIDE = 128
 """Pixels a side of the squares that classical methods are tuned on."""
-DECODED = "decoded"
+DECODED, VIEW = "decoded", "view of y"
+"""D(z_hat); and what the encoder reads, the zero-filled reconstruction or the filtered back-projection."""
 WHOLE: Method = "whole"
 
 
@@ -51,7 +52,8 @@ class Plan:
     def methods(self, cell: Evaluate) -> list[Method]:
         """The methods that the operator of the cell allows."""
         classical: dict[Method, bool] = {"tv": cell.degradation.linear, "wiener": is_convolution(cell.degradation)}
-        return [WHOLE, "tiles", *(method for method, allowed in classical.items() if allowed)]
+        tiles: list[Method] = ["tiles"] if cell.degradation.measures_images else []  # a part of k-space is no image's
+        return [WHOLE, *tiles, *(method for method, allowed in classical.items() if allowed)]
 
     def check(self, cell: Evaluate) -> None:
         """Refuse too few photographs, or too small ones, before anything is computed. Raises UserError."""
@@ -69,6 +71,8 @@ def by_method(cell: Evaluate, plan: Plan, runtime: Runtime) -> dict[str, pd.Data
         if method == WHOLE:
             decoded = {"psnr": "psnr_decoded", "lpips": "lpips_decoded"}
             found[DECODED] = pd.DataFrame({to: found[WHOLE][of] for to, of in decoded.items() if of in found[WHOLE]})
+            if not cell.degradation.measures_images:
+                found[VIEW] = pd.DataFrame({"psnr": found[WHOLE]["psnr_degraded"]})
     return found
 
 
