@@ -115,6 +115,7 @@ PHOTO_GRIDS = Grids(
     matched=(500, 250, 100),
     few=(125, 60),
 )
+# without controls of equal cost, which `adaptivity` has on photographs
 ON_PHOTOS = {
     **PHOTOS,
     "num_images": 48,
@@ -160,8 +161,8 @@ study = Study(
             {"num_images": 64, "num_val_images": 16, "num_values": 3, "max_extensions": 2},
             num_control_images=64,
         ),
-        "photos": preset(pairs((LDPS(),), FAMILIES[:2]), PHOTO_GRIDS, ON_PHOTOS, num_control_images=48),
-        "photos_full": preset(pairs((LDPS(),), FAMILIES), PHOTO_GRIDS, ON_PHOTOS, num_control_images=48),
+        "photos": preset(pairs((LDPS(),), FAMILIES[:2]), PHOTO_GRIDS, ON_PHOTOS),
+        "photos_full": preset(pairs((LDPS(),), FAMILIES), PHOTO_GRIDS, ON_PHOTOS),
         "full": preset(
             pairs(SOLVERS, FAMILIES),
             FULL,
