@@ -61,7 +61,7 @@ def test_back_projections_weigh_views_by_the_angle_that_they_stand_for() -> None
     kept[2] = 1
     expected = torch.zeros(3, 12)
     expected[0, ::3] = 3
-    expected[1, :5] = torch.tensor([1.5, 1, 1, 1, 1.5])
+    expected[1, :5] = 1
     expected[2] = 1
     assert torch.equal(angles_per_view(kept), expected)
     one = torch.zeros(1, 12)
@@ -106,6 +106,26 @@ def test_the_adjoint_with_weights(operator: CT) -> None:
     forward = operator.A(x, m.params)
     y = randomness.normal(IDS, ("y",), tuple(forward.shape[1:]))
     torch.testing.assert_close((forward * y).sum(), (x * operator.A_adjoint(y, m.params)).sum(), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("num_views", [10, 50, 90, 120, 180, 360])
+def test_sparse_views_stand_for_all_angles(num_views: int) -> None:
+    severity = torch.linspace(0, 1, 40)
+    kept = CT(num_views=num_views).parameters(severity, torch.arange(40), 0, (1, 8, 8))["views"]
+    assert torch.allclose(angles_per_view(kept).sum(1), torch.tensor(float(num_views)))
+
+
+def test_a_users_counts_are_weighted() -> None:
+    operator, half = CT(noise="log_poisson", photons=1000.0), torch.full((NUM,), 0.5)
+    m = operator.measure(disc(12), half, IDS, 0)
+    raw = m.y / m.params["weight"]
+    taken, _ = operator.given_parameters({"views": m.params["views"]}, (1, SIDE, SIDE))
+    given, _ = operator.given_measurement(raw, half, IDS, taken)
+    torch.testing.assert_close(given.y, m.y, rtol=1e-4, atol=1e-6)
+    seen = m.observed.expand_as(m.y) > 0
+    torch.testing.assert_close(given.params["weight"][seen], m.params["weight"][seen], rtol=1e-4, atol=1e-6)
+    with pytest.raises(UserError, match="views of ct measures none"):
+        operator.given_parameters({"views": torch.zeros(NUM, 120)}, (1, SIDE, SIDE))
 
 
 def test_a_users_sinogram() -> None:

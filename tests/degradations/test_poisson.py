@@ -6,7 +6,7 @@ from torch import Tensor
 
 from workbench.core import randomness
 from workbench.core.measurement import Measurement
-from workbench.degradations import Poisson
+from workbench.degradations import CT, AtSeverity, Poisson
 
 NUM = 4
 IDS = torch.arange(NUM)
@@ -84,6 +84,37 @@ def test_read_noise_is_counted(read: float) -> None:
     assert error == pytest.approx(float(x.mean()) / 100 + read**2, rel=0.05)
 
 
+def test_black_is_unbiased() -> None:
+    """The most likely constant for pixels of few photons is their mean."""
+    x = torch.full((1, 1, 256, 256), 0.02)
+    operator = Poisson()
+    m = operator.measure(x, torch.ones(1), IDS[:1], 0)
+    tried = torch.linspace(0.005, 0.04, 141)
+    cost = [m.residual(operator.A(torch.full_like(x, float(level)), m.params)).square().sum() for level in tried]
+    assert tried[torch.stack(cost).argmin()] == pytest.approx(float(m.params["counts"].mean()), abs=5e-4)
+
+
+def test_another_read_noise_keeps_the_counts() -> None:
+    m = Poisson().measure(images(), torch.full((NUM,), 0.5), IDS, 0)
+    noisy = Poisson(noise_std=0.05).with_own_noise(m)
+    torch.testing.assert_close(noisy.encoder_input(), m.encoder_input(), rtol=1e-4, atol=1e-4)
+
+
+def test_at_one_level() -> None:
+    operator = AtSeverity(member=Poisson(), severity=0.5)
+    m = operator.measure(images(), torch.full((NUM,), 0.5), IDS, 0)
+    expected = Poisson().measure(images(), torch.full((NUM,), 0.5), IDS, 0)
+    assert torch.equal(m.y, expected.y)
+    assert torch.equal(m.params["counts"], expected.params["counts"])
+    given, _ = operator.given_measurement(
+        m.encoder_input(), torch.full((NUM,), 0.5), IDS, {"photons": m.params["photons"]}
+    )
+    torch.testing.assert_close(given.y, m.y)
+    counted = AtSeverity(member=CT(noise="log_poisson"))
+    assert not counted.measures_images
+    assert "weight" in counted.measure(images(side=16), torch.full((NUM,), 0.5), IDS, 0).params
+
+
 def test_a_users_image() -> None:
     operator = Poisson()
     m = operator.measure(images(), torch.full((NUM,), 0.5), IDS, 0)
@@ -92,3 +123,4 @@ def test_a_users_image() -> None:
     assert not lines
     torch.testing.assert_close(given.y, m.y)
     torch.testing.assert_close(given.params["counts"], m.params["counts"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(operator.severity_of(taken), torch.full((NUM,), 0.5), rtol=1e-4, atol=1e-4)

@@ -75,6 +75,11 @@ class Volume(ABC):
 
     def write(self, images: np.ndarray, path: Path) -> None:
         """Write the file with other images; what was outside the window stays."""
+        if images.shape != self.values.shape:
+            raise UserError(
+                f"restored slices have {images.shape[1:]} pixels, those of the file {self.values.shape[1:]}: "
+                "add --format npy or png"
+            )
         inside = (self.values >= self.low) & (self.values <= self.high)
         self.save(np.where(inside, self.low + images * (self.high - self.low), self.values), path)
 
@@ -92,19 +97,27 @@ class Dicom(Volume):
     def read(cls, file: Path) -> Self:
         import pydicom
         from pydicom.pixels.processing import apply_rescale
+        from pydicom.uid import ExplicitVRBigEndian
 
         content = pydicom.dcmread(file)
-        if content.get("SamplesPerPixel", 1) != 1 or "PixelData" not in content:
+        is_grey = content.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+        if not is_grey or content.get("SamplesPerPixel", 1) != 1 or "PixelData" not in content:
             raise UserError(f"{file} has no greyscale image")
+        if content.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
+            raise UserError(f"{file} is big-endian, which DICOM has retired: convert it first")
         if "ModalityLUTSequence" in content:
             raise UserError(f"{file} has a table of modality values: not supported, use files with a rescale slope")
+        for name in ("RescaleSlope", "RescaleIntercept", "NumberOfFrames"):
+            if name in content and content[name].value in (None, ""):
+                del content[name]
         if content.Rows * content.Columns * int(content.get("NumberOfFrames", 1)) > MAX_VALUES:
             raise UserError(f"{file} is too large")
         values = np.asarray(apply_rescale(content.pixel_array, content), np.float64)
         values = values if values.ndim == 3 else values[None]
         low, high = _range(values, file)
-        if "WindowCenter" in content and "WindowWidth" in content:
-            centre, width = (_first(content[name].value) for name in ("WindowCenter", "WindowWidth"))
+        window = [content[name].value for name in ("WindowCenter", "WindowWidth") if name in content]
+        if len(window) == 2 and None not in window and "" not in window:
+            centre, width = map(_first, window)
             if width > 1:  # DICOM part 3, C.11.2.1.2
                 low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
         return cls(content, values, low, high)
@@ -126,7 +139,9 @@ class Dicom(Volume):
         from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
         content = copy.deepcopy(self.content)
-        slope, intercept = float(content.get("RescaleSlope", 1)), float(content.get("RescaleIntercept", 0))
+        slope, intercept = 1.0, 0.0
+        if "RescaleSlope" in content and "RescaleIntercept" in content:  # pydicom applies both or none
+            slope, intercept = float(content.RescaleSlope), float(content.RescaleIntercept)
         bits, signed = int(content.BitsStored), bool(content.PixelRepresentation)
         least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
         dtype = np.dtype(f"<{'i' if signed else 'u'}{int(content.BitsAllocated) // 8}")
@@ -157,6 +172,8 @@ class Nifti(Volume):
 
         content: Any = nibabel.load(file)
         shape = content.shape
+        if np.dtype(content.get_data_dtype()).kind not in "biuf" or 0 in shape:
+            raise UserError(f"{file} holds no grey values: {np.dtype(content.get_data_dtype())}, {tuple(shape)}")
         if len(shape) not in (2, 3):
             raise UserError(f"{file} has {len(shape)} axes {tuple(shape)}, expected a volume of three")
         if int(np.prod(shape)) > MAX_VALUES:

@@ -1,6 +1,6 @@
 """A degradation at one fixed level, for studies of given levels."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
@@ -38,7 +38,10 @@ class AtSeverity(Degradation):
     def _with_this_noise(cls, member: Degradation, info: ValidationInfo) -> Degradation:
         # absent if noise_std itself is invalid
         noise_std = info.data.get("noise_std")
-        return member if noise_std is None else member.replace(noise_std=noise_std)
+        usual, its_usual = (each.model_fields["noise_std"].default for each in (cls, type(member)))
+        if noise_std is None or (noise_std == usual and its_usual != usual):  # nothing was said of it
+            return member
+        return member.replace(noise_std=noise_std)
 
     @property
     def label(self) -> str:
@@ -49,6 +52,11 @@ class AtSeverity(Degradation):
     def linear(self) -> bool:
         """Whether the member is linear."""
         return self.member.linear
+
+    @property
+    def measures_images(self) -> bool:
+        """Whether the member does."""
+        return self.member.measures_images
 
     @property
     def draws_parameters(self) -> bool:
@@ -112,6 +120,32 @@ class AtSeverity(Degradation):
     def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
         """The member's."""
         return self.member.given_values(y, params, observed)
+
+    def measure(self, x: Images, severity: Severities, ids: Ids, seed: int) -> Measurement:
+        """The member's."""
+        return self.member.measure(x, severity, ids, seed)
+
+    def given_measurement(
+        self, y: Tensor, severity: Severities, ids: Ids, params: Params
+    ) -> tuple[Measurement, list[str]]:
+        """The member's."""
+        return self.member.given_measurement(y, severity, ids, params)
+
+    def with_own_noise(self, measurement: Measurement) -> Measurement:
+        """The member's."""
+        return self.member.with_own_noise(measurement)
+
+    def image_shape(self, y: Tensor) -> tuple[int, int, int]:
+        """The member's."""
+        return self.member.image_shape(y)
+
+    def severity_of(self, params: Params) -> Severities | None:
+        """The member's."""
+        return self.member.severity_of(params)
+
+    def for_parameters(self, params: Params) -> Self:
+        """With the member for them."""
+        return self.replace(member=self.member.for_parameters(params))
 
     def describe(self, severity: float) -> str:
         """The member's level."""

@@ -41,8 +41,8 @@ class Degradation(Member):
     when_it_is_not_zero: ClassVar[str] = "set it to 0 there, or give the operator that it comes from"
     """The remedy for a y with other values there."""
 
-    measures_images: ClassVar[bool] = True
-    """Whether y is an image; else `image_shape` tells the image's."""
+    derived: ClassVar[tuple[str, ...]] = ()
+    """Parameters that follow from the measurement or the image, which a user does not give."""
 
     # class variables in most members; properties here, because in some they depend on the settings
 
@@ -50,6 +50,11 @@ class Degradation(Member):
     def linear(self) -> bool:
         """Whether A is linear and therefore has an `A_adjoint`."""
         return False
+
+    @property
+    def measures_images(self) -> bool:
+        """Whether y is an image; else `image_shape` tells the image's."""
+        return True
 
     @property
     def draws_parameters(self) -> bool:
@@ -192,6 +197,12 @@ class Degradation(Member):
             severity=severity,
             view=self.view(y, params),
         )
+
+    def with_own_noise(self, measurement: Measurement) -> Measurement:
+        """A measurement of an operator that differs in its noise only, as one of this operator."""
+        assert measurement.severity is not None
+        own = measurement.severity, measurement.ids, measurement.params
+        return self.received(measurement.y, *own, measurement.observed)
 
     def with_values(self, measurement: Measurement, y: Measurements) -> Measurement:
         """The same measurement with values y: operator, mask and noise are kept, and the view is that of the new y."""

@@ -35,6 +35,10 @@ class Clipping(Degradation):
         given = Given(self.kind, params, ("gain",), image_shape)
         return given.taken({"gain": given.numbers("gain", 1, 1, 1, low=1, high=1000, meaning="of the contrast")})
 
+    def severity_of(self, params: Params) -> Severities:
+        """By the gain."""
+        return ((params["gain"].flatten() - 1) / (MAX_GAIN - 1)).clamp(0, 1)
+
     def describe(self, severity: float) -> str:
         """The gain."""
         return f"gain {1 + (MAX_GAIN - 1) * severity:.2f}"

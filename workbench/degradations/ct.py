@@ -11,11 +11,11 @@ from torch import Tensor
 
 from workbench.core import randomness
 from workbench.core.config import UserError
-from workbench.core.measurement import Measurement
+from workbench.core.measurement import Measurement, as_real
 from workbench.core.tensors import Ids, Images, Measurements, Scalars, Severities
 from workbench.degradations import physics
 from workbench.degradations.base import Degradation, Params, check_severity
-from workbench.degradations.given import Given, check_values, zero_where_unobserved
+from workbench.degradations.given import Given, check_values, refuse, zero_where_unobserved
 
 if TYPE_CHECKING:
     from deepinv.physics import Tomography
@@ -25,8 +25,8 @@ FEWEST = 0.1
 NOISE_STD = 0.01
 LEAST_COUNT = 0.5
 """In place of no photon at all, of which the logarithm is taken."""
-WIDEST_GAP = 2.0
-"""Of angles between views, in medians: a wider one is a missing wedge, and not filled by its neighbours."""
+WEDGE = 4.0
+"""A gap between views that is wider than this multiple of the second widest is a missing wedge, which no view fills."""
 
 
 class CT(Degradation):
@@ -57,6 +57,7 @@ class CT(Degradation):
     )
 
     linear: ClassVar[bool] = True
+    derived: ClassVar[tuple[str, ...]] = ("image_size", "weight")
     measures_images: ClassVar[bool] = False
     identity_db: ClassVar[float] = 18.0
     severity_range: ClassVar[str] = "views on 180 degrees 120 -> 12, or degrees 180 -> 18, geometric"
@@ -141,21 +142,25 @@ class CT(Degradation):
         return found.clamp(0, 1)
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
-        """The measured `views`, zeros and ones; with log_poisson noise also the `weight` of each ray."""
-        names = ("views", "weight") if self.noise == "log_poisson" else ("views",)
-        given = Given(self.kind, {k: v for k, v in params.items() if k != "image_size"}, names, image_shape)
-        channels, height, width = image_shape
+        """The measured `views`, zeros and ones."""
+        own = {name: value for name, value in params.items() if name not in self.derived}
+        given = Given(self.kind, own, ("views",), image_shape)
         views = given.numbers("views", self.num_views, low=0, high=1, whole=True, meaning="1 where a view is measured")
-        taken = {"views": views, "image_size": _size(len(views), image_shape).to(views)}
-        if self.noise == "log_poisson":
-            number = physics.num_detectors(max(height, width))
-            meaning = "sqrt of counts / photons"
-            size = (channels, number, self.num_views)
-            taken["weight"] = given.numbers("weight", *size, low=1e-9, high=math.inf, meaning=meaning)
-        return given.taken(taken)
+        refuse(views.sum(1) == 0, "views of ct measures none")
+        return given.taken({"views": views, "image_size": _size(len(views), image_shape).to(views)})
+
+    def given_measurement(
+        self, y: Tensor, severity: Severities, ids: Ids, params: Params
+    ) -> tuple[Measurement, list[str]]:
+        """With log_poisson noise, y is -log(N / photons) / attenuation; the rays are weighted here."""
+        if self.noise == "gaussian" or "weight" in params:
+            return super().given_measurement(y, severity, ids, params)
+        y, lines = self.given_values(as_real(y), params, self.observed(params))
+        weight = (-self.attenuation * y).exp().clamp(min=LEAST_COUNT / self.photons).sqrt()
+        return self.received(y * weight, severity, ids, {**params, "weight": weight}, self.observed(params)), lines
 
     def given_values(self, y: Measurements, params: Params, observed: Tensor | None) -> tuple[Measurements, list[str]]:
-        """A sinogram in units of the longer side; with log_poisson noise, weighted."""
+        """A sinogram in units of the longer side."""
         y = y[:, None] if y.ndim == 3 else y
         height, width = _height_and_width(params)
         size = (physics.num_detectors(max(height, width)), self.num_views)
@@ -244,8 +249,8 @@ def angles_per_view(views: Tensor) -> Tensor:
     # to the next one that is measured, over the end of the half circle
     following = positions.flip(1).cummin(1).values.flip(1)[:, 1 : number + 1] - at[:number]
     gaps = torch.where(kept, following, 0).to(views)
-    widest = WIDEST_GAP * torch.where(kept, gaps, torch.nan).nanmedian(1, keepdim=True).values
-    gaps = torch.minimum(gaps, widest)
+    widest, second = gaps.topk(2, dim=1).values[:, :, None].unbind(1)
+    gaps = torch.where((gaps > WEDGE * second) & (second > 0) & (gaps == widest), second, gaps)
     # each gap is half its own view's, half the next one's
     owner = torch.where(kept, following + at[:number], 0) % number
     halves = torch.zeros_like(gaps).scatter_add(1, owner, gaps / 2)

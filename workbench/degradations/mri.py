@@ -101,6 +101,8 @@ class MRI(Degradation):
                 f"N x height x width{f', or N x {self.num_coils} x height x width' if self.num_coils > 1 else ''}"
             )
         height, width = y.shape[-2:]
+        if not y.numel():
+            raise UserError(f"y of mri has shape {tuple(y.shape)}: there are no values")
         num_images = max(1, y[0].numel() // (self.num_coils * height * width))
         return num_images * (2 if self.complex_images else 1), height, width
 
@@ -109,9 +111,8 @@ class MRI(Degradation):
         return self.replace({"num_coils": len(params["coil_maps"][0])}) if "coil_maps" in params else self
 
     def severity_of(self, params: Params) -> Severities:
-        """By the number of columns."""
-        columns = params["mask"][:, 0].amax(1)
-        found = (columns.shape[1] / columns.sum(1) - LEAST) / (MOST - LEAST)
+        """By the part of k-space that is measured."""
+        found = (1 / params["mask"].flatten(1).mean(1) - LEAST) / (MOST - LEAST)
         return found.clamp(0, 1)
 
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:

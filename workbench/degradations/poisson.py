@@ -1,5 +1,6 @@
 """Photon noise: few counts, and the likelihood that they have."""
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -18,7 +19,7 @@ SHIFT = 3 / 8
 """Anscombe's, Biometrika 35, 1948."""
 NEAR = 1e-2
 """Relative difference from which the deviance is computed as it is defined; below, by its series."""
-ROOT_OF_NOTHING = 0.5
+ROOT_OF_NOTHING = 0.01
 """Photons below which expected counts are continued exponentially, so that their logarithm exists."""
 
 
@@ -32,7 +33,8 @@ class Poisson(Degradation):
         |y - A(x)|^2 = (1 / (2 photons)) sum of lambda - N + N log(N / lambda),  lambda = photons x
 
     so that the least squares of every solver is exactly the Poisson likelihood. Gaussian read noise is added to the
-    counts' variance: N + (photons read_std)^2 is nearly a Poisson variable (Snyder et al., JOSA A 10, 1993).
+    counts' variance: N + (photons read_std)^2 is nearly a Poisson variable (Snyder et al., JOSA A 10, 1993) if that
+    variance is not far below 1. Where less than about one photon is expected, the deviance has less than unit variance.
 
     The number of photons falls by the same factor for every step of severity. The encoder reads N / photons.
     """
@@ -41,7 +43,7 @@ class Poisson(Degradation):
     noise_std: float = Field(0.0, ge=0, le=1, description="standard deviation of read noise on [0, 1] images")
 
     linear: ClassVar[bool] = False
-    measures_images: ClassVar[bool] = True
+    derived: ClassVar[tuple[str, ...]] = ("counts",)
     identity_db: ClassVar[float] = 100.0
     noise_error: ClassVar[float] = 0.1
     severity_range: ClassVar[str] = "photons of a white pixel 1000 -> 10, geometric"
@@ -83,10 +85,21 @@ class Poisson(Degradation):
         check_values(y)
         return self._counted(y, severity, ids, params), []
 
+    def with_own_noise(self, measurement: Measurement) -> Measurement:
+        """The counts are kept: their root depends on the read noise."""
+        assert measurement.severity is not None
+        counts = measurement.params["counts"]
+        return self._counted(counts, measurement.severity, measurement.ids, measurement.params)
+
+    def severity_of(self, params: Params) -> Severities:
+        """By the number of photons."""
+        found = (params["photons"].flatten() / MOST).log() / math.log(FEWEST / MOST)
+        return found.clamp(0, 1)
+
     def given_parameters(self, params: Params, image_shape: tuple[int, int, int]) -> tuple[Params, list[str]]:
         """The photons of a white pixel."""
         given = Given(self.kind, params, ("photons",), image_shape)
-        return given.taken({"photons": given.numbers("photons", 1, 1, 1, low=0.1, high=1e9)})
+        return given.taken({"photons": given.numbers("photons", 1, 1, 1, low=1, high=1e9)})
 
     def describe(self, severity: float) -> str:
         """The photons of a white pixel."""

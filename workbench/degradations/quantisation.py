@@ -40,6 +40,10 @@ class Quantisation(Degradation):
         given = Given(self.kind, params, ("levels",), image_shape)
         return given.taken({"levels": given.numbers("levels", 1, 1, 1, low=2, high=65536, whole=True)})
 
+    def severity_of(self, params: Params) -> Severities:
+        """By the number of levels."""
+        return ((params["levels"].flatten().log2() - MOST_BITS) / (LEAST_BITS - MOST_BITS)).clamp(0, 1)
+
     def describe(self, severity: float) -> str:
         """The number of levels."""
         return f"{float(_levels(torch.tensor(severity))):.0f} grey levels"

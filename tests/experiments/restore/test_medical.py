@@ -1,5 +1,6 @@
 """DICOM and NIfTI files are restored into files of the same kind."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +121,11 @@ def test_an_interrupted_volume_is_restored_again(
         nifti(tmp_path / "in" / name, hounsfield(number) + number)
     write, slices = Outputs.write, list[str]()
 
-    def interrupted(outputs: Outputs, name: str, *more: Any) -> None:
+    def interrupted(outputs: Outputs, name: str, *more: Any) -> Sequence[str]:
         if len(slices) == 3:
             raise KeyboardInterrupt
         slices.append(name)
-        write(outputs, name, *more)
+        return write(outputs, name, *more)
 
     arguments = command(trained, tmp_path / "in", tmp_path / "out")
     assert cli(*arguments).code in DONE
@@ -150,7 +151,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has the same value everywhere"):
         read_medical(nifti(tmp_path / "c.nii", np.ones((2, 16, 16))))
     with pytest.raises(UserError, match="has no greyscale image"):
-        read_medical(dicom(tmp_path / "d.dcm", hounsfield()[0], SamplesPerPixel=3))
+        read_medical(dicom(tmp_path / "d.dcm", hounsfield()[0], PhotometricInterpretation="PALETTE COLOR"))
 
 
 def test_a_folder_of_several_kinds(tmp_path: Path) -> None:

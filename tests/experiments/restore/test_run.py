@@ -1,6 +1,6 @@
 """Restoring a user's own degraded images by the command line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -325,11 +325,11 @@ class Interrupted:
         self.rows = table(tmp_path / "whole")
         write_one, self.written = Outputs.write, list[str]()
 
-        def write(outputs: Outputs, name: str, x_hat: torch.Tensor, entry: Any = None) -> None:
+        def write(outputs: Outputs, name: str, x_hat: torch.Tensor, entry: Any = None) -> Sequence[str]:
             if len(self.written) == 2:
                 raise KeyboardInterrupt
-            write_one(outputs, name, x_hat, entry)
             self.written.append(name)
+            return write_one(outputs, name, x_hat, entry)
 
         with monkeypatch.context() as patch:
             patch.setattr(Outputs, "write", write)
@@ -363,11 +363,13 @@ def test_an_interrupted_run_lists_what_it_restored(interrupted: Interrupted) -> 
 
 
 def test_the_same_command_continues(interrupted: Interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
-    write_one = Outputs.write
-    monkeypatch.setattr(
-        Outputs, "write", lambda self, name, *more: (written.append(name), write_one(self, name, *more))
-    )
+    written, write_one = list[str](), Outputs.write
+
+    def write(self: Outputs, name: str, *more: Any) -> Sequence[str]:
+        written.append(name)
+        return write_one(self, name, *more)
+
+    monkeypatch.setattr(Outputs, "write", write)
     said = interrupted.cli(*interrupted.command)
     assert said.code in DONE
     assert f"continuing: 2 of {NUM_IMAGES} images are in {interrupted.output}" in said.out
@@ -413,13 +415,17 @@ def test_nothing_of_somebody_elses_is_overwritten(interrupted: Interrupted) -> N
     assert f"already contains {done}" in refused()
     (output / done).write_bytes(own)
     (output / "restored.csv").write_text("notes of somebody")
-    assert "already contains restored.csv" in refused()
+    assert "restored.csv was changed since the run that was interrupted: move it away" in refused()
     (output / "restored.csv").unlink()
     for more in ("--severity=1", "--solver.guidance_scale=7", "--format=npy"):
-        expected = "changed since the run" if more == "--severity=1" else "an interrupted run with other settings"
+        expected = (
+            "or the severity or parameters, changed since the run"
+            if more == "--severity=1"
+            else "an interrupted run with other settings"
+        )
         assert expected in refused(more)
     Image.fromarray(255 - pixels(interrupted.degraded / done)).save(interrupted.degraded / done)
-    assert f"{done} changed since the run that was interrupted" in refused()
+    assert f"{done}, or the severity or parameters, changed since the run" in refused()
     assert cli(*interrupted.command, "--overwrite").code in DONE
     assert set(interrupted.files()) == {*interrupted.whole, "restored.csv"}
 

@@ -40,6 +40,8 @@ def read_arrays(path: Path) -> Input:
         groups.append(Measured(tuple(own), y))
         if parameters:
             params |= {name: {key: value[i] for key, value in parameters.items()} for i, name in enumerate(own)}
+    if len(set(names)) < len(names):
+        raise UserError(f"--input {path}: two measurements have the same name")
     if params and len(params) < len(names):
         raise UserError(f"--input {path}: some files have parameters of the operator, others have none")
     number = f"{len(names)} measurement{'' if len(names) == 1 else 's'}"
@@ -59,7 +61,7 @@ def _read(file: Path) -> tuple[list[str], Tensor, dict[str, Tensor]]:
     given = arrays.pop(NAMES, None)
     if y.ndim < 2 or not len(y):
         raise UserError(f"{file}: y has shape {tuple(y.shape)}, expected measurements along the first axis")
-    own = [str(i) for i in range(len(y))] if given is None else [str(name) for name in given.ravel()]
+    own = [str(i) for i in range(len(y))] if given is None else [_text(name) for name in given.ravel()]
     if len(own) != len(y):
         raise UserError(f"{file} has {len(y)} measurements, but {len(own)} names")
     parameters = {}
@@ -92,6 +94,8 @@ def _read_fastmri(file: Path) -> tuple[list[str], Tensor, dict[str, Tensor]]:
     if kspace.ndim == 3:
         kspace = kspace[:, None]
     num_slices, _, height, width = kspace.shape
+    if not kspace.numel() or not bool(torch.view_as_real(kspace).isfinite().all()):
+        raise UserError(f"{file}: {KSPACE} has no values, or some that are not finite")
     if mask is not None and len(mask) != width:
         raise UserError(f"{file}: {MASK} has {len(mask)} columns, but {KSPACE} has {width}")
     kept = kspace.abs().amax((0, 1, 2)) > 0 if mask is None else torch.from_numpy(mask != 0)
@@ -137,6 +141,10 @@ def _hann(size: int, half: int) -> Tensor:
 
 def _image(kspace: Tensor) -> Tensor:
     return torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(kspace, (-2, -1)), norm="ortho"), (-2, -1))
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
 
 
 def _tensor(array: Any, file: Path, name: str) -> Tensor:

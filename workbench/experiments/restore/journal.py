@@ -22,13 +22,13 @@ class Journal:
         path: its file.
         settings: digest of what all images depend on.
         entries: by image: `key`, a digest of what else it depends on; `row`, that of the table.
-        digests: by file name, of the content.
+        digests: by file name, of every content that it had.
     """
 
     path: Path
     settings: str
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, set[str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -66,14 +66,14 @@ class Journal:
 
     def is_own(self, path: Path) -> bool:
         """Whether a file is as it was noted."""
-        return path.is_file() and not path.is_symlink() and self.digests.get(path.name) == _digest(path)
+        return path.is_file() and not path.is_symlink() and _digest(path) in self.digests.get(path.name, ())
 
     def remove(self) -> None:
         """The restoration has ended."""
         self.path.unlink(missing_ok=True)
 
     def _take(self, file: str, sha256: str, entries: Mapping[str, Mapping[str, Any]]) -> None:
-        self.digests[file] = sha256
+        self.digests.setdefault(file, set()).add(sha256)
         self.entries |= {name: {"key": entry["key"], "row": dict(entry["row"])} for name, entry in entries.items()}
 
     def _append(self, told: Mapping[str, Any]) -> None:

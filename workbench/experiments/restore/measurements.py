@@ -51,9 +51,9 @@ def as_measurements(
         severity: its level; None: the parameters tell it.
         gradient: whether the solver needs one.
     """
-    if degradation.measures_images:
-        severity = _stated(degradation, severity)
     lines, groups = [], []
+    if given is None and degradation.measures_images:
+        severity = _stated(degradation, severity)
     smaller = makes_smaller(degradation) and not (given is None and degradation.draws_parameters)
     for low in images.groups:
         measured = low
@@ -66,9 +66,15 @@ def as_measurements(
         levels = None if severity is None else torch.full((len(measured),), severity)
         params, converted = parameters(degradation, given, levels, measured)
         lines += converted
-        if levels is None:
-            found = degradation.severity_of(params)
-            levels = torch.full((len(measured),), _stated(degradation, None)) if found is None else found
+        found = None if given is None else degradation.severity_of(params)
+        if found is None:
+            levels = torch.full((len(measured),), _stated(degradation, severity))
+        elif severity is not None and float((found - severity).abs().max()) > CLOSE:
+            lines.append(
+                f"the parameters have severity {float(found.mean()):.3g}, which is used instead of {severity:g}"
+            )
+        levels = found if found is not None else levels
+        assert levels is not None
         if smaller:
             check_sizes(degradation, params, low, measured)
         if degradation.measures_images:
@@ -86,6 +92,10 @@ def as_measurements(
         lines += converted
         groups.append(Group(measured.names, measurement))
     return groups, lines
+
+
+CLOSE = 0.05
+"""Parameters are rounded: to whole columns, views, grey levels."""
 
 
 def _stated(degradation: Degradation, severity: float | None) -> float:

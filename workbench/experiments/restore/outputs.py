@@ -70,6 +70,8 @@ class Outputs:
             self.journal = Journal(self.folder / JOURNAL, settings)
             return {}
         remedy = "add --overwrite to start again, or choose another --output"
+        if not before.settings:
+            raise UserError(f"{before.path} is in the way: remove it")
         if not before.digests:  # it has not come to its first image
             before.remove()
             self.journal = Journal(before.path, settings)
@@ -80,7 +82,8 @@ class Outputs:
         changed = [name for name, key in keys.items() if before.entries.get(name, {"key": key})["key"] != key]
         if changed:
             raise UserError(
-                f"{some(changed)} changed since the run that was interrupted in --output {self.folder}: {remedy}"
+                f"{some(changed)}, or the severity or parameters, changed since the run that was interrupted in "
+                f"--output {self.folder}: {remedy}"
             )
         own = {file for file in before.digests if before.is_own(self.folder / file)}
         self._refuse_present(own)
@@ -110,11 +113,19 @@ class Outputs:
         except OSError as error:
             raise UserError(f"--output {self.folder} cannot be written ({error.strerror})") from None
 
-    def write(self, name: str, x_hat: Tensor, entry: Mapping[str, Any] | None = None) -> None:
+    @property
+    def without_overwrite(self) -> str:
+        """What a command must leave out to continue."""
+        return " without --overwrite" if self._overwrite else ""
+
+    def write(self, name: str, x_hat: Tensor, entry: Mapping[str, Any] | None = None) -> Sequence[str]:
         """Write a restored (channel, height, width) image on [0, 1]; greyscale if the input was.
 
         Args:
             entry: its entry in the journal.
+
+        Returns:
+            The images that are written by now: none of a volume before its last slice.
         """
         from PIL import Image
 
@@ -126,8 +137,7 @@ class Outputs:
         if pixels.shape[2] == 1:
             pixels = pixels[..., 0]
         if name in self.volumes:
-            self._write_slice(name, pixels, entries)
-            return
+            return self._write_slice(name, pixels, entries)
         with self._writing(self.files[name], entries) as partial:
             if self.format == "npy":
                 with partial.open("wb") as file:
@@ -135,8 +145,9 @@ class Outputs:
             else:
                 # rounded like torchvision's save_image
                 Image.fromarray((pixels * 255 + 0.5).clip(0, 255).astype(np.uint8)).save(partial, "PNG")
+        return (name,)
 
-    def _write_slice(self, name: str, pixels: np.ndarray, entries: Mapping[str, Any]) -> None:
+    def _write_slice(self, name: str, pixels: np.ndarray, entries: Mapping[str, Any]) -> Sequence[str]:
         """Write a volume once it has all of its slices."""
         file, volume, number = self.volumes[name]
         there, known = self._slices.setdefault(file, ({}, {}))
@@ -146,6 +157,8 @@ class Outputs:
             with self._writing(self.files[name], known) as partial:
                 volume.write(np.stack([there[i] for i in range(len(there))]), partial)
             del self._slices[file]
+            return [other for other, (path, *_) in self.volumes.items() if path == file]
+        return ()
 
     def _file(self, name: str) -> str:
         return self.volumes[name][0].name if name in self.volumes else output_name(name, self.format)
@@ -197,6 +210,8 @@ class Outputs:
         """Refuse files that would be overwritten unasked, or never must be; `own` were written by this request."""
         wanted = [*dict.fromkeys(self.files.values()), REPORT]
         present = [name for name in wanted if name not in own and os.path.lexists(self.folder / name)]
+        if present == [REPORT] and own:
+            raise UserError(f"{self.folder / REPORT} was changed since the run that was interrupted: move it away")
         if present and not self._overwrite:
             raise UserError(
                 f"--output {self.folder} already contains {some(present)} ({len(present)} of {len(wanted)} files): "

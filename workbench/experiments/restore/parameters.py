@@ -155,7 +155,7 @@ def params_digest(params: Mapping[str, Tensor], image: int) -> str:
 def _default(degradation: Degradation, image_shape: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
     """The shapes of an image's parameters, by name."""
     made = degradation.parameters(torch.ones(1), torch.zeros(1, dtype=torch.int64), 0, image_shape)
-    return {name: tuple(value.shape[1:]) for name, value in made.items()}
+    return {name: tuple(value.shape[1:]) for name, value in made.items() if name not in degradation.derived}
 
 
 def _of_file(

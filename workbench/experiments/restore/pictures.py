@@ -120,13 +120,13 @@ def _slices(file: Path, volumes: dict[str, tuple[Path, Volume, int]]) -> list[Pi
 
 def parts(name: str) -> tuple[str, str]:
     """(the file's name without suffix, the name of one image within a file of several, or "")."""
-    found = re.fullmatch(r"(.*?)\.(?:np[yz]|h5|hdf5):(.*)", name, re.DOTALL)
+    found = re.fullmatch(r"(.*?)\.(?:np[yz]|h5|hdf5|dcm|dicom|ima|nii|nii\.gz):(.*)", name, re.DOTALL)
     return (found[1], _without_suffix(found[2])) if found else (Path(name).stem, "")
 
 
 def titles(name: str) -> tuple[str, ...]:
     """The names that a user may use for an image: with and without suffix; in a file of several, its own name only."""
-    found = re.fullmatch(r".*?\.(?:np[yz]|h5|hdf5):(.*)", name, re.DOTALL)
+    found = re.fullmatch(r".*?\.(?:np[yz]|h5|hdf5|dcm|dicom|ima|nii|nii\.gz):(.*)", name, re.DOTALL)
     own = found[1] if found else name
     return (own, _without_suffix(own) if found else Path(name).stem)
 

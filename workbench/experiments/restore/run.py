@@ -88,6 +88,11 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
     for line in images.lines:
         say(line)
     cell, groups = _measurements(cell, request, images, say)
+    for channels in dict.fromkeys(group.image_shape[0] for group in groups):
+        if channels not in (1, cell.data.channels):
+            raise UserError(
+                f"these measurements are of {channels}-channel images, but the model's have {cell.data.channels}"
+            )
     cell.prior_stage().check()
     _check_sizes(cell, groups, runtime)
     cell.check_recalibration()
@@ -126,6 +131,7 @@ def _restore_groups(
         of = "" if stage.samples_stage() is not None else f", fitted on {stage.data.kind} at {height} x {width}"
         say(f"severity{of}: {stage.load(runtime).claim}")
 
+    rows: dict[str, Mapping[str, Any]] = {}
     num_left, num_before = sum(len(group.names) for group in groups), len(done)
     try:
         with runtime.progress.task(f"restoring {_images(num_left)}") as update:
@@ -137,14 +143,15 @@ def _restore_groups(
             for group in groups:
                 own = replace(sized[group.image_shape], under_way=under_way)
                 for name, x_hat, row in _restored(own, group, cell, runtime.device):
-                    outputs.write(name, x_hat, {"key": keys[name], "row": row})
-                    done[name] = row
+                    rows[name] = row
+                    for written in outputs.write(name, x_hat, {"key": keys[name], "row": row}):
+                        done[written] = rows[written]
                     under_way(0.0)
     except BaseException:  # also list the images restored before an interruption
-        if rows := [done[name] for name in images.names if name in done]:
-            outputs.write_report(rows)
+        if done:
+            outputs.write_report([done[name] for name in images.names if name in done])
         there = f"{len(done)} of {_images(len(images))} are in {outputs.folder}"
-        say(f"{there}; the same command continues with the others")
+        say(f"{there}; the same command{outputs.without_overwrite} continues with the others")
         raise
 
 
@@ -236,7 +243,8 @@ def _with_stated_noise(
     estimate = estimate_noise(seen) if seen else None
     cell = _with_noise(cell, request, estimate, [(1, *group.image_shape) for group in groups], say)
     if cell.degradation != degradation:  # with another noise level it is a different operator
-        groups = [replace(group, measurement=_received(cell.degradation, group.measurement)) for group in groups]
+        own = cell.degradation.with_own_noise
+        groups = [replace(group, measurement=own(group.measurement)) for group in groups]
     noise_std = torch.cat([group.measurement.noise_std for group in groups])
     lines.append(_noise_line(cell.degradation, request, noise_std))
     if request.noise_std is None and (line := doubt(estimate, noise_std)):
@@ -254,14 +262,6 @@ def _with_stated_noise(
     for line in lines:
         say(line)
     return cell, groups
-
-
-def _received(degradation: Degradation, measurement: Measurement) -> Measurement:
-    """The same y as a measurement of another operator."""
-    assert measurement.severity is not None
-    return degradation.received(
-        measurement.y, measurement.severity, measurement.ids, measurement.params, measurement.observed
-    )
 
 
 def _with_noise(
@@ -296,7 +296,7 @@ def _noise_line(degradation: Degradation, request: Request, noise_std: Tensor) -
     """The noise level and its source."""
     low, high = (float(end) for end in noise_std.aminmax())
     span = f"{low:.3g}" if high - low < 1e-6 else f"{low:.3g} to {high:.3g}"
-    default = Degradation.model_fields["noise_std"].default
+    default = type(degradation).model_fields["noise_std"].default
     stated = cast("float | None", degradation.noise_std)  # None: a physics may have a noise model
     if isinstance(degradation, GaussianNoise):
         who = "from the severity"

@@ -53,8 +53,8 @@ MAX_MINUTES = 366 * 24 * 60
 WARNING = 30
 """Seconds before its end at which SLURM notifies a job."""
 MEET, GRACE = 600.0, 30.0
+"""Seconds that the other nodes of a job wait for the first one to begin, and to end after it."""
 PORT, OVER = "port", "over"
-"""Seconds that the other nodes of a job wait for the first one."""
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "GONE"}
 ENDED_HERE = {"FINISHED", "INTERRUPTED"}
 """Final states of jobs: SLURM's, with GONE for a job that it no longer knows, and submitit's."""
@@ -241,6 +241,7 @@ def _node() -> Node:
     job = JobEnvironment()
     meeting = _meeting(PORT)
     if job.node == 0:
+        _meeting(OVER).unlink(missing_ok=True)
         write_whole(meeting, str(free_port()))
     deadline = time.monotonic() + MEET
     while not meeting.is_file():
@@ -256,7 +257,8 @@ def _meeting(name: str) -> Path:
     from submitit import JobEnvironment
 
     job = JobEnvironment()
-    return Path(job.paths.folder / f"{job.job_id}_{name}")
+    attempt = os.environ.get("SLURM_RESTART_COUNT", "0")  # a requeued job keeps its number
+    return Path(job.paths.folder / f"{job.job_id}_{attempt}_{name}")
 
 
 def _end_with_first_node() -> None:
