@@ -1,6 +1,8 @@
 """Computed tomography: sinograms with few views, or without a wedge of them."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -87,13 +89,15 @@ class CT(Degradation):
         rays = y * _each(params["views"], y)
         if "weight" in params:
             rays = rays * params["weight"].to(y)
-        return _cropped(_operator(rays, params).A_adjoint(rays) / _side(params), params)
+        with _operator(rays, params) as operator:
+            return _cropped(operator.A_adjoint(rays) / _side(params), params)
 
     def view(self, y: Measurements, params: Params) -> Images:
         """The filtered back-projection: each view stands for the angles up to halfway to its neighbours."""
         rays = y / params["weight"].to(y) if "weight" in params else y
         rays = rays * _each(angles_per_view(params["views"]), y)
-        return _cropped(_operator(rays, params).fbp(rays) * _side(params), params)
+        with _operator(rays, params) as operator:
+            return _cropped(operator.fbp(rays) * _side(params), params)
 
     def observed(self, params: Params) -> Tensor:
         return params["views"][:, None, None]
@@ -184,8 +188,14 @@ def _sinogram(x: Images, num_views: int) -> Tensor:
     return physics.tomography(side, num_views, x).A(_square(x)) / side
 
 
-def _operator(rays: Tensor, params: Params) -> "Tomography":
-    return physics.tomography(_side(params), rays.shape[3], rays)
+@contextmanager
+def _operator(rays: Tensor, params: Params) -> Iterator["Tomography"]:
+    """The operator of these rays; the graph that its adjoint keeps is released."""
+    operator = physics.tomography(_side(params), rays.shape[3], rays)
+    try:
+        yield operator
+    finally:
+        operator._auto_grad_adjoint_fn = None
 
 
 def _size(number: int, image_shape: tuple[int, int, int]) -> Tensor:
