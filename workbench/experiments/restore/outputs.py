@@ -114,9 +114,9 @@ class Outputs:
             raise UserError(f"--output {self.folder} cannot be written ({error.strerror})") from None
 
     @property
-    def without_overwrite(self) -> str:
-        """What a command must leave out to continue."""
-        return " without --overwrite" if self._overwrite else ""
+    def what_follows(self) -> str:
+        """What the same command does after an interruption."""
+        return "starts again" if self._overwrite else "continues with the others"
 
     def write(self, name: str, x_hat: Tensor, entry: Mapping[str, Any] | None = None) -> Sequence[str]:
         """Write a restored (channel, height, width) image on [0, 1]; greyscale if the input was.

@@ -150,8 +150,8 @@ def _restore_groups(
     except BaseException:  # also list the images restored before an interruption
         if done:
             outputs.write_report([done[name] for name in images.names if name in done])
-        there = f"{len(done)} of {_images(len(images))} are in {outputs.folder}"
-        say(f"{there}; the same command{outputs.without_overwrite} continues with the others")
+            there = f"{len(done)} of {_images(len(images))} are in {outputs.folder}"
+            say(f"{there}; the same command {outputs.what_follows}")
         raise
 
 
