@@ -110,7 +110,7 @@ def test_what_it_cannot_do_is_refused_before_compute(cell: Evaluate, tmp_path: P
     with pytest.raises(UserError, match=r"risk=0\.001 needs 999"):
         cell.replace({"start.risk": 0.001}).check()
     few = write_images(tmp_path / "few.npy", num_images=60)
-    with pytest.raises(UserError, match="needs 80 clean images or more, but there are"):
+    with pytest.raises(UserError, match="needs 80 clean training images or more, but there are 50"):
         cell.replace({"data": Npy(path=few, size=16, channels=1), "num_images": 1}).check()
 
 

@@ -48,7 +48,7 @@ def test_each_stage_is_made_once_and_independent_ones_at_once(runtime: Runtime, 
     assert sorted(line for line in heard.lines if "working" in line) == sorted(
         f"{word} working: piece {number}" for word in ("begin", "end") for number in (1, 2, 3, 4)
     )
-    assert heard.updates == [(1, 2, "half")] * 4
+    assert heard.updates == [(1, 2, "half", 0.0)] * 4
     assert updates[0] == (0, 3)
     assert (1, 3) in {update[:2] for update in updates}
     assert updates[-1][:2] == (3, 3)

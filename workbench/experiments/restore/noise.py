@@ -40,7 +40,7 @@ def read_noise_std(text: str | None) -> float | Literal["auto"] | None:
     return level
 
 
-def estimate_noise(measurements: Iterable[tuple[Measurements, Tensor | None]]) -> float | None:
+def estimate_noise(measurements: Iterable[tuple[Tensor, Tensor | None]]) -> float | None:
     """Standard deviation of white noise over all images together; None if too little of them is observed.
 
     Donoho's estimate (Donoho and Johnstone, Biometrika 81, 1994): the median of the finest diagonal details, here of
