@@ -15,7 +15,8 @@ from workbench.degradations import GaussianBlur
 from workbench.experiments.restore import restoring_cell
 from workbench.experiments.restore.cell import load_restorer
 from workbench.restoration import Restorer, memory
-from workbench.restoration.memory import StepMemory, decoding_memory, fitted, free_memory, size_text, step_memory
+from workbench.restoration.device_memory import MARGIN, StepMemory, free_memory, peak, size_text
+from workbench.restoration.memory import decoding_memory, fitted, step_memory
 from workbench.solvers import LDPS, MMPS, DecodeOnly, Solver
 from workbench.solvers.base import middle_step
 from workbench.stages.runtime import Runtime
@@ -31,7 +32,7 @@ def restorer(tmp_path_factory: pytest.TempPathFactory) -> Restorer:
 
 
 def allocated(restorer: Restorer, side: int) -> float:
-    return memory._peak(memory._step(restorer, side), CPU)
+    return peak(memory._step(restorer, side), CPU)
 
 
 def test_the_counter_counts_what_is_alive_at_once() -> None:
@@ -41,13 +42,13 @@ def test_the_counter_counts_what_is_alive_at_once() -> None:
         del halves
         torch.ones(500, 500)
 
-    assert memory._peak(work, CPU) == pytest.approx(4 * 4e6, rel=0.01)
+    assert peak(work, CPU) == pytest.approx(4 * 4e6, rel=0.01)
 
 
 @pytest.mark.parametrize("solver", [LDPS(), MMPS(share=4)], ids=lambda solver: solver.kind)
 def test_two_small_images_tell_of_a_larger_one(solver: Solver, restorer: Restorer) -> None:
     restorer = replace(restorer, solver=solver)
-    predicted = step_memory(restorer).of(256**2) / memory.MARGIN
+    predicted = step_memory(restorer).of(256**2) / MARGIN
     assert allocated(restorer, 256) == pytest.approx(predicted, rel=0.15)
 
 
@@ -98,7 +99,7 @@ def test_free_memory_is_known_here() -> None:
     free = free_memory(CPU)
     assert free is None or 2**26 < free < 2**50
     assert size_text(3 * 2**30) == "3.0 GiB"
-    assert StepMemory(10, 2).of(5, 3) == pytest.approx(memory.MARGIN * 40)
+    assert StepMemory(10, 2).of(5, 3) == pytest.approx(MARGIN * 40)
 
 
 def test_small_images_need_no_prediction(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +113,7 @@ def of_a_model(restorer: Restorer, folder: Path) -> Restorer:
     autoencoder = tiny_models.vae()
     autoencoder.save_pretrained(folder)
     loaded = Pretrained(source=str(folder), scaling="config").build(3).requires_grad_(False)
-    return replace(restorer, solver=DecodeOnly(), autoencoder=loaded, counted={})
+    return replace(restorer, solver=DecodeOnly(), autoencoder=loaded, counted={}, measured={})
 
 
 def test_without_guidance_a_large_image_is_decoded_in_tiles(
@@ -126,8 +127,8 @@ def test_without_guidance_a_large_image_is_decoded_in_tiles(
     assert not torch.equal(whole, in_tiles), "it has tiles of 16 px"
     assert float((whole - in_tiles)[..., middle, middle].abs().mean()) < 0.5 * float(whole.std())
     assert torch.equal(made.autoencoder.decode(z), whole), "the model is left as it was"
-    peak = memory._peak(lambda: made.autoencoder.decode_in_tiles(z[:1]), CPU)
-    assert peak < 0.5 * memory._peak(memory._decoding(made, 128), CPU)
+    most = peak(lambda: made.autoencoder.decode_in_tiles(z[:1]), CPU)
+    assert most < 0.5 * peak(memory._decoding(made, 128), CPU)
 
     shape = (3, 512, 512)
     needed = decoding_memory(made).of(512**2)
@@ -143,3 +144,21 @@ def test_without_guidance_a_large_image_is_decoded_in_tiles(
             each._decode(torch.zeros(1, 4, 64, 64))
         counts.append(counter.get_total_flops())
     assert counts[1] < 0.8 * counts[0], "attention within tiles is counted, not across all of them"
+
+
+def test_restoring_in_python_takes_as_many_at_once_as_fit(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SMALL_IMAGE", 0)
+    slots, original = list[int](), Restorer._restore
+
+    def spied(self: Restorer, *args: object) -> object:
+        slots.append(self.num_slots)
+        return original(self, *args)
+
+    monkeypatch.setattr(Restorer, "_restore", spied)
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    measurement = restorer.degradation.measure(x, torch.full((3,), 0.5), torch.arange(3), 0)
+    many = replace(restorer, num_slots=64, slot_pixels=None, solver=DecodeOnly())
+    free = decoding_memory(many).of(int(2.5 * 32**2)) / memory.SHARE
+    monkeypatch.setattr(memory, "free_memory", lambda _: free)
+    assert len(many.restore_all(measurement).x_hat) == 3
+    assert slots == [2]

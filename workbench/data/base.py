@@ -27,6 +27,8 @@ ImageSize = Annotated[
 ]
 """Pixels a side of square images, or (height, width) of others."""
 MAX_CHANNELS = 1024
+BATCH_SIDE = 64
+"""Pixels a side of the largest images of which as many are computed with at once as of any smaller ones."""
 PictureChannels = Annotated[Literal[1, 3], Field(description="1: greyscale, 3: colour; images are converted")]
 """Of sources whose images are pictures."""
 
@@ -57,6 +59,10 @@ class ImageSplit:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def batches(self, most: int) -> tuple[Ids, ...]:
+        """The positions of all images, in order: at most `most` images at once, and fewer large ones."""
+        return torch.arange(len(self)).split(at_once(most, self.store.shape[1], self.store.shape[2]))
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -92,6 +98,11 @@ class ImageSplit:
                 f"{fewer.get(self.name, 'ask for fewer')}, or add images"
             )
         return self.part(slice(num_images))
+
+
+def at_once(most: int, height: int, width: int) -> int:
+    """How many images to compute with at once: `most` of up to 64 x 64 pixels; of larger ones, as many pixels."""
+    return max(1, min(most, most * BATCH_SIDE**2 // (height * width)))
 
 
 def split_of(store: np.ndarray, name: Split) -> ImageSplit:

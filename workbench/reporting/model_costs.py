@@ -16,8 +16,9 @@ from workbench.experiments.restore import restoring_cell
 from workbench.experiments.restore.cell import load_restorer
 from workbench.experiments.settings import with_model
 from workbench.restoration import Restorer
+from workbench.restoration.device_memory import free_memory, size_text
 from workbench.restoration.engine import time_on
-from workbench.restoration.memory import LEAST_SIDE, SHARE, free_memory, size_text, step_memory
+from workbench.restoration.memory import LEAST_SIDE, SHARE, step_memory
 from workbench.solvers.base import Networks, middle_step
 from workbench.stages.measure.count_cost import flops_of
 from workbench.stages.measure.on_meta import Part, count, on_meta

@@ -1,57 +1,42 @@
 """Memory of a restoration, predicted before its first step: measured on small images, and scaled to their pixels."""
 
-import gc
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from math import ceil
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from workbench.core.config import UserError
 from workbench.degradations import GaussianNoise
+from workbench.restoration.device_memory import StepMemory, free_memory, peak, size_text
 from workbench.restoration.restorer import Restorer
 from workbench.solvers.base import Networks, middle_step
 
 LEAST_SIDE = 64
 """Pixels a side of the smaller of the two images that are measured, or more if the networks need it."""
-MARGIN = 1.6
-"""What a process takes for what is counted here: it also holds the operator's memory, and the allocator's."""
 SHARE = 0.9
 """The part of the free memory that steps may take."""
-SMALL_IMAGE, SMALL_MODEL = 2**16, 2**25
-"""Pixels of an image and weights of a model below which memory is not predicted: it takes seconds."""
-MEMINFO = Path("/proc/meminfo")
-
-
-@dataclass(frozen=True)
-class StepMemory:
-    """Peak of what one step of one image allocates, bytes: fixed + per_pixel * pixels."""
-
-    fixed: float
-    per_pixel: float
-
-    def of(self, num_pixels: int, num_images: int = 1) -> float:
-        """Memory that a step takes, besides the networks' weights, for this many images of num_pixels each."""
-        return MARGIN * (self.fixed + self.per_pixel * num_pixels * num_images)
-
-    def fitting(self, num_bytes: float, num_pixels: int) -> int:
-        """How many such images fit into so much memory at once."""
-        return int((num_bytes / MARGIN - self.fixed) / max(1.0, self.per_pixel * num_pixels))
+SMALL_IMAGE, SMALL_BATCH, SMALL_MODEL = 2**16, 2**18, 2**25
+"""Pixels of an image and of all images at once, and weights of a model, up to which memory is not predicted."""
 
 
 def step_memory(restorer: Restorer) -> StepMemory:
     """Of one step, with no operator but noise: those of images need little beside networks."""
-    return _measured(restorer, _step)
+    return _known(restorer, "step", _step)
 
 
 def decoding_memory(restorer: Restorer) -> StepMemory:
     """Of decoding without a gradient."""
-    return _measured(restorer, _decoding)
+    return _known(restorer, "decoding", _decoding)
+
+
+def _known(restorer: Restorer, what: str, work: Callable[[Restorer, int], Callable[[], object]]) -> StepMemory:
+    """Measured once for a restorer and its copies with the same solver."""
+    key = (what, restorer.solver, restorer.precision, restorer.checkpointing)
+    if key not in restorer.measured:
+        restorer.measured[key] = _measured(restorer, work)
+    return restorer.measured[key]
 
 
 def _measured(restorer: Restorer, work: Callable[[Restorer, int], Callable[[], object]]) -> StepMemory:
@@ -64,10 +49,10 @@ def _measured(restorer: Restorer, work: Callable[[Restorer, int], Callable[[], o
     side = base * ceil(LEAST_SIDE / base)
     small, large = side**2, (2 * side) ** 2
     work(restorer, side)()  # what is only allocated at the first call is no part of a step
-    first = _peak(work(restorer, side), _device(restorer))
+    first = peak(work(restorer, side), _device(restorer))
     if not _accepts(restorer, 2 * side):  # some transformers have positions up to some size only
         return StepMemory(0.0, first / small)
-    second = _peak(work(restorer, 2 * side), _device(restorer))
+    second = peak(work(restorer, 2 * side), _device(restorer))
     per_pixel = max(0.0, (second - first) / (large - small))
     return StepMemory(max(0.0, first - per_pixel * small), per_pixel)
 
@@ -84,7 +69,8 @@ def fitted(restorer: Restorer, image_shape: tuple[int, int, int]) -> Restorer:
     num_pixels = image_shape[1] * image_shape[2]
     num_weights = sum(p.numel() for network in (restorer.prior, restorer.autoencoder) for p in network.parameters())
     free = free_memory(_device(restorer))
-    if free is None or (num_pixels <= SMALL_IMAGE and num_weights <= SMALL_MODEL):
+    small = num_pixels <= SMALL_IMAGE and num_pixels * sized.num_slots <= SMALL_BATCH and num_weights <= SMALL_MODEL
+    if free is None or small:
         return sized
     most = sized.num_slots
     if not sized.solver.guided:  # else decoding without a gradient takes less than a step
@@ -128,34 +114,6 @@ def _decoding_in_tiles(restorer: Restorer, needed: float, free: float, image_sha
         )
     restorer.say(f"decoding one {size} image needs more than the free memory ({size_text(free)}): decoding in tiles")
     return replace(restorer, in_tiles=True, counted={})
-
-
-def free_memory(device: torch.device) -> float | None:
-    """Free memory of the device, bytes; None if it is not known."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
-    if device.type != "cpu" or not MEMINFO.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in MEMINFO.read_text(encoding="utf-8").splitlines() if ":" in line)
-    free = 1024.0 * int(lines["MemAvailable"].split()[0])
-    limits = (_cgroup_free(Path("/sys/fs/cgroup"), "memory.max", "memory.current"),)
-    return min([free, *(limit for limit in limits if limit is not None)])
-
-
-def size_text(num_bytes: float) -> str:
-    """A number of bytes for a message."""
-    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 / 10 else f"{num_bytes / 2**20:.2g} MiB"
-
-
-def _cgroup_free(folder: Path, most: str, now: str) -> float | None:
-    """What is left of a container's memory limit; None if there is none."""
-    try:
-        limit, used = (folder / most).read_text().strip(), (folder / now).read_text().strip()
-        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        # files that were read and are kept in case they are read again count as used, and are given up first
-        return float(limit) - float(used) + float(statistics.get("inactive_file", 0))
-    except (OSError, ValueError):  # no such file, or no limit ("max")
-        return None
 
 
 def _accepts(restorer: Restorer, side: int) -> bool:
@@ -202,41 +160,3 @@ def _decoding(restorer: Restorer, side: int) -> Callable[[], object]:
 @torch.no_grad()
 def _without_gradient(network: Callable[[Tensor], Tensor], argument: Tensor) -> Tensor:
     return network(argument)
-
-
-def _peak(work: Callable[[], object], device: torch.device) -> float:
-    """Peak of the memory that work allocates, bytes."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        torch.cuda.synchronize(device)
-        return float(torch.cuda.max_memory_allocated(device) - before)
-    from torch.profiler import ProfilerActivity, profile
-
-    gc.collect()  # what is freed meanwhile must be the work's own
-    with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
-        work()
-    assert found.profiler is not None
-    events = [event for event in found.profiler.kineto_results.events() if event.name() == "[memory]"]
-    now = least = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        least = min(least, now)  # below 0: older memory was freed
-        peak = max(peak, now - least)
-    return float(peak)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Hide what the profiler's library writes to the terminal past Python."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
@@ -18,6 +18,7 @@ from workbench.core.tensors import Images, Latents, Measurements
 from workbench.degradations import Degradation, members_of, pseudo_inverse
 from workbench.diffusion import DDIM, Prior
 from workbench.restoration.any_shape import adapted
+from workbench.restoration.device_memory import StepMemory
 from workbench.restoration.engine import Batch, Engine, time_on
 from workbench.restoration.record import Record, Restored
 from workbench.severity.calibration import Fusion, NonBlindFit, Recalibration
@@ -58,6 +59,8 @@ class Restorer:
         guess: the input of the estimator: the image-domain view of y, or its pseudo-inverse.
         counted: the networks' FLOPs by image shape, counted when first needed; restorers with networks of the same
             architecture may share it.
+        measured: what steps and decoding take of memory (`restoration.memory`), measured when first needed and shared
+            likewise.
     """
 
     autoencoder: Autoencoder
@@ -80,6 +83,7 @@ class Restorer:
     say: Callable[[str], None] = lambda line: None
     under_way: Callable[[float], None] = lambda images: None
     counted: dict[tuple[int, int, int], dict[str, float]] = field(default_factory=dict, repr=False)
+    measured: dict[Hashable, StepMemory] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.solver.check(self.degradation)
@@ -107,18 +111,22 @@ class Restorer:
         """Restore every image of every measurement; yield images as they finish.
 
         Images may have any height and width, the same in all measurements. Measurements are read as slots become free,
-        so memory does not grow with their number.
+        so memory does not grow with their number; where it is short, fewer are restored at once.
 
         Args:
             truth: returns the clean latents; only called for oracle start rules.
 
         Raises:
-            UserError: for images with another number of channels than the model's; greyscale is accepted for colour.
+            UserError: for images with another number of channels than the model's, greyscale is accepted for colour; or
+                if one image does not fit into memory.
         """
         source = iter(measurements)
         if (first := next(source, None)) is not None:
             _, channels, height, width = first.encoder_input().shape
-            yield from self.for_images((channels, height, width))._restore(itertools.chain([first], source), truth)
+            from workbench.restoration.memory import fitted  # which measures restorers
+
+            fits = fitted(self, (channels, height, width))
+            yield from fits._restore(itertools.chain([first], source), truth)
 
     def for_images(self, image_shape: tuple[int, int, int]) -> Self:
         """The restorer for (channel, height, width) images: itself if its networks take them.

@@ -10,6 +10,7 @@ from workbench.core import randomness
 from workbench.core.bounds import Count, Seed
 from workbench.core.config import plain
 from workbench.data import ImageSplit, split_of
+from workbench.data.base import at_once
 from workbench.diffusion import DDIM, AnyPrior
 from workbench.stages.base import Stage
 from workbench.stages.latent_stage import LatentStage
@@ -66,7 +67,7 @@ class SamplePrior(LatentStage):
         shape, sampler = self.autoencoder_stage().latent_shape(), DDIM(num_steps=self.num_steps)
         chain, images = sampler.chain(prior.levels, shape), []
         with runtime.progress.task(f"drawing {self.label}") as update:
-            for ids in torch.arange(self.num_images).split(BATCH_SIZE):
+            for ids in torch.arange(self.num_images).split(at_once(BATCH_SIZE, *self.data.image_shape[1:])):
                 z = randomness.normal(ids, (self.seed, "sample"), shape).to(runtime.device)
                 for step in range(self.num_steps):
                     a, a_next = (chain.alpha_bar[at].expand(len(ids)) for at in (step, step + 1))

@@ -209,7 +209,7 @@ def _latents(autoencoder: Autoencoder, images: ImageSplit, runtime: Runtime) -> 
     """The clean latents, encoded once: for a large encoder, this takes most of the time."""
     found = []
     with runtime.progress.task(f"encoding {len(images)} images") as update:
-        for index in torch.arange(len(images)).split(BATCH_SIZE):
+        for index in images.batches(BATCH_SIZE):
             found.append(autoencoder.encode(images.batch(index).to(runtime.device)))
             update(int(index[-1]) + 1, len(images))
     return torch.cat(found)
@@ -232,7 +232,7 @@ class Known:
         self, estimator: FittedEstimator, seed: int
     ) -> Iterator[tuple[Measurement, SeverityEstimate, Latents]]:
         """(measurement, estimate, clean latent) of each image, batch by batch."""
-        for index in torch.arange(len(self.images)).split(BATCH_SIZE):
+        for index in self.images.batches(BATCH_SIZE):
             measurement = degrade(self.degradation, self.images, index, seed).to(self.device)
             yield measurement, estimator.estimate(seen_by(estimator, self.degradation, measurement)), self.z0[index]
 

@@ -27,7 +27,7 @@ def estimates(
     device: str,
 ) -> Iterator[tuple[Measurement, SeverityEstimate, Latents]]:
     """(measurement, estimate, clean latent) of every image, batch by batch, at severities uniform on [0, 1]."""
-    for index in torch.arange(len(images)).split(BATCH_SIZE):
+    for index in images.batches(BATCH_SIZE):
         measurement = degrade(degradation, images, index, seed).to(device)
         z0 = autoencoder.encode(images.batch(index).to(device))
         yield measurement, encoder.estimate(seen_by(encoder, degradation, measurement)), z0

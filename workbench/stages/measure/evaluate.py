@@ -39,6 +39,7 @@ from workbench.metrics import (
 )
 from workbench.metrics.perceptual import LPIPS_CHANNELS
 from workbench.restoration import Restorer
+from workbench.restoration.memory import fitted as fitting_memory
 from workbench.severity.calibration import Fusion, NonBlindFit, Recalibration, check_sample
 from workbench.severity.estimator import Estimator
 from workbench.severity.fitted import FittedRecipe
@@ -559,6 +560,7 @@ class Evaluate(LatentStage):
             precision=self.precision,
             say=runtime.progress.say,
             counted=runtime.loaded.setdefault(f"FLOPs {self._architecture()}", {}),
+            measured=runtime.loaded.setdefault(f"memory {self._architecture()}", {}),
         )
 
     def _fusion(self, runtime: Runtime, fitted: Fitted | None) -> Fusion | None:
@@ -606,7 +608,7 @@ class Evaluate(LatentStage):
 
     def restore_part(self, stream: Path, runtime: Runtime, number: int, num_parts: int) -> Scoring:
         """Restore every num_parts-th image, beginning with the one at `number`, and write its row to `stream`."""
-        restorer = self.restorer(runtime)
+        restorer = fitting_memory(self.restorer(runtime), self.data.image_shape)
         images = self.data.split(self.split).first(self.num_images)
         lpips = self.load_lpips(runtime)
         networks, absent = self.load_metrics(runtime.device)
@@ -616,7 +618,7 @@ class Evaluate(LatentStage):
         scoring.index = scoring.index[number::num_parts]
         num_rows, nfe = 0, 0
         with RowStream(stream) as rows, runtime.progress.task(f"restoring: {self.label}") as update:
-            for restored in restorer.restore(scoring.measurements(runtime.batch_size), scoring.clean_latents):
+            for restored in restorer.restore(scoring.measurements(restorer.num_slots), scoring.clean_latents):
                 rows.extend(scoring.rows(restored))
                 num_rows, nfe = num_rows + len(restored), nfe + int(restored.nfe.sum())
                 update(num_rows, len(scoring.index), f"mean {nfe / num_rows:.0f} NFE")

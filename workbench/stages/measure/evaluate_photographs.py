@@ -21,6 +21,7 @@ from workbench.metrics import Absent, LPIPSMetric, psnr
 from workbench.metrics.dists import dists
 from workbench.metrics.niqe import niqe
 from workbench.restoration import Restored, Restorer
+from workbench.restoration.memory import fitted
 from workbench.restoration.tiles import restore_tiled
 from workbench.stages.base import Stage
 from workbench.stages.measure.estimates import degrade
@@ -126,7 +127,7 @@ class EvaluatePhotographs(Evaluate):
     ) -> Iterator[dict[str, Any]]:
         height, width, channels = images.store.shape[1:]
         if restorer is not None and self.method == "whole":
-            sized = restorer.for_images((channels, height, width))
+            sized = fitted(restorer, (channels, height, width))
             scoring = Scoring(self, sized, images, lpips, runtime, *self.load_metrics(runtime.device))
             for restored in sized.restore(scoring.measurements(sized.num_slots), scoring.clean_latents):
                 more = _perceptual(restored, sized, scoring, lpips)

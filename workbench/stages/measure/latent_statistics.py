@@ -150,7 +150,7 @@ class LatentStatistics(LatentStage):
             found["encoder_error"] = []
         severity: list[torch.Tensor] = []
         with runtime.progress.task(f"encoding {len(images)} images with {self.degradation.kind}") as update:
-            for index in torch.arange(len(images)).split(BATCH_SIZE):
+            for index in images.batches(BATCH_SIZE):
                 measurement = degrade(self.degradation, images, index, self.seed)
                 view = measurement.encoder_input().to(runtime.device)
                 z = autoencoder.encode(view).cpu()

@@ -72,7 +72,7 @@ class MeasureAutoencoder(LatentStage):
         autoencoder, images = self.autoencoder_stage().load(runtime), self.images()
         frames, parts = [], []
         with runtime.progress.task(f"measuring {self.label}") as update:
-            for index in torch.arange(len(images)).split(BATCH_SIZE):
+            for index in images.batches(BATCH_SIZE):
                 x = images.batch(index).to(runtime.device)
                 z0 = autoencoder.encode(x)
                 x_hat = autoencoder.decode(z0)

@@ -58,8 +58,7 @@ class EncodeLatents(LatentStage):
         images = self.images()
         latents = []
         with runtime.progress.task(f"encoding {len(images)} {self.split} images") as update:
-            for first in range(0, len(images), BATCH_SIZE):
-                x = images.batch(slice(first, first + BATCH_SIZE)).to(runtime.device)
-                latents.append(autoencoder.encode(x).cpu())
-                update(min(first + BATCH_SIZE, len(images)), len(images))
+            for index in images.batches(BATCH_SIZE):
+                latents.append(autoencoder.encode(images.batch(index).to(runtime.device)).cpu())
+                update(int(index[-1]) + 1, len(images))
         save_file({"z0": torch.cat(latents).contiguous()}, folder / "latents.safetensors")
