@@ -54,6 +54,8 @@ ONE, FULL_NOISE, PERMUTED, KNOWN = (
 )
 CONTROLS = {FULL_NOISE: "timestep", PERMUTED: "permuted", KNOWN: "known_severity"}
 """Controls with cells of their own; `ONE` is in the grid."""
+BY_OPERATOR, BY_LEVEL = "allocated by operator", "allocated by operator and severity"
+"""Controls of mixtures: a number of evaluations for each operator, or each operator and level, fitted likewise."""
 NO_OPERATOR = "allocated by variance and residual"
 INFORMED, TRUE_VARIANCE = "allocated, severity known", "allocated by true variance"
 PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
@@ -65,6 +67,8 @@ PREDICTORS: Mapping[str, Callable[[DataFrame], Values]] = {
     "allocated by residual norm": lambda rows: _log(rows[RESIDUAL]),
     "allocated by log variance of y": lambda rows: _column(rows[LOG_VARIANCE]),
     "allocated by known severity": lambda rows: _column(rows["severity"]),
+    BY_OPERATOR: lambda rows: np.empty((len(rows), 0)),
+    BY_LEVEL: lambda rows: _column(rows["severity"]),
     TRUE_VARIANCE: lambda rows: np.hstack([_log(rows["s2"]), _log(rows[RESIDUAL])]),
 }
 """What an allocation may look at, (images, predictors). Predicted variance, residual norm and operator; then without
@@ -72,7 +76,7 @@ the operator, with the severity, or with the true variance in place of the predi
 and true variance are known to studies alone."""
 CORRECTED = "non_blind_variance"
 """Column of the first start's rows: the variance that the operator corrects."""
-TELL_OPERATORS_APART = (ALLOCATED, INFORMED, BY_NON_BLIND, TRUE_VARIANCE)
+TELL_OPERATORS_APART = (ALLOCATED, INFORMED, BY_NON_BLIND, TRUE_VARIANCE, BY_OPERATOR, BY_LEVEL)
 LOOK_AT_RESIDUAL = (ALLOCATED, INFORMED, TRUE_VARIANCE, NO_OPERATOR, "allocated by residual norm")
 OTHER_NOISE, HINDSIGHT = "own curve, other noise", "own curve, in hindsight"
 """Oracles: each image's curve of quality is known, from other noise or from the noise that is scored."""
@@ -183,7 +187,9 @@ class Setting:
     @property
     def predictors(self) -> tuple[str, ...]:
         """Those of `PREDICTORS` that there are results of."""
-        absent = {BY_NON_BLIND} if not self.is_non_blind else set()
+        absent = set() if OPERATOR in self.val.rows else {BY_OPERATOR, BY_LEVEL}
+        if not self.is_non_blind:
+            absent.add(BY_NON_BLIND)
         if len(self.val.rows) < FEWEST_FOR_THREE:
             absent.add(INFORMED)
         return tuple(rule for rule in PREDICTORS if rule not in absent)
@@ -258,8 +264,9 @@ class Setting:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """All four, as far as there are results."""
-        return (ONE, *(name for name in CONTROLS if name in self.others["test"]))
+        """The four, as far as there are results, and those of a mixture: starts that know nothing of the image."""
+        named = (name for name in CONTROLS if name in self.others["test"])
+        return (ONE, *named, *(rule for rule in (BY_OPERATOR, BY_LEVEL) if rule in self.predictors))
 
     def worth(self, metric: str) -> Series:
         """What adapting is worth: the best rule that adapts over the best control, both chosen on validation images."""

@@ -13,6 +13,7 @@ from studies._trivial import trivial_table
 from studies.adaptivity.results import (
     ALLOCATED,
     ALONE,
+    BY_LEVEL,
     FULL_NOISE,
     HINDSIGHT,
     MATCHED,
@@ -57,6 +58,10 @@ def answer(found: Adaptivity) -> list[str]:
         less={
             metric: mean_over(setting.worth_of_less(metric) for setting in found.settings) for metric in found.metrics
         },
+        num_controls=max(len(setting.controls) for setting in found.settings),
+        by_level=mean_over(_over_levels(setting) for setting in found.settings)
+        if all(BY_LEVEL in setting.controls for setting in found.settings)
+        else ABSENT,
         num_comparisons=found.num_comparisons,
     )
 
@@ -235,6 +240,11 @@ def _most(found: Adaptivity) -> tuple[Setting, int]:
 def _more(setting: Setting, rule: str) -> Series:
     """What an oracle gains over the rule that adapts without the truth, PSNR."""
     return setting.gain(rule, "psnr") - setting.gain(setting.chosen(setting.adaptive, "psnr"), "psnr")
+
+
+def _over_levels(setting: Setting) -> Series:
+    """What the best rule gains over a number of evaluations for each operator and severity, PSNR."""
+    return setting.gain(setting.chosen(setting.adaptive, "psnr"), "psnr") - setting.gain(BY_LEVEL, "psnr")
 
 
 def _by_bin(values: Series, setting: Setting) -> list[Series]:

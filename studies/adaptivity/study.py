@@ -4,9 +4,10 @@ Every image is restored with every number of evaluations of a grid, from z_hat a
 only chooses a number for each image, so its restorations are among these. The rules: SNR matching; `allocated`, which
 learns on validation images what one more evaluation is worth, by the predicted variance, the residual of D(z_hat) and
 the operator, and spends a mean budget where it gains most; the same from less, from predictors that need no encoder,
-and from the true variance; and matching and allocation by a variance that is corrected by the operator. Beside them
-stand the four controls: one timestep with full noise (CCDF), one timestep with each image's missing noise, variances
-permuted between images, and the known severity. Two oracles bound what could be gained: each image's own curve of
+and from the true variance; and matching and allocation by a variance that is corrected by the operator. The
+controls know nothing of the image: one timestep with full noise (CCDF), one timestep with each image's missing noise,
+variances permuted between images, the known severity and, in mixtures, a number of evaluations that is fitted to each
+operator, or to each operator and severity. Two oracles bound what could be gained: each image's own curve of
 quality, on the noise that is scored (in hindsight) and on other noise. Severities are uniform, skewed or of two levels;
 the encoder is the universal one. Expected: adapting pays where severities differ most, and less than adding only the
 missing noise.
