@@ -140,6 +140,45 @@ def test_what_adapting_is_worth_on_photographs() -> None:
         assert_said(" | ".join(spoken(mean_interval(one.gain(rule, "psnr")), 2) for one in found.settings))
 
 
+def test_what_mismatch_costs_on_photographs() -> None:
+    found = read_robustness(shipped("robustness", "photos_full"))
+    grid, remedy = found.grid, found.remedy
+    assert remedy is not None
+    assert_said(*matrix(grid, one_seed=False))
+    matched = [grid.frames[pair] for pair in grid.matched_pairs()]
+    for row, column in (("degraded image", "psnr_degraded"), ("decoded, no diffusion (matched)", "psnr_decoded")):
+        assert_said(f"| *{row}* | {' | '.join(number(float(rows[column].mean()), 2) for rows in matched)} |")
+    residual = [remedy.rules["residual"].frames["none", d]["psnr"].mean() for d in grid.degradations]
+    assert_said(f"*no encoder (residual alone)* | {' | '.join(number(float(value), 2) for value in residual)} |")
+    groups = remedy.groups()
+    pairs = groups["mismatched"]
+    losses = {d: mean_interval(grid.mismatch_losses([d])) for d in grid.degradations}
+    few = [loss.mean for d, loss in losses.items() if d not in ("random_inpainting", "gaussian_noise")]
+    ratios = {name: mean_over(grid.frames[pair]["variance_ratio"] for pair in groups[name]) for name in groups
+              if name != "no encoder"}  # fmt: skip
+    decoded = mean_over(grid.frames[d, d]["psnr_decoded"] - grid.frames[e, d]["psnr_decoded"] for e, d in pairs)
+    jpeg = {e: mean_interval(rows["psnr"] - rows["psnr_decoded"])
+            for (e, d), rows in grid.frames.items() if d == "jpeg" and (e, d) in grid.pairs_of()}  # fmt: skip
+    assert all(gain.low > 0 for e, gain in jpeg.items() if e not in ("jpeg", "mixture")), "from mismatched ones"
+    nfe = [number(float(remedy.mean(rule, "nfe", pairs).mean()), 1) for rule in ("fused", OWN)]
+    assert_said(
+        f"loses {spoken(mean_interval(grid.mismatch_losses(grid.degradations)), 2)} dB on average",
+        f"{spoken(losses['random_inpainting'], 2)} dB on inpainting, {spoken(losses['gaussian_noise'], 2)} on noise",
+        f"{ranged(few, 2)} dB on the other four",
+        f"{spoken(ratios['mismatched'], 2)} times the predicted one",
+        f"matched encoders {spoken(ratios['matched'], 2)} times",
+        f"still lose {spoken(mean_interval(remedy.lost(TRUE, pairs)), 2)} dB",
+        f"{spoken(decoded, 2)} dB worse than those of matched",
+        f"loses nothing: {spoken(mean_interval(remedy.lost(OWN, groups['universal'])), 2)} dB",
+        f"mismatched encoders lose {spoken(mean_interval(remedy.lost('fused', pairs)), 2)} dB",
+        f"with {nfe[0]} instead of {nfe[1]} evaluations",
+        f"closes {percent(remedy.closed('fused', pairs))} of the gap",
+        f"{spoken(mean_interval(remedy.lost('residual', groups['no encoder'])), 2)} dB are lost",
+        f"24.79 against 25.35 dB, {spoken(jpeg['jpeg'], 2)}",
+        f"not shown to differ ({spoken(jpeg['mixture'], 2)})",
+    )
+
+
 def test_what_mismatch_costs(robustness: Robustness, grid: Grid) -> None:
     mean = mean_interval(grid.mismatch_losses(grid.degradations))
     worst = max(grid.lost("psnr", pair).mean() for pair in grid.mismatched_pairs())

@@ -13,7 +13,9 @@ from studies.adaptivity.results import (
     ADAPTIVE,
     ALLOCATED,
     ALONE,
+    BY_LEVEL,
     BY_NON_BLIND,
+    BY_OPERATOR,
     FULL_NOISE,
     HINDSIGHT,
     MATCHED,
@@ -128,6 +130,23 @@ def test_controls_are_compared_at_equal_cost(found: Adaptivity) -> None:
     assert setting.gain(ONE, "psnr").abs().max() == 0
     # 3 evaluations beside a mix of 2 and 4, which a concave curve puts a little lower
     assert setting.gain(FULL_NOISE, "psnr").mean() == pytest.approx(-FULL_NOISE_LOSS, abs=0.15)
+
+
+def test_in_a_mixture_each_operator_may_have_a_number_of_its_own() -> None:
+    """What an operator's images need on average is no gain of adapting to each of them."""
+    results = made_up()
+    (without,) = read(results).settings
+    variance = results.frame["var_hat"]
+    (setting,) = read(
+        dataclasses.replace(results, frame=results.frame.assign(operator=(variance > variance.median()) * 1))
+    ).settings
+    assert set(setting.controls) - set(without.controls) == {BY_OPERATOR, BY_LEVEL}
+    operator = setting.test.rows["operator"].to_numpy()
+    spent = setting.index(BY_OPERATOR, "psnr", setting.budget)
+    assert [len(set(spent[operator == number])) for number in (0, 1)] == [1, 1]
+    assert setting.gain(ALONE, "psnr").mean() > setting.gain(BY_OPERATOR, "psnr").mean() > 0.05
+    assert setting.chosen(setting.controls, "psnr") in (BY_OPERATOR, BY_LEVEL)
+    assert setting.worth("psnr").mean() < without.worth("psnr").mean() - 0.05
 
 
 def test_the_residual_is_paid_for() -> None:
