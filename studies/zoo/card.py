@@ -38,6 +38,8 @@ from workbench.weights import zoo
 NUM_TEST_IMAGES = 1000
 CLOTHES: dict[str, Any] = {"degradation": Mixture(), "num_train_images": 100_000}
 """The recipe of the severity encoder for clothes."""
+PRESETS = {"tiny_imagenet": "photos", "chest_mr": "chest_mr"}
+"""The preset of this study that makes the pair of a data set, other than Fashion-MNIST."""
 NUM_SAMPLES = 64
 NUM_PAIRS = 16
 NUM_STEPS = 200
@@ -50,7 +52,7 @@ def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
         assert isinstance(stage, TrainPrior)
         target = folder / f"{stage.data.kind}_{size_text(stage.data.size)}_{stage.autoencoder.kind}"
         write_pair(stage, target, runtime)
-        if isinstance(stage.autoencoder, (Tiny, Patch)):  # those that `restore` uses
+        if stage.data.kind == "tiny_imagenet" or isinstance(stage.autoencoder, Tiny):  # those that `restore` uses
             write_severity_encoder(universal(stage), target / SHIPPED, runtime)
             write_statistics(universal(stage), target, runtime)
         write_digests(target)
@@ -108,7 +110,7 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
         num_test=len(x),
         psnr=mean_interval(psnr(x_hat, x)),
         similarity=similarity,
-        preset="photos" if isinstance(own, Patch) else own.kind,
+        preset=PRESETS.get(stage.data.kind, own.kind),
         mean=", ".join(f"{value:.2f}" for value in z.mean((0, 2, 3)).tolist()),
         std=", ".join(f"{value:.2f}" for value in z.std((0, 2, 3)).tolist()),
         made=made,

@@ -4,12 +4,13 @@ The other studies use the shipped pair, since the method takes advantage of pret
 makes it, with a model card that holds what was measured. To ship a new one, copy its folder to data/zoo.
 
 Cost: about an hour on two cores (desk: tiny), four minutes (smoke), five hours (full: all of them). A preset of an
-autoencoder's name makes that one, and photos the pair for colour photographs.
+autoencoder's name makes that one, photos the pair for colour photographs, and chest_mr that for MR slices.
 
 Run: python -m workbench study zoo --preset kl
 """
 
 from studies._autoencoders import AUTOENCODERS, prior_of
+from studies._domains import CHEST_AUTOENCODER, CHEST_MR, CHEST_PRIOR
 from studies._photos import AUTOENCODER, PHOTOGRAPHS, PRIOR
 from studies.zoo.card import export
 from workbench.autoencoders import ArchitectureRecipe, Tiny
@@ -40,6 +41,13 @@ study = Study(
                 "data": (PHOTOGRAPHS,),
                 "autoencoder": (AUTOENCODER.replace(source="train"),),
                 "prior": (PRIOR.replace(source="train"),),
+            }
+        ),
+        "chest_mr": Preset(
+            axes={
+                "data": (CHEST_MR,),
+                "autoencoder": (CHEST_AUTOENCODER.replace(source="train"),),
+                "prior": (CHEST_PRIOR.replace(source="train"),),
             }
         ),
     },

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from workbench.core.families import Open
 from workbench.data.base import ImageSource, ImageSplit, Split, split_of
+from workbench.data.chest_mr import ChestMR
 from workbench.data.cifar10 import CIFAR10
 from workbench.data.eurosat import EuroSAT
 from workbench.data.fashion_mnist import FashionMNIST
@@ -17,13 +18,14 @@ from workbench.data.npy import Npy
 from workbench.data.tiny_imagenet import TinyImageNet
 
 Source = Annotated[
-    FashionMNIST | CIFAR10 | TinyImageNet | Imagenette | EuroSAT | HuggingFace | ImageFolder | Npy | NoImages,
+    FashionMNIST | CIFAR10 | TinyImageNet | Imagenette | EuroSAT | ChestMR | HuggingFace | ImageFolder | Npy | NoImages,
     Field(discriminator="kind"),
     Open(ImageSource),
 ]
 
 __all__ = [
     "CIFAR10",
+    "ChestMR",
     "EuroSAT",
     "FashionMNIST",
     "HuggingFace",

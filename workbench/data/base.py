@@ -160,6 +160,10 @@ class ImageSource(Member):
             UserError: if the images are missing, unreadable or unsuitable.
         """
 
+    def load_val(self) -> np.ndarray | None:
+        """Validation images of the source's own, like `load_arrays`; None: a part of the training images."""
+        return None
+
     def split(self, name: Split) -> ImageSplit:
         """One of the three splits; loaded once per process.
 
@@ -202,6 +206,11 @@ def _splits(source: ImageSource) -> dict[Split, ImageSplit]:
     if num_images < MIN_IMAGES:
         where = getattr(source, "path", source.kind)
         raise UserError(f"{where} has {num_images} distinct training images: at least {MIN_IMAGES} are needed")
+    if (val_store := source.load_val()) is not None:
+        val_ids, val_rows = _unique(val_store)
+        val = ImageSplit(val_store, val_rows, torch.from_numpy(val_ids), "val")
+        kept = ~np.isin(ids, val_ids)
+        return {"train": ImageSplit(store, rows[kept], torch.from_numpy(ids[kept]), "train"), "val": val, "test": test}
     num_val = max(1, len(ids) // VAL_PART)
     val = ImageSplit(store, rows[:num_val], torch.from_numpy(ids[:num_val]), "val")
     train = ImageSplit(store, rows[num_val:], torch.from_numpy(ids[num_val:]), "train")

@@ -94,6 +94,7 @@ LABELS: dict[str, str] = {
     "tiny_imagenet": "Tiny ImageNet",
     "imagenette": "Imagenette",
     "eurosat": "EuroSAT",
+    "chest_mr": "chest MR",
     "fashion_mnist": "Fashion-MNIST",
 }
 """Kind -> name for readers; for other kinds, underscores become spaces."""

@@ -46,6 +46,7 @@ def verify(runs: Path, say: Callable[[str], None]) -> None:
 
 def _shipped() -> Iterator[Path]:
     """The folders that ship, or replace those that do."""
+    from workbench.data import chest_mr
     from workbench.experiments import settings
     from workbench.experiments.reference import reference_folders
     from workbench.weights import zoo
@@ -53,6 +54,7 @@ def _shipped() -> Iterator[Path]:
     yield from zoo.folders()
     yield from reference_folders()
     yield settings.PRESETS
+    yield chest_mr.FILE.parent
 
 
 def _verdict(folder: Path, wrong: Sequence[Path]) -> str:
