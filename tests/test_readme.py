@@ -13,7 +13,7 @@ from studies.autoencoders import results as autoencoders
 from studies.robustness.likeness import Pair
 from studies.robustness.results import OWN, TRUE, UNSEEN, Grid, Remedy, Robustness
 from studies.robustness.results import read as read_robustness
-from studies.solvers.results import MARGINS, Claim, Solvers, read
+from studies.solvers.results import MARGINS, Claim, Run, Solvers, read
 from studies.tuning import results as tuning
 from workbench.experiments.results import StudyResults
 from workbench.metrics import mean_interval, statistics
@@ -344,6 +344,40 @@ def solver_table(found: Solvers) -> list[str]:
             )
         )
     return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def test_what_solvers_save_on_photographs() -> None:
+    found = read(shipped("solvers", "photos"))
+    assert_said(*solver_table(found)[1:])
+    claims = {pair.degradation: pair.claim for pair in found.pairs if pair.claim is not None}
+    assert {d: claim.verdict == "holds" for d, claim in claims.items()} == {
+        "gaussian_blur": False,
+        "random_inpainting": True,
+    }
+    on_blur, on_inpainting = (spoken(claims[d].gains["psnr"], 2) for d in ("gaussian_blur", "random_inpainting"))
+    times = {d: number(saved(claim)["nfe"], 0) for d, claim in claims.items()}
+    blur = claims["gaussian_blur"]
+    fixed = [pair.fixed for pair in found.pairs if pair.fixed is not None]
+    for degradation, claim in claims.items():
+        few = max((one for one in _runs(found, degradation) if one.solver == "ldps_few"), key=_mean_psnr)
+        assert _mean_psnr(few) > _mean_psnr(claim.run) - 0.2
+        assert few.nfe <= claim.run.nfe / 3.9
+    assert_said(
+        f"gains {on_inpainting} dB over the best run from pure noise, with {times['random_inpainting']} times",
+        f"it gains {on_blur} dB with {times['gaussian_blur']} times fewer",
+        f"On inpainting it gains {on_inpainting} dB",
+        f"LPIPS, which is {number(-blur.gains['lpips'].mean, 2)} higher",
+        f"{ranged([one.over_noise.savings['nfe'].mean for one in fixed], 0)} times fewer evaluations than pure noise",
+        f"adds {ranged([one.matched.gains['psnr'].mean for one in fixed], 2)} dB to it",
+    )
+
+
+def _runs(found: Solvers, degradation: str) -> list[Run]:
+    return [run for pair in found.pairs if pair.degradation == degradation for run in pair.runs]
+
+
+def _mean_psnr(run: Run) -> float:
+    return float(run.rows["psnr"].mean())
 
 
 def signed(estimate: statistics.Estimate) -> str:
