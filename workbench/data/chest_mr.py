@@ -21,7 +21,7 @@ VAL = (1, 7, 9, 16, 21, 23, 27, 34, 45, 49, 56, 67, 68, 86)
 """Slices of one patient look alike and are not marked: those that correlate by more than 0.6, averaged over 8 x 8
 pixels, are in the same split."""
 CROPS = 4
-"""The grid of crops of training and validation slices has steps of a quarter of their side; test crops do not overlap."""
+"""Crops of training and validation slices begin a quarter of their side apart; test crops do not overlap."""
 LEAST = 0.03
 """Crops whose mean is lower show no tissue and are left out."""
 
