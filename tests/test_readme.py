@@ -10,6 +10,7 @@ from studies._rows import has_column, mean_over
 from studies._trivial import trivial_gain
 from studies.adaptivity import results as adaptivity
 from studies.autoencoders import results as autoencoders
+from studies.few_steps import results as few_steps
 from studies.robustness.likeness import Pair
 from studies.robustness.results import OWN, TRUE, UNSEEN, Grid, Remedy, Robustness
 from studies.robustness.results import read as read_robustness
@@ -412,6 +413,25 @@ def test_what_needs_no_severity(found: Solvers) -> None:
         f"over the fixed start of nearest cost {over_near[0]} and {over_near[1]} dB",
         f"on blur fixed starts have the lower one, by {ranged(lpips, 3)}",
         f"took {number(min(slow), 1)} to {number(max(slow), 1)} s",
+    )
+
+
+def test_few_steps_on_photographs() -> None:
+    found = few_steps.read(shipped("few_steps", "photos"))
+    first, *others = found.names
+    for name in others:
+        nfe, gflop, psnr, lpips = (
+            number(float(found.mean(name, column).mean()) / scale, decimals)
+            for column, scale, decimals in (("nfe", 1, 1), ("flops", 1e9, 0), ("psnr", 1, 2), ("lpips", 1, 3))
+        )
+        gain = signed(mean_interval(found.gain(name, "psnr")))
+        assert_said(f"| {nfe} | {gflop} | {psnr} | {gain} | {lpips} |")
+    diffusion = mean_interval(found.mean(first, "psnr") - found.mean(first, "psnr_decoded"))
+    over_long = mean_interval(found.gain("LDPS, 500 steps", "psnr")).scaled(-1)
+    assert_said(
+        f"restores {spoken(diffusion, 2)} dB above the decoded estimate",
+        f"{spoken(over_long, 2)} dB above LDPS with its default scale",
+        f"is worth {spoken(diffusion, 2)} dB over the decoded estimate",
     )
 
 

@@ -18,7 +18,7 @@ from workbench.metrics.likeness import (
     spectral_matrix,
 )
 from workbench.metrics.mantel import MantelResult, mantel_test
-from workbench.metrics.members import DISTS, FID, KID, LPIPS, NIQE, PSNR, SSIM, Residual, SpectralAngle
+from workbench.metrics.members import DISTS, FID, KID, LPIPS, NIQE, PSNR, SSIM, LatentError, Residual, SpectralAngle
 from workbench.metrics.ordering import ordering_accuracy, own_ordering_accuracy
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
 from workbench.metrics.pretrained import MetricWeights
@@ -42,7 +42,7 @@ from workbench.metrics.statistics import (
 )
 
 AnyMetric = Annotated[
-    PSNR | SSIM | LPIPS | DISTS | NIQE | FID | KID | Residual | SpectralAngle,
+    PSNR | SSIM | LPIPS | DISTS | NIQE | FID | KID | Residual | SpectralAngle | LatentError,
     Field(discriminator="kind"),
     Open(Metric),
     BeforeValidator(named),
@@ -63,6 +63,7 @@ __all__ = [
     "Estimate",
     "LPIPSConfig",
     "LPIPSMetric",
+    "LatentError",
     "MantelResult",
     "Map",
     "Metric",

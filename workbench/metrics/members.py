@@ -157,6 +157,40 @@ class KID(SetMetric):
         return kid(clean, restored)
 
 
+class LatentError(Metric):
+    """What the error e = z_hat - z0 of the estimate is like, where starts assume white Gaussian noise N(0, s2 I).
+
+    `error_kurtosis` is that of the elements of e / sqrt(s2): 3 if they are Gaussian. `error_neighbours` is the mean
+    correlation of elements beside or below each other, and `error_estimate` that of e and z_hat: 0 if e is white, and
+    if z_hat is the conditional mean.
+    """
+
+    kind: Literal["latent_error"] = "latent_error"
+
+    columns: ClassVar[Columns] = {"error_kurtosis": None, "error_neighbours": None, "error_estimate": None}
+    needs: ClassVar[frozenset[Need]] = frozenset({"z0"})
+
+    def __call__(self, found: Comparison) -> dict[str, Tensor]:
+        assert found.z0 is not None  # declared
+        z_hat = found.z_hat.double()
+        e = z_hat - found.z0.double()
+        scale = e.square().flatten(1).mean(1).sqrt()
+        e = e / scale.clamp(min=1e-30)[:, None, None, None]
+        beside = (e[..., 1:] * e[..., :-1]).flatten(1).mean(1)
+        below = (e[..., 1:, :] * e[..., :-1, :]).flatten(1).mean(1)
+        return {
+            "error_kurtosis": e.pow(4).flatten(1).mean(1).float(),
+            "error_neighbours": ((beside + below) / 2).float(),
+            "error_estimate": _correlation(e.flatten(1), z_hat.flatten(1)).float(),
+        }
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Of each row's elements, (batch, n) each -> (batch,)."""
+    a, b = (v - v.mean(1, keepdim=True) for v in (a, b))
+    return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt().clamp(min=1e-30)
+
+
 class Residual(Metric):
     """Root mean square of y - A(x_hat) over the observed entries, in standard deviations of the noise."""
 

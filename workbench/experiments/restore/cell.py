@@ -39,7 +39,7 @@ FEW_STEPS: Mapping[str, Any] = {"solver.kind": "mmps", "solver.share": 4.0, "sam
 the best, in the fewest steps."""
 FEWER_STEPS: Mapping[str, Any] = {**FEW_STEPS, "sampler.num_steps": 60}
 """The same for photographs, whose starts are earlier (`study few_steps --preset photos`, 32 validation images): 125
-steps take twice the evaluations and gain 0.02 [-0.02, 0.05] dB and 0.0049 [0.0016, 0.0085] of LPIPS."""
+steps take twice the evaluations and gain 0.01 [-0.02, 0.04] dB and 0.0046 [0.0014, 0.0080] of LPIPS."""
 
 
 def restoring_cell(

@@ -1,0 +1,1 @@
+"""Does severity encoding leave photographs?"""
