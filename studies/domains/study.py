@@ -75,7 +75,7 @@ def cells(domain: Domain, num_steps: int = NUM_STEPS, nfe: Sequence[int] = NFE) 
         {
             **shared,
             "start.kind": ("fixed",),
-            "start.timestep": tuple(round((n - 0.5) * step) for n in nfe),
+            "start.timestep": tuple(round(n * step) for n in nfe),
             **no_pictures,
         },
     ]
