@@ -8,7 +8,7 @@ from torch import Tensor
 
 from workbench.core import randomness
 from workbench.degradations import RandomInpainting
-from workbench.metrics import Absent, AnyMetric, Comparison, Metric, Residual, SetMetric, psnr, ssim
+from workbench.metrics import Absent, AnyMetric, Comparison, LatentError, Metric, Residual, SetMetric, psnr, ssim
 from workbench.metrics.perceptual import LPIPSMetric
 from workbench.testing.linear import LinearAutoencoder
 
@@ -84,6 +84,27 @@ def test_the_true_image_leaves_a_residual_of_the_noise() -> None:
     found.x_hat = found.x
     (ratio,) = Residual()(found).values()
     torch.testing.assert_close(ratio, torch.ones(NUM), rtol=0.2, atol=0.0)
+
+
+def error_of(e: Tensor, z_hat: Tensor | None = None) -> dict[str, float]:
+    """The means of the metric of the latent error, for an error and an estimate that is independent of it."""
+    found = comparison()
+    found.z_hat = torch.randn(e.shape, generator=torch.Generator().manual_seed(1)) if z_hat is None else z_hat
+    found.z0 = found.z_hat - e
+    return {name: float(values.mean()) for name, values in LatentError()(found).items()}
+
+
+def test_what_the_latent_error_is_like() -> None:
+    generator = torch.Generator().manual_seed(0)
+    white = torch.randn(NUM, 4, 32, 32, generator=generator)
+    assert error_of(0.1 * white) == pytest.approx(
+        {"error_kurtosis": 3.0, "error_neighbours": 0.0, "error_estimate": 0.0}, abs=0.08
+    )
+    smooth = torch.nn.functional.avg_pool2d(white, 3, stride=1, padding=1)
+    assert error_of(smooth)["error_neighbours"] == pytest.approx(2 / 3, abs=0.05), "of three columns two are shared"
+    assert error_of(white.pow(3))["error_kurtosis"] > 10
+    assert error_of(white, white)["error_estimate"] == pytest.approx(1.0)
+    assert error_of(white, -white)["error_estimate"] == pytest.approx(-1.0)
 
 
 def test_what_was_not_asked_for_is_an_error_and_no_guess() -> None:

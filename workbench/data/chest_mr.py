@@ -49,6 +49,7 @@ class ChestMR(ImageSource):
         return FILE
 
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        self.fetch()
         train = [i for i in range(NUM_SLICES) if i not in {*TEST, *VAL}]
         crops = self._crops(train, self.size // CROPS)
         mirrored = [crops[:, ::down, ::across] for down in (1, -1) for across in (1, -1)]
