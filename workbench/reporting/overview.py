@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.core.config import UserError
 from workbench.core.files import PARTIAL
+from workbench.reporting.labels import readable
 from workbench.reporting.pace import Pace
 from workbench.stages.base import Stage
 from workbench.stages.cache import unfinished
@@ -28,6 +29,7 @@ ANY_PHOTOGRAPH = (3, 512, 512)
 
 def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime: Runtime) -> None:
     """Print a table of the study's cells with what is cached, and an estimate of the remaining time."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
@@ -38,9 +40,13 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
     cells = study.cells(preset, overrides)
     reference = find_reference(name, preset)
     support = study.supporting(cells, reference)
-    table = Table(title=f"{name} ({preset})", caption=question.split("\n")[0])
-    for column in (*cells[0].labels, "cell", "state"):
-        table.add_column(column)
+    table = Table(
+        title=f"{name} ({preset})", caption=question.split("\n")[0], box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for column in cells[0].labels:
+        table.add_column(readable(column), overflow="fold")
+    table.add_column("cell", no_wrap=True)
+    table.add_column("state", overflow="fold")
     todo: dict[str, Stage] = {}
     refused = ""
     for cell in cells:
@@ -57,7 +63,7 @@ def print_overview(name: str, preset: str, overrides: Mapping[str, Any], runtime
             except UserError as error:
                 refused = f"the study cannot run: {error}"
         todo.update({stage.identity: stage for stage in missing})
-        table.add_row(*cell.labels.values(), cell.identity, state)
+        table.add_row(*map(readable, cell.labels.values()), cell.identity, state)
     runtime.progress.show(table)
     if refused:
         runtime.progress.say(refused)
