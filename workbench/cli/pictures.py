@@ -172,7 +172,9 @@ def photographs(
 
 @data_app.command("fetch")
 def data_fetch(
-    kind: Annotated[str, typer.Argument(help="fashion_mnist, cifar10, tiny_imagenet, imagenette or eurosat")],
+    kind: Annotated[
+        str, typer.Argument(help="fashion_mnist, cifar10, tiny_imagenet, imagenette, eurosat, spoken_digits")
+    ],
 ) -> None:
     """Obtain a data set unless it is already present."""
     from workbench.data.fetch import fetch

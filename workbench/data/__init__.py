@@ -14,10 +14,22 @@ from workbench.data.image_folder import ImageFolder
 from workbench.data.imagenette import Imagenette
 from workbench.data.no_images import NoImages
 from workbench.data.npy import Npy
+from workbench.data.spoken_digits import SpokenDigits
 from workbench.data.tiny_imagenet import TinyImageNet
+from workbench.data.wav_folder import WavFolder
 
 Source = Annotated[
-    FashionMNIST | CIFAR10 | TinyImageNet | Imagenette | EuroSAT | HuggingFace | ImageFolder | Npy | NoImages,
+    FashionMNIST
+    | CIFAR10
+    | TinyImageNet
+    | Imagenette
+    | EuroSAT
+    | SpokenDigits
+    | HuggingFace
+    | ImageFolder
+    | Npy
+    | WavFolder
+    | NoImages,
     Field(discriminator="kind"),
     Open(ImageSource),
 ]
@@ -35,6 +47,8 @@ __all__ = [
     "Npy",
     "Source",
     "Split",
+    "SpokenDigits",
     "TinyImageNet",
+    "WavFolder",
     "split_of",
 ]
