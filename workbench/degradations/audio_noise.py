@@ -1,5 +1,6 @@
 """White noise in sound."""
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -42,6 +43,10 @@ class AudioNoise(Sound):
     def noise_level(self, severity: Severities, params: Params | None = None) -> Scalars:
         """The noise level, which grows geometrically with the severity."""
         return self.noise_std * (LOUDEST / self.noise_std) ** severity
+
+    def severity_at(self, noise_std: float) -> float:
+        """The severity with noise of this standard deviation; outside [0, 1] if none has."""
+        return math.log(max(noise_std, 1e-30) / self.noise_std) / math.log(LOUDEST / self.noise_std)
 
     def describe(self, severity: float) -> str:
         """The standard deviation of the noise."""
