@@ -69,12 +69,10 @@ def test_recordings_are_restored(cli: CommandLine, trained: Trained, tmp_path: P
     assert "read 3 WAV files from" in said.out
     assert "stereo.wav: 2 channels averaged" in said.out
     assert "long.wav: resampled from 11025 Hz to 8000 Hz: what is above 4 kHz is lost" in said.out
-    assert "audio_noise, severity 0.6: noise std 0.0458 in the waveform" in said.out
-    assert "noise of standard deviation 0.0458 in waveforms on [-1, 1], from the severity" in said.out
-    assert [row["image"] for row in table(tmp_path / "out")] == ["long.wav:0", "long.wav:1", "long.wav:2"][:3] + [
-        "short.wav",
-        "stereo.wav",
-    ] or [row["image"] for row in table(tmp_path / "out")] == ["long.wav:0", "long.wav:1", "short.wav", "stereo.wav"]
+    assert "audio_noise, severity 0.6: noise std 0.0457 in the waveform" in said.out
+    assert "noise of standard deviation 0.0457 in waveforms on [-1, 1], from the severity" in said.out
+    names = ["long.wav:0", "long.wav:1", "long.wav:2", "short.wav", "stereo.wav"]
+    assert [row["image"] for row in table(tmp_path / "out")] == names
     for name, (rate, number, dtype) in {
         "short.wav": (8000, 5000, np.int16),
         "long.wav": (11_025, 22_050, np.int16),
@@ -102,7 +100,7 @@ def test_lost_packets_are_found(cli: CommandLine, trained: Trained, tmp_path: Pa
     said = cli(*command(trained, source, tmp_path / "out", "packet_loss"))
     assert said.code in DONE, said.err
     # 480 of 8,192 samples: 5.9 %, and 2 % to 60 % are severity 0 to 1
-    assert "packet_loss, severity 0.0666: 6 % of the packets lost" in said.out
+    assert "packet_loss, severity 0.0665: 6 % of the packets lost" in said.out
     images = read_sounds(source, PacketLoss(), finds_losses=True)
     mask = images.params["a.wav"]["mask"].flatten().numpy()
     assert np.array_equal(mask == 0, np.pad(samples, (0, SAMPLES - 8000), constant_values=1) == 0)
@@ -110,11 +108,9 @@ def test_lost_packets_are_found(cli: CommandLine, trained: Trained, tmp_path: Pa
     again = read_sounds(other, PacketLoss(), finds_losses=True).params["b.wav"]["mask"].flatten().numpy()
     assert (again <= mask).all()
     assert (mask != again).sum() <= 4 * 17
-    write(tmp_path / "c.wav", np.zeros(100))
-    assert "nothing of c.wav has arrived" not in cli.refuses(
-        *command(trained, tmp_path / "none.wav", tmp_path / "new", "packet_loss")
-    )
-    with pytest.raises(UserError, match="nothing of d.wav has arrived"):
+    refusal = cli.refuses(*command(trained, tmp_path / "none.wav", tmp_path / "new", "packet_loss"))
+    assert refusal == f"--input {tmp_path / 'none.wav'} is neither a folder nor a file"
+    with pytest.raises(UserError, match=r"nothing of d\.wav has arrived"):
         read_sounds(write(tmp_path / "d.wav", np.zeros(SAMPLES)), PacketLoss(), finds_losses=True)
 
 
@@ -133,7 +129,7 @@ def test_what_is_no_sound_is_refused(cli: CommandLine, trained: Trained, tmp_pat
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="is neither a folder nor a file"):
         read_sounds(tmp_path / "none.wav", AudioNoise(), finds_losses=False)
-    with pytest.raises(UserError, match="mri does not act on|at_severity does not act on"):
+    with pytest.raises(UserError, match="at_severity does not act on"):
         read_sounds(tmp_path / "b.wav", AtSeverity(member=MRI()), finds_losses=False)
 
 
