@@ -40,7 +40,7 @@ def restore(
         typer.Option(
             "--input",
             help="degraded images: a folder, an image file, or an .npy or .npz file; for mri and ct, arrays of k-space "
-            "or sinograms, or fastMRI's .h5 files",
+            "or sinograms, or fastMRI's .h5 files; for operators on sound, WAV files",
             show_default=False,
         ),
     ],
@@ -84,8 +84,8 @@ def restore(
         Literal["png", "npy"] | None,
         typer.Option(
             "--format",
-            help="format of restored images: png (8 bits) or npy (float32); default: png, and for DICOM and NIfTI that "
-            "of the input",
+            help="format of restored images: png (8 bits) or npy (float32); default: png, and for DICOM, NIfTI and "
+            "WAV that of the input",
             show_default=False,
         ),
     ] = None,
@@ -172,7 +172,9 @@ def photographs(
 
 @data_app.command("fetch")
 def data_fetch(
-    kind: Annotated[str, typer.Argument(help="fashion_mnist, cifar10, tiny_imagenet, imagenette or eurosat")],
+    kind: Annotated[
+        str, typer.Argument(help="fashion_mnist, cifar10, tiny_imagenet, imagenette, eurosat, spoken_digits")
+    ],
 ) -> None:
     """Obtain a data set unless it is already present."""
     from workbench.data.fetch import fetch

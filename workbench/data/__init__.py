@@ -15,10 +15,23 @@ from workbench.data.image_folder import ImageFolder
 from workbench.data.imagenette import Imagenette
 from workbench.data.no_images import NoImages
 from workbench.data.npy import Npy
+from workbench.data.spoken_digits import SpokenDigits
 from workbench.data.tiny_imagenet import TinyImageNet
+from workbench.data.wav_folder import WavFolder
 
 Source = Annotated[
-    FashionMNIST | CIFAR10 | TinyImageNet | Imagenette | EuroSAT | ChestMR | HuggingFace | ImageFolder | Npy | NoImages,
+    FashionMNIST
+    | CIFAR10
+    | TinyImageNet
+    | Imagenette
+    | EuroSAT
+    | ChestMR
+    | SpokenDigits
+    | HuggingFace
+    | ImageFolder
+    | Npy
+    | WavFolder
+    | NoImages,
     Field(discriminator="kind"),
     Open(ImageSource),
 ]
@@ -37,6 +50,8 @@ __all__ = [
     "Npy",
     "Source",
     "Split",
+    "SpokenDigits",
     "TinyImageNet",
+    "WavFolder",
     "split_of",
 ]

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -119,6 +119,9 @@ class ImageSource(Member):
     its images with the smallest content hashes. Of the other images, the twelfth with the smallest hashes is val.
     Duplicates are kept once, and images in test are removed from train and val.
     """
+
+    is_sound: ClassVar[bool] = False
+    """Whether images are of sound, as in `workbench.core.sound`."""
 
     size: ImageSize = Field(
         32, description="pixels a side that images are resized to, or [height, width] of images that are not square"

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from workbench.core.families import Open
 from workbench.degradations.at_severity import AtSeverity, members_of
+from workbench.degradations.audio_clipping import AudioClipping
+from workbench.degradations.audio_noise import AudioNoise
+from workbench.degradations.bandwidth import Bandwidth
 from workbench.degradations.base import Degradation
 from workbench.degradations.clipping import Clipping
 from workbench.degradations.compose import Compose
@@ -20,11 +23,13 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.mri import MRI
+from workbench.degradations.packet_loss import PacketLoss
 from workbench.degradations.poisson import Poisson
 from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.quantisation import Quantisation
 from workbench.degradations.random_inpainting import RandomInpainting
 from workbench.degradations.severities import AnySeverityDistribution, Skewed, TwoPoint, Uniform
+from workbench.degradations.sound import Sound
 from workbench.degradations.super_resolution import SuperResolution
 
 AnyDegradation = Annotated[DrawsSeverity | AtSeverity, Field(discriminator="kind"), Open(Degradation)]
@@ -36,6 +41,9 @@ __all__ = [
     "AnyDegradation",
     "AnySeverityDistribution",
     "AtSeverity",
+    "AudioClipping",
+    "AudioNoise",
+    "Bandwidth",
     "Clipping",
     "Compose",
     "DeepinvPhysics",
@@ -46,10 +54,12 @@ __all__ = [
     "Haze",
     "Mixture",
     "MotionBlurCRF",
+    "PacketLoss",
     "Poisson",
     "Quantisation",
     "RandomInpainting",
     "Skewed",
+    "Sound",
     "SuperResolution",
     "TwoPoint",
     "Uniform",

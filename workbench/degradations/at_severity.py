@@ -59,6 +59,11 @@ class AtSeverity(Degradation):
         return self.member.measures_images
 
     @property
+    def measures_sound(self) -> bool:
+        """Whether the member does."""
+        return self.member.measures_sound
+
+    @property
     def draws_parameters(self) -> bool:
         """Whether the member draws parameters."""
         return self.member.draws_parameters

@@ -57,6 +57,11 @@ class Degradation(Member):
         return True
 
     @property
+    def measures_sound(self) -> bool:
+        """Whether y is a waveform, and images are of sound."""
+        return False
+
+    @property
     def draws_parameters(self) -> bool:
         """Whether A is drawn at random (a mask, a motion path), so that the severity alone does not determine it."""
         return False

@@ -1,5 +1,8 @@
 """The degradations that draw a severity per image: all but `at_severity`, which wraps one of them."""
 
+from workbench.degradations.audio_clipping import AudioClipping
+from workbench.degradations.audio_noise import AudioNoise
+from workbench.degradations.bandwidth import Bandwidth
 from workbench.degradations.clipping import Clipping
 from workbench.degradations.compose import Compose
 from workbench.degradations.ct import CT
@@ -11,6 +14,7 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.mri import MRI
+from workbench.degradations.packet_loss import PacketLoss
 from workbench.degradations.poisson import Poisson
 from workbench.degradations.quantisation import Quantisation
 from workbench.degradations.random_inpainting import RandomInpainting
@@ -29,6 +33,10 @@ DrawsSeverity = (
     | Clipping
     | Quantisation
     | Poisson
+    | AudioNoise
+    | AudioClipping
+    | Bandwidth
+    | PacketLoss
     | Compose
     | DeepinvPhysics
     | Mixture

@@ -37,6 +37,10 @@ class GaussianNoise(Degradation):
         """The noise level, which grows linearly with the severity."""
         return self.noise_std + (MAX_STD - self.noise_std) * severity
 
+    def severity_at(self, noise_std: float) -> float:
+        """The severity with noise of this standard deviation; outside [0, 1] if none has."""
+        return (noise_std - self.noise_std) / (MAX_STD - self.noise_std)
+
     def describe(self, severity: float) -> str:
         """The standard deviation of the noise."""
         return f"noise std {self.noise_std + (MAX_STD - self.noise_std) * severity:.3f}"

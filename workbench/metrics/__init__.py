@@ -18,7 +18,20 @@ from workbench.metrics.likeness import (
     spectral_matrix,
 )
 from workbench.metrics.mantel import MantelResult, mantel_test
-from workbench.metrics.members import DISTS, FID, KID, LPIPS, NIQE, PSNR, SSIM, LatentError, Residual, SpectralAngle
+from workbench.metrics.members import (
+    DISTS,
+    FID,
+    KID,
+    LPIPS,
+    NIQE,
+    PSNR,
+    SISDR,
+    SSIM,
+    LatentError,
+    LogSpectralDistance,
+    Residual,
+    SpectralAngle,
+)
 from workbench.metrics.ordering import ordering_accuracy, own_ordering_accuracy
 from workbench.metrics.perceptual import Absent, LPIPSConfig, LPIPSMetric, load_lpips
 from workbench.metrics.pretrained import MetricWeights
@@ -32,6 +45,7 @@ from workbench.metrics.ranks import (
 )
 from workbench.metrics.reconstruction import psnr, spectral_angle, ssim, ssim_columns, ssim_valid
 from workbench.metrics.scaling import Map, average_linkage, classical_map
+from workbench.metrics.sound import log_spectral_distance, si_sdr
 from workbench.metrics.statistics import (
     Estimate,
     first_crossing,
@@ -42,7 +56,18 @@ from workbench.metrics.statistics import (
 )
 
 AnyMetric = Annotated[
-    PSNR | SSIM | LPIPS | DISTS | NIQE | FID | KID | Residual | SpectralAngle | LatentError,
+    PSNR
+    | SSIM
+    | LPIPS
+    | DISTS
+    | NIQE
+    | FID
+    | KID
+    | Residual
+    | SpectralAngle
+    | SISDR
+    | LogSpectralDistance
+    | LatentError,
     Field(discriminator="kind"),
     Open(Metric),
     BeforeValidator(named),
@@ -55,6 +80,7 @@ __all__ = [
     "LPIPS",
     "NIQE",
     "PSNR",
+    "SISDR",
     "SSIM",
     "Absent",
     "AnyMetric",
@@ -64,6 +90,7 @@ __all__ = [
     "LPIPSConfig",
     "LPIPSMetric",
     "LatentError",
+    "LogSpectralDistance",
     "MantelResult",
     "Map",
     "Metric",
@@ -80,6 +107,7 @@ __all__ = [
     "frechet_matrix",
     "gain_over_trivial",
     "load_lpips",
+    "log_spectral_distance",
     "mantel_test",
     "mean_interval",
     "mean_intervals",
@@ -92,6 +120,7 @@ __all__ = [
     "ratio_of_means",
     "sampling_distance",
     "severity_bins",
+    "si_sdr",
     "spearman",
     "spearman_across",
     "spearman_within",

@@ -35,6 +35,7 @@ class Comparison:
         measure: A, with the parameters of the measurement.
         lpips: the network of LPIPS, or why it is absent.
         networks: those of other metrics, by kind; none for a metric that is absent.
+        is_sound: whether the images are of sound.
     """
 
     x_hat: Images
@@ -46,6 +47,7 @@ class Comparison:
     measure: Callable[[Images], Measurements]
     lpips: LPIPSMetric | Absent
     networks: Mapping[str, nn.Module] = field(default_factory=dict)
+    is_sound: bool = False
 
     @cached_property
     def decoded(self) -> Images:

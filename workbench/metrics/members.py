@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from workbench.core.sound import BANDS, FRAMES
 from workbench.metrics.dists import dists, load_dists
 from workbench.metrics.family import Columns, Comparison, Metric, Need, SetMetric
 from workbench.metrics.inception import FEATURES, FEWEST_FOR_KID, fewest_for_fid, fid, kid, load_inception
@@ -13,6 +14,7 @@ from workbench.metrics.niqe import load_niqe, niqe
 from workbench.metrics.perceptual import LPIPS_CHANNELS, Absent
 from workbench.metrics.pretrained import MetricWeights
 from workbench.metrics.reconstruction import psnr, spectral_angle, ssim_columns
+from workbench.metrics.sound import log_spectral_distance, si_sdr
 from workbench.metrics.statistics import Estimate
 
 
@@ -58,6 +60,40 @@ class SpectralAngle(Metric):
 
     def __call__(self, found: Comparison) -> dict[str, Tensor]:
         return {} if found.x.shape[1] == 1 else {"spectral_angle": spectral_angle(found.x_hat, found.x)}
+
+
+class SISDR(Metric):
+    """Scale-invariant signal-to-distortion ratio in decibels, also of the measurement, for images of sound."""
+
+    kind: Literal["si_sdr"] = "si_sdr"
+
+    columns: ClassVar[Columns] = {"si_sdr": "higher", "si_sdr_degraded": None}
+    needs: ClassVar[frozenset[Need]] = frozenset({"x", "measurement"})
+
+    def load(self, weights: MetricWeights, image_shape: tuple[int, int, int]) -> nn.Module | Absent | None:
+        return _of_sound(image_shape, "SI-SDR")
+
+    def __call__(self, found: Comparison) -> dict[str, Tensor]:
+        if not found.is_sound:
+            return {}
+        degraded = si_sdr(found.measurement.encoder_input(), found.x)
+        return {"si_sdr": si_sdr(found.x_hat, found.x), "si_sdr_degraded": degraded}
+
+
+class LogSpectralDistance(Metric):
+    """Distance of log power spectra in decibels, for images of sound."""
+
+    kind: Literal["log_spectral_distance"] = "log_spectral_distance"
+
+    columns: ClassVar[Columns] = {"log_spectral_distance": "lower"}
+
+    def load(self, weights: MetricWeights, image_shape: tuple[int, int, int]) -> nn.Module | Absent | None:
+        return _of_sound(image_shape, "The log-spectral distance")
+
+    def __call__(self, found: Comparison) -> dict[str, Tensor]:
+        if not found.is_sound:
+            return {}
+        return {"log_spectral_distance": log_spectral_distance(found.x_hat, found.x)}
 
 
 class LPIPS(Metric):
@@ -202,3 +238,11 @@ class Residual(Metric):
     def __call__(self, found: Comparison) -> dict[str, Tensor]:
         rms = found.measurement.residual_rms(found.measure(found.x_hat))
         return {"residual_ratio": rms / found.measurement.noise_std}
+
+
+def _of_sound(image_shape: tuple[int, int, int], name: str) -> Absent | None:
+    """Why a metric of sound is absent for images of another size."""
+    if image_shape == (1, BANDS, FRAMES):
+        return None
+    found = " x ".join(map(str, image_shape))
+    return Absent(f"{name} compares sound, in images of 1 x {BANDS} x {FRAMES}, but these are {found}")

@@ -38,6 +38,9 @@ QUANTITIES: dict[str, Quantity] = {
     "lpips": Quantity("LPIPS", "", 3, better=-1),
     "dists": Quantity("DISTS", "", 3, better=-1),
     "spectral_angle": Quantity("Spectral angle", "°", 2, better=-1),
+    "si_sdr": Quantity("SI-SDR", "dB", 2, better=1),
+    "si_sdr_degraded": Quantity("SI-SDR of the measurement", "dB", 2, better=1),
+    "log_spectral_distance": Quantity("Log-spectral distance", "dB", 2, better=-1),
     "niqe": Quantity("NIQE", "", 2, better=-1),
     "fid": Quantity("FID", "", 1, better=-1),
     "fid_64": Quantity("FID (64 features)", "", 3, better=-1),
@@ -65,6 +68,10 @@ LABELS: dict[str, str] = {
     "clipping": "clipping",
     "quantisation": "quantisation",
     "poisson": "photon noise",
+    "audio_clipping": "clipped sound",
+    "audio_noise": "noise in sound",
+    "bandwidth": "bandwidth",
+    "packet_loss": "packet loss",
     "mri": "MRI",
     "ct": "CT",
     "jpeg": "JPEG",
@@ -98,6 +105,7 @@ LABELS: dict[str, str] = {
     "imagenette": "Imagenette",
     "eurosat": "EuroSAT",
     "chest_mr": "chest MR",
+    "spoken_digits": "spoken digits",
     "fashion_mnist": "Fashion-MNIST",
 }
 """Kind -> name for readers; for other kinds, underscores become spaces."""

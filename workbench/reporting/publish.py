@@ -39,6 +39,8 @@ MEANS = (
     "lpips",
     "dists",
     "spectral_angle",
+    "si_sdr",
+    "log_spectral_distance",
     "niqe",
     "residual_ratio",
     "nfe",

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 _MOST_AXES = 4
 """Maximum number of label columns in the terminal; more labels share one column."""
-_TERMINAL_COLUMNS = ("psnr", "ssim", "ssim_valid", "lpips", "dists", "niqe", "spectral_angle", "nfe", "seconds")
+_TERMINAL_COLUMNS = (
+    *("psnr", "ssim", "ssim_valid", "lpips", "dists", "niqe", "spectral_angle", "si_sdr", "log_spectral_distance"),
+    *("nfe", "seconds"),
+)
 
 
 def column_estimate(frame: "DataFrame", column: str) -> Estimate:

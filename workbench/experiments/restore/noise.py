@@ -9,8 +9,7 @@ from torch import Tensor
 
 from workbench.core.config import UserError
 from workbench.core.tensors import Measurements, Scalars
-from workbench.degradations import Degradation, GaussianNoise
-from workbench.degradations.gaussian_noise import MAX_STD
+from workbench.degradations import AudioNoise, Degradation, GaussianNoise
 
 MIN_DETAILS = 32
 """Minimum number of values for an estimate."""
@@ -70,16 +69,14 @@ def check_stated(degradation: Degradation, severity: float, noise_std: float, *,
     Raises:
         UserError: with the severity for that level.
     """
-    if not isinstance(degradation, GaussianNoise):
+    if not isinstance(degradation, GaussianNoise | AudioNoise):
         return
-    base = degradation.noise_std
-    level = base + (MAX_STD - base) * severity
+    ends = degradation.noise_level(torch.tensor([0.0, severity, 1.0]))
+    base, level, most = (float(end) for end in ends)
     if abs(level - noise_std) <= (ESTIMATED if estimated else ROUNDED) * level:
         return
-    fits = (noise_std - base) / (MAX_STD - base)
-    remedy = (
-        f"use --severity {fits:.3g} without it" if 0 <= fits <= 1 else f"severity 0 to 1 is {base:g} to {MAX_STD:g}"
-    )
+    fits = degradation.severity_at(noise_std)
+    remedy = f"use --severity {fits:.3g} without it" if 0 <= fits <= 1 else f"severity 0 to 1 is {base:g} to {most:g}"
     what = f"auto: the images look like noise of {noise_std:.2g}" if estimated else f"{noise_std:g}"
     raise UserError(
         f"--noise-std {what}, but {degradation.kind} at severity {severity:g} has noise of {level:.3g}: {remedy}"

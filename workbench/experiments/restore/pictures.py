@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.core.config import UserError
-from workbench.data.medical import DICOM, NIFTI, Volume, is_medical, read_medical
+from workbench.data.medical import DICOM, NIFTI, is_medical, read_medical
 from workbench.data.preparation import LUMA, convert
 from workbench.data.reading import ARRAYS, PICTURES, Listing, Picture, list_pictures, read_pictures, same_white
 from workbench.data.shown import PICTURE_CHANNELS
@@ -18,6 +19,17 @@ from workbench.data.shown import PICTURE_CHANNELS
 MEDICAL = (*DICOM, ".nii", ".gz")
 NUM_NAMED = 3
 """Maximum number of files named in a message about several files."""
+
+
+class Container(Protocol):
+    """A file of several images, which is written as a whole: a DICOM or NIfTI volume, or a recording."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """What is in the file, of its images along the first axis."""
+
+    def write(self, images: np.ndarray, path: Path) -> None:
+        """Write the file with other images, (images, height, width)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Input:
         lines: messages for the user.
         groups: the images, those of one shape together.
         params: parameters of the operator that are in the files, by name of the image.
-        volumes: the DICOM or NIfTI file of each slice, and its position there.
+        volumes: the DICOM, NIfTI or WAV file of each image, and its position there.
     """
 
     names: tuple[str, ...]
@@ -62,7 +74,7 @@ class Input:
     lines: tuple[str, ...]
     groups: tuple[Measured, ...]
     params: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
-    volumes: Mapping[str, tuple[Path, Volume, int]] = field(default_factory=dict)
+    volumes: Mapping[str, tuple[Path, Container, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -84,7 +96,7 @@ def read_input(path: Path, channels: int) -> Input:
             "workbench.degradations.GivenPhysics"
         )
     listing = _listing(path)
-    volumes: dict[str, tuple[Path, Volume, int]] = {}
+    volumes: dict[str, tuple[Path, Container, int]] = {}
     per_file = [(file, _slices(file, volumes) if is_medical(file) else read_pictures(file)) for file in listing.files]
     files = tuple(file for file, pictures in per_file for _ in pictures)
     pictures = same_white([picture for _, found in per_file for picture in found])
@@ -105,7 +117,7 @@ def read_input(path: Path, channels: int) -> Input:
     )
 
 
-def _slices(file: Path, volumes: dict[str, tuple[Path, Volume, int]]) -> list[Picture]:
+def _slices(file: Path, volumes: dict[str, tuple[Path, Container, int]]) -> list[Picture]:
     """The slices of a DICOM or NIfTI file, which is noted for each of them."""
     volume = read_medical(file)
     images, note = volume.images(), volume.note()
@@ -120,13 +132,13 @@ def _slices(file: Path, volumes: dict[str, tuple[Path, Volume, int]]) -> list[Pi
 
 def parts(name: str) -> tuple[str, str]:
     """(the file's name without suffix, the name of one image within a file of several, or "")."""
-    found = re.fullmatch(r"(.*?)\.(?:np[yz]|h5|hdf5|dcm|dicom|ima|nii|nii\.gz):(.*)", name, re.DOTALL)
+    found = re.fullmatch(r"(.*?)\.(?:np[yz]|h5|hdf5|dcm|dicom|ima|nii|nii\.gz|wav):(.*)", name, re.DOTALL)
     return (found[1], _without_suffix(found[2])) if found else (Path(name).stem, "")
 
 
 def titles(name: str) -> tuple[str, ...]:
     """The names that a user may use for an image: with and without suffix; in a file of several, its own name only."""
-    found = re.fullmatch(r".*?\.(?:np[yz]|h5|hdf5|dcm|dicom|ima|nii|nii\.gz):(.*)", name, re.DOTALL)
+    found = re.fullmatch(r".*?\.(?:np[yz]|h5|hdf5|dcm|dicom|ima|nii|nii\.gz|wav):(.*)", name, re.DOTALL)
     own = found[1] if found else name
     return (own, _without_suffix(own) if found else Path(name).stem)
 

@@ -13,7 +13,7 @@ from workbench.autoencoders import Pretrained
 from workbench.core import randomness
 from workbench.core.config import UserError, digest
 from workbench.core.measurement import Measurement
-from workbench.degradations import Degradation, GaussianNoise
+from workbench.degradations import AudioNoise, Degradation, GaussianNoise
 from workbench.degradations.base import check_severity
 from workbench.experiments.restore.arrays import read_arrays
 from workbench.experiments.restore.cell import load_restorer, with_noise
@@ -23,6 +23,7 @@ from workbench.experiments.restore.noise import check_stated, doubt, estimate_no
 from workbench.experiments.restore.outputs import REPORT, Format, Outputs
 from workbench.experiments.restore.parameters import Given, params_digest, read_parameters
 from workbench.experiments.restore.pictures import Input, read_input
+from workbench.experiments.restore.sounds import read_sounds, reads_sound
 from workbench.experiments.restore.verdict import Found, Verdict, judge
 from workbench.restoration import Restored, Restorer
 from workbench.restoration.any_shape import adapted
@@ -44,7 +45,7 @@ class Request:
             them at random (a mask, a kernel).
         noise_std: standard deviation of the noise on [0, 1] images; auto: estimated; None: as in the cell.
         overwrite: whether files in the output folder may be overwritten.
-        file_format: format of the restored images; None: png, or for DICOM and NIfTI that of the input.
+        file_format: format of the restored images; None: png, or for DICOM, NIfTI and WAV that of the input.
     """
 
     pictures: Path
@@ -80,8 +81,11 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
         check_severity(torch.full((1,), float(request.severity), dtype=torch.float64).float())
     if (trained := cell.severity_stage()) is not None and trained.given() is None:
         trained.severity_encoder.degradation.check(cell.data.image_shape, gradient=False)
-    if cell.degradation.measures_images:
+    if cell.degradation.measures_images and not (request.pictures.is_file() and reads_sound(request.pictures)):
         images = read_input(request.pictures, cell.data.channels)
+    elif reads_sound(request.pictures):
+        finds_losses = cell.degradation.draws_parameters and request.params is None
+        images = read_sounds(request.pictures, cell.degradation, finds_losses=finds_losses)
     else:
         images = read_arrays(request.pictures)
     outputs = Outputs(request.output, request.pictures, images, request.file_format, overwrite=request.overwrite)
@@ -281,7 +285,7 @@ def _with_noise(
         level = float(f"{estimate:.2g}")
     if request.severity is not None:
         check_stated(cell.degradation, request.severity, level, estimated=request.noise_std == "auto")
-    if isinstance(cell.degradation, GaussianNoise):
+    if isinstance(cell.degradation, GaussianNoise | AudioNoise):
         return cell
     before, cell = cell, with_noise(cell, level)
     if cell.start != before.start:
@@ -298,7 +302,7 @@ def _noise_line(degradation: Degradation, request: Request, noise_std: Tensor) -
     span = f"{low:.3g}" if high - low < 1e-6 else f"{low:.3g} to {high:.3g}"
     default = type(degradation).model_fields["noise_std"].default
     stated = cast("float | None", degradation.noise_std)  # None: a physics may have a noise model
-    if isinstance(degradation, GaussianNoise):
+    if isinstance(degradation, GaussianNoise | AudioNoise):
         who = "from the severity"
     elif request.noise_std is not None:
         who = "estimated from the images" if request.noise_std == "auto" else "as given"
@@ -306,7 +310,8 @@ def _noise_line(degradation: Degradation, request: Request, noise_std: Tensor) -
         who = "the default; set it with --noise-std (auto: estimate it)"
     else:
         who = "as given" if stated is not None else "from the physics' noise model"
-    return f"noise of standard deviation {span} on [0, 1] images, {who}"
+    scale = "in waveforms on [-1, 1]" if degradation.measures_sound else "on [0, 1] images"
+    return f"noise of standard deviation {span} {scale}, {who}"
 
 
 def _row(name: str, residual: float, restored: Restored, i: int, cell: Evaluate) -> dict[str, Any]:

@@ -119,6 +119,7 @@ class Scoring:
             measure=lambda x: self.cell.degradation.A(x, measurement.params),
             lpips=self.lpips,
             networks=self.networks,
+            is_sound=self.cell.data.is_sound,
         )
 
     def take(
