@@ -12,6 +12,7 @@ from workbench.degradations.compose import Compose
 from workbench.degradations.ct import CT
 from workbench.degradations.deepinv_physics import DeepinvPhysics
 from workbench.degradations.drawing_severity import DrawsSeverity
+from workbench.degradations.equivalents import nearest_equivalent
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.gaussian_noise import GaussianNoise
 from workbench.degradations.given_physics import GivenPhysics
@@ -20,6 +21,7 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.mri import MRI
+from workbench.degradations.phase_retrieval import PhaseRetrieval
 from workbench.degradations.poisson import Poisson
 from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.quantisation import Quantisation
@@ -46,6 +48,7 @@ __all__ = [
     "Haze",
     "Mixture",
     "MotionBlurCRF",
+    "PhaseRetrieval",
     "Poisson",
     "Quantisation",
     "RandomInpainting",
@@ -54,5 +57,6 @@ __all__ = [
     "TwoPoint",
     "Uniform",
     "members_of",
+    "nearest_equivalent",
     "pseudo_inverse",
 ]

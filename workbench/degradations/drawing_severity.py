@@ -11,6 +11,7 @@ from workbench.degradations.jpeg import JPEG
 from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.mri import MRI
+from workbench.degradations.phase_retrieval import PhaseRetrieval
 from workbench.degradations.poisson import Poisson
 from workbench.degradations.quantisation import Quantisation
 from workbench.degradations.random_inpainting import RandomInpainting
@@ -29,6 +30,7 @@ DrawsSeverity = (
     | Clipping
     | Quantisation
     | Poisson
+    | PhaseRetrieval
     | Compose
     | DeepinvPhysics
     | Mixture

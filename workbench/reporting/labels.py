@@ -62,6 +62,7 @@ LABELS: dict[str, str] = {
     "clipping": "clipping",
     "quantisation": "quantisation",
     "poisson": "photon noise",
+    "phase_retrieval": "phase retrieval",
     "mri": "MRI",
     "ct": "CT",
     "jpeg": "JPEG",
