@@ -7,6 +7,7 @@ from torch import Tensor
 
 from workbench.core import randomness
 from workbench.core.config import UserError
+from workbench.core.measurement import Measurement
 from workbench.degradations import AtSeverity, GaussianNoise, PhaseRetrieval, nearest_equivalent
 
 NUM = 6
@@ -99,10 +100,16 @@ def test_magnitudes_of_a_user_are_taken_without_a_channel() -> None:
     operator = PhaseRetrieval()
     measured = operator.measure(images(), torch.full((NUM,), 0.5), IDS, 0)
     assert operator.image_shape(measured.y[:, 0]) == (1, 12, 16)
-    given, lines = operator.given_measurement(measured.y[:, 0], torch.full((NUM,), 0.5), IDS, {})
-    assert lines == []
-    torch.testing.assert_close(given.y, measured.y)
-    torch.testing.assert_close(given.view, measured.view)
+    found = given(operator, measured.y[:, 0])
+    assert torch.equal(found.y, measured.y)
+    assert found.view is not None
+    torch.testing.assert_close(found.view, measured.view)
+
+
+def given(operator: PhaseRetrieval, y: Tensor) -> Measurement:
+    """As from a user's file."""
+    operator.image_shape(y)
+    return operator.given_measurement(y, torch.full((NUM,), 0.5), IDS, {})[0]
 
 
 @pytest.mark.parametrize(
@@ -124,8 +131,7 @@ def test_what_cannot_be_magnitudes_is_refused(change, message: str) -> None:
     operator = PhaseRetrieval()
     y = change(operator.A(0.2 + images(), {}))
     with pytest.raises(UserError, match=message):
-        operator.image_shape(y)
-        operator.given_measurement(y, torch.full((NUM,), 0.5), IDS, {})
+        given(operator, y)
 
 
 def test_settings_out_of_range_are_refused() -> None:

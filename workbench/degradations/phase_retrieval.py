@@ -118,8 +118,8 @@ def check_magnitudes(y: Measurements) -> None:
     middle = y.shape[2] // 2 * y.shape[3] + y.shape[3] // 2
     refuse(
         (y.abs().flatten(2).argmax(2) == middle).all(1),
-        "y of phase_retrieval has its zero frequency in the middle: give it first, by numpy.fft.ifftshift over the last "
-        "two axes",
+        "y of phase_retrieval has its zero frequency in the middle: give it first, by numpy.fft.ifftshift over the "
+        "last two axes",
     )
 
 

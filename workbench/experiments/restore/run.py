@@ -29,6 +29,7 @@ from workbench.restoration.any_shape import adapted
 from workbench.restoration.memory import fitted
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.rows import DRAW
 from workbench.stages.runtime import Runtime
 
 
@@ -165,7 +166,8 @@ def _settings(cell: Evaluate, request: Request) -> str:
     made = (cell.autoencoder_stage(), cell.prior_stage(), cell.severity_stage(), cell.estimator_stage())
     identities = [None if stage is None else stage.identity for stage in made]
     own = [cell.seed, cell.sample, cell.precision, request.file_format, __version__]
-    return digest([*(member.canonical() for member in members), *identities, *own])
+    draws = [] if cell.num_draws == 1 else [cell.num_draws]
+    return digest([*(member.canonical() for member in members), *identities, *own, *draws])
 
 
 def _keys(groups: Sequence[Group]) -> dict[str, str]:
@@ -318,6 +320,7 @@ def _row(name: str, residual: float, restored: Restored, i: int, cell: Evaluate)
         "start_sigma": float(restored.start_variance[i].sqrt()),
         "distrusted": bool(restored.distrusted[i]),
         "start_timestep": int(restored.start_timestep[i]),
+        **({} if cell.num_draws == 1 else {DRAW: int(restored.draw[i])}),
         "nfe": int(restored.nfe[i]),
         "diverged": bool(restored.diverged[i]),
         "seconds": round(float(restored.seconds[i]), 3),
