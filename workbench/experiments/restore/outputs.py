@@ -31,7 +31,7 @@ class Outputs:
         folder: the output folder; created by `make`.
         input_path: the folder or file of the input images.
         measured: the input images.
-        file_format: png: 8 bits; npy: float32, (height, width) or (height, width, 3); None: png, or for DICOM and NIfTI
+        file_format: png: 8 bits; npy: float32, (height, width) or (height, width, channel); None: png, or for DICOM and NIfTI
             the format of the input.
         overwrite: whether existing files may be overwritten.
 

@@ -13,6 +13,7 @@ from workbench.autoencoders import Pretrained
 from workbench.core import randomness
 from workbench.core.config import UserError, digest
 from workbench.core.measurement import Measurement
+from workbench.data.shown import PICTURE_CHANNELS
 from workbench.degradations import Degradation, GaussianNoise
 from workbench.degradations.base import check_severity
 from workbench.experiments.restore.arrays import read_arrays
@@ -85,7 +86,12 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
         images = read_input(request.pictures, cell.data.channels)
     else:
         images = read_arrays(request.pictures)
-    outputs = Outputs(request.output, request.pictures, images, request.file_format, overwrite=request.overwrite)
+    file_format = request.file_format
+    if cell.data.channels not in PICTURE_CHANNELS:
+        if file_format == "png":
+            raise UserError(f"png has 1 or 3 channels, but restored images have {cell.data.channels}: use --format npy")
+        file_format = "npy"
+    outputs = Outputs(request.output, request.pictures, images, file_format, overwrite=request.overwrite)
     for line in images.lines:
         say(line)
     cell, groups = _measurements(cell, request, images, say)
