@@ -485,3 +485,50 @@ def test_images_of_any_shape_are_degraded_restored_and_drawn(
         num_images=2,
     )
     assert sheet.stat().st_size > 1000
+
+
+def test_the_best_of_several_draws_is_kept_and_all_are_counted(cell: Evaluate, runtime: Runtime) -> None:
+    one = cell.replace({"degradation.kind": "phase_retrieval", "start.kind": "full"})
+    several = one.replace({"num_draws": 3})
+    single, best = rows(one, runtime), rows(several, runtime)
+    assert set(best.columns) - set(single.columns) == {"draw"}
+    assert best["draw"].between(0, 2).all()
+    assert (best["nfe"] == 3 * single["nfe"]).all()
+    assert best["flops"].to_numpy() == pytest.approx(3 * single["flops"].to_numpy())
+    assert (best["residual_ratio"] <= single["residual_ratio"] + 1e-4).all()
+    assert (best["residual_ratio"] < single["residual_ratio"] - 1e-4).any()
+    assert several.relative_cost() > 2 * one.relative_cost()
+
+
+def test_draws_are_no_part_of_the_identity_unless_there_are_several(cell: Evaluate) -> None:
+    assert "num_draws" not in cell.canonical()
+    assert cell.replace({"num_draws": 1}).identity == cell.identity
+    assert cell.replace({"num_draws": 2}).identity != cell.identity
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"num_draws": 0}, "num_draws: input should be"),
+        ({"num_draws": 2, "solver.kind": "decode_only"}, "all draws are the same: set num_draws=1"),
+        ({"num_draws": 2, "start.kind": "equal_cost"}, "start.kind=equal_cost .*: set num_draws=1"),
+    ],
+)
+def test_draws_that_mean_nothing_are_refused(overrides: dict[str, object], message: str, cell: Evaluate) -> None:
+    with pytest.raises(UserError, match=message):
+        cell.replace(overrides)
+
+
+def test_what_magnitudes_cannot_tell_is_resolved_before_metrics(cell: Evaluate, runtime: Runtime) -> None:
+    stage = cell.replace({"degradation.kind": "phase_retrieval", "num_images": 20, "degradation.noise_std": 0.01})
+    found = rows(stage, runtime)
+    kept = load_file(stage.ensure(runtime) / EXAMPLES)
+    x = cell.data.split("test").first(20).batch(slice(None))
+    for column, name in (("psnr", "restored"), ("psnr_decoded", "decoded"), ("psnr_degraded", "degraded")):
+        shown_image = kept[name] / 255
+        as_it_is, turned = psnr(shown_image, x), psnr(shown_image.flip(2, 3), x)
+        assert (as_it_is >= turned - 1e-2).all()
+        assert found[column].to_numpy() == pytest.approx(as_it_is.numpy(), abs=2e-2)
+    ids = cell.data.split("test").first(20).ids
+    view = stage.degradation.measure(x, stage.degradation.draw_severity(ids, 0), ids, 0).encoder_input()
+    assert (psnr(view.flip(2, 3), x) > psnr(view, x)).any(), "else the test shows nothing"

@@ -63,23 +63,25 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
         return arrays
 
 
-def pictures_in(path: Path, white: float | None = None) -> list[Picture]:
+def pictures_in(path: Path, white: float | None = None, channels: int | None = None) -> list[Picture]:
     """Read the images in an .npy or .npz file, as described in `reading.read_pictures`.
 
     Raises:
         UserError: for an array that is not an image, or floats that are not finite.
     """
     if not _is_archive(path):
-        return _pictures(open_array(path), path, "", None, white)
+        return _pictures(open_array(path), path, "", None, white, channels)
     arrays = read_archive(path)
     if not arrays:
         raise UserError(f"{path} has no arrays")
     if "y" not in arrays:
-        return [picture for key, stored in arrays.items() for picture in _pictures(stored, path, key, None, white)]
+        return [
+            picture for key, stored in arrays.items() for picture in _pictures(stored, path, key, None, white, channels)
+        ]
     names = arrays.get("names")
     if unknown := [key for key in arrays if key not in ("y", "names")]:
         raise UserError(f"{path} contains y and also {', '.join(unknown)}: only y (N images) and names are allowed")
-    return _pictures(arrays["y"], path, "", names, white)
+    return _pictures(arrays["y"], path, "", names, white, channels)
 
 
 def as_batch(stored: np.ndarray, where: str, channels: int | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -132,14 +134,16 @@ def _images_last(stored: np.ndarray) -> bool:
     return bool(2 * np.abs(np.diff(block, axis=0)).mean() < np.abs(np.diff(block, axis=2)).mean())
 
 
-def _pictures(stored: np.ndarray, path: Path, key: str, names: np.ndarray | None, white: float | None) -> list[Picture]:
+def _pictures(
+    stored: np.ndarray, path: Path, key: str, names: np.ndarray | None, white: float | None, channels: int | None
+) -> list[Picture]:
     where = f"{path}:{key}" if key else str(path)
     if stored.dtype.kind not in "buf" or (stored.dtype.kind == "u" and stored.dtype.itemsize > 2):
         raise UserError(f"{where} {unfit(stored.dtype)}")
     if 0 in stored.shape:
         raise UserError(f"{where} is empty: its shape is {stored.shape}")
-    is_one = stored.ndim == 2 or (stored.ndim == 3 and stored.shape[-1] in (1, 3) and names is None)
-    batch, turned = (stored.reshape(1, *stored.shape[:2], -1), ()) if is_one else as_batch(stored, where)
+    is_one = stored.ndim == 2 or (stored.ndim == 3 and stored.shape[-1] in (1, 3, channels) and names is None)
+    batch, turned = (stored.reshape(1, *stored.shape[:2], -1), ()) if is_one else as_batch(stored, where, channels)
     if stored.ndim == 3 and len(batch) == 3:
         turned = (f"shape {stored.shape} read as three greyscale images",)
     batch = batch.astype(batch.dtype.newbyteorder("="), copy=False)

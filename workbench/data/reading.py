@@ -110,15 +110,16 @@ def list_pictures(folder: Path, suffixes: tuple[str, ...] = PICTURES, *, recursi
     return Listing(tuple(files), tuple(left_out), num_hidden)
 
 
-def read_pictures(file: Path, white: float | None = None) -> list[Picture]:
+def read_pictures(file: Path, white: float | None = None, channels: int | None = None) -> list[Picture]:
     """Read the images in a file: one, or several if it is an array file.
 
-    Arrays are H x W, H x W x C, N x H x W, N x H x W x C or N x C x H x W, where C is 1 or 3. Each key of an .npz is
-    one image; or `y` has N images, and `names`, if present, their names. Floats may have any finite values: a noisy
-    measurement exceeds [0, 1].
+    Arrays are H x W, H x W x C, N x H x W, N x H x W x C or N x C x H x W, where C is 1 or 3, or `channels`. Each key
+    of an .npz is one image; or `y` has N images, and `names`, if present, their names. Floats may have any finite
+    values: a noisy measurement exceeds [0, 1].
 
     Args:
         white: the value of white; None: inferred from dtype and values (`white_of`).
+        channels: of arrays, if not 1 or 3.
 
     Raises:
         UserError: if the file cannot be read, or has no images.
@@ -126,7 +127,7 @@ def read_pictures(file: Path, white: float | None = None) -> list[Picture]:
     if file.suffix.lower() in ARRAYS:
         from workbench.data.arrays import pictures_in
 
-        return pictures_in(file, white)
+        return pictures_in(file, white, channels)
     from workbench.data.image_file import read_image
 
     return [read_image(file, white)]

@@ -15,6 +15,7 @@ from workbench.degradations.compose import Compose
 from workbench.degradations.ct import CT
 from workbench.degradations.deepinv_physics import DeepinvPhysics
 from workbench.degradations.drawing_severity import DrawsSeverity
+from workbench.degradations.equivalents import nearest_equivalent
 from workbench.degradations.gaussian_blur import GaussianBlur
 from workbench.degradations.gaussian_noise import GaussianNoise
 from workbench.degradations.given_physics import GivenPhysics
@@ -24,6 +25,7 @@ from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.mri import MRI
 from workbench.degradations.packet_loss import PacketLoss
+from workbench.degradations.phase_retrieval import PhaseRetrieval
 from workbench.degradations.poisson import Poisson
 from workbench.degradations.pseudo_inverse import pseudo_inverse
 from workbench.degradations.quantisation import Quantisation
@@ -55,6 +57,7 @@ __all__ = [
     "Mixture",
     "MotionBlurCRF",
     "PacketLoss",
+    "PhaseRetrieval",
     "Poisson",
     "Quantisation",
     "RandomInpainting",
@@ -64,5 +67,6 @@ __all__ = [
     "TwoPoint",
     "Uniform",
     "members_of",
+    "nearest_equivalent",
     "pseudo_inverse",
 ]

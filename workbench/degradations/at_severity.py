@@ -108,6 +108,10 @@ class AtSeverity(Degradation):
         """The member's."""
         return self.member.view(y, params)
 
+    def equivalents(self, x: Images) -> list[Images]:
+        """The member's."""
+        return self.member.equivalents(x)
+
     def before_noise(self, x: Images, ids: Ids, seed: int, params: Params) -> Measurements:
         """The member's."""
         return self.member.before_noise(x, ids, seed, params)

@@ -99,6 +99,10 @@ class Degradation(Member):
         """The image-domain view of y that a severity encoder reads, if y is not an image; None: y itself."""
         return None
 
+    def equivalents(self, x: Images) -> list[Images]:
+        """The images besides x, per image, whose measurement A(x) is the same, so that y cannot tell them."""
+        return []
+
     def image_shape(self, y: Tensor) -> tuple[int, int, int]:
         """(channel, height, width) of the images with a user's measurements y, whose axes of size 1 may be missing.
 

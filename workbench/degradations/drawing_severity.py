@@ -15,6 +15,7 @@ from workbench.degradations.mixture import Mixture
 from workbench.degradations.motion_blur_crf import MotionBlurCRF
 from workbench.degradations.mri import MRI
 from workbench.degradations.packet_loss import PacketLoss
+from workbench.degradations.phase_retrieval import PhaseRetrieval
 from workbench.degradations.poisson import Poisson
 from workbench.degradations.quantisation import Quantisation
 from workbench.degradations.random_inpainting import RandomInpainting
@@ -37,6 +38,7 @@ DrawsSeverity = (
     | AudioClipping
     | Bandwidth
     | PacketLoss
+    | PhaseRetrieval
     | Compose
     | DeepinvPhysics
     | Mixture

@@ -36,6 +36,7 @@ class Comparison:
         lpips: the network of LPIPS, or why it is absent.
         networks: those of other metrics, by kind; none for a metric that is absent.
         is_sound: whether the images are of sound.
+        nearest: of images and those that measure the same, the ones nearest to x; x_hat is one.
     """
 
     x_hat: Images
@@ -48,11 +49,17 @@ class Comparison:
     lpips: LPIPSMetric | Absent
     networks: Mapping[str, nn.Module] = field(default_factory=dict)
     is_sound: bool = False
+    nearest: Callable[[Images], Images] = lambda images: images
 
     @cached_property
     def decoded(self) -> Images:
         """D(z_hat), not clipped: the estimate before any diffusion."""
-        return self.decode(self.z_hat)
+        return self.nearest(self.decode(self.z_hat))
+
+    @cached_property
+    def view(self) -> Images:
+        """The image-domain view of y."""
+        return self.nearest(self.measurement.encoder_input())
 
     @cached_property
     def ceiling(self) -> Images:

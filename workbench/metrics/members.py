@@ -34,7 +34,7 @@ class PSNR(Metric):
     def __call__(self, found: Comparison) -> dict[str, Tensor]:
         return {
             "psnr": psnr(found.x_hat, found.x),
-            "psnr_degraded": psnr(found.measurement.encoder_input(), found.x),
+            "psnr_degraded": psnr(found.view, found.x),
             "psnr_decoded": psnr(found.decoded, found.x),
             "psnr_ceiling": psnr(found.ceiling, found.x),
         }

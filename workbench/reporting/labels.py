@@ -72,6 +72,7 @@ LABELS: dict[str, str] = {
     "audio_noise": "noise in sound",
     "bandwidth": "bandwidth",
     "packet_loss": "packet loss",
+    "phase_retrieval": "phase retrieval",
     "mri": "MRI",
     "ct": "CT",
     "jpeg": "JPEG",

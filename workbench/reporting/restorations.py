@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from workbench.core.config import UserError
 from workbench.core.measurement import Measurement
 from workbench.core.tensors import Ids, Images, Scalars
+from workbench.degradations import nearest_equivalent
 from workbench.diffusion import Chain
 from workbench.diffusion.noise_levels import snr
 from workbench.metrics import Estimate, mean_interval, psnr
@@ -78,6 +79,8 @@ class Restorations:
 def restore_known(restorer: Restorer, x: Images, ids: Ids, severity: float, seed: int = 0) -> Restorations:
     """Degrade clean images with the restorer's operator at a severity in [0, 1], and restore them.
 
+    Of images that measure the same, those nearest to the clean ones are shown.
+
     Args:
         ids: ids of the images; they key masks, kernels and noise, and must be unique.
         seed: also keys these draws.
@@ -91,7 +94,15 @@ def restore_known(restorer: Restorer, x: Images, ids: Ids, severity: float, seed
     x = x.to(device)
     restored = restorer.restore_all(measurement, truth=lambda _: restorer.autoencoder.encode(x))
     z0, decoded = restorer.autoencoder.encode(x), restorer.autoencoder.decode(restored.z_hat)
-    return Restorations(x, severity, measurement, decoded, restored, error_variance(restored.z_hat, z0))
+    s2 = error_variance(restored.z_hat, z0)
+
+    def nearest(images: Images) -> Images:
+        return nearest_equivalent(restorer.degradation, images, x)
+
+    if measurement.view is not None:
+        measurement = replace(measurement, view=nearest(measurement.view))
+    restored = replace(restored, x_hat=nearest(restored.x_hat))
+    return Restorations(x, severity, measurement, nearest(decoded), restored, s2)
 
 
 def pictures_section(title: str, pictures: Mapping[str, Images], note: str = "") -> Section:

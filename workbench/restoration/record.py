@@ -31,6 +31,7 @@ class Record:
         flops: FLOPs of all networks, including gradients but not the operator.
         seconds: the image's share of the wall time.
         start_seconds: the part of `seconds` spent on the estimate and the start.
+        draw: which of several draws of the noise gave the image; costs are those of all.
         generator, entered: generator of the image's noise and its first position in the grid, set by the engine.
     """
 
@@ -47,6 +48,7 @@ class Record:
     flops: float = 0.0
     seconds: float = 0.0
     start_seconds: float = 0.0
+    draw: int = 0
     generator: torch.Generator | None = None
     entered: int = 0
 
@@ -109,6 +111,7 @@ class Restored:
     flops = Column()
     seconds = Column()
     start_seconds = Column()
+    draw = Column()
 
     def __len__(self) -> int:
         return len(self.records)

@@ -43,6 +43,8 @@ class Restorer:
         start: the rule that chooses the start.
         solver, sampler: the update rule of a step, and the chain.
         seed: keys all random draws.
+        num_draws: restorations of each image with other noise, of which the one with the smallest residual is kept; see
+            `restoration.draws`.
         num_slots: number of images restored at once, for images of at most `slot_pixels`.
         slot_pixels: fewer larger images are restored at once, so that memory does not grow with their size; None: as
             many, whatever their size.
@@ -71,6 +73,7 @@ class Restorer:
     solver: Solver
     sampler: DDIM
     seed: int = 0
+    num_draws: int = 1
     num_slots: int = 64
     slot_pixels: int | None = None
     fusion: Fusion | None = None
@@ -87,6 +90,8 @@ class Restorer:
 
     def __post_init__(self) -> None:
         self.solver.check(self.degradation)
+        if self.num_draws > 1 and not self.solver.diffuses:
+            raise UserError(f"{self.solver.kind} draws no noise, so that all draws are the same: set num_draws=1")
         if self.non_blind is not None:
             self.non_blind = self.non_blind.of([member.canonical() for member in members_of(self.degradation)])
             if self.non_blind is None:
@@ -123,10 +128,11 @@ class Restorer:
         source = iter(measurements)
         if (first := next(source, None)) is not None:
             _, channels, height, width = first.encoder_input().shape
-            from workbench.restoration.memory import fitted  # which measures restorers
+            from workbench.restoration.draws import best_of_draws  # which runs restorers
+            from workbench.restoration.memory import fitted  # which measures them
 
-            fits = fitted(self, (channels, height, width))
-            yield from fits._restore(itertools.chain([first], source), truth)
+            fits, whole = fitted(self, (channels, height, width)), itertools.chain([first], source)
+            yield from fits._restore(whole, truth) if self.num_draws == 1 else best_of_draws(fits, whole, truth)
 
     def for_images(self, image_shape: tuple[int, int, int]) -> Self:
         """The restorer for (channel, height, width) images: itself if its networks take them.

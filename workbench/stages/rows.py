@@ -11,6 +11,8 @@ from typing import Any
 ROWS = "per_image.parquet"
 OPERATOR = "operator"
 """Column with the operator of a mixture that measured an image."""
+DRAW = "draw"
+"""Column with the number of the draw that was kept, from 0, if there were several."""
 EXAMPLES = "examples.safetensors"
 """File of the stored images of some rows, for the report."""
 ABSENT = "_absent.txt"

@@ -85,19 +85,23 @@ def read_input(path: Path, channels: int) -> Input:
 
     Args:
         path: a folder of images (or, if it has none, of .npy files), an image, or an array of several.
-        channels: of the model's images. Greyscale images stay greyscale if it is a colour model's.
+        channels: of the model's images. Greyscale images stay greyscale if it is a colour model's. Images of other
+            numbers of channels than 1 and 3 are arrays.
 
     Raises:
-        UserError: for files that cannot be read, or a model of images that are not pictures.
+        UserError: for files that cannot be read, or image files for a model of images that are not pictures.
     """
-    if channels not in PICTURE_CHANNELS:
-        raise UserError(
-            f"image files have 1 or 3 channels, but the model's images have {channels}: restore from Python, as in "
-            "workbench.degradations.GivenPhysics"
-        )
     listing = _listing(path)
+    if channels not in PICTURE_CHANNELS and any(file.suffix.lower() not in ARRAYS for file in listing.files):
+        raise UserError(
+            f"image files have 1 or 3 channels, but the model's images have {channels}: save them as an .npy file of "
+            f"N x height x width x {channels}"
+        )
     volumes: dict[str, tuple[Path, Container, int]] = {}
-    per_file = [(file, _slices(file, volumes) if is_medical(file) else read_pictures(file)) for file in listing.files]
+    per_file = [
+        (file, _slices(file, volumes) if is_medical(file) else read_pictures(file, channels=channels))
+        for file in listing.files
+    ]
     files = tuple(file for file, pictures in per_file for _ in pictures)
     pictures = same_white([picture for _, found in per_file for picture in found])
     by_shape: dict[tuple[int, ...], list[Picture]] = {}

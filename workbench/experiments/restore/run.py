@@ -13,6 +13,7 @@ from workbench.autoencoders import Pretrained
 from workbench.core import randomness
 from workbench.core.config import UserError, digest
 from workbench.core.measurement import Measurement
+from workbench.data.shown import PICTURE_CHANNELS
 from workbench.degradations import AudioNoise, Degradation, GaussianNoise
 from workbench.degradations.base import check_severity
 from workbench.experiments.restore.arrays import read_arrays
@@ -30,6 +31,7 @@ from workbench.restoration.any_shape import adapted
 from workbench.restoration.memory import fitted
 from workbench.severity.untrained import NoEncoder, Untrained
 from workbench.stages.measure.evaluate import Evaluate
+from workbench.stages.rows import DRAW
 from workbench.stages.runtime import Runtime
 
 
@@ -88,7 +90,12 @@ def restore(cell: Evaluate, request: Request, runtime: Runtime) -> Verdict:
         images = read_sounds(request.pictures, cell.degradation, finds_losses=finds_losses)
     else:
         images = read_arrays(request.pictures)
-    outputs = Outputs(request.output, request.pictures, images, request.file_format, overwrite=request.overwrite)
+    file_format = request.file_format
+    if cell.data.channels not in PICTURE_CHANNELS:
+        if file_format == "png":
+            raise UserError(f"png has 1 or 3 channels, but restored images have {cell.data.channels}: use --format npy")
+        file_format = "npy"
+    outputs = Outputs(request.output, request.pictures, images, file_format, overwrite=request.overwrite)
     for line in images.lines:
         say(line)
     cell, groups = _measurements(cell, request, images, say)
@@ -169,7 +176,8 @@ def _settings(cell: Evaluate, request: Request) -> str:
     made = (cell.autoencoder_stage(), cell.prior_stage(), cell.severity_stage(), cell.estimator_stage())
     identities = [None if stage is None else stage.identity for stage in made]
     own = [cell.seed, cell.sample, cell.precision, request.file_format, __version__]
-    return digest([*(member.canonical() for member in members), *identities, *own])
+    draws = [] if cell.num_draws == 1 else [cell.num_draws]
+    return digest([*(member.canonical() for member in members), *identities, *own, *draws])
 
 
 def _keys(groups: Sequence[Group]) -> dict[str, str]:
@@ -323,6 +331,7 @@ def _row(name: str, residual: float, restored: Restored, i: int, cell: Evaluate)
         "start_sigma": float(restored.start_variance[i].sqrt()),
         "distrusted": bool(restored.distrusted[i]),
         "start_timestep": int(restored.start_timestep[i]),
+        **({} if cell.num_draws == 1 else {DRAW: int(restored.draw[i])}),
         "nfe": int(restored.nfe[i]),
         "diverged": bool(restored.diverged[i]),
         "seconds": round(float(restored.seconds[i]), 3),

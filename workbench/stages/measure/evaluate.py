@@ -74,6 +74,7 @@ from workbench.stages.measure.shared_evaluation import restore_all
 from workbench.stages.rows import (
     ABSENT,
     COSTS,
+    DRAW,
     EXAMPLES,
     OPERATOR,
     ROWS,
@@ -96,6 +97,7 @@ GRADIENT = 3.0
 OTHER_COLUMNS = (
     "image_id",
     *COSTS,
+    DRAW,
     "residual_rms_decoded",
     "log_var_y",
     "var_hat",
@@ -141,6 +143,14 @@ class Evaluate(LatentStage):
     sample: Seed = Field(
         0,
         description="index of the draw of start noise and sampling noise, for the same measurements",
+        json_schema_extra=ADDED_LATER,
+    )
+    num_draws: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="restorations of each image with other noise; the one with the smallest residual is kept, and the "
+        "cost is that of all",
         json_schema_extra=ADDED_LATER,
     )
     precision: Precision = Field(
@@ -225,6 +235,7 @@ class Evaluate(LatentStage):
                 "that are: set start.variance=encoder or residual, without recalibration, risk or noise=channel"
             )
         self._check_fitted()
+        self._check_draws()
         planned = None if self.prior.is_given else self.prior.levels()
         if planned is not None:
             self._check_chain(planned, ANY_LATENT)
@@ -244,6 +255,15 @@ class Evaluate(LatentStage):
                 "start.risk holds for images exchangeable with the held-out ones, which samples of the prior are not: "
                 "set severity_encoder.images=data, or leave out the risk"
             )
+
+    def _check_draws(self) -> None:
+        """Refuse several draws where they are all the same, or where one was planned. Raises UserError."""
+        if self.num_draws == 1:
+            return
+        if not self.solver.diffuses:
+            raise UserError(f"{self.solver.kind} draws no noise, so that all draws are the same: set num_draws=1")
+        if isinstance(self.start, EqualCost):
+            raise UserError("start.kind=equal_cost spends the cost of one restoration an image: set num_draws=1")
 
     def _check_chain(self, levels: NoiseLevels, latent_shape: tuple[int, int, int]) -> None:
         """Refuse a sampler or a start that these noise levels have not. Raises UserError."""
@@ -272,7 +292,7 @@ class Evaluate(LatentStage):
             share = 1.0 if isinstance(self.start, Full) else USUAL_SHARE
             prior = self.prior_stage().evaluation_flops()
             step = GRADIENT * (prior + coder / 2) if self.solver.guided else prior
-            networks += share * self.sampler.num_steps * step
+            networks += self.num_draws * share * self.sampler.num_steps * step
         # outside networks, an image takes about as long as encoding and decoding a default one
         other = coder_flops(Tiny(), None, DEFAULT_SHAPE) * values(self.data.image_shape) / values(DEFAULT_SHAPE)
         return (networks + other) / default
@@ -551,6 +571,7 @@ class Evaluate(LatentStage):
             solver=self.solver,
             sampler=self.sampler,
             seed=self.sampling_seed,
+            num_draws=self.num_draws,
             num_slots=runtime.batch_size,
             slot_pixels=self.data.image_shape[1] * self.data.image_shape[2],
             fusion=self._fusion(runtime, fitted) if fusion is None else fusion,

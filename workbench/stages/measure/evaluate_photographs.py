@@ -16,6 +16,7 @@ from workbench.data import ImageSplit
 from workbench.data.base import content_ids
 from workbench.data.preparation import convert
 from workbench.data.reading import list_pictures, read_pictures, same_white
+from workbench.degradations import nearest_equivalent
 from workbench.degradations.classical import total_variation, wiener
 from workbench.metrics import Absent, LPIPSMetric, psnr
 from workbench.metrics.dists import dists
@@ -192,8 +193,10 @@ def _perceptual(
     """LPIPS of D(z_hat), if its weights are there."""
     if isinstance(lpips, Absent):
         return [{} for _ in range(len(restored))]
+    x = scoring.clean(restored.ids)
     decoded = restorer.autoencoder.decode(restored.z_hat).clamp(0, 1)
-    return [{"lpips_decoded": value} for value in lpips(decoded, scoring.clean(restored.ids)).tolist()]
+    nearest = nearest_equivalent(scoring.cell.degradation, decoded, x)
+    return [{"lpips_decoded": value} for value in lpips(nearest, x).tolist()]
 
 
 @functools.lru_cache(maxsize=4)

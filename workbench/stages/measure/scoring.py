@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.core.measurement import Measurement
 from workbench.core.tensors import Images, Latents
 from workbench.data import ImageSplit
+from workbench.degradations import nearest_equivalent
 from workbench.metrics import Absent, Comparison, LPIPSMetric, SetMetric
 from workbench.restoration import Restored, Restorer
 from workbench.severity.estimate import SeverityEstimate, error_variance
@@ -18,7 +19,7 @@ from workbench.severity.start import Full, Matched, OracleVariance
 from workbench.severity.variance import Evidence, Need
 from workbench.stages.measure.estimates import degrade
 from workbench.stages.measure.trivial import trivial_predictors
-from workbench.stages.rows import COSTS, FIRST_COLUMNS, LAST_COLUMNS, OPERATOR
+from workbench.stages.rows import COSTS, DRAW, FIRST_COLUMNS, LAST_COLUMNS, OPERATOR
 from workbench.stages.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Scoring:
                 kept = zip(restored.ids.tolist(), pair[0].cpu(), pair[1].cpu(), strict=True)
                 self.features.setdefault(metric.figure, {}).update({key: (x, x_hat) for key, x, x_hat in kept})
         columns |= {name: getattr(restored, name) for name in COSTS}
+        if self.cell.num_draws > 1:
+            columns[DRAW] = restored.draw
         columns |= trivial_predictors(found.measurement, self.cell.degradation, found.decoded)
         columns |= {name: getattr(restored, name) for name in ("var_hat", "start_variance", "distrusted")}
         if found.z0 is not None:
@@ -105,12 +108,19 @@ class Scoring:
         return [{name: values[name][i] for name in order} for i in range(len(restored))]
 
     def _comparison(self, restored: Restored) -> Comparison:
-        """Compare the restored images with the truth; E(x) is evaluated here unless the start rule already did."""
+        """Compare the restored images with the truth, up to what y cannot tell (`nearest_equivalent`).
+
+        E(x) is evaluated here unless the start rule already did.
+        """
         x, measurement = self.clean(restored.ids), restored.measurement
         known = [record.z0 for record in restored.records if record.z0 is not None]
         z0 = torch.stack(known) if known else self.restorer.autoencoder.encode(x) if self.needs_z0 else None
+
+        def nearest(images: Images) -> Images:
+            return nearest_equivalent(self.cell.degradation, images, x)
+
         return Comparison(
-            x_hat=restored.x_hat,
+            x_hat=nearest(restored.x_hat),
             z_hat=restored.z_hat,
             measurement=measurement,
             x=x,
@@ -120,6 +130,7 @@ class Scoring:
             lpips=self.lpips,
             networks=self.networks,
             is_sound=self.cell.data.is_sound,
+            nearest=nearest,
         )
 
     def take(
@@ -169,7 +180,7 @@ class Scoring:
         kept = set(self.images.ids[: self.cell.num_examples].tolist())
         pictures = {
             "clean": found.x,
-            "degraded": found.measurement.encoder_input(),
+            "degraded": found.view,
             "decoded": found.decoded,
             "restored": found.x_hat,
         }
