@@ -38,7 +38,7 @@ from workbench.weights import zoo
 NUM_TEST_IMAGES = 1000
 CLOTHES: dict[str, Any] = {"degradation": Mixture(), "num_train_images": 100_000}
 """The recipe of the severity encoder for clothes."""
-PRESETS = {"tiny_imagenet": "photos", "chest_mr": "chest_mr"}
+PRESETS = {"tiny_imagenet": "photos", "chest_mr": "chest_mr", "spoken_digits": "spoken_digits"}
 """The preset of this study that makes the pair of a data set, other than Fashion-MNIST."""
 NUM_SAMPLES = 64
 NUM_PAIRS = 16

@@ -4,13 +4,13 @@ The other studies use the shipped pair, since the method takes advantage of pret
 makes it, with a model card that holds what was measured. To ship a new one, copy its folder to data/zoo.
 
 Cost: about an hour on two cores (desk: tiny), four minutes (smoke), five hours (full: all of them). A preset of an
-autoencoder's name makes that one, photos the pair for colour photographs, and chest_mr that for MR slices.
+autoencoder's name makes that one, photos the pair for colour photographs, chest_mr that for MR slices, and spoken_digits that for sound.
 
 Run: python -m workbench study zoo --preset kl
 """
 
 from studies._autoencoders import AUTOENCODERS, prior_of
-from studies._domains import CHEST_AUTOENCODER, CHEST_MR, CHEST_PRIOR
+from studies._domains import CHEST_AUTOENCODER, CHEST_MR, CHEST_PRIOR, SPEECH, SPEECH_AUTOENCODER, SPEECH_PRIOR
 from studies._photos import AUTOENCODER, PHOTOGRAPHS, PRIOR
 from studies.zoo.card import export
 from workbench.autoencoders import ArchitectureRecipe, Tiny
@@ -48,6 +48,13 @@ study = Study(
                 "data": (CHEST_MR,),
                 "autoencoder": (CHEST_AUTOENCODER.replace(source="train"),),
                 "prior": (CHEST_PRIOR.replace(source="train"),),
+            }
+        ),
+        "spoken_digits": Preset(
+            axes={
+                "data": (SPEECH,),
+                "autoencoder": (SPEECH_AUTOENCODER.replace(source="train"),),
+                "prior": (SPEECH_PRIOR.replace(source="train"),),
             }
         ),
     },

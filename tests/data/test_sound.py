@@ -192,42 +192,50 @@ def test_digits_are_read_from_recordings_or_from_an_archive(tmp_path: Path, monk
     for name, samples in digits().items():
         write(recordings / name, samples)
     write(recordings / "mine.wav", tone(0.1))
-    train, test = SpokenDigits().load_arrays()
+    train, test = SpokenDigits(all=True).load_arrays()
     assert test is not None
     assert (len(train), len(test)) == (30, 30)
     for images in (train, test):
         # a few coefficients of pure tones are clipped
         np.testing.assert_allclose(np.abs(waveforms(images)).max(1), PEAK, atol=0.02)
-    split = SpokenDigits().split("test")
+    split = SpokenDigits(all=True).split("test")
     assert len(split) == 30
     audio = np.stack([np.pad(samples, (0, SAMPLES - len(samples))) for samples in digits().values()])
     np.savez(tmp_path / "spoken_digits_8khz.npz", audio=(audio * 2**15).astype(np.int16), name=list(digits()))
-    assert SpokenDigits().fetch() == recordings
+    assert SpokenDigits(all=True).fetch() == recordings
     recordings.rename(tmp_path / "elsewhere")
-    assert SpokenDigits().fetch().suffix == ".npz"
-    again, _ = SpokenDigits().load_arrays()
+    assert SpokenDigits(all=True).fetch().suffix == ".npz"
+    again, _ = SpokenDigits(all=True).load_arrays()
     assert np.array_equal(np.sort(again.sum((1, 2, 3))), np.sort(train.sum((1, 2, 3))))
+
+
+def test_digits_that_ship() -> None:
+    source = SpokenDigits()
+    train, val, test = (source.split(name) for name in ("train", "val", "test"))
+    assert (len(val), len(test)) == (60, 300)
+    assert 4 * 660 < len(train) < 8 * 660
+    assert source.split("test").batch([0]).shape == (1, 1, 64, 128)
 
 
 def test_how_to_get_the_digits_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
     with pytest.raises(UserError, match=r"git clone https://github\.com/\S+ \S+spoken_digits$"):
-        fetch("spoken_digits")
+        SpokenDigits(all=True).fetch()
     np.savez(tmp_path / "spoken_digits_8khz.npz", audio=np.zeros((2, 100), np.int16), name=["0_a_0.wav", "0_a_9.wav"])
     with pytest.raises(UserError, match=r"has not the arrays audio \(N, 8192\) int16"):
-        SpokenDigits().load_arrays()
+        SpokenDigits(all=True).load_arrays()
     np.savez(tmp_path / "spoken_digits_8khz.npz", audio=np.zeros((2, SAMPLES), np.int16), name=["0_a_0.wav", "x"])
     with pytest.raises(UserError, match="names that are not those of recordings"):
-        SpokenDigits().load_arrays()
+        SpokenDigits(all=True).load_arrays()
     np.savez(tmp_path / "spoken_digits_8khz.npz", audio=np.zeros((1, SAMPLES), np.int16), name=["0_a_0.wav"])
     with pytest.raises(UserError, match="recordings of one split only"):
-        SpokenDigits().load_arrays()
+        SpokenDigits(all=True).load_arrays()
 
 
 @pytest.mark.shared
 def test_the_published_digits(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_DATA", str(shared / "data"))
-    train, test = SpokenDigits().load_arrays()
+    train, test = SpokenDigits(all=True).load_arrays()
     assert test is not None
     assert (len(train), len(test)) == (2700, 300)
     clipped = [(images <= 0) | (images >= 1) for images in (train, test)]

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from workbench.core.config import UserError
-from workbench.core.places import data_root
+from workbench.core.digests import require
+from workbench.core.places import CHECKOUT, data_root
 from workbench.core.sound import SAMPLES
 from workbench.data.arrays import read_archive
 from workbench.data.reading import list_pictures
@@ -17,8 +19,12 @@ from workbench.data.wav import WAV, read_wav
 
 REPOSITORY = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 ARCHIVE = "spoken_digits_8khz.npz"
+SAMPLE = CHECKOUT / "data" / "samples" / "spoken_digits.npz"
 NUM_TEST = 5
-"""Recordings of each speaker and digit with a lower number are the test split, as the data set's authors say."""
+"""Recordings of each speaker and digit with a lower number are the test split, as the data set's authors say; those
+with this number are the validation split."""
+DELAY = 1024
+"""Training recordings are also delayed by multiples of so many samples, as far as they fit."""
 NAMED = re.compile(r"\d_[a-z]+_(\d+)\.wav")
 FULL = 2**15
 
@@ -26,11 +32,13 @@ FULL = 2**15
 class SpokenDigits(SoundSource):
     """Spoken digits as images of 1.024 s, each scaled to a peak of 0.5; longer recordings are cut there.
 
-    They are in `spoken_digits/recordings` of the data folder, `0_george_0.wav` ..., or in `spoken_digits_8khz.npz`: the
-    arrays `audio` (N, 8192) int16 and `name`, the files' names.
+    By default the first 17 recordings of each speaker and digit, which ship: those that the weights which ship were
+    trained on. All 3,000 are in `spoken_digits/recordings` of the data folder, `0_george_0.wav` ..., or in
+    `spoken_digits_8khz.npz`: the arrays `audio` (N, 8192) int16 and `name`, the files' names.
     """
 
     kind: Literal["spoken_digits"] = "spoken_digits"
+    all: bool = Field(False, description="use all 3,000 recordings instead of 1,020")
 
     @property
     def _folder(self) -> Path:
@@ -41,21 +49,41 @@ class SpokenDigits(SoundSource):
         return data_root() / ARCHIVE
 
     def is_present(self) -> bool:
+        if not self.all:
+            return SAMPLE.is_file()
         return self._folder.is_dir() or self._archive.is_file()
 
     def fetch(self) -> Path:
+        if not self.all:
+            require(SAMPLE)
+            return SAMPLE
         if not self.is_present():
             raise UserError(f"the spoken digits are not in {data_root()}: git clone {REPOSITORY} {self._folder.parent}")
         return self._folder if self._folder.is_dir() else self._archive
 
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
+        numbers, waveforms = self._recordings()
+        train = [later for waveform in waveforms[numbers > NUM_TEST] for later in _delayed(waveform)]
+        return images_of(np.stack(train)), images_of(waveforms[numbers < NUM_TEST])
+
+    def load_val(self) -> np.ndarray:
+        numbers, waveforms = self._recordings()
+        return images_of(waveforms[numbers == NUM_TEST])
+
+    def _recordings(self) -> tuple[np.ndarray, np.ndarray]:
+        """The number of each recording, and the waveforms, (N, 8192)."""
         found = self.fetch()
         names, waveforms = _of_folder(found) if found.is_dir() else _of_archive(found)
-        is_test = np.array([_number(name) < NUM_TEST for name in names])
-        if is_test.all() or not is_test.any():
-            raise UserError(f"{found} has recordings of one split only: git clone {REPOSITORY} again")
-        images = images_of(np.stack([at_peak(waveform) for waveform in waveforms]))
-        return images[~is_test], images[is_test]
+        numbers = np.array([_number(name) for name in names])
+        if not all(part.any() for part in (numbers < NUM_TEST, numbers == NUM_TEST, numbers > NUM_TEST)):
+            raise UserError(f"{found} lacks recordings of one split: git clone {REPOSITORY} again")
+        return numbers, np.stack([at_peak(waveform) for waveform in waveforms])
+
+
+def _delayed(waveform: np.ndarray) -> Iterable[np.ndarray]:
+    """The waveform, and later ones with as much silence before it as it has after it."""
+    silence = SAMPLES - 1 - int(np.flatnonzero(waveform).max(initial=0))
+    return (np.roll(waveform, delay) for delay in range(0, silence + 1, DELAY))
 
 
 def _of_folder(folder: Path) -> tuple[list[str], Iterable[np.ndarray]]:
