@@ -11,7 +11,7 @@ import numpy as np
 from pandas import DataFrame, Series
 from scipy.stats import spearmanr
 
-from studies._rows import cells_by
+from studies._rows import cells_by, has_column
 from workbench.core.config import UserError
 from workbench.experiments.results import StudyResults
 
@@ -71,6 +71,16 @@ class Operator:
         return self._of(MATCHED)[0]
 
     @property
+    def quality(self) -> str:
+        """The column that restorations are judged by, in dB: SI-SDR for sound, else PSNR."""
+        return "si_sdr" if has_column(self.matched, "si_sdr") else "psnr"
+
+    def gain(self, over: Series) -> Series:
+        """The quality of the matched start above another's, image by image."""
+        gained: Series = self.matched[self.quality] - over
+        return gained
+
+    @property
     def pure(self) -> DataFrame:
         """The rows from pure noise."""
         return self._of(PURE)[0]
@@ -79,16 +89,16 @@ class Operator:
         """The rows of one start for all images, ascending in cost."""
         return sorted(self._of(rule), key=lambda rows: float(rows["flops"].mean()))
 
-    def at_equal_cost(self, rule: str, column: str = "psnr") -> Series:
-        """A column of one start for all images at the matched start's mean FLOPs; of pure noise beyond the grid."""
+    def at_equal_cost(self, rule: str) -> Series:
+        """The quality of one start for all images at the matched start's mean FLOPs; of pure noise beyond the grid."""
         grid = [*self.fixed(rule), self.pure]
         costs = [float(rows["flops"].mean()) for rows in grid]
         budget = float(self.matched["flops"].mean())
         weights = [float(np.interp(budget, costs, unit)) for unit in np.eye(len(grid))]
-        return sum(weight * rows[column] for weight, rows in zip(weights, grid, strict=True))  # type: ignore[return-value]
+        return sum(weight * rows[self.quality] for weight, rows in zip(weights, grid, strict=True))  # type: ignore[return-value]
 
     def best_fixed(self) -> tuple[str, Series]:
-        """The better of the two fixed starts on these images, which favours it, and its PSNR."""
+        """The better of the two fixed starts on these images, which favours it, and its quality."""
         found = {rule: self.at_equal_cost(rule) for rule in (MISSING, CCDF)}
         rule = max(found, key=lambda rule: float(found[rule].mean()))
         return rule, found[rule]

@@ -17,7 +17,7 @@ NAMES = {MATCHED: "SNR match", PURE: "pure noise", MISSING: "one start, missing 
 
 def answer(found: Domains) -> list[str]:
     """Where severity is ordered and right, what the matched start saves and gains, and what breaks."""
-    over_noise = {o.name: mean_interval(o.matched["psnr"] - o.pure["psnr"]) for o in found.operators}
+    over_noise = {o.name: mean_interval(o.gain(o.pure[o.quality])) for o in found.operators}
     return WORDS.sentences(
         num=len(found.operators),
         domains=list(dict.fromkeys(readable(o.domain) for o in found.operators)),
@@ -26,8 +26,8 @@ def answer(found: Domains) -> list[str]:
         savings=[o.savings for o in found.operators],
         better=[name for name, gain in over_noise.items() if gain.low > 0],
         worse=[name for name, gain in over_noise.items() if gain.high < 0],
-        over_fixed=mean_over(o.matched["psnr"] - o.best_fixed()[1] for o in found.operators),
-        shown=[o.name for o in found.operators if mean_interval(o.matched["psnr"] - o.best_fixed()[1]).low > 0],
+        over_fixed=mean_over(o.gain(o.best_fixed()[1]) for o in found.operators),
+        shown=[o.name for o in found.operators if mean_interval(o.gain(o.best_fixed()[1])).low > 0],
         first={o.name: o.broken()[0] for o in found.operators if o.broken()},
     )
 
@@ -38,7 +38,7 @@ def example(found: Domains) -> str | None:
 
 
 def main_figure(found: Domains) -> MainFigure:
-    """PSNR against cost of every start, one panel an operator."""
+    """Quality against cost of every start, one panel an operator."""
     panels = {
         f"{readable(o.domain)}:\n{readable(o.name)}": {
             NAMES[rule]: _line(o, rule) for rule in (MATCHED, MISSING, CCDF, PURE)
@@ -47,16 +47,16 @@ def main_figure(found: Domains) -> MainFigure:
     }
     figure = curves(
         panels,
-        title="PSNR against mean cost",
+        title="PSNR (sound: SI-SDR) against mean cost",
         x_label="NFE",
-        y_label="PSNR, dB",
+        y_label="dB",
         log_x=True,
         order=list(NAMES.values()),
     )
     caption = (
         "Fixed starts give all images the same number of evaluations, with the noise that each one lacks or in full."
     )
-    return MainFigure(figure, "PSNR against network evaluations of each start, one panel an operator", caption)
+    return MainFigure(figure, "Quality against network evaluations of each start, one panel an operator", caption)
 
 
 def domains_section(found: Domains) -> Section:
@@ -73,6 +73,11 @@ def domains_section(found: Domains) -> Section:
                 "decoded": o.matched["psnr_decoded"],
                 "restored": o.matched["psnr"],
                 "ceiling": o.matched["psnr_ceiling"],
+                **(
+                    {"SI-SDR degraded": o.matched["si_sdr_degraded"], "SI-SDR": o.matched["si_sdr"]}
+                    if o.quality != "psnr"
+                    else {}
+                ),
             }
             for o in own
         }
@@ -93,10 +98,10 @@ def starts_section(found: Domains) -> Section:
         rows[_name(o)] = {
             "NFE": mean_interval(o.matched["nfe"]),
             "times fewer than pure noise": o.savings,
-            "PSNR over pure noise, dB": o.matched["psnr"] - o.pure["psnr"],
-            "over the best fixed start": o.matched["psnr"] - fixed,
+            "over pure noise, dB": o.gain(o.pure[o.quality]),
+            "over the best fixed start": o.gain(fixed),
             "which is": NAMES[rule],
-            "over the decoded estimate": o.matched["psnr"] - o.matched["psnr_decoded"],
+            "PSNR over the decoded estimate": o.matched["psnr"] - o.matched["psnr_decoded"],
             "residual / noise": o.matched["residual_ratio"],
         }
     return WORDS.section("starts", table=table(rows, "operator", 2))
@@ -124,4 +129,4 @@ def _name(operator: Operator) -> str:
 
 def _line(operator: Operator, rule: str) -> Line:
     cells = {MATCHED: [operator.matched], PURE: [operator.pure]}.get(rule) or operator.fixed(rule)
-    return Line([float(rows["nfe"].mean()) for rows in cells], intervals([rows["psnr"] for rows in cells]))
+    return Line([float(rows["nfe"].mean()) for rows in cells], intervals([rows[operator.quality] for rows in cells]))

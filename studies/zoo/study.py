@@ -4,7 +4,8 @@ The other studies use the shipped pair, since the method takes advantage of pret
 makes it, with a model card that holds what was measured. To ship a new one, copy its folder to data/zoo.
 
 Cost: about an hour on two cores (desk: tiny), four minutes (smoke), five hours (full: all of them). A preset of an
-autoencoder's name makes that one, photos the pair for colour photographs, chest_mr that for MR slices, and spoken_digits that for sound.
+autoencoder's name makes that one, photos the pair for colour photographs, chest_mr that for MR slices, and
+spoken_digits that for sound.
 
 Run: python -m workbench study zoo --preset kl
 """
