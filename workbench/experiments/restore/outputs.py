@@ -31,8 +31,8 @@ class Outputs:
         folder: the output folder; created by `make`.
         input_path: the folder or file of the input images.
         measured: the input images.
-        file_format: png: 8 bits; npy: float32, (height, width) or (height, width, channel); None: png, or for DICOM and NIfTI
-            the format of the input.
+        file_format: png: 8 bits; npy: float32, (height, width) or (height, width, channel); None: png, or for DICOM and
+            NIfTI the format of the input.
         overwrite: whether existing files may be overwritten.
 
     Raises:
