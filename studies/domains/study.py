@@ -1,11 +1,11 @@
 """Does severity encoding work beyond linear operators on photographs?
 
 Each domain has its own latent diffusion model: medical slices (magnetic resonance and tomography), sound (spoken
-digits) and, for highly nonlinear operators, photographs. For each operator, a severity encoder is fitted to it in a minute, and every
-measurement is restored from matched starts, from pure noise and from starts that are the same for all images. Asked
-are, per operator: does the predicted variance order the true error, and is it right; does the matched start save
-evaluations at equal quality against pure noise; what does it gain over the best of the fixed starts at equal cost;
-is the latent error white and Gaussian. Expected: the estimate and its variance carry over wherever y determines most
+digits) and, for highly nonlinear operators, photographs. For each operator, a severity encoder is fitted to it in a
+minute, and every measurement is restored from matched starts, from pure noise and from starts that are the same for all
+images. Asked are, per operator: does the predicted variance order the true error, and is it right; does the matched
+start save evaluations at equal quality against pure noise; what does it gain over the best of the fixed starts at equal
+cost; is the latent error white and Gaussian. Expected: the estimate and its variance carry over wherever y determines most
 of the image; where an operator leaves an image ambiguous, the error is far from Gaussian and starts lose their
 advantage.
 
@@ -54,6 +54,7 @@ NUM_STEPS = 30
 NFE = (2, 4, 8, 16)
 """Of the fixed starts, among which those of equal cost are interpolated."""
 MATCH = SNRMatch(variance="fused", channel="mmse")
+QUICK = Quick()
 METRICS: Sequence[Metric] = (PSNR(), SSIM(), Residual(), LPIPS(), LatentError())
 OF_SOUND: Sequence[Metric] = (PSNR(), SISDR(), LogSpectralDistance(), Residual(), LatentError())
 
@@ -66,7 +67,7 @@ class Domain:
     autoencoder: AnyAutoencoder
     prior: AnyPrior
     operators: Sequence[Degradation]
-    encoder: Quick = Quick()
+    encoder: Quick = QUICK
     metrics: Sequence[Metric] = METRICS
 
 
@@ -129,7 +130,7 @@ SMOKE = Domain(
 )
 
 study = Study(
-    cell=Evaluate(severity_encoder=Quick(), start=MATCH, solver=MMPS(share=4), metrics=METRICS),
+    cell=Evaluate(severity_encoder=QUICK, start=MATCH, solver=MMPS(share=4), metrics=METRICS),
     axes={},
     columns={
         "data": "domain",

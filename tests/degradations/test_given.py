@@ -343,9 +343,7 @@ def test_y_is_finite_and_on_the_scale_of_unit_images(degradation: Degradation) -
     with pytest.raises(ImagesError, match=r"^image 4 \(counted from 0\): .*y contains values that are not finite"):
         given(degradation, broken, measurement.params)
     if not isinstance(degradation, DeepinvPhysics):  # whose values may be on any scale
-        remedy = (
-            "divide samples of 16 bits by 32768" if degradation.measures_sound else "divide it by the value of white"
-        )
+        of_sound, of_images = "divide samples of 16 bits by 32768", "divide it by the value of white"
         with pytest.raises(ImagesError, match=of_sound if degradation.measures_sound else of_images):
             given(degradation, 255 * measurement.y, measurement.params)
 
