@@ -4,10 +4,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from studies._rows import intervals, mean_over, table
+from studies._rows import has_column, intervals, mean_over, table
 from studies.domains.results import ASSUMPTIONS, CCDF, MATCHED, MISSING, PURE, Domains, Operator
 from workbench.metrics import mean_interval
-from workbench.reporting import Line, MainFigure, Section, Words, curves, picture_strip, readable
+from workbench.reporting import QUANTITIES, Line, MainFigure, Section, Words, curves, picture_strip, readable
 
 WORDS = Words(Path(__file__).with_name("templates"))
 ORDERED = 0.5
@@ -73,11 +73,11 @@ def domains_section(found: Domains) -> Section:
                 "decoded": o.matched["psnr_decoded"],
                 "restored": o.matched["psnr"],
                 "ceiling": o.matched["psnr_ceiling"],
-                **(
-                    {"SI-SDR degraded": o.matched["si_sdr_degraded"], "SI-SDR": o.matched["si_sdr"]}
-                    if o.quality != "psnr"
-                    else {}
-                ),
+                **{
+                    QUANTITIES[column].title: o.matched[column]
+                    for column in ("si_sdr_degraded", "si_sdr", "log_spectral_distance")
+                    if has_column(o.matched, column)
+                },
             }
             for o in own
         }

@@ -5,9 +5,9 @@ digits) and, for highly nonlinear operators, photographs. For each operator, a s
 minute, and every measurement is restored from matched starts, from pure noise and from starts that are the same for all
 images. Asked are, per operator: does the predicted variance order the true error, and is it right; does the matched
 start save evaluations at equal quality against pure noise; what does it gain over the best of the fixed starts at equal
-cost; is the latent error white and Gaussian. Expected: the estimate and its variance carry over wherever y determines most
-of the image; where an operator leaves an image ambiguous, the error is far from Gaussian and starts lose their
-advantage.
+cost; is the latent error white and Gaussian.
+Expected: the estimate and its variance carry over wherever y determines most of the image; where an operator leaves an
+image ambiguous, the error is far from Gaussian and starts lose their advantage.
 
 The MR slices are magnitude images, so k-space simulated from them has no phase of its own, which flatters the method.
 The sinograms are of the same slices, scaled to [0, 1], not of X-ray densities.
