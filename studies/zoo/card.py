@@ -50,7 +50,8 @@ def export(cells: Sequence[Cell], folder: Path, runtime: Runtime) -> None:
     for cell in cells:
         stage = cell.stage
         assert isinstance(stage, TrainPrior)
-        target = folder / f"{stage.data.kind}_{size_text(stage.data.size)}_{stage.autoencoder.kind}"
+        size = size_text(stage.data.size).replace(" ", "")
+        target = folder / f"{stage.data.kind}_{size}_{stage.autoencoder.kind}"
         write_pair(stage, target, runtime)
         if stage.data.kind == "tiny_imagenet" or isinstance(stage.autoencoder, Tiny):  # those that `restore` uses
             write_severity_encoder(universal(stage), target / SHIPPED, runtime)
