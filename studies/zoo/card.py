@@ -107,6 +107,7 @@ def write_pair(stage: TrainPrior, target: Path, runtime: Runtime) -> None:
         target,
         "card",
         stage=stage,
+        size=size_text(stage.data.size),
         latent=" x ".join(map(str, z.shape[1:])),
         num_test=len(x),
         psnr=mean_interval(psnr(x_hat, x)),
