@@ -7,7 +7,7 @@ from typing import Any
 from workbench.autoencoders import ArchitectureRecipe
 from workbench.core.config import UserError
 from workbench.core.encoder_choice import EncoderChoice
-from workbench.data import TinyImageNet
+from workbench.data import SpokenDigits, TinyImageNet
 from workbench.degradations import Degradation, members_of
 from workbench.experiments.study import base_cell
 from workbench.restoration import Restorer
@@ -31,6 +31,8 @@ UNIVERSAL: Mapping[str, Any] = {
 ENCODER = "severity_encoder"
 PHOTOGRAPHS, OTHERS = "photos", "desk"
 """Presets of the robustness study: of photographs, which images are taken for, and of any other data."""
+KNOWN = ("tiny_imagenet", "fashion_mnist")
+"""Data whose networks the presets name."""
 NUM_SAMPLES = 500
 """Clean images that are drawn from the prior where the data set is not there: drawing takes longer than fitting."""
 
@@ -59,7 +61,7 @@ def restoring_cell(
             encoder ships for the data and the autoencoder.
     """
     named = "degradation.kind" if isinstance(operator, str) else "degradation"
-    overrides = _with_size(overrides)
+    overrides = _with_domain(_with_size(overrides), named, operator)
     if preset is None:
         photos = overrides.get("data.kind", "tiny_imagenet") == "tiny_imagenet" or _pretrained(overrides) is not None
         preset = PHOTOGRAPHS if photos else OTHERS
@@ -121,6 +123,23 @@ def _with_size(overrides: Mapping[str, Any]) -> Mapping[str, Any]:
     if model is None or TinyImageNet().is_present() or any(_is_in(path, "data") for path in overrides):
         return overrides
     return {"data.kind": "none", "data.size": model.image_size(), **overrides}
+
+
+def _with_domain(overrides: Mapping[str, Any], named: str, operator: str | Degradation) -> Mapping[str, Any]:
+    """The overrides; for data of another domain that a pair ships for, with that pair. Sound has one by default."""
+    if any(_is_in(path, part) for path in overrides for part in ("autoencoder", "prior")):
+        return overrides
+    kind = overrides.get("data.kind")
+    if kind is None and not any(_is_in(path, "data") for path in overrides):
+        degradation = Evaluate().replace({named: operator}).degradation
+        kind = SpokenDigits().kind if degradation.measures_sound else None
+    for folder in zoo.folders() if kind not in (None, *KNOWN) else ():
+        recipe = zoo.read_recipe(folder)
+        if recipe["data"]["kind"] == kind:
+            size = {"data.size": recipe["data"]["size"], "data.channels": recipe["data"]["channels"]}
+            pair = {part: {"kind": "unet", **recipe[part]} for part in ("autoencoder", "prior")}
+            return {"data.kind": kind, **size, **pair, **overrides}
+    return overrides
 
 
 def _with_what_ships(cell: Evaluate) -> Evaluate:
