@@ -105,3 +105,21 @@ def test_photographs_are_restored_with_the_variance_that_ships_for_the_operator(
     clothes = restoring_cell("gaussian_blur", EncoderChoice.UNIVERSAL, "desk", {})
     assert isinstance(clothes.start, SNRMatch)
     assert clothes.start.variance.kind == "fused", "no regression ships for them"
+
+
+@pytest.mark.parametrize(
+    ("operator", "given", "kind", "pair"),
+    [
+        ("audio_noise", {}, "spoken_digits", "spoken_digits_64x128_pca"),
+        ("mri", {"data.kind": "chest_mr"}, "chest_mr", "chest_mr_64_patch"),
+        ("mri", {}, "tiny_imagenet", "tiny_imagenet_64_patch"),
+        ("audio_noise", {"autoencoder.kind": "pca", "data.kind": "spoken_digits"}, "spoken_digits", None),
+    ],
+)
+def test_another_domain_has_a_pair_of_its_own(
+    operator: str, given: dict[str, str], kind: str, pair: str | None
+) -> None:
+    cell = restoring_cell(operator, EncoderChoice.NONE, None, given)
+    sources = {Path(str(cell.autoencoder.source)).name, Path(str(cell.prior.source)).name}
+    assert sources == ({"auto"} if pair is None else {pair})
+    assert cell.data.kind == kind
