@@ -194,7 +194,8 @@ def test_digits_are_read_from_recordings_or_from_an_archive(tmp_path: Path, monk
     write(recordings / "mine.wav", tone(0.1))
     train, test = SpokenDigits(all=True).load_arrays()
     assert test is not None
-    assert (len(train), len(test)) == (30, 30)
+    assert (len(train), len(test)) == (6 * 24, 30), "each training recording of 0.3 s with six delays"
+    assert len(SpokenDigits(all=True).split("val")) == 6
     for images in (train, test):
         # a few coefficients of pure tones are clipped
         np.testing.assert_allclose(np.abs(waveforms(images)).max(1), PEAK, atol=0.02)
@@ -228,7 +229,7 @@ def test_how_to_get_the_digits_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match="names that are not those of recordings"):
         SpokenDigits(all=True).load_arrays()
     np.savez(tmp_path / "spoken_digits_8khz.npz", audio=np.zeros((1, SAMPLES), np.int16), name=["0_a_0.wav"])
-    with pytest.raises(UserError, match="recordings of one split only"):
+    with pytest.raises(UserError, match="lacks recordings of one split"):
         SpokenDigits(all=True).load_arrays()
 
 
@@ -237,6 +238,6 @@ def test_the_published_digits(shared: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("WORKBENCH_DATA", str(shared / "data"))
     train, test = SpokenDigits(all=True).load_arrays()
     assert test is not None
-    assert (len(train), len(test)) == (2700, 300)
+    assert (len(train), len(test)) == (13_438, 300), "2,640 recordings, most of them also delayed"
     clipped = [(images <= 0) | (images >= 1) for images in (train, test)]
     assert sum(int(each.sum()) for each in clipped) == 21  # of 24,576,000

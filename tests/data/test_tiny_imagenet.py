@@ -103,3 +103,4 @@ def test_the_images_that_ship_weights_were_trained_on(shared, tmp_path, monkeypa
     source = TinyImageNet()
     assert [len(source.split(name)) for name in ("train", "val", "test")] == [29331, 2666, 4000]
     assert source.fingerprint == tiny_imagenet.FINGERPRINT
+    assert all(len(source.split(name)) == number for name, number in tiny_imagenet.NUM_IMAGES.items())

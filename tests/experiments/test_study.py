@@ -171,7 +171,12 @@ def test_every_study_states_its_question_and_command(name: str) -> None:
 PRESETS = [(name, preset) for name in study_names() for preset in load_study(name)[0].presets if preset != "paper"]
 
 
-@pytest.mark.parametrize(("name", "preset"), [pair for pair in PRESETS if not pair[1].startswith("photos")])
+PHOTOGRAPHS = [
+    pair for pair in PRESETS if pair[1].startswith("photos") or pair in (("domains", "desk"), ("domains", "nonlinear"))
+]
+
+
+@pytest.mark.parametrize(("name", "preset"), [pair for pair in PRESETS if pair not in PHOTOGRAPHS])
 def test_every_study_validates_without_compute(name: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check_without_compute(name, preset, monkeypatch)
 
@@ -196,7 +201,7 @@ def check_without_compute(name: str, preset: str, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.shared
 @pytest.mark.usefixtures("photographs")
-@pytest.mark.parametrize(("name", "preset"), [pair for pair in PRESETS if pair[1].startswith("photos")])
+@pytest.mark.parametrize(("name", "preset"), PHOTOGRAPHS)
 def test_every_study_on_photographs_validates_without_compute(
     name: str, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,6 +175,10 @@ class ImageSource(Member):
         """
         return _splits(self)[name]
 
+    def num_images(self, name: Split) -> int:
+        """The number of images in a split."""
+        return len(self.split(name))
+
     @property
     def fingerprint(self) -> str:
         """12 hex digits of a hash over the content of all three splits."""

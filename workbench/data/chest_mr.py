@@ -34,7 +34,7 @@ class ChestMR(ImageSource):
 
     kind: Literal["chest_mr"] = "chest_mr"
     size: int = Field(64, ge=16, le=SIDE, description="pixels a side; less than 256 / zoom: of crops")
-    channels: Literal[1] = 1
+    channels: Literal[1] = Field(1, description="1: magnitude")
     zoom: Literal[1, 2, 4] = Field(2, description="each pixel is the mean of zoom x zoom pixels of the slice")
 
     def canonical(self) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from pydantic import Field
 from workbench.core.config import UserError
 from workbench.core.foreign import FOREIGN, readable, reason
 from workbench.core.places import data_root
-from workbench.data.base import ImageSource, PictureChannels
+from workbench.data.base import ImageSource, PictureChannels, Split
 from workbench.data.download import download
 from workbench.data.preparation import prepare
 from workbench.data.prepared import prepared
@@ -30,6 +30,7 @@ CONTENT = "6e5f7cedf84c0c617e58465228ba90bc3d838df24da620bd3a19551d909c27e7"
 """SHA-256 over the names and bytes of these 36,000 files, in the order of their names."""
 SIDE = 64
 FINGERPRINT = "b9c58b914f49"
+NUM_IMAGES: Mapping[Split, int] = {"train": 29_331, "val": 2_666, "test": NUM_TEST}
 """Of these images as published."""
 
 
@@ -51,6 +52,12 @@ class TinyImageNet(ImageSource):
         if not self.is_present() and self == TinyImageNet():
             return FINGERPRINT
         return super().fingerprint
+
+    def num_images(self, name: Split) -> int:
+        """That of the split; known without the images like the fingerprint."""
+        if not self.is_present() and self == TinyImageNet():
+            return NUM_IMAGES[name]
+        return super().num_images(name)
 
     def is_present(self) -> bool:
         return _archive().is_file()

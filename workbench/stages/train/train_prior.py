@@ -74,7 +74,7 @@ class TrainPrior(LatentStage):
 
     def latents_stage(self) -> EncodeLatents:
         """The stage of the training latents."""
-        num_images = min(self._recipe().num_train_images, len(self.data.split("train")))
+        num_images = min(self._recipe().num_train_images, self.data.num_images("train"))
         return EncodeLatents(data=self.data, autoencoder=self.autoencoder, num_images=num_images)
 
     def last_round(self) -> "TrainPrior | None":

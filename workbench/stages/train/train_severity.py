@@ -56,7 +56,7 @@ class TrainSeverity(LatentStage):
 
     def latents_stage(self) -> EncodeLatents:
         """The stage of the clean latents."""
-        num_images = min(self.severity_encoder.num_train_images, len(self.data.split("train")))
+        num_images = min(self.severity_encoder.num_train_images, self.data.num_images("train"))
         return EncodeLatents(data=self.data, autoencoder=self.autoencoder, num_images=num_images)
 
     def upstream(self) -> tuple[Stage, ...]:
