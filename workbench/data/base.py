@@ -10,12 +10,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from torch import Tensor
 
 from workbench.core.bounds import MAX_SIZE
 from workbench.core.config import UserError, digest, plain
 from workbench.core.families import Member, attempt
+from workbench.core.places import at_home
 from workbench.core.tensors import Ids, Images
 
 Split = Literal["train", "val", "test"]
@@ -26,6 +27,10 @@ ImageSize = Annotated[
     AfterValidator(lambda size: size[0] if isinstance(size, tuple) and size[0] == size[1] else size),
 ]
 """Pixels a side of square images, or (height, width) of others."""
+GivenPath = Annotated[
+    Path, BeforeValidator(lambda path: at_home(str(path)) if isinstance(path, int | str | Path) else path)
+]
+"""A user's file or folder, which may be called 2024, or be in ~."""
 MAX_CHANNELS = 1024
 BATCH_SIDE = 64
 """Pixels a side of the largest images of which as many are computed with at once as of any smaller ones."""

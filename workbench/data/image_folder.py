@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from workbench.core.config import ADDED_LATER, NOT_IDENTITY, UserError
 from workbench.core.foreign import readable
-from workbench.core.places import at_home, data_root
-from workbench.data.base import ImageSize, ImageSource, PictureChannels
+from workbench.core.places import data_root
+from workbench.data.base import GivenPath, ImageSize, ImageSource, PictureChannels
 from workbench.data.growing import ROWS_AT_ONCE, Facts, Rows, as_floats, in_file
 from workbench.data.image_file import read_stored
 from workbench.data.layouts import Layout, recognised
@@ -43,7 +43,7 @@ class ImageFolder(ImageSource):
     """
 
     kind: Literal["image_folder"] = "image_folder"
-    path: Path = Field(description="the folder", json_schema_extra=NOT_IDENTITY)
+    path: GivenPath = Field(description="the folder", json_schema_extra=NOT_IDENTITY)
     channels: PictureChannels = 3
     white: float | None = Field(
         None,
@@ -52,12 +52,6 @@ class ImageFolder(ImageSource):
         description="value of white in the files; none: inferred from dtype (255, 65535, floats 1) and values",
         json_schema_extra=ADDED_LATER,
     )
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _text(cls, path: Any) -> Any:
-        # a folder may be called 2024
-        return at_home(str(path)) if isinstance(path, int | str | Path) else path
 
     def is_present(self) -> bool:
         return self.path.is_dir()

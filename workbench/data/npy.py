@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from workbench.core.config import ADDED_LATER, NOT_IDENTITY, UserError
-from workbench.core.places import at_home
 from workbench.data.arrays import as_batch, open_array
-from workbench.data.base import ImageSource
+from workbench.data.base import GivenPath, ImageSource
 from workbench.data.picture import OTHERWISE, on_unit_scale, refuse_outside, unfit, white_of
 from workbench.data.preparation import is_smaller, prepare, size_text
 from workbench.data.reading import say
@@ -27,7 +26,7 @@ class Npy(ImageSource):
     """
 
     kind: Literal["npy"] = "npy"
-    path: Path = Field(description="the .npy file", json_schema_extra=NOT_IDENTITY)
+    path: GivenPath = Field(description="the .npy file", json_schema_extra=NOT_IDENTITY)
     white: float | None = Field(
         None,
         gt=0,
@@ -35,12 +34,6 @@ class Npy(ImageSource):
         description="value of white in the file; none: inferred from its dtype (255, 65535, floats 1) and its values",
         json_schema_extra=ADDED_LATER,
     )
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _text(cls, path: Any) -> Any:
-        # a file may be called 2024
-        return at_home(str(path)) if isinstance(path, int | str | Path) else path
 
     def is_present(self) -> bool:
         return self.path.is_file()

@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from workbench.core.config import NOT_IDENTITY, UserError
 from workbench.core.foreign import readable
-from workbench.core.places import at_home
 from workbench.core.sound import SAMPLES
+from workbench.data.base import GivenPath
 from workbench.data.reading import list_pictures, say
 from workbench.data.sound_source import SoundSource, at_peak, cut, images_of
 from workbench.data.wav import WAV, read_wav
@@ -34,13 +34,7 @@ class WavFolder(SoundSource):
     """
 
     kind: Literal["wav_folder"] = "wav_folder"
-    path: Path = Field(description="the folder of WAV files", json_schema_extra=NOT_IDENTITY)
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _text(cls, path: Any) -> Any:
-        # a folder may be called 2024
-        return at_home(str(path)) if isinstance(path, int | str | Path) else path
+    path: GivenPath = Field(description="the folder of WAV files", json_schema_extra=NOT_IDENTITY)
 
     def is_present(self) -> bool:
         return self.path.is_dir()

@@ -59,15 +59,20 @@ def _cgroup_free(folder: Path, most: str, now: str) -> float | None:
         return None
 
 
+def peak_on_gpu(work: Callable[[], object], device: torch.device | str) -> float:
+    """Peak of the memory that work allocates on a GPU, bytes."""
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    torch.cuda.synchronize(device)
+    return float(torch.cuda.max_memory_allocated(device) - before)
+
+
 def peak(work: Callable[[], object], device: torch.device) -> float:
     """Peak of the memory that work allocates, bytes."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        torch.cuda.synchronize(device)
-        return float(torch.cuda.max_memory_allocated(device) - before)
+        return peak_on_gpu(work, device)
     from torch.profiler import ProfilerActivity, profile
 
     gc.collect()  # what is freed meanwhile must be the work's own

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from workbench.core.config import UserError
+from workbench.restoration.device_memory import peak_on_gpu
 
 Work = Callable[[], object]
 STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -43,13 +44,7 @@ def peak_memory(prepare: Callable[[], Work], device: str, preload: Sequence[str]
 
 
 def _peak_on_gpu(prepare: Callable[[], Work], device: str) -> float:
-    work = prepare()
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    work()
-    torch.cuda.synchronize(device)
-    return float(torch.cuda.max_memory_allocated(device) - before)
+    return peak_on_gpu(prepare(), device)
 
 
 def _peak_of_process(prepare: Callable[[], Work], num_threads: int) -> float:
